@@ -1,0 +1,22 @@
+"""ctseg: outline haemorrhage on head CT with a model trained on labelled glioma MR and unlabelled CT.
+
+Research software; not a medical device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ctseg.hookspecs import hookimpl
+from ctseg.version import __version__
+
+__all__ = ["__version__", "hookimpl", "segment"]
+
+
+def __getattr__(name: str) -> Any:
+    """`ctseg.segment` on first use: importing ctseg must not import torch."""
+    if name == "segment":
+        from ctseg.api import segment
+
+        return segment
+    raise AttributeError(f"module 'ctseg' has no attribute {name!r}")

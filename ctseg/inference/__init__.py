@@ -1,0 +1,1 @@
+"""A model outlines scans."""

@@ -1,0 +1,1 @@
+"""Networks: numbers and modules in, modules out."""

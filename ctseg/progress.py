@@ -1,0 +1,103 @@
+"""Progress with time left: rich bars on a terminal, a line now and then in a log, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+LOG_SECONDS = 20.0
+"""A log file gets one line at most this often."""
+
+
+class Progress:
+    """`with Progress("Matching", total) as bar: bar.advance(1, "case")`; writes to stderr only."""
+
+    def __init__(self, title: str, total: int | None, *, quiet: bool = False, unit: str = "") -> None:
+        self.title, self.total, self.unit, self.quiet = title, total, unit, quiet
+        self.done = 0
+        self.started = self.said = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        self.started = self.said = time.monotonic()
+        if not self.quiet and sys.stderr.isatty():
+            self._bar = _rich_bar()
+            self._task = self._bar.add_task(self.title, total=self.total, note="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif not self.quiet and kind is None:
+            self._say(f"{self.title}: {self.done} done in {span(time.monotonic() - self.started)}")
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """`count` more are done; `note` is shown beside the bar."""
+        self.update(self.done + count, self.total, note)
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        """`done` of `total` are done."""
+        self.done, self.total = done, total if total is not None else self.total
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=self.total, note=note)
+        elif not self.quiet and time.monotonic() - self.said > LOG_SECONDS:
+            self.said = time.monotonic()
+            self._say(self._line(note))
+
+    def _line(self, note: str) -> str:
+        spent = time.monotonic() - self.started
+        text = f"{self.title}: {self.done}"
+        if self.total:
+            text += f"/{self.total}"
+            if self.done:
+                text += f", {span(spent * (self.total - self.done) / self.done)} left"
+        return f"{text}  {note}".rstrip()
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def _rich_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=False,
+    )
+
+
+def span(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 10 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@contextmanager
+def stage(title: str, *, quiet: bool = False) -> Iterator[None]:
+    """Say when a step without a natural count begins and ends."""
+    started = time.monotonic()
+    if not quiet:
+        sys.stderr.write(f"{title} …\n")
+    yield
+    if not quiet:
+        sys.stderr.write(f"{title}: done in {span(time.monotonic() - started)}\n")

@@ -1,0 +1,41 @@
+"""Fixtures for every layer of tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def _real_data() -> Path | None:
+    named = os.environ.get("CTSEG_TEST_DATA")
+    places = [Path(named)] if named else [Path(__file__).parents[1].parent / "shared" / "data"]
+    return next((place for place in places if (place / "ct-ge-tilted").is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of small real scans; tests that need it are skipped where there is none."""
+    folder = _real_data()
+    if folder is None:
+        pytest.skip("no real scans: set CTSEG_TEST_DATA, or put them in ../shared/data")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261123)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small tensors run faster on one thread, and xdist workers do not fight over the cores."""
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)
