@@ -28,6 +28,8 @@ class NativeGrid:
     shape: tuple[int, int, int]
     affine: NDArray[np.float64] | None = None
     """(4, 4) RAS+ mm affine of the native grid as it stood in a NIfTI file; None for DICOM."""
+    header: Any = field(default=None, repr=False, compare=False)
+    """The NIfTI header the grid came from, so that masks get the same sform and qform; None for DICOM."""
 
     def to_canonical(self, native: Array) -> Array:
         """Native (i, j, k) array -> canonical (K, H, W) view."""
