@@ -1,0 +1,38 @@
+"""Sizes of the built-in networks as settings; no torch here."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ctseg.settings import Settings
+
+
+class AmdGeneratorSettings(Settings):
+    """The paper's generator with a shared fusion block."""
+
+    width: int = Field(64, description="channels after the first convolution", ge=4, le=512)
+    growth: int = Field(12, description="channels that each dense layer of the fusion block adds", ge=1, le=128)
+    layers: int = Field(5, description="dense layers of the fusion block", ge=1, le=32)
+    skip: bool = Field(
+        True, description="decoder gets the encoder's output beside the fusion's (paper); false: released"
+    )
+
+
+class ResnetGeneratorSettings(Settings):
+    """CycleGAN's generators."""
+
+    width: int = Field(64, description="channels after the first convolution", ge=4, le=512)
+    blocks: int = Field(9, description="residual blocks", ge=1, le=32)
+
+
+class FcnSettings(Settings):
+    """The FCN on VGG-16."""
+
+    width: int = Field(64, description="channels of the first VGG stage; 64 is VGG-16", ge=4, le=512, multiple_of=2)
+
+
+class UNetSettings(Settings):
+    """The U-Net of Table 5."""
+
+    width: int = Field(64, description="channels at full size", ge=4, le=512)
+    depth: int = Field(4, description="poolings", ge=1, le=6)

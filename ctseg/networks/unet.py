@@ -1,0 +1,54 @@
+"""The U-Net of Table 5 (Ronneberger et al. 2015), padded and batch normalised so that the mask has the image's size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ctseg.networks.blocks import crop_to, init_he, pad_to_multiple
+from ctseg.protocols import SegmenterOutput
+
+
+def double_conv(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Twice a 3 x 3 convolution, batch norm, ReLU: (B, C, h, w) -> (B, C', h, w)."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class UNet(nn.Module):
+    """Contracting and expanding path with skips by concatenation; 31,036,481 parameters at width 64, depth 4.
+
+    Args:
+        width: channels at full size, doubled at each of the `depth` poolings.
+        depth: poolings; height and width are padded to multiples of 2 ** depth.
+        in_channels: image channels.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 4, in_channels: int = 1) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.stride = 2**depth
+        self.hidden_channels = width
+        self.downs = nn.ModuleList(map(double_conv, [in_channels, *widths[:-1]], widths))
+        self.pool = nn.MaxPool2d(2)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
+        self.joins = nn.ModuleList(double_conv(2 * w, w) for w in reversed(widths[:-1]))
+        self.classifier = nn.Conv2d(width, 1, 1)
+        init_he(self)
+
+    def forward(self, images: Tensor) -> SegmenterOutput:
+        """(B, 1, H, W) in [-1, 1], any H and W -> logits (B, 1, H, W), hidden (B, width, H, W)."""
+        maps = self.downs[0](pad_to_multiple(images, self.stride))  # (B, width, H, W)
+        skips = []
+        for down in list(self.downs)[1:]:
+            skips.append(maps)
+            maps = down(self.pool(maps))  # (B, 2^level width, H / 2^level, W / 2^level)
+        for up, join in zip(self.ups, self.joins, strict=True):
+            maps = join(torch.cat([skips.pop(), up(maps)], dim=1))  # (B, 2^level width, H / 2^level, W / 2^level)
+        return SegmenterOutput(crop_to(self.classifier(maps), images), crop_to(maps, images))
