@@ -1,0 +1,323 @@
+"""Slice sets: the one artefact that the commands share.
+
+A folder with `images.npy` (N, H, W) uint8, `masks.npy` (N, H, W) uint8 0/1 where the domain is labelled, `slices.csv` one row a slice
+in array order, and `dataset.json`. See docs/formats.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.errors import InputError
+from ctseg.files import read_json, sync, write_json
+from ctseg.version import __version__
+
+SCHEMA = "ctseg-slices/1"
+COLUMNS = (
+    "slice_id", "patient_id", "series_id", "index", "z_mm", "spacing_row_mm", "spacing_col_mm", "brain_px", "lesion_px", "split",
+)  # fmt: skip
+TEXT_COLUMNS = {"slice_id": str, "patient_id": str, "series_id": str, "split": str, "case_id": str}
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """An opened slice set; the arrays are memory maps."""
+
+    folder: Path
+    images: NDArray[np.uint8]
+    """(N, H, W)"""
+    masks: NDArray[np.uint8] | None
+    """(N, H, W) 0/1, None for an unlabelled domain."""
+    table: pd.DataFrame
+    """N rows in array order."""
+    info: dict[str, Any]
+    """`dataset.json`."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def domain(self) -> str:
+        """'mr' or 'ct'."""
+        return str(self.info["domain"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return int(self.images.shape[1]), int(self.images.shape[2])
+
+    @property
+    def slice_ids(self) -> NDArray[np.str_]:
+        """(N,) slice names, unique."""
+        return self.table["slice_id"].to_numpy(dtype=str)
+
+    def rows(self, split: str | None = None) -> NDArray[np.int64]:
+        """Array indices of one split, or of all slices.
+
+        Raises:
+            InputError: if the split has no slice.
+        """
+        if split is None:
+            return np.arange(len(self))
+        chosen = np.flatnonzero(self.table["split"].to_numpy() == split)
+        if not len(chosen):
+            known = sorted(set(self.table["split"]))
+            raise InputError(f"{self.folder}: no slice in split {split!r}; this set has {', '.join(known)}")
+        return chosen
+
+    def ids_to_rows(self, slice_ids: Sequence[str], what: str = "slice list") -> NDArray[np.int64]:
+        """Array indices of named slices.
+
+        Raises:
+            InputError: if a name is unknown; the message gives the first and how many.
+        """
+        place = {name: row for row, name in enumerate(self.slice_ids)}
+        unknown = [name for name in slice_ids if name not in place]
+        if unknown:
+            raise InputError(
+                f"{what}: {len(unknown)} of {len(slice_ids)} slices are not in {self.folder} (first: {unknown[0]}); "
+                "make it from this slice set"
+            )
+        return np.array([place[name] for name in slice_ids], dtype=np.int64)
+
+    def require_masks(self, why: str) -> NDArray[np.uint8]:
+        """The masks of a labelled set.
+
+        Raises:
+            InputError: if the set has none.
+        """
+        if self.masks is None:
+            raise InputError(f"{self.folder}: has no masks.npy, but {why}; preprocess scans that come with labels")
+        return self.masks
+
+
+def open_slices(folder: Path | str) -> SliceSet:
+    """Open a slice set and check all that can be checked without reading the pixels.
+
+    Raises:
+        InputError: one line naming the folder, what is wrong and the way out.
+    """
+    folder = Path(folder)
+    info = _open_info(folder)
+    images = _open_array(folder / "images.npy")
+    masks = _open_array(folder / "masks.npy") if (folder / "masks.npy").exists() else None
+    table = _open_table(folder / "slices.csv")
+    if len(table) != len(images) or (masks is not None and masks.shape != images.shape):
+        raise InputError(f"{folder}: images.npy, masks.npy and slices.csv do not agree; preprocess again")
+    if not len(images):
+        raise InputError(f"{folder}: holds no slice; preprocess again with other --slices or --select")
+    check_leak(table, folder)
+    return SliceSet(folder, images, masks, table, info)
+
+
+def _open_info(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; a slice set is a folder made by `ctseg preprocess`")
+    if not (folder / "dataset.json").exists():
+        raise InputError(f"{folder}: not a slice set (no dataset.json); make one with `ctseg preprocess`")
+    info = read_json(folder / "dataset.json")
+    schema = info.get("schema") if isinstance(info, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{folder}: slice set of schema {schema!r}, this ctseg reads {SCHEMA!r}; preprocess again")
+    if info.get("domain") not in ("mr", "ct"):
+        raise InputError(f"{folder}/dataset.json: domain must be 'mr' or 'ct', not {info.get('domain')!r}")
+    return info
+
+
+def _open_array(path: Path) -> NDArray[np.uint8]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; preprocess again") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: not a readable array ({error}); preprocess again") from None
+    if array.dtype != np.uint8 or array.ndim != 3:
+        raise InputError(f"{path}: expected (N, H, W) uint8, found {array.shape} {array.dtype}; preprocess again")
+    return array
+
+
+def _open_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=TEXT_COLUMNS, keep_default_na=False, na_values={"z_mm": [""]})
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; preprocess again") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{path}: not a readable table ({str(error).splitlines()[0]}); preprocess again") from None
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}; preprocess again")
+    doubles = table["slice_id"][table["slice_id"].duplicated()]
+    if len(doubles):
+        raise InputError(f"{path}: slice_id {doubles.iloc[0]} stands more than once; give every slice its own name")
+    return table
+
+
+def check_leak(table: pd.DataFrame, where: Path | str) -> None:
+    """No patient may be in two splits.
+
+    Raises:
+        InputError: naming the first patient that is.
+    """
+    splits = table.groupby("patient_id")["split"].nunique()
+    leaked = splits.index[splits > 1]
+    if len(leaked):
+        raise InputError(f"{where}: patient {leaked[0]} is in two splits ({len(leaked)} such); split by patient")
+
+
+def check_same_size(source: SliceSet, target: SliceSet) -> None:
+    """Two domains that train together have one size.
+
+    Raises:
+        InputError: naming both folders and sizes.
+    """
+    if source.size != target.size:
+        raise InputError(
+            f"{source.folder} is {source.size[0]} x {source.size[1]} but {target.folder} is {target.size[0]} x "
+            f"{target.size[1]}; preprocess both with the same --size"
+        )
+
+
+def check_domain(slices: SliceSet, domain: str, flag: str) -> None:
+    """A command's `--src` must be MR (or pseudo-CT made of it) and its `--tgt` CT.
+
+    Raises:
+        InputError: naming the folder and the flag.
+    """
+    if slices.domain != domain:
+        raise InputError(
+            f"{flag} {slices.folder}: is a {slices.domain} slice set, expected {domain}; swap --src and --tgt?"
+        )
+
+
+def write_slices(
+    folder: Path,
+    *,
+    domain: str,
+    images: NDArray[np.uint8],
+    masks: NDArray[np.uint8] | None,
+    table: pd.DataFrame,
+    intensity: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Fill `folder` (made by `ctseg.files.new_folder`) with a slice set held in memory.
+
+    Args:
+        folder: an existing, empty folder.
+        domain: 'mr' or 'ct'.
+        images: (N, H, W) uint8.
+        masks: (N, H, W) uint8 0/1, or None.
+        table: N rows with at least `COLUMNS`.
+        intensity: `{"a": .., "b": .., "unit": ..}` with uint8 = a * x + b; a and b None where they differ by case
+            (then columns `intensity_a`, `intensity_b` hold them).
+        settings: what made the set.
+        extra: further keys of `dataset.json` (counts, notes).
+    """
+    writer = SliceWriter(folder, domain, images.shape[1:], labelled=masks is not None)
+    writer.add(images, masks, table)
+    writer.close(intensity=intensity, settings=settings, extra=extra)
+
+
+class SliceWriter:
+    """Writes a slice set case by case without holding it in memory."""
+
+    def __init__(self, folder: Path, domain: str, size: tuple[int, ...], *, labelled: bool) -> None:
+        self.folder, self.domain, self.size, self.labelled = Path(folder), domain, tuple(size), labelled
+        self._images = (self.folder / "images.raw").open("wb")
+        self._masks = (self.folder / "masks.raw").open("wb") if labelled else None
+        self._tables: list[pd.DataFrame] = []
+
+    def add(self, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None, table: pd.DataFrame) -> None:
+        """Append (n, H, W) slices with their rows."""
+        self._images.write(np.ascontiguousarray(images, dtype=np.uint8).tobytes())
+        if self._masks is not None:
+            if masks is None:
+                raise ValueError("a labelled slice set needs masks with every case")
+            self._masks.write(np.ascontiguousarray(masks, dtype=np.uint8).tobytes())
+        self._tables.append(table)
+
+    def close(
+        self, *, intensity: Mapping[str, Any], settings: Mapping[str, Any], extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write headers, table and `dataset.json`.
+
+        Raises:
+            InputError: if nothing was added, or a patient is in two splits.
+        """
+        self._images.close()
+        if self._masks is not None:
+            self._masks.close()
+        table = pd.concat(self._tables, ignore_index=True) if self._tables else pd.DataFrame(columns=list(COLUMNS))
+        if not len(table):
+            raise InputError(f"{self.folder}: no slice was left to write; check --slices, --select and the input")
+        check_leak(table, self.folder)
+        shape = (len(table), *self.size)
+        _raw_to_npy(self.folder / "images.raw", self.folder / "images.npy", shape)
+        if self.labelled:
+            _raw_to_npy(self.folder / "masks.raw", self.folder / "masks.npy", shape)
+        table.to_csv(self.folder / "slices.csv", index=False)
+        sync(self.folder / "slices.csv")
+        write_json(self.folder / "dataset.json", self._info(table, intensity, settings, extra))
+
+    def _info(
+        self,
+        table: pd.DataFrame,
+        intensity: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        extra: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
+        splits = {str(name): int(count) for name, count in table["split"].value_counts().sort_index().items()}
+        counts = {
+            "slices": len(table),
+            "patients": int(table["patient_id"].nunique()),
+            "series": int(table["series_id"].nunique()),
+            "slices_with_lesion": int((pd.to_numeric(table["lesion_px"], errors="coerce") > 0).sum()),
+            "splits": splits,
+        }
+        return {
+            "schema": SCHEMA,
+            "domain": self.domain,
+            "size": list(self.size),
+            "labelled": self.labelled,
+            "intensity": dict(intensity),
+            "counts": counts,
+            "settings": dict(settings),
+            "tool": f"ctseg {__version__}",
+            **(extra or {}),
+        }
+
+
+def _raw_to_npy(raw: Path, path: Path, shape: tuple[int, ...]) -> None:
+    """Put a .npy header before raw uint8 data without holding it in memory."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array[:] = np.memmap(raw, dtype=np.uint8, mode="r", shape=shape)
+    array.flush()
+    del array
+    raw.unlink()
+    sync(path)
+
+
+def assign_splits(patient_ids: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, str]:
+    """Patient -> split, by patient, independent of the order given.
+
+    Args:
+        patient_ids: any order, repeats allowed.
+        fractions: split name -> share; the shares sum to 1.
+        seed: another seed gives another split.
+    """
+    from hashlib import blake2b
+
+    patients = sorted(set(patient_ids), key=lambda name: blake2b(f"{seed}:{name}".encode()).digest())
+    edges = np.cumsum([*fractions.values()]) * len(patients)
+    names = list(fractions)
+    return {
+        patient: names[min(int(np.searchsorted(edges, row + 0.5)), len(names) - 1)]
+        for row, patient in enumerate(patients)
+    }

@@ -1,0 +1,153 @@
+"""Presets: every value with its source.
+
+P = the paper (section), R = the released code of AMD-DAS, C = CycleGAN (Zhu et al. 2017), both where the paper is silent.
+`smoke` is tiny, for tests; `demo` is for two CPU cores at 96 x 96. A preset is a diff over the defaults of
+`ctseg.training_settings`, laid under `--set`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ctseg.errors import SettingError, unknown_name
+
+PAPER_SYNTHESIS: dict[str, Any] = {
+    "generator": "amd",
+    "generator_settings": {"width": 64, "growth": 12, "layers": 5, "skip": True},  # P 4.2.1: decoder gets encoder output too; sizes R
+    "gan": "log",  # P equation (2)
+    "gan_features": "log",  # P equations (6), (7)
+    "lambda_cyc": 5.0,  # P 4.2.2
+    "lambda_identity": 0.0,  # P equation (1) has none
+    "lambda_les": 50.0,  # P 4.2.2
+    "lambda_fda": 15.0,  # P 4.2.2
+    "fda_scope": "fusion",  # P 3.1.3: "this loss trains the fusion module"
+    "pairs_top": 20,  # P 3.1.4
+    "lr_generator": 2e-4,  # P 4.2.2
+    "lr_discriminator": 2e-4,  # P 4.2.2
+    "betas": (0.5, 0.99),  # P 4.2.2
+    "lr_features": 2e-4,  # P 4.2.2: "generators and discriminators"
+    "betas_features": (0.5, 0.99),  # P 4.2.2
+    "discriminator_width": 64,  # R
+    "discriminator_norm": "batch",  # P 4.2.1
+    "features_width": 64,  # R
+    "lesion_width": 64,  # VGG-16
+    "lesion_optimiser": "sgd",  # P 4.2.2
+    "lr_lesion": 0.1,  # P 4.2.2
+    "lesion_momentum": 0.7,  # P 4.2.2
+    "batch_size": 2,  # P 4.2.2
+    "epochs": 1000,  # R; the paper does not say
+    "decay_epochs": 500,  # R
+    "image_pool": 0,  # R
+    "flip": False,  # R: no augmentation in stage 1
+    "sample_every": 5,
+}
+
+RELEASED_SYNTHESIS: dict[str, Any] = {
+    **PAPER_SYNTHESIS,
+    "generator_settings": {"width": 64, "growth": 12, "layers": 5, "skip": False},  # R: decoder takes the fusion output only
+    "gan": "lsq",  # R: least squares everywhere
+    "gan_features": "lsq",  # R: D_fusion too
+    "lambda_cyc": 50.0,  # R
+    "lambda_identity": 5.0,  # R
+    "betas": (0.5, 0.999),  # R
+    "lr_features": 1e-3,  # R
+    "betas_features": (0.9, 0.99),  # R
+    "discriminator_norm": "instance",  # R
+    "batch_size": 1,  # R: crashes above 1 in its domain loss; ours does not
+}
+
+SMOKE_SYNTHESIS: dict[str, Any] = {
+    **PAPER_SYNTHESIS,
+    "generator_settings": {"width": 4, "growth": 2, "layers": 2, "skip": True},
+    "discriminator_width": 4,
+    "features_width": 4,
+    "lesion_width": 4,
+    "epochs": 2,
+    "decay_epochs": 0,
+    "steps_per_epoch": 2,
+    "sample_every": 1,
+    "audit_slices": 4,
+}
+
+DEMO_SYNTHESIS: dict[str, Any] = {
+    **PAPER_SYNTHESIS,
+    "generator_settings": {"width": 16, "growth": 12, "layers": 5, "skip": True},  # a quarter of the paper's width
+    "discriminator_width": 16,
+    "features_width": 16,
+    "lesion_width": 16,
+    "batch_size": 4,
+    "epochs": 8,
+    "decay_epochs": 4,
+    "steps_per_epoch": 100,
+}
+
+PAPER_ADAPTATION: dict[str, Any] = {
+    "segmenter": "fcn",  # P 4.2.1: FCN on VGG-16
+    "segmenter_settings": {"width": 64},  # VGG-16
+    "loss": "bce",  # P equation (20)
+    "gan": "log",  # P equations (21), (22)
+    "lambda_adv": 0.001,  # R; the paper does not say
+    "optimiser": "sgd",  # P 4.2.2
+    "lr": 0.1,  # P 4.2.2
+    "momentum": 0.7,  # P 4.2.2
+    "lr_discriminator": 0.01,  # P 4.2.2
+    "betas_discriminator": (0.9, 0.99),  # P 4.2.2
+    "discriminator_width": 64,  # R
+    "freeze_norm_on_target": True,  # R
+    "flip_probability": 0.5,  # P 4.3.3
+    "brightness": 0.2,  # P 4.3.3
+    "batch_size": 12,  # P 4.2.2
+    "epochs": 100,  # R
+    "decay_epochs": 0,  # R: constant rate
+    "sample_every": 5,
+}
+
+RELEASED_ADAPTATION: dict[str, Any] = {
+    **PAPER_ADAPTATION,
+    "lr_discriminator": 1e-3,  # R
+    "matched": False,  # R: matching is not used in stage 2
+}
+
+SMOKE_ADAPTATION: dict[str, Any] = {
+    **PAPER_ADAPTATION,
+    "segmenter_settings": {"width": 4},
+    "discriminator_width": 4,
+    "batch_size": 2,
+    "epochs": 2,
+    "steps_per_epoch": 2,
+    "sample_every": 1,
+}
+
+DEMO_ADAPTATION: dict[str, Any] = {
+    **PAPER_ADAPTATION,
+    "segmenter_settings": {"width": 16},  # a quarter of VGG-16
+    "discriminator_width": 16,
+    "epochs": 12,
+    "steps_per_epoch": 60,
+    "sample_every": 2,
+}
+
+SYNTHESIS = {
+    "paper": PAPER_SYNTHESIS,
+    "released": RELEASED_SYNTHESIS,
+    "smoke": SMOKE_SYNTHESIS,
+    "demo": DEMO_SYNTHESIS,
+}
+ADAPTATION = {
+    "paper": PAPER_ADAPTATION,
+    "released": RELEASED_ADAPTATION,
+    "smoke": SMOKE_ADAPTATION,
+    "demo": DEMO_ADAPTATION,
+}
+DEFAULT = "paper"
+
+
+def preset(stage: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """The values of a preset.
+
+    Raises:
+        SettingError: listing the known presets.
+    """
+    if name not in stage:
+        raise SettingError(unknown_name("preset", name, sorted(stage)))
+    return stage[name]

@@ -1,0 +1,85 @@
+"""Typed settings of the two training stages. What each preset sets them to, and where from, stands in `ctseg.presets`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ctseg.settings import Settings
+
+GanForm = Literal["log", "lsq"]
+Betas = tuple[float, float]
+
+
+class TrainingSettings(Settings):
+    """What both stages share."""
+
+    batch_size: PositiveInt = Field(2, description="source slices (and as many target slices) in one step")
+    epochs: PositiveInt = Field(100, description="epochs at the full learning rate")
+    decay_epochs: NonNegativeInt = Field(0, description="further epochs with the rate falling linearly to 0")
+    steps_per_epoch: PositiveInt | None = Field(None, description="steps an epoch; default: each source slice once")
+    source_split: str = Field("train", description="split of the source set to train on; 'all' for every slice")
+    target_split: str = Field("train", description="split of the target set to train on; 'all' for every slice")
+    sample_every: PositiveInt = Field(1, description="epochs between pictures in samples/")
+    checkpoint_every: PositiveInt = Field(1, description="epochs between checkpoints")
+    channels_last: bool = Field(True, description="memory layout that makes convolutions faster; no other effect")
+
+
+class SynthesisSettings(TrainingSettings):
+    """Stage 1, equations (1) to (7)."""
+
+    generator: str = Field("amd", description="registered generator")
+    generator_settings: dict[str, Any] = Field(default_factory=dict, description="settings of the generator")
+    gan: GanForm = Field("log", description="GAN form: log loss (equation 2) or least squares")
+    gan_features: GanForm = Field("log", description="form of the feature-space loss (equations 6, 7)")
+    lambda_gan: NonNegativeFloat = Field(1.0, description="weight of both image-space GAN losses")
+    lambda_cyc: NonNegativeFloat = Field(5.0, description="weight of cycle consistency (equation 4)")
+    lambda_identity: NonNegativeFloat = Field(0.0, description="weight of the identity loss; not in the paper")
+    lambda_les: NonNegativeFloat = Field(50.0, description="weight of lesion consistency (equation 5); 0 trains no S_ori, S_rec")
+    lambda_fda: NonNegativeFloat = Field(15.0, description="weight of feature-space adaptation (equation 6); 0 trains no D_fusion")
+    fda_scope: Literal["fusion", "features"] = Field(
+        "fusion", description="what the feature loss moves: the shared fusion alone, or encoder and fusion"
+    )
+    matched: bool = Field(True, description="draw each slice's target among its pairs; false: at random")
+    pairs_top: PositiveInt = Field(20, description="how many of a slice's pairs are drawn from")
+    lr_generator: PositiveFloat = 2e-4
+    lr_discriminator: PositiveFloat = 2e-4
+    betas: Betas = (0.5, 0.99)
+    lr_features: PositiveFloat = Field(2e-4, description="rate of D_fusion")
+    betas_features: Betas = (0.5, 0.99)
+    discriminator_width: PositiveInt = 64
+    discriminator_norm: Literal["instance", "batch"] = "batch"
+    features_width: PositiveInt = Field(64, description="width of D_fusion")
+    lesion_width: PositiveInt = Field(64, description="width of S_ori and S_rec (FCN on VGG-16)")
+    lesion_optimiser: Literal["sgd", "adam"] = "sgd"
+    lr_lesion: PositiveFloat = 0.1
+    lesion_momentum: float = Field(0.7, ge=0, lt=1)
+    image_pool: NonNegativeInt = Field(0, description="earlier fakes kept for the discriminators")
+    flip: bool = Field(False, description="mirror source and target together at random, left-right")
+    clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the generator's gradient to; 0: never")
+    audit_slices: PositiveInt = Field(48, description="slices for the lesion audit of each epoch")
+
+
+class AdaptationSettings(TrainingSettings):
+    """Stage 2, equations (18) to (23); `lambda_adv=0` trains the segmenter on the source alone."""
+
+    segmenter: str = Field("fcn", description="registered segmenter")
+    segmenter_settings: dict[str, Any] = Field(default_factory=dict, description="settings of the segmenter")
+    loss: Literal["bce", "bce+dice"] = Field("bce", description="segmentation loss (equation 20)")
+    gan: GanForm = Field("log", description="form of the adversary (equations 21, 22)")
+    lambda_adv: NonNegativeFloat = Field(0.001, description="weight of the adversarial loss (equation 22)")
+    matched: bool = Field(True, description="train on each target slice's most similar source slice; false: all source slices")
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr: PositiveFloat = 0.1
+    momentum: float = Field(0.7, ge=0, lt=1)
+    lr_discriminator: PositiveFloat = 0.01
+    betas_discriminator: Betas = (0.9, 0.99)
+    discriminator_width: PositiveInt = 64
+    freeze_norm_on_target: bool = Field(True, description="batch norm in eval mode in the CT pass")
+    flip_probability: float = Field(0.5, ge=0, le=1, description="left-right and front-back flips of the source")
+    brightness: float = Field(0.2, ge=0, lt=1, description="brightness change of the source, +- this share of the range")
+    selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")
+    validate_every: PositiveInt = Field(1, description="epochs between validations")
+    clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")
+    initial: str = Field("", description="run folder to take the segmenter's first weights from (warm start)")
