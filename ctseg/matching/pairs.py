@@ -1,0 +1,203 @@
+"""Slice sets become pairs, and `pairs.csv` becomes candidates for training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.errors import InputError
+from ctseg.files import write_with
+from ctseg.io.slices import SliceSet, check_same_size
+from ctseg.matching.search import nearest, nearest_sources, take
+from ctseg.protocols import Descriptors, SimilarityMetric
+
+Direction = Literal["source", "target"]
+DEFAULT_TOP = {"source": 20, "target": 1}
+"""Stage 1 draws from the 20 nearest CT slices, stage 2 takes the nearest MR slice (paper 3.1.4 and 3.2.2)."""
+COLUMNS = ("source_id", "target_id", "rank", "distance")
+
+
+def match(
+    source: SliceSet,
+    target: SliceSet,
+    metric: SimilarityMetric,
+    top: int | None = None,
+    direction: Direction = "source",
+    split: str | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """Pair the slices of two domains.
+
+    Args:
+        source: labelled slices (MR).
+        target: unlabelled slices (CT).
+        metric: how far two slices are apart.
+        top: how many for each; 20 by default for direction 'source', 1 for 'target'; at most as many as there are.
+        direction: 'source': for each source slice its `top` target slices, the one-to-many pairs of stage 1. 'target':
+            for each target slice its `top` source slices, whose distinct sources are the matched set of stage 2.
+        split: pair only slices of this split, or all.
+        advance: told how many slices are done, for a progress bar.
+
+    Returns:
+        `source_id, target_id, rank, distance` and the metric's parts; in the order of the slices that were asked for,
+        then by rank from 1. Ties are broken by the order of the slice set searched, so the table is unique.
+
+    Raises:
+        InputError: if the sets differ in image size, or have no slice in `split`.
+    """
+    check_same_size(source, target)
+    source_rows, described_source = _describe(source, metric, split)
+    target_rows, described_target = _describe(target, metric, split)
+    search = nearest if direction == "source" else nearest_sources
+    found, distances = search(
+        metric, described_source, described_target, DEFAULT_TOP[direction] if top is None else top, advance
+    )
+    asked = np.repeat(np.arange(len(found)), found.shape[1])
+    pair = (asked, found.ravel()) if direction == "source" else (found.ravel(), asked)
+    table = {
+        "source_id": source.slice_ids[source_rows[pair[0]]],
+        "target_id": target.slice_ids[target_rows[pair[1]]],
+        "rank": np.tile(np.arange(1, found.shape[1] + 1), len(found)),
+        "distance": distances.ravel(),
+    }
+    return pd.DataFrame({**table, **_parts(metric, described_source, described_target, *pair)})
+
+
+def _describe(slices: SliceSet, metric: SimilarityMetric, split: str | None) -> tuple[NDArray[np.int64], Descriptors]:
+    rows = slices.rows(split)
+    if len(rows) == len(slices):
+        return rows, metric.describe(slices.images, slices.masks)
+    masks = None if slices.masks is None else slices.masks[rows]
+    return rows, metric.describe(slices.images[rows], masks)
+
+
+def _parts(
+    metric: SimilarityMetric,
+    source: Descriptors,
+    target: Descriptors,
+    source_rows: NDArray[np.int64],
+    target_rows: NDArray[np.int64],
+) -> dict[str, NDArray[Any]]:
+    """The parts of the distance of each pair: {name: (pairs,)}; each source slice against its own targets only."""
+    compute = getattr(metric, "parts", None)
+    if not callable(compute) or not len(source_rows):
+        return {}
+    order = np.argsort(source_rows, kind="stable")
+    sources, starts = np.unique(source_rows[order], return_index=True)
+    columns: dict[str, NDArray[Any]] = {}
+    for row, places in zip(sources, np.split(order, starts[1:]), strict=True):
+        for name, values in compute(take(source, slice(row, row + 1)), take(target, target_rows[places])).items():
+            columns.setdefault(name, np.empty(len(order), dtype=values.dtype))[places] = values[0]
+    return columns
+
+
+def matched_ids(pairs: pd.DataFrame) -> list[str]:
+    """The distinct source slices of pairs, in the order they first appear: with direction 'target' the matched set."""
+    return [str(name) for name in pd.unique(pairs["source_id"])]
+
+
+def write_pairs(pairs: pd.DataFrame, out: Path | str | IO[str]) -> None:
+    """Write pairs as CSV, a file atomically or an open stream such as stdout."""
+    if not isinstance(out, Path | str):
+        _to_csv(pairs, out)
+        return
+    write_with(Path(out), lambda temporary: _to_csv(pairs, temporary))
+
+
+def _to_csv(pairs: pd.DataFrame, out: Path | IO[str]) -> None:
+    # 17 digits bring every float64 back, and whole numbers stay short.
+    pairs.to_csv(out, index=False, float_format="%.17g", lineterminator="\n")
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Which target slices each source slice may be trained with; indices are rows of the two slice sets."""
+
+    sources: NDArray[np.int64]
+    """(S,) source slices that have a candidate, ascending."""
+    starts: NDArray[np.int64]
+    """(S + 1,) where the candidates of each begin in `targets`."""
+    targets: NDArray[np.int64]
+    """(pairs,) target slices, nearest first for each source slice."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def candidates(self, source_index: int) -> NDArray[np.int64]:
+        """The target slices of one source slice, nearest first; empty where it has none."""
+        place = int(np.searchsorted(self.sources, source_index))
+        if place == len(self.sources) or self.sources[place] != source_index:
+            return self.targets[:0]
+        return self.targets[self.starts[place] : self.starts[place + 1]]
+
+    def draw(self, source_indices: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """One candidate at random for each source slice (paper 3.1.4), (B,) -> (B,); each must have one."""
+        return np.array([rng.choice(self.candidates(int(index))) for index in source_indices], dtype=np.int64)
+
+
+def read_pairs(path: Path | str, source: SliceSet, target: SliceSet, top: int | None = None) -> PairTable:
+    """Read `pairs.csv`, by ctseg or by hand, for two slice sets.
+
+    Args:
+        path: a CSV file with `source_id` and `target_id`; `rank` orders the candidates of a source slice, else the
+            file's order does; more columns do no harm. '-' reads stdin.
+        source: the slice set of `source_id`.
+        target: the slice set of `target_id`.
+        top: use only pairs of rank 1 to `top`.
+
+    Raises:
+        InputError: if the file is missing, empty or no table, lacks a column, or names slices that a set does not have.
+    """
+    table = _read_table(path)
+    where = "stdin" if str(path) == "-" else str(path)
+    if top is not None:
+        table = table[table["rank"] <= top]
+    if not len(table):
+        raise InputError(f"{where}: holds no pair; make it with `ctseg match`")
+    table = table.assign(
+        source_row=_rows(table["source_id"], source, f"{where}, source_id"),
+        target_row=_rows(table["target_id"], target, f"{where}, target_id"),
+    )
+    table = table.sort_values(["source_row", "rank"], kind="stable").drop_duplicates(["source_row", "target_row"])
+    sources, starts = np.unique(table["source_row"].to_numpy(), return_index=True)
+    return PairTable(sources, np.append(starts, len(table)).astype(np.int64), table["target_row"].to_numpy())
+
+
+def _read_table(path: Path | str) -> pd.DataFrame:
+    where = "stdin" if str(path) == "-" else str(path)
+    try:
+        table = pd.read_csv(
+            sys.stdin if str(path) == "-" else path, dtype={"source_id": str, "target_id": str}, keep_default_na=False
+        )
+    except FileNotFoundError:
+        raise InputError(f"{where}: no such file; make it with `ctseg match`") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{where}: not a readable table ({reason}); make it with `ctseg match`") from None
+    missing = [name for name in ("source_id", "target_id") if name not in table.columns]
+    if missing:
+        raise InputError(f"{where}: no column {', '.join(missing)}; make it with `ctseg match`")
+    return table.assign(rank=_ranks(table, where))
+
+
+def _ranks(table: pd.DataFrame, where: str) -> pd.Series:
+    if "rank" not in table.columns:
+        return table.groupby("source_id").cumcount() + 1
+    ranks = pd.to_numeric(table["rank"], errors="coerce")
+    if ranks.isna().any():
+        line = int(np.flatnonzero(ranks.isna())[0]) + 2
+        raise InputError(f"{where}: line {line}: rank is not a number; make the file again with `ctseg match`")
+    return ranks
+
+
+def _rows(ids: pd.Series, slices: SliceSet, what: str) -> NDArray[np.int64]:
+    """Rows of a slice set by name; the error counts slices, not lines."""
+    codes, names = pd.factorize(ids)
+    return slices.ids_to_rows([str(name) for name in names], what)[codes]

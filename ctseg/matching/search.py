@@ -1,0 +1,100 @@
+"""Exact nearest slices in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.protocols import Descriptors, SimilarityMetric
+
+BLOCK = 1_000_000
+"""Distances held at once: 8 MB, and a few times that while a metric works."""
+Nearest = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+
+def nearest(
+    metric: SimilarityMetric,
+    source: Descriptors,
+    target: Descriptors,
+    k: int,
+    advance: Callable[[int], None] | None = None,
+) -> Nearest:
+    """For each source slice the `k` nearest target slices.
+
+    Exact, and unique: equal distances are ordered by target index. Uses the metric's own `nearest` where it has one.
+
+    Args:
+        metric: gives the distances.
+        source: descriptors of n slices.
+        target: descriptors of m slices.
+        k: how many; at most m are given.
+        advance: told how many source slices are done, for a progress bar.
+
+    Returns:
+        Indices (n, min(k, m)) int64 into the target, distances (n, min(k, m)) float64, nearest first.
+    """
+    own = getattr(metric, "nearest", None)
+    if callable(own):
+        result: Nearest = own(source, target, min(k, length(target)))
+        return result
+    return _blockwise(metric.distance, source, target, k, advance)
+
+
+def nearest_sources(
+    metric: SimilarityMetric,
+    source: Descriptors,
+    target: Descriptors,
+    k: int,
+    advance: Callable[[int], None] | None = None,
+) -> Nearest:
+    """For each target slice the `k` nearest source slices, ties by source index: (m, min(k, n)) each.
+
+    A metric whose `symmetric` is true serves it with its own `nearest`, the two swapped.
+    """
+    if getattr(metric, "symmetric", False):
+        return nearest(metric, target, source, k, advance)
+    return _blockwise(lambda block, whole: metric.distance(whole, block).T, target, source, k, advance)
+
+
+def _blockwise(
+    distance: Callable[[Descriptors, Descriptors], NDArray[np.float64]],
+    source: Descriptors,
+    target: Descriptors,
+    k: int,
+    advance: Callable[[int], None] | None,
+) -> Nearest:
+    n, m = length(source), length(target)
+    k = min(k, m)
+    indices, distances = np.empty((n, k), dtype=np.int64), np.empty((n, k))
+    step = max(BLOCK // max(m, 1), 1)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        indices[rows], distances[rows] = smallest(distance(take(source, rows), target), k)
+        if advance is not None:
+            advance(rows.stop - rows.start)
+    return indices, distances
+
+
+def smallest(distances: NDArray[np.float64], k: int) -> Nearest:
+    """The `k` smallest of each row of (n, m), ordered by (distance, column)."""
+    if not k:
+        return np.empty((len(distances), 0), dtype=np.int64), np.empty((len(distances), 0))
+    bound = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]  # (n, 1): the k-th smallest, ties and all
+    indices = np.empty((len(distances), k), dtype=np.int64)
+    for row, near in enumerate(distances <= bound):
+        columns = np.flatnonzero(near)
+        indices[row] = columns[np.argsort(distances[row, columns], kind="stable")[:k]]
+    return indices, np.take_along_axis(distances, indices, axis=1)
+
+
+def length(descriptors: Descriptors) -> int:
+    """How many slices descriptors describe."""
+    return len(next(iter(descriptors.values())))
+
+
+def take(descriptors: Descriptors, rows: Any) -> dict[str, NDArray[Any]]:
+    """The descriptors of some slices."""
+    return {name: values[rows] for name, values in descriptors.items()}
