@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ctseg.errors import InputError, SettingError, TrainingError
-from ctseg.progress import Progress
 from ctseg.runs import append_metrics, load_checkpoint, read_metrics, rewind_metrics, save_checkpoint
 
 Rows = NDArray[np.int64]
+Report = Callable[[int, int | None, str], None]
+"""`report(done, total, note)`: what `ctseg.progress.Progress.update` is."""
 PRECISIONS = {"32": "32-true", "32-true": "32-true", "bf16": "bf16-mixed", "bf16-mixed": "bf16-mixed"}
 CHECK_EVERY = 10
 """Steps between two looks at whether the losses are finite: on a GPU each look waits for the device."""
@@ -317,9 +318,24 @@ def _first_epoch(loop: EpochLoop, resume: bool, device: torch.device | str) -> i
     return epoch
 
 
-def steps_of(sampler: SliceSampler, epoch: int, bar: Progress | None) -> Iterator[tuple[int, Rows, Rows]]:
-    """(step, source rows, target rows) of one epoch, with the bar kept up to date."""
+class Ticker:
+    """Tells a progress bar of each step; counts from the epoch a run was resumed at, so that the time left is right."""
+
+    def __init__(self, progress: Report | None, epochs: int) -> None:
+        self.progress, self.epochs = progress, epochs
+        self._first: int | None = None
+
+    def tick(self, epoch: int, step: int, steps: int) -> None:
+        """Step `step` (from 0) of `steps` in `epoch` is done."""
+        if self._first is None:
+            self._first = epoch
+        if self.progress is not None:
+            done = (epoch - self._first) * steps + step + 1
+            self.progress(done, (self.epochs - self._first) * steps, f"epoch {epoch + 1} of {self.epochs}")
+
+
+def steps_of(sampler: SliceSampler, epoch: int, ticker: Ticker) -> Iterator[tuple[int, Rows, Rows]]:
+    """(step, source rows, target rows) of one epoch, with the progress bar kept up to date."""
     for step, (source, target) in enumerate(zip(*sampler.draws(epoch), strict=True)):
         yield step, source, target
-        if bar is not None:
-            bar.update(epoch * sampler.steps + step + 1, note=f"epoch {epoch + 1}")
+        ticker.tick(epoch, step, sampler.steps)
