@@ -22,7 +22,7 @@ CANONICAL_LPS = (2, 1, 0)
 """The LPS axis that each canonical axis runs along: slices +z (head), rows +y (back), columns +x (left)."""
 
 UNEVEN_MM = 0.05
-"""Slice steps that differ by more than this from their mean are uneven; scanners round positions to 0.01 mm or better."""
+"""Slice steps further than this from their mean are uneven; scanners round positions to 0.01 mm or better."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def canonical_axes(directions: Vector) -> tuple[tuple[int, int, int], tuple[bool
         directions: (3, 3); column n is the LPS direction of native axis n, of any length.
 
     Returns:
-        axes and flips as `NativeGrid` has them: the assignment of native to patient axes with the largest sum of cosines.
+        axes and flips as `NativeGrid` has them: the assignment of native to patient axes with the largest sum of
+        cosines.
     """
     cosines = directions / np.linalg.norm(directions, axis=0)
     best = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[CANONICAL_LPS[d], axes[d]]) for d in range(3)))
@@ -71,8 +72,8 @@ def mean_step(origins_mm: Vector, normal: Vector) -> Vector:
 def affine_from_volume(volume: Volume) -> Vector:
     """(4, 4) RAS affine of the volume's native grid.
 
-    For NIfTI that is the file's own. For DICOM the slice column is the mean step between the true slice origins, so it is sheared where
-    the series is tilted; where the steps are uneven it is right for the first and last slice only.
+    For NIfTI that is the file's own. For DICOM the slice column is the mean step between the true slice origins, so it
+    is sheared where the series is tilted; where the steps are uneven it is right for the first and last slice only.
     """
     grid = native_grid(volume)
     if grid.affine is not None:
@@ -94,18 +95,15 @@ def native_grid(volume: Volume) -> NativeGrid:
     return NativeGrid((2, 1, 0), (False, False, False), (columns, rows, slices))
 
 
-def tilt_deg(volume: Volume) -> float:
+def tilt_deg(origins_mm: Vector, normal: Vector) -> float:
     """Angle in degrees between the slice normal and the way from the first slice origin to the last."""
-    if len(volume.origins_mm) < 2:
+    way = origins_mm[-1] - origins_mm[0]
+    if not way.any():
         return 0.0
-    way = volume.origins_mm[-1] - volume.origins_mm[0]
-    sine = np.linalg.norm(np.cross(way, volume.normal))
-    return float(np.degrees(np.arctan2(sine, abs(way @ volume.normal))))
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(way, normal)), abs(way @ normal))))
 
 
-def is_uneven(volume: Volume) -> bool:
-    """Whether any step between slice origins differs from the mean step by more than `UNEVEN_MM`."""
-    if len(volume.origins_mm) < 3:
-        return False
-    steps = np.diff(volume.origins_mm, axis=0)
-    return bool(np.abs(steps - steps.mean(axis=0)).max() > UNEVEN_MM)
+def is_uneven(origins_mm: Vector) -> bool:
+    """Whether any step between slice origins (K, 3) differs from the mean step by more than `UNEVEN_MM`."""
+    steps = np.diff(origins_mm, axis=0)
+    return bool(len(steps) > 1 and np.abs(steps - steps.mean(axis=0)).max() > UNEVEN_MM)

@@ -9,17 +9,31 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.files import write_json, write_with
-from ctseg.io.grid import affine_from_volume, is_uneven, native_grid, tilt_deg
-from ctseg.io.volume import Array, Volume
+from ctseg.errors import CaseError, InputError
+from ctseg.files import read_json, write_json, write_with
+from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, tilt_deg
+from ctseg.io.nifti_file import open_nifti, place, read_labels
+from ctseg.io.volume import Array, NativeGrid, Volume
 
 SIDECAR_SCHEMA = "ctseg-geometry/1"
+
+FORM_FIELDS = (
+    "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+    "srow_x", "srow_y", "srow_z", "xyzt_units",
+)  # fmt: skip
+
+SAME_MM = 1e-3
+"""A grid whose affine puts its corners this close to the true positions needs no sidecar."""
+
+UNSHEARED_DEG = 0.01
+"""Up to this tilt a quaternion holds the affine, so the qform is written too."""
 
 
 def save_mask(path: Path, volume: Volume, mask: NDArray[Any]) -> None:
     """Write a mask (K, H, W) as uint8 NIfTI on the grid that `volume` was read from, atomically.
 
-    A volume from DICOM also gets the sidecar `CASE.json` beside `CASE.nii.gz` (see `sidecar_path`).
+    A volume from DICOM also gets the sidecar `CASE.json` beside `CASE.nii.gz` with its true slice positions, as does a
+    NIfTI whose header gave no orientation.
     """
     _save(Path(path), volume, np.asarray(mask), np.uint8)
 
@@ -41,37 +55,136 @@ def _save(path: Path, volume: Volume, canonical: Array, dtype: type[np.generic])
     native = np.ascontiguousarray(native_grid(volume).to_native(canonical).astype(dtype))
     image = _image(volume, native)
     write_with(path, lambda temporary: nib.save(image, temporary))
-    if native_grid(volume).affine is None:
+    if native_grid(volume).affine is None or not _affine_is_true(volume):
         write_json(sidecar_path(path), _sidecar(volume))
 
 
 def _image(volume: Volume, native: Array) -> Any:
     """A NIfTI image with the input's sform and qform, or for DICOM with the true affine in the sform.
 
-    A quaternion cannot hold shear: for DICOM the qform is nibabel's nearest one without shear and its code is 0, so that readers take
-    the sform.
+    A quaternion cannot hold shear: a tilted series gets qform code 0, so that readers take the sform, and as its third
+    zoom the distance along the normal, so that readers who multiply zooms get the right volume.
     """
-    affine = affine_from_volume(volume)
     source = native_grid(volume).header
     kind = nib.Nifti2Image if isinstance(source, nib.Nifti2Header) else nib.Nifti1Image
+    affine = affine_from_volume(volume) if source is None else source.get_best_affine()
     image = kind(native, affine)
     if source is None:
-        image.set_sform(affine, code=1)
-        image.set_qform(affine, code=0, strip_shears=True)
+        _set_forms(image, affine, tilt_deg(volume.origins_mm, volume.normal) < UNSHEARED_DEG)
     else:
-        image.set_sform(source.get_sform(), code=int(source["sform_code"]))
-        image.set_qform(source.get_qform(), code=int(source["qform_code"]), strip_shears=True)
-    image.header.set_xyzt_units("mm")
+        _copy_forms(image, source)
     return image
 
 
+def _copy_forms(image: Any, source: Any) -> None:
+    """The source's geometry fields as they stand, bit by bit."""
+    for name in FORM_FIELDS:
+        image.header[name] = source[name]
+    image.header["pixdim"][:4] = source["pixdim"][:4]
+
+
+def _set_forms(image: Any, affine: NDArray[np.float64], unsheared: bool) -> None:
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, code=1 if unsheared else 0, update_affine=False)
+    image.set_sform(affine, code=1, update_affine=False)
+    columns = affine[:3, :3]
+    lengths = np.linalg.norm(columns, axis=0)
+    image.header["pixdim"][1:4] = [lengths[0], lengths[1], abs(np.linalg.det(columns)) / (lengths[0] * lengths[1])]
+
+
+def _affine_is_true(volume: Volume) -> bool:
+    """Whether the native affine alone tells where the canonical voxels lie."""
+    grid = native_grid(volume)
+    told = place(grid.affine, grid.shape, grid.header)[1]
+    return all(
+        one.shape == other.shape and np.allclose(one, other, atol=SAME_MM)
+        for one, other in (
+            (told.origins_mm, volume.origins_mm),
+            (told.row_step_mm, volume.row_step_mm),
+            (told.col_step_mm, volume.col_step_mm),
+        )
+    )
+
+
 def _sidecar(volume: Volume) -> dict[str, Any]:
-    """True slice positions, slices in the order of canonical axis 0; no identity."""
+    """True positions (LPS mm), slices in the order of canonical axis 0; no identity."""
+    grid = native_grid(volume)
     return {
         "schema": SIDECAR_SCHEMA,
-        "origins_mm": np.round(volume.origins_mm, 6).tolist(),
-        "z_mm": np.round(volume.z_mm, 6).tolist(),
-        "slab_mm": np.round(volume.slab_mm, 6).tolist(),
-        "uneven": is_uneven(volume),
-        "tilt_deg": round(tilt_deg(volume), 3),
+        "domain": volume.domain,
+        "axes": list(grid.axes),
+        "flips": list(grid.flips),
+        "origins_mm": _rounded(volume.origins_mm),
+        "row_step_mm": _rounded(volume.row_step_mm),
+        "col_step_mm": _rounded(volume.col_step_mm),
+        "z_mm": _rounded(volume.z_mm),
+        "slab_mm": _rounded(volume.slab_mm),
+        "uneven": is_uneven(volume.origins_mm),
+        "tilt_deg": round(tilt_deg(volume.origins_mm, volume.normal), 3),
     }
+
+
+def _rounded(values: NDArray[np.float64]) -> Any:
+    return np.round(values, 7).tolist()
+
+
+def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
+    """Read a mask (K, H, W) on canonical axes, and a volume with its geometry (the mask as voxels).
+
+    Where the sidecar lies beside it, positions come from there, so that `slab_mm` and mL are those of the scan.
+
+    Raises:
+        CaseError: if the file is missing, broken, no mask, or does not fit its sidecar.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CaseError(f"{path}: no such file")
+    header, affine, shape = open_nifti(path)
+    grid, geometry = place(affine, shape, header)
+    domain, thickness = "ct", None
+    sidecar = _read_sidecar(path)
+    if sidecar is not None:
+        grid, geometry, domain, thickness = _from_sidecar(sidecar, grid, path)
+    mask = read_labels(path, grid)
+    name = sidecar_path(path).stem
+    volume = Volume(
+        voxels=mask.astype(np.float32),
+        origins_mm=geometry.origins_mm,
+        row_step_mm=geometry.row_step_mm,
+        col_step_mm=geometry.col_step_mm,
+        domain=domain,
+        case_id=name,
+        patient_id=name,
+        native=grid,
+        thickness_mm=thickness,
+    )
+    return mask, volume
+
+
+def _read_sidecar(path: Path) -> dict[str, Any] | None:
+    """The sidecar of a mask; None where there is none or the JSON beside it is somebody else's."""
+    beside = sidecar_path(path)
+    if not beside.is_file():
+        return None
+    try:
+        data = read_json(beside)
+    except InputError:
+        return None
+    return data if isinstance(data, dict) and data.get("schema") == SIDECAR_SCHEMA else None
+
+
+def _from_sidecar(
+    sidecar: dict[str, Any], grid: NativeGrid, path: Path
+) -> tuple[NativeGrid, Geometry, str, float | None]:
+    try:
+        origins = np.array(sidecar["origins_mm"], dtype=float)
+        steps = [np.array(sidecar[name], dtype=float) for name in ("row_step_mm", "col_step_mm")]
+        axes, flips = tuple(sidecar["axes"]), tuple(sidecar["flips"])
+        slabs, domain = list(sidecar["slab_mm"]), str(sidecar["domain"])
+        fits = origins.shape == (grid.shape[axes[0]], 3) and sorted(axes) == [0, 1, 2] and len(flips) == 3
+    except (KeyError, TypeError, ValueError, IndexError):
+        fits = False
+    if not fits:
+        raise CaseError(f"{sidecar_path(path)}: does not describe {path.name}; write both again or remove it")
+    turned = NativeGrid(axes, flips, grid.shape, grid.affine, grid.header)
+    return turned, Geometry(origins, steps[0], steps[1]), domain, float(slabs[0]) if len(slabs) == 1 else None

@@ -76,6 +76,8 @@ class Volume:
     """What the reader noticed and mended: tilt, uneven steps, dropped duplicates, intercept fault."""
     labels: NDArray[np.uint8] | None = None
     """(K, H, W) label values where the source has them."""
+    thickness_mm: float | None = None
+    """Nominal slice thickness; what a single slice stands for."""
 
     @property
     def spacing_mm(self) -> tuple[float, float]:
@@ -103,7 +105,7 @@ class Volume:
         Volumes by these slabs are right for tilted series (the distance is along the normal) and for uneven ones.
         """
         if len(self.z_mm) < 2:
-            return np.ones(len(self.z_mm))
+            return np.full(len(self.z_mm), self.thickness_mm or 1.0)
         steps = np.abs(np.diff(self.z_mm))
         padded = np.concatenate([steps[:1], steps, steps[-1:]])
         return (padded[:-1] + padded[1:]) / 2

@@ -1,0 +1,55 @@
+"""What a reader found: scans to read later, and what was left out and why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan to read later; cheap and picklable, so that worker processes can read it."""
+
+    case_id: str
+    """File-name-safe and unique within its discovery; no patient identity for DICOM."""
+    patient_id: str
+    """Case name, or the pseudonym of the DICOM PatientID."""
+    kind: str
+    """'dicom', 'nifti', 'msd' or 'brats'."""
+    domain: str
+    """'ct' or 'mr'."""
+    files: tuple[Path, ...]
+    """The slices of a DICOM series, or one NIfTI file; the archive itself for a zip."""
+    label_file: Path | None = None
+    series_id: str = ""
+    notes: tuple[str, ...] = ()
+    channel: int | None = None
+    """Which volume of a 4-D file: the FLAIR of a Medical Segmentation Decathlon case."""
+    zip_file: Path | None = None
+    members: tuple[str, ...] = ()
+    """The slices' names inside `zip_file`; used as keys only, never as paths."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Something that was found and is not a scan to read."""
+
+    path_or_series: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path_or_series}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """All that was found, in a fixed order."""
+
+    cases: tuple[Case, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def safe_name(name: str) -> str:
+    """`name` with everything but letters, digits, dot, dash and underscore replaced, fit for a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "case"

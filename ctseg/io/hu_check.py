@@ -1,0 +1,151 @@
+"""Are these numbers HU? Air, water and soft tissue must lie where physics puts them; two known faults are mended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.errors import CaseError
+from ctseg.io.volume import Volume
+
+WRAP = 4096
+WRAPPED_AIR = (WRAP - 1100, WRAP - 900)
+"""Where air lies when signed 12-bit values were written as unsigned ones."""
+WRAP_FROM = 3000
+"""Values from here are wrapped negatives; the published mend keeps HU up to 3095 the same way."""
+LOST_INTERCEPT = -1024.0
+SHIFTED_TISSUE = (990.0, 1130.0)
+"""Soft tissue of 0 to 60 HU when an intercept of -1000 or -1024 is missing."""
+TISSUE = (0.0, 60.0)
+"""Water to clotted blood and cortex: where head tissue peaks."""
+TISSUE_MARGIN = 50.0
+"""A peak this far outside `TISSUE` is no HU scale; nearer ones are said."""
+TISSUE_MARGIN_NO_AIR = 10.0
+"""The same where there is no air to confirm the scale."""
+AIR_BELOW = -300.0
+AIR_PEAK = (-1100.0, -850.0)
+NO_SHARE = 1e-4
+"""Faulty scans hold nothing between padding and -100; this leaves room for a few odd pixels."""
+ENOUGH = 0.005
+"""Share of the voxels that makes a peak count."""
+BACKGROUND = 0.1
+"""One single value that fills more than this share is background or clipping, not tissue."""
+MAX_VOXELS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A sample of the voxels with the few numbers that the checks ask for."""
+
+    values: NDArray[np.float32]
+
+    def share(self, low: float, high: float) -> float:
+        """Share of the voxels in [low, high)."""
+        return float(np.mean((self.values >= low) & (self.values < high)))
+
+    def peak(self, low: float, high: float, width: float = 4.0) -> float | None:
+        """Centre of the highest bin in [low, high), smoothed over three bins; None where too few voxels lie there.
+
+        Single values that fill much of the scan (background, clipping) are left out.
+        """
+        inside = self.values[(self.values >= low) & (self.values < high)]
+        inside = inside[~np.isin(inside, self._flat())]
+        if len(inside) < ENOUGH * len(self.values) or len(inside) < 2:
+            return None
+        counts, edges = np.histogram(inside, bins=max(int((high - low) / width), 1), range=(low, high))
+        best = int(np.argmax(np.convolve(counts, np.ones(3), mode="same")))
+        return float(edges[best] + edges[best + 1]) / 2
+
+    def _flat(self) -> NDArray[np.float32]:
+        found, counts = np.unique(self.values, return_counts=True)
+        return found[counts > BACKGROUND * len(self.values)]
+
+
+def check_hu(volume: Volume) -> Volume:
+    """A CT volume whose values are HU, with notes on what was found and mended.
+
+    Mended are the two faults known from public head CT: negative values that were wrapped by 4096 (RSNA 2019, the mend
+    is Jeremy Howard's `fix_pxrepr`: add 1000, take 4096 off what reaches it, intercept -1000), and a lost intercept of
+    -1024 (air at 0, tissue at 1024 and more).
+
+    Raises:
+        CaseError: if soft tissue does not lie near 0 to 60, so the values are no HU.
+    """
+    mended, note = _mend(volume.voxels)
+    notes = [note] if note else []
+    notes += _judge(_histogram(mended), volume.case_id)
+    return replace(volume, voxels=mended, notes=(*volume.notes, *notes))
+
+
+def _histogram(voxels: NDArray[np.float32]) -> Histogram:
+    step = max(voxels.size // MAX_VOXELS, 1)
+    return Histogram(voxels.ravel()[::step])
+
+
+def _mend(voxels: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
+    histogram = _histogram(voxels)
+    if histogram.share(LOST_INTERCEPT + 1, -100) > NO_SHARE:
+        return voxels, ""
+    if histogram.share(*WRAPPED_AIR) > ENOUGH and _tissue_peaks_at(histogram, *TISSUE):
+        return _unwrap(voxels), "negative values were wrapped by 4096 (a known fault of RSNA scans); mended"
+    if histogram.share(-100, 100) > ENOUGH and _tissue_peaks_at(histogram, *SHIFTED_TISSUE):
+        return np.maximum(voxels + np.float32(LOST_INTERCEPT), np.float32(LOST_INTERCEPT)), (
+            "the intercept of -1024 is missing from the header; mended"
+        )
+    return voxels, ""
+
+
+def _tissue_peaks_at(histogram: Histogram, low: float, high: float) -> bool:
+    """Whether the range holds a peak: clearly more voxels than the same width to its left."""
+    width = high - low
+    return histogram.share(low, high) > max(ENOUGH, 1.5 * histogram.share(low - 2 * width, low - width))
+
+
+def _unwrap(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take the wrap off; the flat value outside the field of view (-2000 wrapped to 2096) becomes air."""
+    outside = voxels == WRAP - 2000
+    unwrapped = np.where(voxels >= WRAP_FROM, voxels - WRAP, voxels)
+    if outside.mean() > 0.02:
+        unwrapped[outside] = LOST_INTERCEPT
+    return np.maximum(unwrapped, np.float32(LOST_INTERCEPT)).astype(np.float32)
+
+
+def _judge(histogram: Histogram, case_id: str) -> list[str]:
+    """What to say about plausible values.
+
+    Raises:
+        CaseError: if they are not plausible.
+    """
+    values = histogram.values
+    if not len(values) or values.min() == values.max():
+        return ["all voxels have the same value"]
+    air = histogram.share(-np.inf, AIR_BELOW) > ENOUGH
+    tissue = histogram.peak(-200, 200) if air else histogram.peak(float(values.min()), float(values.max()))
+    return _about_air(histogram, air) + _about_tissue(tissue, air, case_id, values)
+
+
+def _about_air(histogram: Histogram, air: bool) -> list[str]:
+    if not air:
+        low, high = float(histogram.values.min()), float(histogram.values.max())
+        return [f"no air: values from {low:g} to {high:g}, so clipped, windowed or skull-stripped"]
+    below = histogram.values[histogram.values < AIR_BELOW]
+    middle = float(np.median(below))
+    if not AIR_PEAK[0] <= middle <= AIR_PEAK[1]:
+        return [f"air lies at {middle:.0f} HU, not near -1000"]
+    return []
+
+
+def _about_tissue(tissue: float | None, air: bool, case_id: str, values: NDArray[np.float32]) -> list[str]:
+    if tissue is None:
+        return ["hardly any soft tissue"]
+    margin = TISSUE_MARGIN if air else TISSUE_MARGIN_NO_AIR
+    if not TISSUE[0] - margin <= tissue <= TISSUE[1] + margin:
+        raise CaseError(
+            f"{case_id}: not HU: values from {values.min():g} to {values.max():g}, tissue peaks at {tissue:.0f} where "
+            f"CT has 0 to 60{'' if air else ', and there is no air'}; is it MR? give the scan in HU"
+        )
+    if not TISSUE[0] <= tissue <= TISSUE[1]:
+        return [f"soft tissue peaks at {tissue:.0f} HU, not at 0 to 60"]
+    return []

@@ -1,0 +1,182 @@
+"""NIfTI files: header, grid, orientation, voxels and labels, with one-line errors for broken ones."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from ctseg.errors import CaseError
+from ctseg.io.grid import Geometry, canonical_axes, geometry_from_affine
+from ctseg.io.volume import Array, NativeGrid
+
+BRATS_SHAPE = (240, 240)
+"""In-plane matrix of BraTS and of the Decathlon's brain tumour task."""
+
+BRATS_ORDER = "LPS"
+"""BraTS storage order: axis 0 towards the patient's left, axis 1 to the back, axis 2 to the head."""
+
+NO_ORIENTATION = "the header carries no orientation"
+
+UNIT_MM = {"meter": 1000.0, "micron": 1e-3}
+
+Header = Any
+Affine = NDArray[np.float64]
+T = TypeVar("T")
+
+
+def guarded(path: Path, read: Callable[[], T]) -> T:
+    """Call `read`, turning everything that a broken file makes nibabel raise into one line.
+
+    Raises:
+        CaseError: naming the file and the way out.
+    """
+    try:
+        return read()
+    except FileNotFoundError:
+        raise CaseError(f"{path}: no such file") from None
+    except (ImageFileError, HeaderDataError) as error:
+        raise CaseError(f"{path}: not a NIfTI file ({_first_line(error)}); convert it or leave it out") from None
+    except (EOFError, OSError, zlib.error, ValueError, OverflowError, MemoryError) as error:
+        raise CaseError(f"{path}: broken or cut short ({_first_line(error)}); copy it again") from None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).replace("\x00", "").splitlines()
+    return (lines[0] if lines else type(error).__name__)[:120]
+
+
+def open_nifti(path: Path) -> tuple[Header, Affine, tuple[int, int, int]]:
+    """Header, RAS affine (mm) and spatial shape of a file, without its voxels.
+
+    Raises:
+        CaseError: if it is no NIfTI, has fewer than three axes, or an affine that maps space onto less.
+    """
+    image = guarded(path, lambda: nib.load(path))
+    if not isinstance(image, nib.Nifti1Image):
+        raise CaseError(f"{path}: not a NIfTI file; convert it or leave it out")
+    shape = tuple(int(size) for size in image.shape)
+    if len(shape) < 3 or min(shape) < 1:
+        raise CaseError(f"{path}: has shape {shape}, not a volume; give the 3-D scan")
+    affine = np.asarray(image.header.get_best_affine(), dtype=float)
+    scale = UNIT_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    affine = np.diag([scale, scale, scale, 1.0]) @ affine
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise CaseError(f"{path}: its affine is singular, so its voxels have no size; write a header with spacing")
+    return image.header, affine, (shape[0], shape[1], shape[2])
+
+
+def place(
+    affine: Affine, shape: tuple[int, int, int], header: Header, orientation: str | None = None
+) -> tuple[NativeGrid, Geometry]:
+    """How a file's grid lies on canonical axes; `orientation` as in `read_nifti`."""
+    assumed = _assumed_order(header, affine, shape, orientation)
+    true = affine if assumed is None else _affine_of(assumed, affine)
+    directions = true[:3, :3] * np.array([[-1.0], [-1.0], [1.0]])
+    axes, flips = canonical_axes(directions)
+    grid = NativeGrid(axes, flips, shape, affine, header)
+    return grid, geometry_from_affine(true, grid)
+
+
+def carries_orientation(header: Header, affine: Affine, shape: tuple[int, int, int]) -> bool:
+    """Whether the header can be believed: files without one get the identity, which no scanner writes.
+
+    The Decathlon's brain files have an identity rotation with whatever offset.
+    """
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        return False
+    identity = bool(np.allclose(affine[:3, :3], np.eye(3), atol=1e-6))
+    return not (identity and (not affine[:3, 3].any() or shape[:2] == BRATS_SHAPE))
+
+
+def _assumed_order(header: Header, affine: Affine, shape: tuple[int, int, int], orientation: str | None) -> str | None:
+    """The axis codes to assume instead of the header's, or None to believe it."""
+    if carries_orientation(header, affine, shape):
+        return None
+    return orientation or (BRATS_ORDER if shape[:2] == BRATS_SHAPE else None)
+
+
+def _affine_of(codes: str, affine: Affine) -> Affine:
+    """An RAS affine with the spacing of `affine` whose axes point the way `codes` say; the first voxel at 0."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    result = np.eye(4)
+    result[:3, :3] = nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(tuple(codes)), (1, 1, 1))[:3, :3]
+    result[:3, :3] *= spacing
+    return result
+
+
+def orientation_notes(
+    header: Header, affine: Affine, shape: tuple[int, int, int], orientation: str | None
+) -> list[str]:
+    """What to say about a file whose header carries no orientation."""
+    if carries_orientation(header, affine, shape):
+        return []
+    assumed = _assumed_order(header, affine, shape, orientation)
+    return [NO_ORIENTATION + (f"; read in BraTS storage order ({assumed})" if assumed else "; read as it stands")]
+
+
+def read_voxels(path: Path, channel: int | None) -> Array:
+    """The native (i, j, k) voxels of one channel, slope and intercept applied."""
+
+    def read() -> Array:
+        image = nib.load(path)
+        if image.get_data_dtype().kind not in "iuf":
+            raise CaseError(f"{path}: voxels are {image.get_data_dtype()}, not numbers; give a greyscale scan")
+        extra = tuple(size for size in image.shape[3:] if size != 1)
+        if not extra:
+            return np.asanyarray(image.dataobj).reshape(image.shape[:3])
+        if channel is None or len(extra) > 1 or not 0 <= channel < extra[0]:
+            raise CaseError(f"{path}: holds {'x'.join(map(str, extra))} volumes; give one 3-D scan a file")
+        return np.asanyarray(image.dataobj[..., channel]).reshape(image.shape[:3])
+
+    return guarded(path, read)
+
+
+def finite(native: Array) -> tuple[Array, list[str]]:
+    """Voxels without NaN and infinity, and a note: they become the lowest finite value, as outside the field of view."""
+    if native.dtype.kind != "f":
+        return native, []
+    finite = np.isfinite(native)
+    if finite.all():
+        return native, []
+    lowest = native[finite].min() if finite.any() else 0.0
+    return np.where(finite, native, lowest), [f"{int((~finite).sum())} voxels that are no numbers set to {lowest:g}"]
+
+
+def read_labels(path: Path, grid: NativeGrid) -> NDArray[np.uint8]:
+    """Label values (K, H, W) of a file on the grid given, on canonical axes.
+
+    Raises:
+        CaseError: if the file is broken, on another grid, or holds anything but whole numbers from 0 to 255.
+    """
+    header, affine, shape = open_nifti(path)
+    if shape != grid.shape:
+        raise CaseError(f"{path}: has {_times(shape)} voxels, the scan {_times(grid.shape)}; give labels on its grid")
+    if grid.affine is not None and not _same_grid(affine, grid, header):
+        raise CaseError(f"{path}: lies elsewhere than its scan (another affine); give labels on its grid")
+    native = read_voxels(path, None)
+    labels = np.round(native)
+    if not np.isfinite(native).all() or np.abs(native - labels).max() > 1e-3 or labels.min() < 0 or labels.max() > 255:
+        raise CaseError(f"{path}: no mask: values from {native.min():g} to {native.max():g}, not whole numbers from 0")
+    return np.ascontiguousarray(grid.to_canonical(labels.astype(np.uint8)))
+
+
+def _same_grid(affine: Affine, grid: NativeGrid, header: Header) -> bool:
+    """Whether every corner lies within half a voxel of the scan's; labels without orientation take the scan's."""
+    if grid.affine is None or not carries_orientation(header, affine, grid.shape):
+        return True
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
+    corners[:, :3] *= np.array(grid.shape) - 1
+    spacing = np.linalg.norm(grid.affine[:3, :3], axis=0).min()
+    return bool(np.abs(corners @ (affine - grid.affine).T).max() < spacing / 2)
+
+
+def _times(shape: tuple[int, int, int]) -> str:
+    return " x ".join(map(str, shape))
