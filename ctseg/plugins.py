@@ -200,7 +200,9 @@ def _register(registry: Registry, module: Any, package: str, version: str) -> No
         manager.register(module, name=f"{package}:{getattr(module, '__name__', module)}")
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(f"plugin {package} {version}: {_one_line(error)}; see docs/plugins.md for the hooks") from None
+        raise PluginError(
+            f"plugin {package} {version}: {_one_line(error)}; see docs/plugins.md for the hooks"
+        ) from None
     own = {name for name in HOOKS.values() if callable(getattr(module, name, None))}
     for kind, hook in HOOKS.items():
         if hook in own:

@@ -145,7 +145,9 @@ def start_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, resum
         return (folder / "checkpoint.pt").exists()
     if folder.exists() and any(folder.iterdir()):
         if not overwrite:
-            raise OutputExistsError(f"{folder}: exists already; add --resume to continue it or --overwrite to start anew")
+            raise OutputExistsError(
+                f"{folder}: exists already; add --resume to continue it or --overwrite to start anew"
+            )
         _clear_run(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_toml(folder / "config.toml", config)
@@ -165,7 +167,9 @@ def _check_same_config(path: Path, config: Mapping[str, Any]) -> None:
     for key in sorted({*old, *new}):
         if old.get(key) != new.get(key):
             where = f"[{key}]" if isinstance(new.get(key), dict) else key
-            raise InputError(f"{path}: --resume with other settings ({where} differs); resume as started or use --overwrite")
+            raise InputError(
+                f"{path}: --resume with other settings ({where} differs); resume as started or use --overwrite"
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -231,4 +235,6 @@ def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
     try:
         return dict(torch.load(path, map_location=device, weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InputError(f"{path}: broken checkpoint ({str(error).splitlines()[0]}); start anew with --overwrite") from None
+        raise InputError(
+            f"{path}: broken checkpoint ({str(error).splitlines()[0]}); start anew with --overwrite"
+        ) from None

@@ -1,0 +1,43 @@
+# Two commands: `make demo` runs the main job on an embedded cohort, `make test` runs the tests. Both set everything up first.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+DEMO_FLAGS ?=
+
+.PHONY: help demo test check docs clean
+
+help:
+	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 15 minutes on two cores)"
+	@echo "make test    run the tests with coverage, the linter and the type checker"
+	@echo "make check   linter and type checker alone"
+	@echo "make docs    build the documentation into ./site"
+	@echo "make clean   remove the virtual environment and caches"
+
+# constraints.txt holds the tested versions; the torch build it names is the one for the CPU where pip knows it.
+$(BIN)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ctseg needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(BIN)/.ready
+	$(BIN)/ctseg demo --output $(DEMO) $(DEMO_FLAGS)
+
+check: $(BIN)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: $(BIN)/.ready check
+	$(BIN)/pytest -n 2 --cov --cov-report=term
+
+docs: $(BIN)/.ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build site *.egg-info

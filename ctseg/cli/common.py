@@ -1,0 +1,133 @@
+"""What the commands share: their options, the registry, and how they speak."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ctseg.errors import InputError, SettingError
+
+if TYPE_CHECKING:
+    from ctseg.plugins import Registry
+    from ctseg.progress import Progress
+
+
+@dataclass
+class State:
+    """The global options of this process."""
+
+    quiet: bool = False
+    outside_plugins: bool = True
+    registry: Any = None
+
+
+STATE = State()
+
+MACHINE = "Machine"
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=MACHINE)]
+Devices = Annotated[int, typer.Option("--devices", help="How many GPUs to train on.", min=1, rich_help_panel=MACHINE)]
+Precision = Annotated[
+    str, typer.Option("--precision", help="auto, 32, bf16 or 16 (mixed precision).", rich_help_panel=MACHINE)
+]
+Workers = Annotated[
+    int, typer.Option("--workers", help="Worker processes; 0 works in this one.", min=0, rich_help_panel=MACHINE)
+]
+Scheduler = Annotated[
+    str, typer.Option("--scheduler", help="Address of a Dask scheduler to work on instead.", rich_help_panel=MACHINE)
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue where an earlier call stopped.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
+Source = Annotated[Path, typer.Option("--src", help="Slice set of the source domain (labelled MR).")]
+Target = Annotated[Path, typer.Option("--tgt", help="Slice set of the target domain (CT).")]
+
+
+def registry() -> Registry:
+    """The plugin registry of this process, loaded once; warns of broken plugins."""
+    if STATE.registry is None:
+        from ctseg.plugins import load
+
+        STATE.registry = load(outside=STATE.outside_plugins)
+        for item in STATE.registry.broken:
+            say(f"warning: plugin {item.package} {item.version} is broken and left out: {item.error}")
+    return STATE.registry  # type: ignore[no-any-return]
+
+
+def say(message: str) -> None:
+    """A line for people, on stderr."""
+    if not STATE.quiet:
+        sys.stderr.write(message + "\n")
+
+
+def finish(summary: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
+    """End a command: JSON on stdout when asked for, lines for people on stderr."""
+    for line in lines:
+        say(line)
+    if as_json:
+        typer.echo(json.dumps(summary, default=str))
+
+
+def bar(title: str, total: int | None = None) -> Progress:
+    """A progress bar that keeps silent under `--quiet`."""
+    from ctseg.progress import Progress
+
+    return Progress(title, total, quiet=STATE.quiet)
+
+
+def number_pair(text: str, flag: str) -> tuple[float, float]:
+    """`0:100` -> (0.0, 100.0).
+
+    Raises:
+        SettingError: if it is not two rising numbers.
+    """
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise SettingError(f"{flag} {text}: expected LOW:HIGH, as 0:100") from None
+    if high <= low:
+        raise SettingError(f"{flag} {text}: the first number must be the smaller one")
+    return low, high
+
+
+def existing_paths(texts: Iterable[str]) -> list[Path]:
+    """Input paths from arguments: `-` reads paths from stdin, a `.txt` file holds one path a line, globs are spread.
+
+    Raises:
+        InputError: naming the first path that does not exist, or a glob that fits nothing.
+    """
+    return [path for text in texts for path in _spread(text)]
+
+
+def _spread(text: str) -> list[Path]:
+    if text == "-":
+        return _listed(sys.stdin.read(), "stdin")
+    if text.endswith(".txt") and Path(text).is_file():
+        return _listed(Path(text).read_text(encoding="utf-8"), text)
+    if any(sign in text for sign in "*?[") and not Path(text).exists():
+        from glob import glob
+
+        found = sorted(Path(name) for name in glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        if not found:
+            raise InputError(f"{text}: fits no file; check the pattern")
+        return found
+    if not Path(text).exists():
+        raise InputError(f"{text}: no such file or folder; check the path")
+    return [Path(text)]
+
+
+def _listed(text: str, where: str) -> list[Path]:
+    paths = [Path(line.strip()) for line in text.splitlines() if line.strip()]
+    if not paths:
+        raise InputError(f"{where}: names no path; write one path a line")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder (from {where}); check the path")
+    return paths

@@ -1,0 +1,99 @@
+"""The `ctseg` command: the application, the global options and the one error boundary."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from ctseg.cli import common
+from ctseg.errors import CtsegError
+from ctseg.version import __version__
+
+INTERRUPTED = 130
+UsageError: Any = typer.BadParameter.__base__
+"""Click's usage error, whichever copy of click typer carries."""
+ClickException: Any = UsageError.__base__
+
+EPILOG = "Research software, not a medical device. Exit codes: 0 done, 1 some cases failed, 2 bad usage or input, 130 interrupted."
+COMMANDS = (
+    "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate", "run", "demo", "phantom", "plugins",
+)  # fmt: skip
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        typer.echo(f"ctseg {__version__}")
+        raise typer.Exit
+
+
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages but errors.")] = False,
+    no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Use nothing but the built-ins.")] = False,
+) -> None:
+    """Outline haemorrhage on head CT with a model trained on labelled glioma MR and unlabelled CT.
+
+    The way of the data: preprocess, match, synth-train, synthesize, das-train, segment, evaluate; `ctseg demo` shows all of it.
+    """
+    common.STATE.quiet = quiet or common.STATE.quiet
+    common.STATE.outside_plugins = not no_plugins
+
+
+def build_app(argv: Sequence[str] = ()) -> typer.Typer:
+    """The application; plugins' own commands join it where the call may be about them."""
+    from importlib import import_module
+
+    app = typer.Typer(
+        name="ctseg", no_args_is_help=True, add_completion=True, epilog=EPILOG, pretty_exceptions_enable=False
+    )
+    app.callback()(options)
+    for name in COMMANDS:
+        import_module(f"ctseg.cli.{name}").add_to(app)
+    named = next((word for word in argv if not word.startswith("-")), "")
+    if named.replace("-", "_") not in COMMANDS and "--no-plugins" not in argv:
+        from ctseg.plugins import register_commands
+
+        register_commands(common.registry(), app)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command in this process and return its exit code; never raises for a user's error."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        command = typer.main.get_command(build_app(argv))
+        result = command.main(args=argv, prog_name="ctseg", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except UsageError as error:
+        path = error.ctx.command_path if error.ctx else "ctseg"
+        return complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", error.exit_code)
+    except ClickException as error:
+        return complain(error.format_message(), error.exit_code)
+    except CtsegError as error:
+        return complain(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return complain(
+            "interrupted; nothing half-written was left, --resume continues where a command knows it", INTERRUPTED
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def complain(message: str, code: int) -> int:
+    """One line on stderr."""
+    if message:
+        sys.stderr.write(f"ctseg: error: {' '.join(message.split())}\n")
+    return code
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

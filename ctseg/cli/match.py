@@ -1,0 +1,74 @@
+"""`ctseg match`: slices become pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctseg.cli import common
+from ctseg.errors import SettingError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("match")(match)
+
+
+def match(
+    source: common.Source,
+    target: common.Target,
+    output: Annotated[Path, typer.Option("--output", "-o", help="pairs.csv to write; - for stdout.")],
+    metric: Annotated[str, typer.Option("--metric", help="Similarity metric; see `ctseg plugins`.")] = "amd",
+    top: Annotated[
+        int, typer.Option("--top", min=0, help="Pairs for each slice; 0: 20, or 1 with --direction target.")
+    ] = 0,
+    direction: Annotated[
+        str,
+        typer.Option(
+            "--direction", help="source: targets for each source slice (stage 1); target: sources for each target."
+        ),
+    ] = "source",
+    split: Annotated[
+        str, typer.Option("--split", help="Pair the slices of this split; all for every slice.")
+    ] = "train",
+    settings: common.Set = [],  # noqa: B006 - typer copies it
+    overwrite: common.Overwrite = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Pair each MR slice with the most similar CT slices, or each CT slice with its MR slice."""
+    import sys
+
+    from ctseg.files import refuse_existing
+    from ctseg.io.slices import check_domain, open_slices
+    from ctseg.matching.pairs import match as match_sets
+    from ctseg.matching.pairs import matched_ids, write_pairs
+    from ctseg.settings import parse_overrides
+
+    if direction not in ("source", "target"):
+        raise SettingError(f"--direction {direction}: expected source or target")
+    built = common.registry().get("metric", metric).build(parse_overrides(settings))
+    if str(output) != "-":
+        refuse_existing(output, overwrite)
+    sets = open_slices(source), open_slices(target)
+    check_domain(sets[1], "ct", "--tgt")
+    with common.bar("Matching", len(sets[0 if direction == "source" else 1])) as bar:
+        pairs = match_sets(
+            *sets,
+            built,
+            top or None,
+            direction,  # type: ignore[arg-type]
+            None if split == "all" else split,
+            lambda done: bar.update(done),
+        )
+    write_pairs(pairs, sys.stdout if str(output) == "-" else output)
+    summary = {
+        "pairs": len(pairs),
+        "sources": len(matched_ids(pairs)),
+        "targets": int(pairs["target_id"].nunique()),
+        "metric": metric,
+        "output": str(output),
+    }
+    lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
+    common.finish(summary, lines, as_json and str(output) != "-")

@@ -1,0 +1,39 @@
+"""`ctseg phantom`: the embedded cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctseg.cli import common
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("phantom")(phantom)
+
+
+def phantom(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the cohort to.")],
+    mr: Annotated[int, typer.Option("--mr", min=1, help="MR patients with glioma.")] = 24,
+    ct: Annotated[int, typer.Option("--ct", min=1, help="CT patients to train on, unlabelled.")] = 24,
+    ct_test: Annotated[int, typer.Option("--ct-test", min=0, help="Held-out CT patients.")] = 12,
+    settings: common.Set = [],  # noqa: B006 - typer copies it
+    seed: common.Seed = 0,
+    workers: common.Workers = 2,
+    overwrite: common.Overwrite = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Make a cohort to learn and test on: MR with glioma in MSD layout, head CT with haemorrhage in RSNA layout, truth apart."""
+    from ctseg.files import new_folder
+    from ctseg.phantom.cohort import make_cohort
+    from ctseg.phantom.settings import PhantomSettings
+    from ctseg.settings import parse_overrides, resolve
+
+    sizes = {"mr_patients": mr, "ct_train_patients": ct, "ct_test_patients": ct_test, "seed": seed}
+    resolved = resolve(PhantomSettings, sizes, parse_overrides(settings), where="phantom")
+    with new_folder(output, overwrite) as folder, common.bar("Phantom", mr + ct + ct_test) as bar:
+        summary = make_cohort(folder, resolved, workers=workers, progress=bar.update)
+    common.finish({**summary, "output": str(output)}, [f"{mr} MR and {ct + ct_test} CT patients -> {output}"], as_json)

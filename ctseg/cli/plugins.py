@@ -1,0 +1,93 @@
+"""`ctseg plugins`: what is installed, what one plugin takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ctseg.cli import common
+
+KIND_TITLES = {
+    "metric": "Similarity metrics (ctseg match --metric)",
+    "generator": "Generators (ctseg synth-train --generator)",
+    "segmenter": "Segmenters (ctseg das-train --segmenter)",
+    "brain_extractor": "Brain extractors (ctseg preprocess --brain)",
+}
+app = typer.Typer(help="List and show plugins.", no_args_is_help=False, invoke_without_command=True)
+
+
+def add_to(root: typer.Typer) -> None:
+    """Join the application."""
+    root.add_typer(app, name="plugins", help="List and show metrics, generators, segmenters and brain extractors.")
+
+
+@app.callback()
+def list_plugins(ctx: typer.Context, as_json: common.AsJson = False) -> None:
+    """List everything that is installed, broken plugins too."""
+    if ctx.invoked_subcommand is not None:
+        return
+    registry = common.registry()
+    rows = [_row(entry) for entry in registry.entries.values()]
+    broken = [{"package": item.package, "version": item.version, "error": item.error} for item in registry.broken]
+    if as_json:
+        typer.echo(json.dumps({"plugins": rows, "broken": broken}))
+        return
+    for kind, title in KIND_TITLES.items():
+        typer.echo(title)
+        for row in sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["name"]):
+            typer.echo(f"  {row['name']:<14} {row['summary']}  [{row['package']} {row['version']}]")
+    for item in broken:
+        typer.echo(f"broken: {item['package']} {item['version']}: {item['error']}")
+
+
+def _row(entry: Any) -> dict[str, str]:
+    return {name: getattr(entry, name) for name in ("kind", "name", "summary", "package", "version", "reference")}
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="Registered name, or KIND:NAME where two kinds share it.")],
+    as_json: common.AsJson = False,
+) -> None:
+    """Show a plugin's settings with defaults and bounds, its package, and where the method comes from."""
+    from ctseg.settings import describe
+
+    entries = _find(name)
+    if as_json:
+        typer.echo(json.dumps([{**_row(entry), "settings": _settings(entry)} for entry in entries]))
+        return
+    for entry in entries:
+        typer.echo(f"{entry.kind} {entry.name}: {entry.summary}")
+        typer.echo(f"  package    {entry.package} {entry.version}")
+        typer.echo(f"  reference  {entry.reference or 'none given'}")
+        rows = describe(entry.settings_model())
+        for key, kind, default, text in rows:
+            typer.echo(f"  --set {key}={default}  ({kind}) {text}")
+        if not rows:
+            typer.echo("  takes no settings")
+
+
+def _settings(entry: Any) -> list[dict[str, str]]:
+    from ctseg.settings import describe
+
+    return [
+        dict(zip(("name", "type", "default", "help"), row, strict=True)) for row in describe(entry.settings_model())
+    ]
+
+
+def _find(name: str) -> list[Any]:
+    """Entries of that name over all kinds.
+
+    Raises:
+        PluginError: listing what there is.
+    """
+    from ctseg.errors import PluginError, unknown_name
+
+    kind, colon, rest = name.rpartition(":")
+    entries = common.registry().entries
+    found = [entry for (entry_kind, key), entry in entries.items() if key == rest and (not colon or entry_kind == kind)]
+    if not found:
+        raise PluginError(unknown_name("plugin", name, sorted({key for _, key in entries})))
+    return found

@@ -1,0 +1,48 @@
+"""`ctseg synthesize`: labelled MR becomes labelled pseudo-CT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctseg.cli import common
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("synthesize")(synthesize)
+
+
+def synthesize(
+    model: Annotated[Path, typer.Option("--model", help="Run folder of `ctseg synth-train`.")],
+    source: common.Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],
+    format_: Annotated[str, typer.Option("--format", help="slices, or nifti for HU volumes.")] = "slices",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Slices at a time.")] = 16,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    overwrite: common.Overwrite = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Translate MR slices to pseudo-CT; the masks come along."""
+    from ctseg.errors import SettingError
+    from ctseg.files import new_folder, refuse_existing
+    from ctseg.io.slices import check_domain, open_slices
+    from ctseg.runs import load_model
+    from ctseg.synthesis.translate import translate, translate_nifti
+    from ctseg.training import make_fabric
+
+    if format_ not in ("slices", "nifti"):
+        raise SettingError(f"--format {format_}: expected slices or nifti")
+    refuse_existing(output, overwrite)
+    slices = open_slices(source)
+    check_domain(slices, "mr", "--src")
+    generator, header = load_model(model, common.registry().build_from_header, "generator")
+    fabric = make_fabric(device, precision)
+    write = translate if format_ == "slices" else translate_nifti
+    with new_folder(output, overwrite) as folder, common.bar("Pseudo-CT", len(slices)) as bar:
+        write(generator, slices, folder, header=header, fabric=fabric, batch_size=batch_size, progress=bar.update)
+    summary = {"slices": len(slices), "generator": header.name, "output": str(output)}
+    common.finish(summary, [f"{len(slices)} pseudo-CT slices by {header.name!r} -> {output}"], as_json)

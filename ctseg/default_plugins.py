@@ -1,0 +1,151 @@
+"""The built-ins, registered through the same hooks as everybody's plugins.
+
+Factories import what they need when they are called; this module stays light.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ctseg.hookspecs import Register, hookimpl
+
+PAPER = "Dong, Fu et al., AMD-DAS"
+
+
+@hookimpl
+def ctseg_register_metrics(register: Register) -> None:
+    """The paper's metric and the imagehash family."""
+    register(
+        "amd",
+        _amd_metric,
+        summary="DCT fingerprint and lesion area, equations (8) to (17)",
+        settings=_matching_settings("AmdMetricSettings"),
+        reference=f"{PAPER}, 3.1.4",
+    )
+    for name, kind in (("phash", "phash"), ("dhash", "dhash"), ("whash", "whash"), ("ahash", "average_hash")):
+        register(
+            name,
+            _hash_metric(kind),
+            summary=f"imagehash's {kind} and lesion area",
+            settings=_matching_settings("HashMetricSettings"),
+            reference="imagehash; lesion term as amd",
+        )
+
+
+@hookimpl
+def ctseg_register_generators(register: Register) -> None:
+    """The paper's generator and CycleGAN's."""
+    register(
+        "amd",
+        _amd_generator,
+        summary="encoders, one shared fusion block, decoders",
+        settings=_network_settings("AmdGeneratorSettings"),
+        reference=f"{PAPER}, 3.1.3 and 4.2.1",
+    )
+    register(
+        "resnet",
+        _resnet_generator,
+        summary="CycleGAN's ResNet generators, one for each direction",
+        settings=_network_settings("ResnetGeneratorSettings"),
+        reference="Zhu et al. 2017, Unpaired image-to-image translation",
+    )
+
+
+@hookimpl
+def ctseg_register_segmenters(register: Register) -> None:
+    """The paper's FCN and Table 5's U-Net."""
+    register(
+        "fcn",
+        _fcn,
+        summary="FCN on VGG-16 with skips by addition",
+        settings=_network_settings("FcnSettings"),
+        reference="Long et al. 2015 on Simonyan and Zisserman 2015; " + PAPER + ", 4.2.1",
+    )
+    register(
+        "unet",
+        _unet,
+        summary="U-Net with batch norm",
+        settings=_network_settings("UNetSettings"),
+        reference="Ronneberger et al. 2015",
+    )
+
+
+@hookimpl
+def ctseg_register_brain_extractors(register: Register) -> None:
+    """Muschelli's procedure without FSL."""
+    register(
+        "muschelli",
+        _muschelli,
+        summary="threshold, smooth, largest brain-like component, fill",
+        settings=_muschelli_settings,
+        reference="Muschelli et al. 2017, Validated automatic brain extraction of head CT images",
+    )
+
+
+def _matching_settings(name: str) -> Any:
+    def load() -> Any:
+        from ctseg.matching import settings
+
+        return getattr(settings, name)
+
+    return load
+
+
+def _network_settings(name: str) -> Any:
+    def load() -> Any:
+        from ctseg.networks import settings
+
+        return getattr(settings, name)
+
+    return load
+
+
+def _muschelli_settings() -> Any:
+    from ctseg.preprocess.settings import MuschelliSettings
+
+    return MuschelliSettings
+
+
+def _amd_metric(**settings: Any) -> Any:
+    from ctseg.matching.metrics import AmdMetric
+
+    return AmdMetric(**settings)
+
+
+def _hash_metric(kind: str) -> Any:
+    def build(**settings: Any) -> Any:
+        from ctseg.matching.metrics import ImageHashMetric
+
+        return ImageHashMetric(kind=kind, **settings)
+
+    return build
+
+
+def _amd_generator(**settings: Any) -> Any:
+    from ctseg.networks.generator import AmdGenerator
+
+    return AmdGenerator(**settings)
+
+
+def _resnet_generator(**settings: Any) -> Any:
+    from ctseg.networks.resnet_generator import ResnetGenerator
+
+    return ResnetGenerator(**settings)
+
+
+def _fcn(**settings: Any) -> Any:
+    from ctseg.networks.fcn import FcnVgg16
+
+    return FcnVgg16(**settings)
+
+
+def _unet(**settings: Any) -> Any:
+    from ctseg.networks.unet import UNet
+
+    return UNet(**settings)
+
+
+def _muschelli(**settings: Any) -> Any:
+    from ctseg.preprocess.brain import MuschelliExtractor
+
+    return MuschelliExtractor(**settings)

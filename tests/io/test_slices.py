@@ -1,0 +1,110 @@
+"""Slice sets: round trip and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctseg.errors import InputError
+from ctseg.io.slices import SliceSet, assign_splits, check_domain, check_same_size, open_slices, write_slices
+
+
+def make(folder: Path, *, size: int = 8, domain: str = "mr", patients: tuple[str, ...] = ("p1", "p1", "p2")) -> SliceSet:
+    count = len(patients)
+    folder.mkdir(parents=True)
+    table = pd.DataFrame({
+        "slice_id": [f"{name}_{row}" for row, name in enumerate(patients)], "patient_id": patients, "series_id": "s",
+        "index": range(count), "z_mm": 1.5, "spacing_row_mm": 1.0, "spacing_col_mm": 1.0, "brain_px": 5, "lesion_px": 1,
+        "split": ["train" if name == "p1" else "val" for name in patients],
+    })  # fmt: skip
+    images = np.arange(count * size * size, dtype=np.uint32).reshape(count, size, size).astype(np.uint8)
+    write_slices(
+        folder, domain=domain, images=images, masks=images % 2 if domain == "mr" else None, table=table,
+        intensity={"a": 2.55, "b": 0.0, "unit": "HU"}, settings={"size": size},
+    )  # fmt: skip
+    return open_slices(folder)
+
+
+def test_what_is_written_comes_back(tmp_path: Path) -> None:
+    slices = make(tmp_path / "set")
+    assert slices.images.shape == (3, 8, 8)
+    assert isinstance(slices.images, np.memmap)
+    np.testing.assert_array_equal(slices.images[1].ravel(), np.arange(64, 128))
+    np.testing.assert_array_equal(slices.require_masks("x")[0].ravel(), np.arange(64) % 2)
+    assert slices.info["counts"] == {
+        "slices": 3, "patients": 2, "series": 1, "slices_with_lesion": 3, "splits": {"train": 2, "val": 1},
+    }  # fmt: skip
+    assert list(slices.rows("val")) == [2]
+    assert list(slices.ids_to_rows(["p2_2", "p1_0"])) == [2, 0]
+    assert sorted(path.name for path in slices.folder.iterdir()) == [
+        "dataset.json", "images.npy", "masks.npy", "slices.csv",
+    ]  # fmt: skip
+
+
+def edit_info(folder: Path, **changes: object) -> None:
+    info = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**info, **changes}))
+
+
+def edit_table(folder: Path, column: str, values: list[str]) -> None:
+    table = pd.read_csv(folder / "slices.csv")
+    table[column] = values
+    table.to_csv(folder / "slices.csv", index=False)
+
+
+def test_every_broken_set_gives_one_line_that_names_it(tmp_path: Path) -> None:
+    faults = {
+        "no such folder": lambda folder: folder.rename(folder.with_name("gone")),
+        "no dataset.json": lambda folder: (folder / "dataset.json").unlink(),
+        "not a JSON file": lambda folder: (folder / "dataset.json").write_text("{"),
+        "schema 'ctseg-slices/9'": lambda folder: edit_info(folder, schema="ctseg-slices/9"),
+        "domain must be": lambda folder: edit_info(folder, domain="pet"),
+        "images.npy: not a readable array": lambda folder: (folder / "images.npy").write_bytes(b"\x93NUMPY"),
+        "uint8, found": lambda folder: np.save(folder / "images.npy", np.zeros((3, 8, 8), np.float32)),
+        "do not agree": lambda folder: np.save(folder / "masks.npy", np.zeros((2, 8, 8), np.uint8)),
+        "no column": lambda folder: (folder / "slices.csv").write_text("slice_id\na\nb\nc\n"),
+        "stands more than once": lambda folder: edit_table(folder, "slice_id", ["a", "b", "a"]),
+        "patient p1 is in two splits": lambda folder: edit_table(folder, "split", ["train", "val", "val"]),
+    }
+    for row, (words, spoil) in enumerate(faults.items()):
+        folder = make(tmp_path / str(row)).folder
+        spoil(folder)
+        with pytest.raises(InputError) as caught:
+            open_slices(folder)
+        assert words in str(caught.value)
+        assert str(folder) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_pickled_arrays_are_never_loaded(tmp_path: Path) -> None:
+    folder = make(tmp_path / "set").folder
+    np.save(folder / "images.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="not a readable array"):
+        open_slices(folder)
+
+
+def test_unknown_slices_splits_sizes_and_domains_are_named(tmp_path: Path) -> None:
+    mr, ct = make(tmp_path / "mr"), make(tmp_path / "ct", size=10, domain="ct")
+    with pytest.raises(InputError, match=r"pairs\.csv: 1 of 2 slices are not in .*first: nobody"):
+        mr.ids_to_rows(["p1_0", "nobody"], "pairs.csv")
+    with pytest.raises(InputError, match=r"no slice in split 'test'; this set has train, val"):
+        mr.rows("test")
+    with pytest.raises(InputError, match="mr is 8 x 8 but .*ct is 10 x 10; preprocess both with the same --size"):
+        check_same_size(mr, ct)
+    with pytest.raises(InputError, match="--tgt .*is a mr slice set, expected ct"):
+        check_domain(mr, "ct", "--tgt")
+    with pytest.raises(InputError, match="has no masks.npy, but training needs them"):
+        ct.require_masks("training needs them")
+
+
+def test_splits_are_by_patient_whatever_the_order() -> None:
+    patients = [f"p{row}" for row in range(50)]
+    fractions = {"train": 0.8, "val": 0.2}
+    once = assign_splits(patients, fractions, seed=3)
+    assert once == assign_splits(patients[::-1] * 2, fractions, seed=3)
+    assert sum(split == "val" for split in once.values()) == 10
+    assert once != assign_splits(patients, fractions, seed=4)

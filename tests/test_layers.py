@@ -1,0 +1,92 @@
+"""Imports go one way, and listing plugins or showing help stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "ctseg"
+ORDER = ("io", "preprocess", "matching", "synthesis", "adaptation", "inference", "evaluation", "cli")
+BASE = {
+    "errors", "files", "settings", "presets", "protocols", "progress", "runs", "networks", "version", "hookspecs",
+    "training_settings", "plugins", "default_plugins", "pictures", "study",
+}  # fmt: skip
+HEAVY = ("torch", "numpy", "pandas", "scipy", "skimage", "nibabel", "pydicom", "matplotlib", "highdicom", "lightning_fabric")
+
+
+def imports(path: Path, *, lazy: bool) -> set[str]:
+    """Names under `ctseg.` that a module imports, but for type checking; with `lazy`, inside functions too."""
+    tree = ast.parse(path.read_text())
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            skipped.update(id(child) for child in ast.walk(node))
+        if not lazy and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            skipped.update(id(child) for child in ast.walk(node))
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ctseg"):
+            parts = node.module.split(".")
+            found.update([parts[1]] if len(parts) > 1 else [alias.name for alias in node.names])
+        elif isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ctseg."))
+    return found
+
+
+@pytest.mark.parametrize("layer", ORDER)
+def test_a_layer_imports_only_what_lies_below(layer: str) -> None:
+    above = set(ORDER[ORDER.index(layer) + 1 :]) | ({"phantom"} if layer != "cli" else set())
+    wrong = {
+        str(path.relative_to(ROOT)): sorted(hit)
+        for path in (ROOT / layer).rglob("*.py")
+        if (hit := imports(path, lazy=True) & above)
+    }
+    assert wrong == {}
+
+
+def test_networks_import_torch_and_protocols_alone() -> None:
+    for path in (ROOT / "networks").glob("*.py"):
+        assert imports(path, lazy=True) <= {"networks", "protocols", "errors", "settings"}, path.name
+
+
+def test_phantom_imports_io_alone() -> None:
+    for path in (ROOT / "phantom").glob("*.py"):
+        assert imports(path, lazy=True) <= {"phantom", "io", *BASE}, path.name
+
+
+def test_the_base_imports_no_layer() -> None:
+    for path in ROOT.glob("*.py"):
+        if path.stem not in ("api", "default_plugins", "training", "__init__"):
+            assert not imports(path, lazy=True) & set(ORDER), path.name
+
+
+def test_only_the_command_line_looks_plugins_up() -> None:
+    for path in ROOT.rglob("*.py"):
+        if path.parent.name != "cli" and path.stem not in ("plugins", "api", "testing", "__main__"):
+            assert "plugins" not in imports(path, lazy=False), path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["match", "--help"], ["das-train", "--help"], ["segment", "--help"], ["--version"]]
+)
+def test_help_imports_nothing_heavy(argv: list[str]) -> None:
+    code = (
+        "import sys; from ctseg.cli.main import main; code = main(sys.argv[1:]); "
+        f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "heavy: []" in done.stderr
+
+
+def test_listing_plugins_imports_no_torch() -> None:
+    code = "import sys; from ctseg.cli.main import main; main(['plugins']); print('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "amd" in done.stdout
+    assert done.stderr.strip().endswith("False")

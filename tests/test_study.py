@@ -1,0 +1,98 @@
+"""Studies: flags, skipping, resuming, stopping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ctseg.errors import InputError
+from ctseg.study import flags, read_study, run_study
+
+STUDY = """
+[[step]]
+command = "make"
+input = "raw"
+output = "a"
+
+[[step]]
+command = "das-train"
+src = "a"
+output = "runs/b"
+set = { epochs = 3, name = "x" }
+"""
+
+
+def write(tmp_path: Path, text: str = STUDY) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def fake(calls: list[list[str]], codes: dict[str, int] | None = None):
+    def execute(argv: list[str]) -> int:
+        calls.append(argv)
+        output = Path(argv[argv.index("-o") + 1])
+        output.mkdir(parents=True, exist_ok=True)
+        return (codes or {}).get(argv[0], 0)
+
+    return execute
+
+
+def test_a_step_is_its_command_line(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path))
+    assert study.steps[0].line == "ctseg make raw -o a"
+    assert study.steps[1].line == "ctseg das-train --src a --set epochs=3 --set name=x -o runs/b"
+    assert flags("overwrite", True) == ["--overwrite"]
+    assert flags("overwrite", False) == []
+    assert flags("model", ["a", "b"]) == ["--model", "a", "--model", "b"]
+    assert flags("set", {"betas": [0.5, 0.9], "skip": True}) == ["--set", "betas=[0.5, 0.9]", "--set", "skip=true"]
+
+
+def test_finished_steps_are_skipped_and_changed_ones_run_again_with_what_follows(tmp_path: Path) -> None:
+    calls: list[list[str]] = []
+    run_study(read_study(write(tmp_path)), fake(calls))
+    assert len(calls) == 2
+    assert [item.skipped for item in run_study(read_study(write(tmp_path)), fake(calls))] == [True, True]
+    assert len(calls) == 2
+    run_study(read_study(write(tmp_path, STUDY.replace("raw", "other"))), fake(calls))
+    assert [call[0] for call in calls[2:]] == ["make", "das-train"]
+    assert all("--overwrite" in call for call in calls[2:])
+
+
+def test_an_interrupted_training_is_resumed(tmp_path: Path) -> None:
+    calls: list[list[str]] = []
+    results = run_study(read_study(write(tmp_path)), fake(calls, {"das-train": 130}))
+    assert results[-1].code == 130
+    run_study(read_study(write(tmp_path)), fake(calls))
+    assert [call[0] for call in calls] == ["make", "das-train", "das-train"]
+    assert calls[-1][-1] == "--resume"
+
+
+def test_a_failing_step_stops_the_study_but_failed_cases_do_not(tmp_path: Path) -> None:
+    calls: list[list[str]] = []
+    results = run_study(read_study(write(tmp_path)), fake(calls, {"make": 2}))
+    assert [item.code for item in results] == [2]
+    results = run_study(read_study(write(tmp_path)), fake(calls, {"make": 1}))
+    assert [item.code for item in results] == [1, 0]
+
+
+def test_a_foreign_output_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    calls: list[list[str]] = []
+    run_study(read_study(write(tmp_path)), fake(calls))
+    assert calls[0] == ["make", "raw", "-o", "a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no"),
+        ("[[step]]\noutput='a'", "step 1 has no command"),
+        ("[[step]]\ncommand='a'\n[[step]]\ncommand='a'", "two steps are called 'a'"),
+        ("[[step", "not a TOML file"),
+    ],
+)
+def test_a_broken_study_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_study(write(tmp_path, text))
