@@ -148,11 +148,7 @@ def _geometry(stack: Stack, grid: NativeGrid) -> Geometry:
 
 
 def describe(stack: Stack, gantry_tilt_deg: float = 0.0) -> list[str]:
-    """Notes on tilt, missing slices and uneven steps.
-
-    Args:
-        gantry_tilt_deg: what the header's GantryDetectorTilt says.
-    """
+    """Notes on tilt (beside what the header's GantryDetectorTilt says), missing slices and uneven steps."""
     if len(stack.origins_mm) < 2:
         return ["a single slice: volumes rest on its nominal thickness"]
     notes = []

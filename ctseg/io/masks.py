@@ -55,7 +55,7 @@ def _save(path: Path, volume: Volume, canonical: Array, dtype: type[np.generic])
     native = np.ascontiguousarray(native_grid(volume).to_native(canonical).astype(dtype))
     image = _image(volume, native)
     write_with(path, lambda temporary: nib.save(image, temporary))
-    if native_grid(volume).affine is None or not _affine_is_true(volume):
+    if not _affine_is_true(volume):
         write_json(sidecar_path(path), _sidecar(volume))
 
 
@@ -93,8 +93,10 @@ def _set_forms(image: Any, affine: NDArray[np.float64], unsheared: bool) -> None
 
 
 def _affine_is_true(volume: Volume) -> bool:
-    """Whether the native affine alone tells where the canonical voxels lie."""
+    """Whether the NIfTI affine alone tells where the canonical voxels lie."""
     grid = native_grid(volume)
+    if grid.affine is None:
+        return False
     told = place(grid.affine, grid.shape, grid.header)[1]
     return all(
         one.shape == other.shape and np.allclose(one, other, atol=SAME_MM)

@@ -123,10 +123,14 @@ def orientation_notes(
 
 
 def read_voxels(path: Path, channel: int | None) -> Array:
-    """The native (i, j, k) voxels of one channel, slope and intercept applied."""
+    """The native (i, j, k) voxels of one channel, slope and intercept applied.
+
+    Raises:
+        CaseError: if they cannot be read, are no numbers, or the file holds several volumes and `channel` picks none.
+    """
 
     def read() -> Array:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         if image.get_data_dtype().kind not in "iuf":
             raise CaseError(f"{path}: voxels are {image.get_data_dtype()}, not numbers; give a greyscale scan")
         extra = tuple(size for size in image.shape[3:] if size != 1)
@@ -139,8 +143,20 @@ def read_voxels(path: Path, channel: int | None) -> Array:
     return guarded(path, read)
 
 
+def read_slab(path: Path, slices: int = 5) -> Array:
+    """A few slices from the middle of the third axis of the first channel, for a quick look at the values."""
+
+    def read() -> Array:
+        image: Any = nib.load(path)
+        middle = image.shape[2] // 2
+        first = (0,) * (len(image.shape) - 3)
+        return np.asanyarray(image.dataobj[(slice(None), slice(None), slice(middle, middle + slices), *first)])
+
+    return guarded(path, read)
+
+
 def finite(native: Array) -> tuple[Array, list[str]]:
-    """Voxels without NaN and infinity, and a note: they become the lowest finite value, as outside the field of view."""
+    """Voxels without NaN and infinity, which become the lowest finite value, and a note on them."""
     if native.dtype.kind != "f":
         return native, []
     finite = np.isfinite(native)

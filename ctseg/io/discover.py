@@ -1,0 +1,239 @@
+"""What is there: every scan below some paths, by reading headers only, and what was left out and why."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+
+from ctseg.errors import CaseError, InputError
+from ctseg.io.case import Case, Discovery, Rejected
+from ctseg.io.dicom import read_series
+from ctseg.io.dicom_header import MAX_MEMBER_BYTES, SliceHeader, Source, read_header
+from ctseg.io.dicom_series import cases_from_headers
+from ctseg.io.nifti import read_nifti
+from ctseg.io.nifti_file import BRATS_ORDER, read_labels
+from ctseg.io.nifti_layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
+from ctseg.io.volume import Volume
+
+__all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
+
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".img", ""})
+"""Files with these names are tried as DICOM, and named when they are none."""
+
+OTHER_SUFFIXES = frozenset(
+    {
+        ".csv", ".gif", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".log", ".md", ".npy", ".pdf", ".png", ".py",
+        ".rtf", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
+    }
+)  # fmt: skip
+"""Files with these names are never DICOM and are passed over."""
+
+PARALLEL_FROM = 2000
+"""Below this many files, starting workers takes longer than reading the headers."""
+
+LOOKED_FOR = "DICOM series, DICOM zips, NIfTI (.nii, .nii.gz), a Decathlon task folder or BraTS cases"
+
+ProgressCallback = Callable[[int, int], None]
+
+
+def discover(
+    inputs: Sequence[Path] | Path,
+    domain: str = "auto",
+    *,
+    workers: int = 0,
+    progress: ProgressCallback | None = None,
+) -> Discovery:
+    """Find every scan in files and folders of any mix.
+
+    Args:
+        inputs: Decathlon or nnU-Net task folders, BraTS folders, NIfTI files and folders, DICOM trees and flat folders,
+            zips of DICOM.
+        domain: 'ct', 'mr', or 'auto' to tell from Modality, dataset.json, file names and voxels.
+        workers: processes for DICOM headers; 0 for as many as there are cores when there are many files.
+        progress: called with (files read, files in all).
+
+    Raises:
+        InputError: if a path is missing or an empty folder, or no scan is found at all.
+    """
+    paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    files = [file for path in paths for file in _files(path)]
+    cases, rejected = _nifti_part(files, domain)
+    sources, refused = _dicom_sources(list(dict.fromkeys(files)))
+    rejected += refused
+    headers: list[SliceHeader] = []
+    for source, header in zip(sources, _read_headers(sources, workers, progress), strict=True):
+        if isinstance(header, SliceHeader):
+            headers.append(header)
+        elif _claims_dicom(source):
+            rejected.append(Rejected(str(source), header))
+    dicom, refused = cases_from_headers(headers, domain)
+    cases, rejected = [*cases, *dicom], [*rejected, *refused]
+    if not cases:
+        raise InputError(_nothing(paths, rejected, domain))
+    return Discovery(tuple(_unique(cases)), tuple(rejected))
+
+
+def _files(path: Path) -> list[Path]:
+    """All files of an input, in a fixed order; hidden ones are left out.
+
+    Raises:
+        InputError: if it is missing or an empty folder.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder")
+    found = []
+    for folder, folders, names in os.walk(path, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        found += [Path(folder) / name for name in sorted(names) if not name.startswith(".")]
+    if not found:
+        raise InputError(f"{path}: an empty folder; looked for {LOOKED_FOR}")
+    return found
+
+
+def _nifti_part(files: Sequence[Path], domain: str) -> tuple[list[Case], list[Rejected]]:
+    """Task folders first; the other NIfTI files by their names."""
+    cases: list[Case] = []
+    rejected: list[Rejected] = []
+    files = sorted({path for path in files if is_nifti(path) or path.name == TASK_FILE})
+    tasks = task_folders(files)
+    for folder in tasks:
+        found, refused = task_cases(folder, domain)
+        cases, rejected = cases + found, rejected + refused
+    rest = [path for path in files if is_nifti(path) and not any(task in path.parents for task in tasks)]
+    found, refused = folder_cases(rest, domain)
+    return cases + found, rejected + refused
+
+
+def _dicom_sources(files: Iterable[Path]) -> tuple[list[Source], list[Rejected]]:
+    """Files and zip members that could be DICOM."""
+    sources: list[Source] = []
+    rejected: list[Rejected] = []
+    for path in files:
+        if path.suffix.lower() == ".zip":
+            try:
+                members, refused = _members(path)
+            except (zipfile.BadZipFile, OSError) as error:
+                members, refused = [], [Rejected(str(path), f"not a readable zip ({error}); copy it again")]
+            sources, rejected = sources + members, rejected + refused
+        elif path.name != "DICOMDIR" and not is_nifti(path) and path.suffix.lower() not in OTHER_SUFFIXES:
+            sources.append(Source(str(path)))
+    return sources, rejected
+
+
+def _members(path: Path) -> tuple[list[Source], list[Rejected]]:
+    sources, rejected = [], []
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            name = info.filename.rsplit("/", 1)[-1]
+            suffix = Path(name).suffix.lower()
+            if info.is_dir() or name.startswith(".") or name == "DICOMDIR" or "__MACOSX" in info.filename:
+                continue
+            if info.flag_bits & 1:
+                rejected.append(Rejected(f"{path}[{info.filename}]", "encrypted; unpack the archive first"))
+            elif info.file_size > MAX_MEMBER_BYTES:
+                rejected.append(Rejected(f"{path}[{info.filename}]", "unpacks to more than 2 GiB; refused"))
+            elif is_nifti(Path(name)):
+                rejected.append(Rejected(f"{path}[{info.filename}]", "NIfTI inside a zip; unpack it first"))
+            elif suffix not in OTHER_SUFFIXES:
+                sources.append(Source(str(path), info.filename))
+    return sources, rejected
+
+
+def _claims_dicom(source: Source) -> bool:
+    """Whether a file that is no DICOM should be named as broken: its suffix does not say it is something else."""
+    return Path(source.member or source.path).suffix.lower() in DICOM_SUFFIXES
+
+
+def _read_headers(
+    sources: Sequence[Source], workers: int, progress: ProgressCallback | None
+) -> list[SliceHeader | str]:
+    workers = workers or (os.cpu_count() or 1 if len(sources) >= PARALLEL_FROM else 1)
+    if workers <= 1 or len(sources) < 2 or "fork" not in get_all_start_methods():
+        return _counted(map(read_header, sources), len(sources), progress)
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        return _counted(pool.map(read_header, sources, chunksize=64), len(sources), progress)
+
+
+def _counted(
+    headers: Iterable[SliceHeader | str], total: int, progress: ProgressCallback | None
+) -> list[SliceHeader | str]:
+    result: list[SliceHeader | str] = []
+    for header in headers:
+        result.append(header)
+        if progress and (len(result) % 64 == 0 or len(result) == total):
+            progress(len(result), total)
+    return result
+
+
+def _unique(cases: Sequence[Case]) -> list[Case]:
+    """Cases in order of their names; NIfTI files of the same name get their folder's name in front, then a number."""
+    counts = Counter(case.case_id for case in cases)
+    taken: set[str] = set()
+    result = []
+    for case in sorted(cases, key=lambda case: (case.case_id, str(case.files[0]))):
+        name = case.case_id
+        if counts[name] > 1 and case.kind != "dicom":
+            name = f"{case.files[0].parent.name}_{name}"
+        number, base = 1, name
+        while name in taken:
+            number += 1
+            name = f"{base}-{number}"
+        taken.add(name)
+        result.append(case if name == case.case_id else _renamed(case, name))
+    return result
+
+
+def _renamed(case: Case, name: str) -> Case:
+    if case.kind == "dicom":
+        return replace(case, case_id=name)
+    return replace(case, case_id=name, patient_id=name, series_id=name)
+
+
+def _nothing(paths: Sequence[Path], rejected: Sequence[Rejected], domain: str) -> str:
+    where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    what = "scan" if domain == "auto" else f"{domain.upper()} scan"
+    if rejected:
+        same = len(paths) == 1 and rejected[0].path_or_series == where
+        first = rejected[0].reason if same else f"first of {len(rejected)} left out: {rejected[0]}"
+        return f"{where}: holds no {what} that can be read; {first}"
+    return f"{where}: holds no {what}; looked for {LOOKED_FOR}"
+
+
+def read_case(case: Case) -> Volume:
+    """Read one scan with its labels.
+
+    Raises:
+        CaseError: `CASE: what is wrong`, if the scan or its labels are broken or do not fit each other.
+    """
+    try:
+        volume = _read(case)
+        if case.label_file is not None and volume.native is not None:
+            volume = replace(volume, labels=read_labels(case.label_file, volume.native))
+    except CaseError as error:
+        message = str(error)
+        raise CaseError(message if message.startswith(case.case_id) else f"{case.case_id}: {message}") from None
+    return volume
+
+
+def _read(case: Case) -> Volume:
+    if case.kind == "dicom":
+        return read_series(
+            case.members or case.files,
+            domain=case.domain,
+            case_id=case.case_id,
+            zip_file=case.zip_file,
+            notes=case.notes,
+        )
+    order = BRATS_ORDER if case.kind in ("msd", "brats") and case.domain == "mr" else None
+    volume = read_nifti(
+        case.files[0], domain=case.domain, case_id=case.case_id, channel=case.channel, orientation=order
+    )
+    return replace(volume, patient_id=case.patient_id, notes=(*case.notes, *volume.notes))
