@@ -1,0 +1,157 @@
+"""Which prediction belongs to which reference, and which case to which patient."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ctseg.errors import InputError
+
+SUFFIXES = (".nii.gz", ".nii")
+DICOM_CASE = re.compile(r"(?P<patient>P[0-9a-f]{10})_[0-9a-f]{6}")
+"""ctseg's own names of DICOM series: a pseudonym of the patient, then of the series."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One reference with the prediction of each model, None where a model has none."""
+
+    case: str
+    patient: str
+    ref: Path
+    preds: tuple[Path | None, ...]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """All cases of an evaluation, and what had no partner."""
+
+    models: tuple[str, ...]
+    jobs: tuple[Job, ...]
+    unreferenced: dict[str, list[str]]
+    """Model -> its predictions without a reference."""
+    patient_rule: str
+
+
+def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, group: Path | None = None) -> Matching:
+    """Match masks by file name (`CASE.nii.gz`), or by the rows `case,ref,pred` of `table`.
+
+    Args:
+        preds: one folder (or one file) of predicted masks for each model.
+        ref: the folder (or file) of reference masks.
+        table: CSV with the columns `case`, `ref`, `pred`; file names relative to the folders.
+        group: CSV with the columns `case`, `patient`; without it the patient is read from ctseg's own DICOM names, and
+            any other case stands for itself.
+
+    Raises:
+        InputError: if a folder is missing or holds no mask, no prediction matches any reference, or a table is
+            incomplete.
+    """
+    refs = _refs(ref, table)
+    found = [_predictions(pred, table, refs, ref) for pred in preds]
+    if not any(case in masks for masks in found for case in refs):
+        raise InputError(
+            f"{', '.join(str(pred) for pred in preds)}: no mask has the name of one in {ref} "
+            f"(such as {next(iter(refs))}.nii.gz); rename them or give --cases with case,ref,pred"
+        )
+    patients, rule = _patients(list(refs), group)
+    jobs = tuple(
+        Job(case, patients[case], path, tuple(masks.get(case) for masks in found)) for case, path in refs.items()
+    )
+    models = model_names(preds)
+    extra = {model: sorted(set(masks) - set(refs)) for model, masks in zip(models, found, strict=True)}
+    return Matching(models, jobs, extra, rule)
+
+
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Case name -> file of the NIfTI masks of a folder, sorted; or of the one file given.
+
+    Raises:
+        InputError: if there is none, or one case has two files.
+    """
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder")
+    files = [folder] if folder.is_file() else sorted(folder.iterdir())
+    masks: dict[str, Path] = {}
+    for file in files:
+        suffix = next((suffix for suffix in SUFFIXES if file.name.endswith(suffix)), None)
+        if suffix is None or file.name.startswith("."):
+            continue
+        case = file.name.removesuffix(suffix)
+        if case in masks:
+            raise InputError(f"{folder}: holds {case}.nii and {case}.nii.gz; keep one of them")
+        masks[case] = file
+    if not masks:
+        raise InputError(f"{folder}: no NIfTI mask (CASE.nii.gz) in it")
+    return masks
+
+
+def model_names(preds: Sequence[Path]) -> tuple[str, ...]:
+    """Folder names as names of models, with as many parents as it takes to tell them apart."""
+    parts = [pred.resolve().parts for pred in preds]
+    for depth in range(1, max(len(part) for part in parts) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return tuple(name.removesuffix(".gz").removesuffix(".nii") for name in names)
+    raise InputError(f"{preds[0]}: the same predictions are given twice; give each once")
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV with at least `columns`, all text.
+
+    Raises:
+        InputError: if it is missing, broken or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a CSV table ({error})") from None
+    lacking = [column for column in columns if column not in table.columns]
+    if lacking:
+        raise InputError(f"{path}: no column {lacking[0]!r}; the header must be {','.join(columns)}")
+    return table
+
+
+def _refs(ref: Path, table: Path | None) -> dict[str, Path]:
+    if table is None:
+        return masks_in(ref)
+    rows = read_table(table, ("case", "ref", "pred"))
+    if rows.empty or rows["case"].duplicated().any():
+        raise InputError(f"{table}: needs one row a case, each case once")
+    return {case: ref / name for case, name in zip(rows["case"], rows["ref"], strict=True)}
+
+
+def _predictions(pred: Path, table: Path | None, refs: dict[str, Path], ref: Path) -> dict[str, Path]:
+    if table is not None:
+        rows = read_table(table, ("case", "ref", "pred"))
+        named = {case: pred / name for case, name in zip(rows["case"], rows["pred"], strict=True)}
+        return {case: path for case, path in named.items() if path.is_file()}
+    if pred.is_file() and ref.is_file():
+        return {next(iter(refs)): pred}
+    return masks_in(pred)
+
+
+def _patients(cases: list[str], group: Path | None) -> tuple[dict[str, str], str]:
+    """Case -> patient, and a sentence that says by which rule."""
+    if group is None:
+        named = {case: DICOM_CASE.fullmatch(case) for case in cases}
+        known = sum(match is not None for match in named.values())
+        patients = {case: match["patient"] if match else case for case, match in named.items()}
+        return (
+            patients,
+            f"patient from ctseg's DICOM case names for {known} cases, the case itself for {len(cases) - known}",
+        )
+    rows = read_table(group, ("case", "patient"))
+    patients = dict(zip(rows["case"], rows["patient"], strict=True))
+    lacking = [case for case in cases if not patients.get(case)]
+    if lacking:
+        raise InputError(
+            f"{group}: no patient for case {lacking[0]} ({len(lacking)} cases lack one); add case,patient rows"
+        )
+    return {case: patients[case] for case in cases}, f"patient from {group.name}"

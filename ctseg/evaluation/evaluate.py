@@ -1,0 +1,181 @@
+"""Masks against a reference: one row a case, a summary with intervals, a report."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ctseg.evaluation.cases import Matching, match_cases
+from ctseg.evaluation.detection import by_subtype, read_labels
+from ctseg.evaluation.metrics import DEFINITIONS
+from ctseg.evaluation.report import write_report
+from ctseg.evaluation.score import Score, score_case
+from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.evaluation.summary import EMPTY_RULES, compare_models, summarise
+from ctseg.files import write_json, write_text
+from ctseg.version import __version__
+
+SCHEMA = "ctseg-evaluation/1"
+Advance = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found; the same is in the files of `out`."""
+
+    cases: pd.DataFrame
+    """One row a model and case: status ('ok' or 'failed'), message and the metrics of `metrics.DEFINITIONS`."""
+    summary: dict[str, Any]
+    """What summary.json holds."""
+    failed: tuple[str, ...]
+    """`model: case: reason` of every case without metrics; not empty means exit code 1."""
+    notes: tuple[str, ...]
+    """What a person should be told: masks without a partner, how patients were told apart."""
+    out: Path
+
+
+def evaluate(
+    pred: Path | Sequence[Path],
+    ref: Path,
+    out: Path,
+    *,
+    settings: EvaluationSettings | None = None,
+    labels: Path | None = None,
+    group: Path | None = None,
+    cases: Path | None = None,
+    images: Path | None = None,
+    progress: Advance | None = None,
+) -> Evaluation:
+    """Measure predicted masks against references; write `cases.csv`, `summary.json` and `report.html` into `out`.
+
+    Args:
+        pred: a folder of masks, or several of them (models to compare, in this order).
+        ref: the folder of reference masks of the same names, on the same grids; nothing is resampled.
+        out: the folder to write into; it is made.
+        settings: tolerances, intervals, which label values count.
+        labels: CSV of slice or case labels for detection by subtype (RSNA's stage_2_train.csv or a wide table).
+        group: CSV `case,patient`.
+        cases: CSV `case,ref,pred` instead of matching by name.
+        images: folder of the scans as `CASE.nii.gz`, for the report's pictures.
+        progress: called with (1, case) after each case.
+
+    Raises:
+        InputError: if nothing can be matched, or a table is broken. A bad case is no error: see `Evaluation.failed`.
+    """
+    settings = settings or EvaluationSettings()
+    preds = [pred] if isinstance(pred, str | Path) else list(pred)
+    matching = match_cases([Path(folder) for folder in preds], Path(ref), table=cases, group=group)
+    known_labels = read_labels(labels) if labels else None
+    scores = _score_all(matching, settings, progress)
+    table = cases_table(scores)
+    summary = _summary(matching, scores, table, known_labels, settings)
+    notes, failed = _notes(matching), tuple(f"{s.model}: {s.error}" for s in scores if s.error)
+    _write(Path(out), table, clean(summary))
+    write_report(Path(out) / "report.html", table, summary, matching, settings, images=images, notes=notes)
+    return Evaluation(table, clean(summary), failed, notes, Path(out))
+
+
+def _score_all(matching: Matching, settings: EvaluationSettings, progress: Advance | None) -> list[Score]:
+    scores: list[Score] = []
+    for job in matching.jobs:
+        scores += score_case(job, matching.models, settings)
+        if progress is not None:
+            progress(1, job.case)
+    return scores
+
+
+def cases_table(scores: Sequence[Score]) -> pd.DataFrame:
+    """One row a model and case."""
+    rows = [
+        {
+            "model": score.model,
+            "case": score.case,
+            "patient": score.patient,
+            "status": "failed" if score.error else "ok",
+            "message": score.error,
+            **score.metrics,
+        }
+        for score in scores
+    ]
+    return pd.DataFrame(rows)
+
+
+def _summary(
+    matching: Matching,
+    scores: list[Score],
+    table: pd.DataFrame,
+    labels: pd.DataFrame | None,
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": "ctseg", "version": __version__},
+        "versions": versions(),
+        "settings": settings.model_dump(mode="json"),
+        "definitions": DEFINITIONS,
+        "rules": list(EMPTY_RULES),
+        "patient_rule": matching.patient_rule,
+        "references": len(matching.jobs),
+        "predictions_without_reference": matching.unreferenced,
+        "models": [_model(name, scores, table, labels, settings) for name in matching.models],
+        "comparisons": compare_models(table, matching.models, settings) if "tp" in table else [],
+    }
+
+
+def _model(
+    name: str, scores: list[Score], table: pd.DataFrame, labels: pd.DataFrame | None, settings: EvaluationSettings
+) -> dict[str, Any]:
+    rows = table[table["model"] == name]
+    done = rows[rows["status"] == "ok"]
+    lost = rows[rows["status"] == "failed"]
+    result: dict[str, Any] = {"name": name, "failed": dict(zip(lost["case"], lost["message"], strict=True))}
+    if done.empty:
+        return {**result, "cases": 0}
+    result |= summarise(done, settings)
+    if labels is not None:
+        own = [score for score in scores if score.model == name and not score.error]
+        result["subtypes"] = [row for by in ("case", "slice") for row in by_subtype(own, labels, by, settings)]
+    return result
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were computed with."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "scipy", "pandas", "nibabel")},
+    }
+
+
+def _notes(matching: Matching) -> tuple[str, ...]:
+    notes = [matching.patient_rule]
+    for model, names in matching.unreferenced.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            notes.append(
+                f"{model}: {len(names)} predictions without a reference are left out: {', '.join(names[:3])}{more}"
+            )
+    return tuple(notes)
+
+
+def clean(value: Any) -> Any:
+    """`value` for JSON: NaN and infinity become null, numpy numbers plain ones."""
+    if isinstance(value, dict):
+        return {str(key): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write(out: Path, table: pd.DataFrame, summary: dict[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "cases.csv", table.to_csv(index=False, float_format="%.6g"))
+    write_json(out / "summary.json", summary)

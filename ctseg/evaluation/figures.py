@@ -1,0 +1,58 @@
+"""The report's plots."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ctseg.evaluation.html import COLOURS, INK, add_legend, new_figure
+from ctseg.evaluation.statistics import limits_of_agreement
+
+
+def dice_by_size(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
+    """Dice against the reference volume, one point a case with a lesion."""
+    figure, axes = new_figure()
+    for model, colour in zip(models, _colours(models), strict=True):
+        rows = done[(done["model"] == model) & (done["ref_ml"] > 0)]
+        axes.scatter(rows["ref_ml"], rows["dice"], s=26, color=colour, alpha=0.75, linewidths=0, label=model)
+    axes.set(xlabel="Lesion in the reference (mL)", ylabel="Dice", ylim=(-0.03, 1.03))
+    if (done["ref_ml"] > 0).any():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+    if len(models) > 1:
+        add_legend(axes)
+    return figure
+
+
+def bland_altman(rows: pd.DataFrame, colour: str) -> Figure:
+    """Volume difference against mean volume, with bias and 95 % limits of agreement; cases with any volume."""
+    rows = rows[(rows["pred_ml"] + rows["ref_ml"]) > 0]
+    figure, axes = new_figure(5.2, 3.6)
+    axes.scatter((rows["pred_ml"] + rows["ref_ml"]) / 2, rows["error_ml"], s=26, color=colour, alpha=0.75, linewidths=0)
+    bias, low, high = limits_of_agreement(rows["error_ml"])
+    for value, style, name in ((bias, "-", "bias"), (low, "--", "lower limit"), (high, "--", "upper limit")):
+        if np.isfinite(value):
+            axes.axhline(value, color=INK, linestyle=style, linewidth=1)
+            text, place = f"{name} {value:.2f} mL", ("axes fraction", "data")
+            axes.annotate(text, (1, value), xycoords=place, ha="right", va="bottom", color=INK, fontsize="small")
+    axes.set(xlabel="Mean of prediction and reference (mL)", ylabel="Prediction − reference (mL)")
+    return figure
+
+
+def dice_distribution(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
+    """Share of the cases with a lesion whose Dice is at least so high: one curve a model."""
+    figure, axes = new_figure()
+    for model, colour in zip(models, _colours(models), strict=True):
+        values = np.sort(done[(done["model"] == model) & (done["ref_ml"] > 0)]["dice"].to_numpy(float))
+        if len(values):
+            share = 1 - np.arange(len(values)) / len(values)
+            axes.step(np.append(values, 1), np.append(share, 0), where="pre", color=colour, label=model)
+    axes.set(xlabel="Dice", ylabel="Share of cases at or above", xlim=(0, 1), ylim=(0, 1.03))
+    if len(models) > 1:
+        add_legend(axes)
+    return figure
+
+
+def _colours(models: tuple[str, ...]) -> list[str]:
+    return [COLOURS[place % len(COLOURS)] for place in range(len(models))]

@@ -1,0 +1,115 @@
+"""Pictures of chosen cases: the worst and the best, as rows of slices and in the viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.errors import CtsegError
+from ctseg.evaluation.cases import SUFFIXES, Job
+from ctseg.evaluation.html import COLOURS, Picture
+from ctseg.evaluation.score import MaskFile, read_mask
+from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.evaluation.viewer import Outline, Viewer, make_viewer, picture_row, window
+from ctseg.io import nifti
+
+REFERENCE_COLOUR = "#ffd33d"
+"""Yellow: on none of the models' colours, and plain on grey."""
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """One case loaded for showing."""
+
+    job: Job
+    grey: NDArray[np.uint8]
+    ref: MaskFile
+    outlines: tuple[Outline, ...]
+    """The reference first, then each model that has a mask on its grid."""
+
+
+def ranked_cases(done: pd.DataFrame, model: str, count: int) -> tuple[list[str], list[str]]:
+    """The `count` worst and best cases of a model by Dice among those with one; no case is in both."""
+    rows = done[(done["model"] == model) & done["dice"].notna()].sort_values(["dice", "case"])
+    names = rows["case"].tolist()
+    worst = names[: min(count, (len(names) + 1) // 2)]
+    return worst, [name for name in names[::-1][:count] if name not in worst]
+
+
+def load_shown(job: Job, models: Sequence[str], images: Path | None, settings: EvaluationSettings) -> ShownCase:
+    """Masks and scan of a case; a scan that is missing or on another grid leaves the background black."""
+    ref = read_mask(job.ref, settings.reference_labels)
+    outlines = [Outline("reference", ref.mask, REFERENCE_COLOUR)]
+    for place, (model, path) in enumerate(zip(models, job.preds, strict=True)):
+        mask = _other_mask(path, ref, settings)
+        if mask is not None:
+            outlines.append(Outline(model, mask, COLOURS[place % len(COLOURS)]))
+    return ShownCase(job, _grey(job, ref, images), ref, tuple(outlines))
+
+
+def _other_mask(path: Path | None, ref: MaskFile, settings: EvaluationSettings) -> NDArray[np.bool_] | None:
+    try:
+        mask = read_mask(path, settings.prediction_labels).mask if path else None
+    except (CtsegError, OSError):
+        return None
+    return mask if mask is not None and mask.shape == ref.mask.shape else None
+
+
+def _grey(job: Job, ref: MaskFile, images: Path | None) -> NDArray[np.uint8]:
+    blank = np.zeros(ref.mask.shape, np.uint8)
+    path = image_of(job.case, images)
+    if path is None:
+        return blank
+    try:
+        volume = nifti.read_nifti(path, domain="ct", case_id=job.case)
+    except (CtsegError, OSError):
+        return blank
+    return window(volume) if volume.voxels.shape == blank.shape else blank
+
+
+def image_of(case: str, images: Path | None) -> Path | None:
+    """The scan of a case in a folder of NIfTI files."""
+    if images is None:
+        return None
+    return next((images / f"{case}{suffix}" for suffix in SUFFIXES if (images / f"{case}{suffix}").is_file()), None)
+
+
+def telling_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]:
+    """Up to three slices, in order: the largest reference area, the most missed and the most made up."""
+    chosen: list[int] = []
+    for mask in (ref, ref & ~pred, pred & ~ref):
+        area = np.count_nonzero(mask, axis=(1, 2))
+        order = [int(index) for index in np.argsort(-area, kind="stable") if area[index]]
+        chosen += [index for index in order[:3] if index not in chosen][:1]
+    return sorted(chosen) or [len(ref) // 2]
+
+
+def case_picture(shown: ShownCase, model: str, row: Mapping[Hashable, Any]) -> Picture:
+    """The telling slices of a case with the outlines of the reference and of one model."""
+    pred = next((item for item in shown.outlines if item.name == model), shown.outlines[0])
+    slices = telling_slices(shown.ref.mask, pred.mask)
+    picture = picture_row(shown.grey, (shown.outlines[0], pred), shown.ref.volume.spacing_mm, slices)
+    numbers = ", ".join(str(index + 1) for index in slices)
+    caption = (
+        f"{shown.job.case}: Dice {row['dice']:.3f}, reference {row['ref_ml']:.2f} mL, "
+        f"predicted {row['pred_ml']:.2f} mL; slices {numbers} of {len(shown.ref.mask)}"
+    )
+    return Picture(picture, caption, f"Outlines of {shown.job.case} on slices {numbers}")
+
+
+def case_viewer(shown: ShownCase) -> Viewer:
+    """The whole volume of a case with every outline."""
+    volume = shown.ref.volume
+    areas = {item.name: np.count_nonzero(item.mask, axis=(1, 2)) * volume.voxel_ml for item in shown.outlines}
+    lines = [
+        f"{place:.1f} mm · " + " · ".join(f"{name} {values[index]:.2f} mL" for name, values in areas.items())
+        for index, place in enumerate(volume.z_mm - volume.z_mm[0])
+    ]
+    start = int(np.argmax(np.count_nonzero(shown.ref.mask, axis=(1, 2))))
+    return make_viewer(shown.job.case, shown.grey, shown.outlines, volume.spacing_mm, lines, start)

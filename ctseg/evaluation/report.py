@@ -1,0 +1,259 @@
+"""The evaluation as a page: numbers with intervals first, then plots, pictures, cases, and how it was computed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ctseg.evaluation.cases import Matching
+from ctseg.evaluation.figures import bland_altman, dice_by_size, dice_distribution
+from ctseg.evaluation.html import COLOURS, Page, Picture, png_bytes
+from ctseg.evaluation.lesions import SIZES
+from ctseg.evaluation.pictures import case_picture, case_viewer, load_shown, ranked_cases
+from ctseg.evaluation.settings import EvaluationSettings
+
+SIZE_NAMES = {"all": "all", "small": "< 1 mL", "medium": "1–10 mL", "large": "> 10 mL"}
+MOST_ROWS = 1000
+"""A page with more rows than this is slow to open; all rows are in cases.csv."""
+
+SUMMARY_ROWS = (
+    ("Dice, pooled over voxels", ("pooled", "dice")),
+    ("Dice by volume, mean", ("by_volume", "dice", "mean")),
+    ("Dice by volume, median", ("by_volume", "dice", "median")),
+    ("IoU by volume, mean", ("by_volume", "iou", "mean")),
+    ("Voxel sensitivity, mean", ("by_volume", "sensitivity", "mean")),
+    ("Voxel precision, mean", ("by_volume", "precision", "mean")),
+    ("NSD, mean", ("by_volume", "nsd", "mean")),
+    ("HD95 (mm), mean", ("by_volume", "hd95_mm", "mean")),
+    ("HD95 (mm), median", ("by_volume", "hd95_mm", "median")),
+    ("Volume error (mL), mean", ("volume", "error_ml_mean")),
+    ("Absolute volume error (mL), mean", ("volume", "abs_error_ml_mean")),
+    ("Volume concordance (CCC)", ("volume", "concordance")),
+    ("Lesion F1", ("lesions", "all", "f1")),
+    ("Case sensitivity", ("detection", "sensitivity")),
+    ("Case specificity", ("detection", "specificity")),
+    ("False positive volume in negative cases (mL), mean", ("detection", "fp_ml_mean")),
+    ("Dice per slice as in the released code", ("dice_per_slice_released",)),
+)
+
+
+def write_report(
+    path: Path,
+    table: pd.DataFrame,
+    summary: dict[str, Any],
+    matching: Matching,
+    settings: EvaluationSettings,
+    *,
+    images: Path | None = None,
+    notes: tuple[str, ...] = (),
+) -> Path:
+    """Write report.html.
+
+    Args:
+        path: of the page.
+        table: one row a model and case.
+        summary: what summary.json holds.
+        matching: the masks' files, for pictures.
+        settings: of the evaluation.
+        images: folder of scans for the pictures.
+        notes: what a person should be told.
+    """
+    page = Page("Evaluation of " + ", ".join(matching.models), f"{len(matching.jobs)} reference masks")
+    done = table[table["status"] == "ok"]
+    _add_summary(page, summary, settings)
+    _add_failures(page, table, notes)
+    if not done.empty:
+        _add_comparisons(page, summary["comparisons"])
+        _add_plots(page, done, matching.models)
+        _add_lesions(page, summary["models"])
+        _add_subtypes(page, summary["models"])
+        _add_pictures(page, done, matching, settings, images)
+        _add_cases(page, table)
+    _add_method(page, summary)
+    return page.write(path)
+
+
+def with_interval(estimate: dict[str, Any]) -> str:
+    """`0.712 (0.650 to 0.770)`."""
+    value, low, high = (estimate[name] for name in ("value", "low", "high"))
+    if not _known(value):
+        return "–"
+    return f"{number(value)} ({number(low)} to {number(high)})" if _known(low) else f"{number(value)} (one patient)"
+
+
+def number(value: float) -> str:
+    """Three decimals under 10, fewer above."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and value == value
+
+
+def _lookup(model: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        model = model[key]
+    return model
+
+
+def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettings) -> None:
+    models = [model for model in summary["models"] if model["cases"]]
+    page.add_heading("Summary")
+    if not models:
+        page.add_warning("No case could be measured.")
+        return
+    rows: list[list[str]] = [
+        ["Cases (patients)", *[f"{model['cases']} ({model['patients']})" for model in models]],
+        ["Cases with a lesion", *[str(model["with_lesion"]) for model in models]],
+        ["Lesion cases with an empty prediction", *[str(model["missed_whole"]) for model in models]],
+        ["Cases failed", *[str(len(model["failed"])) for model in models]],
+    ]
+    rows += [[title, *[with_interval(_lookup(model, keys)) for model in models]] for title, keys in SUMMARY_ROWS]
+    intervals = f"{settings.level:.0%} intervals: percentile bootstrap over patients, {settings.resamples} resamples."
+    caption = f"{intervals} NSD within {settings.nsd_tolerance_mm:g} mm."
+    page.add_table(["", *[model["name"] for model in models]], rows, caption)
+    undefined = sum(model["by_volume"]["hd95_mm"]["undefined"] for model in models)
+    if undefined:
+        page.add_text(
+            f"HD95 is undefined in {undefined} lesion cases (empty predictions); "
+            "its mean flatters a model that misses them."
+        )
+
+
+def _add_failures(page: Page, table: pd.DataFrame, notes: tuple[str, ...]) -> None:
+    lost = table[table["status"] == "failed"]
+    if len(lost):
+        lines = [f"{row.model}: {row.message}" for row in lost.head(20).itertuples()]
+        more = [f"and {len(lost) - 20} more, see cases.csv"] if len(lost) > 20 else []
+        page.add_warning(f"{len(lost)} cases failed and are in no number:", *lines, *more)
+    page.add_list(notes)
+
+
+def _add_comparisons(page: Page, comparisons: list[dict[str, Any]]) -> None:
+    if not comparisons:
+        return
+    page.add_heading("Models compared")
+    rows = [
+        [
+            f"{row['second']} − {row['first']}",
+            row["metric"],
+            _difference(row),
+            _p(row["p_value"]),
+            _p(row["p_holm"]),
+            row["cases"],
+        ]
+        for row in comparisons
+    ]
+    columns = ["Difference", "Metric", "Value (interval)", "p", "p, Holm", "Cases"]
+    page.add_table(columns, rows, "Paired by case, permutation test within patients, two-sided.")
+
+
+def _difference(row: dict[str, Any]) -> str:
+    return with_interval({"value": row["difference"], "low": row["low"], "high": row["high"]})
+
+
+def _p(value: float | None) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _add_plots(page: Page, done: pd.DataFrame, models: tuple[str, ...]) -> None:
+    page.add_heading("Dice and volume")
+    pictures = [
+        Picture(png_bytes(dice_by_size(done, models)), "Dice against lesion size; one point a case with a lesion."),
+        Picture(png_bytes(dice_distribution(done, models)), "Share of the lesion cases at or above a Dice."),
+    ]
+    for place, model in enumerate(models):
+        figure = bland_altman(done[done["model"] == model], COLOURS[place % len(COLOURS)])
+        pictures.append(
+            Picture(png_bytes(figure), f"{model}: Bland–Altman plot of the volumes, 95 % limits of agreement.")
+        )
+    page.add_gallery([Picture(item.png, item.caption, item.caption) for item in pictures], width=440)
+
+
+def _add_lesions(page: Page, models: list[dict[str, Any]]) -> None:
+    page.add_heading("Lesions by size")
+    rows = []
+    for model in (model for model in models if model["cases"]):
+        for size in ("all", *SIZES):
+            row = model["lesions"][size]
+            scores = [with_interval(row[name]) for name in ("f1", "sensitivity", "precision")]
+            rows.append([model["name"], SIZE_NAMES[size], row["tp"], row["fn"], row["fp"], *scores])
+    page.add_table(["Model", "Size", "Found", "Missed", "Made up", "F1", "Sensitivity", "Precision"], rows)
+
+
+def _add_subtypes(page: Page, models: list[dict[str, Any]]) -> None:
+    if not any("subtypes" in model for model in models):
+        return
+    page.add_heading("Negatives by subtype")
+    page.add_text(
+        "Cases and slices without a lesion in the reference, by their labels. One with several subtypes counts in each "
+        "of its rows; intraparenchymal means labelled so, but nothing outlined in the reference."
+    )
+    rows = [
+        [
+            model["name"],
+            row["by"],
+            row["subtype"],
+            row["count"],
+            with_interval(row["specificity"]),
+            with_interval(row["fp_ml_mean"]),
+        ]
+        for model in models
+        for row in model.get("subtypes", ())
+        if row["count"]
+    ]
+    page.add_table(["Model", "By", "Subtype", "Count", "Specificity", "False positive mL, mean"], rows)
+
+
+def _add_pictures(
+    page: Page, done: pd.DataFrame, matching: Matching, settings: EvaluationSettings, images: Path | None
+) -> None:
+    first = matching.models[0]
+    worst, best = ranked_cases(done, first, settings.pictured_cases)
+    if not worst:
+        return
+    jobs = {job.case: job for job in matching.jobs}
+    rows = done[done["model"] == first].set_index("case").to_dict("index")
+    shown = {case: load_shown(jobs[case], matching.models, images, settings) for case in [*worst, *best]}
+    for title, cases in (("Worst cases", worst), ("Best cases", best)):
+        if cases:
+            page.add_heading(f"{title} of {first}")
+            page.add_text("Reference yellow, prediction blue; the patient's right is at the left.")
+            page.add_gallery([case_picture(shown[case], first, rows[case]) for case in cases], width=460)
+    page.add_heading("Slice viewer")
+    for case in [*worst, *best]:
+        page.add_viewer(case_viewer(shown[case]))
+
+
+def _add_cases(page: Page, table: pd.DataFrame) -> None:
+    columns = [
+        "case",
+        "model",
+        "status",
+        "dice",
+        "nsd",
+        "hd95_mm",
+        "ref_ml",
+        "pred_ml",
+        "error_ml",
+        "lesions_fn",
+        "lesions_fp",
+    ]
+    shown = table[columns].head(MOST_ROWS)
+    rows = [[None if pd.isna(cell) else cell for cell in row] for row in shown.itertuples(index=False, name=None)]
+    more = f" (the first {MOST_ROWS}; all in cases.csv)" if len(table) > MOST_ROWS else ""
+    page.add_heading("All cases")
+    page.add_table(columns, rows, f"{len(table)} rows{more}", folded=True)
+
+
+def _add_method(page: Page, summary: dict[str, Any]) -> None:
+    page.add_heading("How this was computed")
+    page.add_table(["Metric", "Definition"], list(summary["definitions"].items()))
+    page.add_list(summary["rules"])
+    made = {name: summary[name] for name in ("tool", "versions", "settings")}
+    page.add_preformatted(json.dumps(made, indent=2), "Settings and versions")

@@ -1,0 +1,152 @@
+"""Read one case's masks, check that their grids agree, and measure every model on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.errors import CaseError, CtsegError, InputError
+from ctseg.evaluation.cases import Job
+from ctseg.evaluation.grid import Grid, Mask, largest_offset_mm
+from ctseg.evaluation.metrics import volume_metrics
+from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.files import read_json
+from ctseg.io import nifti
+from ctseg.io.volume import Volume
+
+
+@dataclass(frozen=True)
+class SliceCounts:
+    """What each of the K slices of one case holds, for detection by slice."""
+
+    slice_ids: tuple[str, ...]
+    ref_px: NDArray[np.int64]
+    pred_px: NDArray[np.int64]
+    fp_ml: NDArray[np.float64]
+    pred_ml: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model on one case; `error` says why there are no metrics."""
+
+    model: str
+    case: str
+    patient: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    slices: SliceCounts | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask (K, H, W) with its geometry, and whether true slice positions stood beside it."""
+
+    path: Path
+    mask: Mask
+    volume: Volume
+    slice_ids: tuple[str, ...] = ()
+    has_sidecar: bool = False
+
+
+def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
+    """A mask in canonical order; `labels` are the values that count, empty for all above 0.
+
+    Raises:
+        CaseError: if the file cannot be read as a mask.
+    """
+    values, volume = nifti.load_mask(path)
+    mask = np.isin(values, labels) if labels else np.asarray(values) > 0
+    sidecar = _sidecar(path)
+    ids = tuple(str(item) for item in sidecar.get("slice_ids", ())) or tuple(volume.slice_ids)
+    return MaskFile(path, mask, volume, ids, "origins_mm" in sidecar)
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    """What ctseg wrote beside a mask; empty where there is nothing or somebody else's JSON."""
+    try:
+        found = read_json(nifti.sidecar_path(path))
+    except InputError:
+        return {}
+    return found if isinstance(found, dict) and str(found.get("schema", "")).startswith("ctseg-") else {}
+
+
+def score_case(job: Job, models: tuple[str, ...], settings: EvaluationSettings) -> list[Score]:
+    """Every model's score on one case; a missing or broken mask, or one on another grid, gets its error instead."""
+    try:
+        ref = read_mask(job.ref, settings.reference_labels)
+    except (CtsegError, OSError) as error:
+        return [Score(model, job.case, job.patient, error=_one_line(error, job.ref)) for model in models]
+    return [_score(job, model, pred, ref, settings) for model, pred in zip(models, job.preds, strict=True)]
+
+
+def _score(job: Job, model: str, path: Path | None, ref: MaskFile, settings: EvaluationSettings) -> Score:
+    try:
+        if path is None:
+            raise CaseError(f"{job.case}: no prediction; segment this case too, or take its reference out")
+        pred = read_mask(path, settings.prediction_labels)
+        grid = common_grid(pred, ref, settings.grid_tolerance_mm)
+    except (CtsegError, OSError) as error:
+        return Score(model, job.case, job.patient, error=_one_line(error, path))
+    metrics = volume_metrics(
+        pred.mask, ref.mask, grid, tolerance_mm=settings.nsd_tolerance_mm, min_lesion_ml=settings.min_lesion_ml
+    )
+    return Score(model, job.case, job.patient, metrics, count_slices(pred, ref, grid))
+
+
+def _one_line(error: Exception, path: Path | None) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, CtsegError) else f"{path}: cannot be read ({text})"
+
+
+def common_grid(pred: MaskFile, ref: MaskFile, tolerance_mm: float) -> Grid:
+    """The grid of both masks; nothing is ever resampled.
+
+    Where only one of the files has its true slice positions beside it (a mask of ctseg's own on an uneven series,
+    compared with another tool's), the headers decide whether the grids agree and the true positions are used.
+
+    Raises:
+        CaseError: naming both files, if shape or position differ.
+    """
+    one, other = pred.mask.shape, ref.mask.shape
+    if one != other:
+        raise CaseError(f"{pred.path} has {_by(one)} voxels but {ref.path} {_by(other)}; put them on one grid")
+    offset = largest_offset_mm(pred.volume, ref.volume)
+    if pred.has_sidecar != ref.has_sidecar:
+        offset = min(offset, _header_offset_mm(pred.volume, ref.volume))
+    if offset > tolerance_mm:
+        raise CaseError(f"{pred.path} and {ref.path} lie up to {offset:.2f} mm apart; put them on one grid")
+    return Grid.of(pred.volume if pred.has_sidecar and not ref.has_sidecar else ref.volume)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)
+
+
+def _header_offset_mm(one: Volume, other: Volume) -> float:
+    """Largest distance of the corners of two files by their affines alone; infinite where a file has none."""
+    grids = one.native, other.native
+    if any(grid is None or grid.affine is None for grid in grids):
+        return float("inf")
+    first, second = (grid for grid in grids if grid is not None)
+    if first.shape != second.shape or first.affine is None or second.affine is None:
+        return float("inf")
+    ends = np.stack(np.meshgrid(*[(0, size - 1) for size in first.shape], (1,), indexing="ij"), axis=-1).reshape(-1, 4)
+    return float(np.abs(ends @ (first.affine - second.affine).T).max())
+
+
+def count_slices(pred: MaskFile, ref: MaskFile, grid: Grid) -> SliceCounts | None:
+    """Counts of each slice; None where no file says which slices these are."""
+    ids = ref.slice_ids or pred.slice_ids
+    if len(ids) != len(grid.slab_mm):
+        return None
+
+    def count(mask: Any) -> NDArray[np.int64]:
+        return np.count_nonzero(mask, axis=(1, 2)).astype(np.int64)
+
+    made_up, predicted = count(pred.mask & ~ref.mask), count(pred.mask)
+    return SliceCounts(ids, count(ref.mask), predicted, made_up * grid.voxel_ml, predicted * grid.voxel_ml)

@@ -1,0 +1,38 @@
+"""What can be set about an evaluation."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ctseg.evaluation.metrics import NSD_TOLERANCE_MM
+from ctseg.settings import Settings
+
+
+class EvaluationSettings(Settings):
+    """Settings of `ctseg evaluate`."""
+
+    nsd_tolerance_mm: float = Field(
+        default=NSD_TOLERANCE_MM, gt=0, description="a surface this near in mm counts as met"
+    )
+    min_lesion_ml: float = Field(
+        default=0.0, ge=0, description="smaller lesions count nowhere in the lesion-wise numbers"
+    )
+    detection_ml: float = Field(
+        default=0.0, ge=0, description="a case or slice is called positive if more than this is predicted"
+    )
+    reference_labels: tuple[int, ...] = Field(
+        default=(), description="values of the reference that are the lesion; empty: all above 0"
+    )
+    prediction_labels: tuple[int, ...] = Field(
+        default=(), description="values of the prediction that are the lesion; empty: all above 0"
+    )
+    grid_tolerance_mm: float = Field(
+        default=0.1, gt=0, description="voxel centres of prediction and reference may differ by this much"
+    )
+    resamples: int = Field(default=2000, ge=100, description="bootstrap resamples of the patients")
+    permutations: int = Field(default=10000, ge=100, description="permutations of the paired test")
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="level of the intervals")
+    seed: int = Field(default=0, ge=0, description="of the resamples and permutations")
+    pictured_cases: int = Field(
+        default=3, ge=0, le=50, description="worst and best cases shown in the report, this many of each"
+    )

@@ -1,0 +1,222 @@
+"""Intervals and tests that respect that scans of one patient belong together.
+
+A statistic here is a function of case weights, (B, N) -> (B,): weights of one give the value itself, resampled weights
+the bootstrap. Patients, not cases, are drawn (Field and Welsh 2007, cluster bootstrap), and all cases of a drawn
+patient come along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Weights = NDArray[np.float64]
+Statistic = Callable[[Weights], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its percentile bootstrap interval; NaN where it cannot be had (no case, or one patient only)."""
+
+    value: float
+    low: float
+    high: float
+    cases: int
+    patients: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For summary.json."""
+        return asdict(self)
+
+
+def mean_of(values: ArrayLike) -> Statistic:
+    """The mean of N values; NaN are left out."""
+    array = np.asarray(values, float)
+    known = np.isfinite(array)
+    return ratio_of(np.where(known, array, 0.0), known.astype(float))
+
+
+def ratio_of(parts: ArrayLike, wholes: ArrayLike) -> Statistic:
+    """Sum of N parts over the sum of N wholes: pooled Dice is `ratio_of(2 * tp, 2 * tp + fp + fn)`."""
+    part, whole = np.asarray(parts, float), np.asarray(wholes, float)
+
+    def statistic(weights: Weights) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (weights @ part) / (weights @ whole)
+
+    return statistic
+
+
+def median_of(values: ArrayLike) -> Statistic:
+    """The median of N values (mean of the middle two for an even count); NaN are left out."""
+    array = np.asarray(values, float)
+    order = np.argsort(array, kind="stable")
+    order = order[np.isfinite(array[order])]
+    ranked = array[order]
+
+    def statistic(weights: Weights) -> NDArray[np.float64]:
+        if not len(ranked):
+            return np.full(len(weights), np.nan)
+        sums = np.cumsum(weights[:, order], axis=1)
+        total = sums[:, -1:]
+        lower = np.argmax(sums >= total / 2, axis=1)
+        upper = np.argmax(sums > total / 2, axis=1)
+        return np.where(total[:, 0] > 0, (ranked[lower] + ranked[upper]) / 2, np.nan)
+
+    return statistic
+
+
+def concordance_of(one: ArrayLike, other: ArrayLike) -> Statistic:
+    """Lin's concordance correlation coefficient of N pairs (Lin 1989)."""
+    x, y = np.asarray(one, float), np.asarray(other, float)
+
+    def statistic(weights: Weights) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total = weights.sum(axis=1)
+            mean_x, mean_y = weights @ x / total, weights @ y / total
+            spread = weights @ x**2 / total - mean_x**2 + weights @ y**2 / total - mean_y**2
+            return 2 * (weights @ (x * y) / total - mean_x * mean_y) / (spread + (mean_x - mean_y) ** 2)
+
+    return statistic
+
+
+def patient_numbers(patients: Sequence[str]) -> tuple[NDArray[np.int64], int]:
+    """(N,) number of each case's patient, and how many patients there are."""
+    names, numbers = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    return numbers.astype(np.int64), len(names)
+
+
+def bootstrap(
+    statistic: Statistic,
+    patients: Sequence[str],
+    *,
+    used: ArrayLike | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic with its patient-clustered percentile interval.
+
+    Args:
+        statistic: of the weights of N cases.
+        patients: (N,) whose case it is.
+        used: (N,) which cases the statistic looks at; patients without any of them are not drawn.
+        resamples: how many times the patients are drawn.
+        level: of the interval.
+        seed: of the draws; the same patients with the same seed get the same draws.
+
+    Draws in which the statistic is undefined (a ratio without a whole) are left out.
+    """
+    keep = np.ones(len(patients), bool) if used is None else np.asarray(used, bool)
+    value = float(statistic(keep[None].astype(float))[0]) if keep.any() else float("nan")
+    chosen = np.asarray(patients, dtype=str)[keep].tolist()
+    numbers, count = patient_numbers(chosen)
+    cases = int(keep.sum())
+    if count < 2 or not np.isfinite(value):
+        return Estimate(value, float("nan"), float("nan"), cases, count)
+    drawn = np.concatenate([statistic(part) for part in _draws(numbers, count, keep, resamples, seed)])
+    low, high = np.nanpercentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    return Estimate(value, float(low), float(high), cases, count)
+
+
+def _draws(numbers: NDArray[np.int64], count: int, keep: NDArray[np.bool_], resamples: int, seed: int) -> list[Weights]:
+    """Case weights of the resamples in blocks of (B, N), each block small enough for memory."""
+    rng = np.random.default_rng(seed)
+    blocks = []
+    for start in range(0, resamples, 250):
+        size = min(250, resamples - start)
+        weights = np.zeros((size, len(keep)))
+        weights[:, keep] = rng.multinomial(count, np.full(count, 1 / count), size=size)[:, numbers]
+        blocks.append(weights)
+    return blocks
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference `second - first` of two models on the same cases."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    permutations: int
+    exact: bool
+    cases: int
+    patients: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For summary.json."""
+        return asdict(self)
+
+
+def compare_ratios(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    patients: Sequence[str],
+    *,
+    resamples: int = 2000,
+    permutations: int = 10000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Paired difference of two ratios of sums, `second - first`, with an interval and a permutation test.
+
+    `first` and `second` are (parts, wholes), (N,) each, of the same N cases; a mean is the ratio with wholes of one.
+    The test swaps the two models within patients (all cases of a patient together): two-sided, exact where 2**patients
+    is at most `permutations`, else by random swaps with the +1 correction of Phipson and Smyth (2010).
+    """
+    one, two = ratio_of(*first), ratio_of(*second)
+    estimate = bootstrap(lambda w: two(w) - one(w), patients, resamples=resamples, level=level, seed=seed)
+    numbers, count = patient_numbers(patients)
+    exact = 2**count <= permutations if count < 60 else False
+    swaps = np.array(list(product((False, True), repeat=count))) if exact else _random_swaps(count, permutations, seed)
+    found = _swapped_differences(first, second, swaps[:, numbers] if count else swaps)
+    extreme = int(np.count_nonzero(np.abs(found) >= abs(estimate.value) - 1e-12))
+    p_value = extreme / len(swaps) if exact else (extreme + 1) / (len(swaps) + 1)
+    value, low, high = estimate.value, estimate.low, estimate.high
+    p_value = p_value if np.isfinite(value) else float("nan")
+    return Comparison(value, low, high, p_value, len(swaps), exact, estimate.cases, count)
+
+
+def _random_swaps(count: int, permutations: int, seed: int) -> NDArray[np.bool_]:
+    return np.random.default_rng([seed, 1]).random((permutations, count)) < 0.5
+
+
+def _swapped_differences(
+    first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike], swaps: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(R,) differences after swapping the models in the cases that each row of `swaps` (R, N) marks."""
+    sums = []
+    for one, two in zip(first, second, strict=True):
+        a, b = np.asarray(one, float), np.asarray(two, float)
+        moved = swaps @ (b - a)
+        sums.append((a.sum() + moved, b.sum() - moved))
+    (part_one, part_two), (whole_one, whole_two) = sums
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return part_two / whole_two - part_one / whole_one
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of several p values; NaN stay NaN and are not counted."""
+    known = sorted((p, place) for place, p in enumerate(p_values) if np.isfinite(p))
+    corrected = [float("nan")] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        corrected[place] = largest
+    return corrected
+
+
+def limits_of_agreement(errors: ArrayLike) -> tuple[float, float, float]:
+    """Bias and 95 % limits of agreement (bias -/+ 1.96 SD) of N differences (Bland and Altman 1986)."""
+    array = np.asarray(errors, float)
+    if not len(array):
+        return float("nan"), float("nan"), float("nan")
+    bias = float(array.mean())
+    spread = 1.96 * float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+    return bias, bias - spread, bias + spread

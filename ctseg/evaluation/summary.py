@@ -1,0 +1,188 @@
+"""From one row a case to the numbers of a model, with intervals, and to the differences between models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.evaluation.lesions import SIZES
+from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.evaluation.statistics import (
+    Comparison,
+    Statistic,
+    bootstrap,
+    compare_ratios,
+    concordance_of,
+    holm,
+    limits_of_agreement,
+    mean_of,
+    median_of,
+    ratio_of,
+)
+
+Parts = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+EMPTY_RULES = (
+    "Both masks empty: a correct negative; Dice, IoU, HD95 and NSD are undefined and in no mean.",
+    "One mask empty: Dice, IoU and NSD are 0, HD95 is undefined; the missed cases are counted beside its mean.",
+    "Means and medians by volume are over the cases with a lesion in the reference; pooled numbers are over the voxels "
+    "of all cases, so that false positives in healthy scans count.",
+    "Case sensitivity and specificity: a case is called positive when more than the detection volume is predicted, "
+    "wherever it lies.",
+    "A case that failed (no prediction, another grid, unreadable) is in no number and is named.",
+)
+
+BY_VOLUME = ("dice", "iou", "sensitivity", "precision", "nsd", "hd95_mm")
+
+
+def summarise(cases: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
+    """All numbers of one model.
+
+    Args:
+        cases: rows of one model that have metrics (`status == 'ok'`).
+        settings: resamples, level, seed and the detection volume.
+    """
+    has_lesion = (cases["tp"] + cases["fn"]).to_numpy() > 0
+    called = cases["pred_ml"].to_numpy() > settings.detection_ml
+    estimate = _estimator(cases, settings)
+    return {
+        "cases": len(cases),
+        "patients": int(cases["patient"].nunique()),
+        "with_lesion": int(has_lesion.sum()),
+        "both_empty": int((~has_lesion & (cases["pred_ml"] == 0)).sum()),
+        "missed_whole": int((has_lesion & (cases["pred_ml"] == 0)).sum()),
+        "pooled": {name: estimate(ratio_of(*parts), None) for name, parts in pooled_parts(cases).items()},
+        "by_volume": {name: _by_volume(cases[name], has_lesion, estimate) for name in BY_VOLUME},
+        "dice_per_slice_released": estimate(
+            ratio_of(cases["dice_per_slice_released"] * cases["slices"], cases["slices"]), None
+        ),
+        "volume": _volume(cases, estimate),
+        "lesions": _lesions(cases, estimate),
+        "detection": {
+            "sensitivity": estimate(mean_of(called), has_lesion),
+            "specificity": estimate(mean_of(~called), ~has_lesion),
+            "fp_ml_mean": estimate(mean_of(cases["pred_ml"]), ~has_lesion),
+        },
+    }
+
+
+Estimator = Callable[[Statistic, Any], dict[str, Any]]
+
+
+def _estimator(cases: pd.DataFrame, settings: EvaluationSettings) -> Estimator:
+    patients = cases["patient"].astype(str).tolist()
+
+    def estimate(statistic: Statistic, used: Any) -> dict[str, Any]:
+        found = bootstrap(
+            statistic, patients, used=used, resamples=settings.resamples, level=settings.level, seed=settings.seed
+        )
+        return found.as_dict()
+
+    return estimate
+
+
+def pooled_parts(cases: pd.DataFrame) -> dict[str, Parts]:
+    """Numerator and denominator of each case whose sums make the pooled numbers."""
+    tp, fp, fn = (cases[name].to_numpy(float) for name in ("tp", "fp", "fn"))
+    return {
+        "dice": (2 * tp, 2 * tp + fp + fn),
+        "sensitivity": (tp, tp + fn),
+        "precision": (tp, tp + fp),
+    }
+
+
+def _by_volume(column: pd.Series, has_lesion: NDArray[np.bool_], estimate: Estimator) -> dict[str, Any]:
+    values = column.to_numpy(float)
+    used = has_lesion & np.isfinite(values)
+    return {
+        "mean": estimate(mean_of(values), used),
+        "median": estimate(median_of(values), used),
+        "undefined": int((has_lesion & ~np.isfinite(values)).sum()),
+    }
+
+
+def _volume(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
+    """Agreement of volumes over the cases in which either mask holds anything."""
+    either = (cases["pred_ml"] + cases["ref_ml"]).to_numpy() > 0
+    bias, low, high = limits_of_agreement(cases["error_ml"][either])
+    return {
+        "error_ml_mean": estimate(mean_of(cases["error_ml"]), either),
+        "abs_error_ml_mean": estimate(mean_of(cases["abs_error_ml"]), either),
+        "abs_error_ml_median": estimate(median_of(cases["abs_error_ml"]), either),
+        "limits_of_agreement_ml": {"bias": bias, "low": low, "high": high},
+        "concordance": estimate(concordance_of(cases["pred_ml"], cases["ref_ml"]), either),
+    }
+
+
+def _lesions(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
+    """F1, sensitivity (recall) and precision of lesions, all and by size."""
+    found = {}
+    for size in ("all", *SIZES):
+        end = "" if size == "all" else f"_{size}"
+        tp, fp, fn = (cases[f"lesions_{kind}{end}"].to_numpy(float) for kind in ("tp", "fp", "fn"))
+        found[size] = {
+            "tp": int(tp.sum()),
+            "fp": int(fp.sum()),
+            "fn": int(fn.sum()),
+            "f1": estimate(ratio_of(2 * tp, 2 * tp + fp + fn), None),
+            "sensitivity": estimate(ratio_of(tp, tp + fn), None),
+            "precision": estimate(ratio_of(tp, tp + fp), None),
+        }
+    return found
+
+
+def compare_models(cases: pd.DataFrame, models: tuple[str, ...], settings: EvaluationSettings) -> list[dict[str, Any]]:
+    """Paired differences of every two models, `second - first`, on the cases both have; p values also by Holm."""
+    done = cases[cases["status"] == "ok"]
+    rows = []
+    for first, second in combinations(models, 2):
+        one, two = (done[done["model"] == name].set_index("case") for name in (first, second))
+        common = one.index.intersection(two.index, sort=False)
+        for metric, pair in _paired(one.loc[common], two.loc[common]).items():
+            found = _compare(pair, settings)
+            rows.append({"first": first, "second": second, "metric": metric, **found.as_dict()})
+    for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = p_value
+    return rows
+
+
+Pair = tuple[Parts, Parts, list[str]]
+
+
+def _paired(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, Pair]:
+    patients = one["patient"].astype(str).tolist()
+    has_lesion = (one["tp"] + one["fn"]).to_numpy() > 0
+    pairs: dict[str, Pair] = {"dice_pooled": (pooled_parts(one)["dice"], pooled_parts(two)["dice"], patients)}
+    for metric in ("dice", "nsd", "hd95_mm"):
+        pairs[f"{metric}_mean"] = _paired_means(one[metric], two[metric], has_lesion, patients)
+    pairs["abs_error_ml_mean"] = _paired_means(
+        one["abs_error_ml"], two["abs_error_ml"], np.ones(len(one), bool), patients
+    )
+    return pairs
+
+
+def _paired_means(one: pd.Series, two: pd.Series, used: NDArray[np.bool_], patients: list[str]) -> Pair:
+    """Values of the cases in which both models have one."""
+    first, second = one.to_numpy(float), two.to_numpy(float)
+    keep = used & np.isfinite(first) & np.isfinite(second)
+    count = np.ones(int(keep.sum()))
+    chosen = [patient for patient, kept in zip(patients, keep, strict=True) if kept]
+    return (first[keep], count), (second[keep], count), chosen
+
+
+def _compare(pair: Pair, settings: EvaluationSettings) -> Comparison:
+    first, second, patients = pair
+    return compare_ratios(
+        first,
+        second,
+        patients,
+        resamples=settings.resamples,
+        permutations=settings.permutations,
+        level=settings.level,
+        seed=settings.seed,
+    )
