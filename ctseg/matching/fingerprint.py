@@ -29,9 +29,9 @@ def resize_matrix(size_in: int, size_out: int) -> NDArray[np.float64]:
 def dct_matrix(size: int) -> NDArray[np.float64]:
     """The orthonormal DCT-II matrix A (size, size), equations (9) and (10)."""
     i, j = np.arange(size)[:, None], np.arange(size)[None, :]
-    scale = np.where(i == 0, np.sqrt(1.0 / size), np.sqrt(2.0 / size))
-    cosines: NDArray[np.float64] = np.cos((j + 0.5) * np.pi / size * i)
-    return scale * cosines
+    matrix: NDArray[np.float64] = np.cos((j + 0.5) * np.pi / size * i) * np.sqrt(2.0 / size)
+    matrix[0] = np.sqrt(1.0 / size)
+    return matrix
 
 
 def low_frequencies(images: NDArray[np.uint8], size: int = 32) -> NDArray[np.float64]:

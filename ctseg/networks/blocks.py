@@ -87,19 +87,13 @@ def init_normal(module: nn.Module, std: float = NORMAL_STD) -> None:
 
 
 def init_he(module: nn.Module) -> None:
-    """Draw every convolution so that the signal keeps its size through ReLUs (He et al. 2015), biases 0.
+    """Draw every convolution as torchvision draws VGG (He et al. 2015, fan out), biases 0.
 
-    The segmenters need it: thirteen VGG convolutions without normalisation, drawn from N(0, 0.02), would shrink the
-    signal to nothing.
+    Thirteen VGG convolutions without normalisation, drawn from N(0, 0.02), would shrink the signal to nothing.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_in", nonlinearity="relu")
-            _zero_bias(part)
-        elif isinstance(part, nn.ConvTranspose2d):
-            # Of a transposed convolution with stride s each output pixel sees only 1 / s^2 of the kernel.
-            inputs = part.in_channels * part.kernel_size[0] * part.kernel_size[1] / (part.stride[0] * part.stride[1])
-            nn.init.normal_(part.weight, 0.0, (2.0 / inputs) ** 0.5)
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             _zero_bias(part)
 
 

@@ -37,7 +37,7 @@ class FcnVgg16(nn.Module):
 
     Each step up is a transposed convolution and a ReLU, then the map of the pooling at that size is added and the sum
     is batch normalised. The first transposed convolution has a 4 x 4 kernel, the others 3 x 3: the layout that gives
-    the released count.
+    the released count. The VGG stages start as torchvision's do, the steps up with PyTorch's defaults.
 
     Args:
         width: channels of the first VGG stage, even; the others are 2, 4, 8 and 8 times as wide, the steps up 8, 4, 2,
@@ -60,7 +60,7 @@ class FcnVgg16(nn.Module):
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in up)
         self.classifier = nn.Conv2d(up[-1], 1, 1)
-        init_he(self)
+        init_he(self.stages)
 
     def forward(self, images: Tensor) -> SegmenterOutput:
         """(B, 1, H, W) in [-1, 1], any H and W -> logits (B, 1, H, W), hidden (B, width / 2, H, W)."""

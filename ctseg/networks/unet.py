@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ctseg.networks.blocks import crop_to, init_he, pad_to_multiple
+from ctseg.networks.blocks import crop_to, pad_to_multiple
 from ctseg.protocols import SegmenterOutput
 
 
@@ -40,7 +40,6 @@ class UNet(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
         self.joins = nn.ModuleList(double_conv(2 * w, w) for w in reversed(widths[:-1]))
         self.classifier = nn.Conv2d(width, 1, 1)
-        init_he(self)
 
     def forward(self, images: Tensor) -> SegmenterOutput:
         """(B, 1, H, W) in [-1, 1], any H and W -> logits (B, 1, H, W), hidden (B, width, H, W)."""
