@@ -1,0 +1,192 @@
+"""The phantom cohort: case mix, patients in parallel, the files that belong to the whole."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctseg.files import write_json, write_with
+from ctseg.phantom.bleeds import Findings
+from ctseg.phantom.msd import MrCase, make_mr_case, write_dataset_json
+from ctseg.phantom.rsna import CtCase, make_ct_case
+from ctseg.phantom.settings import PhantomSettings
+
+Progress = Callable[[int, int, str], None]
+
+TEST_MIX: tuple[tuple[Findings, float], ...] = (
+    (Findings(iph=1), 38),
+    (Findings(iph=1, ivh=True), 45),
+    (Findings(iph=1, sdh=True, sah=True), 30),
+    (Findings(iph=1), 60),
+    (Findings(sah=True), 0),
+    (Findings(iph=2), 45),
+    (Findings(iph=1, ivh=True, sah=True), 60),
+    (Findings(iph=1), 24),
+    (Findings(), 0),
+    (Findings(iph=1, sdh=True), 50),
+    (Findings(iph=1, sah=True, edh=True), 38),
+    (Findings(iph=1, ivh=True), 70),
+)
+"""Findings and median IPH mL of test patients, repeated for larger cohorts; by slices close to the paper's Table 1 (a third with IPH,
+IVH 8 %, SAH 12 %, SDH 8 %, EDH under 1 %, 54 % with nothing). Volumes are those of moderate to large bleeds, because a third of all slices
+is more than an average bleed of 20 mL spans."""
+TRAIN_MIX: tuple[tuple[Findings, float], ...] = (
+    (Findings(iph=1), 50),
+    (Findings(iph=1, ivh=True), 55),
+    (Findings(iph=1, sah=True), 40),
+    (Findings(iph=2), 50),
+    (Findings(iph=1, sdh=True), 40),
+    (Findings(iph=1, ivh=True, sah=True), 65),
+    (Findings(iph=1), 30),
+    (Findings(sah=True, sdh=True), 0),
+)
+"""The same for training patients: rich in IPH slices, as the paper chooses them by slice label."""
+DOMAINS = {"mr": 1, "stage_2_train": 2, "stage_2_test": 3}
+"""Part of every seed, so that no brain occurs in two domains or splits."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One patient to make."""
+
+    folder: Path
+    case: MrCase | CtCase
+
+    def run(self) -> dict[str, Any]:
+        """Make the patient's files; returns what the summary needs."""
+        if isinstance(self.case, MrCase):
+            return make_mr_case(self.folder, self.case)
+        return make_ct_case(self.folder, self.case)
+
+
+def make_cohort(
+    folder: Path, settings: PhantomSettings, *, workers: int = 2, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Fill `folder` with a cohort: `Task01_BrainTumour/`, `rsna/`, `truth/`, `phantom.json`.
+
+    Args:
+        folder: an existing folder, usually the one of `ctseg.files.new_folder`.
+        settings: size and seed.
+        workers: processes; 0 makes everything in this one. The files do not depend on it.
+        progress: called with (patients done, patients in all, what was done).
+
+    Returns:
+        Counts, as written to `phantom.json`.
+    """
+    folder = Path(folder)
+    jobs = _jobs(folder, settings)
+    results = _run_all(jobs, workers, progress or (lambda done, total, text: None))
+    by_split: dict[str, list[dict[str, Any]]] = {name: [] for name in DOMAINS}
+    for job, result in zip(jobs, results):
+        by_split["mr" if isinstance(job.case, MrCase) else job.case.split].append(result)
+    write_dataset_json(folder, [job.case.name for job in jobs if isinstance(job.case, MrCase)])
+    _write_tables(folder, by_split)
+    counts = _counts(by_split)
+    write_json(folder / "phantom.json", _description(settings, counts))
+    return counts
+
+
+def _jobs(folder: Path, settings: PhantomSettings) -> list[Job]:
+    """Every patient; CT first because they take longest."""
+    sizes = {"stage_2_train": settings.ct_train_patients, "stage_2_test": settings.ct_test_patients}
+    jobs = []
+    for split, count in sizes.items():
+        mix = TRAIN_MIX if split == "stage_2_train" else TEST_MIX
+        for index in range(count):
+            findings, median_ml = mix[index % len(mix)]
+            seed = (settings.seed, DOMAINS[split], index)
+            jobs.append(
+                Job(
+                    folder,
+                    CtCase(index, split, findings, median_ml, settings.ct_matrix, settings.ct_slice_step_mm, seed),
+                )
+            )
+    for index in range(settings.mr_patients):
+        jobs.append(
+            Job(folder, MrCase(index, settings.mr_matrix, settings.mr_slices, (settings.seed, DOMAINS["mr"], index)))
+        )
+    return jobs
+
+
+def _run_all(jobs: list[Job], workers: int, progress: Progress) -> list[dict[str, Any]]:
+    """Results in the order of `jobs`."""
+    if workers < 1:
+        return [_report(job.run(), n + 1, len(jobs), progress) for n, job in enumerate(jobs)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(1, min(workers, len(jobs))), mp_context=context, initializer=_single_thread) as pool:
+        futures = [pool.submit(job.run) for job in jobs]
+        try:
+            for n, future in enumerate(as_completed(futures)):
+                _report(future.result(), n + 1, len(jobs), progress)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
+
+
+def _report(result: dict[str, Any], done: int, total: int, progress: Progress) -> dict[str, Any]:
+    progress(done, total, "patients")
+    return result
+
+
+def _single_thread() -> None:
+    """One thread a worker: the workers are the parallelism."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _write_tables(folder: Path, results: dict[str, list[dict[str, Any]]]) -> None:
+    """Slice labels of both splits (those of the test split only under truth) and the table of CT cases."""
+    for folder_of, split in ((folder / "rsna", "stage_2_train"), (folder / "truth", "stage_2_test")):
+        rows = sorted(row for result in results[split] for row in result["labels"])
+        _write_csv(folder_of / f"{split}.csv", ["ID", "Label"], rows)
+    cases = [result["case"] for split in ("stage_2_train", "stage_2_test") for result in results[split]]
+    _write_csv(
+        folder / "truth" / "cases.csv", list(cases[0]) if cases else ["case"], [tuple(case.values()) for case in cases]
+    )
+
+
+def _write_csv(path: Path, header: list[str], rows: list[tuple[Any, ...]]) -> None:
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", newline="", encoding="utf-8") as handle:
+            writer = csv.writer(handle, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+
+    write_with(path, write)
+
+
+def _counts(results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Patients, slices and slices by finding."""
+    counts: dict[str, Any] = {
+        "mr_patients": len(results["mr"]),
+        "mr_tumour_slices": sum(r["slices"] for r in results["mr"]),
+    }
+    for split in ("stage_2_train", "stage_2_test"):
+        cases = [result["case"] for result in results[split]]
+        counts[split] = {"patients": len(cases)} | {
+            key: sum(case[key] for case in cases) for key in (cases[0] if cases else {}) if key.endswith("slices")
+        }
+    return counts
+
+
+def _description(settings: PhantomSettings, counts: dict[str, Any]) -> dict[str, Any]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        made_by = f"ctseg {version('ctseg')}"
+    except PackageNotFoundError:
+        made_by = "ctseg"
+    return {
+        "schema": "ctseg-phantom/1",
+        "tool": made_by,
+        "settings": settings.model_dump(),
+        "counts": counts,
+        "sources": "Simulated; no patient data. Brain maps: ICBM 152 2009a (Fonov et al. 2011) from nilearn. Constants: docs/phantom.md.",
+    }
