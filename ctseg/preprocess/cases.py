@@ -1,0 +1,128 @@
+"""One case becomes rows of a slice set. Runs in worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.errors import CaseError
+from ctseg.io.case import Case
+from ctseg.io.discover import read_case
+from ctseg.io.volume import Volume
+from ctseg.preprocess.ct import prepare_ct
+from ctseg.preprocess.mr import prepare_mr
+from ctseg.preprocess.prepared import Prepared, to_masks
+from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.protocols import BrainExtractor
+
+
+@dataclass(frozen=True)
+class CaseSlices:
+    """The kept slices of one case."""
+
+    case_id: str
+    images: NDArray[np.uint8]
+    """(n, H, W)"""
+    masks: NDArray[np.uint8] | None
+    """(n, H, W) 0/1"""
+    table: pd.DataFrame
+    """n rows of `slices.csv`, without `split`."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaseTask:
+    """All that a worker needs beside the case."""
+
+    settings: PreprocessSettings
+    extractor: BrainExtractor | None
+    labelled: bool
+    labels: pd.DataFrame | None = None
+    """Slice labels of this case's slices or more, indexed by slice ID."""
+
+
+def process_case(case: Case, task: CaseTask) -> CaseSlices:
+    """Read one case, prepare it and keep the slices that the settings ask for.
+
+    Raises:
+        CaseError: if the case cannot be read or prepared, or lacks the label that the others have.
+    """
+    volume = read_case(case)
+    if task.labelled and volume.labels is None:
+        raise CaseError(f"{case.case_id}: has no lesion labels, but other cases do; label it or leave it out")
+    wanted = _wanted(volume, task)
+    if not wanted.any():
+        return _empty(case.case_id, task)
+    prepared = prepare(volume, task.settings, task.extractor)
+    keep = np.flatnonzero(wanted & (_brain_mm2(prepared, task.settings) >= task.settings.min_brain_mm2))
+    masks = None
+    if task.labelled and volume.labels is not None:
+        masks = to_masks(volume.labels[keep] > 0, prepared.frame)
+    return CaseSlices(
+        case.case_id,
+        prepared.images[keep],
+        masks,
+        _table(volume, prepared, keep, masks, task),
+        (*volume.notes, *prepared.notes),
+    )
+
+
+def prepare(volume: Volume, settings: PreprocessSettings, extractor: BrainExtractor | None) -> Prepared:
+    """`prepare_ct` or `prepare_mr`, by the volume's domain."""
+    if volume.domain == "mr":
+        return prepare_mr(volume, settings)
+    if extractor is None:
+        raise ValueError("CT needs a brain extractor")
+    return prepare_ct(volume, settings, extractor)
+
+
+def _wanted(volume: Volume, task: CaseTask) -> NDArray[np.bool_]:
+    """(K,) slices chosen by index and by slice label."""
+    wanted = np.ones(len(volume.voxels), dtype=bool)
+    if task.settings.slices is not None:
+        first, end = task.settings.slices
+        wanted[:first] = wanted[end:] = False
+    if task.settings.select is not None and task.labels is not None:
+        chosen = task.labels[task.settings.select].reindex(volume.slice_ids).fillna(0).to_numpy()
+        wanted &= chosen == 1
+    return wanted
+
+
+def _brain_mm2(prepared: Prepared, settings: PreprocessSettings) -> NDArray[np.float64]:
+    """(K,) brain area of each slice."""
+    return prepared.brain.sum(axis=(1, 2)) * settings.pixel_mm**2
+
+
+def _table(
+    volume: Volume, prepared: Prepared, keep: NDArray[np.intp], masks: NDArray[np.uint8] | None, task: CaseTask
+) -> pd.DataFrame:
+    ids = [volume.slice_ids[k] for k in keep]
+    table = pd.DataFrame(
+        {
+            "slice_id": ids,
+            "patient_id": volume.patient_id,
+            "series_id": volume.series_id or volume.case_id,
+            "case_id": volume.case_id,
+            "index": keep,
+            "z_mm": np.round(volume.z_mm[keep], 3),
+            "spacing_row_mm": task.settings.pixel_mm,
+            "spacing_col_mm": task.settings.pixel_mm,
+            "brain_px": prepared.brain[keep].sum(axis=(1, 2)),
+            "lesion_px": "" if masks is None else masks.sum(axis=(1, 2), dtype=np.int64),
+        }
+    )
+    if volume.domain == "mr":
+        table["intensity_a"], table["intensity_b"] = prepared.intensity
+    if task.labels is not None:
+        found = task.labels.reindex(ids)
+        for name in task.labels.columns:
+            table[name] = found[name].astype("Int8").to_numpy()
+    return table
+
+
+def _empty(case_id: str, task: CaseTask) -> CaseSlices:
+    nothing = np.zeros((0, task.settings.size, task.settings.size), np.uint8)
+    return CaseSlices(case_id, nothing, nothing if task.labelled else None, pd.DataFrame(), ())

@@ -1,0 +1,39 @@
+"""Head CT -> slices: brain extraction, window, field of view."""
+
+from __future__ import annotations
+
+from ctseg.errors import CaseError
+from ctseg.io.volume import Volume
+from ctseg.preprocess.frame import centred_frame
+from ctseg.preprocess.prepared import Prepared, to_images
+from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.protocols import BrainExtractor
+
+
+def window_map(window: tuple[float, float]) -> tuple[float, float]:
+    """(a, b) of uint8 = a * HU + b for a window of HU: 0..100 HU gives 2.55 and 0."""
+    low, high = window
+    slope = 255.0 / (high - low)
+    return slope, 0.0 - slope * low
+
+
+def prepare_ct(volume: Volume, settings: PreprocessSettings, extractor: BrainExtractor) -> Prepared:
+    """Strip the skull, window the HU and lay the slices on the model's field of view.
+
+    Args:
+        volume: CT in HU, canonical axes.
+        settings: size, field of view and window.
+        extractor: CT volume -> brain mask (K, h, w).
+
+    Raises:
+        CaseError: if no brain is found.
+    """
+    brain = extractor(volume)
+    if not brain.any():
+        raise CaseError(
+            f"{volume.case_id}: no brain found; is it a head CT in HU? look at it, or choose another --brain-extractor"
+        )
+    frame = centred_frame(brain, volume.spacing_mm, settings.size, settings.fov_mm)
+    intensity = window_map(settings.window)
+    images, inside = to_images(volume.voxels, brain, frame, intensity)
+    return Prepared(images, inside, brain, frame, intensity)

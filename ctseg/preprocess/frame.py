@@ -1,0 +1,102 @@
+"""Where the pixels of a slice lie on the scan's own pixel grid, and resampling both ways."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Order = Literal[0, 1]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Square pixels of a fixed width in mm, laid over the in-plane grid of one volume.
+
+    The map has no rotation and no flip, so it is one start and one step for the rows and one for the columns: the centre of model
+    pixel (i, j) lies at native pixel (row_start + i * row_step, col_start + j * col_step).
+    """
+
+    size: tuple[int, int]
+    """(H, W) of a model slice."""
+    native: tuple[int, int]
+    """(h, w) of a native slice."""
+    row_start: float
+    row_step: float
+    """Native rows per model row."""
+    col_start: float
+    col_step: float
+
+    def to_model(self, slices: NDArray[np.floating] | NDArray[np.bool_], order: Order = 1) -> NDArray[np.float32]:
+        """(K, h, w) native slices -> (K, H, W); antialiased where model pixels are wider; 0 outside the native grid.
+
+        Args:
+            slices: (K, h, w).
+            order: 1 for linear, with a kernel as wide as the coarser pixel; 0 for the nearest pixel (label values).
+        """
+        rows = _weights(self.size[0], self.native[0], self.row_start, self.row_step, order)
+        cols = _weights(self.size[1], self.native[1], self.col_start, self.col_step, order)
+        return _apply(rows, cols, slices)
+
+    def to_native(self, maps: NDArray[np.floating] | NDArray[np.bool_], order: Order = 1) -> NDArray[np.float32]:
+        """(K, H, W) maps, such as probabilities -> (K, h, w) at the native pixel centres; 0 outside the model's field."""
+        rows = _weights(self.native[0], self.size[0], -self.row_start / self.row_step, 1 / self.row_step, order)
+        cols = _weights(self.native[1], self.size[1], -self.col_start / self.col_step, 1 / self.col_step, order)
+        return _apply(rows, cols, maps)
+
+
+def centred_frame(brain: NDArray[np.bool_], spacing_mm: tuple[float, float], size: int, fov_mm: float) -> Frame:
+    """A frame of `size` pixels over `fov_mm` around the middle of a brain mask (K, h, w).
+
+    The middle is that of the box around the brain's projection along the slices; without any brain it is the middle of the picture.
+    The first model pixel is put on a native pixel, so that scans which already have the model's spacing are copied, not blurred.
+    """
+    row_step, col_step = (fov_mm / size / spacing for spacing in spacing_mm)
+    projection = brain.any(axis=0)
+    row_start = _start(projection.any(axis=1), size, row_step)
+    col_start = _start(projection.any(axis=0), size, col_step)
+    return Frame((size, size), (brain.shape[1], brain.shape[2]), row_start, row_step, col_start, col_step)
+
+
+def whole_frame(native: tuple[int, int], spacing_mm: tuple[float, float], pixel_mm: float) -> Frame:
+    """A frame over the whole picture with pixels of `pixel_mm`, or of the scan's own width where that is coarser."""
+    steps = [max(1.0, pixel_mm / spacing) for spacing in spacing_mm]
+    size = [math.ceil(length / step) for length, step in zip(native, steps, strict=True)]
+    starts = [(step - 1) / 2 for step in steps]
+    return Frame((size[0], size[1]), native, starts[0], steps[0], starts[1], steps[1])
+
+
+def _start(profile: NDArray[np.bool_], size: int, step: float) -> float:
+    """Native coordinate of model pixel 0 along one axis."""
+    inside = np.flatnonzero(profile)
+    middle = (inside[0] + inside[-1]) / 2 if len(inside) else (len(profile) - 1) / 2
+    return float(np.floor(middle - (size - 1) / 2 * step + 0.5))
+
+
+def _weights(count: int, length: int, start: float, step: float, order: Order) -> NDArray[np.float32]:
+    """(count, length) weights of the input pixels for outputs at `start + n * step`.
+
+    Order 1 is the triangle kernel stretched to the coarser of both pixels (plain linear interpolation where outputs are finer); every
+    row sums to 1 except where it reaches beyond the input, which counts as 0.
+    """
+    centres = start + step * np.arange(count)[:, None]
+    # one pixel of rim on either side stands for the zeros outside
+    pixels = np.arange(-int(np.ceil(step)) - 1, length + int(np.ceil(step)) + 1)[None, :]
+    if order == 0:
+        weights = (np.floor(centres + 0.5) == pixels).astype(np.float64)
+    else:
+        weights = np.maximum(0.0, 1 - np.abs(pixels - centres) / max(1.0, step))
+        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    inside = (pixels[0] >= 0) & (pixels[0] < length)
+    return weights[:, inside].astype(np.float32)
+
+
+def _apply(rows: NDArray[np.float32], cols: NDArray[np.float32], slices: NDArray) -> NDArray[np.float32]:
+    """Separable resampling: rows (H, h) and cols (W, w) of (K, h, w) -> (K, H, W)."""
+    result = np.empty((len(slices), len(rows), len(cols)), dtype=np.float32)
+    for k, picture in enumerate(slices):
+        result[k] = rows @ picture.astype(np.float32) @ cols.T
+    return result

@@ -1,0 +1,76 @@
+"""A coarse working grid with nearly cubic voxels, whatever the slice thickness, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ctseg.io.volume import Volume
+from ctseg.preprocess.frame import Frame, whole_frame
+
+EDGE_PAD = 8
+"""Slices repeated beyond either end before distances are taken, so that the end of the scan is no edge of the brain."""
+
+
+@dataclass(frozen=True)
+class WorkingGrid:
+    """Evenly spaced slices of averaged pixels over a volume with any slice positions."""
+
+    frame: Frame
+    positions: NDArray[np.float64]
+    """(G,) where each grid slice lies, in slices of the volume (2.5 is halfway between the slices 2 and 3)."""
+    places: NDArray[np.float64]
+    """(K,) where each slice of the volume lies, in grid slices."""
+    spacing_mm: tuple[float, float, float]
+    """(slice, row, column) of the grid."""
+
+    def to_grid(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(K, h, w) -> (G, H, W): pixels averaged, slices interpolated."""
+        return _between(self.frame.to_model(voxels), self.positions)
+
+    def to_native(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(G, H, W) mask -> (K, h, w) mask."""
+        return self.frame.to_native(_between(mask.astype(np.float32), self.places)) >= 0.5
+
+    def distance_mm(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(G, H, W) mm from each voxel of the mask to the nearest voxel outside it; the first and last slice go on for ever."""
+        padded = np.pad(mask, ((EDGE_PAD, EDGE_PAD), (0, 0), (0, 0)), mode="edge")
+        distance = ndimage.distance_transform_edt(padded, sampling=self.spacing_mm)
+        return distance[EDGE_PAD:-EDGE_PAD].astype(np.float32)
+
+    def dilate(self, mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
+        """Everything within `radius_mm` of the mask."""
+        return self.distance_mm(~mask) <= radius_mm if mask.any() else mask
+
+    def erode(self, mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
+        """What lies deeper than `radius_mm` in the mask."""
+        return self.distance_mm(mask) > radius_mm
+
+    def close(self, mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
+        """Gaps narrower than twice `radius_mm` filled."""
+        return self.erode(self.dilate(mask, radius_mm), radius_mm) | mask
+
+
+def working_grid(volume: Volume, pixel_mm: float = 1.5, step_mm: float = 2.0) -> WorkingGrid:
+    """A grid of about `pixel_mm` in the slices (never finer than the scan) and `step_mm` across them."""
+    count = len(volume.voxels)
+    z_mm = volume.z_mm
+    targets = np.arange(z_mm[0], z_mm[-1] + step_mm / 2, step_mm)
+    positions = np.interp(targets, z_mm, np.arange(count))
+    places = (z_mm - z_mm[0]) / step_mm
+    height, width = volume.voxels.shape[1:]
+    frame = whole_frame((height, width), volume.spacing_mm, pixel_mm)
+    row_mm, col_mm = (step * mm for step, mm in zip((frame.row_step, frame.col_step), volume.spacing_mm, strict=True))
+    return WorkingGrid(frame, positions, places, (step_mm, row_mm, col_mm))
+
+
+def _between(slices: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(n, H, W) slices -> (len(positions), H, W), linear between neighbours, the ends repeated."""
+    last = len(slices) - 1
+    places = np.clip(positions, 0, last)
+    below = np.minimum(places.astype(int), max(last - 1, 0))
+    share = (places - below).astype(np.float32)[:, None, None]
+    return slices[below] * (1 - share) + slices[np.minimum(below + 1, last)] * share

@@ -1,0 +1,225 @@
+"""A cohort becomes a slice set: cases in parallel, written in case order, one bad case never stops the rest."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ctseg.errors import CtsegError, InputError
+from ctseg.io.case import Case, Discovery
+from ctseg.io.slices import SliceWriter, assign_splits
+from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
+from ctseg.preprocess.ct import window_map
+from ctseg.preprocess.labels import check_label, read_slice_labels, read_splits
+from ctseg.preprocess.preview import Preview
+from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.protocols import BrainExtractor
+
+ProgressCall = Callable[[int, int, str], None]
+Outcome = CaseSlices | CtsegError
+
+
+@dataclass
+class PreprocessReport:
+    """What became of a cohort."""
+
+    domain: str
+    cases: int = 0
+    """Cases that gave at least one slice."""
+    slices: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """(case_id, reason) of every case that could not be read or prepared."""
+    empty: list[str] = field(default_factory=list)
+    """Cases whose slices were all left out by `slices`, `select` or `min_brain_mm2`."""
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+    """(path or series, reason) of what was found but is no scan."""
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """case_id -> what the reader or the brain extractor noticed and mended."""
+
+
+def preprocess(
+    discovery: Discovery,
+    out: Path,
+    settings: PreprocessSettings,
+    *,
+    extractor: BrainExtractor | None = None,
+    domain: str = "auto",
+    labels: Path | None = None,
+    splits: Path | None = None,
+    workers: int = 0,
+    executor: Executor | None = None,
+    progress: ProgressCall | None = None,
+) -> PreprocessReport:
+    """Fill the folder `out` (from `ctseg.files.new_folder`) with the slice set of a cohort.
+
+    Args:
+        discovery: what `ctseg.io.discover.discover` found.
+        out: an existing, empty folder.
+        settings: what to make.
+        extractor: CT volume -> brain mask; not needed for MR.
+        domain: 'mr', 'ct', or 'auto' where all cases are of one.
+        labels: csv of slice labels by SOPInstanceUID, see `read_slice_labels`.
+        splits: csv `patient_id,split` to use instead of drawing splits.
+        workers: processes; 0 works in this one. The result does not depend on it.
+        executor: any `concurrent.futures.Executor` to use instead, such as Dask's.
+        progress: called with (done, total, case_id).
+
+    Raises:
+        InputError: if no slice is left, domains are mixed, or labels and splits do not fit; nothing useful is in `out` then.
+    """
+    domain, cases = _one_domain(discovery.cases, domain)
+    table = read_slice_labels(labels) if labels is not None else None
+    check_label(table, settings.select, labels)
+    task = CaseTask(settings, extractor, any(case.label_file is not None for case in cases))
+    split_of = _splits(cases, settings, splits)
+    report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
+    writer = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled)
+    preview = Preview()
+    with _pool(workers, executor) as pool:
+        for done, (case, outcome) in enumerate(_outcomes(cases, task, table, pool, workers), start=1):
+            if _record(report, case, outcome) and isinstance(outcome, CaseSlices):
+                rows = outcome.table.assign(split=split_of[outcome.table["patient_id"].iloc[0]])
+                writer.add(outcome.images, outcome.masks, rows)
+                preview.add(outcome)
+            if progress is not None:
+                progress(done, len(cases), case.case_id)
+    if not report.slices:
+        raise InputError(_nothing_left(report, settings))
+    writer.close(
+        intensity=_intensity(domain, settings), settings=settings.model_dump(mode="json"), extra=_extra(report)
+    )
+    preview.save(out / "preview.png")
+    return report
+
+
+def _one_domain(cases: Sequence[Case], domain: str) -> tuple[str, list[Case]]:
+    """The cases of one domain."""
+    kinds = {case.domain for case in cases}
+    if domain == "auto":
+        if len(kinds) > 1:
+            raise InputError(
+                "the input holds both MR and CT; a slice set has one of them: add --domain mr or --domain ct"
+            )
+        domain = kinds.pop() if kinds else "auto"
+    chosen = [case for case in cases if case.domain == domain]
+    if not chosen:
+        raise InputError(f"the input holds no {domain.upper() if domain != 'auto' else 'MR or CT'} scan")
+    return domain, chosen
+
+
+def _splits(cases: Sequence[Case], settings: PreprocessSettings, path: Path | None) -> dict[str, str]:
+    """Patient -> split, drawn or from a table."""
+    patients = [case.patient_id for case in cases]
+    if path is None:
+        return assign_splits(patients, settings.fractions(), settings.seed)
+    split_of = read_splits(path)
+    missing = sorted(set(patients) - set(split_of))
+    if missing:
+        raise InputError(f"{path}: has no split for {len(missing)} patients (first: {missing[0]})")
+    return split_of
+
+
+@contextmanager
+def _pool(workers: int, executor: Executor | None) -> Iterator[Executor | None]:
+    """The given executor, own spawned processes, or None for this process."""
+    if executor is not None or workers == 0:
+        yield executor
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _outcomes(
+    cases: Sequence[Case], task: CaseTask, labels: pd.DataFrame | None, pool: Executor | None, workers: int
+) -> Iterator[tuple[Case, Outcome]]:
+    """Results in case order; a bounded number of cases is under way, so memory does not grow with the cohort."""
+    if pool is None:
+        for case in cases:
+            yield case, _attempt(case, _task_of(case, task, labels))
+        return
+    ahead = 2 * workers if workers else 64
+    waiting: deque[tuple[Case, Future[Outcome]]] = deque()
+    for case in cases:
+        waiting.append((case, pool.submit(_attempt, case, _task_of(case, task, labels))))
+        if len(waiting) > ahead:
+            yield _next(waiting)
+    while waiting:
+        yield _next(waiting)
+
+
+def _next(waiting: deque[tuple[Case, Future[Outcome]]]) -> tuple[Case, Outcome]:
+    case, future = waiting.popleft()
+    return case, future.result()
+
+
+def _task_of(case: Case, task: CaseTask, labels: pd.DataFrame | None) -> CaseTask:
+    """The task with the labels of one case only, so that workers are not sent the whole table.
+
+    RSNA names its files by SOPInstanceUID; where file names do not tell, the whole table goes along.
+    """
+    if labels is None:
+        return task
+    own = labels.index.intersection([path.stem for path in case.files])
+    return replace(task, labels=labels.loc[own] if len(own) else labels)
+
+
+def _attempt(case: Case, task: CaseTask) -> Outcome:
+    """`process_case`, with expected errors given back instead of raised; others keep their traceback and stop the run."""
+    try:
+        return process_case(case, task)
+    except CtsegError as error:
+        return error
+
+
+def _record(report: PreprocessReport, case: Case, outcome: Outcome) -> bool:
+    """Enter an outcome in the report; whether it has slices to write."""
+    if isinstance(outcome, CtsegError):
+        report.failed.append((case.case_id, str(outcome)))
+        return False
+    if outcome.notes:
+        report.notes[case.case_id] = outcome.notes
+    if not len(outcome.images):
+        report.empty.append(case.case_id)
+        return False
+    report.cases += 1
+    report.slices += len(outcome.images)
+    return True
+
+
+def _nothing_left(report: PreprocessReport, settings: PreprocessSettings) -> str:
+    if report.failed and not report.empty:
+        return f"none of the {len(report.failed)} cases could be used; first: {report.failed[0][1]}"
+    if settings.select is not None:
+        return (
+            f"no slice has the label {settings.select}; do the IDs in --labels match the SOPInstanceUIDs of the scans?"
+        )
+    return "no slice is left; check --slices and min_brain_mm2"
+
+
+def _intensity(domain: str, settings: PreprocessSettings) -> dict[str, Any]:
+    if domain == "mr":
+        return {"a": None, "b": None, "unit": "scanner units; a and b by case in slices.csv"}
+    slope, offset = window_map(settings.window)
+    return {"a": slope, "b": offset, "unit": "HU"}
+
+
+def _extra(report: PreprocessReport) -> dict[str, Any]:
+    return {
+        "cases": report.cases,
+        "failed": [{"case_id": case, "reason": reason} for case, reason in report.failed],
+        "empty": report.empty,
+        "notes": {case: list(notes) for case, notes in report.notes.items()},
+    }
