@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctseg.errors import InputError
+from ctseg.io.slices import SliceSet
+from ctseg.matching.metrics import AmdMetric
+from ctseg.matching.pairs import match, matched_ids, read_pairs, write_pairs
+
+
+def slice_set(rng: np.random.Generator, domain: str, count: int, labelled: bool, size: int = 24) -> SliceSet:
+    coarse = rng.integers(0, 256, (count, size // 4, size // 4))
+    table = pd.DataFrame(
+        {
+            "slice_id": [f"{domain}-{row}" for row in range(count)],
+            "split": ["train" if row % 3 else "test" for row in range(count)],
+        }
+    )
+    images = np.kron(coarse, np.ones((1, 4, 4))).astype(np.uint8)
+    masks = (images > 200).astype(np.uint8) if labelled else None
+    return SliceSet(Path(domain), images, masks, table, {"domain": domain})
+
+
+@pytest.fixture
+def source(rng: np.random.Generator) -> SliceSet:
+    return slice_set(rng, "mr", 7, labelled=True)
+
+
+@pytest.fixture
+def target(rng: np.random.Generator) -> SliceSet:
+    return slice_set(rng, "ct", 9, labelled=False)
+
+
+def plain_table(source: SliceSet, target: SliceSet, asked_source: bool, top: int) -> list[tuple]:
+    """Every pair's distance, sorted; one loop in the other."""
+    metric = AmdMetric()
+    rows = []
+    for asked in range(len(source) if asked_source else len(target)):
+        options = []
+        for other in range(len(target) if asked_source else len(source)):
+            s, t = (asked, other) if asked_source else (other, asked)
+            one = metric.describe(source.images[s : s + 1], source.masks[s : s + 1])
+            two = metric.describe(target.images[t : t + 1], None)
+            options.append((float(metric.distance(one, two)[0, 0]), other, f"mr-{s}", f"ct-{t}"))
+        for rank, (distance, _, source_id, target_id) in enumerate(sorted(options)[:top], start=1):
+            rows.append((source_id, target_id, rank, distance))
+    return rows
+
+
+def test_source_direction_as_written_out(source: SliceSet, target: SliceSet) -> None:
+    pairs = match(source, target, AmdMetric(), top=4)
+    assert list(pairs.columns) == ["source_id", "target_id", "rank", "distance", "hamming", "lesion_difference"]
+    assert list(pairs.iloc[:, :4].itertuples(index=False, name=None)) == plain_table(source, target, True, 4)
+
+
+def test_target_direction_as_written_out(source: SliceSet, target: SliceSet) -> None:
+    pairs = match(source, target, AmdMetric(), direction="target")
+    assert list(pairs.iloc[:, :4].itertuples(index=False, name=None)) == plain_table(source, target, False, 1)
+    assert matched_ids(pairs) == list(dict.fromkeys(pairs["source_id"]))
+
+
+@pytest.mark.parametrize("direction", ["source", "target"])
+def test_the_parts_make_the_distance(source: SliceSet, target: SliceSet, direction) -> None:
+    pairs = match(source, target, AmdMetric(), top=3, direction=direction)
+    np.testing.assert_allclose(100.0 * pairs["hamming"] + pairs["lesion_difference"], pairs["distance"])
+
+
+def test_defaults_are_the_papers(rng: np.random.Generator) -> None:
+    source, target = slice_set(rng, "mr", 2, True), slice_set(rng, "ct", 25, False)
+    assert match(source, target, AmdMetric()).groupby("source_id").size().tolist() == [20, 20]
+    assert len(match(source, target, AmdMetric(), direction="target")) == 25
+
+
+def test_only_one_split(source: SliceSet, target: SliceSet) -> None:
+    pairs = match(source, target, AmdMetric(), top=99, split="train")
+    assert set(pairs["source_id"]) == {f"mr-{row}" for row in range(7) if row % 3}
+    assert set(pairs["target_id"]) == {f"ct-{row}" for row in range(9) if row % 3}
+    whole = match(source, target, AmdMetric(), top=99).set_index(["source_id", "target_id"])["distance"]
+    part = pairs.set_index(["source_id", "target_id"])["distance"]
+    np.testing.assert_array_equal(whole[part.index], part)
+
+
+def test_sets_of_other_sizes_are_refused(source: SliceSet, rng: np.random.Generator) -> None:
+    with pytest.raises(InputError, match="24 x 24 but ct is 32 x 32"):
+        match(source, slice_set(rng, "ct", 2, False, size=32), AmdMetric())
+
+
+def test_a_metric_without_parts(source: SliceSet, target: SliceSet) -> None:
+    class Bare:
+        describe = AmdMetric().describe
+        distance = AmdMetric().distance
+
+    pairs = match(source, target, Bare(), top=2)
+    assert list(pairs.columns) == ["source_id", "target_id", "rank", "distance"]
+
+
+def test_written_and_read_again(source: SliceSet, target: SliceSet, tmp_path: Path) -> None:
+    pairs = match(source, target, AmdMetric(), top=4)
+    write_pairs(pairs, tmp_path / "new" / "pairs.csv")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "new" / "pairs.csv"), pairs, check_dtype=False, check_exact=True
+    )
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["pairs.csv"]
+    table = read_pairs(tmp_path / "new" / "pairs.csv", source, target)
+    assert len(table) == 7 * 4
+    for row in range(7):
+        names = pairs.loc[pairs["source_id"] == f"mr-{row}", "target_id"]
+        assert [f"ct-{index}" for index in table.candidates(row)] == names.tolist()
+
+
+def test_top_keeps_the_nearest(source: SliceSet, target: SliceSet, tmp_path: Path) -> None:
+    write_pairs(match(source, target, AmdMetric(), top=4), tmp_path / "pairs.csv")
+    whole = read_pairs(tmp_path / "pairs.csv", source, target)
+    best = read_pairs(tmp_path / "pairs.csv", source, target, top=1)
+    assert [best.candidates(row).tolist() for row in range(7)] == [
+        whole.candidates(row)[:1].tolist() for row in range(7)
+    ]
+
+
+def test_through_a_pipe(source: SliceSet, target: SliceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    write_pairs(match(source, target, AmdMetric(), top=2), stream)
+    stream.seek(0)
+    monkeypatch.setattr("sys.stdin", stream)
+    assert len(read_pairs("-", source, target)) == 14
+
+
+def test_a_list_made_by_hand(source: SliceSet, target: SliceSet, tmp_path: Path) -> None:
+    text = "source_id,target_id,note\nmr-3,ct-8,a\nmr-1,ct-0,b\nmr-3,ct-2,c\nmr-3,ct-8,again\n"
+    (tmp_path / "pairs.csv").write_text(text)
+    table = read_pairs(tmp_path / "pairs.csv", source, target)
+    assert table.sources.tolist() == [1, 3]
+    assert table.candidates(3).tolist() == [8, 2]
+    assert [table.candidates(row).tolist() for row in (0, 1, 6)] == [[], [0], []]
+    assert read_pairs(tmp_path / "pairs.csv", source, target, top=1).candidates(3).tolist() == [8]
+
+
+def test_ranks_order_the_candidates(source: SliceSet, target: SliceSet, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("source_id,target_id,rank\nmr-3,ct-8,2\nmr-3,ct-2,1\n")
+    assert read_pairs(tmp_path / "pairs.csv", source, target).candidates(3).tolist() == [2, 8]
+
+
+def test_draws_are_candidates_all_of_them_and_repeatable(
+    source: SliceSet, target: SliceSet, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    write_pairs(match(source, target, AmdMetric(), top=3), tmp_path / "pairs.csv")
+    table = read_pairs(tmp_path / "pairs.csv", source, target)
+    asked = np.repeat([5, 2], 200)
+    drawn = table.draw(asked, np.random.default_rng(4))
+    assert set(drawn[:200]) == set(table.candidates(5))
+    assert set(drawn[200:]) == set(table.candidates(2))
+    np.testing.assert_array_equal(drawn, table.draw(asked, np.random.default_rng(4)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source_id,target_id\nmr-0,ct-0\nmr-7,ct-0\nmr-7,ct-1\nmr-9,ct-0\n", r"pairs\.csv, source_id: 2 of 3 .* mr-7"),
+        ("source_id,target_id\nmr-0,pt-1\n", r"pairs\.csv, target_id: 1 of 1 .* pt-1"),
+        ("source_id,rank\nmr-0,1\n", r"pairs\.csv: no column target_id"),
+        ("source_id,target_id,rank\nmr-0,ct-0,1\nmr-0,ct-0,first\n", r"pairs\.csv: line 3: rank"),
+        ("source_id,target_id\n", r"pairs\.csv: holds no pair"),
+        ("", r"pairs\.csv: not a readable table"),
+        ('"a,b\nc', r"pairs\.csv: "),
+        ("\x00\x01\x02", r"pairs\.csv: "),
+    ],
+    ids=["source", "target", "column", "rank", "header only", "empty", "quote", "binary"],
+)
+def test_bad_pairs_give_one_line(text: str, message: str, source: SliceSet, target: SliceSet, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_pairs(tmp_path / "pairs.csv", source, target)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_pairs_and_a_folder(source: SliceSet, target: SliceSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_pairs(tmp_path / "none.csv", source, target)
+    with pytest.raises(InputError, match="not a readable table"):
+        read_pairs(tmp_path, source, target)
+
+
+def test_nothing_is_left_when_writing_fails(source: SliceSet, target: SliceSet, tmp_path: Path) -> None:
+    pairs = match(source, target, AmdMetric(), top=1)
+    (tmp_path / "pairs.csv").mkdir()
+    with pytest.raises(OSError):
+        write_pairs(pairs, tmp_path / "pairs.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]

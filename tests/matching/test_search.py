@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ctseg.matching import search
+from ctseg.matching.metrics import AmdMetric
+from ctseg.matching.search import nearest, nearest_sources, smallest
+from ctseg.protocols import Descriptors
+
+
+def described(rng: np.random.Generator, count: int, bits: int = 5) -> dict[str, NDArray]:
+    """Few distinct values, so that ties are many."""
+    return {
+        "fingerprint": rng.integers(0, 2**bits, count, dtype=np.uint64),
+        "lesion_px": rng.integers(0, 4, count).astype(float) * 100,
+    }
+
+
+def plain(distances: NDArray[np.float64], k: int) -> list[list[int]]:
+    return [sorted(range(len(row)), key=lambda column: (row[column], column))[:k] for row in distances.tolist()]
+
+
+class Lopsided:
+    """A metric that is not symmetric: it counts only what the target has more."""
+
+    def describe(self, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None) -> Descriptors:
+        return {"sum": images.sum(axis=(1, 2), dtype=np.float64)}
+
+    def distance(self, source: Descriptors, target: Descriptors) -> NDArray[np.float64]:
+        return np.maximum(target["sum"][None, :] - 2 * source["sum"][:, None], 0)
+
+
+@pytest.mark.parametrize("block", [1, 100, 1_000_000])
+def test_nearest_is_the_sorted_distance_whatever_the_block(
+    block: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "BLOCK", block)
+    metric, source, target = AmdMetric(), described(rng, 37), described(rng, 53)
+    distances = metric.distance(source, target)
+    indices, found = nearest(metric, source, target, 20)
+    assert indices.dtype == np.int64
+    assert indices.tolist() == plain(distances, 20)
+    np.testing.assert_array_equal(found, np.take_along_axis(distances, indices, axis=1))
+
+
+def test_all_ties_come_in_target_order(rng: np.random.Generator) -> None:
+    indices, distances = smallest(np.ones((3, 40)), 7)
+    assert indices.tolist() == [list(range(7))] * 3
+    assert distances.tolist() == [[1.0] * 7] * 3
+
+
+def test_random_distances(rng: np.random.Generator) -> None:
+    distances = rng.normal(size=(20, 30))
+    for k in (1, 2, 29, 30):
+        assert smallest(distances, k)[0].tolist() == plain(distances, k)
+
+
+def test_fewer_targets_than_asked(rng: np.random.Generator) -> None:
+    indices, distances = nearest(AmdMetric(), described(rng, 4), described(rng, 3), 20)
+    assert indices.shape == distances.shape == (4, 3)
+
+
+@pytest.mark.parametrize("metric", [AmdMetric(), Lopsided()], ids=["symmetric", "lopsided"])
+def test_nearest_sources_of_each_target(metric, rng: np.random.Generator) -> None:
+    if isinstance(metric, AmdMetric):
+        source, target = described(rng, 11), described(rng, 17)
+    else:
+        source, target = ({"sum": rng.integers(0, 9, count).astype(float)} for count in (11, 17))
+    distances = metric.distance(source, target).T
+    indices, found = nearest_sources(metric, source, target, 3)
+    assert indices.tolist() == plain(distances, 3)
+    np.testing.assert_array_equal(found, np.take_along_axis(distances, indices, axis=1))
+
+
+def test_a_metrics_own_search_is_used_both_ways(rng: np.random.Generator) -> None:
+    class Own(AmdMetric):
+        def nearest(self, source: Descriptors, target: Descriptors, k: int):
+            self.asked = (search.length(source), search.length(target), k)
+            return np.zeros((search.length(source), k), dtype=np.int64), np.zeros((search.length(source), k))
+
+    metric = Own()
+    nearest(metric, described(rng, 4), described(rng, 3), 20)
+    assert metric.asked == (4, 3, 3)
+    nearest_sources(metric, described(rng, 4), described(rng, 3), 2)
+    assert metric.asked == (3, 4, 2)
+
+
+def test_progress_counts_every_slice(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BLOCK", 50)
+    told: list[int] = []
+    nearest(AmdMetric(), described(rng, 11), described(rng, 10), 2, told.append)
+    assert told == [5, 5, 1]
