@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,6 +96,40 @@ def number_pair(text: str, flag: str) -> tuple[float, float]:
     if high <= low:
         raise SettingError(f"{flag} {text}: the first number must be the smaller one")
     return low, high
+
+
+def numbers(text: str, flag: str) -> tuple[float, ...]:
+    """`0.8:0.2` -> (0.8, 0.2).
+
+    Raises:
+        SettingError: if a part is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(":"))
+    except ValueError:
+        raise SettingError(f"{flag} {text}: expected numbers joined by colons, as 0.8:0.2") from None
+
+
+@contextmanager
+def executor(scheduler: str) -> Iterator[Any]:
+    """The executor of a Dask scheduler, or None for worker processes of our own.
+
+    Raises:
+        SettingError: if Dask is not installed or no scheduler answers.
+    """
+    if not scheduler:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SettingError("--scheduler needs Dask: pip install 'ctseg[cluster]'") from None
+    try:
+        client = Client(scheduler, timeout=20)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise SettingError(f"--scheduler {scheduler}: no answer ({error}); start one with `dask scheduler`") from None
+    with client:
+        yield client.get_executor()
 
 
 def existing_paths(texts: Iterable[str]) -> list[Path]:

@@ -1,17 +1,21 @@
-"""What `synth-train` and `das-train` share."""
+"""What `synth-train` and `das-train` share: their options, checks before anything is written, and the run folder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ctseg.cli import common
+from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
     from ctseg.io.slices import SliceSet
+    from ctseg.matching.pairs import PairTable
     from ctseg.plugins import Entry
     from ctseg.training_settings import TrainingSettings
 
@@ -20,33 +24,131 @@ RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder to w
 Pairs = Annotated[Path | None, typer.Option("--pairs", help="pairs.csv of `ctseg match`.")]
 
 
-def check_inputs(source: SliceSet, target: SliceSet) -> None:
-    """The checks both stages make before anything is written.
+@dataclass(frozen=True)
+class Stage:
+    """A training whose inputs have all been checked."""
+
+    command: str
+    preset: str
+    seed: int
+    settings: Any
+    plugin: Entry
+    plugin_settings: dict[str, Any]
+    sets: tuple[SliceSet, SliceSet]
+    pairs: PairTable | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The network to train and what the training function takes beside the data."""
+
+    module: Any
+    options: dict[str, Any]
+
+
+def prepare(
+    command: str,
+    model: type[TrainingSettings],
+    base: Mapping[str, Any],
+    overrides: list[str],
+    *,
+    preset: str,
+    plugin: tuple[str, str],
+    sets: tuple[Path, Path],
+    pairs: Path | None,
+    seed: int,
+) -> Stage:
+    """Resolve settings and check every input before anything is written or torch is imported.
+
+    Args:
+        command: for messages and `config.toml`.
+        model: the stage's settings.
+        base: the preset's values.
+        overrides: `--set` pairs.
+        preset: its name.
+        plugin: the plugin's kind and the setting that names it.
+        sets: folders of source and target.
+        pairs: `pairs.csv`, or None.
+        seed: of the run.
 
     Raises:
-        InputError: on an unlabelled source, a target that is no CT, or unequal sizes.
+        CtsegError: one line for whatever is wrong.
     """
-    from ctseg.io.slices import check_domain, check_same_size
+    from ctseg.io.slices import check_domain, check_same_size, open_slices
+    from ctseg.settings import parse_overrides, resolve
 
+    kind, key = plugin
+    settings = resolve(model, base, parse_overrides(overrides), where=command)
+    entry = common.registry().get(kind, getattr(settings, key))
+    values = entry.resolve(getattr(settings, f"{key}_settings"))
+    source, target = open_slices(sets[0]), open_slices(sets[1])
     source.require_masks("training needs labels on --src")
     check_domain(target, "ct", "--tgt")
     check_same_size(source, target)
+    settings = settings.model_copy(update={f"{key}_settings": values})
+    return Stage(
+        command, preset, seed, settings, entry, values, (source, target), _pairs(settings, pairs, source, target)
+    )
 
 
-def config(
-    command: str, preset: str, settings: TrainingSettings, seed: int, plugin: Entry, sets: Mapping[str, SliceSet]
-) -> dict[str, Any]:
+def _pairs(settings: Any, path: Path | None, source: SliceSet, target: SliceSet) -> PairTable | None:
+    if not settings.matched:
+        return None
+    if path is None:
+        raise SettingError("no --pairs given; make them with `ctseg match`, or add --set matched=false")
+    from ctseg.matching.pairs import read_pairs
+
+    return read_pairs(path, source, target, top=getattr(settings, "pairs_top", None))
+
+
+@contextmanager
+def started(
+    stage: Stage, output: Path, device: str, devices: int, precision: str, resume: bool, overwrite: bool
+) -> Iterator[Ready]:
+    """Make the device, the network and the run folder, and show progress while the block trains."""
+    from ctseg.runs import ModelHeader, start_run
+    from ctseg.training import make_fabric
+
+    fabric = make_fabric(device, precision, devices, stage.seed)
+    module = stage.plugin.build(stage.plugin_settings)
+    config = config_of(stage)
+    resuming = start_run(output, config, overwrite=overwrite, resume=resume)
+    header = ModelHeader(
+        stage.plugin.kind,
+        stage.plugin.name,
+        stage.plugin_settings,
+        stage.plugin.package,
+        stage.plugin.version,
+        ct_input(stage.sets[1]),
+        {key: config[key] for key in ("command", "preset", "seed", "data")},
+    )
+    with common.bar(stage.command) as bar:
+        options = {
+            "fabric": fabric,
+            "seed": stage.seed,
+            "resume": resuming,
+            "header": header,
+            "progress": bar.update,
+        }
+        yield Ready(module, options)
+
+
+def config_of(stage: Stage) -> dict[str, Any]:
     """What `config.toml` holds: the resolved settings and where they came from; folder names only, no absolute path."""
     from ctseg.version import __version__
 
+    plugin = stage.plugin
     return {
-        "command": command,
-        "preset": preset,
-        "seed": seed,
+        "command": stage.command,
+        "preset": stage.preset,
+        "seed": stage.seed,
         "tool": f"ctseg {__version__}",
         "plugin": {"kind": plugin.kind, "name": plugin.name, "package": plugin.package, "version": plugin.version},
-        "data": {name: {"folder": item.folder.name, **item.info["counts"]} for name, item in sets.items()},
-        "settings": settings.model_dump(),
+        "data": {
+            name: {"folder": item.folder.resolve().name, **item.info["counts"]}
+            for name, item in zip(("source", "target"), stage.sets, strict=True)
+        },
+        "settings": stage.settings.model_dump(),
     }
 
 

@@ -1,0 +1,52 @@
+"""`ctseg das-train`: stage 2."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ctseg.cli import common
+from ctseg.cli.training_options import Pairs, Preset, RunFolder
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("das-train")(das_train)
+
+
+def das_train(
+    source: common.Source,
+    target: common.Target,
+    output: RunFolder,
+    pairs: Pairs = None,
+    preset: Preset = "paper",
+    segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: the preset's.")] = "",
+    settings: common.Set = [],  # noqa: B006 - typer copies it
+    seed: common.Seed = 0,
+    device: common.Device = "auto",
+    devices: common.Devices = 1,
+    precision: common.Precision = "auto",
+    resume: common.Resume = False,
+    overwrite: common.Overwrite = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Train a segmenter on labelled pseudo-CT (or MR) against unlabelled CT (stage 2, equations 18 to 23)."""
+    from ctseg import presets
+    from ctseg.cli import training_options
+    from ctseg.training_settings import AdaptationSettings
+
+    chosen = {"segmenter": segmenter, "segmenter_settings": {}} if segmenter else {}
+    stage = training_options.prepare(
+        "das-train", AdaptationSettings, {**presets.preset(presets.ADAPTATION, preset), **chosen}, settings,
+        preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,
+    )  # fmt: skip
+
+    from ctseg.adaptation.train import train_adaptation
+
+    with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:
+        summary = train_adaptation(*stage.sets, stage.pairs, ready.module, stage.settings, output, **ready.options)
+    note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, without any CT label"
+    common.finish(
+        {**summary, "output": str(output)}, [f"segmenter {stage.plugin.name!r} ({note}) -> {output}"], as_json
+    )

@@ -1,0 +1,64 @@
+"""`ctseg evaluate`: masks against a reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctseg.cli import common
+
+if TYPE_CHECKING:
+    from ctseg.evaluation.evaluate import Evaluation
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    pred: Annotated[list[Path], typer.Option("--pred", help="Folder of predicted masks; repeat to compare models.")],
+    ref: Annotated[Path, typer.Option("--ref", help="Folder of reference masks of the same names.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for cases.csv, summary.json and report.html.")],
+    cases: Annotated[
+        Path | None, typer.Option("--cases", help="CSV case,ref,pred instead of matching by name.")
+    ] = None,
+    group: Annotated[Path | None, typer.Option("--group", help="CSV case,patient for the intervals.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Slice or case labels, for negatives by subtype.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of scans CASE.nii.gz, for the pictures.")
+    ] = None,
+    settings: common.Set = [],  # noqa: B006 - typer copies it
+    seed: common.Seed = 0,
+    overwrite: common.Overwrite = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Measure masks: Dice, surface distances, volumes and lesions with per-patient intervals, and a report page."""
+    import json
+
+    from ctseg.evaluation.evaluate import evaluate as measure
+    from ctseg.evaluation.settings import EvaluationSettings
+    from ctseg.files import new_folder
+    from ctseg.settings import parse_overrides, resolve
+
+    resolved = resolve(EvaluationSettings, {"seed": seed}, parse_overrides(settings), where="evaluate")
+    with new_folder(output, overwrite) as folder, common.bar("Evaluate") as bar:
+        result = measure(
+            pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=images,
+            progress=bar.advance,
+        )  # fmt: skip
+    for line in _lines(result, output):
+        common.say(line)
+    if as_json:
+        typer.echo(json.dumps(result.summary, default=str))
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _lines(result: Evaluation, output: Path) -> list[str]:
+    lines = [*result.notes, *(f"FAILED {item}" for item in result.failed)]
+    return [*lines, f"{len(result.cases)} rows -> {output / 'cases.csv'}", f"report: {output / 'report.html'}"]

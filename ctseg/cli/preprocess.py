@@ -1,0 +1,124 @@
+"""`ctseg preprocess`: raw scans become a slice set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ctseg.cli import common
+
+if TYPE_CHECKING:
+    from ctseg.preprocess.pipeline import PreprocessReport
+    from ctseg.preprocess.settings import PreprocessSettings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("preprocess")(preprocess)
+
+
+def preprocess(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RAW...",
+            help="MSD task folder, BraTS folder, NIfTI file or folder, DICOM tree, zip, RSNA's flat folder; - for paths on stdin.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],
+    domain: Annotated[str, typer.Option("--domain", help="auto, mr or ct.")] = "auto",
+    size: Annotated[int, typer.Option("--size", help="Height and width of a slice in pixels.")] = 240,
+    fov: Annotated[float, typer.Option("--fov", help="Height and width of a slice in mm.")] = 240.0,
+    slices: Annotated[
+        str, typer.Option("--slices", help="FIRST:END, as 60:100; default: every slice with brain.")
+    ] = "",
+    window: Annotated[str, typer.Option("--window", help="HU that become 0 and 255 (CT).")] = "0:100",
+    labels: Annotated[Path | None, typer.Option("--labels", help="Slice labels: RSNA's stage_2_train.csv.")] = None,
+    select: Annotated[str, typer.Option("--select", help="Keep slices with this label, as intraparenchymal.")] = "",
+    split: Annotated[
+        str, typer.Option("--split", help="Shares of train:val[:test] patients; default 0.8:0.2 for MR, 1 for CT.")
+    ] = "",
+    splits: Annotated[Path | None, typer.Option("--splits", help="CSV patient_id,split to use instead.")] = None,
+    brain: Annotated[str, typer.Option("--brain", help="Brain extractor for CT; see `ctseg plugins`.")] = "muschelli",
+    settings: common.Set = [],  # noqa: B006 - typer copies it
+    seed: common.Seed = 0,
+    workers: common.Workers = 2,
+    scheduler: common.Scheduler = "",
+    overwrite: common.Overwrite = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Turn raw MR or CT scans into a slice set: oriented, brain only, scaled, split by patient."""
+    from ctseg.files import new_folder, refuse_existing
+    from ctseg.io.discover import discover
+    from ctseg.preprocess.pipeline import preprocess as make_set
+    from ctseg.settings import parse_overrides
+
+    if domain not in ("auto", "mr", "ct"):
+        from ctseg.errors import SettingError
+
+        raise SettingError(f"--domain {domain}: expected auto, mr or ct")
+    refuse_existing(output, overwrite)
+    given = {
+        "size": size, "fov_mm": fov, "window": common.number_pair(window, "--window"), "seed": seed,
+        "select": select or None, "brain_extractor": brain, **_optional(slices, split),
+    }  # fmt: skip
+    resolved, extractor = _resolve(given, parse_overrides(settings))
+    with common.bar("Looking") as bar:
+        found = discover(common.existing_paths(inputs), domain, workers=workers, progress=bar.update)
+    if not split and "split" not in parse_overrides(settings) and all(case.domain == "ct" for case in found.cases):
+        resolved = resolved.model_copy(update={"split": (1.0,)})
+    with (
+        new_folder(output, overwrite) as folder,
+        common.executor(scheduler) as executor,
+        common.bar("Preprocess", len(found.cases)) as bar,
+    ):
+        report = make_set(
+            found, folder, resolved, extractor=extractor, domain=domain, labels=labels, splits=splits,
+            workers=workers, executor=executor, progress=bar.update,
+        )  # fmt: skip
+    common.finish(_summary(report, output), _lines(report, output), as_json)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _optional(slices: str, split: str) -> dict[str, Any]:
+    """The flags that change a default only when they are given."""
+    values: dict[str, Any] = {}
+    if slices:
+        first, end = common.number_pair(slices, "--slices")
+        values["slices"] = (int(first), int(end))
+    if split:
+        values["split"] = common.numbers(split, "--split")
+    return values
+
+
+def _resolve(given: dict[str, Any], overrides: dict[str, Any]) -> tuple[PreprocessSettings, Any]:
+    """Settings with the brain extractor's own filled in, and the extractor.
+
+    Raises:
+        SettingError, PluginError: naming what is unknown or out of bounds.
+    """
+    from ctseg.preprocess.settings import PreprocessSettings
+    from ctseg.settings import resolve
+
+    settings = resolve(PreprocessSettings, given, overrides, where="preprocess")
+    entry = common.registry().get("brain_extractor", settings.brain_extractor)
+    own = entry.resolve(settings.brain_extractor_settings)
+    return settings.model_copy(update={"brain_extractor_settings": own}), entry.build(own)
+
+
+def _summary(report: PreprocessReport, output: Path) -> dict[str, Any]:
+    return {
+        "output": str(output), "domain": report.domain, "cases": report.cases, "slices": report.slices,
+        "failed": dict(report.failed), "empty": report.empty, "rejected": dict(report.rejected), "notes": report.notes,
+    }  # fmt: skip
+
+
+def _lines(report: PreprocessReport, output: Path) -> list[str]:
+    lines = [f"{case}: {'; '.join(notes)}" for case, notes in report.notes.items() if notes]
+    lines += [f"left out: {name}: {reason}" for name, reason in report.rejected]
+    lines += [f"no slice kept: {case}" for case in report.empty]
+    lines += [f"FAILED {case}: {reason}" for case, reason in report.failed]
+    return [*lines, f"{report.slices} {report.domain} slices of {report.cases} scans -> {output}"]
