@@ -31,7 +31,7 @@ def grid_png(
 
     height, width = rows[0][0].shape
     figure = Figure(figsize=(1.6 * len(captions), 1.6 * len(rows) * height / width + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), len(captions), squeeze=False)
+    axes: Any = figure.subplots(len(rows), len(captions), squeeze=False)
     for row, column in np.ndindex(axes.shape):
         mask = outlines[row][column] if outlines else None
         _show(axes[row, column], rows[row][column], mask)
@@ -57,7 +57,7 @@ def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> Path | None:
     columns = min(4, len(names))
     lines = math.ceil(len(names) / columns)
     figure = Figure(figsize=(3.0 * columns, 2.0 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    axes: Any = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in axes[len(names) :]:
         axis.set_axis_off()
     for axis, name in zip(axes, names, strict=False):

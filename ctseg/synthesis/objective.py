@@ -1,0 +1,275 @@
+"""The training objective of stage 1: AMD-DAS's own, and plain or mask-supervised CycleGAN as special cases of it.
+
+One step updates the generator, then D_CT, D_MRI, D_fusion, S_ori and S_rec, each in a function of its own with its own
+`zero_grad`; the fakes of the generator's pass are used again, detached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ctseg.errors import SettingError
+from ctseg.networks.discriminators import DomainDiscriminator, PatchGan
+from ctseg.networks.fcn import FcnVgg16
+from ctseg.protocols import Batch, Domain, Objective, ObjectiveContext, has_features
+from ctseg.synthesis import losses
+from ctseg.synthesis.pool import ImagePool
+from ctseg.training import average_gradients, set_lr_factor
+from ctseg.training_settings import SynthesisSettings
+
+Losses = dict[str, Tensor]
+
+
+def make_objective(generator: nn.Module, context: ObjectiveContext) -> Objective:
+    """The generator's own objective if it brings one, else `CycleObjective`.
+
+    Raises:
+        SettingError: if the settings ask of the generator what it does not have.
+    """
+    own = getattr(generator, "objective", None)
+    return cast(Objective, own(context)) if callable(own) else CycleObjective(generator, context)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What one pass of both generators gives; images (B, 1, H, W), features (B, C, h, w) or None."""
+
+    pseudo_ct: Tensor
+    pseudo_mr: Tensor
+    recon_mr: Tensor
+    recon_ct: Tensor
+    mr_features: Tensor | None
+    ct_features: Tensor | None
+
+
+class CycleObjective:
+    """Equations (1) to (7). A weight of 0 leaves the helper networks of its term out.
+
+    Raises:
+        SettingError: if `lambda_fda` is set and the generator has no features, or no shared parameters to move.
+    """
+
+    def __init__(self, generator: nn.Module, context: ObjectiveContext) -> None:
+        self.settings: SynthesisSettings = context.settings
+        self.generator, self.autocast = cast(Any, generator), context.autocast
+        check_features(generator, self.settings)
+        self.helpers = {name: net.to(context.device) for name, net in _helpers(generator, context).items()}
+        if self.settings.channels_last:
+            for net in self.helpers.values():
+                net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimisers = _optimisers(generator, self.helpers, self.settings)
+        self.pools = {name: _pool(self.settings) for name in ("d_ct", "d_mr")}
+        self.weights = _weights(self.settings)
+
+    def step(self, batch: Batch) -> Losses:
+        """One update of everything; named losses, detached, each as it was before its own update."""
+        made, named = self.generator_step(batch)
+        if "d_ct" in self.helpers:
+            named |= self.discriminator_step("d_ct", batch.target, made.pseudo_ct)
+            named |= self.discriminator_step("d_mr", batch.source, made.pseudo_mr)
+        if "d_fusion" in self.helpers:
+            named |= self.feature_step(made)
+        if "s_ori" in self.helpers:
+            named |= self.lesion_step("s_ori", made.pseudo_ct, batch.source_mask)
+            named |= self.lesion_step("s_rec", made.recon_mr, batch.source_mask)
+        return named
+
+    def generator_step(self, batch: Batch) -> tuple[Translation, Losses]:
+        """Equation (1), all helpers frozen; (6) moves the shared fusion alone unless `fda_scope` says more."""
+        optimiser = self.optimisers["generator"]
+        optimiser.zero_grad(set_to_none=True)
+        with frozen(*self.helpers.values()), self.autocast():
+            made = self.translate(batch)
+            terms = self.terms(batch, made)
+        if "features" in terms and self.settings.fda_scope == "fusion":
+            shared = list(self.generator.shared_parameters())
+            (self.settings.lambda_fda * terms["features"]).backward(inputs=shared, retain_graph=True)
+        total = losses.weighted_sum(terms, self.weights)
+        total.backward()
+        average_gradients(self.generator.parameters())
+        if self.settings.clip_gradient:
+            nn.utils.clip_grad_norm_(self.generator.parameters(), self.settings.clip_gradient)
+        optimiser.step()
+        return made, {name: term.detach() for name, term in {"generator": total, **terms}.items()}
+
+    def translate(self, batch: Batch) -> Translation:
+        """Both ways and back again; features are those of the first pass."""
+        pseudo_ct, mr_features = self._one_way(batch.source, "mr")
+        pseudo_mr, ct_features = self._one_way(batch.target, "ct")
+        recon_mr, recon_ct = self.generator.to_source(pseudo_ct), self.generator.to_target(pseudo_mr)
+        return Translation(pseudo_ct, pseudo_mr, recon_mr, recon_ct, mr_features, ct_features)
+
+    def _one_way(self, images: Tensor, domain: Domain) -> tuple[Tensor, Tensor | None]:
+        """Images of `domain` in the other domain and, where (6) needs them, their features: in one pass if it can."""
+        generator = self.generator
+        if "d_fusion" in self.helpers and callable(getattr(generator, "translate", None)):
+            return cast(tuple[Tensor, Tensor], generator.translate(images, domain))
+        made = generator.to_target(images) if domain == "mr" else generator.to_source(images)
+        return made, generator.features(images, domain) if "d_fusion" in self.helpers else None
+
+    def terms(self, batch: Batch, made: Translation) -> Losses:
+        """The terms of equation (1), unweighted, each a scalar."""
+        nets, settings = self.helpers, self.settings
+        terms = {"cycle": losses.cycle(made.recon_mr, batch.source) + losses.cycle(made.recon_ct, batch.target)}
+        if "d_ct" in nets:
+            terms["gan_ct"] = losses.adversarial(nets["d_ct"](made.pseudo_ct), settings.gan)
+            terms["gan_mr"] = losses.adversarial(nets["d_mr"](made.pseudo_mr), settings.gan)
+        if settings.lambda_identity:
+            same_ct = losses.identity(self.generator.to_target(batch.target), batch.target)
+            terms["identity"] = same_ct + losses.identity(self.generator.to_source(batch.source), batch.source)
+        if "s_ori" in nets:
+            in_ct = losses.lesion(nets["s_ori"](made.pseudo_ct).logits, batch.source_mask)
+            terms["lesion"] = in_ct + losses.lesion(nets["s_rec"](made.recon_mr).logits, batch.source_mask)
+        if "d_fusion" in nets:
+            terms["features"] = losses.feature_adaptation(nets["d_fusion"](made.ct_features), settings.gan_features)
+        return terms
+
+    def discriminator_step(self, name: str, real: Tensor, fake: Tensor) -> Losses:
+        """Equation (3) for D_CT or D_MRI."""
+        self.optimisers[name].zero_grad(set_to_none=True)
+        fake = self.pools[name].swap(fake)
+        with self.autocast():
+            net = self.helpers[name]
+            loss = losses.discriminator(net(real), net(fake), self.settings.gan)
+        return self._update(name, loss)
+
+    def feature_step(self, made: Translation) -> Losses:
+        """Equation (7) for D_fusion."""
+        self.optimisers["d_fusion"].zero_grad(set_to_none=True)
+        mr_features, ct_features = cast(Tensor, made.mr_features).detach(), cast(Tensor, made.ct_features).detach()
+        with self.autocast():
+            net = self.helpers["d_fusion"]
+            loss = losses.feature_discriminator(net(mr_features), net(ct_features), self.settings.gan_features)
+        return self._update("d_fusion", loss)
+
+    def lesion_step(self, name: str, images: Tensor, mask: Tensor) -> Losses:
+        """Equation (5) for S_ori or S_rec."""
+        self.optimisers[name].zero_grad(set_to_none=True)
+        with self.autocast():
+            loss = losses.lesion(self.helpers[name](images.detach()).logits, mask)
+        return self._update(name, loss)
+
+    def _update(self, name: str, loss: Tensor) -> Losses:
+        loss.backward()
+        average_gradients(self.helpers[name].parameters())
+        self.optimisers[name].step()
+        return {name: loss.detach()}
+
+    def set_lr_factor(self, factor: float) -> None:
+        """Scale every optimiser's base learning rate."""
+        set_lr_factor(self.optimisers.values(), factor)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The helper networks that these settings need, of `d_ct, d_mr, d_fusion, s_ori, s_rec`."""
+        return dict(self.helpers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Helper networks, all optimisers (the generator's too) and the pools."""
+        groups: dict[str, dict[str, Any]] = {
+            "helpers": dict(self.helpers),
+            "optimisers": self.optimisers,
+            "pools": self.pools,
+        }
+        return {group: {name: item.state_dict() for name, item in items.items()} for group, items in groups.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        groups: dict[str, dict[str, Any]] = {
+            "helpers": dict(self.helpers),
+            "optimisers": self.optimisers,
+            "pools": self.pools,
+        }
+        for group, items in groups.items():
+            for name, item in items.items():
+                item.load_state_dict(state[group][name])
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Inside, gradients pass through the networks but reach no parameter, and batch norms keep their statistics."""
+    parameters = [p for net in networks for p in net.parameters() if p.requires_grad]
+    norms = [part for net in networks for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def check_features(generator: nn.Module, settings: SynthesisSettings) -> None:
+    """The feature loss needs features, and with `fda_scope=fusion` parameters that both domains share.
+
+    Raises:
+        SettingError: with the way out.
+    """
+    name = type(generator).__name__
+    if settings.lambda_fda and not has_features(generator):
+        raise SettingError(f"generator {name} has no shared features for the feature-space loss; --set lambda_fda=0")
+    if settings.lambda_fda and settings.fda_scope == "fusion" and not hasattr(generator, "shared_parameters"):
+        raise SettingError(f"generator {name} names no shared parameters; --set fda_scope=features or lambda_fda=0")
+
+
+def _helpers(generator: nn.Module, context: ObjectiveContext) -> dict[str, nn.Module]:
+    settings: SynthesisSettings = context.settings
+    nets: dict[str, nn.Module] = {}
+    if settings.lambda_gan:
+        for name in ("d_ct", "d_mr"):
+            nets[name] = PatchGan(
+                settings.discriminator_width, settings.discriminator_norm, in_channels=context.channels
+            )
+    if settings.lambda_fda:
+        nets["d_fusion"] = DomainDiscriminator(cast(Any, generator).feature_channels, settings.features_width)
+    if settings.lambda_les:
+        for name in ("s_ori", "s_rec"):
+            nets[name] = FcnVgg16(settings.lesion_width, context.channels)
+    return nets
+
+
+def _optimisers(
+    generator: nn.Module, helpers: dict[str, nn.Module], settings: SynthesisSettings
+) -> dict[str, torch.optim.Optimizer]:
+    chosen = {"generator": _adam(generator, settings.lr_generator, settings.betas)}
+    for name, net in helpers.items():
+        if name == "d_fusion":
+            chosen[name] = _adam(net, settings.lr_features, settings.betas_features)
+        elif name.startswith("d_"):
+            chosen[name] = _adam(net, settings.lr_discriminator, settings.betas)
+        elif settings.lesion_optimiser == "adam":
+            chosen[name] = _adam(net, settings.lr_lesion, settings.betas)
+        else:
+            chosen[name] = torch.optim.SGD(net.parameters(), settings.lr_lesion, momentum=settings.lesion_momentum)
+    return chosen
+
+
+def _adam(net: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(net.parameters(), rate, betas=betas)
+
+
+def _pool(settings: SynthesisSettings) -> ImagePool:
+    # torch's generator was seeded by whoever makes the objective, so the pools follow the run's seed.
+    return ImagePool(settings.image_pool, int(torch.randint(2**31, (1,))))
+
+
+def _weights(settings: SynthesisSettings) -> dict[str, float]:
+    """Term -> weight in equation (1), without the terms that are off or that move the fusion alone."""
+    weights = {
+        "gan_ct": settings.lambda_gan,
+        "gan_mr": settings.lambda_gan,
+        "cycle": settings.lambda_cyc,
+        "identity": settings.lambda_identity,
+        "lesion": settings.lambda_les,
+        "features": settings.lambda_fda if settings.fda_scope == "features" else 0.0,
+    }
+    return {name: weight for name, weight in weights.items() if weight}

@@ -1,0 +1,85 @@
+"""Labelled MR slices become labelled pseudo-CT slices, or HU volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import nn
+
+from ctseg.errors import InputError
+from ctseg.io.slices import SliceSet, SliceWriter
+from ctseg.runs import ModelHeader
+from ctseg.training import Report, to_images, to_uint8
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def translate(
+    generator: nn.Module,
+    source: SliceSet,
+    folder: Path,
+    *,
+    header: ModelHeader,
+    fabric: Fabric,
+    batch_size: int = 16,
+    progress: Report | None = None,
+) -> None:
+    """Write the pseudo-CT of every source slice into `folder` as a slice set of domain 'ct'.
+
+    Slice names, splits and masks are the source's, so pairs made for the MR slices apply. `dataset.json` says
+    `"pseudo": true` and carries the intensity map of the CT the generator was trained on. Pixels outside the source's
+    brain are 0, as in real CT slices, which are skull-stripped to exactly 0.
+
+    Args:
+        generator: trained.
+        source: MR slices, labelled or not.
+        folder: an empty folder, of `ctseg.files.new_folder`.
+        header: of the generator's model file.
+        fabric: device and precision.
+        batch_size: slices at a time.
+        progress: told (slices done, slices, note).
+
+    Raises:
+        InputError: if the model's header does not say what its CT slices were.
+    """
+    intensity = _ct_intensity(header)
+    writer = SliceWriter(folder, "ct", source.size, labelled=source.masks is not None)
+    for rows, images in translated(generator, source, fabric=fabric, batch_size=batch_size, progress=progress):
+        masks = None if source.masks is None else source.masks[rows]
+        writer.add(images, masks, source.table.iloc[rows])
+    settings = {"generator": header.name, **header.settings}
+    writer.close(intensity=intensity, settings=settings, extra={"pseudo": True})
+
+
+def translated(
+    generator: nn.Module, source: SliceSet, *, fabric: Fabric, batch_size: int = 16, progress: Report | None = None
+) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
+    """(rows, pseudo-CT (B, H, W) uint8) of all source slices in order, 0 outside the brain."""
+    generator.to(fabric.device).eval()
+    for start in range(0, len(source), batch_size):
+        rows = slice(start, min(start + batch_size, len(source)))
+        images = source.images[rows]
+        with torch.no_grad(), fabric.autocast():
+            made = to_uint8(cast(Any, generator).to_target(to_images(images, fabric.device)))
+        yield rows, np.where(brain_of(images), made, 0).astype(np.uint8)
+        if progress is not None:
+            progress(rows.stop, len(source), "")
+
+
+def brain_of(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(N, H, W) skull-stripped slices -> their brain: what is not 0, with enclosed holes (dark ventricles) filled."""
+    return np.stack([ndimage.binary_fill_holes(image > 0) for image in images])
+
+
+def _ct_intensity(header: ModelHeader) -> Mapping[str, Any]:
+    intensity = header.input.get("intensity")
+    if not isinstance(intensity, Mapping):
+        raise InputError(f"model {header.name!r}: its header does not say what its CT slices were; train it again")
+    return intensity
