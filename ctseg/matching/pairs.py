@@ -31,7 +31,7 @@ def match(
     top: int | None = None,
     direction: Direction = "source",
     split: str | None = None,
-    advance: Callable[[int], None] | None = None,
+    told: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Pair the slices of two domains.
 
@@ -43,7 +43,7 @@ def match(
         direction: 'source': for each source slice its `top` target slices, the one-to-many pairs of stage 1. 'target':
             for each target slice its `top` source slices, whose distinct sources are the matched set of stage 2.
         split: pair only slices of this split, or all.
-        advance: told how many slices are done, for a progress bar.
+        told: is told how many slices are done so far, for a progress bar.
 
     Returns:
         `source_id, target_id, rank, distance` and the metric's parts; in the order of the slices that were asked for,
@@ -57,7 +57,7 @@ def match(
     target_rows, described_target = _describe(target, metric, split)
     search = nearest if direction == "source" else nearest_sources
     found, distances = search(
-        metric, described_source, described_target, DEFAULT_TOP[direction] if top is None else top, advance
+        metric, described_source, described_target, DEFAULT_TOP[direction] if top is None else top, told
     )
     asked = np.repeat(np.arange(len(found)), found.shape[1])
     pair = (asked, found.ravel()) if direction == "source" else (found.ravel(), asked)
@@ -136,10 +136,6 @@ class PairTable:
         if place == len(self.sources) or self.sources[place] != source_index:
             return self.targets[:0]
         return self.targets[self.starts[place] : self.starts[place + 1]]
-
-    def draw(self, source_indices: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """One candidate at random for each source slice (paper 3.1.4), (B,) -> (B,); each must have one."""
-        return np.array([rng.choice(self.candidates(int(index))) for index in source_indices], dtype=np.int64)
 
 
 def read_pairs(path: Path | str, source: SliceSet, target: SliceSet, top: int | None = None) -> PairTable:

@@ -20,7 +20,7 @@ def nearest(
     source: Descriptors,
     target: Descriptors,
     k: int,
-    advance: Callable[[int], None] | None = None,
+    told: Callable[[int], None] | None = None,
 ) -> Nearest:
     """For each source slice the `k` nearest target slices.
 
@@ -31,7 +31,7 @@ def nearest(
         source: descriptors of n slices.
         target: descriptors of m slices.
         k: how many; at most m are given.
-        advance: told how many source slices are done, for a progress bar.
+        told: is told how many source slices are done so far, for a progress bar.
 
     Returns:
         Indices (n, min(k, m)) int64 into the target, distances (n, min(k, m)) float64, nearest first.
@@ -40,7 +40,7 @@ def nearest(
     if callable(own):
         result: Nearest = own(source, target, min(k, length(target)))
         return result
-    return _blockwise(metric.distance, source, target, k, advance)
+    return _blockwise(metric.distance, source, target, k, told)
 
 
 def nearest_sources(
@@ -48,15 +48,15 @@ def nearest_sources(
     source: Descriptors,
     target: Descriptors,
     k: int,
-    advance: Callable[[int], None] | None = None,
+    told: Callable[[int], None] | None = None,
 ) -> Nearest:
     """For each target slice the `k` nearest source slices, ties by source index: (m, min(k, n)) each.
 
     A metric whose `symmetric` is true serves it with its own `nearest`, the two swapped.
     """
     if getattr(metric, "symmetric", False):
-        return nearest(metric, target, source, k, advance)
-    return _blockwise(lambda block, whole: metric.distance(whole, block).T, target, source, k, advance)
+        return nearest(metric, target, source, k, told)
+    return _blockwise(lambda block, whole: metric.distance(whole, block).T, target, source, k, told)
 
 
 def _blockwise(
@@ -64,7 +64,7 @@ def _blockwise(
     source: Descriptors,
     target: Descriptors,
     k: int,
-    advance: Callable[[int], None] | None,
+    told: Callable[[int], None] | None,
 ) -> Nearest:
     n, m = length(source), length(target)
     k = min(k, m)
@@ -73,8 +73,8 @@ def _blockwise(
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         indices[rows], distances[rows] = smallest(distance(take(source, rows), target), k)
-        if advance is not None:
-            advance(rows.stop - rows.start)
+        if told is not None:
+            told(rows.stop)
     return indices, distances
 
 

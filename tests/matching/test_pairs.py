@@ -145,18 +145,6 @@ def test_ranks_order_the_candidates(source: SliceSet, target: SliceSet, tmp_path
     assert read_pairs(tmp_path / "pairs.csv", source, target).candidates(3).tolist() == [2, 8]
 
 
-def test_draws_are_candidates_all_of_them_and_repeatable(
-    source: SliceSet, target: SliceSet, tmp_path: Path, rng: np.random.Generator
-) -> None:
-    write_pairs(match(source, target, AmdMetric(), top=3), tmp_path / "pairs.csv")
-    table = read_pairs(tmp_path / "pairs.csv", source, target)
-    asked = np.repeat([5, 2], 200)
-    drawn = table.draw(asked, np.random.default_rng(4))
-    assert set(drawn[:200]) == set(table.candidates(5))
-    assert set(drawn[200:]) == set(table.candidates(2))
-    np.testing.assert_array_equal(drawn, table.draw(asked, np.random.default_rng(4)))
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
