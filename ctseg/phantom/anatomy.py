@@ -21,7 +21,7 @@ SIZE_SD = 0.045
 """SD of the linear head size, on each axis 0.03 more: intracranial volume varies by about 10-13 % (Buckner et al., NeuroImage 2004)."""
 WARP_MM = ((70.0, 4.0), (30.0, 2.2), (14.0, 1.1))
 """(scale, SD) of the smooth deformation: residual anatomical variability after affine registration is 2-6 mm
-(Klein et al., NeuroImage 2009; Hellier et al., IEEE TMI 2003)."""
+(Klein et al., NeuroImage 2009; Hellier et al., IEEE TMI 2003). The skull follows the longest scale, the others fade towards it."""
 TURN_SD_DEG: Mm = (7.0, 3.0, 4.0)
 """SD of pitch, roll and yaw of a head in the holder."""
 
@@ -167,11 +167,12 @@ def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
     angles = rng.normal(0, 1, 3) * np.array(TURN_SD_DEG) * turned
     linear = (rotation(*angles) / size[:, None]).astype(np.float32)
     points = grid_points(BOX_LOW, COARSE_MM, _coarse_sizes())
-    warp = np.zeros_like(points)
-    for scale, spread in WARP_MM:
-        warp += np.float32(spread) * np.moveaxis(noise(rng, scale, BOX_LOW, BOX_HIGH, 3).at(points), 0, -1)
-    inside = points @ linear.T + np.float32(CENTRE) + warp
-    warp += _widen(template, inside, traits.ventricle_mm)
+    head = points @ linear.T + np.float32(CENTRE)
+    warp = _bend(rng, points, *WARP_MM[0])
+    wall = template.surface.at(head + warp)[0]
+    fine = sum(_bend(rng, points, scale, spread) for scale, spread in WARP_MM[1:])
+    warp += fine * (0.2 + 0.8 * ramp(-wall, -2, 14))[..., None]
+    warp += _widen(template, head + warp, traits.ventricle_mm)
     return Subject(
         traits,
         linear,
@@ -179,6 +180,11 @@ def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
         noise(rng, 12.0, BOX_LOW, BOX_HIGH),
         template,
     )
+
+
+def _bend(rng: np.random.Generator, points: Floats, scale: float, spread: float) -> Floats:
+    """Random smooth displacement (..., 3) at points."""
+    return np.float32(spread) * np.moveaxis(noise(rng, scale, BOX_LOW, BOX_HIGH, 3).at(points), 0, -1)
 
 
 def _coarse_sizes() -> tuple[int, ...]:

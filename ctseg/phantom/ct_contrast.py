@@ -9,7 +9,7 @@ import numpy as np
 from ctseg.phantom.anatomy import Subject, Tissue
 from ctseg.phantom.bleeds import OEDEMA_HU, Pathology
 from ctseg.phantom.fields import Field, Floats, edge, noise, norm, ramp
-from ctseg.phantom.template import CANCELLOUS, CORTICAL
+from ctseg.phantom.skull import CANCELLOUS, CORTICAL
 
 GREY_HU, WHITE_HU, CSF_HU = 37.0, 28.5, 6.0
 """Normal adult means: grey 34-41, white 25-32, fluid 0-12 HU (Arimitsu et al., 1977; Torbey et al., Stroke 2000)."""

@@ -12,6 +12,7 @@ from ctseg.phantom.anatomy import Subject
 from ctseg.phantom.ct_contrast import HeadCt
 from ctseg.phantom.ct_physics import HOLDER_HU, NOISE_HU, RESIDUAL, beam_hardening, holder, kernel_noise, sharpen_twice
 from ctseg.phantom.fields import Floats
+from ctseg.phantom.skull import AIR
 
 SUBSLICE_MM = 1.6
 """Finest step through a slice; thicker slices average several of these."""
@@ -157,17 +158,31 @@ def scan(
     count, size = len(geometry.origins), geometry.matrix // 2
     hu = np.empty((count, size, size), dtype=np.float32)
     covers: dict[str, Floats] = {}
+    hu.fill(AIR)
     for k in range(count):
-        slab, parts = head.slab(slice_points(geometry, k))
-        hu[k] = slab.mean(axis=0)
+        points = slice_points(geometry, k)
+        box = _head_box(head.subject, points)
+        slab, parts = head.slab(np.ascontiguousarray(points[:, *box]))
+        hu[k][box] = slab.mean(axis=0)
         for name, part in parts.items():
-            covers.setdefault(name, np.zeros_like(hu))[k] = part.mean(axis=0)
+            covers.setdefault(name, np.zeros_like(hu))[k][box] = part.mean(axis=0)
     hu = _with_holder(rng, hu, 2 * geometry.pixel_mm)
     small = hu.reshape(count, size // 2, 2, size // 2, 2).mean(axis=(2, 4))
     error, spread = beam_hardening(small, 4 * geometry.pixel_mm, protocol.residual)
     full = sharpen_twice(hu + sharpen_twice(error))
     full += _noise(rng, geometry, protocol, sharpen_twice(sharpen_twice(spread)))
     return full, {name: sharpen_twice(cover) for name, cover in covers.items()}
+
+
+def _head_box(subject: Subject, points: Floats) -> tuple[slice, slice]:
+    """Rows and columns of a slice that hold the head: the rest is air and need not be computed."""
+    coarse = subject.to_template(np.ascontiguousarray(points[:, ::4, ::4]))
+    wall, outside, _ = subject.template.surface.at(coarse)
+    inside = ((outside > AIR + 50) | (wall < 8)).any(axis=0)
+    if not inside.any():
+        return slice(0, 8), slice(0, 8)
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    return slice(max(4 * int(rows[0]) - 6, 0), 4 * int(rows[-1]) + 8), slice(max(4 * int(columns[0]) - 6, 0), 4 * int(columns[-1]) + 8)
 
 
 def _noise(rng: np.random.Generator, geometry: Geometry, protocol: Protocol, spread: Floats) -> Floats:
