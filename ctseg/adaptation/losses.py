@@ -1,0 +1,59 @@
+"""The losses of stage 2, equations (20) to (22), from logits.
+
+The paper sums over positions; these are means over positions and slices, so that a loss, and the learning rate that
+suits it, does not depend on image size or batch size.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+GanForm = Literal["log", "lsq"]
+SMOOTH = 1.0
+"""Pixels added above and below the soft Dice: batches without a lesion then have a finite, small gradient."""
+
+
+def segmentation_bce(logits: Tensor, masks: Tensor) -> Tensor:
+    """Equation (20): pixel-wise cross-entropy of logits and 0/1 masks, both (B, 1, H, W), in nats per pixel."""
+    return functional.binary_cross_entropy_with_logits(logits.float(), masks)
+
+
+def soft_dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """One minus the Dice of probabilities and 0/1 masks, both (B, 1, H, W), pooled over the batch.
+
+    After Milletari et al. 2016. Pooled, since most slices hold no or a small lesion, and one without any has no Dice.
+    """
+    probabilities = torch.sigmoid(logits.float())
+    overlap = (probabilities * masks).sum()
+    return 1.0 - (2.0 * overlap + SMOOTH) / (probabilities.sum() + masks.sum() + SMOOTH)
+
+
+def segmentation_loss(logits: Tensor, masks: Tensor, form: Literal["bce", "bce+dice"]) -> Tensor:
+    """`bce` is equation (20); `bce+dice` adds `soft_dice_loss`, which the paper does not have."""
+    loss = segmentation_bce(logits, masks)
+    return loss + soft_dice_loss(logits, masks) if form == "bce+dice" else loss
+
+
+def domain_loss(logits: Tensor, label: float, form: GanForm) -> Tensor:
+    """How far the discriminator's logits are from a domain's label (1 source, 0 target): cross-entropy, or squared.
+
+    Least squares compares the logits themselves, without a sigmoid (Mao et al. 2017).
+    """
+    labels = torch.full_like(logits, label, dtype=torch.float32)
+    if form == "lsq":
+        return functional.mse_loss(logits.float(), labels)
+    return functional.binary_cross_entropy_with_logits(logits.float(), labels)
+
+
+def discriminator_loss(source_logits: Tensor, target_logits: Tensor, form: GanForm) -> Tensor:
+    """Equation (21): D_seg tells source (1) from target (0); the mean over each domain, added."""
+    return domain_loss(source_logits, 1.0, form) + domain_loss(target_logits, 0.0, form)
+
+
+def adversarial_loss(target_logits: Tensor, form: GanForm) -> Tensor:
+    """Equation (22): small where D_seg takes the target's hidden maps for the source's."""
+    return domain_loss(target_logits, 1.0, form)

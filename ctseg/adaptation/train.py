@@ -1,0 +1,254 @@
+"""Stage 2: train a segmenter on labelled slices and adapt it to unlabelled CT (equations 18 to 23)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+from torch import Tensor, nn
+
+from ctseg.adaptation.augment import augment, draw_augmentation
+from ctseg.adaptation.samples import choose_samples, write_samples
+from ctseg.adaptation.selection import LOGGED, Choice, check_rule, lesion_share, score_all
+from ctseg.adaptation.steps import Adaptation, adaptation_step, make_adaptation
+from ctseg.adaptation.validation import ValidationSlices, choose_validation, gather
+from ctseg.errors import InputError, SettingError
+from ctseg.io.slices import SliceSet, check_same_size
+from ctseg.matching.pairs import PairTable
+from ctseg.pictures import curves_png
+from ctseg.runs import ModelHeader, save_model
+from ctseg.training import (
+    EpochLoop,
+    LossMeter,
+    Report,
+    Rows,
+    SliceSampler,
+    Ticker,
+    lr_factor,
+    run_epochs,
+    set_lr_factor,
+    step_rng,
+    steps_of,
+    to_images,
+    to_masks,
+)
+from ctseg.training_settings import AdaptationSettings
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained and validated on."""
+
+    source: SliceSet
+    target: SliceSet
+    sampler: SliceSampler
+    validation: ValidationSlices
+
+
+def train_adaptation(
+    source: SliceSet,
+    target: SliceSet,
+    pairs: PairTable | None,
+    segmenter: nn.Module,
+    settings: AdaptationSettings,
+    run: Path,
+    *,
+    fabric: lightning_fabric.Fabric,
+    header: ModelHeader,
+    seed: int = 0,
+    resume: bool = False,
+    validation_split: str = "val",
+    source_rows: Rows | None = None,
+    progress: Report | None = None,
+) -> dict[str, Any]:
+    """Train and adapt `segmenter`; leaves metrics, samples, curves, checkpoint and the chosen weights in `run`.
+
+    Args:
+        source: labelled slices, MR or the pseudo-CT made of them.
+        target: CT slices; if it has masks, they are not touched.
+        pairs: for each target slice its most similar source slice (`ctseg match --direction target`), needed where
+            `settings.matched`; the distinct source slices are the matched set (paper 3.2), and a source slice meets one
+            of the target slices it was matched with.
+        segmenter: as `ctseg.protocols.Segmenter`; training starts from its weights, and leaves the chosen ones in it.
+        settings: with `lambda_adv=0` the target is read for validation and samples only.
+        run: a run folder made by `ctseg.runs.start_run`.
+        fabric: device and precision.
+        header: what `model.safetensors` says; its `training` is completed by the outcome.
+        seed: of everything random but the segmenter's first weights.
+        resume: go on from the run's checkpoint.
+        validation_split: the source split for rules that need one; a source without it has none.
+        source_rows: train on these rows of the source only (Table 4); they must be of the training split.
+        progress: told (done, total, note) after every step.
+
+    Returns:
+        A summary: epochs, steps, slices, the selection rule, the chosen epoch (from 1), its scores, the last losses.
+
+    Raises:
+        InputError: if the sets do not fit each other, the source is unlabelled or a split is empty.
+        SettingError: if pairs are missing or the selection rule cannot be used.
+        TrainingError: if training diverges.
+    """
+    data = _prepare(source, target, pairs, settings, seed, validation_split, source_rows, fabric)
+    check_rule(settings, has_source_validation=len(data.validation.source_rows) > 0)
+    nets = make_adaptation(segmenter, settings, device=fabric.device, autocast=fabric.autocast, seed=seed)
+    choice = Choice(settings.selection)
+    epochs = settings.epochs + settings.decay_epochs
+    ticker = Ticker(progress, epochs)
+
+    def train_epoch(epoch: int) -> dict[str, Any]:
+        row = _train_epoch(nets, data, epoch, seed, ticker)
+        last = epoch + 1 == epochs
+        if fabric.is_global_zero and (last or (epoch + 1) % settings.validate_every == 0):
+            row |= _validate(nets, data, choice, epoch)
+        if fabric.is_global_zero and (last or (epoch + 1) % settings.sample_every == 0):
+            rows = choose_samples(source, data.validation, data.sampler.source_rows)
+            write_samples(run / "samples" / f"epoch_{epoch + 1:04d}.png", nets, source, target, *rows)
+        return row
+
+    metrics = run_epochs(
+        EpochLoop(
+            run=run,
+            epochs=epochs,
+            train_epoch=train_epoch,
+            state=lambda: {"adaptation": nets.state_dict(), "choice": choice.state_dict()},
+            restore=lambda state: _restore(state, nets, choice),
+            modules=nets.modules,
+            seed=seed,
+            checkpoint_every=settings.checkpoint_every,
+            writes=fabric.is_global_zero,
+        ),
+        resume=resume,
+        device=fabric.device,
+    )
+    outcome = _outcome(data, choice, epochs)
+    if fabric.is_global_zero:
+        _finish(run, segmenter, choice, header, outcome, metrics)
+    return {**outcome, "losses": _last_losses(metrics)}
+
+
+def _prepare(
+    source: SliceSet,
+    target: SliceSet,
+    pairs: PairTable | None,
+    settings: AdaptationSettings,
+    seed: int,
+    validation_split: str,
+    source_rows: Rows | None,
+    fabric: lightning_fabric.Fabric,
+) -> Data:
+    check_same_size(source, target)
+    source.require_masks("stage 2 trains on labelled source slices")
+    train_rows = _rows(source, settings.source_split) if source_rows is None else np.asarray(source_rows)
+    target_rows = _rows(target, settings.target_split)
+    candidates = None
+    if settings.matched:
+        train_rows, candidates = matched_rows(pairs, train_rows, target_rows), pairs.candidates if pairs else None
+    sampler = SliceSampler(
+        train_rows,
+        target_rows,
+        batch_size=settings.batch_size,
+        seed=seed,
+        candidates=candidates,
+        steps_per_epoch=settings.steps_per_epoch,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+    )
+    held_out = np.flatnonzero(source.table["split"].to_numpy() == validation_split)
+    return Data(source, target, sampler, choose_validation(held_out, target_rows, seed))
+
+
+def _rows(slices: SliceSet, split: str) -> Rows:
+    return slices.rows(None if split == "all" else split)
+
+
+def matched_rows(pairs: PairTable | None, source_rows: Rows, target_rows: Rows) -> Rows:
+    """The matched set: those of `source_rows` that are the nearest of some slice in `target_rows` (paper 3.2).
+
+    Raises:
+        SettingError: if there are no pairs.
+        InputError: if none of them joins the two.
+    """
+    if pairs is None:
+        raise SettingError(
+            "das-train: matched=true needs pairs; make them with `ctseg match --direction target`, or add "
+            "--set matched=false"
+        )
+    chosen = [row for row in source_rows if np.isin(pairs.candidates(int(row)), target_rows).any()]
+    if not chosen:
+        raise InputError("pairs: none joins the training splits of --src and --tgt; match these sets again")
+    return np.array(chosen, dtype=np.int64)
+
+
+def _train_epoch(nets: Adaptation, data: Data, epoch: int, seed: int, ticker: Ticker) -> dict[str, Any]:
+    settings = nets.settings
+    set_lr_factor(nets.optimisers, lr_factor(epoch, settings.epochs, settings.decay_epochs))
+    meter = LossMeter(epoch)
+    for module in nets.modules.values():
+        module.train()
+    for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
+        images, masks = source_batch(nets, data, source_rows, step_rng(seed, epoch, step))
+        meter.add(adaptation_step(nets, images, masks, target_batch(nets, data, target_rows)))
+    return {**meter.means(), "lr": nets.optimiser.param_groups[0]["lr"]}
+
+
+def source_batch(nets: Adaptation, data: Data, rows: Rows, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Augmented source slices and their masks, (B, 1, H, W) each, on the device."""
+    device = next(nets.segmenter.parameters()).device
+    images = to_images(data.source.images[rows], device)
+    masks = to_masks(data.source.require_masks("stage 2 trains on them")[rows], device)
+    settings = nets.settings
+    drawn = draw_augmentation(
+        rng, len(rows), flip_probability=settings.flip_probability, brightness=settings.brightness
+    )
+    return augment(images, masks, drawn)
+
+
+def target_batch(nets: Adaptation, data: Data, rows: Rows) -> Tensor | None:
+    """Target slices as they are, (B, 1, H, W); None, and nothing read, without an adversary."""
+    if nets.discriminator is None:
+        return None
+    return to_images(data.target.images[rows], next(nets.segmenter.parameters()).device)
+
+
+def _validate(nets: Adaptation, data: Data, choice: Choice, epoch: int) -> dict[str, Any]:
+    evidence = gather(nets, data.source, data.target, data.validation, epoch)
+    scores = score_all(evidence)
+    taken = choice.offer(epoch, scores, nets.segmenter)
+    logged = {f"val_{name}": scores[name] for name in LOGGED}
+    return {**logged, "val_target_lesion_share": lesion_share(evidence), "chosen": taken}
+
+
+def _restore(state: dict[str, Any], nets: Adaptation, choice: Choice) -> None:
+    nets.load_state_dict(state["adaptation"])
+    choice.load_state_dict(state["choice"])
+
+
+def _outcome(data: Data, choice: Choice, epochs: int) -> dict[str, Any]:
+    return {
+        "epochs": epochs,
+        "steps": epochs * data.sampler.steps,
+        "source_slices": len(data.sampler.source_rows),
+        "target_slices": len(data.sampler.target_rows),
+        **choice.summary(),
+    }
+
+
+def _finish(
+    run: Path,
+    segmenter: nn.Module,
+    choice: Choice,
+    header: ModelHeader,
+    outcome: dict[str, Any],
+    metrics: list[dict[str, Any]],
+) -> None:
+    curves_png(run / "curves.png", metrics)
+    segmenter.load_state_dict(choice.weights)
+    save_model(run / "model.safetensors", segmenter, replace(header, training={**header.training, **outcome}))
+
+
+def _last_losses(metrics: list[dict[str, Any]]) -> dict[str, float]:
+    names = ("segmentation", "adversarial", "discriminator", "discriminator_accuracy")
+    return {name: metrics[-1][name] for name in names if metrics and name in metrics[-1]}
