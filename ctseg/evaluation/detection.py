@@ -13,7 +13,7 @@ from ctseg.errors import InputError
 from ctseg.evaluation.cases import read_table
 from ctseg.evaluation.score import Score
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.statistics import Estimate, bootstrap, mean_of
+from ctseg.evaluation.statistics import bootstrap, bootstrap_proportion, mean_of
 
 SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 ROWS = ("none", *SUBTYPES)
@@ -132,13 +132,11 @@ def by_subtype(
 
 def _row(chosen: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
     patients = chosen["patient"].astype(str).tolist()
-    made_up = chosen["fp_ml"].to_numpy(float)
+    made_up, called = chosen["fp_ml"].to_numpy(float), chosen["called"].to_numpy(bool)
+    draws = settings.draws()
+    specificity = bootstrap_proportion(~called, np.ones(len(called)), patients, **draws)
     return {
-        "specificity": _estimate(1.0 - chosen["called"].to_numpy(float), patients, settings).as_dict(),
-        "fp_ml_mean": _estimate(made_up, patients, settings).as_dict(),
+        "specificity": specificity.as_dict(),
+        "fp_ml_mean": bootstrap(mean_of(made_up), patients, **draws).as_dict(),
         "fp_ml_max": float(made_up.max()) if len(made_up) else float("nan"),
     }
-
-
-def _estimate(values: Any, patients: list[str], settings: EvaluationSettings) -> Estimate:
-    return bootstrap(mean_of(values), patients, resamples=settings.resamples, level=settings.level, seed=settings.seed)

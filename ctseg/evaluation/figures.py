@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ctseg.evaluation.html import COLOURS, INK, add_legend, new_figure
 from ctseg.evaluation.statistics import limits_of_agreement
@@ -19,7 +20,9 @@ def dice_by_size(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
     axes.set(xlabel="Lesion in the reference (mL)", ylabel="Dice", ylim=(-0.03, 1.03))
     if (done["ref_ml"] > 0).any():
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     if len(models) > 1:
         add_legend(axes)
     return figure
@@ -28,7 +31,7 @@ def dice_by_size(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
 def bland_altman(rows: pd.DataFrame, colour: str) -> Figure:
     """Volume difference against mean volume, with bias and 95 % limits of agreement; cases with any volume."""
     rows = rows[(rows["pred_ml"] + rows["ref_ml"]) > 0]
-    figure, axes = new_figure(5.2, 3.6)
+    figure, axes = new_figure()
     axes.scatter((rows["pred_ml"] + rows["ref_ml"]) / 2, rows["error_ml"], s=26, color=colour, alpha=0.75, linewidths=0)
     bias, low, high = limits_of_agreement(rows["error_ml"])
     for value, style, name in ((bias, "-", "bias"), (low, "--", "lower limit"), (high, "--", "upper limit")):

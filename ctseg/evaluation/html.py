@@ -82,13 +82,17 @@ class Page:
         """Pictures side by side, each at least `width` CSS pixels wide."""
         return self._add("gallery", pictures=list(pictures), width=width)
 
+    def add_legend(self, colours: Sequence[tuple[str, str]]) -> Page:
+        """What each (colour, name) stands for in the pictures that follow."""
+        return self._add("legend", colours=list(colours))
+
     def add_preformatted(self, text: str, caption: str = "") -> Page:
         """Text as it stands (commands, settings), on a click where it has a caption."""
         return self._add("preformatted", text=text, caption=caption)
 
-    def add_viewer(self, viewer: Any) -> Page:
-        """A slice viewer, see `ctseg.evaluation.viewer`."""
-        return self._add("viewer", viewer=viewer)
+    def add_viewers(self, viewers: Sequence[Any]) -> Page:
+        """Slice viewers side by side, each made by `ctseg.evaluation.viewer.make_viewer`."""
+        return self._add("viewers", viewers=list(viewers))
 
     def _add(self, kind: str, **content: Any) -> Page:
         self.blocks.append({"kind": kind, **content})
@@ -115,7 +119,7 @@ def format_cell(cell: Cell) -> str:
     if cell is None or (isinstance(cell, float) and cell != cell):
         return "–"
     if isinstance(cell, float):
-        return f"{cell:.3g}" if abs(cell) < 100 else f"{cell:.0f}"
+        return (f"{cell:.3g}" if abs(cell) < 100 else f"{cell:.0f}").replace("-", "−")
     return str(cell)
 
 
@@ -135,7 +139,7 @@ def png_bytes(figure: Figure | bytes | Path) -> bytes:
     return buffer.getvalue()
 
 
-def new_figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
+def new_figure(width: float = 5.2, height: float = 3.6) -> tuple[Figure, Axes]:
     """A figure with one plot in the page's style, in inches; made without pyplot, so nothing is global."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()

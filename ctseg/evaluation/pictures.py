@@ -34,12 +34,21 @@ class ShownCase:
     """The reference first, then each model that has a mask on its grid."""
 
 
-def ranked_cases(done: pd.DataFrame, model: str, count: int) -> tuple[list[str], list[str]]:
-    """The `count` worst and best cases of a model by Dice among those with one; no case is in both."""
-    rows = done[(done["model"] == model) & done["dice"].notna()].sort_values(["dice", "case"])
-    names = rows["case"].tolist()
+def shown_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[str]]:
+    """The cases worth a look, `count` of each kind at most, no case twice.
+
+    Worst and best are by the model's Dice among the cases with a lesion in the reference; false positives are the
+    largest predictions where the reference is empty.
+    """
+    rows = done[done["model"] == model]
+    names = rows[rows["ref_ml"] > 0].sort_values(["dice", "case"])["case"].tolist()
     worst = names[: min(count, (len(names) + 1) // 2)]
-    return worst, [name for name in names[::-1][:count] if name not in worst]
+    best = [name for name in names[::-1][:count] if name not in worst]
+    made_up = rows[(rows["ref_ml"] == 0) & (rows["pred_ml"] > 0)].sort_values(
+        ["pred_ml", "case"], ascending=[False, True]
+    )
+    kinds = {"Worst cases": worst, "Best cases": best, "Largest false positives": made_up["case"].head(count).tolist()}
+    return {title: cases for title, cases in kinds.items() if cases}
 
 
 def load_shown(job: Job, models: Sequence[str], images: Path | None, settings: EvaluationSettings) -> ShownCase:
@@ -91,10 +100,10 @@ def telling_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]
 
 
 def case_picture(shown: ShownCase, model: str, row: Mapping[Hashable, Any]) -> Picture:
-    """The telling slices of a case with the outlines of the reference and of one model."""
+    """The slices of a case that tell most about one model, with every outline."""
     pred = next((item for item in shown.outlines if item.name == model), shown.outlines[0])
     slices = telling_slices(shown.ref.mask, pred.mask)
-    picture = picture_row(shown.grey, (shown.outlines[0], pred), shown.ref.volume.spacing_mm, slices)
+    picture = picture_row(shown.grey, shown.outlines, shown.ref.volume.spacing_mm, slices)
     numbers = ", ".join(str(index + 1) for index in slices)
     caption = (
         f"{shown.job.case}: Dice {row['dice']:.3f}, reference {row['ref_ml']:.2f} mL, "

@@ -12,12 +12,15 @@ from ctseg.evaluation.cases import Matching
 from ctseg.evaluation.figures import bland_altman, dice_by_size, dice_distribution
 from ctseg.evaluation.html import COLOURS, Page, Picture, png_bytes
 from ctseg.evaluation.lesions import SIZES
-from ctseg.evaluation.pictures import case_picture, case_viewer, load_shown, ranked_cases
+from ctseg.evaluation.pictures import REFERENCE_COLOUR, case_picture, case_viewer, load_shown, shown_cases
 from ctseg.evaluation.settings import EvaluationSettings
 
 SIZE_NAMES = {"all": "all", "small": "< 1 mL", "medium": "1–10 mL", "large": "> 10 mL"}
 MOST_ROWS = 1000
 """A page with more rows than this is slow to open; all rows are in cases.csv."""
+
+FEW_PATIENTS = 15
+"""Below about this many clusters percentile intervals cover too rarely (Cameron, Gelbach and Miller 2008)."""
 
 SUMMARY_ROWS = (
     ("Dice, pooled over voxels", ("pooled", "dice")),
@@ -86,7 +89,12 @@ def with_interval(estimate: dict[str, Any]) -> str:
 
 def number(value: float) -> str:
     """Three decimals under 10, fewer above."""
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return (f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}").replace("-", "−")
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _known(value: float | None) -> bool:
@@ -115,10 +123,12 @@ def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettin
     intervals = f"{settings.level:.0%} intervals: percentile bootstrap over patients, {settings.resamples} resamples."
     caption = f"{intervals} NSD within {settings.nsd_tolerance_mm:g} mm."
     page.add_table(["", *[model["name"] for model in models]], rows, caption)
+    if min(model["patients"] for model in models) < FEW_PATIENTS:
+        page.add_text(f"Fewer than {FEW_PATIENTS} patients: bootstrap intervals are too narrow for so few.")
     undefined = sum(model["by_volume"]["hd95_mm"]["undefined"] for model in models)
     if undefined:
         page.add_text(
-            f"HD95 is undefined in {undefined} lesion cases (empty predictions); "
+            f"HD95 is undefined in {counted(undefined, 'lesion case')} (empty predictions); "
             "its mean flatters a model that misses them."
         )
 
@@ -128,7 +138,7 @@ def _add_failures(page: Page, table: pd.DataFrame, notes: tuple[str, ...]) -> No
     if len(lost):
         lines = [f"{row.model}: {row.message}" for row in lost.head(20).itertuples()]
         more = [f"and {len(lost) - 20} more, see cases.csv"] if len(lost) > 20 else []
-        page.add_warning(f"{len(lost)} cases failed and are in no number:", *lines, *more)
+        page.add_warning(f"{counted(len(lost), 'case')} failed and in no number:", *lines, *more)
     page.add_list(notes)
 
 
@@ -213,21 +223,22 @@ def _add_subtypes(page: Page, models: list[dict[str, Any]]) -> None:
 def _add_pictures(
     page: Page, done: pd.DataFrame, matching: Matching, settings: EvaluationSettings, images: Path | None
 ) -> None:
-    first = matching.models[0]
-    worst, best = ranked_cases(done, first, settings.pictured_cases)
-    if not worst:
-        return
+    """The worst and best cases and false positives of the last model, the one that the others are compared with."""
+    model = matching.models[-1]
+    kinds = shown_cases(done, model, settings.pictured_cases)
     jobs = {job.case: job for job in matching.jobs}
-    rows = done[done["model"] == first].set_index("case").to_dict("index")
-    shown = {case: load_shown(jobs[case], matching.models, images, settings) for case in [*worst, *best]}
-    for title, cases in (("Worst cases", worst), ("Best cases", best)):
-        if cases:
-            page.add_heading(f"{title} of {first}")
-            page.add_text("Reference yellow, prediction blue; the patient's right is at the left.")
-            page.add_gallery([case_picture(shown[case], first, rows[case]) for case in cases], width=460)
-    page.add_heading("Slice viewer")
-    for case in [*worst, *best]:
-        page.add_viewer(case_viewer(shown[case]))
+    rows = done[done["model"] == model].set_index("case").to_dict("index")
+    shown = {
+        case: load_shown(jobs[case], matching.models, images, settings) for cases in kinds.values() for case in cases
+    }
+    for title, cases in kinds.items():
+        page.add_heading(f"{title} of {model}")
+        page.add_legend([(REFERENCE_COLOUR, "reference"), *zip(COLOURS, matching.models, strict=False)])
+        page.add_gallery([case_picture(shown[case], model, rows[case]) for case in cases], width=460)
+    if shown:
+        page.add_heading("Slice viewer")
+        page.add_text("Move the slider, or click a picture and turn the wheel. The patient's right (R) is at the left.")
+        page.add_viewers([case_viewer(case) for case in shown.values()])
 
 
 def _add_cases(page: Page, table: pd.DataFrame) -> None:

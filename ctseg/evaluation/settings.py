@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from pydantic import Field
 
 from ctseg.evaluation.metrics import NSD_TOLERANCE_MM
 from ctseg.settings import Settings
+
+
+class Draws(TypedDict):
+    """Keyword arguments of the bootstrap."""
+
+    resamples: int
+    level: float
+    seed: int
 
 
 class EvaluationSettings(Settings):
@@ -36,3 +46,7 @@ class EvaluationSettings(Settings):
     pictured_cases: int = Field(
         default=3, ge=0, le=50, description="worst and best cases shown in the report, this many of each"
     )
+
+    def draws(self) -> Draws:
+        """What every bootstrap needs to know."""
+        return {"resamples": self.resamples, "level": self.level, "seed": self.seed}

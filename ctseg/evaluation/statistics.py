@@ -8,7 +8,7 @@ patient come along.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -122,6 +122,30 @@ def bootstrap(
     drawn = np.concatenate([statistic(part) for part in _draws(numbers, count, keep, resamples, seed)])
     low, high = np.nanpercentile(drawn, [50 * (1 - level), 50 * (1 + level)])
     return Estimate(value, float(low), float(high), cases, count)
+
+
+def bootstrap_proportion(
+    parts: ArrayLike,
+    wholes: ArrayLike,
+    patients: Sequence[str],
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """A share, sum of (N,) parts over sum of (N,) wholes, with an interval that does not shrink to a point at 0 or 1.
+
+    Where nothing or everything counts, every resample says the same; then the interval is the exact binomial one
+    (Clopper and Pearson 1934) with one trial a patient, as if the cases of a patient told no more than one.
+    """
+    part, whole = np.asarray(parts, float), np.asarray(wholes, float)
+    used = whole > 0
+    found = bootstrap(ratio_of(part, whole), patients, used=used, resamples=resamples, level=level, seed=seed)
+    if not 0 < part.sum() < whole.sum() and found.patients:
+        bound = ((1 - level) / 2) ** (1 / found.patients)
+        low, high = (0.0, 1 - bound) if part.sum() == 0 else (bound, 1.0)
+        return replace(found, low=low, high=high)
+    return found
 
 
 def _draws(numbers: NDArray[np.int64], count: int, keep: NDArray[np.bool_], resamples: int, seed: int) -> list[Weights]:

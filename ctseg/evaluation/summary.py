@@ -16,6 +16,7 @@ from ctseg.evaluation.statistics import (
     Comparison,
     Statistic,
     bootstrap,
+    bootstrap_proportion,
     compare_ratios,
     concordance_of,
     holm,
@@ -34,6 +35,8 @@ EMPTY_RULES = (
     "of all cases, so that false positives in healthy scans count.",
     "Case sensitivity and specificity: a case is called positive when more than the detection volume is predicted, "
     "wherever it lies.",
+    "Sensitivities, specificities and lesion precision that are 0 or 1: the interval is the exact binomial one with "
+    "one trial a patient, since the bootstrap would give none.",
     "A case that failed (no prediction, another grid, unreadable) is in no number and is named.",
 )
 
@@ -49,7 +52,7 @@ def summarise(cases: pd.DataFrame, settings: EvaluationSettings) -> dict[str, An
     """
     has_lesion = (cases["tp"] + cases["fn"]).to_numpy() > 0
     called = cases["pred_ml"].to_numpy() > settings.detection_ml
-    estimate = _estimator(cases, settings)
+    estimate, share = _estimators(cases, settings)
     return {
         "cases": len(cases),
         "patients": int(cases["patient"].nunique()),
@@ -62,28 +65,29 @@ def summarise(cases: pd.DataFrame, settings: EvaluationSettings) -> dict[str, An
             ratio_of(cases["dice_per_slice_released"] * cases["slices"], cases["slices"]), None
         ),
         "volume": _volume(cases, estimate),
-        "lesions": _lesions(cases, estimate),
+        "lesions": _lesions(cases, estimate, share),
         "detection": {
-            "sensitivity": estimate(mean_of(called), has_lesion),
-            "specificity": estimate(mean_of(~called), ~has_lesion),
+            "sensitivity": share(called & has_lesion, has_lesion),
+            "specificity": share(~called & ~has_lesion, ~has_lesion),
             "fp_ml_mean": estimate(mean_of(cases["pred_ml"]), ~has_lesion),
         },
     }
 
 
-Estimator = Callable[[Statistic, Any], dict[str, Any]]
+Estimator = Callable[[Any, Any], dict[str, Any]]
 
 
-def _estimator(cases: pd.DataFrame, settings: EvaluationSettings) -> Estimator:
+def _estimators(cases: pd.DataFrame, settings: EvaluationSettings) -> tuple[Estimator, Estimator]:
+    """`estimate(statistic, used)` and `share(parts, wholes)` over the patients of these cases."""
     patients = cases["patient"].astype(str).tolist()
 
     def estimate(statistic: Statistic, used: Any) -> dict[str, Any]:
-        found = bootstrap(
-            statistic, patients, used=used, resamples=settings.resamples, level=settings.level, seed=settings.seed
-        )
-        return found.as_dict()
+        return bootstrap(statistic, patients, used=used, **settings.draws()).as_dict()
 
-    return estimate
+    def share(parts: Any, wholes: Any) -> dict[str, Any]:
+        return bootstrap_proportion(parts, wholes, patients, **settings.draws()).as_dict()
+
+    return estimate, share
 
 
 def pooled_parts(cases: pd.DataFrame) -> dict[str, Parts]:
@@ -119,7 +123,7 @@ def _volume(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
     }
 
 
-def _lesions(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
+def _lesions(cases: pd.DataFrame, estimate: Estimator, share: Estimator) -> dict[str, Any]:
     """F1, sensitivity (recall) and precision of lesions, all and by size."""
     found = {}
     for size in ("all", *SIZES):
@@ -130,8 +134,8 @@ def _lesions(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
             "fp": int(fp.sum()),
             "fn": int(fn.sum()),
             "f1": estimate(ratio_of(2 * tp, 2 * tp + fp + fn), None),
-            "sensitivity": estimate(ratio_of(tp, tp + fn), None),
-            "precision": estimate(ratio_of(tp, tp + fp), None),
+            "sensitivity": share(tp, tp + fn),
+            "precision": share(tp, tp + fp),
         }
     return found
 

@@ -19,8 +19,10 @@ from ctseg.io.volume import Volume
 
 WINDOW_HU = (0.0, 100.0)
 """The brain window the whole project uses."""
-VIEWER_SIDE = 256
-PICTURE_SIDE = 220
+VIEWER_SIDE = 288
+PICTURE_SIDE = 300
+LINE = 2
+"""Width of an outline in pixels."""
 
 Bytes = NDArray[np.uint8]
 
@@ -122,11 +124,11 @@ def resize(plane: Bytes, height: int, width: int) -> Bytes:
 
 
 def edge(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """The one pixel wide outline of a (H, W) mask at another size."""
+    """The outline, inside its rim, of a (H, W) mask at another size."""
     if not mask.any():
         return np.zeros((height, width), bool)
     large = resize(mask.astype(np.uint8) * 255, height, width) >= 128
-    return large & ~binary_erosion(large)
+    return large & ~binary_erosion(large, iterations=LINE)
 
 
 def montage(tiles: NDArray[np.generic], columns: int, rows: int) -> NDArray[np.generic]:

@@ -11,7 +11,10 @@ for (const viewer of document.querySelectorAll(".viewer")) {
     readout.textContent = `Slice ${index + 1} of ${count} · ${readouts[index]}`;
   };
   slider.addEventListener("input", show);
-  viewer.querySelector(".stage").addEventListener("wheel", (event) => {
+  const stage = viewer.querySelector(".stage");
+  stage.addEventListener("click", () => slider.focus());
+  stage.addEventListener("wheel", (event) => {
+    if (document.activeElement !== slider) return;
     event.preventDefault();
     slider.value = Number(slider.value) + Math.sign(event.deltaY);
     show();
