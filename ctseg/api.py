@@ -1,0 +1,98 @@
+"""ctseg from Python: the same functions, settings and numbers as the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctseg.errors import InputError
+from ctseg.settings import resolve
+
+if TYPE_CHECKING:
+    from ctseg.inference.models import LoadedModel
+    from ctseg.inference.predict import Prediction
+    from ctseg.io.volume import Volume
+    from ctseg.plugins import Registry
+    from ctseg.protocols import BrainExtractor
+
+
+def segment(
+    volume: Volume | Path | str,
+    model: Path | str | Sequence[Path | str],
+    *,
+    device: str = "cpu",
+    **settings: Any,
+) -> Prediction:
+    """Outline haemorrhage on one head CT, with the numbers of `ctseg segment`.
+
+    Args:
+        volume: a `Volume` in HU, or the path of one scan: NIfTI file, DICOM folder or zip.
+        model: a run folder of `ctseg das-train`, or several to average.
+        device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
+        settings: those of `ctseg.inference.settings.SegmentSettings`, e.g. `threshold=0.4`.
+
+    Returns:
+        probability, mask and brain (K, H, W) on the scan's own grid, canonical axes, and `measures` in mL.
+
+    Raises:
+        InputError: if the path holds no scan or several, or the model cannot be used.
+        CaseError: if the scan is broken, no CT, or shows no brain.
+        SettingError: if a setting is unknown.
+
+    Example:
+        `ctseg.segment("scan.nii.gz", "runs/amd-das").measures.ml`
+    """
+    from ctseg.inference.predict import predict_volume
+    from ctseg.inference.settings import SegmentSettings
+
+    resolved = resolve(SegmentSettings, settings, where="segment")
+    models, extractor = load_for_segment(_paths(model), device)
+    return predict_volume(_volume(volume), models, resolved, extractor)
+
+
+def load_for_segment(
+    runs: Sequence[Path], device: str, registry: Registry | None = None
+) -> tuple[list[LoadedModel], BrainExtractor]:
+    """The models of some runs and the brain extractor they were trained with.
+
+    Args:
+        runs: run folders or weights files.
+        device: where the models run.
+        registry: plugins to look names up in; default: all installed ones.
+
+    Raises:
+        InputError: if a run is unfinished, broken or no segmenter, or the models do not go together.
+        PluginError: if a plugin is missing.
+    """
+    from ctseg.inference.models import load_models, recipes
+
+    registry = registry or _registry()
+    models = load_models(runs, registry.build_from_header, device)
+    way = recipes(models)[0]
+    return models, registry.get("brain_extractor", way.brain_extractor).build(way.brain_extractor_settings)
+
+
+@lru_cache(maxsize=1)
+def _registry() -> Registry:
+    from ctseg.plugins import load
+
+    return load()
+
+
+def _paths(model: Path | str | Sequence[Path | str]) -> list[Path]:
+    return [Path(model)] if isinstance(model, (str, Path)) else [Path(run) for run in model]
+
+
+def _volume(volume: Volume | Path | str) -> Volume:
+    """A volume as it is, or the only scan at a path."""
+    if not isinstance(volume, (str, Path)):
+        return volume
+    from ctseg.io.discover import discover, read_case
+
+    cases = discover([Path(volume)]).cases
+    if len(cases) != 1:
+        names = ", ".join(case.case_id for case in cases[:3])
+        raise InputError(f"{volume}: holds {len(cases)} scans ({names} ...); name one, or use the command for many")
+    return read_case(cases[0])

@@ -1,0 +1,147 @@
+"""DICOM Segmentation objects that reference the very frames the mask was made from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from ctseg.files import write_with
+from ctseg.io.grid import native_grid
+from ctseg.io.volume import Volume
+from ctseg.version import __version__
+
+SERIES_NUMBER = 9100
+"""High, so that the series stands after the scanner's own in a viewer's list."""
+TYPE_2 = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+"""Attributes a SEG takes from its source that may be empty but not absent; scans in the wild lack them."""
+KEPT_DEIDENTIFIED = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "PositionReferenceIndicator", "Modality", "Rows", "Columns", "PixelSpacing", "SliceThickness",
+    "SpacingBetweenSlices", "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "InstanceNumber",
+    "SpecificCharacterSet", "BitsAllocated", "BitsStored", "HighBit", "SamplesPerPixel", "PhotometricInterpretation",
+    "PixelRepresentation",
+)  # fmt: skip
+"""All that a de-identified SEG may know of its source: geometry and the UIDs that tie it to its frames."""
+
+
+@dataclass(frozen=True)
+class SegAlgorithm:
+    """What made the mask, as the SEG names it."""
+
+    name: str
+    """Registered name of the segmenter."""
+    version: str = __version__
+    parameters: dict[str, str] = field(default_factory=dict)
+    """Weights' digests, threshold and so on."""
+
+
+def write_dicom_seg(
+    path: Path, volume: Volume, mask: NDArray[np.bool_], algorithm: SegAlgorithm, *, deidentify: bool = False
+) -> None:
+    """Write a BINARY Segmentation, one segment coded as haemorrhage, with a frame for every slice that has lesion.
+
+    Each frame references its source frame and carries that frame's own position, so tilted and uneven series need no
+    resampling.
+
+    Args:
+        path: the file.
+        volume: read from DICOM; `frames` hold the source headers.
+        mask: (K, H, W), not empty.
+        algorithm: name, version and parameters to record.
+        deidentify: patient pseudonym in place of identity, dates and numbers; the UIDs stay: they are the references.
+
+    Raises:
+        ValueError, AttributeError: if the source headers lack what a SEG needs.
+    """
+    planes, frames = source_order(volume, mask)
+    sources = [_source(frame, volume, deidentify) for frame in frames]
+    seg = Segmentation(
+        source_images=sources,
+        pixel_array=planes,
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_segment(algorithm)],
+        series_instance_uid=generate_uid(),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="ctseg",
+        manufacturer_model_name="ctseg segment",
+        software_versions=__version__,
+        device_serial_number="none",
+        content_label="HAEMORRHAGE",
+        content_description="Research use only",
+        series_description="ctseg haemorrhage, research use only",
+    )
+    if deidentify:
+        _mark_deidentified(seg)
+    write_with(path, lambda temporary: seg.save_as(temporary, enforce_file_format=True))
+
+
+def source_order(volume: Volume, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], list[Dataset]]:
+    """(K, rows, columns) planes as the source frames have them, and the frame of each plane, both in slice order."""
+    grid = native_grid(volume)
+    if grid.axes[0] != 2 or len(volume.frames) != len(mask):
+        raise ValueError("the source frames are no stack of the slices")
+    planes = np.moveaxis(grid.to_native(mask), 2, 0).transpose(0, 2, 1)  # (K, rows, columns) in native order
+    if grid.flips[0]:
+        planes = planes[::-1]
+    keys = volume.slice_keys or range(len(volume.frames))
+    return np.ascontiguousarray(planes, dtype=np.uint8), [volume.frames[key] for key in keys]
+
+
+def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
+    """A copy of a source header with every attribute that a SEG takes over."""
+    if deidentify:
+        source = Dataset()
+        source.update({element.tag: element for element in map(frame.get_item, _present(frame)) if element is not None})
+        source.PatientID = source.PatientName = volume.patient_id
+    else:
+        source = copy.copy(frame)
+    for name in TYPE_2:
+        if name not in source:
+            setattr(source, name, None)
+    return source
+
+
+def _present(frame: Dataset) -> Sequence[str]:
+    return [name for name in KEPT_DEIDENTIFIED if name in frame]
+
+
+def _segment(algorithm: SegAlgorithm) -> SegmentDescription:
+    return SegmentDescription(
+        segment_number=1,
+        segment_label="Haemorrhage",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Hemorrhage,
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=f"ctseg {algorithm.name}"[:64],
+            family=codes.DCM.ArtificialIntelligence,
+            version=algorithm.version[:64],
+            source="ctseg",
+            parameters=algorithm.parameters or None,
+        ),
+        tracking_uid=generate_uid(),
+        tracking_id="haemorrhage",
+        anatomic_regions=[codes.SCT.Brain],
+    )
+
+
+def _mark_deidentified(seg: Any) -> None:
+    """Say how it was done, as PS3.15 asks for: everything but the listed attributes dropped, UIDs retained."""
+    seg.PatientIdentityRemoved = "YES"
+    seg.DeidentificationMethod = "ctseg: patient pseudonym, all but geometry and UIDs dropped"

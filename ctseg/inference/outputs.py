@@ -1,0 +1,47 @@
+"""The files of one case, each written atomically; the mask comes last, so a case with a mask is a finished one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ctseg.files import read_json, write_json
+from ctseg.inference.dicom_seg import SegAlgorithm, write_dicom_seg
+from ctseg.inference.predict import Prediction
+from ctseg.inference.preview import write_preview
+from ctseg.inference.settings import SegmentSettings
+from ctseg.io.nifti import save_map, save_mask, sidecar_path
+from ctseg.io.volume import Volume
+
+
+def write_case(
+    folder: Path, case: str, prediction: Prediction, settings: SegmentSettings, algorithm: SegAlgorithm
+) -> list[str]:
+    """Write preview, DICOM SEG, probabilities and mask of one case.
+
+    Returns:
+        Remarks for the table: why something was not written.
+    """
+    remarks = []
+    if settings.preview:
+        write_preview(folder / f"{case}.png", prediction)
+    if settings.dicom_seg and prediction.volume.frames:
+        remarks += _dicom_seg(folder / f"{case}.dcm", prediction, settings, algorithm)
+    if settings.probabilities:
+        save_map(folder / "probabilities" / f"{case}.nii.gz", prediction.volume, prediction.probability)
+    save_mask(folder / f"{case}.nii.gz", prediction.volume, prediction.mask)
+    _name_slices(sidecar_path(folder / f"{case}.nii.gz"), prediction.volume)
+    return remarks
+
+
+def _name_slices(sidecar: Path, volume: Volume) -> None:
+    """Add the slices' SOPInstanceUIDs to the sidecar of a DICOM case: published labels name slices by them."""
+    if volume.frames:
+        write_json(sidecar, {**read_json(sidecar), "slice_ids": list(volume.slice_ids)})
+
+
+def _dicom_seg(path: Path, prediction: Prediction, settings: SegmentSettings, algorithm: SegAlgorithm) -> list[str]:
+    """DICOM has no segmentation without a segment's pixel: an empty mask gets no file."""
+    if not prediction.mask.any():
+        return ["no DICOM SEG: nothing outlined"]
+    write_dicom_seg(path, prediction.volume, prediction.mask, algorithm, deidentify=settings.deidentify)
+    return []

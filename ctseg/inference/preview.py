@@ -1,0 +1,108 @@
+"""A picture of one case: the slices with the most lesion, its outline over the brain window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ctseg.files import write_with
+from ctseg.inference.predict import Prediction
+from ctseg.io.volume import Volume
+
+WINDOW_HU = (0.0, 80.0)
+"""The usual brain window: level 40, width 80."""
+PANELS = 6
+BAR_MM = 50.0
+OUTLINE = "#ff3b30"
+SIDES = (("L", "R"), ("P", "A"), ("H", "F"))
+"""Letters of the patient's +x, -x, +y, -y, +z, -z in DICOM's LPS axes."""
+
+
+def write_preview(path: Path, prediction: Prediction) -> None:
+    """Write a PNG: the six slices with the largest lesion area, or six through the brain where there is no lesion."""
+    chosen = slices_to_show(prediction.mask, prediction.brain)
+    columns = min(3, len(chosen))
+    rows = -(-len(chosen) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.2 * rows + 0.5), facecolor="black")
+    FigureCanvasAgg(figure)
+    for panel, index in enumerate(chosen, start=1):
+        _draw(figure.add_subplot(rows, columns, panel), prediction, index)
+    figure.suptitle(_title(prediction), color="white", fontsize=9, y=0.995, va="top")
+    top = 1 - 0.35 / figure.get_figheight()
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=top, wspace=0.02, hspace=0.02)
+    write_with(path, lambda temporary: figure.savefig(temporary, dpi=100, format="png", facecolor="black"))
+
+
+def slices_to_show(mask: NDArray[np.bool_], brain: NDArray[np.bool_], count: int = PANELS) -> list[int]:
+    """Up to `count` slice numbers, feet to head: those with the largest lesion area, else spread over the brain."""
+    areas = np.count_nonzero(mask, axis=(1, 2))
+    if areas.any():
+        largest = np.argsort(-areas, kind="stable")[:count]
+        return sorted(int(index) for index in largest if areas[index])
+    where = np.flatnonzero(brain.any(axis=(1, 2)))
+    where = where if len(where) else np.arange(len(mask))
+    places = np.linspace(0.2, 0.8, count) * (len(where) - 1)
+    return sorted({int(where[round(place)]) for place in places})
+
+
+def _draw(axes: Axes, prediction: Prediction, index: int) -> None:
+    volume = prediction.volume
+    rows, cols = np.nonzero(volume.voxels[index] > -300)
+    height, width = volume.voxels[index].shape
+    box = (rows.min(), rows.max(), cols.min(), cols.max()) if len(rows) else (0, height - 1, 0, width - 1)
+    row_mm, col_mm = volume.spacing_mm
+    axes.imshow(volume.voxels[index], cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], aspect=row_mm / col_mm)
+    if prediction.mask[index].any():
+        axes.contour(prediction.mask[index], levels=[0.5], colors=OUTLINE, linewidths=0.9)
+    axes.set_xlim(box[2] - 8, box[3] + 8)
+    axes.set_ylim(box[1] + 8, box[0] - 8)
+    axes.set_axis_off()
+    _annotate(axes, volume, index)
+
+
+def _annotate(axes: Axes, volume: Volume, index: int) -> None:
+    """Side letters at the picture's left and right, slice number below, scale bar at the right."""
+    left, right = side_letters(volume)
+    style: dict[str, Any] = {"color": "white", "fontsize": 9, "transform": axes.transAxes}
+    axes.text(0.02, 0.5, left, va="center", ha="left", **style)
+    axes.text(0.98, 0.5, right, va="center", ha="right", **style)
+    axes.text(0.02, 0.02, f"slice {index + 1} of {len(volume.voxels)}", va="bottom", **{**style, "fontsize": 7})
+    start, end = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    length = BAR_MM / volume.spacing_mm[1]
+    x, y = end - 0.04 * (end - start) - length, bottom + 0.05 * (top - bottom)
+    axes.plot([x, x + length], [y, y], color="white", linewidth=2)
+    axes.text(
+        x + length / 2,
+        y + 0.01 * (top - bottom),
+        f"{BAR_MM:.0f} mm",
+        color="white",
+        fontsize=7,
+        ha="center",
+        va="bottom",
+    )
+
+
+def side_letters(volume: Volume) -> tuple[str, str]:
+    """What lies at the left and right of the picture, by the header's column direction; with "?" where it has none."""
+    axis = int(np.abs(volume.col_step_mm).argmax())
+    plus, minus = SIDES[axis]
+    letters = (minus, plus) if volume.col_step_mm[axis] > 0 else (plus, minus)
+    unsure = "?" if any("no orientation" in note for note in volume.notes) else ""
+    return letters[0] + unsure, letters[1] + unsure
+
+
+def _title(prediction: Prediction) -> str:
+    measures = prediction.measures
+    found = (
+        f"{measures.ml:.1f} mL in {measures.lesions} lesions"
+        if measures.lesions != 1
+        else f"{measures.ml:.1f} mL in 1 lesion"
+    )
+    return f"{prediction.volume.case_id}   {found if measures.lesions else 'nothing outlined'}   research use only"

@@ -1,0 +1,150 @@
+"""What became of each case: `volumes.csv` and `volumes.json`, without any patient identity."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ctseg.errors import InputError, OutputExistsError
+from ctseg.files import read_json, write_json, write_text
+from ctseg.version import __version__
+
+SCHEMA = "ctseg-volumes/1"
+TABLE, DETAILS = "volumes.csv", "volumes.json"
+SAVE_SECONDS = 5.0
+"""The tables are rewritten at most this often while cases come in: once for each of 20,000 cases would take hours."""
+CASE_FILES = ("{}.nii.gz", "{}.json", "{}.png", "{}.dcm", "probabilities/{}.nii.gz", "probabilities/{}.json")
+"""All files of one case."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One row of `volumes.csv`; the measures are None for a failed case."""
+
+    case: str
+    status: str
+    """'ok' or 'failed'."""
+    ml: float | None = None
+    """Volume by slice positions."""
+    abc2_ml: float | None = None
+    lesions: int | None = None
+    """Connected lesions (26 neighbours)."""
+    largest_ml: float | None = None
+    brain_ml: float | None = None
+    seconds: float | None = None
+    slices: int | None = None
+    note: str = ""
+    """What the reader noticed and mended, and what to look at."""
+    error: str = ""
+    traceback: str = field(default="", compare=False, repr=False)
+    """For a log; not in the tables, because paths in it may name a patient."""
+    resumed: bool = field(default=False, compare=False)
+    """Finished by an earlier run."""
+
+    def row(self) -> dict[str, Any]:
+        """The columns of the tables."""
+        return {key: value for key, value in asdict(self).items() if key not in ("traceback", "resumed")}
+
+
+COLUMNS = tuple(CaseResult("", "").row())
+
+
+class ResultTable:
+    """The rows so far, in the order of the cases; `add` keeps the files of the output folder up to date."""
+
+    def __init__(
+        self, folder: Path, head: Mapping[str, Any], order: Sequence[str], finished: Mapping[str, CaseResult]
+    ) -> None:
+        """Start with the rows of an earlier run.
+
+        Args:
+            folder: the output folder.
+            head: what `volumes.json` says beside the rows, see `provenance`.
+            order: names of all cases; rows of `finished` that are not among them come last.
+            finished: rows to keep.
+        """
+        self.folder, self.head = Path(folder), dict(head)
+        self.rows: dict[str, CaseResult | None] = {**dict.fromkeys(order), **finished}
+        self._saved = time.monotonic()
+
+    def add(self, result: CaseResult) -> None:
+        """Set a case's row; the files follow within `SAVE_SECONDS`."""
+        self.rows[result.case] = result
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write both files, each atomically."""
+        rows = [result.row() for result in self.rows.values() if result is not None]
+        write_json(self.folder / DETAILS, {**self.head, "cases": rows})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.folder / TABLE, text.getvalue())
+        self._saved = time.monotonic()
+
+
+def provenance(settings: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The head of `volumes.json`: enough to say which model and settings made the masks; no path."""
+    return {
+        "schema": SCHEMA,
+        "tool": f"ctseg {__version__}",
+        "notice": "research use only",
+        "settings": dict(settings),
+        "models": [dict(model) for model in models],
+    }
+
+
+def start_folder(folder: Path, head: Mapping[str, Any], *, resume: bool, overwrite: bool) -> dict[str, CaseResult]:
+    """Make the output folder ready; returns the finished cases to keep, by name.
+
+    Raises:
+        OutputExistsError: if the folder holds anything and neither `resume` nor `overwrite` is set.
+        InputError: if `resume` is set and the folder was made with other settings or models, or is no segmentation.
+    """
+    folder = Path(folder)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (resume or overwrite)):
+        raise OutputExistsError(f"{folder}: exists already; add --resume to go on or --overwrite to start anew")
+    old = read_table(folder) if (folder / DETAILS).exists() else {}
+    if resume:
+        _check_same(folder, old, head)
+        rows = [CaseResult(**row, resumed=True) for row in old.get("cases", [])]
+        return {row.case: row for row in rows if row.status == "ok" and (folder / f"{row.case}.nii.gz").exists()}
+    for row in old.get("cases", []):
+        _remove_case(folder, row["case"])
+    folder.mkdir(parents=True, exist_ok=True)
+    return {}
+
+
+def read_table(folder: Path) -> dict[str, Any]:
+    """`volumes.json` of a segmentation.
+
+    Raises:
+        InputError: if it is missing, broken or of another schema.
+    """
+    path = Path(folder) / DETAILS
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise InputError(
+            f"{path}: not made by this version of `ctseg segment`; choose another output or add --overwrite"
+        )
+    return data
+
+
+def _check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Masks of two models or thresholds in one folder would be worth nothing."""
+    for key in ("settings", "models") if old else ():
+        if old.get(key) != new[key]:
+            raise InputError(f"{folder}: --resume with other {key}; go on as started, or use --overwrite")
+
+
+def _remove_case(folder: Path, case: str) -> None:
+    """Remove a case's own files and nothing else that a user may keep there."""
+    for file in CASE_FILES if Path(case).name == case else ():
+        (folder / file.format(case)).unlink(missing_ok=True)

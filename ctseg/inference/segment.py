@@ -1,0 +1,158 @@
+"""Segment many scans with one model load; a bad case is a row of the table, not the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+from ctseg.inference.ahead import Failure, Outcome, failure, prepared_ahead
+from ctseg.inference.dicom_seg import SegAlgorithm
+from ctseg.inference.models import LoadedModel, recipes
+from ctseg.inference.outputs import write_case
+from ctseg.inference.predict import Prediction, predict_ready
+from ctseg.inference.prepare import ReadyCase
+from ctseg.inference.results import CaseResult, ResultTable, provenance, start_folder
+from ctseg.inference.settings import SegmentSettings
+from ctseg.io.discover import Case
+from ctseg.protocols import BrainExtractor
+
+PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
+"""Outside these, a head is cut off or brain extraction failed; adult brains with CSF spaces have 1000 to 1900 mL."""
+
+OnCase = Callable[[CaseResult], None]
+OnProgress = Callable[[int, int, str], None]
+
+
+def segment_cases(
+    cases: Iterable[Case],
+    models: Sequence[LoadedModel],
+    out: Path,
+    settings: SegmentSettings,
+    *,
+    extractor: BrainExtractor,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int = 0,
+    executor: Executor | None = None,
+    on_case: OnCase | None = None,
+    progress: OnProgress | None = None,
+) -> list[CaseResult]:
+    """Outline haemorrhage on every case and write its files, `volumes.csv` and `volumes.json` into `out`.
+
+    Args:
+        cases: as `ctseg.io.discover` finds them, names unique.
+        models: one or more; their probabilities are averaged.
+        out: folder; each file in it is written atomically.
+        settings: threshold and what to write.
+        extractor: finds the brain.
+        resume: keep the finished cases of an earlier run with the same models and settings.
+        overwrite: replace an earlier segmentation.
+        workers: processes that read and prepare cases ahead of the network; 0: none.
+        executor: used instead of own processes.
+        on_case: called with every row as soon as its files are written.
+        progress: called with (done, total, case).
+
+    Returns:
+        One row a case, in order.
+
+    Raises:
+        OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
+        InputError: if the models do not go together, or `resume` meets other settings.
+    """
+    cases = list(cases)
+    head = provenance(settings.model_dump(), [model.describe() for model in models])
+    ways = recipes(models)
+    finished = start_folder(out, head, resume=resume, overwrite=overwrite)
+    table = ResultTable(out, head, [case.case_id for case in cases], finished)
+    coming = prepared_ahead(
+        [case for case in cases if case.case_id not in finished], ways, extractor, workers=workers, executor=executor
+    )
+    results: list[CaseResult] = []
+    try:
+        for case in cases:
+            result = finished.get(case.case_id) or _finish(*next(coming), models, out, settings)
+            table.add(result)
+            results.append(result)
+            _tell(result, len(results), len(cases), on_case, progress)
+    finally:
+        table.save()
+    return results
+
+
+def _tell(result: CaseResult, done: int, total: int, on_case: OnCase | None, progress: OnProgress | None) -> None:
+    if on_case is not None:
+        on_case(result)
+    if progress is not None:
+        progress(done, total, result.case)
+
+
+def _finish(
+    case: Case, outcome: Outcome, models: Sequence[LoadedModel], out: Path, settings: SegmentSettings
+) -> CaseResult:
+    """Run the network on a prepared case and write its files."""
+    if isinstance(outcome, ReadyCase):
+        try:
+            return _segment_one(case, outcome, models, out, settings)
+        except Exception as error:
+            outcome = failure(error)
+    return CaseResult(case.case_id, "failed", error=_without_folders(outcome, case), traceback=outcome.traceback)
+
+
+def _segment_one(
+    case: Case, ready: ReadyCase, models: Sequence[LoadedModel], out: Path, settings: SegmentSettings
+) -> CaseResult:
+    started = time.perf_counter()
+    prediction = predict_ready(ready, models, settings)
+    remarks = write_case(out, case.case_id, prediction, settings, _algorithm(models, settings))
+    measures = prediction.measures
+    return CaseResult(
+        case=case.case_id,
+        status="ok",
+        ml=round(measures.ml, 4),
+        abc2_ml=round(measures.abc2_ml, 4),
+        lesions=measures.lesions,
+        largest_ml=round(measures.largest_ml, 4),
+        brain_ml=round(prediction.brain_ml, 1),
+        seconds=round(ready.seconds + time.perf_counter() - started, 2),
+        slices=len(prediction.mask),
+        note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *brain_remarks(prediction), *remarks]),
+    )
+
+
+def _prepared_notes(ready: ReadyCase) -> list[str]:
+    return list(dict.fromkeys(note for prepared in ready.prepared for note in prepared.notes))
+
+
+def brain_remarks(prediction: Prediction) -> list[str]:
+    """A warning where the brain's volume is not that of a whole head."""
+    low, high = PLAUSIBLE_BRAIN_ML
+    if prediction.brain_ml < low:
+        return [
+            f"brain of {prediction.brain_ml:.0f} mL: part of a head, or brain extraction failed; look at the preview"
+        ]
+    if prediction.brain_ml > high:
+        return [f"brain of {prediction.brain_ml:.0f} mL: brain extraction failed? look at the preview"]
+    return []
+
+
+def _without_folders(outcome: Failure, case: Case) -> str:
+    """The error with file names but no folders: people name folders after patients."""
+    text = outcome.error
+    for folder in sorted({str(file.parent) for file in case.files}, key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
+    return text
+
+
+def _algorithm(models: Sequence[LoadedModel], settings: SegmentSettings) -> SegAlgorithm:
+    names = ", ".join(dict.fromkeys(model.header.name for model in models))
+    return SegAlgorithm(
+        names,
+        parameters={
+            "weights": " ".join(model.digest for model in models),
+            "threshold": f"{settings.threshold:g}",
+            "min_lesion_ml": f"{settings.min_lesion_ml:g}",
+            "tta": str(settings.tta),
+        },
+    )

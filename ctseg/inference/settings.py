@@ -1,0 +1,25 @@
+"""Typed settings of `ctseg segment`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from ctseg.settings import Settings
+
+
+class SegmentSettings(Settings):
+    """How probabilities become masks, and what is written of them."""
+
+    threshold: float = Field(0.5, gt=0, lt=1, description="probability from which a voxel is lesion")
+    min_lesion_ml: NonNegativeFloat = Field(0.0, description="lesions (26 neighbours) smaller than this are dropped")
+    batch_size: PositiveInt = Field(8, description="slices in one pass of the network")
+    tta: bool = Field(
+        False, description="average over the image and its left-right, front-back and double mirror image"
+    )
+    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="arithmetic of the network")
+    probabilities: bool = Field(False, description="also write probabilities/CASE.nii.gz")
+    dicom_seg: bool = Field(True, description="write CASE.dcm (DICOM SEG) for DICOM input")
+    deidentify: bool = Field(False, description="DICOM SEG under the pseudonym, without the source's identity")
+    preview: bool = Field(True, description="write CASE.png")

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from segment_helpers import Stack
+
+from ctseg.inference.measure import abc2_ml, diameters_mm, drop_small, measure, volume_ml
+
+STEPS = np.array([3, 4, 4, 5, 3, 5, 4, 4, 5, 3, 4, 5, 4, 3, 4, 5, 5, 4, 3, 4, 4.0])
+
+
+def ellipsoid(stack: Stack, centre: tuple[float, float, float], axes_mm: tuple[float, float, float]) -> np.ndarray:
+    return (((stack.points() - centre) / np.array(axes_mm)) ** 2).sum(axis=-1) <= 1
+
+
+@pytest.mark.parametrize("tilt", [0.0, 18.5, -25.0])
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (3.3, -5.1, 2.2), (-7.7, 4.4, -3.9)])
+def test_known_ellipsoid_in_a_tilted_uneven_series_within_one_percent(tilt, shift):
+    stack = Stack(np.cumsum(STEPS), tilt, size=128, pixel_mm=0.8)
+    axes_mm = (22.0, 27.0, 31.0)
+    mask = ellipsoid(stack, shift, axes_mm)
+    truth = 4 / 3 * np.pi * np.prod(axes_mm) / 1000
+    assert volume_ml(mask, stack.volume(mask)) == pytest.approx(truth, rel=0.01)
+
+
+def test_volume_ignores_the_way_along_the_table():
+    """The mean step between origins is longer than the slab by 1 / cos(tilt): 15 % at 30 degrees."""
+    stack = Stack(np.arange(10) * 5.0, tilt_deg=30.0, size=4, pixel_mm=1.0)
+    mask = np.ones((10, 4, 4), bool)
+    assert volume_ml(mask, stack.volume(mask)) == pytest.approx(10 * 5.0 * 16 / 1000)
+    assert np.linalg.norm(stack.origins[1] - stack.origins[0]) == pytest.approx(5 / np.cos(np.radians(30)))
+
+
+def test_abc2_of_a_box_is_its_half_product():
+    """Axis-aligned box: A is the diagonal, so use a bar one pixel wide: A = length, B = width."""
+    stack = Stack(np.arange(6) * 4.0, tilt_deg=0.0, size=16, pixel_mm=2.0)
+    mask = np.zeros((6, 16, 16), bool)
+    mask[1:4, 5, 2:12] = True
+    assert abc2_ml(mask, stack.volume(mask)) == pytest.approx(20.0 * 2.0 * 12.0 / 2 / 1000)
+
+
+def test_abc2_weights_slices_by_their_share_of_the_largest_area():
+    stack = Stack(np.arange(6) * 4.0, tilt_deg=0.0, size=16, pixel_mm=1.0)
+    mask = np.zeros((6, 16, 16), bool)
+    for k, length in [(0, 2), (1, 4), (2, 10), (3, 8), (4, 5)]:  # shares 20, 40, 100, 80, 50 %
+        mask[k, 5, 2 : 2 + length] = True
+    c_mm = 4.0 * (0 + 0.5 + 1 + 1 + 0.5)
+    assert abc2_ml(mask, stack.volume(mask)) == pytest.approx(10.0 * 1.0 * c_mm / 2 / 1000)
+
+
+def test_abc2_of_an_ellipsoid_is_close_to_its_volume_and_differs_from_the_sum_of_slices():
+    """pi / 6 against 1 / 2 of the product of diameters, and C by its three weights."""
+    stack = Stack(np.arange(40) * 2.0, tilt_deg=0.0, size=96, pixel_mm=1.0)
+    mask = ellipsoid(stack, (0, 0, 0), (20.0, 30.0, 25.0))
+    volume = stack.volume(mask)
+    truth = 4 / 3 * np.pi * 20 * 30 * 25 / 1000
+    share = 1 - (volume.z_mm - volume.z_mm.mean()) ** 2 / 25.0**2
+    c_mm = 2.0 * ((share > 0.75).sum() + 0.5 * ((share <= 0.75) & (share >= 0.25)).sum())
+    assert abc2_ml(mask, volume) == pytest.approx(60 * 40 * c_mm / 2 / 1000, rel=0.03)
+    assert volume_ml(mask, volume) == pytest.approx(truth, rel=0.01)
+
+
+def test_diameters_of_a_turned_bar():
+    rows, cols = np.mgrid[:60, :60]
+    along, across = (rows - 30 + cols - 30) / np.sqrt(2), (rows - cols) / np.sqrt(2)
+    longest, width = diameters_mm((np.abs(along) <= 20) & (np.abs(across) <= 3), (0.5, 0.5))
+    assert longest == pytest.approx(np.hypot(20.0, 3.0), rel=0.05)
+    assert width == pytest.approx(3.0 * np.hypot(20.0, 3.0) / 20.0, abs=0.6)
+
+
+def test_lesions_touch_by_26_neighbours_and_are_sorted():
+    stack = Stack(np.arange(4) * 5.0, tilt_deg=0.0, size=8, pixel_mm=1.0)
+    mask = np.zeros((4, 8, 8), bool)
+    mask[0, 1, 1] = mask[1, 2, 2] = True  # joined over a corner
+    mask[3, 6, 6] = mask[3, 6, 7] = mask[2, 6, 7] = True
+    measures = measure(mask, stack.volume(mask))
+    assert measures.lesions == 2
+    assert measures.lesions_ml == pytest.approx((0.015, 0.010))
+    assert measures.largest_ml == pytest.approx(0.015)
+    assert measures.ml == pytest.approx(0.025)
+
+
+def test_empty_mask_measures_nothing():
+    stack = Stack(np.arange(4) * 5.0, size=8)
+    measures = measure(np.zeros((4, 8, 8), bool), stack.volume(np.zeros((4, 8, 8))))
+    assert (measures.ml, measures.abc2_ml, measures.lesions, measures.largest_ml) == (0.0, 0.0, 0, 0.0)
+
+
+def test_drop_small_keeps_lesions_of_exactly_the_limit():
+    stack = Stack(np.arange(4) * 5.0, tilt_deg=0.0, size=8, pixel_mm=1.0)
+    mask = np.zeros((4, 8, 8), bool)
+    mask[0, 1, 1:3] = True
+    mask[3, 6, 6] = True
+    kept = drop_small(mask, stack.volume(mask), 0.01)
+    assert kept[0].sum() == 2
+    assert kept.sum() == 2
+    assert drop_small(mask, stack.volume(mask), 0.0) is mask

@@ -1,0 +1,265 @@
+"""`segment_cases` end to end with a network that outlines what is bright."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from segment_helpers import (
+    NAME,
+    NUMBER,
+    UNEVEN_Z,
+    BrightIsLesion,
+    Head,
+    NonAirIsBrain,
+    Stack,
+    bright_header,
+    bright_model,
+    write_dicom,
+)
+
+import ctseg
+from ctseg.errors import InputError, OutputExistsError
+from ctseg.inference.segment import segment_cases
+from ctseg.inference.settings import SegmentSettings
+from ctseg.io.discover import discover, read_case
+from ctseg.io.nifti import load_mask
+from ctseg.runs import save_model
+
+PLAIN = SegmentSettings(preview=False, dicom_seg=False)
+
+
+def run(inputs, out, settings=PLAIN, **more):
+    cases = discover(inputs).cases
+    return segment_cases(cases, [bright_model()], out, settings, extractor=NonAirIsBrain(), **more)
+
+
+def dice(one, other):
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def write_nifti(path: Path, head: Head, axes=(0, 1, 2), signs=(1, 1, 1), steps=(1.5, 1.5, 4.0), shape=(64, 64, 30)):
+    """A head on any axis order and flips; returns its affine and the RAS mm of every voxel."""
+    affine = np.zeros((4, 4))
+    for native, world in enumerate(axes):
+        affine[world, native] = steps[world] * signs[world]
+    native_shape = tuple(shape[world] for world in axes)
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(native_shape) - 1) / 2)
+    affine[3, 3] = 1
+    grid = np.stack(np.meshgrid(*map(np.arange, native_shape), indexing="ij"), axis=-1)
+    ras = grid @ affine[:3, :3].T + affine[:3, 3]
+    lps = ras * (-1, -1, 1)
+    nib.save(nib.Nifti1Image(head.hu(lps).astype(np.int16), affine), path)
+    return lps
+
+
+def test_tilted_uneven_dicom_is_outlined_where_the_blood_is(dicom_folder, tilted, tmp_path):
+    (result,) = run([dicom_folder], tmp_path / "out")
+    assert result.status == "ok"
+    mask, volume = load_mask(tmp_path / "out" / f"{result.case}.nii.gz")
+    truth = Head().inside_blood(tilted.points())
+    assert mask.shape == truth.shape
+    np.testing.assert_allclose(volume.origins_mm, tilted.origins, atol=1e-4)
+    assert dice(mask > 0, truth) > 0.97
+    assert result.ml == pytest.approx(Head().blood_ml, rel=0.02)
+    assert result.lesions == 1
+    assert result.slices == len(UNEVEN_Z)
+    assert result.ml == pytest.approx(result.largest_ml)
+
+
+def test_dicom_sidecar_names_the_slices_in_order(dicom_folder, tmp_path):
+    (result,) = run([dicom_folder], tmp_path / "out")
+    sidecar = json.loads((tmp_path / "out" / f"{result.case}.json").read_text())
+    volume = read_case(discover(dicom_folder).cases[0])
+    assert tuple(sidecar["slice_ids"]) == volume.slice_ids
+    assert sidecar["tilt_deg"] == pytest.approx(18.5, abs=0.01)
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
+def test_every_axis_order_and_flip_of_nifti(axes, signs, tmp_path):
+    lps = write_nifti(tmp_path / "head.nii.gz", Head(), axes, signs, (3.0, 3.0, 5.0), (32, 32, 24))
+    run([tmp_path / "head.nii.gz"], tmp_path / "out")
+    mask, source = nib.load(tmp_path / "out" / "head.nii.gz"), nib.load(tmp_path / "head.nii.gz")
+    np.testing.assert_array_equal(mask.affine, source.affine)
+    assert mask.shape == source.shape
+    assert dice(np.asarray(mask.dataobj) > 0, Head().inside_blood(lps)) > 0.93
+
+
+def test_mask_is_exactly_the_blood_where_model_pixels_are_native_pixels(tmp_path):
+    """64 pixels of 1.5 mm both in the scan and in the model: nothing is resampled, so every voxel must be right."""
+    lps = write_nifti(tmp_path / "head.nii.gz", Head())
+    run([tmp_path / "head.nii.gz"], tmp_path / "out")
+    mask = np.asarray(nib.load(tmp_path / "out" / "head.nii.gz").dataobj)
+    np.testing.assert_array_equal(mask, Head().inside_blood(lps))
+
+
+def test_a_bad_case_is_a_row_and_the_others_finish(dicom_folder, tmp_path):
+    scans = tmp_path / "John Smith"
+    scans.mkdir()
+    write_nifti(scans / "a.nii.gz", Head())
+    write_nifti(scans / "c.nii.gz", Head())
+    cases = list(discover([scans, dicom_folder]).cases)
+    (scans / "a.nii.gz").write_bytes((scans / "c.nii.gz").read_bytes()[:500])
+    seen = []
+    results = segment_cases(
+        cases, [bright_model()], tmp_path / "out", PLAIN, extractor=NonAirIsBrain(), on_case=seen.append
+    )
+    assert sorted(result.status for result in results) == ["failed", "ok", "ok"]
+    assert seen == results
+    assert [result.case for result in results] == [case.case_id for case in cases]
+    failed = next(result for result in results if result.case == "a")
+    assert (failed.status, failed.ml) == ("failed", None)
+    assert "a.nii.gz" in failed.error
+    table = {row["case"]: row for row in csv.DictReader((tmp_path / "out" / "volumes.csv").open())}
+    assert table["a"]["error"] == failed.error
+    assert float(table["c"]["ml"]) == pytest.approx(Head().blood_ml, rel=0.02)
+    assert "John Smith" not in (tmp_path / "out" / "volumes.csv").read_text()
+    assert "John Smith" not in (tmp_path / "out" / "volumes.json").read_text()
+    assert not (tmp_path / "out" / "a.nii.gz").exists()
+
+
+def test_a_crashing_extractor_keeps_its_traceback_for_the_log(tmp_path):
+    def crash(volume):
+        raise ZeroDivisionError("in the extractor")
+
+    write_nifti(tmp_path / "head.nii.gz", Head())
+    cases = discover(tmp_path / "head.nii.gz").cases
+    (result,) = segment_cases(cases, [bright_model()], tmp_path / "out", PLAIN, extractor=crash)
+    assert result.error == "ZeroDivisionError: in the extractor"
+    assert "raise ZeroDivisionError" in result.traceback
+    assert "Traceback" not in (tmp_path / "out" / "volumes.json").read_text()
+
+
+def test_resume_keeps_rows_and_files_of_finished_cases(tmp_path):
+    for name in "abc":
+        write_nifti(tmp_path / f"{name}.nii.gz", Head())
+    inputs, out = [tmp_path / f"{name}.nii.gz" for name in "abc"], tmp_path / "out"
+    first = run(inputs[:2], out)
+    before = (out / "a.nii.gz").stat().st_mtime_ns
+    (out / "b.nii.gz").unlink()
+    second = run(inputs, out, resume=True)
+    assert [result.resumed for result in second] == [True, False, False]
+    assert second[0] == first[0]
+    assert (out / "a.nii.gz").stat().st_mtime_ns == before
+    assert {path.name for path in out.iterdir()} == {"a.nii.gz", "b.nii.gz", "c.nii.gz", "volumes.csv", "volumes.json"}
+
+
+def test_an_interrupted_run_resumes_with_the_rows_it_had(tmp_path):
+    for name in "abc":
+        write_nifti(tmp_path / f"{name}.nii.gz", Head())
+    inputs, out = [tmp_path / f"{name}.nii.gz" for name in "abc"], tmp_path / "out"
+    run([inputs[0], inputs[2]], out)
+
+    def interrupt(result):
+        if result.case == "b":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(inputs, out, resume=True, on_case=interrupt)
+    rows = json.loads((out / "volumes.json").read_text())["cases"]
+    assert [row["case"] for row in rows] == ["a", "b", "c"]
+
+
+def test_resume_refuses_other_settings_and_overwrite_removes_old_files(tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", Head())
+    write_nifti(tmp_path / "b.nii.gz", Head())
+    out = tmp_path / "out"
+    run([tmp_path / "a.nii.gz"], out)
+    (out / "own notes.txt").write_text("keep")
+    with pytest.raises(OutputExistsError, match="--resume"):
+        run([tmp_path / "b.nii.gz"], out)
+    with pytest.raises(InputError, match="other settings"):
+        run([tmp_path / "b.nii.gz"], out, PLAIN.model_copy(update={"threshold": 0.3}), resume=True)
+    run([tmp_path / "b.nii.gz"], out, overwrite=True)
+    assert {path.name for path in out.iterdir()} == {"b.nii.gz", "own notes.txt", "volumes.csv", "volumes.json"}
+
+
+def test_worker_processes_give_the_same_rows(dicom_folder, tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", Head())
+    inputs = [tmp_path / "a.nii.gz", dicom_folder]
+    here, there = run(inputs, tmp_path / "here"), run(inputs, tmp_path / "there", workers=1)
+    assert [replace(row, seconds=0) for row in here] == [replace(row, seconds=0) for row in there]
+
+
+class _Registry:
+    """The two look-ups that `ctseg.segment` makes."""
+
+    build_from_header = staticmethod(lambda header: BrightIsLesion())
+
+    def get(self, kind, name):
+        assert (kind, name) == ("brain_extractor", "muschelli")
+        return self
+
+    def build(self, settings):
+        return NonAirIsBrain()
+
+
+def test_python_and_command_give_the_same_numbers(dicom_folder, tmp_path, monkeypatch):
+    save_model(tmp_path / "model.safetensors", BrightIsLesion(), bright_header())
+    monkeypatch.setattr("ctseg.api._registry", _Registry)
+    prediction = ctseg.segment(dicom_folder, tmp_path, threshold=0.3)
+    (result,) = run([dicom_folder], tmp_path / "out", PLAIN.model_copy(update={"threshold": 0.3}))
+    assert round(prediction.measures.ml, 4) == result.ml
+    assert round(prediction.measures.abc2_ml, 4) == result.abc2_ml
+    assert prediction.measures.lesions == result.lesions
+    mask, _ = load_mask(tmp_path / "out" / f"{result.case}.nii.gz")
+    np.testing.assert_array_equal(prediction.mask, mask > 0)
+
+
+def test_python_names_the_scans_of_a_folder_with_several(dicom_folder, tmp_path, monkeypatch):
+    write_nifti(tmp_path / "a.nii.gz", Head())
+    write_nifti(tmp_path / "b.nii.gz", Head())
+    save_model(tmp_path / "run" / "model.safetensors", BrightIsLesion(), bright_header())
+    monkeypatch.setattr("ctseg.api._registry", _Registry)
+    with pytest.raises(InputError, match="holds 2 scans"):
+        ctseg.segment(tmp_path, tmp_path / "run")
+
+
+def test_no_output_but_the_dicom_seg_names_the_patient(dicom_folder, tmp_path):
+    settings = SegmentSettings(probabilities=True)
+    run([dicom_folder], tmp_path / "out", settings)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".gz", ".json", ".png", ".dcm", ".csv"}
+    for path in files:
+        content = nib.load(path).header.binaryblock if path.suffix == ".gz" else path.read_bytes()
+        for identity in (NAME, NUMBER, "19610203", "ACC99", "Gregory"):
+            found = identity.encode() in content
+            assert found == (path.suffix == ".dcm"), f"{identity} in {path.name}"
+
+
+def test_small_lesions_are_dropped_and_an_empty_mask_is_no_failure(tmp_path):
+    write_nifti(tmp_path / "head.nii.gz", Head())
+    settings = SegmentSettings(min_lesion_ml=100)
+    (result,) = run([tmp_path / "head.nii.gz"], tmp_path / "out", settings)
+    assert (result.status, result.ml, result.lesions) == ("ok", 0.0, 0)
+    assert not np.asarray(nib.load(tmp_path / "out" / "head.nii.gz").dataobj).any()
+    assert (tmp_path / "out" / "head.png").exists()
+
+
+def test_a_head_without_brain_and_a_small_brain_are_said(tmp_path):
+    def blind_to_a(volume):
+        return NonAirIsBrain()(volume) & (volume.case_id != "a")
+
+    write_nifti(tmp_path / "a.nii.gz", Head())
+    write_nifti(tmp_path / "b.nii.gz", Head())
+    cases = discover([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]).cases
+    failed, small = segment_cases(cases, [bright_model()], tmp_path / "out", PLAIN, extractor=blind_to_a)
+    assert failed.status == "failed"
+    assert "a: no brain found" in failed.error
+    assert "brain of 44" in small.note
+    assert "look at the preview" in small.note
+
+
+def test_second_copy_of_a_patient_has_its_own_name(tmp_path):
+    write_dicom(tmp_path / "one", Stack(UNEVEN_Z[:5], 0.0, 32, 3.0), Head())
+    write_dicom(tmp_path / "two", Stack(UNEVEN_Z[:5], 0.0, 32, 3.0), Head())
+    one, two = run([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+    assert one.case.split("_")[0] == two.case.split("_")[0]
+    assert one.case != two.case
