@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from ctseg.protocols import Descriptors
 
 PAPER_SIDE = 240
 """The lesion distance is counted in pixels of a 240 x 240 slice (paper 3.1.4, below (17))."""
-HashKind = Literal["phash", "dhash", "whash", "average_hash"]
+HASH_KINDS = ("phash", "dhash", "whash", "average_hash")
 
 
 def lesion_areas(
@@ -99,13 +99,13 @@ class ImageHashMetric(FingerprintMetric):
         ValueError: for another kind.
     """
 
-    def __init__(self, kind: HashKind = "phash", lambda_ham: float = 100.0, threshold: int = 120) -> None:
-        if kind not in get_args(HashKind):
-            raise ValueError(f"kind {kind!r}: expected one of {', '.join(get_args(HashKind))}")
+    def __init__(self, kind: str = "phash", lambda_ham: float = 100.0, threshold: int = 120) -> None:
+        if kind not in HASH_KINDS:
+            raise ValueError(f"kind {kind!r}: expected one of {', '.join(HASH_KINDS)}")
         super().__init__(lambda images: package_hashes(images, kind), lambda_ham, threshold)
 
 
-def package_hashes(images: NDArray[np.uint8], kind: HashKind) -> NDArray[np.uint64]:
+def package_hashes(images: NDArray[np.uint8], kind: str) -> NDArray[np.uint64]:
     """64-bit fingerprints by `imagehash`: (N, H, W) -> (N,) uint64."""
     import imagehash
     from PIL import Image
