@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Order = Literal[0, 1]
 
@@ -76,27 +77,28 @@ def _start(profile: NDArray[np.bool_], size: int, step: float) -> float:
     return float(np.floor(middle - (size - 1) / 2 * step + 0.5))
 
 
-def _weights(count: int, length: int, start: float, step: float, order: Order) -> NDArray[np.float32]:
+def _weights(count: int, length: int, start: float, step: float, order: Order) -> sparse.csr_array:
     """(count, length) weights of the input pixels for outputs at `start + n * step`.
 
-    Order 1 is the triangle kernel stretched to the coarser of both pixels (plain linear interpolation where outputs are finer); every
-    row sums to 1 except where it reaches beyond the input, which counts as 0.
+    Order 1 is the triangle kernel stretched to the coarser of both pixels (plain linear interpolation where outputs are
+    finer); every row sums to 1 except where it reaches beyond the input, which counts as 0.
     """
+    reach = max(1.0, step) if order == 1 else 0.5
     centres = start + step * np.arange(count)[:, None]
-    # one pixel of rim on either side stands for the zeros outside
-    pixels = np.arange(-int(np.ceil(step)) - 1, length + int(np.ceil(step)) + 1)[None, :]
+    pixels = np.floor(centres - reach).astype(np.int64) + np.arange(math.ceil(2 * reach) + 2)[None, :]
     if order == 0:
-        weights = (np.floor(centres + 0.5) == pixels).astype(np.float64)
+        weights = (np.floor(centres + 0.5) == pixels).astype(np.float32)
     else:
-        weights = np.maximum(0.0, 1 - np.abs(pixels - centres) / max(1.0, step))
-        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-    inside = (pixels[0] >= 0) & (pixels[0] < length)
-    return weights[:, inside].astype(np.float32)
+        weights = np.maximum(0.0, 1 - np.abs(pixels - centres) / reach)
+        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    used = (pixels >= 0) & (pixels < length) & (weights > 0)
+    rows = np.broadcast_to(np.arange(count)[:, None], pixels.shape)
+    return sparse.csr_array((weights[used], (rows[used], pixels[used])), shape=(count, length))
 
 
-def _apply(rows: NDArray[np.float32], cols: NDArray[np.float32], slices: NDArray) -> NDArray[np.float32]:
+def _apply(rows: sparse.csr_array, cols: sparse.csr_array, slices: NDArray[Any]) -> NDArray[np.float32]:
     """Separable resampling: rows (H, h) and cols (W, w) of (K, h, w) -> (K, H, W)."""
-    result = np.empty((len(slices), len(rows), len(cols)), dtype=np.float32)
+    result = np.empty((len(slices), rows.shape[0], cols.shape[0]), dtype=np.float32)
     for k, picture in enumerate(slices):
-        result[k] = rows @ picture.astype(np.float32) @ cols.T
+        result[k] = (cols @ (rows @ picture.astype(np.float32)).T).T
     return result

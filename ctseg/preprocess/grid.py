@@ -11,6 +11,8 @@ from scipy import ndimage
 from ctseg.io.volume import Volume
 from ctseg.preprocess.frame import Frame, whole_frame
 
+AIR_HU = -300.0
+"""Between air (-1000) and fat (-100)."""
 EDGE_PAD = 8
 """Slices repeated beyond either end before distances are taken, so that the end of the scan is no edge of the brain."""
 
@@ -53,6 +55,12 @@ class WorkingGrid:
         """Gaps narrower than twice `radius_mm` filled."""
         return self.erode(self.dilate(mask, radius_mm), radius_mm) | mask
 
+    def near_air(self, hu: NDArray[np.float32], depth_mm: float) -> NDArray[np.bool_]:
+        """Whether the air around the head (not that in its sinuses) is within `depth_mm`, in the same slice."""
+        plane = np.zeros((3, 3, 3), dtype=bool)
+        plane[1] = ndimage.generate_binary_structure(2, 1)
+        return self.distance_mm(~_reached_from_border(hu < AIR_HU, plane)) <= depth_mm
+
 
 def working_grid(volume: Volume, pixel_mm: float = 1.5, step_mm: float = 2.0) -> WorkingGrid:
     """A grid of about `pixel_mm` in the slices (never finer than the scan) and `step_mm` across them."""
@@ -74,3 +82,17 @@ def _between(slices: NDArray[np.float32], positions: NDArray[np.float64]) -> NDA
     below = np.minimum(places.astype(int), max(last - 1, 0))
     share = (places - below).astype(np.float32)[:, None, None]
     return slices[below] * (1 - share) + slices[np.minimum(below + 1, last)] * share
+
+
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(K, H, W) mask with its holes filled; what opens only through the first or last slice is a hole too."""
+    return ~_reached_from_border(~mask, None)
+
+
+def _reached_from_border(mask: NDArray[np.bool_], structure: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """The part of a (K, H, W) mask that is connected with the in-plane border of the pictures."""
+    rimmed = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    parts, count = ndimage.label(rimmed, structure=structure)
+    reached = np.zeros(count + 1, dtype=bool)
+    reached[np.unique(parts[:, 0, 0])] = True
+    return reached[parts][:, 1:-1, 1:-1]
