@@ -7,7 +7,7 @@ import numpy as np
 from ctseg.errors import InputError
 from ctseg.evaluation.grid import Grid, Mask
 from ctseg.evaluation.lesions import lesion_metrics
-from ctseg.evaluation.surface import surface_metrics
+from ctseg.evaluation.surface import bounding_box, surface_metrics
 
 NSD_TOLERANCE_MM = 2.0
 
@@ -81,7 +81,8 @@ def volume_metrics(
         raise InputError(
             f"masks of shapes {pred.shape} and {ref.shape} on {len(grid.slab_mm)} slices cannot be compared"
         )
-    pred, ref = pred.astype(bool), ref.astype(bool)
+    slices = pred.shape[0]
+    pred, ref = _cropped(pred.astype(bool), ref.astype(bool))
     pred_ml, ref_ml = grid.volume_ml(pred), grid.volume_ml(ref)
     return {
         **overlap_metrics(pred, ref),
@@ -91,6 +92,14 @@ def volume_metrics(
         "error_ml": pred_ml - ref_ml,
         "abs_error_ml": abs(pred_ml - ref_ml),
         "dice_per_slice_released": dice_per_slice_released(pred, ref),
-        "slices": pred.shape[0],
+        "slices": slices,
         **lesion_metrics(pred, ref, grid, min_lesion_ml),
     }
+
+
+def _cropped(pred: Mask, ref: Mask) -> tuple[Mask, Mask]:
+    """Both masks within the rows and columns that either fills: distances and counts stay, most voxels go."""
+    box = bounding_box(pred | ref)
+    if box is None:
+        return pred[:, :1, :1], ref[:, :1, :1]
+    return pred[:, box[1], box[2]], ref[:, box[1], box[2]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,20 @@ def load_shown(job: Job, models: Sequence[str], images: Path | None, settings: E
         mask = _other_mask(path, ref, settings)
         if mask is not None:
             outlines.append(Outline(model, mask, COLOURS[place % len(COLOURS)]))
-    return ShownCase(job, _grey(job, ref, images), ref, tuple(outlines))
+    return cropped(ShownCase(job, _grey(job, ref, images), ref, tuple(outlines)))
+
+
+def cropped(shown: ShownCase) -> ShownCase:
+    """The case without the air around the head; whole where there is no scan."""
+    seen: NDArray[np.bool_] = np.any(shown.grey > 0, axis=0)
+    if not seen.any():
+        return shown
+    for outline in shown.outlines:
+        seen |= outline.mask.any(axis=0)
+    rows, cols = np.flatnonzero(np.any(seen, axis=1)), np.flatnonzero(np.any(seen, axis=0))
+    part = np.s_[:, rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    outlines = tuple(replace(outline, mask=outline.mask[part]) for outline in shown.outlines)
+    return replace(shown, grey=shown.grey[part], outlines=outlines)
 
 
 def _other_mask(path: Path | None, ref: MaskFile, settings: EvaluationSettings) -> NDArray[np.bool_] | None:
@@ -102,7 +115,7 @@ def telling_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]
 def case_picture(shown: ShownCase, model: str, row: Mapping[Hashable, Any]) -> Picture:
     """The slices of a case that tell most about one model, with every outline."""
     pred = next((item for item in shown.outlines if item.name == model), shown.outlines[0])
-    slices = telling_slices(shown.ref.mask, pred.mask)
+    slices = telling_slices(shown.outlines[0].mask, pred.mask)
     picture = picture_row(shown.grey, shown.outlines, shown.ref.volume.spacing_mm, slices)
     numbers = ", ".join(str(index + 1) for index in slices)
     caption = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def make_viewer(
     for outline in outlines:
         edges = np.stack([edge(plane, height, width) for plane in outline.mask])
         layers.append(
-            Layer(outline.name, data_uri(png(paint(montage(edges, columns, rows), outline.colour))), outline.colour)
+            Layer(outline.name, data_uri(outline_png(montage(edges, columns, rows), outline.colour)), outline.colour)
         )
     return Viewer(title, tuple(layers), len(grey), columns, rows, width, height, start, tuple(readouts))
 
@@ -131,7 +132,7 @@ def edge(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
     return large & ~binary_erosion(large, iterations=LINE)
 
 
-def montage(tiles: NDArray[np.generic], columns: int, rows: int) -> NDArray[np.generic]:
+def montage(tiles: NDArray[Any], columns: int, rows: int) -> NDArray[Any]:
     """(K, h, w) tiles as one (rows * h, columns * w) picture, row by row."""
     count, height, width = tiles.shape
     filled = np.zeros((rows * columns, height, width), tiles.dtype)
@@ -139,11 +140,11 @@ def montage(tiles: NDArray[np.generic], columns: int, rows: int) -> NDArray[np.g
     return filled.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
 
 
-def paint(edges: NDArray[np.generic], colour: str) -> Bytes:
-    """(h, w) outline -> (h, w, 4), transparent elsewhere."""
-    picture = np.zeros((*edges.shape, 4), np.uint8)
-    picture[edges.astype(bool)] = (*rgb(colour), 255)
-    return picture
+def outline_png(edges: NDArray[np.bool_], colour: str) -> bytes:
+    """(h, w) outline as a PNG of two colours, the first transparent."""
+    image = Image.fromarray(edges.astype(np.uint8))
+    image.putpalette([0, 0, 0, *rgb(colour)])
+    return _encoded(image, bits=1, transparency=0)
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
@@ -151,11 +152,12 @@ def rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def png(picture: NDArray[np.generic]) -> bytes:
-    """(h, w) grey, (h, w, 3) RGB or (h, w, 4) RGBA as PNG; outlines are stored with a palette, which is far smaller."""
-    image = Image.fromarray(picture)
-    if image.mode == "RGBA":
-        image = image.quantize(4)
+def png(picture: Bytes) -> bytes:
+    """(h, w) grey or (h, w, 3) RGB as PNG."""
+    return _encoded(Image.fromarray(picture))
+
+
+def _encoded(image: Image.Image, **options: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", **options)
     return buffer.getvalue()

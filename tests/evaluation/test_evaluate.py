@@ -15,53 +15,9 @@ from ctseg.errors import InputError
 from ctseg.evaluation.cases import match_cases, model_names
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.io.nifti import save_mask, sidecar_path
-from ctseg.io.volume import Volume
+from ctseg.io.nifti import sidecar_path
 
-FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=1)
-
-
-def scan(case="case", slices=4, z=None, tilt=0.0, shape=(16, 16)):
-    """An empty scan as a DICOM reader gives it: 0.5 mm pixels, slices at `z` mm, tilted by `tilt` mm a mm."""
-    z = np.arange(slices) * 5.0 if z is None else np.asarray(z, float)
-    origins = np.stack([np.zeros(len(z)), tilt * z, z], axis=1)
-    return Volume(
-        voxels=np.zeros((len(z), *shape), np.float32),
-        origins_mm=origins,
-        row_step_mm=np.array([0, 0.5, 0.0]),
-        col_step_mm=np.array([0.5, 0, 0.0]),
-        domain="ct",
-        case_id=case,
-        patient_id=case,
-    )
-
-
-def box(volume, rows=slice(4, 12), slices=slice(1, 3)):
-    mask = np.zeros(volume.voxels.shape, np.uint8)
-    mask[slices, rows, 4:12] = 1
-    return mask
-
-
-def write(folder, case, mask, volume=None, slice_ids=()):
-    volume = volume or scan(case)
-    save_mask(folder / f"{case}.nii.gz", volume, mask)
-    if slice_ids:
-        path = sidecar_path(folder / f"{case}.nii.gz")
-        data = json.loads(path.read_text()) if path.is_file() else {"schema": "ctseg-geometry/1"}
-        path.write_text(json.dumps({**data, "slice_ids": list(slice_ids)}))
-
-
-@pytest.fixture
-def cohort(tmp_path):
-    """Two patients with two scans each: found, half found, missed, and an empty one left empty."""
-    for case, pred_rows in {"a_1": slice(4, 12), "a_2": slice(4, 8), "b_1": slice(0, 0)}.items():
-        volume = scan(case)
-        write(tmp_path / "ref", case, box(volume), volume)
-        write(tmp_path / "pred", case, box(volume, pred_rows), volume)
-    write(tmp_path / "ref", "b_2", box(scan(), slice(0, 0)))
-    write(tmp_path / "pred", "b_2", box(scan(), slice(0, 0)))
-    (tmp_path / "group.csv").write_text("case,patient\na_1,a\na_2,a\nb_1,b\nb_2,b\n")
-    return tmp_path
+FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
 
 
 def row_of(evaluation, case, model="pred"):
@@ -113,9 +69,9 @@ def test_the_same_under_a_seed(cohort):
         assert (cohort / "one" / file).read_bytes() == (cohort / "two" / file).read_bytes()
 
 
-def test_what_is_missing_on_either_side_is_said(cohort):
+def test_what_is_missing_on_either_side_is_said(cohort, masks):
     (cohort / "pred" / "a_1.nii.gz").unlink()
-    write(cohort / "pred", "extra", box(scan()))
+    masks.write(cohort / "pred", "extra", masks.box(masks.scan()))
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     assert [text for text in found.failed if "a_1: no prediction" in text] == list(found.failed)
     assert found.summary["models"][0]["failed"].keys() == {"a_1"}
@@ -127,11 +83,11 @@ def test_what_is_missing_on_either_side_is_said(cohort):
     assert "extra" in page
 
 
-def test_another_grid_fails_that_case_and_names_both_files(cohort):
-    wide = scan(shape=(16, 20))
-    write(cohort / "pred", "a_1", box(wide), wide)
-    moved = replace(scan(), origins_mm=scan().origins_mm + np.array([0, 0, 3.0]))
-    write(cohort / "pred", "a_2", box(moved), moved)
+def test_another_grid_fails_that_case_and_names_both_files(cohort, masks):
+    wide = masks.scan(shape=(16, 20))
+    masks.write(cohort / "pred", "a_1", masks.box(wide), wide)
+    moved = replace(masks.scan(), origins_mm=masks.scan().origins_mm + np.array([0, 0, 3.0]))
+    masks.write(cohort / "pred", "a_2", masks.box(moved), moved)
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     messages = found.summary["models"][0]["failed"]
     assert "4 x 16 x 20" in messages["a_1"]
@@ -158,11 +114,11 @@ def test_nothing_measured_still_gives_a_report(cohort):
     assert "No case could be measured" in (cohort / "out" / "report.html").read_text()
 
 
-def test_uneven_tilted_slices_are_measured_where_they_are(tmp_path):
-    volume = scan("one", z=[0, 4.2, 8.4, 9.5, 16.9], tilt=0.3)
-    ref, pred = box(volume, slices=slice(1, 2)), box(volume, slices=slice(3, 4))
-    write(tmp_path / "ref", "one", ref, volume)
-    write(tmp_path / "pred", "one", pred, volume)
+def test_uneven_tilted_slices_are_measured_where_they_are(tmp_path, masks):
+    volume = masks.scan("one", z=[0, 4.2, 8.4, 9.5, 16.9], tilt=0.3)
+    ref, pred = masks.box(volume, slices=slice(1, 2)), masks.box(volume, slices=slice(3, 4))
+    masks.write(tmp_path / "ref", "one", ref, volume)
+    masks.write(tmp_path / "pred", "one", pred, volume)
     row = row_of(evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "out", settings=FAST), "one")
     assert row["ref_ml"] == pytest.approx(64 * 0.25 * 4.2 / 1000)
     assert row["pred_ml"] == pytest.approx(64 * 0.25 * 4.25 / 1000)
@@ -176,19 +132,19 @@ def test_uneven_tilted_slices_are_measured_where_they_are(tmp_path):
     assert row["hd95_mm"] == pytest.approx(np.percentile(nearest, 95), abs=1e-3)
 
 
-def test_another_tool_s_mask_without_sidecar_is_compared_on_the_true_positions(tmp_path):
-    volume = scan("one", z=[0, 4.2, 8.4, 9.5, 16.9])
-    write(tmp_path / "ref", "one", box(volume), volume)
-    write(tmp_path / "pred", "one", box(volume), volume)
+def test_another_tool_s_mask_without_sidecar_is_compared_on_the_true_positions(tmp_path, masks):
+    volume = masks.scan("one", z=[0, 4.2, 8.4, 9.5, 16.9])
+    masks.write(tmp_path / "ref", "one", masks.box(volume), volume)
+    masks.write(tmp_path / "pred", "one", masks.box(volume), volume)
     sidecar_path(tmp_path / "pred" / "one.nii.gz").unlink()
     row = row_of(evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "out", settings=FAST), "one")
     assert row["status"] == "ok"
     assert row["pred_ml"] == row["ref_ml"] == pytest.approx(64 * 0.25 * (4.2 + 2.65) / 1000)
 
 
-def test_masks_in_another_voxel_order_are_the_same_mask(tmp_path):
-    mask = box(scan())
-    write(tmp_path / "ref", "one", mask)
+def test_masks_in_another_voxel_order_are_the_same_mask(tmp_path, masks):
+    mask = masks.box(masks.scan())
+    masks.write(tmp_path / "ref", "one", mask)
     image = nib.load(tmp_path / "ref" / "one.nii.gz")
     (tmp_path / "pred").mkdir()
     turned = image.as_reoriented(nib.orientations.axcodes2ornt(("S", "R", "A")))
@@ -198,20 +154,20 @@ def test_masks_in_another_voxel_order_are_the_same_mask(tmp_path):
     assert row["dice"] == 1
 
 
-def test_chosen_label_values_are_the_lesion(tmp_path):
-    volume = scan("one")
-    ref = box(volume) * 2
+def test_chosen_label_values_are_the_lesion(tmp_path, masks):
+    volume = masks.scan("one")
+    ref = masks.box(volume) * 2
     ref[0, :3, :3] = 5
-    write(tmp_path / "ref", "one", ref, volume)
-    write(tmp_path / "pred", "one", box(volume), volume)
+    masks.write(tmp_path / "ref", "one", ref, volume)
+    masks.write(tmp_path / "pred", "one", masks.box(volume), volume)
     settings = FAST.model_copy(update={"reference_labels": (2,)})
     assert row_of(evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "a", settings=settings), "one")["dice"] == 1
     assert row_of(evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "b", settings=FAST), "one")["dice"] < 1
 
 
-def test_two_models_are_compared_on_the_cases_both_have(cohort):
+def test_two_models_are_compared_on_the_cases_both_have(cohort, masks):
     for case in ("a_1", "a_2", "b_1"):
-        write(cohort / "better", case, box(scan()))
+        masks.write(cohort / "better", case, masks.box(masks.scan()))
     found = evaluate([cohort / "pred", cohort / "better"], cohort / "ref", cohort / "out", settings=FAST)
     assert found.failed == ("better: b_2: no prediction; segment this case too, or take its reference out",)
     rows = {row["metric"]: row for row in found.summary["comparisons"]}
@@ -231,16 +187,16 @@ def rsna_labels(path, labels):
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_negatives_by_subtype_from_rsna_labels(tmp_path):
-    volume = scan("p")
-    ref = box(volume, slices=slice(1, 2))
+def test_negatives_by_subtype_from_rsna_labels(tmp_path, masks):
+    volume = masks.scan("p")
+    ref = masks.box(volume, slices=slice(1, 2))
     pred = ref.copy()
     pred[2, :2, :2] = 1
     ids = [f"ID_{index}" for index in range(4)]
-    write(tmp_path / "ref", "p", ref, volume, ids)
-    write(tmp_path / "pred", "p", pred, volume)
-    write(tmp_path / "ref", "q", np.zeros_like(ref), volume, [f"ID_q{index}" for index in range(4)])
-    write(tmp_path / "pred", "q", np.zeros_like(ref), volume)
+    masks.write(tmp_path / "ref", "p", ref, volume, ids)
+    masks.write(tmp_path / "pred", "p", pred, volume)
+    masks.write(tmp_path / "ref", "q", np.zeros_like(ref), volume, [f"ID_q{index}" for index in range(4)])
+    masks.write(tmp_path / "pred", "q", np.zeros_like(ref), volume)
     labels = {"ID_0": (), "ID_1": ("intraparenchymal",), "ID_2": ("subarachnoid", "subdural"), "ID_3": ()}
     labels |= {"ID_q0": ("subdural",), "ID_q1": (), "ID_q2": (), "ID_q3": (), "ID_other": ("epidural",)}
     rsna_labels(tmp_path / "labels.csv", labels)
@@ -268,9 +224,9 @@ def test_negatives_by_subtype_from_a_table_of_cases(cohort):
     assert rows[("slice", "subdural")]["count"] == 0
 
 
-def test_patients_from_ctseg_s_dicom_names_or_the_case_itself(tmp_path):
+def test_patients_from_ctseg_s_dicom_names_or_the_case_itself(tmp_path, masks):
     for case in ("P0123456789_abcdef", "P0123456789_000000", "brain_1", "brain_2"):
-        write(tmp_path / "ref", case, box(scan()))
+        masks.write(tmp_path / "ref", case, masks.box(masks.scan()))
     jobs = match_cases([tmp_path / "ref"], tmp_path / "ref").jobs
     assert {job.case: job.patient for job in jobs} == {
         "P0123456789_abcdef": "P0123456789",
@@ -306,9 +262,9 @@ def test_model_names_are_told_apart(tmp_path):
         (lambda p: {"cases": p / "nowhere.csv"}, "no such file"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(cohort, break_it, message):
+def test_bad_input_is_one_line_and_leaves_nothing(cohort, break_it, message, masks):
     (cohort / "empty").mkdir()
-    write(cohort / "other", "z", box(scan()))
+    masks.write(cohort / "other", "z", masks.box(masks.scan()))
     (cohort / "short.csv").write_text("case,patient\na_1,a\n")
     (cohort / "labels.txt").write_text("hello\n1\n")
     (cohort / "bad.csv").write_text("case,any\na_1,maybe\n")
