@@ -81,7 +81,7 @@ def segment(
 
 def _extractor(models: list[LoadedModel]) -> Any:
     """The brain extractor that the models' training slices were made with."""
-    settings = models[0].input["preprocess"]
+    settings = models[0].header.input["preprocess"]
     entry = common.registry().get("brain_extractor", settings.get("brain_extractor", "muschelli"))
     return entry.build(settings.get("brain_extractor_settings", {}))
 

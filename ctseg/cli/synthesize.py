@@ -31,7 +31,8 @@ def synthesize(
     from ctseg.files import new_folder, refuse_existing
     from ctseg.io.slices import check_domain, open_slices
     from ctseg.runs import load_model
-    from ctseg.synthesis.translate import translate, translate_nifti
+    from ctseg.synthesis.translate import translate
+    from ctseg.synthesis.volumes import translate_nifti
     from ctseg.training import make_fabric
 
     if format_ not in ("slices", "nifti"):

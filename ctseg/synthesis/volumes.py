@@ -1,0 +1,94 @@
+"""Pseudo-CT as HU volumes, one NIfTI file a series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.errors import InputError
+from ctseg.files import write_with
+from ctseg.io.slices import SliceSet
+from ctseg.synthesis.translate import translated
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from torch import nn
+
+    from ctseg.runs import ModelHeader
+    from ctseg.training import Report
+
+AIR_HU = -1024
+"""What lies outside the brain: slice sets hold 0 there, which is no HU value."""
+
+
+def translate_nifti(
+    generator: nn.Module,
+    source: SliceSet,
+    folder: Path,
+    *,
+    header: ModelHeader,
+    fabric: Fabric,
+    batch_size: int = 16,
+    progress: Report | None = None,
+) -> None:
+    """Write `CASE.nii.gz` (int16 HU, air outside the brain) and `CASE_mask.nii.gz` for every series of the source.
+
+    The grid is the slice set's own: square pixels of fov/size mm, slices at their `z_mm`; array axes run to the
+    patient's left, back and head. In-plane the origin is the slice's corner, which a slice set does not place.
+
+    Raises:
+        InputError: if a series' slices are not evenly spaced, which one NIfTI affine cannot say.
+    """
+    made = np.concatenate([
+        images for _, images in translated(generator, source, fabric=fabric, batch_size=batch_size, progress=progress)
+    ])
+    intensity = header.input["intensity"]
+    pixel_mm = float(source.info["settings"]["fov_mm"]) / source.size[0]
+    for series, table in source.table.groupby("series_id", sort=False):
+        rows = table.sort_values("z_mm").index.to_numpy()
+        affine = series_affine(table.loc[rows, "z_mm"].to_numpy(float), pixel_mm, f"{source.folder}, series {series}")
+        name = case_of(table)
+        _save(folder / f"{name}.nii.gz", to_hu(made[rows], intensity), affine)
+        if source.masks is not None:
+            _save(folder / f"{name}_mask.nii.gz", np.asarray(source.masks[rows]), affine)
+
+
+def to_hu(images: NDArray[np.uint8], intensity: Mapping[str, Any]) -> NDArray[np.int16]:
+    """uint8 = a * HU + b turned round, (K, H, W); background 0 becomes air."""
+    hu = np.rint((images.astype(np.float32) - intensity["b"]) / intensity["a"]).astype(np.int16)
+    hu[images == 0] = AIR_HU
+    return hu
+
+
+def series_affine(z_mm: NDArray[np.float64], pixel_mm: float, where: str) -> NDArray[np.float64]:
+    """RAS affine of (column, row, slice) voxels: columns to the left, rows to the back, slices to the head.
+
+    Raises:
+        InputError: if the steps differ by more than a hundredth of a millimetre.
+    """
+    steps = np.diff(z_mm)
+    if len(steps) and np.ptp(steps) > 0.01:
+        raise InputError(f"{where}: uneven slice steps do not fit a NIfTI file; use --format slices")
+    step = float(steps[0]) if len(steps) else 1.0
+    affine = np.diag([-pixel_mm, -pixel_mm, step, 1.0])
+    affine[2, 3] = z_mm[0]
+    return affine
+
+
+def case_of(table: pd.DataFrame) -> str:
+    """The series' name without its slice index: the part of `slice_id` that all its slices share."""
+    first = str(table["slice_id"].iloc[0])
+    return first.rpartition("_")[0] or str(table["series_id"].iloc[0]) or first
+
+
+def _save(path: Path, stack: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    """(K, H, W) -> a NIfTI file in (column, row, slice) order."""
+    image = nib.Nifti1Image(np.ascontiguousarray(np.transpose(stack, (2, 1, 0))), affine)
+    image.header.set_xyzt_units("mm")
+    write_with(path, lambda temporary: nib.save(image, temporary))
