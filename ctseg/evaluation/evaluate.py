@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ctseg.evaluation.cases import Matching, match_cases
-from ctseg.evaluation.detection import by_subtype, read_labels
+from ctseg.evaluation.detection import by_subtype, case_labels, read_labels
 from ctseg.evaluation.metrics import DEFINITIONS
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.score import Score, score_case
@@ -76,7 +76,8 @@ def evaluate(
     scores = _score_all(matching, settings, progress)
     table = cases_table(scores)
     summary = _summary(matching, scores, table, known_labels, settings)
-    notes, failed = _notes(matching), tuple(f"{s.model}: {s.error}" for s in scores if s.error)
+    notes = (*_notes(matching), *_label_notes(scores, known_labels, labels))
+    failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)
     _write(Path(out), table, clean(summary))
     write_report(Path(out) / "report.html", table, summary, matching, settings, images=images, notes=notes)
     return Evaluation(table, clean(summary), failed, notes, Path(out))
@@ -162,6 +163,19 @@ def _notes(matching: Matching) -> tuple[str, ...]:
                 f"{model}: {len(names)} predictions without a reference are left out: {', '.join(names[:3])}{more}"
             )
     return tuple(notes)
+
+
+def _label_notes(scores: list[Score], labels: pd.DataFrame | None, path: Path | None) -> list[str]:
+    """What the labels say nothing about: a table by subtype of fewer cases must not pass unseen."""
+    if labels is None or path is None:
+        return []
+    cases = {score.case: score for score in scores if not score.error}
+    known = case_labels(list(cases.values()), labels)
+    unknown = sorted(set(cases) - set(known.index))
+    if not unknown:
+        return []
+    why = "no row for the case, and no slice_ids beside its mask that have one"
+    return [f"{Path(path).name}: {len(unknown)} of {len(cases)} cases have no label ({why}), such as {unknown[0]}"]
 
 
 def clean(value: Any) -> Any:

@@ -107,12 +107,9 @@ def _lookup(model: dict[str, Any], keys: tuple[str, ...]) -> Any:
     return model
 
 
-def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettings) -> None:
+def summary_table(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of every number with its interval: for the page and for a terminal."""
     models = [model for model in summary["models"] if model["cases"]]
-    page.add_heading("Summary")
-    if not models:
-        page.add_warning("No case could be measured.")
-        return
     rows: list[list[str]] = [
         ["Cases (patients)", *[f"{model['cases']} ({model['patients']})" for model in models]],
         ["Cases with a lesion", *[str(model["with_lesion"]) for model in models]],
@@ -120,9 +117,18 @@ def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettin
         ["Cases failed", *[str(len(model["failed"])) for model in models]],
     ]
     rows += [[title, *[with_interval(_lookup(model, keys)) for model in models]] for title, keys in SUMMARY_ROWS]
+    return ["", *[model["name"] for model in models]], rows
+
+
+def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettings) -> None:
+    models = [model for model in summary["models"] if model["cases"]]
+    page.add_heading("Summary")
+    if not models:
+        page.add_warning("No case could be measured.")
+        return
     intervals = f"{settings.level:.0%} intervals: percentile bootstrap over patients, {settings.resamples} resamples."
     caption = f"{intervals} NSD within {settings.nsd_tolerance_mm:g} mm."
-    page.add_table(["", *[model["name"] for model in models]], rows, caption)
+    page.add_table(*summary_table(summary), caption)
     if min(model["patients"] for model in models) < FEW_PATIENTS:
         page.add_text(f"Fewer than {FEW_PATIENTS} patients: bootstrap intervals are too narrow for so few.")
     undefined = sum(model["by_volume"]["hd95_mm"]["undefined"] for model in models)

@@ -7,7 +7,7 @@ patient come along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Weights = NDArray[np.float64]
 Statistic = Callable[[Weights], NDArray[np.float64]]
+BLOCK = 250
+"""Resamples at a time."""
 
 
 @dataclass(frozen=True)
@@ -148,16 +150,18 @@ def bootstrap_proportion(
     return found
 
 
-def _draws(numbers: NDArray[np.int64], count: int, keep: NDArray[np.bool_], resamples: int, seed: int) -> list[Weights]:
+def _draws(
+    numbers: NDArray[np.int64], count: int, keep: NDArray[np.bool_], resamples: int, seed: int
+) -> Iterator[Weights]:
     """Case weights of the resamples in blocks of (B, N), each block small enough for memory."""
     rng = np.random.default_rng(seed)
-    blocks = []
-    for start in range(0, resamples, 250):
-        size = min(250, resamples - start)
+    for start in range(0, resamples, BLOCK):
+        size = min(BLOCK, resamples - start)
         weights = np.zeros((size, len(keep)))
-        weights[:, keep] = rng.multinomial(count, np.full(count, 1 / count), size=size)[:, numbers]
-        blocks.append(weights)
-    return blocks
+        drawn = rng.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        weights[:, keep] = times[:, numbers]
+        yield weights
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from ctseg.errors import InputError
 from ctseg.evaluation.cases import match_cases, model_names
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.io.nifti import sidecar_path
+from ctseg.io.discover import discover, read_case
+from ctseg.io.nifti import save_mask, sidecar_path
 
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
 
@@ -222,6 +223,7 @@ def test_negatives_by_subtype_from_a_table_of_cases(cohort):
     assert rows[("case", "subdural")]["count"] == 1
     assert rows[("case", "none")]["count"] == 0
     assert rows[("slice", "subdural")]["count"] == 0
+    assert any("labels.csv: 2 of 4 cases have no label" in note for note in found.notes)
 
 
 def test_patients_from_ctseg_s_dicom_names_or_the_case_itself(tmp_path, masks):
@@ -273,3 +275,19 @@ def test_bad_input_is_one_line_and_leaves_nothing(cohort, break_it, message, mas
         evaluate(inputs.pop("pred"), inputs.pop("ref"), cohort / "out", settings=FAST, **inputs)
     assert "\n" not in str(error.value)
     assert not (cohort / "out").exists()
+
+
+@pytest.mark.real_data
+def test_an_ellipsoid_in_a_real_tilted_uneven_series_has_its_true_volume(real_data, tmp_path):
+    case = discover([real_data / "ct-ge-tilted"]).cases[0]
+    volume = read_case(case)
+    rows, cols = np.mgrid[: volume.voxels.shape[1], : volume.voxels.shape[2]]
+    plane = rows[..., None] * volume.row_step_mm + cols[..., None] * volume.col_step_mm
+    places = volume.origins_mm[:, None, None] + plane
+    centre, radii = places.reshape(-1, 3).mean(axis=0), np.array([35.0, 45.0, 40.0])
+    mask = (((places - centre) / radii) ** 2).sum(axis=-1) < 1
+    save_mask(tmp_path / "ref" / "one.nii.gz", volume, mask)
+    save_mask(tmp_path / "pred" / "one.nii.gz", volume, np.roll(mask, 10, axis=2))
+    row = row_of(evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "out", settings=FAST), "one")
+    assert row["ref_ml"] == pytest.approx(4 / 3 * np.pi * radii.prod() / 1000, rel=0.01)
+    assert 0.5 * 10 * volume.spacing_mm[1] < row["hd95_mm"] <= 10 * volume.spacing_mm[1] + 1e-6
