@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.phantom.fields import Field, Floats, Mm, grid_points, noise, ramp
+from ctseg.phantom.fields import Field, Floats, Mm, f32, grid_points, noise, ramp
 from ctseg.phantom.template import HeadTemplate, head_template
 
 BOX_LOW: Mm = (-128.0, -136.0, -132.0)
@@ -18,10 +18,12 @@ CENTRE: Mm = (0.0, -18.0, 5.0)
 """Template point that lies at the origin of patient space (middle of the head)."""
 
 SIZE_SD = 0.045
-"""SD of the linear head size, on each axis 0.03 more: intracranial volume varies by about 10-13 % (Buckner et al., NeuroImage 2004)."""
+"""SD of the linear head size, on each axis 0.03 more: intracranial volume varies by 10-13 %
+(Buckner et al., NeuroImage 2004)."""
 WARP_MM = ((70.0, 4.0), (30.0, 2.2), (14.0, 1.1))
 """(scale, SD) of the smooth deformation: residual anatomical variability after affine registration is 2-6 mm
-(Klein et al., NeuroImage 2009; Hellier et al., IEEE TMI 2003). The skull follows the longest scale, the others fade towards it."""
+(Klein et al., NeuroImage 2009; Hellier et al., IEEE TMI 2003). The skull follows the longest scale, the others fade
+towards it."""
 TURN_SD_DEG: Mm = (7.0, 3.0, 4.0)
 """SD of pitch, roll and yaw of a head in the holder."""
 
@@ -30,7 +32,7 @@ class Pusher(Protocol):
     """Something that displaces brain tissue: a lesion with mass effect."""
 
     def push(self, points: Floats, wall_mm: Floats) -> Floats:
-        """mm to add to template points (..., 3) to find the tissue that came to lie there; `wall_mm` is the cavity distance."""
+        """Displacement (..., 3) in mm to the tissue that came to lie at template points; `wall_mm`: cavity distance."""
         ...
 
 
@@ -85,7 +87,7 @@ class Subject:
 
     def to_template(self, points: Floats) -> Floats:
         """Skull-space template positions of patient points (D, H, W, 3)."""
-        base = points @ self.linear.T + np.float32(CENTRE)
+        base = points @ self.linear.T + f32(CENTRE)
         return base + np.moveaxis(self.warp.at(points), 0, -1)
 
     def add_lesions(self, lesions: list[Pusher]) -> None:
@@ -112,7 +114,7 @@ class Subject:
             moved,
             wall,
             outside,
-            shell * np.float32(self.traits.skull),
+            shell * f32(self.traits.skull),
             grey,
             white,
             fluid,
@@ -123,7 +125,7 @@ class Subject:
 
 
 def _sharpen(grey: Floats, white: Floats, wall: Floats, threshold: Floats) -> tuple[Floats, Floats, Floats]:
-    """Fractions of one brain from probabilities averaged over 152: fluid and white matter get the steep edges of a single subject."""
+    """Fractions of one brain from probabilities averaged over 152: edges become as steep as a single subject's."""
     loose = 1 - grey - white
     t = np.clip((loose - threshold) / 0.30 + 0.5, 0, 1)
     fluid = (t * t * (3 - 2 * t)) * (wall < 1)
@@ -134,7 +136,7 @@ def _sharpen(grey: Floats, white: Floats, wall: Floats, threshold: Floats) -> tu
 
 
 def draw_traits(rng: np.random.Generator) -> Traits:
-    """Age-linked traits: ventricles and sulci widen, white matter disease grows with age (Resnick et al., J Neurosci 2003)."""
+    """Age-linked traits: fluid spaces and white matter disease grow with age (Resnick et al., J Neurosci 2003)."""
     age = float(rng.beta(2.4, 1.6))
     return Traits(
         age=age,
@@ -167,7 +169,7 @@ def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
     angles = rng.normal(0, 1, 3) * np.array(TURN_SD_DEG) * turned
     linear = (rotation(*angles) / size[:, None]).astype(np.float32)
     points = grid_points(BOX_LOW, COARSE_MM, _coarse_sizes())
-    head = points @ linear.T + np.float32(CENTRE)
+    head = points @ linear.T + f32(CENTRE)
     warp = _bend(rng, points, *WARP_MM[0])
     wall = template.surface.at(head + warp)[0]
     fine = sum(_bend(rng, points, scale, spread) for scale, spread in WARP_MM[1:])
@@ -184,15 +186,15 @@ def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
 
 def _bend(rng: np.random.Generator, points: Floats, scale: float, spread: float) -> Floats:
     """Random smooth displacement (..., 3) at points."""
-    return np.float32(spread) * np.moveaxis(noise(rng, scale, BOX_LOW, BOX_HIGH, 3).at(points), 0, -1)
+    return f32(spread) * np.moveaxis(noise(rng, scale, BOX_LOW, BOX_HIGH, 3).at(points), 0, -1)
 
 
 def _coarse_sizes() -> tuple[int, ...]:
-    return tuple(int((high - low) / COARSE_MM) + 1 for low, high in zip(BOX_LOW, BOX_HIGH))
+    return tuple(int((high - low) / COARSE_MM) + 1 for low, high in zip(BOX_LOW, BOX_HIGH, strict=True))
 
 
 def _widen(template: HeadTemplate, points: Floats, amount_mm: float) -> Floats:
     """Displacement that draws ventricle tissue outwards by `amount_mm` at the wall, nothing at the skull."""
     wall = template.surface.at(points)[0]
     pull = np.moveaxis(template.ventricle_push.at(points), 0, -1)
-    return np.float32(amount_mm) * pull * ramp(-wall, 2, 20)[..., None]
+    return f32(amount_mm) * pull * ramp(-wall, 2, 20)[..., None]

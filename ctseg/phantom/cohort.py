@@ -19,22 +19,24 @@ from ctseg.phantom.settings import PhantomSettings
 Progress = Callable[[int, int, str], None]
 
 TEST_MIX: tuple[tuple[Findings, float], ...] = (
-    (Findings(iph=1), 38),
-    (Findings(iph=1, ivh=True), 45),
-    (Findings(iph=1, sdh=True, sah=True), 30),
-    (Findings(iph=1), 60),
+    (Findings(iph=1), 55),
+    (Findings(iph=1, ivh=True), 60),
+    (Findings(iph=1, sdh=True, sah=True), 60),
+    (Findings(iph=2), 75),
     (Findings(sah=True), 0),
-    (Findings(iph=2), 45),
-    (Findings(iph=1, ivh=True, sah=True), 60),
-    (Findings(iph=1), 24),
+    (Findings(iph=2), 65),
+    (Findings(iph=1, ivh=True, sah=True), 75),
+    (Findings(iph=1), 40),
     (Findings(), 0),
-    (Findings(iph=1, sdh=True), 50),
-    (Findings(iph=1, sah=True, edh=True), 38),
-    (Findings(iph=1, ivh=True), 70),
+    (Findings(iph=2, sdh=True), 75),
+    (Findings(iph=1, sah=True, edh=True), 65),
+    (Findings(iph=2, ivh=True), 75),
 )
-"""Findings and median IPH mL of test patients, repeated for larger cohorts; by slices close to the paper's Table 1 (a third with IPH,
-IVH 8 %, SAH 12 %, SDH 8 %, EDH under 1 %, 54 % with nothing). Volumes are those of moderate to large bleeds, because a third of all slices
-is more than an average bleed of 20 mL spans."""
+"""Findings and median IPH mL of test patients, repeated for larger cohorts.
+
+By slices this is close to the paper's Table 1: a third with IPH, IVH 8 %, SAH 12 %, SDH 8 %, EDH under 1 %,
+54 % with nothing. Volumes are those of large bleeds: an average one of 20 mL spans less than a third of all slices.
+"""
 TRAIN_MIX: tuple[tuple[Findings, float], ...] = (
     (Findings(iph=1), 50),
     (Findings(iph=1, ivh=True), 55),
@@ -80,9 +82,9 @@ def make_cohort(
     """
     folder = Path(folder)
     jobs = _jobs(folder, settings)
-    results = _run_all(jobs, workers, progress or (lambda done, total, text: None))
+    results = _run_all(jobs, workers, progress or _silent)
     by_split: dict[str, list[dict[str, Any]]] = {name: [] for name in DOMAINS}
-    for job, result in zip(jobs, results):
+    for job, result in zip(jobs, results, strict=True):
         by_split["mr" if isinstance(job.case, MrCase) else job.case.split].append(result)
     write_dataset_json(folder, [job.case.name for job in jobs if isinstance(job.case, MrCase)])
     _write_tables(folder, by_split)
@@ -94,7 +96,7 @@ def make_cohort(
 def _jobs(folder: Path, settings: PhantomSettings) -> list[Job]:
     """Every patient; CT first because they take longest."""
     sizes = {"stage_2_train": settings.ct_train_patients, "stage_2_test": settings.ct_test_patients}
-    jobs = []
+    jobs: list[Job] = []
     for split, count in sizes.items():
         mix = TRAIN_MIX if split == "stage_2_train" else TEST_MIX
         for index in range(count):
@@ -106,11 +108,9 @@ def _jobs(folder: Path, settings: PhantomSettings) -> list[Job]:
                     CtCase(index, split, findings, median_ml, settings.ct_matrix, settings.ct_slice_step_mm, seed),
                 )
             )
-    for index in range(settings.mr_patients):
-        jobs.append(
-            Job(folder, MrCase(index, settings.mr_matrix, settings.mr_slices, (settings.seed, DOMAINS["mr"], index)))
-        )
-    return jobs
+    size = settings.mr_matrix, settings.mr_slices
+    mr = [MrCase(index, *size, (settings.seed, DOMAINS["mr"], index)) for index in range(settings.mr_patients)]
+    return jobs + [Job(folder, case) for case in mr]
 
 
 def _run_all(jobs: list[Job], workers: int, progress: Progress) -> list[dict[str, Any]]:
@@ -127,6 +127,10 @@ def _run_all(jobs: list[Job], workers: int, progress: Progress) -> list[dict[str
             pool.shutdown(cancel_futures=True)
             raise
     return [future.result() for future in futures]
+
+
+def _silent(_done: int, _total: int, _text: str) -> None:
+    """No progress wanted."""
 
 
 def _report(result: dict[str, Any], done: int, total: int, progress: Progress) -> dict[str, Any]:
@@ -154,7 +158,7 @@ def _write_tables(folder: Path, results: dict[str, list[dict[str, Any]]]) -> Non
 
 def _write_csv(path: Path, header: list[str], rows: list[tuple[Any, ...]]) -> None:
     def write(temporary: Path) -> None:
-        with open(temporary, "w", newline="", encoding="utf-8") as handle:
+        with temporary.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(header)
             writer.writerows(rows)
@@ -188,5 +192,5 @@ def _description(settings: PhantomSettings, counts: dict[str, Any]) -> dict[str,
         "tool": made_by,
         "settings": settings.model_dump(),
         "counts": counts,
-        "sources": "Simulated; no patient data. Brain maps: ICBM 152 2009a (Fonov et al. 2011) from nilearn. Constants: docs/phantom.md.",
+        "sources": "Simulated, no patient data; brain: ICBM 152 2009a (Fonov et al. 2011) from nilearn; see docs/phantom.md",
     }

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ctseg.phantom.anatomy import Subject, Tissue
-from ctseg.phantom.bleeds import OEDEMA_HU, Pathology
-from ctseg.phantom.fields import Field, Floats, edge, noise, norm, ramp
+from ctseg.phantom.bleeds import Pathology
+from ctseg.phantom.fields import Field, Floats, edge, f32, noise, norm, ramp
+from ctseg.phantom.haematoma import OEDEMA_HU
 from ctseg.phantom.skull import CANCELLOUS, CORTICAL
 
 GREY_HU, WHITE_HU, CSF_HU = 37.0, 28.5, 6.0
@@ -63,10 +64,9 @@ class HeadCt:
         covers: dict[str, Floats] = {}
         clots = np.zeros_like(hu)
         for haematoma in self.pathology.haematomas:
-            away = norm(tissue.template - haematoma.blob.centre)
-            if float(away.min()) > haematoma.blob.reach_mm(haematoma.halo_mm):
+            depth = haematoma.blob.depth(tissue.template, haematoma.halo_mm + 5)
+            if float(depth.max()) < -2 * haematoma.halo_mm - 5:
                 continue
-            depth = haematoma.blob.depth(tissue.template)
             clot = haematoma.clot(tissue, depth)
             hu += OEDEMA_HU * haematoma.halo(tissue, depth) * (1 - clot)
             _paint(hu, clot, haematoma.clot_hu(tissue.template))
@@ -77,7 +77,7 @@ class HeadCt:
             _paint(hu, covers[name], fluid.hu)
         for name, crescent in self.pathology.crescents.items():
             covers[name] = crescent.cover(tissue)
-            _paint(hu, covers[name], np.float32(crescent.hu) + 3 * crescent.texture.at(tissue.template)[0])
+            _paint(hu, covers[name], f32(crescent.hu) + 3 * crescent.texture.at(tissue.template)[0])
             covers["intraparenchymal"] = covers["intraparenchymal"] * (1 - covers[name])
         return covers
 
@@ -129,9 +129,9 @@ def _arteries(tissue: Tissue) -> Floats:
     if float(np.abs(tissue.moved[..., 2] + 24).min()) > 30:
         return cover
     for start, end, radius in _VESSELS:
-        a, axis = np.float32(start), np.float32(end) - np.float32(start)
-        along = np.clip(((tissue.moved - a) @ axis) / np.float32(axis @ axis), 0, 1)
-        cover = np.maximum(cover, edge(np.float32(radius) - norm(tissue.moved - a - along[..., None] * axis), 1.2))
+        a, axis = f32(start), f32(end) - f32(start)
+        along = np.clip(((tissue.moved - a) @ axis) / f32(axis @ axis), 0, 1)
+        cover = np.maximum(cover, edge(f32(radius) - norm(tissue.moved - a - along[..., None] * axis), 1.2))
     return cover * np.clip(tissue.fluid * 1.5, 0, 1)
 
 

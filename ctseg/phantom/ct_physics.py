@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from ctseg.phantom.fields import Floats, edge
+from ctseg.phantom.fields import Floats, edge, f32
 
 KEV = np.array([40.0, 50.0, 60.0, 80.0, 100.0])
 SPECTRUM = np.array([0.12, 0.22, 0.27, 0.25, 0.14])
-"""Share of detected energy around each keV at 120 kVp behind 7 mm Al equivalent (shape after Boone & Seibert, Med Phys 1997)."""
+"""Share of detected energy around each keV at 120 kVp behind 7 mm Al equivalent (shape after
+Boone & Seibert, Med Phys 1997)."""
 WATER = np.array([0.2683, 0.2269, 0.2059, 0.1837, 0.1707])
 """Mass attenuation of water in cm2/g (NIST XCOM)."""
 BONE = np.array([0.6655, 0.4242, 0.3148, 0.2229, 0.1855])
@@ -25,7 +28,7 @@ ANGLES = 96
 NOISE_HU = (2.6, 4.2)
 """SD in a 5 mm slice of routine head CT (EU quality criteria; ACR: below about 5 HU)."""
 KERNEL_LP_CM = 3.6
-"""Where the noise power of a soft head kernel peaks is 2-3 lp/cm (Solomon et al., Med Phys 2012); this is the Gaussian roll-off."""
+"""Gaussian roll-off; the noise power of a soft head kernel peaks at 2-3 lp/cm (Solomon et al., Med Phys 2012)."""
 HOLDER_HU = (120.0, 420.0)
 """Carbon-fibre shell of a head holder, as seen with partial volume."""
 
@@ -42,13 +45,13 @@ def water_excess(water_cm: Floats, bone_g: Floats) -> Floats:
     table = _polychromatic(table_cm, 0 * table_cm)
     as_water = np.interp(seen, table, table_cm)
     small = 0.2
-    slope = np.interp(_polychromatic(np.float64(15.0), np.float64(small)), table, table_cm) - 15.0
+    slope = np.interp(_polychromatic(np.array(15.0), np.array(small)), table, table_cm) - 15.0
     return (as_water - water_cm - bone_g * slope / small).astype(np.float32)
 
 
-def _polychromatic(water_cm: NDArray, bone_g: NDArray) -> NDArray:
+def _polychromatic(water_cm: NDArray[Any], bone_g: NDArray[Any]) -> NDArray[Any]:
     """-log of the energy that reaches the detector."""
-    total = sum(s * np.exp(-w * water_cm - b * bone_g) for s, w, b in zip(SPECTRUM, WATER, BONE))
+    total = sum(s * np.exp(-w * water_cm - b * bone_g) for s, w, b in zip(SPECTRUM, WATER, BONE, strict=True))
     return -np.log(total)
 
 
@@ -76,7 +79,7 @@ def beam_hardening(hu: Floats, pixel_mm: float, residual: float) -> tuple[Floats
         error += _smear(filtered.astype(np.float32), float(angle))
         spread += _smear(quanta.astype(np.float32), float(angle))
     middle = np.sqrt(spread / ANGLES)
-    return (error * np.float32(1000 * np.pi / ANGLES * residual)).astype(np.float32), middle.astype(np.float32)
+    return (error * f32(1000 * np.pi / ANGLES * residual)).astype(np.float32), middle.astype(np.float32)
 
 
 def _turned(angle: float, count: int, size: int) -> torch.Tensor:
@@ -103,7 +106,7 @@ def _smear(profiles: Floats, angle: float) -> Floats:
 
 
 def kernel_noise(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float) -> Floats:
-    """Noise (K, H, W) of unit variance with the power spectrum of filtered back-projection: a ramp rolled off by a soft kernel."""
+    """Noise (K, H, W) of unit variance with the spectrum of filtered back-projection: ramp times kernel roll-off."""
     white = rng.standard_normal(shape, dtype=np.float32)
     fy = np.fft.fftfreq(shape[1], pixel_mm / 10).astype(np.float32)[:, None]
     fx = np.fft.rfftfreq(shape[2], pixel_mm / 10).astype(np.float32)[None]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ctseg.phantom.anatomy import Subject
 from ctseg.phantom.ct_contrast import HeadCt
 from ctseg.phantom.ct_physics import HOLDER_HU, NOISE_HU, RESIDUAL, beam_hardening, holder, kernel_noise, sharpen_twice
-from ctseg.phantom.fields import Floats
+from ctseg.phantom.fields import Floats, f32
 from ctseg.phantom.skull import AIR
 
 SUBSLICE_MM = 1.6
@@ -67,14 +67,14 @@ class Geometry:
 
 
 def draw_protocol(rng: np.random.Generator, index: int, step_mm: float, matrix: int) -> Protocol:
-    """Draw how patient `index` is scanned; the kinds of series cycle with the index so that every cohort has each of them.
+    """Draw how patient `index` is scanned; the kinds of series cycle with the index so every cohort has them.
 
-    Two in five series are tilted, as sequential head CT along the orbitomeatal line is (8-22 degrees; Yeoman et al., AJR 1992 recommends it
-    to spare the lens); one in five has thinner slices below the skull base; at most one in twelve has the RSNA intercept fault.
+    Two in five series are tilted by 8-22 degrees, as sequential head CT along the orbitomeatal line is, to spare the lens
+    (Yeoman et al., AJR 1992); one in five has thinner slices at the skull base; one in twelve has the RSNA intercept fault.
     """
-    tilted, uneven = index % 5 in (1, 3), index % 5 == 2
+    tilted, thin = index % 5 in (1, 3), index % 9 == 7
+    uneven = index % 5 == 2 and not thin
     storage = ("signed-1024", "unsigned-1024", "signed0", "signed-1024")[index % 4]
-    thin = index % 9 == 7
     step = max(step_mm, 3.0) if not thin else max(step_mm * 0.7, 3.0)
     pixel = float(rng.uniform(0.448, 0.492)) * 512 / matrix
     return Protocol(
@@ -101,14 +101,14 @@ def plan_slices(subject: Subject, protocol: Protocol, matrix: int) -> Geometry:
     template = subject.to_template(points)
     wall = subject.template.surface.at(template)[0]
     level = (points @ normal.astype(np.float32)) / normal[2]
-    top = float(level[wall < 10].max())
+    top = float(level[wall < 7].max())
     foramen = (
         (template[..., 2] > -72)
         & (template[..., 2] < -64)
         & (np.abs(template[..., 0]) < 10)
         & (np.abs(template[..., 1] + 42) < 10)
     )
-    bottom = float(np.median(level[foramen])) - 4
+    bottom = float(np.median(level[foramen]))
     heights, thickness = _table_positions(bottom, top, protocol)
     middle = _middle_of_head(points, wall)
     centre = np.stack(
@@ -129,7 +129,7 @@ def _table_positions(bottom: float, top: float, protocol: Protocol) -> tuple[NDA
     change = bottom + 40.0 if protocol.uneven else bottom
     low = np.arange(bottom, change, protocol.base_step_mm)
     start = low[-1] + (protocol.base_step_mm + protocol.step_mm) / 2 if len(low) else bottom
-    high = np.arange(start, top + protocol.step_mm, protocol.step_mm)
+    high = np.arange(start, top, protocol.step_mm)
     heights = np.round(np.concatenate([low, high]), 2)
     return heights, np.concatenate([np.full(len(low), protocol.base_step_mm), np.full(len(high), protocol.step_mm)])
 
@@ -137,7 +137,7 @@ def _table_positions(bottom: float, top: float, protocol: Protocol) -> tuple[NDA
 def slice_points(geometry: Geometry, k: int) -> Floats:
     """(S, h, w, 3) points of slice k through its thickness, at half the matrix in-plane."""
     size, pixel = geometry.matrix // 2, 2 * geometry.pixel_mm
-    steps = max(3, int(round(geometry.thickness[k] / SUBSLICE_MM)))
+    steps = max(3, round(float(geometry.thickness[k]) / SUBSLICE_MM))
     through = ((np.arange(steps) + 0.5) / steps - 0.5) * geometry.thickness[k]
     first = geometry.origins[k] + 0.5 * geometry.pixel_mm * (geometry.right_to_left + geometry.down)
     along = np.arange(size) * pixel
@@ -182,7 +182,9 @@ def _head_box(subject: Subject, points: Floats) -> tuple[slice, slice]:
     if not inside.any():
         return slice(0, 8), slice(0, 8)
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    return slice(max(4 * int(rows[0]) - 6, 0), 4 * int(rows[-1]) + 8), slice(max(4 * int(columns[0]) - 6, 0), 4 * int(columns[-1]) + 8)
+    return slice(max(4 * int(rows[0]) - 6, 0), 4 * int(rows[-1]) + 8), slice(
+        max(4 * int(columns[0]) - 6, 0), 4 * int(columns[-1]) + 8
+    )
 
 
 def _noise(rng: np.random.Generator, geometry: Geometry, protocol: Protocol, spread: Floats) -> Floats:
@@ -203,7 +205,7 @@ def _with_holder(rng: np.random.Generator, hu: Floats, pixel_mm: float) -> Float
     middle = (columns[-1] + columns[0] - size + 1) / 2 * pixel_mm
     depth = (rows[-1] - size / 2) * pixel_mm + rng.uniform(3, 7)
     arcs = holder(
-        place[None, :] - np.float32(middle), place[:, None], float(width), float(depth), float(rng.uniform(*HOLDER_HU))
+        place[None, :] - f32(middle), place[:, None], float(width), float(depth), float(rng.uniform(*HOLDER_HU))
     )
     return np.maximum(hu, arcs[None])
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
+"""Arrays of float32, by convention: half the memory, twice the speed."""
 Mm = tuple[float, float, float]
 
 
@@ -45,9 +46,14 @@ class Field:
         return grid_points(self.origin_mm, self.step_mm, tuple(self.values.shape[:0:-1]))
 
 
+def f32(values: Any) -> Floats:
+    """Values as a float32 array."""
+    return np.asarray(values, dtype=np.float32)
+
+
 def grid_points(origin_mm: Mm, step_mm: float, sizes: tuple[int, ...]) -> Floats:
     """(Z, Y, X, 3) positions of a regular grid of `sizes` (x, y, z)."""
-    x, y, z = (np.float32(o) + np.float32(step_mm) * np.arange(n, dtype=np.float32) for o, n in zip(origin_mm, sizes))
+    x, y, z = (f32(o) + f32(step_mm) * np.arange(n, dtype=np.float32) for o, n in zip(origin_mm, sizes, strict=True))
     grid = np.empty((len(z), len(y), len(x), 3), dtype=np.float32)
     grid[..., 0], grid[..., 1], grid[..., 2] = x, y[:, None], z[:, None, None]
     return grid
@@ -58,11 +64,11 @@ def noise(
 ) -> Field:
     """Gaussian random field of unit variance, correlated over about `scale_mm`, covering a box.
 
-    White noise on a grid of `scale_mm / oversample`, smoothed with a Gaussian of half the scale, so that trilinear sampling shows no
-    creases.
+    White noise on a grid of `scale_mm / oversample`, smoothed with a Gaussian of half the scale, so that trilinear sampling
+    shows no creases.
     """
     step = scale_mm / oversample
-    sizes = [int(np.ceil((high - low) / step)) + 2 for low, high in zip(low_mm, high_mm)]
+    sizes = [int(np.ceil((high - low) / step)) + 2 for low, high in zip(low_mm, high_mm, strict=True)]
     white = rng.standard_normal((channels, *sizes[::-1]), dtype=np.float32)
     smooth = np.stack([ndimage.gaussian_filter(channel, 0.5 * oversample, mode="wrap") for channel in white])
     return Field.of(smooth / max(float(smooth.std()), 1e-6), low_mm, step)

@@ -19,9 +19,11 @@ SITES: list[tuple[float, Mm]] = [
     (0.04, (24, -76, 10)),
     (0.06, (20, -6, 12)),
 ]
-"""Shares of lobes: frontal 40 %, temporal 29 %, parietal 14-20 %, occipital 3 %, deep (Larjavaara et al., Neuro-Oncology 2007)."""
+"""Shares of lobes: frontal 40 %, temporal 29 %, parietal 14-20 %, occipital 3 %, deep
+(Larjavaara et al., Neuro-Oncology 2007)."""
 CORE_ML = 26.0
-"""Median volume of the tumour core; whole tumours of BraTS are 10-200 mL with a median near 90 (Bakas et al., Sci Data 2017)."""
+"""Median volume of the tumour core; whole tumours of BraTS are 10-200 mL with a median near 90
+(Bakas et al., Sci Data 2017)."""
 ENHANCING = 0.75
 """Share of gliomas with an enhancing rim (BraTS: high-grade 75-80 %)."""
 
@@ -42,8 +44,10 @@ class Glioma:
 
     def fractions(self, tissue: Tissue) -> dict[str, Floats]:
         """Coverage by core, rim and oedema."""
+        depth = self.blob.depth(tissue.template, 1.5 * self.oedema_mm + 10)
+        if float(depth.max()) < -900:
+            return {name: np.zeros_like(depth) for name in ("core", "rim", "oedema")}
         near = self.texture.at(tissue.template - self.blob.centre)
-        depth = self.blob.depth(tissue.template)
         brain = edge(-tissue.wall_mm - 2.0, 1.5) * (1 - 0.9 * tissue.ventricle)
         body = edge(depth, 1.5) * brain
         thickness = self.rim_mm * (1 + 0.6 * near[0])
@@ -87,9 +91,9 @@ def draw_glioma(rng: np.random.Generator) -> Glioma:
 
 
 def labels(fractions: dict[str, Floats]) -> np.ndarray:
-    """Task01 labels: rim and core where they fill most of a voxel, oedema where half of it is."""
+    """Task01 labels; rim and core from half of a voxel, oedema from 0.3 on: raters draw all that is bright."""
     result = np.zeros(fractions["core"].shape, dtype=np.uint8)
-    result[fractions["oedema"] > 0.5] = OEDEMA
+    result[fractions["oedema"] > 0.3] = OEDEMA
     body = fractions["core"] + fractions["rim"] > 0.5
     result[body] = np.where(fractions["rim"] > fractions["core"], RIM, CORE)[body]
     return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ctseg.phantom.fields import Floats, noise
+from ctseg.phantom.fields import Floats, f32, grid_points, noise
 
 RELAXATION_MS: dict[str, tuple[float, float, float]] = {
     "grey": (0.82, 1350.0, 95.0),
@@ -18,8 +18,8 @@ RELAXATION_MS: dict[str, tuple[float, float, float]] = {
     "rim": (0.82, 1500.0, 115.0),
     "disease": (0.78, 1300.0, 125.0),
 }
-"""(proton density, T1, T2) at 3 T: normal tissue (Wansapura et al., JMRI 1999; Stanisz et al., MRM 2005), glioma and oedema
-(Hattingen et al., 2013; Badve et al., AJNR 2017), white matter disease (Papadaki et al., 2019)."""
+"""(proton density, T1, T2) at 3 T: normal tissue (Wansapura et al., JMRI 1999; Stanisz et al., MRM 2005), glioma and
+oedema (Hattingen et al., 2013; Badve et al., AJNR 2017), white matter disease (Papadaki et al., 2019)."""
 ENHANCED_T1_MS = 480.0
 """T1 of the enhancing rim after gadolinium (Kleesiek et al., 2019: relaxivity 4 /mM/s at about 0.4 mM)."""
 SEQUENCES: dict[str, tuple[float, float, float]] = {
@@ -59,27 +59,27 @@ def signal(sequence: str, tissue: str) -> float:
 def acquire(rng: np.random.Generator, sequence: str, tissue: MrTissue, voxel_mm: float) -> Floats:
     """One modality (Z, Y, X) in scanner units, 0 outside the brain.
 
-    Two dimensional acquisitions of 3-5 mm are as common as three-dimensional ones in BraTS: most volumes are blurred along the slices and
-    were resampled to 1 mm afterwards.
+    Two-dimensional acquisitions of 3-5 mm are as common in BraTS as three-dimensional ones: most volumes are blurred
+    along the slices and were resampled to 1 mm afterwards.
     """
     image = np.zeros_like(tissue.inside)
     unit = signal(sequence, "white")
     for name, fraction in tissue.fractions.items():
-        image += fraction * np.float32(signal(sequence, name) / unit * (1 + rng.normal(0, 0.025)))
+        image += fraction * f32(signal(sequence, name) / unit * (1 + rng.normal(0, 0.025)))
     thick = rng.choice([1.0, 3.0, 5.0], p=[0.35, 0.3, 0.35]) / voxel_mm
-    through = max(int(round(thick)), 1)
+    through = max(round(float(thick)), 1)
     spread = float(rng.uniform(*NOISE))
     image = _rician(rng, ndimage.uniform_filter1d(image, through, axis=0) if through > 1 else image, spread)
     if through > 1:
         image = _resampled(image, through)
     image = ndimage.gaussian_filter(image, (0, 0.45 / voxel_mm, 0.45 / voxel_mm)) * _bias(rng, image.shape, voxel_mm)
-    return image * tissue.inside * np.float32(rng.uniform(*SCALE))
+    return image * tissue.inside * f32(rng.uniform(*SCALE))
 
 
 def _rician(rng: np.random.Generator, image: Floats, spread: float) -> Floats:
     """Magnitude of the signal with complex Gaussian noise (Gudbjartsson & Patz, MRM 1995)."""
-    real = image + np.float32(spread) * rng.standard_normal(image.shape, dtype=np.float32)
-    imaginary = np.float32(spread) * rng.standard_normal(image.shape, dtype=np.float32)
+    real = image + f32(spread) * rng.standard_normal(image.shape, dtype=np.float32)
+    imaginary = f32(spread) * rng.standard_normal(image.shape, dtype=np.float32)
     return np.sqrt(real * real + imaginary * imaginary)
 
 
@@ -94,9 +94,7 @@ def _resampled(image: Floats, factor: int) -> Floats:
 
 def _bias(rng: np.random.Generator, shape: tuple[int, ...], voxel_mm: float) -> Floats:
     """Smooth multiplicative receive field."""
-    size = tuple(float(n * voxel_mm) for n in shape[::-1])
-    coarse = noise(rng, 90.0, (-20.0, -20.0, -20.0), tuple(s + 20.0 for s in size))  # type: ignore[arg-type]
-    field = ndimage.zoom(coarse.values[0].numpy()[:-1, :-1, :-1], 4, order=1)
-    zoom = [n / f for n, f in zip(shape, field.shape)]
-    smooth = ndimage.zoom(field, zoom, order=1)[: shape[0], : shape[1], : shape[2]]
-    return np.exp(BIAS * np.clip(smooth, -2, 2)).astype(np.float32)
+    x, y, z = (float(n) * voxel_mm for n in shape[::-1])
+    smooth = noise(rng, 90.0, (-20.0, -20.0, -20.0), (x + 20, y + 20, z + 20), oversample=4)
+    exponent = smooth.at(grid_points((0.0, 0.0, 0.0), voxel_mm, shape[::-1]))[0]
+    return np.exp(BIAS * np.clip(exponent, -2, 2)).astype(np.float32)

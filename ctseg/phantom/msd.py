@@ -128,7 +128,7 @@ def _write(task: Path, case: MrCase, image: NDArray[np.int16], label: NDArray[np
         path = task / kind / f"{case.name}.nii.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         nifti = nib.Nifti1Image(array, np.diag([FIELD_MM / case.matrix] * 2 + [HEIGHT_MM / case.slices, 1.0]))
-        with open(path, "wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as packed:
+        with path.open("wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as packed:
             packed.write(nifti.to_bytes())
 
 
@@ -138,7 +138,7 @@ def write_dataset_json(folder: Path, names: list[str]) -> None:
         folder / TASK / "dataset.json",
         {
             "name": "BRATS",
-            "description": "Gliomas segmentation: necrotic/active tumour and oedema (simulated phantom, no patient data)",
+            "description": "Gliomas segmentation necrotic/active tumour and oedema (simulated, no patient data)",
             "reference": "ctseg phantom",
             "licence": "Apache-2.0",
             "release": "1.0",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ctseg.io.dicom import case_name, pseudonym
 from ctseg.io.masks import save_mask
@@ -25,6 +25,8 @@ from ctseg.phantom.fields import Floats
 SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
 """Label columns in the order of Kaggle's file."""
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+WHOLE = ("intraparenchymal", "brain")
+"""Masks drawn at half coverage; blood in sulci, ventricles and under the skull is called from less, being bright."""
 LABEL_MM2 = 12.0
 """Smallest area in a slice that a reader would call: about 3 x 4 mm."""
 
@@ -62,20 +64,22 @@ def make_ct_case(folder: Path, case: CtCase) -> dict[str, Any]:
     _write_dicom(folder / "rsna" / case.split, uids, geometry, protocol, hu)
     volume = _volume(uids, geometry, hu)
     for kind, name in (("iph", "intraparenchymal"), ("brain", "brain")):
-        save_mask(folder / "truth" / kind / f"{volume.case_id}.nii.gz", volume, masks[name])
+        # Train and test apart (truth/iph/test, truth/iph/train): `ctseg evaluate --ref` takes one of them.
+        place = folder / "truth" / kind / case.split.removeprefix("stage_2_")
+        save_mask(place / f"{volume.case_id}.nii.gz", volume, masks[name])
     return {
         "labels": _label_rows(uids["slices"], present),
-        "case": _case_row(case, uids, protocol, volume, masks, present),
+        "case": _case_row(case, protocol, volume, masks, present),
     }
 
 
 def _truth(
     covers: dict[str, Floats], pixel_mm: float
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.bool_]]]:
-    """Masks where a finding fills more than half of a voxel, and the slices that show it; areas too small to call are dropped."""
+    """Masks where a finding fills enough of a voxel, and the slices that show it; areas too small to call dropped."""
     masks, present = {}, {}
     for name, cover in covers.items():
-        mask = cover > 0.5
+        mask = cover > (0.5 if name in WHOLE else 0.3)
         seen = mask.sum(axis=(1, 2)) * pixel_mm**2 >= LABEL_MM2
         masks[name] = (mask & seen[:, None, None]).astype(np.uint8)
         if name != "brain":
@@ -115,8 +119,8 @@ def _header(uids: dict[str, Any], name: str, geometry: Geometry, k: int) -> Data
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = CT_IMAGE_STORAGE
-    dataset.file_meta.MediaStorageSOPInstanceUID = name
+    dataset.file_meta.MediaStorageSOPClassUID = UID(CT_IMAGE_STORAGE)
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(name)
     dataset.SOPInstanceUID = name
     dataset.Modality = "CT"
     dataset.PatientID = uids["patient"]
@@ -163,14 +167,13 @@ def _label_rows(names: list[str], present: dict[str, NDArray[np.bool_]]) -> list
 
 def _case_row(
     case: CtCase,
-    uids: dict[str, Any],
     protocol: Protocol,
     volume: Volume,
     masks: dict[str, Any],
     present: dict[str, Any],
 ) -> dict[str, Any]:
     lesion_ml = float((masks["intraparenchymal"].sum(axis=(1, 2)) * volume.voxel_ml).sum())
-    blood = np.any([flags for flags in present.values()], axis=0)
+    blood = np.any(list(present.values()), axis=0)
     return {
         "case": volume.case_id,
         "patient": volume.patient_id,

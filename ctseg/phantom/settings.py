@@ -1,4 +1,4 @@
-"""Settings of the phantom cohort: how many patients and which matrices; everything physical is a constant of the module that uses it."""
+"""Settings of the phantom cohort: how many patients, which matrices; what is physical is a constant of its module."""
 
 from __future__ import annotations
 

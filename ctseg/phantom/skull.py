@@ -1,11 +1,11 @@
-"""Skull, face, scalp and neck of the template head, built from distances and simple solids at landmarks in MNI space (RAS mm)."""
+"""Skull, face, scalp and neck of the template head: distances and simple solids at landmarks in MNI space (RAS mm)."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-from ctseg.phantom.fields import Floats, Mm, edge, grid_points, norm, ramp
+from ctseg.phantom.fields import Floats, Mm, edge, f32, grid_points, norm, ramp
 
 LOW: Mm = (-98.0, -134.0, -104.0)
 HIGH: Mm = (98.0, 114.0, 104.0)
@@ -15,7 +15,7 @@ SCALP_MM = 5.5
 VAULT_MM = 6.5
 """Mean skull vault thickness (Lynnerup, Forensic Sci Int 2001: 5-8 mm)."""
 
-AIR, FAT, MUSCLE, SKIN = -1000.0, -95.0, 52.0, 30.0
+AIR, FAT, MUSCLE, SKIN = -1000.0, -95.0, 52.0, 42.0
 """HU of air, subcutaneous fat, muscle and skin (Schneider et al., Phys Med Biol 1996; Hounsfield scale)."""
 CORTICAL, PETROUS, CANCELLOUS = 1250.0, 1500.0, 450.0
 """HU of cortical bone, petrous (otic capsule) bone and diploe (Delye et al., 2015; 120 kVp head CT)."""
@@ -28,25 +28,25 @@ GLOBE, LENS, DURA, NERVE = 12.0, 75.0, 45.0, 38.0
 def ball(points: Floats, centre: Mm, radii: Mm | float) -> Floats:
     """Depth in mm inside an ellipsoid, approximately."""
     size = np.broadcast_to(np.asarray(radii, dtype=np.float32), (3,))
-    return (1 - norm((points - np.float32(centre)) / size)) * np.float32(size.min())
+    return (1 - norm((points - f32(centre)) / size)) * f32(size.min())
 
 
 def rod(points: Floats, start: Mm, end: Mm, radius: float, end_radius: float | None = None) -> Floats:
     """Depth in mm inside a (tapering) rod with round ends."""
-    a, axis = np.float32(start), np.float32(end) - np.float32(start)
-    along = np.clip(((points - a) @ axis) / np.float32(axis @ axis), 0, 1)
+    a, axis = f32(start), f32(end) - f32(start)
+    along = np.clip(((points - a) @ axis) / f32(axis @ axis), 0, 1)
     width = radius + along * ((radius if end_radius is None else end_radius) - radius)
     return (width - norm(points - a - along[..., None] * axis)).astype(np.float32)
 
 
 def head_depth(points: Floats, cavity: Floats) -> Floats:
     """Depth in mm under the skin: the vault's shell joined with face and neck."""
-    x, y, z = (points[..., d] for d in range(3))
+    z = points[..., 2]
     vault = VAULT_MM + SCALP_MM - cavity
     vault = np.where(z < -35, vault - 0.5 * (-35 - z), vault)
     face = ball(points, (0, 32, -62), (70, 62, 82))
     nose = rod(points, (0, 86, -40), (0, 97, -70), 5, 11)
-    neck = 64 - norm((points - np.float32((0, -42, 0)))[..., :2] / np.float32((1.0, 1.05)))
+    neck = 64 - norm((points - f32((0, -42, 0)))[..., :2] / f32((1.0, 1.05)))
     neck = np.minimum(neck, (-z - 34) * 0.6)
     ears = np.maximum(*(ball(points, (side * 84, -30, -38), (7, 17, 28)) for side in (-1, 1)))
     depth = np.maximum.reduce([vault, face, nose, neck, ears])
@@ -70,7 +70,7 @@ def shell_mm(points: Floats) -> Floats:
 
 
 class _Canvas:
-    """HU outside the cavity on the template grid (or a box of it), painted solid by solid with partial volume at the edges."""
+    """HU outside the cavity on the template grid (or a box of it), painted solid by solid with soft edges."""
 
     def __init__(self, hu: Floats, grain: Floats, low: Mm = LOW) -> None:
         self.hu, self.grain, self.low = hu, grain, low
@@ -113,9 +113,10 @@ def outside_hu(depth: Floats, muscular: Floats) -> Floats:
     """
     rng = np.random.default_rng(1969)
     rough, fine = _grain(rng, depth.shape, 2.4), _grain(rng, depth.shape, 1.0)
-    muscle = ramp(muscular + 0.2 * rough, 0.35, 0.65) * ramp(depth, 4.5, 6.0)
+    septa = ramp(np.abs(rough), 0.06, 0.22)  # fat planes between muscles
+    muscle = ramp(muscular + 0.2 * rough, 0.35, 0.65) * ramp(depth, 4.5, 6.0) * septa
     hu = FAT + muscle * (MUSCLE - FAT) + 5 * fine
-    hu = np.where(depth < 2.0, SKIN, hu)
+    hu = np.where(depth < 2.3, SKIN, hu)
     canvas = _Canvas((AIR + edge(depth) * (hu - AIR)).astype(np.float32), fine)
     for side in (-1.0, 1.0):
         _paint_orbit(canvas.box((side * 34, 45, -44), 46), side)
@@ -124,7 +125,7 @@ def outside_hu(depth: Floats, muscular: Floats) -> Floats:
     _paint_middle(canvas.box((0, 20, -50), 62))
     _paint_frontal_sinus(canvas.box((0, 78, -10), 32))
     _paint_vertebra(canvas.box((0, -42, -92), 45))
-    return np.where(depth > -2, canvas.hu, np.float32(AIR))
+    return np.where(depth > -2, canvas.hu, f32(AIR))
 
 
 def _paint_orbit(part: _Canvas, side: float) -> None:
@@ -192,7 +193,7 @@ def _paint_frontal_sinus(part: _Canvas) -> None:
 
 def _paint_vertebra(part: _Canvas) -> None:
     """Atlas around the spinal canal, condyles beside the foramen magnum, the dens."""
-    ring = norm((part.points - np.float32((0, -46, 0)))[..., :2] / np.float32((1.2, 1.0)))
+    ring = norm((part.points - f32((0, -46, 0)))[..., :2] / f32((1.2, 1.0)))
     level = 6 - np.abs(part.points[..., 2] + 88)
     part.paint(np.minimum(4 - np.abs(ring - 19), level).astype(np.float32), FACE_BONE)
     for side in (-1.0, 1.0):

@@ -1,7 +1,7 @@
 """The head that every patient is a deformation of: MNI152 brain maps inside a procedural skull, face and scalp.
 
-Brain: grey and white matter probabilities of the ICBM 152 2009a template (Fonov et al., NeuroImage 2011), as packaged by nilearn.
-Positions are RAS mm of MNI space.
+Brain: grey and white matter probabilities of the ICBM 152 2009a template (Fonov et al., NeuroImage 2011), as packaged
+by nilearn. Positions are RAS mm of MNI space.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ctseg.phantom.fields import Field, Floats, edge, grid_points, ramp
 from ctseg.phantom.skull import HIGH, LOW, head_depth, muscularity, outside_hu, rod, shell_mm
 
 CORD = ((0.0, -44.0, -66.0), (0.0, -49.0, -112.0), 6.0)
-"""Spinal cord below the template's brain stem: axis and radius in mm (about 13 mm across at C1; Sherman et al., 1990)."""
+"""Spinal cord below the template's brain stem: axis and radius in mm (12 mm across at C1; Sherman et al., 1990)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class HeadTemplate:
     """Maps in template space, at 1 mm but for the push."""
 
     surface: Field
-    """Channels: signed distance to the cranial cavity in mm (negative inside), HU outside cavity and bony shell, mm of shell."""
+    """Channels: signed distance to the cranial cavity in mm (negative inside), HU outside it and its shell, shell mm."""
     brain: Field
     """Channels: grey, white, ventricle weight, white smoothed over 4 mm, nearness to the ventricles 0..1."""
     ventricle_push: Field
@@ -55,8 +55,8 @@ def _closed(mask: NDArray[np.bool_], radius_mm: float, step: float) -> NDArray[n
 def cavity_distance(brain: NDArray[np.bool_], points: Floats, step: float) -> Floats:
     """Signed distance in mm to the cranial cavity, negative inside.
 
-    The cavity is the brain with its fissures and basal cisterns closed and a thin layer of fluid around it. Fissures are closed
-    widely above the skull base only, so that the petrous ridges and the sphenoid wings stay outside.
+    The cavity is the brain with its fissures and basal cisterns closed and a thin layer of fluid around it. Fissures
+    are closed widely above the skull base only, so that the petrous ridges and the sphenoid wings stay outside.
     """
     x, y, z = (points[..., d] for d in range(3))
     solid = _closed(brain, 4.0, step) | (_closed(brain, 22.0, step) & (z > -12 + 0.22 * np.abs(y + 20)))
@@ -72,7 +72,7 @@ def cavity_distance(brain: NDArray[np.bool_], points: Floats, step: float) -> Fl
 def _ventricle(grey: Floats, white: Floats) -> Floats:
     """Weight 0..1 of the ventricles: deep fluid near the midline of the template."""
     low, high = (-40, -82, -48), (40, 36, 37)
-    box = tuple(slice(int(a - LOW[d]), int(b - LOW[d])) for d, a, b in ((2, low[2], high[2]), (1, low[1], high[1]), (0, low[0], high[0])))
+    box = tuple(slice(int(low[d] - LOW[d]), int(high[d] - LOW[d])) for d in (2, 1, 0))
     points = grid_points(low, 1.0, tuple(b - a for a, b in zip(low, high, strict=True)))
     fluid = ramp(1 - grey[box] - white[box], 0.15, 0.5)
     x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
