@@ -110,7 +110,7 @@ def _one_by_one(cases: Sequence[Case], work: Callable[[Case], Outcome]) -> Itera
             except BrokenExecutor:
                 pool.shutdown()
                 pool = _pool(1)
-                yield case, Failure(f"{case.case_id}: its worker process was killed; out of memory?")
+                yield case, Failure(f"{case.case_id}: its worker process died (out of memory?); try --workers 0")
     finally:
         pool.shutdown(cancel_futures=True)
 

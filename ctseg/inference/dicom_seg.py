@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -14,7 +14,7 @@ from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, Segmentation
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
+from pydicom.uid import CTImageStorage, generate_uid
 
 from ctseg.files import write_with
 from ctseg.io.grid import native_grid
@@ -69,7 +69,15 @@ def write_dicom_seg(
     """
     planes, frames = source_order(volume, mask)
     sources = [_source(frame, volume, deidentify) for frame in frames]
-    seg = Segmentation(
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
+        seg = _segmentation(sources, planes, algorithm)
+    _complete(seg, deidentify)
+    write_with(path, lambda temporary: seg.save_as(temporary, enforce_file_format=True))
+
+
+def _segmentation(sources: list[Dataset], planes: NDArray[np.uint8], algorithm: SegAlgorithm) -> Segmentation:
+    return Segmentation(
         source_images=sources,
         pixel_array=planes,
         segmentation_type=SegmentationTypeValues.BINARY,
@@ -86,9 +94,6 @@ def write_dicom_seg(
         content_description="Research use only",
         series_description="ctseg haemorrhage, research use only",
     )
-    if deidentify:
-        _mark_deidentified(seg)
-    write_with(path, lambda temporary: seg.save_as(temporary, enforce_file_format=True))
 
 
 def source_order(volume: Volume, mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], list[Dataset]]:
@@ -104,16 +109,26 @@ def source_order(volume: Volume, mask: NDArray[np.bool_]) -> tuple[NDArray[np.ui
 
 
 def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
-    """A copy of a source header with every attribute that a SEG takes over."""
+    """A copy of a source header with every attribute that a SEG takes over.
+
+    RSNA's files have no SOPClassUID, FrameOfReferenceUID (all slices get the same made-up one) and SliceThickness (all
+    get the typical distance of slices).
+    """
     if deidentify:
         source = Dataset()
         source.update({element.tag: element for element in map(frame.get_item, _present(frame)) if element is not None})
-        source.PatientID = source.PatientName = volume.patient_id
+        source.PatientID, source.PatientName = volume.patient_id, f"{volume.patient_id}^"
     else:
         source = copy.copy(frame)
     for name in TYPE_2:
         if name not in source:
             setattr(source, name, None)
+    if "SOPClassUID" not in source:
+        source.SOPClassUID = CTImageStorage
+    if "FrameOfReferenceUID" not in source:
+        source.FrameOfReferenceUID = generate_uid(entropy_srcs=[str(source.SeriesInstanceUID)])
+    if not source.get("SliceThickness"):
+        source.SliceThickness = round(float(np.median(volume.slab_mm)), 4)
     return source
 
 
@@ -141,7 +156,10 @@ def _segment(algorithm: SegAlgorithm) -> SegmentDescription:
     )
 
 
-def _mark_deidentified(seg: Any) -> None:
-    """Say how it was done, as PS3.15 asks for: everything but the listed attributes dropped, UIDs retained."""
-    seg.PatientIdentityRemoved = "YES"
-    seg.DeidentificationMethod = "ctseg: patient pseudonym, all but geometry and UIDs dropped"
+def _complete(seg: Segmentation, deidentify: bool) -> None:
+    """Say how identity was removed, as PS3.15 asks for; some sources say that it was, but not how."""
+    if deidentify:
+        seg.PatientIdentityRemoved = "YES"
+        seg.DeidentificationMethod = "ctseg: patient pseudonym, all but geometry and UIDs dropped"
+    elif seg.get("PatientIdentityRemoved") == "YES" and not seg.get("DeidentificationMethodCodeSequence"):
+        seg.DeidentificationMethod = seg.get("DeidentificationMethod") or "Not stated by the source"

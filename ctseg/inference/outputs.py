@@ -40,8 +40,11 @@ def _name_slices(sidecar: Path, volume: Volume) -> None:
 
 
 def _dicom_seg(path: Path, prediction: Prediction, settings: SegmentSettings, algorithm: SegAlgorithm) -> list[str]:
-    """DICOM has no segmentation without a segment's pixel: an empty mask gets no file."""
+    """An empty mask gets no file, as a Segmentation needs a frame; unfit source headers are a remark, no failure."""
     if not prediction.mask.any():
         return ["no DICOM SEG: nothing outlined"]
-    write_dicom_seg(path, prediction.volume, prediction.mask, algorithm, deidentify=settings.deidentify)
+    try:
+        write_dicom_seg(path, prediction.volume, prediction.mask, algorithm, deidentify=settings.deidentify)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return [f"no DICOM SEG: the source headers do not allow one ({' '.join(str(error).split())[:120]})"]
     return []

@@ -19,7 +19,10 @@ WINDOW_HU = (0.0, 80.0)
 """The usual brain window: level 40, width 80."""
 PANELS = 6
 BAR_MM = 50.0
+MARGIN_MM = 25.0
+"""Around the brain: room for skull and letters, but not for the head holder."""
 OUTLINE = "#ff3b30"
+Box = tuple[tuple[float, float], tuple[float, float]]
 SIDES = (("L", "R"), ("P", "A"), ("H", "F"))
 """Letters of the patient's +x, -x, +y, -y, +z, -z in DICOM's LPS axes."""
 
@@ -29,10 +32,11 @@ def write_preview(path: Path, prediction: Prediction) -> None:
     chosen = slices_to_show(prediction.mask, prediction.brain)
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
+    box = _head_box(prediction)
     figure = Figure(figsize=(3.2 * columns, 3.2 * rows + 0.5), facecolor="black")
     FigureCanvasAgg(figure)
     for panel, index in enumerate(chosen, start=1):
-        _draw(figure.add_subplot(rows, columns, panel), prediction, index)
+        _draw(figure.add_subplot(rows, columns, panel), prediction, index, box)
     figure.suptitle(_title(prediction), color="white", fontsize=9, y=0.995, va="top")
     top = 1 - 0.35 / figure.get_figheight()
     figure.subplots_adjust(left=0, right=1, bottom=0, top=top, wspace=0.02, hspace=0.02)
@@ -51,17 +55,26 @@ def slices_to_show(mask: NDArray[np.bool_], brain: NDArray[np.bool_], count: int
     return sorted({int(where[round(place)]) for place in places})
 
 
-def _draw(axes: Axes, prediction: Prediction, index: int) -> None:
+def _head_box(prediction: Prediction) -> Box:
+    """First and last row and column to show: the brain of all slices and a margin for the skull."""
+    projection = prediction.brain.any(axis=0)
+    spans = []
+    for axis, spacing in enumerate(prediction.volume.spacing_mm):
+        inside = np.flatnonzero(np.any(projection, axis=1 - axis))
+        ends = (inside[0], inside[-1]) if len(inside) else (0, projection.shape[axis] - 1)
+        spans.append((ends[0] - MARGIN_MM / spacing, ends[1] + MARGIN_MM / spacing))
+    return spans[0], spans[1]
+
+
+def _draw(axes: Axes, prediction: Prediction, index: int, box: Box) -> None:
     volume = prediction.volume
-    rows, cols = np.nonzero(volume.voxels[index] > -300)
-    height, width = volume.voxels[index].shape
-    box = (rows.min(), rows.max(), cols.min(), cols.max()) if len(rows) else (0, height - 1, 0, width - 1)
     row_mm, col_mm = volume.spacing_mm
     axes.imshow(volume.voxels[index], cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], aspect=row_mm / col_mm)
     if prediction.mask[index].any():
         axes.contour(prediction.mask[index], levels=[0.5], colors=OUTLINE, linewidths=0.9)
-    axes.set_xlim(box[2] - 8, box[3] + 8)
-    axes.set_ylim(box[1] + 8, box[0] - 8)
+    (first_row, last_row), (first_col, last_col) = box
+    axes.set_xlim(first_col, last_col)
+    axes.set_ylim(last_row, first_row)
     axes.set_axis_off()
     _annotate(axes, volume, index)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -61,14 +61,41 @@ def segment_cases(
         OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
         InputError: if the models do not go together, or `resume` meets other settings.
     """
-    cases = list(cases)
-    head = provenance(settings.model_dump(), [model.describe() for model in models])
     ways = recipes(models)
+
+    def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+        return prepared_ahead(todo, ways, extractor, workers=workers, executor=executor)
+
+    return segment_prepared(
+        list(cases),
+        prepare,
+        models,
+        out,
+        settings,
+        resume=resume,
+        overwrite=overwrite,
+        on_case=on_case,
+        progress=progress,
+    )
+
+
+def segment_prepared(
+    cases: Sequence[Case],
+    prepare: Callable[[Sequence[Case]], Iterator[tuple[Case, Outcome]]],
+    models: Sequence[LoadedModel],
+    out: Path,
+    settings: SegmentSettings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_case: OnCase | None = None,
+    progress: OnProgress | None = None,
+) -> list[CaseResult]:
+    """As `segment_cases`, with `prepare` turning those cases that are not finished into prepared ones, in order."""
+    head = provenance(settings.model_dump(), [model.describe() for model in models])
     finished = start_folder(out, head, resume=resume, overwrite=overwrite)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
-    coming = prepared_ahead(
-        [case for case in cases if case.case_id not in finished], ways, extractor, workers=workers, executor=executor
-    )
+    coming = prepare([case for case in cases if case.case_id not in finished])
     results: list[CaseResult] = []
     try:
         for case in cases:

@@ -5,6 +5,7 @@ A module of its own, not a conftest, so that spawned worker processes can unpick
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,18 @@ class NonAirIsBrain:
 
     def __call__(self, volume: Volume) -> np.ndarray:
         return (volume.voxels > -100) & (volume.voxels < 150)
+
+
+class KilledOn:
+    """An extractor that ends its process on one case, as the kernel does when memory runs out."""
+
+    def __init__(self, case_id: str) -> None:
+        self.case_id = case_id
+
+    def __call__(self, volume):
+        if volume.case_id == self.case_id:
+            os._exit(9)
+        return NonAirIsBrain()(volume)
 
 
 def bright_header(size: int = 64, fov_mm: float = 96.0) -> ModelHeader:

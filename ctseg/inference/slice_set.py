@@ -1,0 +1,111 @@
+"""Slice sets as input: label sets that come without raw scans. Masks are on the slices' own model grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes
+
+from ctseg.errors import InputError
+from ctseg.inference.ahead import Outcome
+from ctseg.inference.models import LoadedModel, recipes
+from ctseg.inference.prepare import ReadyCase
+from ctseg.inference.results import CaseResult
+from ctseg.inference.segment import OnCase, OnProgress, segment_prepared
+from ctseg.inference.settings import SegmentSettings
+from ctseg.io.case import Case, safe_name
+from ctseg.io.slices import SliceSet
+from ctseg.io.volume import Volume
+from ctseg.preprocess.frame import Frame
+from ctseg.preprocess.prepared import Prepared
+
+
+def segment_slices(
+    slices: SliceSet,
+    models: Sequence[LoadedModel],
+    out: Path,
+    settings: SegmentSettings,
+    *,
+    split: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_case: OnCase | None = None,
+    progress: OnProgress | None = None,
+) -> list[CaseResult]:
+    """Outline haemorrhage on a slice set, one mask for each scan it was made of; see `segment_cases`.
+
+    Only the slices that the set holds are measured, so a volume is that of the scan only where none was left out.
+
+    Args:
+        slices: made with the size and field of view that the models were trained on.
+        models: one or more; their probabilities are averaged.
+        out: folder.
+        settings: threshold and what to write; there is no DICOM SEG of a slice set.
+        split: only this split; None for all slices.
+        resume: keep the finished cases of an earlier run with the same models and settings.
+        overwrite: replace an earlier segmentation.
+        on_case: called with every row.
+        progress: called with (done, total, case).
+
+    Raises:
+        InputError: if the set has another size than the models want, or no such split.
+        OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
+    """
+    ways = recipes(models)
+    if any((way.size, way.size) != slices.size for way in ways):
+        wanted = ", ".join(f"{way.size} x {way.size}" for way in ways)
+        found = f"{slices.size[0]} x {slices.size[1]}"
+        raise InputError(f"{slices.folder}: slices are {found}, the model wants {wanted}; preprocess with its --size")
+    rows = slices_by_case(slices, split)
+    cases = [Case(name, name, "slices", slices.domain, files=()) for name in rows]
+
+    def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+        return ((case, _ready(slices, case.case_id, rows[case.case_id], len(ways))) for case in todo)
+
+    return segment_prepared(
+        cases, prepare, models, out, settings, resume=resume, overwrite=overwrite, on_case=on_case, progress=progress
+    )
+
+
+def slices_by_case(slices: SliceSet, split: str | None = None) -> dict[str, NDArray[np.int64]]:
+    """Case name -> its array rows from feet to head."""
+    chosen = slices.rows(split)
+    table = slices.table.iloc[chosen].assign(row=chosen)
+    name = table["case_id"] if "case_id" in table else table["series_id"]
+    ordered = table.assign(case=name.map(safe_name)).sort_values(["case", "z_mm", "index"], kind="stable")
+    return {str(case): group["row"].to_numpy(np.int64) for case, group in ordered.groupby("case", sort=True)}
+
+
+def _ready(slices: SliceSet, case: str, rows: NDArray[np.int64], ways: int) -> ReadyCase:
+    images = np.asarray(slices.images[rows])
+    frame = Frame(slices.size, slices.size, 0.0, 1.0, 0.0, 1.0)
+    brain = np.stack([binary_fill_holes(image > 0) for image in images])  # CSF at 0 HU is as black as the background
+    prepared = Prepared(images, brain, brain, frame, (1.0, 0.0))
+    return ReadyCase(slice_volume(slices, case, rows), brain, (prepared,) * ways, 0.0)
+
+
+def slice_volume(slices: SliceSet, case: str, rows: NDArray[np.int64]) -> Volume:
+    """The slices of one case as a volume: positions along z, untilted, as `slices.csv` tells no more; HU for CT."""
+    table = slices.table.iloc[rows]
+    z_mm = pd.to_numeric(table["z_mm"], errors="coerce").to_numpy(np.float64)
+    z_mm = np.where(np.isfinite(z_mm), z_mm, table["index"].to_numpy(np.float64))
+    row_mm, col_mm = (float(table[f"spacing_{name}_mm"].iloc[0]) for name in ("row", "col"))
+    origins = np.zeros((len(rows), 3))
+    origins[:, 2] = z_mm
+    intensity = slices.info.get("intensity", {})
+    slope, offset = intensity.get("a") or 2.55, intensity.get("b") or 0.0
+    return Volume(
+        voxels=((slices.images[rows] - offset) / slope).astype(np.float32),
+        origins_mm=origins,
+        row_step_mm=np.array([0.0, row_mm, 0.0]),
+        col_step_mm=np.array([col_mm, 0.0, 0.0]),
+        domain=slices.domain,
+        case_id=case,
+        patient_id=str(table["patient_id"].iloc[0]),
+        slice_ids=tuple(table["slice_id"]),
+        notes=("slices as preprocessed, not the scan's own grid",),
+    )
