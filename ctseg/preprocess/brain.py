@@ -1,8 +1,8 @@
-"""Brain extraction on head CT, after Muschelli et al. 2017 but without FSL.
+"""Brain extraction on head CT, after Muschelli et al. but without FSL.
 
-Muschelli, Ullman, Mould, Vespa, Hanley, Crainiceanu: "Validated automatic brain extraction of head CT images", NeuroImage 114 (2015)
-379-385, and its robust form in `ichseg` (2017): threshold at 0..100 HU, smooth, threshold again, run FSL's BET, fill holes. What takes
-BET's place, and why, is in docs/preprocess.md.
+Muschelli, Ullman, Mould, Vespa, Hanley, Crainiceanu: "Validated automatic brain extraction of head CT images", NeuroImage
+114 (2015) 379-385: threshold at 0..100 HU, smooth, threshold again, run FSL's BET, fill holes. What takes BET's place, and
+why, is in docs/preprocess.md.
 """
 
 from __future__ import annotations
@@ -15,86 +15,110 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from ctseg.io.volume import Volume
-from ctseg.preprocess.grid import WorkingGrid, fill_holes, working_grid
+from ctseg.preprocess.grid import Mask, WorkingGrid, fill_holes, parts_touching, without_islands, working_grid
 from ctseg.preprocess.settings import MuschelliSettings
+from ctseg.preprocess.stripped import stripped_brain
 
-Mask = NDArray[np.bool_]
+Hu = NDArray[np.float32]
 LEAK = 0.02
 """Share of the brain's core that may lie outside bone; an intact skull has less than 0.002 (foramen magnum)."""
-SEED_HU = 25.0
-"""Seeds of the flooding are at most this far above the brain's median HU: white and grey matter differ by 5-10 HU, blood by more."""
+BRIGHT_HU = 25.0
+"""Tissue this far above the brain's median HU is blood or half bone: grey and white matter differ by 5-10 HU only."""
 FAT_HU = -20.0
 """Below this lies fat or air: never brain."""
 SCALP_MM = 5.0
-"""Nothing this near to the air is brain: the scalp alone is 4-7 mm thick (Hori et al. 1972)."""
+"""Nothing this near to the air is brain: skin and galea alone are thicker, bone or none."""
 CROP_MM = 12.0
 """Room around what bone encloses, for a brain that bulges through a craniectomy and the scalp over it."""
 CLOSING_MM = 3.0
 """Half the width of the gaps that are closed: sulci, and blood or calcium above the threshold."""
+CANAL_MM2 = 900.0
+"""A smaller cross-section at the lower end is the spinal canal: the foramen magnum is about 35 x 30 mm."""
+TENDRIL_MM = 2.0
+"""Half the width below which tissue beside the brain is no brain: sinuses, nerves and marrow of the skull base."""
+ISLAND_MM2 = 50.0
+"""Smaller islands in a slice are left out."""
+FILM_MM = 2.0
+"""A bright layer on bone that is thinner than this is bone's partial volume."""
 BRAIN, OTHER = 1, 2
 
 
 class MuschelliExtractor:
-    """CT volume in HU -> brain mask: the contents of the skull that are connected by more than narrow passages."""
+    """CT volume in HU -> brain mask: the contents of the skull, joined by more than narrow passages."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = MuschelliSettings(**settings)
 
     def __call__(self, volume: Volume) -> Mask:
         """(K, h, w) bool on the volume's own grid; all False where there is no brain."""
+        stripped = stripped_brain(volume)
+        if stripped is not None:
+            return stripped
+        low, high = self._range(volume)
         grid = working_grid(volume)
-        coarse = self._coarse(grid, grid.to_grid(np.clip(volume.voxels, -1024, 1000)))
+        hu = grid.to_grid(np.clip(volume.voxels, -1024, 1000))
+        smooth = smoothed(hu, self.settings.smoothing_mm, grid.spacing_mm[1:])
+        inside = enclosed(smooth > high)
+        box = _box(inside, grid)
+        coarse = np.zeros(hu.shape, dtype=bool)
+        coarse[box] = self._inside_skull(grid, smooth[box], inside[box], (low, high))
         if not coarse.any():
             return np.zeros(volume.voxels.shape, dtype=bool)
-        return self._refine(volume, grid, coarse)
+        return self._refine(volume, grid, coarse, (low, high, float(np.median(smooth[coarse])) + BRIGHT_HU))
 
-    def _coarse(self, grid: WorkingGrid, hu: NDArray[np.float32]) -> Mask:
-        """The brain on the working grid."""
+    def _range(self, volume: Volume) -> tuple[float, float]:
+        """HU of brain; where the scan was clipped to a narrow window, its upper end is bone."""
         low, high = self.settings.hu
-        smooth = ndimage.gaussian_filter(hu, (0, *(self.settings.smoothing_mm / mm for mm in grid.spacing_mm[1:])))
-        inside = enclosed(smooth > high)
-        box = _box(inside, CROP_MM, grid)
-        coarse = np.zeros(hu.shape, dtype=bool)
-        coarse[box] = self._inside_skull(grid, smooth[box], inside[box])
-        return coarse
+        return low, min(high, 0.95 * float(volume.voxels.max()))
 
-    def _inside_skull(self, grid: WorkingGrid, smooth: NDArray[np.float32], inside: Mask) -> Mask:
-        """The brain, from smoothed HU and the voxels that have bone on all four sides."""
-        low, high = self.settings.hu
-        tissue = fill_holes((smooth >= low) & (smooth <= high))
-        core = most_enclosed(grid.erode(tissue, self.settings.neck_mm), inside)
+    def _inside_skull(self, grid: WorkingGrid, smooth: Hu, inside: Mask, hu: tuple[float, float]) -> Mask:
+        """The brain on the working grid, from smoothed HU and the voxels that have bone on all four sides."""
+        neck_mm = self.settings.neck_mm
+        tissue = fill_holes((smooth >= hu[0]) & (smooth <= hu[1]))
+        core = most_enclosed(grid.erode(tissue, neck_mm), inside)
         if not core.any():
             return core
         if inside[core].mean() < 1 - LEAK:
-            grown = self._flood(grid, smooth, tissue, inside, float(np.median(smooth[core & inside])))
+            core = self._flood(grid, smooth, tissue, inside, float(np.median(smooth[core & inside])) + BRIGHT_HU)
+            grown = core
         else:
-            grown = grid.dilate(core, self.settings.neck_mm + 2) & tissue
-        return fill_holes(grid.close(grown, CLOSING_MM) & (smooth <= high))
+            grown = parts_touching(grid.dilate(core, neck_mm + 2) & tissue, core)
+        grown = _with_vertex(grid.open(grown, TENDRIL_MM) | core, tissue & inside)
+        grown = _without_canal(grown, grid)
+        return fill_holes(grid.close(grown, CLOSING_MM) & (smooth <= hu[1]))
 
-    def _flood(self, grid: WorkingGrid, smooth: NDArray[np.float32], tissue: Mask, inside: Mask, brain_hu: float) -> Mask:
-        """The brain where tissue leaks through the skull: missing bone (craniectomy), or bone too thin for the slices.
+    def _flood(self, grid: WorkingGrid, smooth: Hu, tissue: Mask, inside: Mask, bright_hu: float) -> Mask:
+        """The brain where tissue leaks through the skull: bone is missing (craniectomy) or too thin for the slices.
 
-        Brain and other tissue grow from safe seeds until they meet on the ridge of HU that bone leaves even where it is thin.
+        Brain and other tissue grow from safe seeds until they meet on the ridge of HU that bone leaves even where it is
+        thin. Blood, too bright for a seed, falls to the brain around it.
         """
         neck_mm = self.settings.neck_mm
-        depth = grid.distance_mm(tissue & (smooth <= brain_hu + SEED_HU))
+        depth = grid.distance_mm(tissue & (smooth <= bright_hu))
         seed = most_enclosed(depth > neck_mm, inside)
         markers = np.zeros(seed.shape, np.int8)
         markers[(depth > neck_mm / 2) & ~grid.dilate(seed, neck_mm + 1)] = OTHER
-        markers[grid.near_air(smooth, SCALP_MM) & ~seed | (smooth < FAT_HU)] = OTHER
+        markers[grid.near_air(smooth, SCALP_MM) | (smooth < FAT_HU)] = OTHER
         markers[seed] = BRAIN
-        ridge = np.clip(smooth, FAT_HU, None)
-        return watershed(ridge, markers, mask=tissue | (markers > 0)) == BRAIN
+        return watershed(np.maximum(smooth, FAT_HU), markers, mask=tissue | (markers > 0)) == BRAIN
 
-    def _refine(self, volume: Volume, grid: WorkingGrid, coarse: Mask) -> Mask:
+    def _refine(self, volume: Volume, grid: WorkingGrid, coarse: Mask, hu: tuple[float, float, float]) -> Mask:
         """Bring the coarse mask to the volume's own grid, with the edge where the HU say it is."""
-        low, high = self.settings.hu
+        low, high, bright = hu
         inner = grid.to_native(grid.erode(coarse, 2.5))
-        outer = grid.to_native(grid.dilate(coarse, 1.5))
+        rim = grid.to_native(grid.dilate(coarse, 1.5)) & ~inner
         # bone is cut to just above brain first: a whole kernel of it would otherwise eat blood that touches it
-        clipped = np.clip(volume.voxels, low - high, 2 * high)
-        smooth = ndimage.gaussian_filter(clipped, (0, *(self.settings.smoothing_mm / mm for mm in volume.spacing_mm)))
-        return inner | (outer & (smooth >= low) & (smooth <= high))
+        smooth = smoothed(np.clip(volume.voxels, low - high, 2 * high), self.settings.smoothing_mm, volume.spacing_mm)
+        light = (smooth > bright) & (smooth <= high)
+        steps = max(1, round(FILM_MM / 2 / min(volume.spacing_mm)))
+        film = light & ~ndimage.binary_opening(light, np.ones((1, 3, 3), dtype=bool), iterations=steps)
+        brain = parts_touching(inner | (rim & ~film & (smooth >= low) & (smooth <= high)), inner)
+        return without_islands(brain, ISLAND_MM2 / (volume.spacing_mm[0] * volume.spacing_mm[1]))
+
+
+def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:
+    """(K, H, W) smoothed in the slices only: thick slices are smooth across already."""
+    return ndimage.gaussian_filter(hu, (0, *(sigma_mm / mm for mm in spacing_mm)))
 
 
 def most_enclosed(core: Mask, inside: Mask) -> Mask:
@@ -108,17 +132,38 @@ def most_enclosed(core: Mask, inside: Mask) -> Mask:
 
 
 def enclosed(bone: Mask) -> Mask:
-    """Whether there is bone in front of, behind, left and right of each voxel."""
+    """Whether there is bone in front of, behind, left and right of each voxel, in its slice."""
     before = [np.maximum.accumulate(bone, axis=axis) for axis in (1, 2)]
     after = [np.flip(np.maximum.accumulate(np.flip(bone, axis), axis=axis), axis) for axis in (1, 2)]
     return before[0] & before[1] & after[0] & after[1]
 
 
-def _box(inside: Mask, margin_mm: float, grid: WorkingGrid) -> tuple[slice, slice, slice]:
+def _with_vertex(brain: Mask, tissue: Mask) -> Mask:
+    """Add the cap under the vertex, too flat to have a core: tissue inside bone above brain, slice by slice upwards."""
+    brain = brain.copy()
+    widest = int(brain.sum(axis=(1, 2)).argmax())
+    for k in range(widest + 1, len(brain)):
+        above = parts_touching((tissue | brain)[k], brain[k - 1] | brain[k])
+        if above.sum() <= brain[k - 1].sum():
+            brain[k] = above
+    return brain
+
+
+def _without_canal(brain: Mask, grid: WorkingGrid) -> Mask:
+    """Cut the spinal canal off below the foramen magnum."""
+    areas = brain.sum(axis=(1, 2)) * grid.spacing_mm[1] * grid.spacing_mm[2]
+    large = np.flatnonzero(areas >= CANAL_MM2)
+    if len(large):
+        brain = brain.copy()
+        brain[: large[0]] = False
+    return brain
+
+
+def _box(inside: Mask, grid: WorkingGrid) -> tuple[slice, slice, slice]:
     """All slices, and the rows and columns with anything enclosed, with a margin."""
     box = [slice(None)]
     for axis, other in ((1, (0, 2)), (2, (0, 1))):
         used = np.flatnonzero(inside.any(axis=other))
-        margin = round(margin_mm / grid.spacing_mm[axis])
+        margin = round(CROP_MM / grid.spacing_mm[axis])
         box.append(slice(max(0, used[0] - margin), used[-1] + margin + 1) if len(used) else slice(None))
     return box[0], box[1], box[2]

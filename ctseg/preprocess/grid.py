@@ -11,6 +11,7 @@ from scipy import ndimage
 from ctseg.io.volume import Volume
 from ctseg.preprocess.frame import Frame, whole_frame
 
+Mask = NDArray[np.bool_]
 AIR_HU = -300.0
 """Between air (-1000) and fat (-100)."""
 EDGE_PAD = 8
@@ -19,13 +20,13 @@ EDGE_PAD = 8
 
 @dataclass(frozen=True)
 class WorkingGrid:
-    """Evenly spaced slices of averaged pixels over a volume with any slice positions."""
+    """A volume's slices with averaged pixels, and interpolated slices between them where they are far apart."""
 
     frame: Frame
     positions: NDArray[np.float64]
     """(G,) where each grid slice lies, in slices of the volume (2.5 is halfway between the slices 2 and 3)."""
-    places: NDArray[np.float64]
-    """(K,) where each slice of the volume lies, in grid slices."""
+    places: NDArray[np.int64]
+    """(K,) which grid slice each slice of the volume is."""
     spacing_mm: tuple[float, float, float]
     """(slice, row, column) of the grid."""
 
@@ -33,29 +34,33 @@ class WorkingGrid:
         """(K, h, w) -> (G, H, W): pixels averaged, slices interpolated."""
         return _between(self.frame.to_model(voxels), self.positions)
 
-    def to_native(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def to_native(self, mask: Mask) -> Mask:
         """(G, H, W) mask -> (K, h, w) mask."""
-        return self.frame.to_native(_between(mask.astype(np.float32), self.places)) >= 0.5
+        return self.frame.to_native(mask[self.places]) >= 0.5
 
-    def distance_mm(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def distance_mm(self, mask: Mask) -> NDArray[np.float32]:
         """(G, H, W) mm from each voxel of the mask to the nearest voxel outside it; the first and last slice go on for ever."""
         padded = np.pad(mask, ((EDGE_PAD, EDGE_PAD), (0, 0), (0, 0)), mode="edge")
         distance = ndimage.distance_transform_edt(padded, sampling=self.spacing_mm)
         return distance[EDGE_PAD:-EDGE_PAD].astype(np.float32)
 
-    def dilate(self, mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
+    def dilate(self, mask: Mask, radius_mm: float) -> Mask:
         """Everything within `radius_mm` of the mask."""
         return self.distance_mm(~mask) <= radius_mm if mask.any() else mask
 
-    def erode(self, mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
+    def erode(self, mask: Mask, radius_mm: float) -> Mask:
         """What lies deeper than `radius_mm` in the mask."""
         return self.distance_mm(mask) > radius_mm
 
-    def close(self, mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
+    def open(self, mask: Mask, radius_mm: float) -> Mask:
+        """Without what is thinner than twice `radius_mm`."""
+        return self.dilate(self.erode(mask, radius_mm), radius_mm) & mask
+
+    def close(self, mask: Mask, radius_mm: float) -> Mask:
         """Gaps narrower than twice `radius_mm` filled."""
         return self.erode(self.dilate(mask, radius_mm), radius_mm) | mask
 
-    def near_air(self, hu: NDArray[np.float32], depth_mm: float) -> NDArray[np.bool_]:
+    def near_air(self, hu: NDArray[np.float32], depth_mm: float) -> Mask:
         """Whether the air around the head (not that in its sinuses) is within `depth_mm`, in the same slice."""
         plane = np.zeros((3, 3, 3), dtype=bool)
         plane[1] = ndimage.generate_binary_structure(2, 1)
@@ -64,15 +69,22 @@ class WorkingGrid:
 
 def working_grid(volume: Volume, pixel_mm: float = 1.5, step_mm: float = 2.0) -> WorkingGrid:
     """A grid of about `pixel_mm` in the slices (never finer than the scan) and `step_mm` across them."""
-    count = len(volume.voxels)
-    z_mm = volume.z_mm
-    targets = np.arange(z_mm[0], z_mm[-1] + step_mm / 2, step_mm)
-    positions = np.interp(targets, z_mm, np.arange(count))
-    places = (z_mm - z_mm[0]) / step_mm
+    positions, places = _subdivided(volume.z_mm, step_mm)
     height, width = volume.voxels.shape[1:]
     frame = whole_frame((height, width), volume.spacing_mm, pixel_mm)
     row_mm, col_mm = (step * mm for step, mm in zip((frame.row_step, frame.col_step), volume.spacing_mm, strict=True))
     return WorkingGrid(frame, positions, places, (step_mm, row_mm, col_mm))
+
+
+def _subdivided(z_mm: NDArray[np.float64], step_mm: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Every slice of the volume, and as many between two of them as bring the steps nearest to `step_mm`.
+
+    Distances take all steps as `step_mm`, which is right to a third: no slice is blurred, where an even grid would mix a
+    thick slice of brain under the vertex with the bone in the next.
+    """
+    steps = np.maximum(1, np.rint(np.abs(np.diff(z_mm)) / step_mm)).astype(np.int64)
+    places = np.concatenate([[0], np.cumsum(steps)])
+    return np.interp(np.arange(places[-1] + 1), places, np.arange(len(places))), places
 
 
 def _between(slices: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -84,15 +96,34 @@ def _between(slices: NDArray[np.float32], positions: NDArray[np.float64]) -> NDA
     return slices[below] * (1 - share) + slices[np.minimum(below + 1, last)] * share
 
 
-def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def fill_holes(mask: Mask) -> Mask:
     """(K, H, W) mask with its holes filled; what opens only through the first or last slice is a hole too."""
     return ~_reached_from_border(~mask, None)
 
 
-def _reached_from_border(mask: NDArray[np.bool_], structure: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def _reached_from_border(mask: Mask, structure: Mask | None) -> Mask:
     """The part of a (K, H, W) mask that is connected with the in-plane border of the pictures."""
     rimmed = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
     parts, count = ndimage.label(rimmed, structure=structure)
     reached = np.zeros(count + 1, dtype=bool)
     reached[np.unique(parts[:, 0, 0])] = True
     return reached[parts][:, 1:-1, 1:-1]
+
+
+def without_islands(mask: Mask, smallest: float) -> Mask:
+    """(K, H, W) mask without the parts of each slice that have fewer than `smallest` pixels."""
+    plane = np.zeros((3, 3, 3), dtype=bool)
+    plane[1] = ndimage.generate_binary_structure(2, 1)
+    parts, count = ndimage.label(mask, structure=plane)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return sizes[parts] >= max(smallest, 1)
+
+
+def parts_touching(mask: Mask, seeds: Mask) -> Mask:
+    """The connected parts of a mask (of 2 or 3 dimensions) that hold any voxel of `seeds`."""
+    parts, count = ndimage.label(mask)
+    wanted = np.zeros(count + 1, dtype=bool)
+    wanted[np.unique(parts[seeds & mask])] = True
+    wanted[0] = False
+    return wanted[parts]

@@ -57,5 +57,4 @@ class MuschelliSettings(Settings):
 
     hu: tuple[float, float] = Field((0.0, 100.0), description="HU of brain, CSF and blood after smoothing")
     smoothing_mm: float = Field(1.0, description="sigma of the in-plane Gaussian", ge=0, le=5)
-    bone_hu: float = Field(200.0, description="HU above which a voxel is bone", gt=100)
     neck_mm: float = Field(5.0, description="passages narrower than twice this are cut (orbits, foramina)", gt=0, le=20)

@@ -1,0 +1,34 @@
+"""Recognising CT whose skull was already removed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.io.volume import Volume
+from ctseg.preprocess.grid import fill_holes
+
+TISSUE_HU = (-50.0, 120.0)
+"""Brain, CSF, blood and noise; scalp, air and bone reach far beyond."""
+MIN_TISSUE = 0.9
+"""Share of the foreground in `TISSUE_HU`: more than 0.98 after stripping, less than 0.7 in a whole head."""
+MIN_BACKGROUND = 0.2
+"""Share of voxels that have the one background value."""
+
+
+def stripped_brain(volume: Volume) -> NDArray[np.bool_] | None:
+    """The foreground (K, h, w) of an already skull-stripped CT, holes filled; None where there is a skull.
+
+    Stripped scans have one background value (0 or air) on a large part of the picture and nearly only brain HU elsewhere.
+    """
+    values = np.rint(volume.voxels).astype(np.int32)
+    lowest = int(values.min())
+    counts = np.bincount(np.clip(values - lowest, 0, 8000).ravel())
+    background = lowest + int(counts.argmax())
+    if counts.max() < MIN_BACKGROUND * values.size:
+        return None
+    foreground = values != background
+    tissue = (volume.voxels >= TISSUE_HU[0]) & (volume.voxels <= TISSUE_HU[1])
+    if not foreground.any() or tissue[foreground].mean() < MIN_TISSUE:
+        return None
+    return fill_holes(foreground)
