@@ -26,6 +26,8 @@ class Case:
     notes: tuple[str, ...] = ()
     channel: int | None = None
     """Which volume of a 4-D file: the FLAIR of a Medical Segmentation Decathlon case."""
+    orientation: str | None = None
+    """Axis codes to assume for a NIfTI whose header carries no orientation, as in `read_nifti`."""
     zip_file: Path | None = None
     members: tuple[str, ...] = ()
     """The slices' names inside `zip_file`; used as keys only, never as paths."""

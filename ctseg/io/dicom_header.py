@@ -14,6 +14,9 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+"""RSNA's identifiers are no valid UIDs; pydicom would warn of each of 750,000 files. What matters is checked here."""
+
 MAX_MEMBER_BYTES = 2 * 1024**3
 """A zip member that unpacks to more than this is no CT slice; it is refused unread."""
 

@@ -17,7 +17,7 @@ from ctseg.io.dicom import read_series
 from ctseg.io.dicom_header import MAX_MEMBER_BYTES, SliceHeader, Source, read_header
 from ctseg.io.dicom_series import cases_from_headers
 from ctseg.io.nifti import read_nifti
-from ctseg.io.nifti_file import BRATS_ORDER, read_labels
+from ctseg.io.nifti_file import read_labels
 from ctseg.io.nifti_layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
 from ctseg.io.volume import Volume
 
@@ -232,8 +232,11 @@ def _read(case: Case) -> Volume:
             zip_file=case.zip_file,
             notes=case.notes,
         )
-    order = BRATS_ORDER if case.kind in ("msd", "brats") and case.domain == "mr" else None
     volume = read_nifti(
-        case.files[0], domain=case.domain, case_id=case.case_id, channel=case.channel, orientation=order
+        case.files[0],
+        domain=case.domain,
+        case_id=case.case_id,
+        channel=case.channel,
+        orientation=case.orientation,
     )
     return replace(volume, patient_id=case.patient_id, notes=(*case.notes, *volume.notes))

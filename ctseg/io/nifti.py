@@ -25,8 +25,8 @@ def read_nifti(
         case_id: name of the case; also its patient's.
         channel: which volume of a 4-D file.
         orientation: axis codes such as 'LPS' (the way each stored axis points) to assume where the header carries no
-            orientation, that is where its affine is exactly the identity or missing. By default BraTS's order for
-            240 x 240 slices, and otherwise the header as it stands.
+            orientation, that is where its affine is the identity or missing. By default such a header is taken at its
+            word (the identity is RAS) and a note says so.
 
     Raises:
         CaseError: if the file is broken, has no usable geometry, or a CT has no HU.
@@ -36,7 +36,7 @@ def read_nifti(
     grid, geometry = place(affine, shape, header, orientation)
     native, notes = finite(read_voxels(path, channel))
     voxels = np.ascontiguousarray(grid.to_canonical(native), dtype=np.float32)
-    notes += orientation_notes(header, affine, shape, orientation)
+    notes += orientation_notes(header, affine, orientation)
     keys = tuple(range(len(voxels)))[:: -1 if grid.flips[0] else 1]
     volume = Volume(
         voxels=voxels,

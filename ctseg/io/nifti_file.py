@@ -20,11 +20,6 @@ from ctseg.io.volume import Array, NativeGrid
 BRATS_SHAPE = (240, 240)
 """In-plane matrix of BraTS and of the Decathlon's brain tumour task."""
 
-BRATS_ORDER = "LPS"
-"""BraTS storage order: axis 0 towards the patient's left, axis 1 to the back, axis 2 to the head."""
-
-NO_ORIENTATION = "the header carries no orientation"
-
 UNIT_MM = {"meter": 1000.0, "micron": 1e-3}
 
 Header = Any
@@ -77,30 +72,28 @@ def place(
     affine: Affine, shape: tuple[int, int, int], header: Header, orientation: str | None = None
 ) -> tuple[NativeGrid, Geometry]:
     """How a file's grid lies on canonical axes; `orientation` as in `read_nifti`."""
-    assumed = _assumed_order(header, affine, shape, orientation)
-    true = affine if assumed is None else _affine_of(assumed, affine)
+    true = _true_affine(header, affine, orientation)
     directions = true[:3, :3] * np.array([[-1.0], [-1.0], [1.0]])
     axes, flips = canonical_axes(directions)
     grid = NativeGrid(axes, flips, shape, affine, header)
     return grid, geometry_from_affine(true, grid)
 
 
-def carries_orientation(header: Header, affine: Affine, shape: tuple[int, int, int]) -> bool:
-    """Whether the header can be believed: files without one get the identity, which no scanner writes.
+def carries_orientation(header: Header, affine: Affine) -> bool:
+    """Whether the header says anything: files without orientation get the identity, which no scanner writes.
 
-    The Decathlon's brain files have an identity rotation with whatever offset.
+    The Decathlon's brain tumour files are such; their voxels do lie as the identity says, see docs/formats-scans.md.
     """
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         return False
-    identity = bool(np.allclose(affine[:3, :3], np.eye(3), atol=1e-6))
-    return not (identity and (not affine[:3, 3].any() or shape[:2] == BRATS_SHAPE))
+    return not np.allclose(affine, np.eye(4), atol=1e-6)
 
 
-def _assumed_order(header: Header, affine: Affine, shape: tuple[int, int, int], orientation: str | None) -> str | None:
-    """The axis codes to assume instead of the header's, or None to believe it."""
-    if carries_orientation(header, affine, shape):
-        return None
-    return orientation or (BRATS_ORDER if shape[:2] == BRATS_SHAPE else None)
+def _true_affine(header: Header, affine: Affine, orientation: str | None) -> Affine:
+    """The header's affine, or one with the order assumed where the header says nothing."""
+    if orientation is None or carries_orientation(header, affine):
+        return affine
+    return _affine_of(orientation, affine)
 
 
 def _affine_of(codes: str, affine: Affine) -> Affine:
@@ -112,14 +105,12 @@ def _affine_of(codes: str, affine: Affine) -> Affine:
     return result
 
 
-def orientation_notes(
-    header: Header, affine: Affine, shape: tuple[int, int, int], orientation: str | None
-) -> list[str]:
+def orientation_notes(header: Header, affine: Affine, orientation: str | None) -> list[str]:
     """What to say about a file whose header carries no orientation."""
-    if carries_orientation(header, affine, shape):
+    if carries_orientation(header, affine):
         return []
-    assumed = _assumed_order(header, affine, shape, orientation)
-    return [NO_ORIENTATION + (f"; read in BraTS storage order ({assumed})" if assumed else "; read as it stands")]
+    order = "".join(nib.orientations.aff2axcodes(_true_affine(header, affine, orientation)))
+    return [f"the header carries no orientation; voxels are taken to be stored in {order} order"]
 
 
 def read_voxels(path: Path, channel: int | None) -> Array:
@@ -186,7 +177,7 @@ def read_labels(path: Path, grid: NativeGrid) -> NDArray[np.uint8]:
 
 def _same_grid(affine: Affine, grid: NativeGrid, header: Header) -> bool:
     """Whether every corner lies within half a voxel of the scan's; labels without orientation take the scan's."""
-    if grid.affine is None or not carries_orientation(header, affine, grid.shape):
+    if grid.affine is None or not carries_orientation(header, affine):
         return True
     corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
     corners[:, :3] *= np.array(grid.shape) - 1

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctseg.errors import CaseError
+from ctseg.io.hu_check import check_hu
+from ctseg.io.volume import Volume
+
+SHAPE = (4, 40, 40)
+
+
+def volume_of(voxels: np.ndarray) -> Volume:
+    return Volume(
+        voxels=np.asarray(voxels, np.float32),
+        origins_mm=np.arange(len(voxels))[:, None] * [0.0, 0.0, 5.0],
+        row_step_mm=np.array([0.0, 0.5, 0.0]),
+        col_step_mm=np.array([0.5, 0.0, 0.0]),
+        domain="ct",
+        case_id="case",
+        patient_id="case",
+    )
+
+
+@pytest.fixture
+def head_hu(rng: np.random.Generator) -> np.ndarray:
+    """Air with noise, a ring of bone, brain and CSF inside."""
+    rows, columns = np.indices(SHAPE[1:]) - 19.5
+    radius = np.broadcast_to(np.hypot(rows, columns), SHAPE)
+    hu = np.where(radius < 16, 33.0, -1000.0)
+    hu[radius < 4] = 8
+    hu[(radius >= 14) & (radius < 16)] = 900
+    return np.maximum(np.round(hu + rng.normal(0, 6, SHAPE)), -1024)
+
+
+def test_hu_pass_without_a_word(head_hu: np.ndarray) -> None:
+    checked = check_hu(volume_of(head_hu))
+    assert checked.notes == ()
+    np.testing.assert_array_equal(checked.voxels, head_hu)
+
+
+def test_values_wrapped_by_4096_are_mended(head_hu: np.ndarray) -> None:
+    checked = check_hu(volume_of(np.where(head_hu < 0, head_hu + 4096, head_hu)))
+    np.testing.assert_array_equal(checked.voxels, head_hu)
+    assert any("wrapped by 4096" in note for note in checked.notes)
+
+
+def test_wrapped_padding_of_minus_2000_becomes_air(head_hu: np.ndarray) -> None:
+    padded = head_hu.copy()
+    padded[:, :4] = -2000
+    checked = check_hu(volume_of(np.where(padded < 0, padded + 4096, padded)))
+    assert (checked.voxels[:, :4] == -1024).all()
+    np.testing.assert_array_equal(checked.voxels[:, 4:], head_hu[:, 4:])
+
+
+def test_a_lost_intercept_is_mended(head_hu: np.ndarray) -> None:
+    checked = check_hu(volume_of(head_hu + 1024))
+    np.testing.assert_array_equal(checked.voxels, head_hu)
+    assert any("intercept of -1024 is missing" in note for note in checked.notes)
+
+
+def test_a_lost_intercept_is_mended_inside_padding(head_hu: np.ndarray) -> None:
+    shifted = head_hu + 1024
+    shifted[:, :3] = -1024
+    checked = check_hu(volume_of(shifted))
+    np.testing.assert_array_equal(checked.voxels[:, 3:], head_hu[:, 3:])
+    assert (checked.voxels[:, :3] == -1024).all()
+
+
+@pytest.mark.parametrize("window", [(-200, 200), (0, 100), (-100, 300)])
+def test_clipped_scans_are_used_and_said(head_hu: np.ndarray, window: tuple[int, int]) -> None:
+    clipped = np.clip(head_hu, *window)
+    checked = check_hu(volume_of(clipped))
+    np.testing.assert_array_equal(checked.voxels, clipped)
+    assert any(f"values from {window[0]} to" in note and "clipped" in note for note in checked.notes)
+
+
+def test_a_stripped_brain_is_used_and_said(head_hu: np.ndarray) -> None:
+    brain = np.where((head_hu > -50) & (head_hu < 100), head_hu, 0)
+    assert any("skull-stripped" in note for note in check_hu(volume_of(brain)).notes)
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0, 10.0])
+def test_other_scales_are_refused(head_hu: np.ndarray, scale: float) -> None:
+    mr = np.maximum(head_hu + 200, 0) * scale
+    with pytest.raises(CaseError, match="case: not HU"):
+        check_hu(volume_of(mr))
+
+
+def test_pictures_with_256_grey_values_are_refused(head_hu: np.ndarray) -> None:
+    with pytest.raises(CaseError, match="not HU"):
+        check_hu(volume_of(np.clip((head_hu + 20) / 100, 0, 1) * 255))
+
+
+def test_odd_air_and_shifted_tissue_are_said(head_hu: np.ndarray) -> None:
+    low = np.where(head_hu < -500, head_hu + 400, head_hu - 50)
+    notes = check_hu(volume_of(low)).notes
+    assert any(note.startswith("air lies at -6") for note in notes)
+    assert any("soft tissue peaks at -" in note for note in notes)
+
+
+def test_empty_air_is_said_not_refused() -> None:
+    assert check_hu(volume_of(np.full(SHAPE, -1024.0))).notes == ("all voxels have the same value",)
+
+
+def test_real_scans_pass(real_data: Path) -> None:
+    from ctseg.io.nifti import read_nifti
+
+    assert read_nifti(real_data / "ct-template/scct_hu_2mm.nii.gz", domain="ct", case_id="t").notes == ()
+    atlas = read_nifti(real_data / "ct-template/ct_brain_atlas_1mm.nii.gz", domain="ct", case_id="a")
+    assert any("skull-stripped" in note for note in atlas.notes)
+    for patient in ("patient07", "patient19"):
+        with pytest.raises(CaseError, match="not HU"):
+            read_nifti(real_data / f"mr-ms-flair/{patient}_flair.nii.gz", domain="ct", case_id="m")
