@@ -22,6 +22,9 @@ from ctseg.io import nifti
 REFERENCE_COLOUR = "#ffd33d"
 """Yellow: on none of the models' colours, and plain on grey."""
 
+MARGIN = 0.03
+"""Air left around the head, as a share of the picture."""
+
 
 @dataclass(frozen=True)
 class ShownCase:
@@ -70,9 +73,15 @@ def cropped(shown: ShownCase) -> ShownCase:
     for outline in shown.outlines:
         seen |= outline.mask.any(axis=0)
     rows, cols = np.flatnonzero(np.any(seen, axis=1)), np.flatnonzero(np.any(seen, axis=0))
-    part = np.s_[:, rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    part = np.s_[:, _span(rows, seen.shape[0]), _span(cols, seen.shape[1])]
     outlines = tuple(replace(outline, mask=outline.mask[part]) for outline in shown.outlines)
     return replace(shown, grey=shown.grey[part], outlines=outlines)
+
+
+def _span(filled: NDArray[np.intp], size: int) -> slice:
+    """From the first to the last filled row or column, with some air around."""
+    margin = round(MARGIN * size)
+    return slice(max(0, int(filled[0]) - margin), min(size, int(filled[-1]) + 1 + margin))
 
 
 def _other_mask(path: Path | None, ref: MaskFile, settings: EvaluationSettings) -> NDArray[np.bool_] | None:
