@@ -142,11 +142,7 @@ def _patients(cases: list[str], group: Path | None) -> tuple[dict[str, str], str
     if group is None:
         named = {case: DICOM_CASE.fullmatch(case) for case in cases}
         known = sum(match is not None for match in named.values())
-        patients = {case: match["patient"] if match else case for case, match in named.items()}
-        return (
-            patients,
-            f"patient from ctseg's DICOM case names for {known} cases, the case itself for {len(cases) - known}",
-        )
+        return {case: match["patient"] if match else case for case, match in named.items()}, _rule(known, len(cases))
     rows = read_table(group, ("case", "patient"))
     patients = dict(zip(rows["case"], rows["patient"], strict=True))
     lacking = [case for case in cases if not patients.get(case)]
@@ -155,3 +151,11 @@ def _patients(cases: list[str], group: Path | None) -> tuple[dict[str, str], str
             f"{group}: no patient for case {lacking[0]} ({len(lacking)} cases lack one); add case,patient rows"
         )
     return {case: patients[case] for case in cases}, f"patient from {group.name}"
+
+
+def _rule(known: int, count: int) -> str:
+    if known == count:
+        return "patients from ctseg's DICOM case names"
+    if not known:
+        return "each case is a patient of its own; give --group where a patient has several"
+    return f"patients from ctseg's DICOM case names for {known} cases, the other {count - known} a patient each"

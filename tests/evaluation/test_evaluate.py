@@ -29,6 +29,7 @@ def row_of(evaluation, case, model="pred"):
 def test_numbers_by_hand(cohort):
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, group=cohort / "group.csv")
     assert found.failed == ()
+    assert found.notes == ("patient from group.csv",)
     assert row_of(found, "a_1")["dice"] == 1
     assert row_of(found, "a_2")["dice"] == pytest.approx(2 / 3)
     assert row_of(found, "b_1")["dice"] == 0
@@ -229,8 +230,9 @@ def test_negatives_by_subtype_from_a_table_of_cases(cohort):
 def test_patients_from_ctseg_s_dicom_names_or_the_case_itself(tmp_path, masks):
     for case in ("P0123456789_abcdef", "P0123456789_000000", "brain_1", "brain_2"):
         masks.write(tmp_path / "ref", case, masks.box(masks.scan()))
-    jobs = match_cases([tmp_path / "ref"], tmp_path / "ref").jobs
-    assert {job.case: job.patient for job in jobs} == {
+    found = match_cases([tmp_path / "ref"], tmp_path / "ref")
+    assert found.patient_rule == "patients from ctseg's DICOM case names for 2 cases, the other 2 a patient each"
+    assert {job.case: job.patient for job in found.jobs} == {
         "P0123456789_abcdef": "P0123456789",
         "P0123456789_000000": "P0123456789",
         "brain_1": "brain_1",
