@@ -9,8 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from ctseg.files import write_with
+
+LEAST_SIDE = 192
+"""Small slices are enlarged by a whole number to about this many pixels."""
+GAP, HEAD = 4, 28
+"""Pixels between tiles, and for the captions."""
+OUTLINE = (255, 127, 14)
 
 
 def grid_png(
@@ -23,28 +31,32 @@ def grid_png(
 
     Args:
         path: the PNG to write, atomically.
-        rows: as many arrays in each row as there are captions.
+        rows: as many arrays in each row as there are captions, all of one size.
         captions: of the columns.
         outlines: 0/1 masks parallel to `rows`; None for no outline.
     """
-    from matplotlib.figure import Figure
-
     height, width = rows[0][0].shape
-    figure = Figure(figsize=(1.6 * len(captions), 1.6 * len(rows) * height / width + 0.3), layout="constrained")
-    axes: Any = figure.subplots(len(rows), len(captions), squeeze=False)
-    for row, column in np.ndindex(axes.shape):
+    zoom = max(1, round(LEAST_SIDE / max(height, width)))
+    tile = (width * zoom + GAP, height * zoom + GAP)
+    page = Image.new("RGB", (tile[0] * len(captions) + GAP, tile[1] * len(rows) + HEAD), "white")
+    for column, caption in enumerate(captions):
+        middle = column * tile[0] + GAP + width * zoom // 2
+        ImageDraw.Draw(page).text((middle, HEAD // 2), caption, fill="black", anchor="mm", font_size=HEAD // 2)
+    for row, column in np.ndindex(len(rows), len(captions)):
         mask = outlines[row][column] if outlines else None
-        _show(axes[row, column], rows[row][column], mask)
-        if row == 0:
-            axes[row, column].set_title(captions[column], fontsize=8)
-    return write_with(path, lambda temporary: figure.savefig(temporary, dpi=110, format="png"))
+        picture = Image.fromarray(_outlined(rows[row][column], mask, zoom))
+        page.paste(picture, (column * tile[0] + GAP, row * tile[1] + HEAD))
+    return write_with(path, lambda temporary: page.save(temporary, format="PNG"))
 
 
-def _show(axis: Any, image: NDArray[Any], mask: NDArray[Any] | None) -> None:
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-    if mask is not None and mask.any() and not mask.all():
-        axis.contour(mask, levels=[0.5], colors="tab:orange", linewidths=0.8)
-    axis.set_axis_off()
+def _outlined(image: NDArray[Any], mask: NDArray[Any] | None, zoom: int) -> NDArray[np.uint8]:
+    """(H, W) grey -> (H zoom, W zoom, 3) with the mask's inner border coloured."""
+    large = np.repeat(np.repeat(image.astype(np.uint8), zoom, axis=0), zoom, axis=1)
+    coloured = np.repeat(large[:, :, None], 3, axis=2)
+    if mask is not None:
+        inside = np.repeat(np.repeat(mask.astype(bool), zoom, axis=0), zoom, axis=1)
+        coloured[inside & ~ndimage.binary_erosion(inside)] = OUTLINE
+    return coloured
 
 
 def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> Path | None:
@@ -56,16 +68,24 @@ def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> Path | None:
         return None
     columns = min(4, len(names))
     lines = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(3.0 * columns, 2.0 * lines), layout="constrained")
-    axes: Any = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axis in axes[len(names) :]:
-        axis.set_axis_off()
-    for axis, name in zip(axes, names, strict=False):
-        points = [(row["epoch"] + 1, row[name]) for row in metrics if isinstance(row.get(name), int | float)]
-        axis.plot(*zip(*points, strict=True), marker=".", linewidth=1)
-        axis.set_title(name, fontsize=8)
-        axis.tick_params(labelsize=6)
-    return write_with(path, lambda temporary: figure.savefig(temporary, dpi=110, format="png"))
+    figure = Figure(figsize=(3.0 * columns, 1.8 * lines + 0.4))
+    figure.subplots_adjust(0.05, 0.3 / lines / 2, 0.99, 1 - 0.4 / lines / 2, hspace=0.45, wspace=0.25)
+    axes: Any = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    for place, axis in enumerate(axes.ravel()):
+        if place < len(names):
+            _curve(axis, names[place], metrics)
+        else:
+            axis.set_axis_off()
+    return write_with(path, lambda temporary: figure.savefig(temporary, dpi=90, format="png"))
+
+
+def _curve(axis: Any, name: str, metrics: Sequence[Mapping[str, Any]]) -> None:
+    points = [(row["epoch"] + 1, row[name]) for row in metrics if isinstance(row.get(name), int | float)]
+    axis.plot(*zip(*points, strict=True), marker=".", linewidth=1)
+    axis.set_title(name, fontsize=8)
+    axis.tick_params(labelsize=6)
+    axis.locator_params(axis="y", nbins=4)
+    axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _numbers(metrics: Sequence[Mapping[str, Any]]) -> list[str]:

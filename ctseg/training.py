@@ -91,12 +91,12 @@ def has_fast_bf16(accelerator: str) -> bool:
 
 def to_images(slices: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """(B, H, W) uint8 -> (B, 1, H, W) float32 in [-1, 1]; background 0 becomes exactly -1."""
-    return torch.from_numpy(np.ascontiguousarray(slices)).to(device)[:, None].float() / MIDDLE - 1.0
+    return torch.from_numpy(np.array(slices)).to(device)[:, None].float() / MIDDLE - 1.0
 
 
 def to_masks(masks: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """(B, H, W) uint8 0/1 -> (B, 1, H, W) float32 0/1."""
-    return torch.from_numpy(np.ascontiguousarray(masks)).to(device)[:, None].float()
+    return torch.from_numpy(np.array(masks)).to(device)[:, None].float()
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:

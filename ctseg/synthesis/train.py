@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -161,7 +161,9 @@ class _Stage:
     def helpers(self) -> dict[str, nn.Module]:
         """The objective's helper networks, if it shows them."""
         modules = getattr(self.objective, "modules", None)
-        return modules() if callable(modules) else {}
+        shown = modules() if callable(modules) else None
+        # An objective that is itself an `nn.Module` has a `modules` of another meaning.
+        return dict(shown) if isinstance(shown, Mapping) else {}
 
 
 def _sampler(

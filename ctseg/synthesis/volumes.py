@@ -45,9 +45,9 @@ def translate_nifti(
     Raises:
         InputError: if a series' slices are not evenly spaced, which one NIfTI affine cannot say.
     """
-    made = np.concatenate([
-        images for _, images in translated(generator, source, fabric=fabric, batch_size=batch_size, progress=progress)
-    ])
+    made = np.concatenate(
+        [images for _, images in translated(generator, source, fabric=fabric, batch_size=batch_size, progress=progress)]
+    )
     intensity = header.input["intensity"]
     pixel_mm = float(source.info["settings"]["fov_mm"]) / source.size[0]
     for series, table in source.table.groupby("series_id", sort=False):

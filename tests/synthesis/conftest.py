@@ -31,6 +31,7 @@ SMALL: dict[str, Any] = {
     "steps_per_epoch": 3,
     "matched": False,
     "audit_slices": 4,
+    "sample_every": 100,
 }
 
 
