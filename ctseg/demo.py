@@ -1,6 +1,7 @@
 """The demo as a study: which real commands it runs, with which flags, and how its result reads.
 
-The small form fits two CPU cores: 96 x 96 pixels of 2.5 mm and a quarter of the paper's widths, set through settings, not other code.
+The small form fits two CPU cores: 96 x 96 pixels of 2.5 mm and a quarter of the paper's widths, set through settings,
+not other code.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def demo_steps(*, full: bool = False, seed: int = 0, workers: int = 2, device: s
     length = FULL_LENGTH if full else {"stage1": {}, "stage2": {}}
     training = {"preset": preset, "seed": seed, **machine}
     return [
-        {"name": "phantom", "command": "phantom", "output": "phantom", **cohort, "seed": seed, "workers": workers, "expect_s": 150},
+        {"name": "phantom", "command": "phantom", "output": "phantom", **cohort, "seed": seed, "workers": workers,
+         "expect_s": 150},
         {"name": "preprocess MR", "command": "preprocess", "input": "phantom/Task01_BrainTumour", "output": "sets/mr",
          "size": size, "slices": "60:100", "workers": workers, "expect_s": 20},
         {"name": "preprocess CT", "command": "preprocess", "input": "phantom/rsna/stage_2_train", "output": "sets/ct",
@@ -57,7 +59,8 @@ def demo_steps(*, full: bool = False, seed: int = 0, workers: int = 2, device: s
             for name in MODELS
         ],
         {"name": "evaluate", "command": "evaluate", "pred": [f"masks/{name}" for name in MODELS],
-         "ref": "phantom/truth/iph/test", "labels": "phantom/truth/stage_2_test.csv", "output": "evaluation", "expect_s": 15},
+         "ref": "phantom/truth/iph/test", "labels": "phantom/truth/stage_2_test.csv", "output": "evaluation",
+         "expect_s": 15},
     ]  # fmt: skip
 
 

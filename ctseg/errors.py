@@ -1,7 +1,7 @@
 """The errors a user can meet.
 
-Everything that is the input's or the caller's fault is a `CtsegError`: the command line prints its message on one line and exits
-with `exit_code`. Any other exception is a defect of ctseg and keeps its traceback.
+Everything that is the input's or the caller's fault is a `CtsegError`: the command line prints its message on one line
+and exits with `exit_code`. Any other exception is a defect of ctseg and keeps its traceback.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The plugin contract: five hooks. Entry-point group `ctseg`, marker `ctseg.hookimpl`, contract version `CONTRACT`.
 
-Every hook gets `register(name, factory, summary=..., settings=..., reference=...)`. `factory(**settings)` makes the object and is only called when
-it is used: import heavy parts inside it. `settings` is a `ctseg.settings.Settings` subclass, or a function that returns one, and
-holds the plugin's typed settings with defaults, bounds and help. `reference` says where the method comes from.
+Every hook gets `register(name, factory, summary=..., settings=..., reference=...)`. `factory(**settings)` makes the
+object and is only called when it is used: import heavy parts inside it. `settings` is a `ctseg.settings.Settings`
+subclass, or a function that returns one, and holds the plugin's typed settings with defaults, bounds and help.
+`reference` says where the method comes from.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 import pluggy
 
 CONTRACT = 1
-"""Raised when a hook or protocol changes so that an older plugin would break; the older form then keeps working for two minor releases."""
+"""Raised when a hook or protocol changes so that an older plugin would break; the older form then keeps working for two
+minor releases.
+"""
 
 hookspec = pluggy.HookspecMarker("ctseg")
 hookimpl = pluggy.HookimplMarker("ctseg")

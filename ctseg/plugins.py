@@ -1,7 +1,8 @@
 """The plugin host: finds plugins through entry points, registers what they offer, and imports nothing heavy.
 
-Built-ins come through the same hooks (`ctseg.default_plugins`). A plugin that fails to import or to register is remembered with its
-error and does not take the tool down; a duplicate name is an error that names both packages; a misspelt hook fails loudly.
+Built-ins come through the same hooks (`ctseg.default_plugins`). A plugin that fails to import or to register is
+remembered with its error and does not take the tool down; a duplicate name is an error that names both packages; a
+misspelt hook fails loudly.
 """
 
 from __future__ import annotations
@@ -174,17 +175,17 @@ def _installed() -> list[tuple[EntryPoint, Distribution]]:
 
 
 def _load_one(registry: Registry, point: EntryPoint, package: Distribution) -> None:
-    """Load one outside plugin; whatever it raises is its own fault and is kept, but for name clashes and misspelt hooks."""
+    """Load one outside plugin and keep its fault, whatever it is; name clashes and misspelt hooks are raised."""
     try:
         module = point.load()
-    except Exception as error:  # noqa: BLE001 - a stranger's import may raise anything
+    except Exception as error:
         registry.broken.append(Broken(package.name, package.version, _one_line(error)))
         return
     try:
         _register(registry, module, package.name, package.version)
     except PluginError:
         raise
-    except Exception as error:  # noqa: BLE001 - as above, for its hooks
+    except Exception as error:
         registry.broken.append(Broken(package.name, package.version, _one_line(error)))
 
 

@@ -1,7 +1,7 @@
 """Presets: every value with its source.
 
-P = the paper (section), R = the released code of AMD-DAS, C = CycleGAN (Zhu et al. 2017), both where the paper is silent.
-`smoke` is tiny, for tests; `demo` is for two CPU cores at 96 x 96. A preset is a diff over the defaults of
+P = the paper (section), R = the released code of AMD-DAS, C = CycleGAN (Zhu et al. 2017), both where the paper is
+silent. `smoke` is tiny, for tests; `demo` is for two CPU cores at 96 x 96. A preset is a diff over the defaults of
 `ctseg.training_settings`, laid under `--set`.
 """
 
@@ -13,7 +13,8 @@ from ctseg.errors import SettingError, unknown_name
 
 PAPER_SYNTHESIS: dict[str, Any] = {
     "generator": "amd",
-    "generator_settings": {"width": 64, "growth": 12, "layers": 5, "skip": True},  # P 4.2.1: decoder gets encoder output too; sizes R
+    # P 4.2.1: the decoder gets the encoder's output beside the fusion's; sizes R
+    "generator_settings": {"width": 64, "growth": 12, "layers": 5, "skip": True},
     "gan": "log",  # P equation (2)
     "gan_features": "log",  # P equations (6), (7)
     "lambda_cyc": 5.0,  # P 4.2.2
@@ -29,6 +30,7 @@ PAPER_SYNTHESIS: dict[str, Any] = {
     "betas_features": (0.5, 0.99),  # P 4.2.2
     "discriminator_width": 64,  # R
     "discriminator_norm": "batch",  # P 4.2.1
+    "discriminator_layers": 4,  # P 4.2.1: "repeated four times: conv, BN, leaky ReLU"
     "features_width": 64,  # R
     "lesion_width": 64,  # VGG-16
     "lesion_optimiser": "sgd",  # P 4.2.2
@@ -44,7 +46,8 @@ PAPER_SYNTHESIS: dict[str, Any] = {
 
 RELEASED_SYNTHESIS: dict[str, Any] = {
     **PAPER_SYNTHESIS,
-    "generator_settings": {"width": 64, "growth": 12, "layers": 5, "skip": False},  # R: decoder takes the fusion output only
+    # R: the decoder takes the fusion's output alone
+    "generator_settings": {"width": 64, "growth": 12, "layers": 5, "skip": False},
     "gan": "lsq",  # R: least squares everywhere
     "gan_features": "lsq",  # R: D_fusion too
     "lambda_cyc": 50.0,  # R
@@ -53,6 +56,7 @@ RELEASED_SYNTHESIS: dict[str, Any] = {
     "lr_features": 1e-3,  # R
     "betas_features": (0.9, 0.99),  # R
     "discriminator_norm": "instance",  # R
+    "discriminator_layers": 3,  # R: the 70 x 70 PatchGAN
     "batch_size": 1,  # R: crashes above 1 in its domain loss; ours does not
 }
 

@@ -36,14 +36,14 @@ class SimilarityMetric(Protocol):
         ...
 
     # Optional:
-    #   nearest(source, target, k) -> (indices (n, k) int64, distances (n, k) float64): an exact, faster search, sorted by
+    # nearest(source, target, k) -> (indices (n, k) int64, distances (n, k) float64): an exact, faster search, sorted by
     #       (distance, target index); ctseg falls back on `distance` in blocks.
     #   parts(source, target) -> {column: (n, m)}: the parts of the distance, written as further columns of pairs.csv.
 
 
 @dataclass(frozen=True)
 class SegmenterOutput:
-    """What a segmenter gives: `logits` (B, 1, H, W), and the `hidden` map (B, C, h, w) that the domain discriminator sees."""
+    """`logits` (B, 1, H, W), and the `hidden` map (B, C, h, w) that the domain discriminator sees."""
 
     logits: Tensor
     hidden: Tensor
@@ -54,15 +54,17 @@ class Segmenter(Protocol):
 
     hidden_channels: int
 
-    def __call__(self, images: Tensor) -> SegmenterOutput: ...
+    def __call__(self, images: Tensor) -> SegmenterOutput:
+        """One pass."""
+        ...
 
 
 class Generator(Protocol):
     """An `nn.Module` that translates both ways, (B, 1, H, W) in [-1, 1] to the same shape and range.
 
-    A generator without `features` cannot serve the feature-space loss (equation 6); one that has its own training objective
-    gives it with `objective(context)`, see `Objective`; one that translates only to the target raises `PluginError` in `to_source`
-    and must bring its own objective.
+    A generator without `features` cannot serve the feature-space loss (equation 6); one that has its own training
+    objective gives it with `objective(context)`, see `Objective`; one that translates only to the target raises
+    `PluginError` in `to_source` and must bring its own objective.
     """
 
     def to_target(self, images: Tensor) -> Tensor:
@@ -74,7 +76,8 @@ class Generator(Protocol):
         ...
 
     # Optional:
-    #   features(images, domain) -> (B, C, h, w): the shared representation F of equations (6) and (7); domain 'mr' or 'ct'.
+    # features(images, domain) -> (B, C, h, w): the shared representation F of equations (6) and (7); domain 'mr' or
+    # 'ct'.
     #   feature_channels: int
     #   shared_parameters() -> parameters of the shared module alone, which the feature loss moves (fusion block).
     #   objective(context: ObjectiveContext) -> Objective: a training objective of the generator's own.
@@ -131,7 +134,9 @@ class ObjectiveContext:
 class BrainExtractor(Protocol):
     """CT volume in HU -> brain mask (K, H, W) bool on the same grid."""
 
-    def __call__(self, volume: Volume) -> NDArray[np.bool_]: ...
+    def __call__(self, volume: Volume) -> NDArray[np.bool_]:
+        """Find the brain of one scan."""
+        ...
 
 
 def has_features(generator: nn.Module) -> bool:

@@ -1,8 +1,8 @@
 """Run folders: what a training leaves behind and how a model comes back from it.
 
-`config.toml` (resolved settings), `model.safetensors` (weights, with everything needed to rebuild the network in its header),
-`checkpoint.pt` (full training state), `metrics.jsonl` (one line an epoch), `samples/*.png`, `report.html`. A run without
-`model.safetensors` is unfinished.
+`config.toml` (resolved settings), `model.safetensors` (weights, with everything needed to rebuild the network in its
+header), `checkpoint.pt` (full training state), `metrics.jsonl` (one line an epoch), `samples/*.png`, `report.html`. A
+run without `model.safetensors` is unfinished.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ A step's keys are its command's flags, so a study says nothing that a shell coul
     top = 20
     set = { lambda_ham = 100 }
 
-is `ctseg match --src sets/mr --tgt sets/ct --top 20 --set lambda_ham=100 -o pairs.csv`. Paths are relative to the study file.
+is `ctseg match --src sets/mr --tgt sets/ct --top 20 --set lambda_ham=100 -o pairs.csv`. Paths are relative to the study
+file.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def _reads(step: Step, output: str) -> bool:
 def run_study(
     study: Study,
     execute: Callable[[list[str]], int],
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], object] = str,
     *,
     fresh: bool = False,
 ) -> list[StepResult]:
@@ -182,7 +183,7 @@ def _run_step(
     key: str,
     state: dict[str, Any],
     execute: Callable[[list[str]], int],
-    say: Callable[[str], None],
+    say: Callable[[str], object],
     fresh: bool,
 ) -> StepResult:
     record = state.get(step.name, {})

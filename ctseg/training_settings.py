@@ -1,4 +1,4 @@
-"""Typed settings of the two training stages. What each preset sets them to, and where from, stands in `ctseg.presets`."""
+"""Typed settings of the two training stages; what each preset sets them to, and why, stands in `ctseg.presets`."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ class SynthesisSettings(TrainingSettings):
     lambda_gan: NonNegativeFloat = Field(1.0, description="weight of both image-space GAN losses")
     lambda_cyc: NonNegativeFloat = Field(5.0, description="weight of cycle consistency (equation 4)")
     lambda_identity: NonNegativeFloat = Field(0.0, description="weight of the identity loss; not in the paper")
-    lambda_les: NonNegativeFloat = Field(50.0, description="weight of lesion consistency (equation 5); 0 trains no S_ori, S_rec")
-    lambda_fda: NonNegativeFloat = Field(15.0, description="weight of feature-space adaptation (equation 6); 0 trains no D_fusion")
+    lambda_les: NonNegativeFloat = Field(
+        50.0, description="weight of lesion consistency (equation 5); 0: no S_ori, S_rec"
+    )
+    lambda_fda: NonNegativeFloat = Field(15.0, description="weight of feature adaptation (equation 6); 0: no D_fusion")
     fda_scope: Literal["fusion", "features"] = Field(
         "fusion", description="what the feature loss moves: the shared fusion alone, or encoder and fusion"
     )
@@ -50,6 +52,7 @@ class SynthesisSettings(TrainingSettings):
     betas_features: Betas = (0.5, 0.99)
     discriminator_width: PositiveInt = 64
     discriminator_norm: Literal["instance", "batch"] = "batch"
+    discriminator_layers: PositiveInt = Field(3, le=5, description="normed layers of D_CT and D_MRI")
     features_width: PositiveInt = Field(64, description="width of D_fusion")
     lesion_width: PositiveInt = Field(64, description="width of S_ori and S_rec (FCN on VGG-16)")
     lesion_optimiser: Literal["sgd", "adam"] = "sgd"
@@ -69,7 +72,9 @@ class AdaptationSettings(TrainingSettings):
     loss: Literal["bce", "bce+dice"] = Field("bce", description="segmentation loss (equation 20)")
     gan: GanForm = Field("log", description="form of the adversary (equations 21, 22)")
     lambda_adv: NonNegativeFloat = Field(0.001, description="weight of the adversarial loss (equation 22)")
-    matched: bool = Field(True, description="train on each target slice's most similar source slice; false: all source slices")
+    matched: bool = Field(
+        True, description="train on each target slice's most similar source slice; false: on all of the source"
+    )
     optimiser: Literal["sgd", "adam"] = "sgd"
     lr: PositiveFloat = 0.1
     momentum: float = Field(0.7, ge=0, lt=1)
@@ -78,7 +83,7 @@ class AdaptationSettings(TrainingSettings):
     discriminator_width: PositiveInt = 64
     freeze_norm_on_target: bool = Field(True, description="batch norm in eval mode in the CT pass")
     flip_probability: float = Field(0.5, ge=0, le=1, description="left-right and front-back flips of the source")
-    brightness: float = Field(0.2, ge=0, lt=1, description="brightness change of the source, +- this share of the range")
+    brightness: float = Field(0.2, ge=0, lt=1, description="brightness change of the source, +- this share")
     selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")
     validate_every: PositiveInt = Field(1, description="epochs between validations")
     clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")

@@ -38,9 +38,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(pairs: list[str], words: str)
 
 
 def test_later_layers_win_and_tables_merge() -> None:
-    settings = resolve(
-        SynthesisSettings, presets.SYNTHESIS["paper"], {"generator_settings": {"width": 8}, "epochs": 3}
-    )
+    settings = resolve(SynthesisSettings, presets.SYNTHESIS["paper"], {"generator_settings": {"width": 8}, "epochs": 3})
     assert settings.epochs == 3
     assert settings.generator_settings == {"width": 8, "growth": 12, "layers": 5, "skip": True}
 

@@ -59,7 +59,7 @@ def registry() -> Registry:
         STATE.registry = load(outside=STATE.outside_plugins)
         for item in STATE.registry.broken:
             say(f"warning: plugin {item.package} {item.version} is broken and left out: {item.error}")
-    return STATE.registry  # type: ignore[no-any-return]
+    return STATE.registry
 
 
 def say(message: str) -> None:
@@ -132,6 +132,17 @@ def executor(scheduler: str) -> Iterator[Any]:
         yield client.get_executor()
 
 
+def existing_path(path: Path) -> Path:
+    """The path, if it is there.
+
+    Raises:
+        InputError: naming it, if it is not.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    return path
+
+
 def existing_paths(texts: Iterable[str]) -> list[Path]:
     """Input paths from arguments: `-` reads paths from stdin, a `.txt` file holds one path a line, globs are spread.
 
@@ -153,9 +164,7 @@ def _spread(text: str) -> list[Path]:
         if not found:
             raise InputError(f"{text}: fits no file; check the pattern")
         return found
-    if not Path(text).exists():
-        raise InputError(f"{text}: no such file or folder; check the path")
-    return [Path(text)]
+    return [existing_path(Path(text))]
 
 
 def _listed(text: str, where: str) -> list[Path]:

@@ -27,7 +27,7 @@ def demo(
     device: common.Device = "auto",
     as_json: common.AsJson = False,
 ) -> None:
-    """Phantom cohort, preprocess, match, synth-train, synthesize, das-train, segment, evaluate; then a table and a report.
+    """Run the whole way on a phantom cohort, from raw scans to a table and a report page.
 
     An interrupted demo goes on where it stopped when it is called again.
     """
@@ -66,5 +66,8 @@ def closing_lines(rows: Sequence[dict[str, Any]], study: Path, report: Path) -> 
         for row in rows
     ]
     count = rows[0]["patients"]
-    note = f"{count} patients; 95 % intervals over patients. A phantom is no patient: these numbers show the way, not clinical quality."
+    note = (
+        f"{count} patients; 95 % intervals over patients. A phantom is no patient: the numbers show that the way works, "
+        "not how good it is in a clinic."
+    )
     return [*commands, head, *table, note, f"report: {report}"]

@@ -46,6 +46,8 @@ def evaluate(
     from ctseg.settings import parse_overrides, resolve
 
     resolved = resolve(EvaluationSettings, {"seed": seed}, parse_overrides(settings), where="evaluate")
+    for path in filter(None, (*pred, ref, cases, group, labels, images)):
+        common.existing_path(path)
     with new_folder(output, overwrite) as folder, common.bar("Evaluate") as bar:
         result = measure(
             pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=images,

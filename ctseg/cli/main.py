@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -18,9 +19,13 @@ UsageError: Any = typer.BadParameter.__base__
 """Click's usage error, whichever copy of click typer carries."""
 ClickException: Any = UsageError.__base__
 
-EPILOG = "Research software, not a medical device. Exit codes: 0 done, 1 some cases failed, 2 bad usage or input, 130 interrupted."
+EPILOG = (
+    "Research software, not a medical device. Exit codes: 0 done, 1 some cases failed, 2 bad usage or input, "
+    "130 interrupted."
+)
 COMMANDS = (
-    "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate", "run", "demo", "phantom", "plugins",
+    "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate",
+    "run", "demo", "phantom", "plugins",
 )  # fmt: skip
 
 
@@ -40,8 +45,10 @@ def options(
 ) -> None:
     """Outline haemorrhage on head CT with a model trained on labelled glioma MR and unlabelled CT.
 
-    The way of the data: preprocess, match, synth-train, synthesize, das-train, segment, evaluate; `ctseg demo` shows all of it.
+    The way of the data: preprocess, match, synth-train, synthesize, das-train, segment, evaluate; `ctseg demo` shows
+    all of it.
     """
+    del version  # handled by its callback
     common.STATE.quiet = quiet or common.STATE.quiet
     common.STATE.outside_plugins = not no_plugins
 
@@ -67,9 +74,12 @@ def build_app(argv: Sequence[str] = ()) -> typer.Typer:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command in this process and return its exit code; never raises for a user's error."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    outer = replace(common.STATE)
     try:
         command = typer.main.get_command(build_app(argv))
         result = command.main(args=argv, prog_name="ctseg", standalone_mode=False)
+        if result == INTERRUPTED:
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except UsageError as error:
         path = error.ctx.command_path if error.ctx else "ctseg"
@@ -85,6 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        # A study's steps run in this process under the outer call's options; they must not change them.
+        common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
 
 
 def complain(message: str, code: int) -> int:

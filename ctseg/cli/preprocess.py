@@ -24,7 +24,8 @@ def preprocess(
         list[str],
         typer.Argument(
             metavar="RAW...",
-            help="MSD task folder, BraTS folder, NIfTI file or folder, DICOM tree, zip, RSNA's flat folder; - for paths on stdin.",
+            help="MSD task folder, BraTS folder, NIfTI file or folder, DICOM tree, zip, RSNA's flat folder; "
+            "- for paths on stdin.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],

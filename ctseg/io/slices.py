@@ -1,7 +1,7 @@
 """Slice sets: the one artefact that the commands share.
 
-A folder with `images.npy` (N, H, W) uint8, `masks.npy` (N, H, W) uint8 0/1 where the domain is labelled, `slices.csv` one row a slice
-in array order, and `dataset.json`. See docs/formats.md.
+A folder with `images.npy` (N, H, W) uint8, `masks.npy` (N, H, W) uint8 0/1 where the domain is labelled, `slices.csv`
+one row a slice in array order, and `dataset.json`. See docs/formats.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ctseg.version import __version__
 
 SCHEMA = "ctseg-slices/1"
 COLUMNS = (
-    "slice_id", "patient_id", "series_id", "index", "z_mm", "spacing_row_mm", "spacing_col_mm", "brain_px", "lesion_px", "split",
+    "slice_id", "patient_id", "series_id", "index", "z_mm", "spacing_row_mm", "spacing_col_mm",
+    "brain_px", "lesion_px", "split",
 )  # fmt: skip
 TEXT_COLUMNS = {"slice_id": str, "patient_id": str, "series_id": str, "split": str, "case_id": str}
 

@@ -1,7 +1,7 @@
 """A scan in memory: slices in anatomical order with their true positions.
 
-Every reader returns the same axes whatever the file's own order was, and every writer goes back through `NativeGrid`, so the rest of
-ctseg never thinks about orientation.
+Every reader returns the same axes whatever the file's own order was, and every writer goes back through `NativeGrid`,
+so the rest of ctseg never thinks about orientation.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class NativeGrid:
 class Volume:
     """A scan as a stack of slices.
 
-    Canonical axes: slices from feet to head, rows from front to back (anterior at the top), columns from the patient's right to left
-    (right side of the patient at the left of the picture), each up to the scan's own obliqueness. Positions are DICOM's LPS mm.
+    Canonical axes: slices from feet to head, rows from front to back (anterior at the top), columns from the patient's
+    right to left (right side of the patient at the left of the picture), each up to the scan's own obliqueness.
+    Positions are DICOM's LPS mm.
     """
 
     voxels: NDArray[np.float32]

@@ -65,9 +65,9 @@ def make_mr_case(folder: Path, case: MrCase) -> dict[str, Any]:
 
 
 def _points(case: MrCase) -> Floats:
-    """(Z, Y, X, 3) patient points of BraTS's storage order: x towards the left, y towards the back, z up."""
+    """(Z, Y, X, 3) patient points in Task01's order: x towards the right, y towards the front, z up (decision 3)."""
     step, rise = FIELD_MM / case.matrix, HEIGHT_MM / case.slices
-    across = FIELD_MM / 2 - step * (np.arange(case.matrix) + 0.5)
+    across = step * (np.arange(case.matrix) + 0.5) - FIELD_MM / 2
     points = np.empty((case.slices, case.matrix, case.matrix, 3), dtype=np.float32)
     points[..., 0], points[..., 1] = across, across[:, None]
     points[..., 2] = (BOTTOM_MM + rise * (np.arange(case.slices) + 0.5))[:, None, None]

@@ -13,7 +13,9 @@ from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet, assign_splits, check_domain, check_same_size, open_slices, write_slices
 
 
-def make(folder: Path, *, size: int = 8, domain: str = "mr", patients: tuple[str, ...] = ("p1", "p1", "p2")) -> SliceSet:
+def make(
+    folder: Path, *, size: int = 8, domain: str = "mr", patients: tuple[str, ...] = ("p1", "p1", "p2")
+) -> SliceSet:
     count = len(patients)
     folder.mkdir(parents=True)
     table = pd.DataFrame({

@@ -1,0 +1,5 @@
+"""`python -m ctseg`."""
+
+from ctseg.cli.main import run
+
+run()

@@ -1,0 +1,195 @@
+"""The command line: exit codes, one-line errors, stdout for data only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctseg.cli import common
+from ctseg.cli.main import COMMANDS, main
+from ctseg.files import new_folder
+from ctseg.io.slices import write_slices
+
+
+@pytest.fixture(autouse=True)
+def _fresh_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "STATE", common.State())
+
+
+def toy(folder: Path, domain: str, *, size: int = 32, count: int = 6, seed: int = 0) -> Path:
+    """A slice set of bright discs: MR with masks, CT without."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size]
+    centres = rng.integers(size // 3, 2 * size // 3, (count, 2))
+    discs = np.stack([(rows - y) ** 2 + (columns - x) ** 2 < (size // 6) ** 2 for y, x in centres])
+    brain = (rows - size / 2) ** 2 + (columns - size / 2) ** 2 < (size / 2.2) ** 2
+    base, lesion = (90, 200) if domain == "mr" else (70, 170)
+    images = np.where(brain, np.where(discs, lesion, base) + rng.integers(-9, 9, discs.shape), 0).astype(np.uint8)
+    names = [f"{domain}{row}" for row in range(count)]
+    table = pd.DataFrame({
+        "slice_id": [f"{name}_0" for name in names], "patient_id": names, "series_id": names, "index": 0, "z_mm": 0.0,
+        "spacing_row_mm": 1.0, "spacing_col_mm": 1.0, "brain_px": int(brain.sum()), "lesion_px": discs.sum((1, 2)),
+        "split": ["val" if domain == "mr" and row == 0 else "train" for row in range(count)],
+    })  # fmt: skip
+    with new_folder(folder) as out:
+        write_slices(
+            out, domain=domain, images=images, masks=discs.astype(np.uint8) if domain == "mr" else None, table=table,
+            intensity={"a": 2.55, "b": 0.0, "unit": "HU"}, settings={"size": size, "fov_mm": 240.0},
+        )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    toy(Path("mr"), "mr")
+    toy(Path("ct"), "ct", seed=1)
+    return tmp_path
+
+
+def fails(capsys: pytest.CaptureFixture[str], argv: list[str], *words: str) -> None:
+    """The command exits with 2, says one line that holds `words`, and writes nothing to stdout."""
+    before = sorted(str(path) for path in Path().rglob("*"))
+    assert main(["-q", *argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    for word in words:
+        assert word in lines[0], err
+    assert "Traceback" not in err
+    assert sorted(str(path) for path in Path().rglob("*")) == before
+
+
+MATCH = ["match", "--src", "mr", "--tgt", "ct"]
+TRAIN = ["synth-train", "--src", "mr", "--tgt", "ct", "-o", "run", "--preset", "smoke"]
+
+
+def test_bad_usage_is_one_line_and_2(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, ["mach"], "No such command 'mach'")
+    fails(capsys, [*MATCH, "-o", "p.csv", "--tpo", "3"], "No such option", "--tpo", "ctseg match --help")
+    fails(capsys, ["match", "--src", "mr"], "Missing option")
+    fails(capsys, [*MATCH, "-o", "p.csv", "--top", "many"], "--top", "valid integer")
+
+
+def test_bad_names_list_the_known(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, [*MATCH, "-o", "p.csv", "--metric", "phsh"], "unknown metric 'phsh'", "did you mean 'phash'")
+    fails(capsys, [*MATCH, "-o", "p.csv", "--set", "lamda=3"], "metric amd: unknown setting 'lamda'", "lambda_ham")
+    fails(capsys, [*MATCH, "-o", "p.csv", "--set", "threshold=300"], "threshold=300", "less than or equal to 255")
+    fails(capsys, [*TRAIN[:-1], "papr", "--set", "matched=false"], "unknown preset 'papr'", "paper, released, smoke")
+    fails(capsys, [*TRAIN, "--set", "matched=false", "--generator", "unet"], "unknown generator 'unet'", "amd, resnet")
+    fails(capsys, [*TRAIN, "--set", "matched=false", "--set", "lambda_cic=3"], "unknown setting 'lambda_cic'")
+    fails(capsys, [*TRAIN, "--set", "matched=false", "--device", "cuda:7"], "--device cuda:7", "--device auto")
+    fails(capsys, ["plugins", "show", "ammd"], "unknown plugin 'ammd'", "did you mean 'amd'")
+
+
+def test_bad_sets_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, ["match", "--src", "nowhere", "--tgt", "ct", "-o", "p.csv"], "nowhere: no such folder")
+    fails(capsys, ["match", "--src", "mr", "--tgt", "mr", "-o", "p.csv"], "--tgt mr: is a mr slice set, expected ct")
+    toy(Path("small"), "ct", size=24)
+    fails(capsys, ["match", "--src", "mr", "--tgt", "small", "-o", "p.csv"], "32 x 32", "24 x 24", "same --size")
+    fails(capsys, [*TRAIN[:4], "small", *TRAIN[5:], "--set", "matched=false"], "32 x 32", "24 x 24")
+    fails(capsys, ["synth-train", "--src", "ct", *TRAIN[3:], "--set", "matched=false"], "ct: has no masks.npy")
+    info = json.loads(Path("ct/dataset.json").read_text())
+    Path("ct/dataset.json").write_text(json.dumps({**info, "schema": "ctseg-slices/7"}))
+    fails(capsys, [*MATCH, "-o", "p.csv"], "schema 'ctseg-slices/7'", "preprocess again")
+
+
+def test_bad_pairs_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, TRAIN, "no --pairs given", "ctseg match", "matched=false")
+    Path("p.csv").write_text("source_id,target_id\nmr1_0,ct0_0\nnobody,ct0_0\n")
+    fails(capsys, [*TRAIN, "--pairs", "p.csv"], "p.csv", "1 of 2 slices are not in mr (first: nobody)")
+    Path("p.csv").write_text("a,b\n1,2\n")
+    fails(capsys, [*TRAIN, "--pairs", "p.csv"], "p.csv: no column source_id, target_id")
+
+
+def test_bad_scans_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, ["preprocess", "nowhere", "-o", "set"], "nowhere: no such file or folder")
+    Path("empty").mkdir()
+    fails(capsys, ["preprocess", "empty", "-o", "set"], "empty")
+    Path("text").mkdir()
+    Path("text/a.nii.gz").write_text("this is no image")
+    fails(capsys, ["preprocess", "text", "-o", "set"], "a.nii.gz")
+    fails(capsys, ["preprocess", "text", "-o", "set", "--domain", "pet"], "--domain pet", "auto, mr or ct")
+    fails(capsys, ["preprocess", "text", "-o", "set", "--slices", "9"], "--slices 9", "LOW:HIGH")
+    fails(capsys, ["preprocess", "text", "-o", "set", "--split", "0.5:0.2"], "split", "sum to 1")
+    fails(capsys, ["segment", "text", "--model", "mr", "-o", "masks"], "mr", "no model.safetensors")
+    fails(capsys, ["evaluate", "--pred", "nowhere", "--ref", "empty", "-o", "ev"], "nowhere")
+
+
+def test_an_existing_output_is_never_replaced_by_accident(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-q", *MATCH, "-o", "p.csv"]) == 0
+    fails(capsys, [*MATCH, "-o", "p.csv"], "p.csv: exists already", "--overwrite")
+    assert main(["-q", *MATCH, "-o", "p.csv", "--overwrite"]) == 0
+    fails(capsys, ["preprocess", "mr", "-o", "ct"], "ct: exists already")
+
+
+def test_pairs_go_to_stdout_when_asked_and_nothing_else_does(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*MATCH, "-o", "-", "--top", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == "source_id,target_id,rank,distance,hamming,lesion_difference"
+    assert len(out.splitlines()) == 1 + 2 * 5
+    assert "10 pairs" in err
+    assert main([*MATCH, "-o", "p.csv", "--json"]) == 0
+    out, _ = capsys.readouterr()
+    assert json.loads(out)["targets"] <= 6
+
+
+def test_both_trainings_resume_and_refuse_other_settings(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*TRAIN, "--set", "matched=false"]
+    assert main(["-q", *argv]) == 0
+    fails(capsys, argv, "run: exists already", "--resume")
+    fails(capsys, [*argv, "--resume", "--seed", "3"], "--resume with other settings (seed differs)")
+    assert main(["-q", "synthesize", "--model", "run", "--src", "mr", "-o", "pseudo"]) == 0
+    das = ["das-train", "--src", "pseudo", "--tgt", "ct", "-o", "das", "--preset", "smoke", "--set", "matched=false"]
+    assert main([*das, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["selection"] == "last"
+    assert "without any CT label" in err
+    fails(capsys, ["synthesize", "--model", "das", "--src", "mr", "-o", "x"], "holds a segmenter, expected a generator")
+    fails(capsys, ["segment", "mr", "--model", "run", "-o", "x"], "holds a generator, expected a segmenter")
+
+
+def test_every_command_has_help() -> None:
+    for name in COMMANDS:
+        assert main([name.replace("_", "-"), "--help"]) == 0
+
+
+def test_ctrl_c_is_130_and_leaves_nothing(sets: Path) -> None:
+    code = (
+        "import sys, ctseg.matching.pairs as pairs\n"
+        "def stop(*args): raise KeyboardInterrupt\n"
+        "pairs.match = stop\n"
+        "from ctseg.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *MATCH, "-o", "p.csv"], capture_output=True, text=True, cwd=sets)
+    assert done.returncode == 130
+    assert "interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (sets / "p.csv").exists()
+
+
+def test_a_closed_pipe_is_no_error(sets: Path) -> None:
+    command = f"{sys.executable} -m ctseg match --src mr --tgt ct -o - | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=sets)
+    assert done.stdout.startswith("source_id")
+    assert "Traceback" not in done.stderr
+
+
+def test_paths_come_from_stdin_lists_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.nii", "b.nii"):
+        Path(name).touch()
+    Path("list.txt").write_text("a.nii\n\nb.nii\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("b.nii\n"))
+    assert common.existing_paths(["-"]) == [Path("b.nii")]
+    assert common.existing_paths(["list.txt"]) == [Path("a.nii"), Path("b.nii")]
+    assert common.existing_paths(["*.nii"]) == [Path("a.nii"), Path("b.nii")]
