@@ -7,9 +7,16 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from highdicom import AlgorithmIdentificationSequence
+from highdicom import (
+    AlgorithmIdentificationSequence,
+    PixelMeasuresSequence,
+    PlaneOrientationSequence,
+    PlanePositionSequence,
+)
+from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -17,10 +24,12 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, generate_uid
 
 from ctseg.files import write_with
+from ctseg.inference.straight import straighten
 from ctseg.io.grid import native_grid
 from ctseg.io.volume import Volume
 from ctseg.version import __version__
 
+DISPLAY_RGB = (255, 59, 48)
 SERIES_NUMBER = 9100
 """High, so that the series stands after the scanner's own in a viewer's list."""
 TYPE_2 = (
@@ -68,22 +77,61 @@ def write_dicom_seg(
         ValueError, AttributeError: if the source headers lack what a SEG needs.
     """
     planes, frames = source_order(volume, mask)
-    sources = [_source(frame, volume, deidentify) for frame in frames]
+    _write(path, [_source(frame, volume, deidentify) for frame in frames], planes, algorithm, deidentify)
+
+
+def write_straight_seg(
+    path: Path, volume: Volume, mask: NDArray[np.bool_], algorithm: SegAlgorithm, *, deidentify: bool = False
+) -> None:
+    """Write the mask on even, untilted planes that reference the series as a whole; see `ctseg.inference.straight`.
+
+    For readers built on ITK, such as 3D Slicer, which cannot hold tilt or uneven steps and misplace the frames of
+    `write_dicom_seg` without a word (dcmqi 1.5.7: a tilted mask off by centimetres, uneven frames dropped).
+
+    Raises:
+        ValueError, AttributeError: if the source headers lack what a SEG needs.
+    """
+    straight = straighten(volume, mask)
+    across, down = (step / np.linalg.norm(step) for step in (volume.col_step_mm, volume.row_step_mm))
+    _write(
+        path,
+        [_source(frame, volume, deidentify) for frame in source_order(volume, mask)[1]],
+        straight.planes.astype(np.uint8),
+        algorithm,
+        deidentify,
+        series_number=SERIES_NUMBER + 1,
+        series_description="ctseg haemorrhage, straightened, research use only",
+        plane_positions=[PlanePositionSequence("PATIENT", origin) for origin in straight.origins_mm],
+        plane_orientation=PlaneOrientationSequence("PATIENT", [*across, *down]),
+        pixel_measures=PixelMeasuresSequence(volume.spacing_mm, straight.step_mm, straight.step_mm),
+    )
+
+
+def _write(
+    path: Path,
+    sources: list[Dataset],
+    planes: NDArray[np.uint8],
+    algorithm: SegAlgorithm,
+    deidentify: bool,
+    **more: Any,
+) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
-        seg = _segmentation(sources, planes, algorithm)
+        seg = _segmentation(sources, planes, algorithm, more)
     _complete(seg, deidentify)
     write_with(path, lambda temporary: seg.save_as(temporary, enforce_file_format=True))
 
 
-def _segmentation(sources: list[Dataset], planes: NDArray[np.uint8], algorithm: SegAlgorithm) -> Segmentation:
+def _segmentation(
+    sources: list[Dataset], planes: NDArray[np.uint8], algorithm: SegAlgorithm, more: dict[str, Any]
+) -> Segmentation:
+    common = {"series_number": SERIES_NUMBER, "series_description": "ctseg haemorrhage, research use only", **more}
     return Segmentation(
         source_images=sources,
         pixel_array=planes,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(algorithm)],
         series_instance_uid=generate_uid(),
-        series_number=SERIES_NUMBER,
         sop_instance_uid=generate_uid(),
         instance_number=1,
         manufacturer="ctseg",
@@ -92,7 +140,8 @@ def _segmentation(sources: list[Dataset], planes: NDArray[np.uint8], algorithm: 
         device_serial_number="none",
         content_label="HAEMORRHAGE",
         content_description="Research use only",
-        series_description="ctseg haemorrhage, research use only",
+        content_creator_name="ctseg^",
+        **common,
     )
 
 
@@ -153,6 +202,7 @@ def _segment(algorithm: SegAlgorithm) -> SegmentDescription:
         tracking_uid=generate_uid(),
         tracking_id="haemorrhage",
         anatomic_regions=[codes.SCT.Brain],
+        display_color=CIELabColor.from_rgb(*DISPLAY_RGB),
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ctseg.files import read_json, write_json
-from ctseg.inference.dicom_seg import SegAlgorithm, write_dicom_seg
+from ctseg.inference.dicom_seg import SegAlgorithm, write_dicom_seg, write_straight_seg
 from ctseg.inference.predict import Prediction
 from ctseg.inference.preview import write_preview
 from ctseg.inference.settings import SegmentSettings
+from ctseg.inference.straight import needs_straightening
 from ctseg.io.nifti import save_map, save_mask, sidecar_path
 from ctseg.io.volume import Volume
 
@@ -45,6 +46,9 @@ def _dicom_seg(path: Path, prediction: Prediction, settings: SegmentSettings, al
         return ["no DICOM SEG: nothing outlined"]
     try:
         write_dicom_seg(path, prediction.volume, prediction.mask, algorithm, deidentify=settings.deidentify)
+        if settings.straight and needs_straightening(prediction.volume):
+            straight = path.with_name(f"{path.stem}_straight.dcm")
+            write_straight_seg(straight, prediction.volume, prediction.mask, algorithm, deidentify=settings.deidentify)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         return [f"no DICOM SEG: the source headers do not allow one ({' '.join(str(error).split())[:120]})"]
     return []

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from ctseg.files import write_with
@@ -17,7 +18,7 @@ from ctseg.io.volume import Volume
 
 WINDOW_HU = (0.0, 80.0)
 """The usual brain window: level 40, width 80."""
-PANELS = 6
+PANELS, COLUMNS = 6, 3
 BAR_MM = 50.0
 MARGIN_MM = 25.0
 """Around the brain: room for skull and letters, but not for the head holder."""
@@ -30,10 +31,10 @@ SIDES = (("L", "R"), ("P", "A"), ("H", "F"))
 def write_preview(path: Path, prediction: Prediction) -> None:
     """Write a PNG: the six slices with the largest lesion area, or six through the brain where there is no lesion."""
     chosen = slices_to_show(prediction.mask, prediction.brain)
-    columns = min(3, len(chosen))
+    columns = min(COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
     box = _head_box(prediction)
-    figure = Figure(figsize=(3.2 * columns, 3.2 * rows + 0.5), facecolor="black")
+    figure = Figure(figsize=(max(3.2 * columns, 5.0), 3.2 * rows + 0.5), facecolor="black")
     FigureCanvasAgg(figure)
     for panel, index in enumerate(chosen, start=1):
         _draw(figure.add_subplot(rows, columns, panel), prediction, index, box)
@@ -44,11 +45,16 @@ def write_preview(path: Path, prediction: Prediction) -> None:
 
 
 def slices_to_show(mask: NDArray[np.bool_], brain: NDArray[np.bool_], count: int = PANELS) -> list[int]:
-    """Up to `count` slice numbers, feet to head: those with the largest lesion area, else spread over the brain."""
+    """Slice numbers from feet to head: up to `count` with the largest lesion area, else spread over the brain.
+
+    A lesion on one or two slices is shown with its neighbours.
+    """
     areas = np.count_nonzero(mask, axis=(1, 2))
     if areas.any():
-        largest = np.argsort(-areas, kind="stable")[:count]
-        return sorted(int(index) for index in largest if areas[index])
+        largest = [int(index) for index in np.argsort(-areas, kind="stable")[:count] if areas[index]]
+        nearest = sorted(range(len(mask)), key=lambda index: abs(index - largest[0]))
+        spare = [index for index in nearest if index not in largest]
+        return sorted([*largest, *spare[: max(0, COLUMNS - len(largest))]])
     where = np.flatnonzero(brain.any(axis=(1, 2)))
     where = where if len(where) else np.arange(len(mask))
     places = np.linspace(0.2, 0.8, count) * (len(where) - 1)
@@ -82,7 +88,8 @@ def _draw(axes: Axes, prediction: Prediction, index: int, box: Box) -> None:
 def _annotate(axes: Axes, volume: Volume, index: int) -> None:
     """Side letters at the picture's left and right, slice number below, scale bar at the right."""
     left, right = side_letters(volume)
-    style: dict[str, Any] = {"color": "white", "fontsize": 9, "transform": axes.transAxes}
+    edge = [withStroke(linewidth=2, foreground="black")]
+    style: dict[str, Any] = {"color": "white", "fontsize": 9, "transform": axes.transAxes, "path_effects": edge}
     axes.text(0.02, 0.5, left, va="center", ha="left", **style)
     axes.text(0.98, 0.5, right, va="center", ha="right", **style)
     axes.text(0.02, 0.02, f"slice {index + 1} of {len(volume.voxels)}", va="bottom", **{**style, "fontsize": 7})

@@ -18,7 +18,15 @@ SCHEMA = "ctseg-volumes/1"
 TABLE, DETAILS = "volumes.csv", "volumes.json"
 SAVE_SECONDS = 5.0
 """The tables are rewritten at most this often while cases come in: once for each of 20,000 cases would take hours."""
-CASE_FILES = ("{}.nii.gz", "{}.json", "{}.png", "{}.dcm", "probabilities/{}.nii.gz", "probabilities/{}.json")
+CASE_FILES = (
+    "{}.nii.gz",
+    "{}.json",
+    "{}.png",
+    "{}.dcm",
+    "{}_straight.dcm",
+    "probabilities/{}.nii.gz",
+    "probabilities/{}.json",
+)
 """All files of one case."""
 
 

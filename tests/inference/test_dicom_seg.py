@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from segment_helpers import NAME, NUMBER, UNEVEN_Z, Head, Stack, write_dicom
 
-from ctseg.inference.dicom_seg import SegAlgorithm, source_order, write_dicom_seg
+from ctseg.inference.dicom_seg import SegAlgorithm, source_order, write_dicom_seg, write_straight_seg
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings
@@ -112,6 +112,27 @@ def errors_of(path):
     done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
     assert "Segmentation" in done.stderr + done.stdout
     return [line for line in (done.stderr + done.stdout).splitlines() if line.startswith("Error")]
+
+
+def test_straightened_seg_lies_where_the_blood_is(scan, blood, tmp_path):
+    """Read as ITK does: from positions and orientation alone, on one even, right-angled grid."""
+    write_straight_seg(tmp_path / "case.dcm", scan, blood, ALGORITHM)
+    seg = pydicom.dcmread(tmp_path / "case.dcm")
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    across, down = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
+    measures = shared.PixelMeasuresSequence[0]
+    row_mm, col_mm = (float(x) for x in measures.PixelSpacing)
+    positions, planes = [], np.asarray(seg.pixel_array)
+    for item, plane in zip(seg.PerFrameFunctionalGroupsSequence, planes, strict=True):
+        rows, cols = np.nonzero(plane)
+        origin = np.array(item.PlanePositionSequence[0].ImagePositionPatient, float)
+        positions.append(origin + rows[:, None] * row_mm * down + cols[:, None] * col_mm * across)
+    found = np.concatenate(positions)
+    ml = len(found) * row_mm * col_mm * float(measures.SpacingBetweenSlices) / 1000
+    assert ml == pytest.approx(Head().blood_ml, rel=0.02)
+    np.testing.assert_allclose(found.mean(axis=0), Head().blood_centre, atol=0.4)
+    if shutil.which("dciodvfy") is not None:
+        assert errors_of(tmp_path / "case.dcm") == []
 
 
 def test_headers_as_poor_as_rsnas_are_enough(tmp_path):

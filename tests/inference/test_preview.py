@@ -23,6 +23,8 @@ def test_slices_with_the_most_lesion_are_shown_from_feet_to_head():
     brain = np.ones_like(mask)
     assert slices_to_show(mask, brain, 3) == [1, 5, 8]
     assert slices_to_show(mask, brain, 6) == [1, 4, 5, 8]
+    mask[1:5] = mask[8] = False
+    assert slices_to_show(mask, brain, 6) == [4, 5, 6]
 
 
 def test_without_lesion_slices_are_spread_over_the_brain():

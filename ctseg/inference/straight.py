@@ -1,0 +1,63 @@
+"""A mask on even, untilted planes, for readers that cannot hold anything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.io.grid import is_uneven, tilt_deg
+from ctseg.io.volume import Volume
+
+LARGEST_STEP_MM = 2.0
+"""Distance of the planes: fine enough that no slab's border moves by more than 1 mm."""
+STRAIGHT_DEG = 0.1
+"""Below this, the shift over a whole head stays under half a millimetre."""
+
+
+@dataclass(frozen=True)
+class Straight:
+    """A right-angled, even stack."""
+
+    planes: NDArray[np.bool_]
+    """(N, h, w)"""
+    origins_mm: NDArray[np.float64]
+    """(N, 3) LPS centre of pixel [n, 0, 0]."""
+    step_mm: float
+    """From plane to plane, along the slice normal."""
+
+
+def needs_straightening(volume: Volume) -> bool:
+    """Whether the series is tilted or its steps are uneven."""
+    tilt = tilt_deg(volume.origins_mm, volume.normal)
+    return len(volume.origins_mm) > 1 and (tilt > STRAIGHT_DEG or is_uneven(volume.origins_mm))
+
+
+def straighten(volume: Volume, mask: NDArray[np.bool_]) -> Straight:
+    """Lay a mask (K, H, W) on a right-angled, even grid of the same pixels.
+
+    Each plane is the slice in whose slab it lies, shifted in-plane by whole pixels: nothing moves by more than half a
+    pixel. The planes are larger than the slices by the whole shift.
+    """
+    step = min(LARGEST_STEP_MM, float(volume.slab_mm.min()))
+    edges = np.concatenate([volume.z_mm[:1] - volume.slab_mm[0] / 2, volume.z_mm[:-1] + np.diff(volume.z_mm) / 2])
+    end = volume.z_mm[-1] + volume.slab_mm[-1] / 2
+    z_mm = np.arange(edges[0] + step / 2, end, step)
+    slices = np.searchsorted(edges, z_mm, side="right") - 1
+    shifts = _shifts(volume)
+    first = shifts.min(axis=0)
+    height, width = mask.shape[1:] + np.ptp(shifts, axis=0)
+    planes = np.zeros((len(z_mm), height, width), dtype=bool)
+    for plane, k in zip(planes, slices, strict=True):
+        row, col = shifts[k] - first
+        plane[row : row + mask.shape[1], col : col + mask.shape[2]] = mask[k]
+    corner = volume.origins_mm[0] + first[0] * volume.row_step_mm + first[1] * volume.col_step_mm
+    return Straight(planes, corner + (z_mm - volume.z_mm[0])[:, None] * volume.normal, step)
+
+
+def _shifts(volume: Volume) -> NDArray[np.int64]:
+    """(K, 2) whole rows and columns that each slice lies further than the first, seen along the normal."""
+    steps = np.stack([volume.row_step_mm, volume.col_step_mm])
+    ways = volume.origins_mm - volume.origins_mm[0]
+    return np.rint(ways @ (steps / (steps**2).sum(axis=1, keepdims=True)).T).astype(np.int64)
