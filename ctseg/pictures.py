@@ -19,6 +19,13 @@ LEAST_SIDE = 192
 GAP, HEAD = 4, 28
 """Pixels between tiles, and for the captions."""
 OUTLINE = (255, 127, 14)
+COLUMNS, PLOT = 4, (270, 150)
+"""Plots side by side, and the pixels of one."""
+FRAME = (48, 24, 262, 128)
+"""Left, top, right and bottom of a plot's frame in its cell."""
+SHARP, MANY = 3, 40
+"""Plots are drawn this many times larger and shrunk; a curve with more points than this has no dots."""
+LINE = (31, 119, 180)
 
 
 def grid_png(
@@ -60,32 +67,46 @@ def _outlined(image: NDArray[Any], mask: NDArray[Any] | None, zoom: int) -> NDAr
 
 
 def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> Path | None:
-    """One small plot for each number that `metrics.jsonl` has in more than one row; None where there is none."""
-    from matplotlib.figure import Figure
+    """One small plot for each number that `metrics.jsonl` has in more than one row; None where there is none.
 
+    Drawn without matplotlib, which takes longer for these than a small epoch of training.
+    """
     names = [name for name in _numbers(metrics) if name not in ("epoch", "seconds")]
     if not names:
         return None
-    columns = min(4, len(names))
-    lines = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(3.0 * columns, 1.8 * lines + 0.4))
-    figure.subplots_adjust(0.05, 0.3 / lines / 2, 0.99, 1 - 0.4 / lines / 2, hspace=0.45, wspace=0.25)
-    axes: Any = figure.subplots(lines, columns, squeeze=False, sharex=True)
-    for place, axis in enumerate(axes.ravel()):
-        if place < len(names):
-            _curve(axis, names[place], metrics)
-        else:
-            axis.set_axis_off()
-    return write_with(path, lambda temporary: figure.savefig(temporary, dpi=90, format="png"))
+    lines = math.ceil(len(names) / COLUMNS)
+    page = Image.new("RGB", (SHARP * COLUMNS * PLOT[0], SHARP * lines * PLOT[1]), "white")
+    draw = ImageDraw.Draw(page)
+    for place, name in enumerate(names):
+        points = [(row["epoch"] + 1, row[name]) for row in metrics if isinstance(row.get(name), int | float)]
+        corner = (place % COLUMNS * PLOT[0], place // COLUMNS * PLOT[1])
+        _curve(draw, name, np.array(points, dtype=np.float64), corner)
+    page = page.resize((page.width // SHARP, page.height // SHARP), Image.Resampling.LANCZOS)
+    return write_with(path, lambda temporary: page.save(temporary, format="PNG"))
 
 
-def _curve(axis: Any, name: str, metrics: Sequence[Mapping[str, Any]]) -> None:
-    points = [(row["epoch"] + 1, row[name]) for row in metrics if isinstance(row.get(name), int | float)]
-    axis.plot(*zip(*points, strict=True), marker=".", linewidth=1)
-    axis.set_title(name, fontsize=8)
-    axis.tick_params(labelsize=6)
-    axis.locator_params(axis="y", nbins=4)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+def _curve(draw: ImageDraw.ImageDraw, name: str, points: NDArray[np.float64], corner: tuple[int, int]) -> None:
+    """One plot in a cell of the page: name, frame, line with dots, lowest and highest value, first and last epoch."""
+    left, top, right, bottom = (SHARP * (corner[k % 2] + edge) for k, edge in enumerate(FRAME))
+    low, high = points.min(axis=0), points.max(axis=0)
+    shares = (points - low) / np.where(high > low, high - low, 1.0)
+    pad = 6 * SHARP
+    x = left + pad + shares[:, 0] * (right - left - 2 * pad)
+    y = bottom - pad - shares[:, 1] * (bottom - top - 2 * pad)
+    line = [(float(a), float(b)) for a, b in zip(x, y, strict=True)]
+    draw.rectangle((left, top, right, bottom), outline="gray", width=SHARP)
+    draw.line(line, fill=LINE, width=2 * SHARP, joint="curve")
+    for a, b in line if len(line) <= MANY else ():
+        draw.ellipse((a - pad / 2, b - pad / 2, a + pad / 2, b + pad / 2), fill=LINE)
+
+    def write(place: tuple[float, float], text: str, anchor: str, size: int = 10) -> None:
+        draw.text(place, text, fill="black", anchor=anchor, font_size=SHARP * size)
+
+    write(((left + right) / 2, top - pad / 2), name, "mb", 12)
+    for value, height in {high[1]: top + pad, low[1]: bottom - pad}.items():
+        write((left - pad / 2, height), f"{value:.3g}", "rm")
+    write((left + pad, bottom + pad / 2), f"{low[0]:.0f}", "mt")
+    write((right - pad, bottom + pad / 2), f"{high[0]:.0f}", "mt")
 
 
 def _numbers(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
