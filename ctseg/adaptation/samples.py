@@ -44,7 +44,6 @@ def write_samples(
 
 
 def _outlines(nets: Adaptation, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    device = next(nets.segmenter.parameters()).device
     with evaluating(nets.segmenter):
-        probabilities, _ = predict(nets, to_images(images, device))
+        probabilities, _ = predict(nets, to_images(images, nets.device))
     return (probabilities >= THRESHOLD).astype(np.uint8)

@@ -31,6 +31,11 @@ class Adaptation:
     autocast: Callable[[], AbstractContextManager[Any]]
 
     @property
+    def device(self) -> torch.device:
+        """Where the segmenter is."""
+        return next(self.segmenter.parameters()).device
+
+    @property
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """One or two."""
         return [item for item in (self.optimiser, self.discriminator_optimiser) if item is not None]

@@ -8,9 +8,9 @@ from typing import Any
 
 import lightning_fabric
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from ctseg.adaptation.augment import augment, draw_augmentation
+from ctseg.adaptation.batches import source_batch, target_batch
 from ctseg.adaptation.samples import choose_samples, write_samples
 from ctseg.adaptation.selection import LOGGED, Choice, check_rule, lesion_share, score_all
 from ctseg.adaptation.steps import Adaptation, adaptation_step, make_adaptation
@@ -32,8 +32,6 @@ from ctseg.training import (
     set_lr_factor,
     step_rng,
     steps_of,
-    to_images,
-    to_masks,
 )
 from ctseg.training_settings import AdaptationSettings
 
@@ -189,28 +187,9 @@ def _train_epoch(nets: Adaptation, data: Data, epoch: int, seed: int, ticker: Ti
     for module in nets.modules.values():
         module.train()
     for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
-        images, masks = source_batch(nets, data, source_rows, step_rng(seed, epoch, step))
-        meter.add(adaptation_step(nets, images, masks, target_batch(nets, data, target_rows)))
+        images, masks = source_batch(nets, data.source, source_rows, step_rng(seed, epoch, step))
+        meter.add(adaptation_step(nets, images, masks, target_batch(nets, data.target, target_rows)))
     return {**meter.means(), "lr": nets.optimiser.param_groups[0]["lr"]}
-
-
-def source_batch(nets: Adaptation, data: Data, rows: Rows, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Augmented source slices and their masks, (B, 1, H, W) each, on the device."""
-    device = next(nets.segmenter.parameters()).device
-    images = to_images(data.source.images[rows], device)
-    masks = to_masks(data.source.require_masks("stage 2 trains on them")[rows], device)
-    settings = nets.settings
-    drawn = draw_augmentation(
-        rng, len(rows), flip_probability=settings.flip_probability, brightness=settings.brightness
-    )
-    return augment(images, masks, drawn)
-
-
-def target_batch(nets: Adaptation, data: Data, rows: Rows) -> Tensor | None:
-    """Target slices as they are, (B, 1, H, W); None, and nothing read, without an adversary."""
-    if nets.discriminator is None:
-        return None
-    return to_images(data.target.images[rows], next(nets.segmenter.parameters()).device)
 
 
 def _validate(nets: Adaptation, data: Data, choice: Choice, epoch: int) -> dict[str, Any]:

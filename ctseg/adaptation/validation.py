@@ -106,10 +106,9 @@ def _mirror(count: int, rng: np.random.Generator) -> Augmentation:
 
 
 def _batches(nets: Adaptation, slices: SliceSet, rows: Rows) -> Iterator[tuple[Tensor, NDArray[np.uint8]]]:
-    device = next(nets.segmenter.parameters()).device
     for start in range(0, len(rows), BATCH):
         chosen = slices.images[rows[start : start + BATCH]]
-        yield to_images(chosen, device), chosen
+        yield to_images(chosen, nets.device), chosen
 
 
 def predict(nets: Adaptation, images: Tensor) -> tuple[NDArray[np.float32], Tensor]:
