@@ -88,10 +88,9 @@ def abc2_ml(mask: Mask, volume: Volume) -> float:
 
 
 def _abc2_ml(numbers: NDArray[np.int32], volume: Volume) -> float:
-    return sum(
-        _one_abc2_ml(numbers[box] == number, volume.slab_mm[box[0]], volume.spacing_mm)
-        for number, box in enumerate(find_objects(numbers), start=1)
-    )
+    boxes = enumerate(find_objects(numbers), start=1)
+    row_col_mm = volume.spacing_mm
+    return float(sum(_one_abc2_ml(numbers[box] == n, volume.slab_mm[box[0]], row_col_mm) for n, box in boxes))
 
 
 def _one_abc2_ml(lesion: Mask, slab_mm: NDArray[np.float64], spacing_mm: tuple[float, float]) -> float:

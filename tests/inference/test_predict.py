@@ -134,3 +134,14 @@ def test_models_load_from_runs_with_their_digest(tmp_path):
     assert str(tmp_path) not in str(first.describe())
     with pytest.raises(InputError, match="no model given"):
         load_models([], lambda header: BrightIsLesion())
+
+
+@pytest.mark.gpu
+def test_gpu_gives_the_cpus_numbers(head):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    cpu = predict_volume(head, [bright_model()], SegmentSettings(tta=True), NonAirIsBrain())
+    model = replace(bright_model(), module=BrightIsLesion().eval().cuda(), device=torch.device("cuda"))
+    gpu = predict_volume(head, [model], SegmentSettings(tta=True), NonAirIsBrain())
+    np.testing.assert_allclose(gpu.probability, cpu.probability, atol=1e-5)
+    np.testing.assert_array_equal(gpu.mask, cpu.mask)
