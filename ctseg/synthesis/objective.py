@@ -227,7 +227,10 @@ def _helpers(generator: nn.Module, context: ObjectiveContext) -> dict[str, nn.Mo
     if settings.lambda_gan:
         for name in ("d_ct", "d_mr"):
             nets[name] = PatchGan(
-                settings.discriminator_width, settings.discriminator_norm, in_channels=context.channels
+                settings.discriminator_width,
+                settings.discriminator_norm,
+                settings.discriminator_layers,
+                context.channels,
             )
     if settings.lambda_fda:
         nets["d_fusion"] = DomainDiscriminator(cast(Any, generator).feature_channels, settings.features_width)

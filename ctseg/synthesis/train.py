@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -128,6 +128,8 @@ class _Stage:
     autocast: Callable[[], Any]
     seed: int
     writes: bool
+    warned: set[str] = field(default_factory=set)
+    """Warnings already said; each is said when it first comes up, and stands in `metrics.jsonl` as long as it holds."""
 
     @classmethod
     def make(
@@ -242,7 +244,9 @@ def _look(stage: _Stage, epoch: int, run: Path) -> dict[str, Any]:
     numbers = audit.measure(slices, translated)
     found = audit.warnings(numbers)
     for text in found:
-        logger.warning("epoch %d: %s; look at samples/", epoch + 1, text)
+        if text not in stage.warned:
+            logger.warning("epoch %d: %s; look at samples/", epoch + 1, text)
+    stage.warned = set(found)
     last = epoch + 1 == stage.settings.epochs + stage.settings.decay_epochs
     if stage.writes and ((epoch + 1) % stage.settings.sample_every == 0 or last):
         _write_sample(stage, translated, run / "samples" / f"epoch_{epoch + 1:04d}.png")
