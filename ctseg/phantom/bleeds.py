@@ -1,4 +1,4 @@
-"""Blood outside the parenchyma and harmless brightness on CT: IVH, SAH, SDH, EDH, calcifications; a patient's pathology.
+"""Blood outside the parenchyma and harmless brightness on CT: IVH, SAH, SDH, EDH, calcifications; all of a patient.
 
 A finding says how much of a voxel it fills and which HU it has there; how often each occurs is the cohort's business.
 """

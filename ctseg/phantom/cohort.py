@@ -192,5 +192,5 @@ def _description(settings: PhantomSettings, counts: dict[str, Any]) -> dict[str,
         "tool": made_by,
         "settings": settings.model_dump(),
         "counts": counts,
-        "sources": "Simulated, no patient data; brain: ICBM 152 2009a (Fonov et al. 2011) from nilearn; see docs/phantom.md",
+        "sources": "Simulated, no patient data; brain: ICBM 152 2009a (Fonov et al. 2011); see docs/phantom.md",
     }

@@ -63,14 +63,14 @@ class Geometry:
     @property
     def normal(self) -> NDArray[np.float64]:
         """Unit normal towards the head."""
-        return np.cross(self.down, self.right_to_left)
+        return np.cross(self.right_to_left, self.down)
 
 
 def draw_protocol(rng: np.random.Generator, index: int, step_mm: float, matrix: int) -> Protocol:
     """Draw how patient `index` is scanned; the kinds of series cycle with the index so every cohort has them.
 
-    Two in five series are tilted by 8-22 degrees, as sequential head CT along the orbitomeatal line is, to spare the lens
-    (Yeoman et al., AJR 1992); one in five has thinner slices at the skull base; one in twelve has the RSNA intercept fault.
+    Two in five series are tilted by 8-22 degrees, as sequential head CT along the orbitomeatal line is, to spare the
+    lens (Yeoman et al., AJR 1992); one in five has thinner slices at the skull base; one in twelve has the RSNA fault.
     """
     tilted, thin = index % 5 in (1, 3), index % 9 == 7
     uneven = index % 5 == 2 and not thin
@@ -96,7 +96,7 @@ def plan_slices(subject: Subject, protocol: Protocol, matrix: int) -> Geometry:
     angle = np.radians(protocol.tilt_deg)
     down = np.array([0.0, -np.cos(angle), -np.sin(angle)])
     across = np.array([-1.0, 0.0, 0.0])
-    normal = np.cross(down, across)
+    normal = np.cross(across, down)
     points = subject.warp.points()
     template = subject.to_template(points)
     wall = subject.template.surface.at(template)[0]

@@ -64,8 +64,8 @@ def noise(
 ) -> Field:
     """Gaussian random field of unit variance, correlated over about `scale_mm`, covering a box.
 
-    White noise on a grid of `scale_mm / oversample`, smoothed with a Gaussian of half the scale, so that trilinear sampling
-    shows no creases.
+    White noise on a grid of `scale_mm / oversample`, smoothed with a Gaussian of half the scale, so that trilinear
+    sampling shows no creases.
     """
     step = scale_mm / oversample
     sizes = [int(np.ceil((high - low) / step)) + 2 for low, high in zip(low_mm, high_mm, strict=True)]

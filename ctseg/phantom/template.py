@@ -25,7 +25,7 @@ class HeadTemplate:
     """Maps in template space, at 1 mm but for the push."""
 
     surface: Field
-    """Channels: signed distance to the cranial cavity in mm (negative inside), HU outside it and its shell, shell mm."""
+    """Channels: signed distance to the cavity in mm (negative inside), HU outside it and its shell, shell mm."""
     brain: Field
     """Channels: grey, white, ventricle weight, white smoothed over 4 mm, nearness to the ventricles 0..1."""
     ventricle_push: Field
