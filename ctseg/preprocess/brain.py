@@ -22,6 +22,10 @@ from ctseg.preprocess.stripped import stripped_brain
 Hu = NDArray[np.float32]
 LEAK = 0.02
 """Share of the brain's core that may lie outside bone; an intact skull has less than 0.002 (foramen magnum)."""
+MIN_ENCLOSED = 0.5
+"""Share of the brain's core that must lie inside bone; less is the neck of a scan without brain."""
+LOBE = 0.05
+"""Share of the largest part's size that a separate lobe has."""
 BRIGHT_HU = 25.0
 """Tissue this far above the brain's median HU is blood or half bone: grey and white matter differ by 5-10 HU only."""
 FAT_HU = -20.0
@@ -34,10 +38,14 @@ CLOSING_MM = 3.0
 """Half the width of the gaps that are closed: sulci, and blood or calcium above the threshold."""
 CANAL_MM2 = 900.0
 """A smaller cross-section at the lower end is the spinal canal: the foramen magnum is about 35 x 30 mm."""
-TENDRIL_MM = 2.0
+TENDRIL_MM = 3.0
 """Half the width below which tissue beside the brain is no brain: sinuses, nerves and marrow of the skull base."""
 ISLAND_MM2 = 50.0
 """Smaller islands in a slice are left out."""
+BONE_MM2 = 100.0
+"""Calcified plexus, pineal gland and vessels are smaller in a slice than this, the bone of the sella is larger."""
+HOLE_MM2 = 20.0
+"""Smaller holes in a slice are filled."""
 FILM_MM = 2.0
 """A bright layer on bone that is thinner than this is bone's partial volume."""
 BRAIN, OTHER = 1, 2
@@ -67,9 +75,9 @@ class MuschelliExtractor:
         return self._refine(volume, grid, coarse, (low, high, float(np.median(smooth[coarse])) + BRIGHT_HU))
 
     def _range(self, volume: Volume) -> tuple[float, float]:
-        """HU of brain; where the scan was clipped to a narrow window, its upper end is bone."""
+        """HU of brain; where the scan was clipped to a narrow window, its lowest value is air and its highest bone."""
         low, high = self.settings.hu
-        return low, min(high, 0.95 * float(volume.voxels.max()))
+        return max(low, float(volume.voxels.min()) + 1), min(high, 0.95 * float(volume.voxels.max()))
 
     def _inside_skull(self, grid: WorkingGrid, smooth: Hu, inside: Mask, hu: tuple[float, float]) -> Mask:
         """The brain on the working grid, from smoothed HU and the voxels that have bone on all four sides."""
@@ -113,7 +121,7 @@ class MuschelliExtractor:
         steps = max(1, round(FILM_MM / 2 / min(volume.spacing_mm)))
         film = light & ~ndimage.binary_opening(light, np.ones((1, 3, 3), dtype=bool), iterations=steps)
         brain = parts_touching(inner | (rim & ~film & (smooth >= low) & (smooth <= high)), inner)
-        return without_islands(brain, ISLAND_MM2 / (volume.spacing_mm[0] * volume.spacing_mm[1]))
+        return _tidied(brain, smooth > high, volume.spacing_mm[0] * volume.spacing_mm[1])
 
 
 def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:
@@ -122,13 +130,22 @@ def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:
 
 
 def most_enclosed(core: Mask, inside: Mask) -> Mask:
-    """The connected part of `core` that has the most voxels inside bone."""
+    """The connected part of `core` that has the most voxels inside bone; nothing where most of it lies outside.
+
+    In a scan that ends within the head, lobes can be apart that would join in the slices above: parts that are all inside
+    bone and reach the last slice are kept too.
+    """
     parts, count = ndimage.label(core)
-    if not count:
-        return core
-    scores = np.bincount(parts.ravel(), weights=inside.ravel(), minlength=count + 1)
-    scores[0] = -1
-    return parts == scores.argmax()
+    enclosed_voxels = np.bincount(parts.ravel(), weights=inside.ravel(), minlength=count + 1)
+    sizes = np.maximum(1, np.bincount(parts.ravel(), minlength=count + 1))
+    enclosed_voxels[0] = 0
+    best = int(enclosed_voxels.argmax())
+    wanted = np.zeros(count + 1, dtype=bool)
+    wanted[np.unique(parts[-1])] = True
+    wanted &= (enclosed_voxels > (1 - LEAK) * sizes) & (enclosed_voxels > LOBE * enclosed_voxels[best])
+    wanted[best] = enclosed_voxels[best] > MIN_ENCLOSED * sizes[best]
+    wanted[0] = False
+    return wanted[parts]
 
 
 def enclosed(bone: Mask) -> Mask:
@@ -157,6 +174,13 @@ def _without_canal(brain: Mask, grid: WorkingGrid) -> Mask:
         brain = brain.copy()
         brain[: large[0]] = False
     return brain
+
+
+def _tidied(brain: Mask, hard: Mask, pixel_mm2: float) -> Mask:
+    """Without large pieces of bone (the sella) and small islands; small holes (noise at the edge) filled."""
+    brain = brain & ~without_islands(brain & hard, BONE_MM2 / pixel_mm2)
+    brain = without_islands(brain, ISLAND_MM2 / pixel_mm2)
+    return ~without_islands(~brain, HOLE_MM2 / pixel_mm2)
 
 
 def _box(inside: Mask, grid: WorkingGrid) -> tuple[slice, slice, slice]:

@@ -50,6 +50,8 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
     Raises:
         CaseError: if the case cannot be read or prepared, or lacks the label that the others have.
     """
+    if _none_selected(case, task):
+        return _empty(case.case_id, task)
     volume = read_case(case)
     if task.labelled and volume.labels is None:
         raise CaseError(f"{case.case_id}: has no lesion labels, but other cases do; label it or leave it out")
@@ -68,6 +70,15 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
         _table(volume, prepared, keep, masks, task),
         (*volume.notes, *prepared.notes),
     )
+
+
+def _none_selected(case: Case, task: CaseTask) -> bool:
+    """Whether file names alone tell that no slice has the label to select by, so that nothing need be read (RSNA)."""
+    if task.settings.select is None or task.labels is None or case.kind != "dicom":
+        return False
+    names = [path.stem for path in case.files]
+    chosen = task.labels[task.settings.select].reindex(names)
+    return bool(chosen.notna().all() and (chosen == 0).all())
 
 
 def prepare(volume: Volume, settings: PreprocessSettings, extractor: BrainExtractor | None) -> Prepared:

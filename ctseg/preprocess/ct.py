@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ctseg.errors import CaseError
 from ctseg.io.volume import Volume
 from ctseg.preprocess.frame import centred_frame
@@ -36,4 +39,11 @@ def prepare_ct(volume: Volume, settings: PreprocessSettings, extractor: BrainExt
     frame = centred_frame(brain, volume.spacing_mm, settings.size, settings.fov_mm)
     intensity = window_map(settings.window)
     images, inside = to_images(volume.voxels, brain, frame, intensity)
-    return Prepared(images, inside, brain, frame, intensity)
+    return Prepared(images, inside, brain, frame, intensity, _notes(volume, brain))
+
+
+def _notes(volume: Volume, brain: NDArray[np.bool_]) -> tuple[str, ...]:
+    """A note where there is nothing but one background value outside the brain."""
+    outside = volume.voxels[~brain]
+    stripped = not len(outside) or outside.min() == outside.max()
+    return ("the skull was already removed",) if stripped else ()

@@ -17,8 +17,8 @@ Order = Literal[0, 1]
 class Frame:
     """Square pixels of a fixed width in mm, laid over the in-plane grid of one volume.
 
-    The map has no rotation and no flip, so it is one start and one step for the rows and one for the columns: the centre of model
-    pixel (i, j) lies at native pixel (row_start + i * row_step, col_start + j * col_step).
+    The map has no rotation and no flip, so it is one start and one step for the rows and one for the columns: the centre
+    of model pixel (i, j) lies at native pixel (row_start + i * row_step, col_start + j * col_step).
     """
 
     size: tuple[int, int]
@@ -43,7 +43,7 @@ class Frame:
         return _apply(rows, cols, slices)
 
     def to_native(self, maps: NDArray[np.floating] | NDArray[np.bool_], order: Order = 1) -> NDArray[np.float32]:
-        """(K, H, W) maps, such as probabilities -> (K, h, w) at the native pixel centres; 0 outside the model's field."""
+        """(K, H, W) maps, such as probabilities -> (K, h, w) at the native pixels; 0 outside the model's field."""
         rows = _weights(self.native[0], self.size[0], -self.row_start / self.row_step, 1 / self.row_step, order)
         cols = _weights(self.native[1], self.size[1], -self.col_start / self.col_step, 1 / self.col_step, order)
         return _apply(rows, cols, maps)
@@ -52,13 +52,13 @@ class Frame:
 def centred_frame(brain: NDArray[np.bool_], spacing_mm: tuple[float, float], size: int, fov_mm: float) -> Frame:
     """A frame of `size` pixels over `fov_mm` around the middle of a brain mask (K, h, w).
 
-    The middle is that of the box around the brain's projection along the slices; without any brain it is the middle of the picture.
-    The first model pixel is put on a native pixel, so that scans which already have the model's spacing are copied, not blurred.
+    The middle is that of the box around the brain's projection along the slices; without any brain it is the middle of
+    the picture. The first model pixel is put on a native pixel, so that scans which already have the model's spacing are
+    copied, not blurred.
     """
     row_step, col_step = (fov_mm / size / spacing for spacing in spacing_mm)
-    projection = brain.any(axis=0)
-    row_start = _start(projection.any(axis=1), size, row_step)
-    col_start = _start(projection.any(axis=0), size, col_step)
+    row_start = _start(np.any(brain, axis=(0, 2)), size, row_step)
+    col_start = _start(np.any(brain, axis=(0, 1)), size, col_step)
     return Frame((size, size), (brain.shape[1], brain.shape[2]), row_start, row_step, col_start, col_step)
 
 

@@ -20,7 +20,7 @@ EDGE_PAD = 8
 
 @dataclass(frozen=True)
 class WorkingGrid:
-    """A volume's slices with averaged pixels, and interpolated slices between them where they are far apart."""
+    """A volume's slices with averaged pixels, and interpolated slices between those that are far apart."""
 
     frame: Frame
     positions: NDArray[np.float64]
@@ -39,7 +39,7 @@ class WorkingGrid:
         return self.frame.to_native(mask[self.places]) >= 0.5
 
     def distance_mm(self, mask: Mask) -> NDArray[np.float32]:
-        """(G, H, W) mm from each voxel of the mask to the nearest voxel outside it; the first and last slice go on for ever."""
+        """(G, H, W) mm from each voxel of the mask to the nearest one outside; the end slices go on for ever."""
         padded = np.pad(mask, ((EDGE_PAD, EDGE_PAD), (0, 0), (0, 0)), mode="edge")
         distance = ndimage.distance_transform_edt(padded, sampling=self.spacing_mm)
         return distance[EDGE_PAD:-EDGE_PAD].astype(np.float32)

@@ -12,7 +12,7 @@ from ctseg.preprocess.prepared import Prepared, to_images
 from ctseg.preprocess.settings import PreprocessSettings
 
 MIN_BACKGROUND = 0.15
-"""A stripped axial field of view is 70-85 % background (MSD, BraTS); a head with skin and noise in the air has no exact zeros."""
+"""A stripped axial field of view is 70-85 % background (MSD, BraTS); a whole head has noise, not zeros, in the air."""
 
 
 def prepare_mr(volume: Volume, settings: PreprocessSettings) -> Prepared:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,18 @@ from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.protocols import BrainExtractor
 
 ProgressCall = Callable[[int, int, str], None]
-Outcome = CaseSlices | CtsegError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a case gave nothing."""
+
+    reason: str
+    trace: str = ""
+    """The traceback, for what is no `CtsegError`."""
+
+
+Outcome = CaseSlices | Failure
 
 
 @dataclass
@@ -37,6 +49,8 @@ class PreprocessReport:
     slices: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     """(case_id, reason) of every case that could not be read or prepared."""
+    tracebacks: dict[str, str] = field(default_factory=dict)
+    """case_id -> traceback of the failures that are defects of ctseg or of a plugin, not of the input."""
     empty: list[str] = field(default_factory=list)
     """Cases whose slices were all left out by `slices`, `select` or `min_brain_mm2`."""
     rejected: list[tuple[str, str]] = field(default_factory=list)
@@ -73,7 +87,7 @@ def preprocess(
         progress: called with (done, total, case_id).
 
     Raises:
-        InputError: if no slice is left, domains are mixed, or labels and splits do not fit; nothing useful is in `out` then.
+        InputError: if no slice is left, domains are mixed, or labels or splits do not fit; drop `out` then.
     """
     domain, cases = _one_domain(discovery.cases, domain)
     table = read_slice_labels(labels) if labels is not None else None
@@ -162,7 +176,12 @@ def _outcomes(
 
 def _next(waiting: deque[tuple[Case, Future[Outcome]]]) -> tuple[Case, Outcome]:
     case, future = waiting.popleft()
-    return case, future.result()
+    try:
+        return case, future.result()
+    except BrokenExecutor:
+        raise InputError(
+            f"{case.case_id}: a worker process died, most likely for lack of memory; use fewer --workers"
+        ) from None
 
 
 def _task_of(case: Case, task: CaseTask, labels: pd.DataFrame | None) -> CaseTask:
@@ -177,17 +196,21 @@ def _task_of(case: Case, task: CaseTask, labels: pd.DataFrame | None) -> CaseTas
 
 
 def _attempt(case: Case, task: CaseTask) -> Outcome:
-    """`process_case`, with expected errors given back instead of raised; others keep their traceback and stop the run."""
+    """`process_case`, with errors given back instead of raised: one case never stops the others."""
     try:
         return process_case(case, task)
     except CtsegError as error:
-        return error
+        return Failure(str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is kept with its traceback
+        return Failure(f"{case.case_id}: unexpected {type(error).__name__}: {error}", traceback.format_exc())
 
 
 def _record(report: PreprocessReport, case: Case, outcome: Outcome) -> bool:
     """Enter an outcome in the report; whether it has slices to write."""
-    if isinstance(outcome, CtsegError):
-        report.failed.append((case.case_id, str(outcome)))
+    if isinstance(outcome, Failure):
+        report.failed.append((case.case_id, outcome.reason))
+        if outcome.trace:
+            report.tracebacks[case.case_id] = outcome.trace
         return False
     if outcome.notes:
         report.notes[case.case_id] = outcome.notes

@@ -34,8 +34,8 @@ def to_images(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Native values and brain mask (K, h, w) -> uint8 images and brain mask (K, H, W).
 
-    Values are averaged over brain pixels only (masked values over the mask's own average), so that neither bone nor background bleeds
-    into the rim of the brain.
+    Values are averaged over brain pixels only (masked values over the mask's own average), so that neither bone nor
+    background bleeds into the rim of the brain.
     """
     slope, offset = intensity
     grey = np.clip(slope * values + offset, 0.0, 255.0)

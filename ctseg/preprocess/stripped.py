@@ -12,6 +12,8 @@ TISSUE_HU = (-50.0, 120.0)
 """Brain, CSF, blood and noise; scalp, air and bone reach far beyond."""
 MIN_TISSUE = 0.9
 """Share of the foreground in `TISSUE_HU`: more than 0.98 after stripping, less than 0.7 in a whole head."""
+MAX_CLIPPED = 0.02
+"""Share of the foreground at the highest value; a head that was clipped to a brain window has its whole skull there."""
 MIN_BACKGROUND = 0.2
 """Share of voxels that have the one background value."""
 
@@ -30,5 +32,7 @@ def stripped_brain(volume: Volume) -> NDArray[np.bool_] | None:
     foreground = values != background
     tissue = (volume.voxels >= TISSUE_HU[0]) & (volume.voxels <= TISSUE_HU[1])
     if not foreground.any() or tissue[foreground].mean() < MIN_TISSUE:
+        return None
+    if (values[foreground] == values.max()).mean() > MAX_CLIPPED:
         return None
     return fill_holes(foreground)
