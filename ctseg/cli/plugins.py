@@ -1,8 +1,9 @@
-"""`ctseg plugins`: what is installed, what one plugin takes."""
+"""`ctseg plugins`: what is installed, what a plugin takes, whether it keeps the contract, and a new one."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,12 +16,16 @@ KIND_TITLES = {
     "segmenter": "Segmenters (ctseg das-train --segmenter)",
     "brain_extractor": "Brain extractors (ctseg preprocess --brain)",
 }
-app = typer.Typer(help="List and show plugins.", no_args_is_help=False, invoke_without_command=True)
+FAULTY = 2
+"""Exit code when a plugin fails a check."""
+app = typer.Typer(help="List, show, check and start plugins.", no_args_is_help=False, invoke_without_command=True)
 
 
 def add_to(root: typer.Typer) -> None:
     """Join the application."""
-    root.add_typer(app, name="plugins", help="List and show metrics, generators, segmenters and brain extractors.")
+    root.add_typer(
+        app, name="plugins", help="List, show, check and start metrics, generators, segmenters and brain extractors."
+    )
 
 
 @app.callback()
@@ -75,6 +80,56 @@ def _settings(entry: Any) -> list[dict[str, str]]:
     return [
         dict(zip(("name", "type", "default", "help"), row, strict=True)) for row in describe(entry.settings_model())
     ]
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="Registered name, or KIND:NAME where two kinds share it.")],
+    device: common.Device = "cpu",
+    settings: common.Set = [],  # noqa: B006 - typer copies it
+    as_json: common.AsJson = False,
+) -> None:
+    """Run the conformance checks that every plugin must pass; exit code 2 if it fails one."""
+    from dataclasses import asdict
+
+    from ctseg.settings import parse_overrides
+    from ctseg.testing import run_checks
+    from ctseg.testing.devices import require_device
+
+    entries = _find(name)
+    require_device(device)
+    values, outcomes = parse_overrides(settings), []
+    for entry in entries:
+        told = None if as_json else _print_outcome
+        found = common.registry()
+        outcomes += run_checks(entry.kind, entry.name, settings=values, device=device, registry=found, told=told)
+    failed = sum(item.status == "failed" for item in outcomes)
+    if as_json:
+        typer.echo(json.dumps({"failed": failed, "checks": [asdict(item) for item in outcomes]}))
+    common.say(f"{name}: {len(outcomes) - failed} of {len(outcomes)} checks passed or skipped, {failed} failed")
+    raise typer.Exit(FAULTY if failed else 0)
+
+
+def _print_outcome(outcome: Any) -> None:
+    line = f"{outcome.kind:<16} {outcome.name:<14} {outcome.check:<42} {outcome.status:<8} {outcome.detail}"
+    typer.echo(line.rstrip())
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="What the plugin will be called in --metric, --segmenter and so on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
+    kind: Annotated[
+        str, typer.Option("--kind", help="metric, generator, segmenter, brain_extractor, command or all.")
+    ] = "all",
+) -> None:
+    """Start a plugin: a small package that installs, works and passes its checks."""
+    from ctseg.testing.scaffold import write_package
+
+    files = write_package(output, name, kind)
+    for path in files:
+        typer.echo(str(path))
+    common.say(f"next: pip install -e {output}, then pytest {output} or ctseg plugins check {name}")
 
 
 def _find(name: str) -> list[Any]:

@@ -1,0 +1,107 @@
+"""Registers what the package adds to ctseg. Keep it light: what a part needs is imported when the part is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ctseg
+
+
+@ctseg.hookimpl
+def ctseg_register_metrics(register: Any) -> None:
+    """Add the metric `plugin-template`."""
+
+    def build(**settings: Any) -> Any:
+        from ctseg_plugin_template.metric import HistogramMetric
+
+        return HistogramMetric(**settings)
+
+    def settings() -> Any:
+        from ctseg_plugin_template.settings import MetricSettings
+
+        return MetricSettings
+
+    register(
+        "plugin-template",
+        build,
+        summary="grey value histograms",
+        settings=settings,
+        reference="the template of ctseg",
+    )
+
+
+@ctseg.hookimpl
+def ctseg_register_generators(register: Any) -> None:
+    """Add the generator `plugin-template`."""
+
+    def build(**settings: Any) -> Any:
+        from ctseg_plugin_template.generator import SmallGenerator
+
+        return SmallGenerator(**settings)
+
+    def settings() -> Any:
+        from ctseg_plugin_template.settings import GeneratorSettings
+
+        return GeneratorSettings
+
+    register(
+        "plugin-template",
+        build,
+        summary="three convolutions",
+        settings=settings,
+        reference="the template of ctseg",
+    )
+
+
+@ctseg.hookimpl
+def ctseg_register_segmenters(register: Any) -> None:
+    """Add the segmenter `plugin-template`."""
+
+    def build(**settings: Any) -> Any:
+        from ctseg_plugin_template.segmenter import SmallSegmenter
+
+        return SmallSegmenter(**settings)
+
+    def settings() -> Any:
+        from ctseg_plugin_template.settings import SegmenterSettings
+
+        return SegmenterSettings
+
+    register(
+        "plugin-template",
+        build,
+        summary="three convolutions",
+        settings=settings,
+        reference="the template of ctseg",
+    )
+
+
+@ctseg.hookimpl
+def ctseg_register_brain_extractors(register: Any) -> None:
+    """Add the brain extractor `plugin-template`."""
+
+    def build(**settings: Any) -> Any:
+        from ctseg_plugin_template.brain_extractor import LargestTissue
+
+        return LargestTissue(**settings)
+
+    def settings() -> Any:
+        from ctseg_plugin_template.settings import BrainExtractorSettings
+
+        return BrainExtractorSettings
+
+    register(
+        "plugin-template",
+        build,
+        summary="largest soft tissue",
+        settings=settings,
+        reference="the template of ctseg",
+    )
+
+
+@ctseg.hookimpl
+def ctseg_register_commands(app: Any) -> None:
+    """Add the command `ctseg plugin-template`."""
+    from ctseg_plugin_template.command import count
+
+    app.command("plugin-template")(count)
