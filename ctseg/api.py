@@ -22,7 +22,7 @@ def segment(
     volume: Volume | Path | str,
     model: Path | str | Sequence[Path | str],
     *,
-    device: str = "cpu",
+    device: str = "auto",
     **settings: Any,
 ) -> Prediction:
     """Outline haemorrhage on one head CT, with the numbers of `ctseg segment`.
@@ -30,7 +30,7 @@ def segment(
     Args:
         volume: a `Volume` in HU, or the path of one scan: NIfTI file, DICOM folder or zip.
         model: a run folder of `ctseg das-train`, or several to average.
-        device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
+        device: 'auto' (a GPU where there is one, else the CPU), 'cpu', 'cuda', 'cuda:1' or 'mps'.
         settings: those of `ctseg.inference.settings.SegmentSettings`, e.g. `threshold=0.4`.
 
     Returns:
@@ -48,7 +48,7 @@ def segment(
     from ctseg.inference.settings import SegmentSettings
 
     resolved = resolve(SegmentSettings, settings, where="segment")
-    models, extractor = load_for_segment(_paths(model), device)
+    models, extractor = load_for_segment(_paths(model), _device(device))
     return predict_volume(_volume(volume), models, resolved, extractor)
 
 
@@ -79,6 +79,14 @@ def _registry() -> Registry:
     from ctseg.plugins import load
 
     return load()
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _paths(model: Path | str | Sequence[Path | str]) -> list[Path]:

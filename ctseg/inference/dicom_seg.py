@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,12 +161,11 @@ def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     RSNA's files have no SOPClassUID, FrameOfReferenceUID (all slices get the same made-up one) and SliceThickness (all
     get the typical distance of slices).
     """
+    source = Dataset()  # copy.copy would share its elements with the frame
+    kept = [name for name in KEPT_DEIDENTIFIED if name in frame] if deidentify else list(frame.keys())
+    source.update({element.tag: element for element in map(frame.get_item, kept) if element is not None})
     if deidentify:
-        source = Dataset()
-        source.update({element.tag: element for element in map(frame.get_item, _present(frame)) if element is not None})
         source.PatientID, source.PatientName = volume.patient_id, f"{volume.patient_id}^"
-    else:
-        source = copy.copy(frame)
     for name in TYPE_2:
         if name not in source:
             setattr(source, name, None)
@@ -179,10 +176,6 @@ def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     if not source.get("SliceThickness"):
         source.SliceThickness = round(float(np.median(volume.slab_mm)), 4)
     return source
-
-
-def _present(frame: Dataset) -> Sequence[str]:
-    return [name for name in KEPT_DEIDENTIFIED if name in frame]
 
 
 def _segment(algorithm: SegAlgorithm) -> SegmentDescription:

@@ -122,10 +122,10 @@ def start_folder(folder: Path, head: Mapping[str, Any], *, resume: bool, overwri
     old = read_table(folder) if (folder / DETAILS).exists() else {}
     if resume:
         _check_same(folder, old, head)
-        rows = [CaseResult(**row, resumed=True) for row in old.get("cases", [])]
+        rows = [_read_row(row) for row in old.get("cases", [])]
         return {row.case: row for row in rows if row.status == "ok" and (folder / f"{row.case}.nii.gz").exists()}
     for row in old.get("cases", []):
-        _remove_case(folder, row["case"])
+        remove_case(folder, row["case"])
     folder.mkdir(parents=True, exist_ok=True)
     return {}
 
@@ -145,6 +145,10 @@ def read_table(folder: Path) -> dict[str, Any]:
     return data
 
 
+def _read_row(row: Mapping[str, Any]) -> CaseResult:
+    return CaseResult(**{key: value for key, value in row.items() if key in COLUMNS}, resumed=True)
+
+
 def _check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Masks of two models or thresholds in one folder would be worth nothing."""
     for key in ("settings", "models") if old else ():
@@ -152,7 +156,7 @@ def _check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) ->
             raise InputError(f"{folder}: --resume with other {key}; go on as started, or use --overwrite")
 
 
-def _remove_case(folder: Path, case: str) -> None:
+def remove_case(folder: Path, case: str) -> None:
     """Remove a case's own files and nothing else that a user may keep there."""
     for file in CASE_FILES if Path(case).name == case else ():
         (folder / file.format(case)).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from ctseg.inference.models import LoadedModel, recipes
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction, predict_ready
 from ctseg.inference.prepare import ReadyCase
-from ctseg.inference.results import CaseResult, ResultTable, provenance, start_folder
+from ctseg.inference.results import CaseResult, ResultTable, provenance, remove_case, start_folder
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import Case
 from ctseg.protocols import BrainExtractor
@@ -118,12 +118,13 @@ def _tell(result: CaseResult, done: int, total: int, on_case: OnCase | None, pro
 def _finish(
     case: Case, outcome: Outcome, models: Sequence[LoadedModel], out: Path, settings: SegmentSettings
 ) -> CaseResult:
-    """Run the network on a prepared case and write its files."""
+    """Run the network on a prepared case and write its files; a failed case leaves none."""
     if isinstance(outcome, ReadyCase):
         try:
             return _segment_one(case, outcome, models, out, settings)
         except Exception as error:
             outcome = failure(error)
+    remove_case(out, case.case_id)
     return CaseResult(case.case_id, "failed", error=_without_folders(outcome, case), traceback=outcome.traceback)
 
 

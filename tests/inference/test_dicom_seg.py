@@ -147,6 +147,7 @@ def test_headers_as_poor_as_rsnas_are_enough(tmp_path):
             delattr(frame, name)
     truth = Head().inside_blood(stack.points())
     write_dicom_seg(tmp_path / "case.dcm", scan, truth, ALGORITHM)
+    assert "FrameOfReferenceUID" not in scan.frames[0], "the scan's own headers must stay as they are"
     seg = pydicom.dcmread(tmp_path / "case.dcm")
     assert len(list(frames_of(seg))) == np.count_nonzero(truth.any(axis=(1, 2)))
     if shutil.which("dciodvfy") is not None:

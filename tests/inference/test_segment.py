@@ -137,6 +137,18 @@ def test_a_crashing_extractor_keeps_its_traceback_for_the_log(tmp_path):
     assert "Traceback" not in (tmp_path / "out" / "volumes.json").read_text()
 
 
+def test_a_case_that_fails_while_writing_leaves_no_file(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    write_nifti(tmp_path / "head.nii.gz", Head())
+    monkeypatch.setattr("ctseg.inference.outputs.save_mask", full)
+    (result,) = run([tmp_path / "head.nii.gz"], tmp_path / "out", SegmentSettings(probabilities=True))
+    assert (result.status, result.error) == ("failed", "OSError: No space left on device")
+    files = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert sorted(files) == ["volumes.csv", "volumes.json"]
+
+
 def test_resume_keeps_rows_and_files_of_finished_cases(tmp_path):
     for name in "abc":
         write_nifti(tmp_path / f"{name}.nii.gz", Head())
