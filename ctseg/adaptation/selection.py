@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from ctseg.errors import SettingError, unknown_name
 from ctseg.training_settings import AdaptationSettings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Scores = dict[str, float | None]
 THRESHOLD = 0.5

@@ -77,7 +77,8 @@ def train_adaptation(
         header: what `model.safetensors` says; its `training` is completed by the outcome.
         seed: of everything random but the segmenter's first weights.
         resume: go on from the run's checkpoint.
-        validation_split: the source split for rules that need one; a source without it has none.
+        validation_split: the source split for rules that need one; a source without it has none, and
+            patients that are trained on are left out of it.
         source_rows: train on these rows of the source only (Table 4); they must be of the training split.
         progress: told (done, total, note) after every step.
 
@@ -89,8 +90,8 @@ def train_adaptation(
         SettingError: if pairs are missing or the selection rule cannot be used.
         TrainingError: if training diverges.
     """
+    check_adaptation(source, target, pairs, settings, validation_split=validation_split, source_rows=source_rows)
     data = _prepare(source, target, pairs, settings, seed, validation_split, source_rows, fabric)
-    check_rule(settings, has_source_validation=len(data.validation.source_rows) > 0)
     nets = make_adaptation(segmenter, settings, device=fabric.device, autocast=fabric.autocast, seed=seed)
     choice = Choice(settings.selection)
     epochs = settings.epochs + settings.decay_epochs
@@ -127,6 +128,46 @@ def train_adaptation(
     return {**outcome, "losses": _last_losses(metrics)}
 
 
+def check_adaptation(
+    source: SliceSet,
+    target: SliceSet,
+    pairs: PairTable | None,
+    settings: AdaptationSettings,
+    *,
+    validation_split: str = "val",
+    source_rows: Rows | None = None,
+) -> None:
+    """Refuse what `train_adaptation` would refuse, before a run folder is made.
+
+    Raises:
+        InputError: if the sets do not fit each other, the source is unlabelled or a split is empty.
+        SettingError: if pairs are missing or the selection rule cannot be used.
+    """
+    check_same_size(source, target)
+    source.require_masks("stage 2 trains on labelled source slices")
+    train_rows, _ = _training_rows(source, target, pairs, settings, source_rows)
+    check_rule(settings, has_source_validation=len(_held_out(source, validation_split, train_rows)) > 0)
+
+
+def _training_rows(
+    source: SliceSet, target: SliceSet, pairs: PairTable | None, settings: AdaptationSettings, source_rows: Rows | None
+) -> tuple[Rows, Rows]:
+    rows = _rows(source, settings.source_split) if source_rows is None else np.asarray(source_rows)
+    target_rows = _rows(target, settings.target_split)
+    return matched_rows(pairs, rows, target_rows) if settings.matched else rows, target_rows
+
+
+def _rows(slices: SliceSet, split: str) -> Rows:
+    return slices.rows(None if split == "all" else split)
+
+
+def _held_out(source: SliceSet, split: str, train_rows: Rows) -> Rows:
+    """The validation split without patients that are trained on (as `source_split=all` does)."""
+    patients = source.table["patient_id"]
+    trained_on = patients.isin(patients.iloc[train_rows])
+    return np.flatnonzero((source.table["split"] == split) & ~trained_on)
+
+
 def _prepare(
     source: SliceSet,
     target: SliceSet,
@@ -137,29 +178,19 @@ def _prepare(
     source_rows: Rows | None,
     fabric: lightning_fabric.Fabric,
 ) -> Data:
-    check_same_size(source, target)
-    source.require_masks("stage 2 trains on labelled source slices")
-    train_rows = _rows(source, settings.source_split) if source_rows is None else np.asarray(source_rows)
-    target_rows = _rows(target, settings.target_split)
-    candidates = None
-    if settings.matched:
-        train_rows, candidates = matched_rows(pairs, train_rows, target_rows), pairs.candidates if pairs else None
+    train_rows, target_rows = _training_rows(source, target, pairs, settings, source_rows)
+    held_out = _held_out(source, validation_split, train_rows)
     sampler = SliceSampler(
         train_rows,
         target_rows,
         batch_size=settings.batch_size,
         seed=seed,
-        candidates=candidates,
+        candidates=pairs.candidates if settings.matched and pairs is not None else None,
         steps_per_epoch=settings.steps_per_epoch,
         rank=fabric.global_rank,
         world=fabric.world_size,
     )
-    held_out = np.flatnonzero(source.table["split"].to_numpy() == validation_split)
     return Data(source, target, sampler, choose_validation(held_out, target_rows, seed))
-
-
-def _rows(slices: SliceSet, split: str) -> Rows:
-    return slices.rows(None if split == "all" else split)
 
 
 def matched_rows(pairs: PairTable | None, source_rows: Rows, target_rows: Rows) -> Rows:

@@ -230,6 +230,8 @@ def test_faults_are_named_before_training(make_set: MakeSet, fabric: lightning_f
         train(source, target, None, source_split="test")
     with pytest.raises(InputError, match="same --size"):
         train(source, make_set("ct", 4, 16, 0), None)
+    with pytest.raises(SettingError, match="validation split"):
+        train(source, target, None, selection="source_val", source_split="all")
     assert not list(tmp_path.iterdir())
 
 
