@@ -1,8 +1,8 @@
 """Brain extraction on head CT, after Muschelli et al. but without FSL.
 
-Muschelli, Ullman, Mould, Vespa, Hanley, Crainiceanu: "Validated automatic brain extraction of head CT images", NeuroImage
-114 (2015) 379-385: threshold at 0..100 HU, smooth, threshold again, run FSL's BET, fill holes. What takes BET's place, and
-why, is in docs/preprocess.md.
+Muschelli, Ullman, Mould, Vespa, Hanley, Crainiceanu: "Validated automatic brain extraction of head CT images",
+NeuroImage 114 (2015) 379-385: threshold at 0..100 HU, smooth, threshold again, run FSL's BET, fill holes. What takes
+BET's place, and why, is in docs/preprocess.md.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:
 def most_enclosed(core: Mask, inside: Mask) -> Mask:
     """The connected part of `core` that has the most voxels inside bone; nothing where most of it lies outside.
 
-    In a scan that ends within the head, lobes can be apart that would join in the slices above: parts that are all inside
-    bone and reach the last slice are kept too.
+    In a scan that ends within the head, lobes can be apart that would join in the slices above: parts that are all
+    inside bone and reach the last slice are kept too.
     """
     parts, count = ndimage.label(core)
     enclosed_voxels = np.bincount(parts.ravel(), weights=inside.ravel(), minlength=count + 1)

@@ -17,8 +17,8 @@ Order = Literal[0, 1]
 class Frame:
     """Square pixels of a fixed width in mm, laid over the in-plane grid of one volume.
 
-    The map has no rotation and no flip, so it is one start and one step for the rows and one for the columns: the centre
-    of model pixel (i, j) lies at native pixel (row_start + i * row_step, col_start + j * col_step).
+    The map has no rotation and no flip, so it is one start and one step for the rows and one for the columns: the
+    centre of model pixel (i, j) lies at native pixel (row_start + i * row_step, col_start + j * col_step).
     """
 
     size: tuple[int, int]
@@ -53,8 +53,8 @@ def centred_frame(brain: NDArray[np.bool_], spacing_mm: tuple[float, float], siz
     """A frame of `size` pixels over `fov_mm` around the middle of a brain mask (K, h, w).
 
     The middle is that of the box around the brain's projection along the slices; without any brain it is the middle of
-    the picture. The first model pixel is put on a native pixel, so that scans which already have the model's spacing are
-    copied, not blurred.
+    the picture. The first model pixel is put on a native pixel, so that scans which already have the model's spacing
+    are copied, not blurred.
     """
     row_step, col_step = (fov_mm / size / spacing for spacing in spacing_mm)
     row_start = _start(np.any(brain, axis=(0, 2)), size, row_step)

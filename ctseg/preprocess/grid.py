@@ -79,8 +79,8 @@ def working_grid(volume: Volume, pixel_mm: float = 1.5, step_mm: float = 2.0) ->
 def _subdivided(z_mm: NDArray[np.float64], step_mm: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Every slice of the volume, and as many between two of them as bring the steps nearest to `step_mm`.
 
-    Distances take all steps as `step_mm`, which is right to a third: no slice is blurred, where an even grid would mix a
-    thick slice of brain under the vertex with the bone in the next.
+    Distances take all steps as `step_mm`, which is right to a third: no slice is blurred, where an even grid would mix
+    a thick slice of brain under the vertex with the bone in the next.
     """
     steps = np.maximum(1, np.rint(np.abs(np.diff(z_mm)) / step_mm)).astype(np.int64)
     places = np.concatenate([[0], np.cumsum(steps)])

@@ -12,8 +12,8 @@ from ctseg.errors import InputError
 def read_slice_labels(path: Path) -> pd.DataFrame:
     """Slice labels as 0/1 columns, indexed by slice ID (SOPInstanceUID).
 
-    Two layouts are read: RSNA 2019's `ID,Label` with rows `ID_000012eaf_epidural,0` (4.5 million of them, some twice), and
-    a table whose first column names the slice and whose other columns are findings.
+    Two layouts are read: RSNA 2019's `ID,Label` with rows `ID_000012eaf_epidural,0` (4.5 million of them, some twice),
+    and a table whose first column names the slice and whose other columns are findings.
 
     Raises:
         InputError: if the file is missing or has neither layout, or gives one slice two different labels.

@@ -201,7 +201,7 @@ def _attempt(case: Case, task: CaseTask) -> Outcome:
         return process_case(case, task)
     except CtsegError as error:
         return Failure(str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is kept with its traceback
+    except Exception as error:
         return Failure(f"{case.case_id}: unexpected {type(error).__name__}: {error}", traceback.format_exc())
 
 

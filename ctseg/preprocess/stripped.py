@@ -21,7 +21,8 @@ MIN_BACKGROUND = 0.2
 def stripped_brain(volume: Volume) -> NDArray[np.bool_] | None:
     """The foreground (K, h, w) of an already skull-stripped CT, holes filled; None where there is a skull.
 
-    Stripped scans have one background value (0 or air) on a large part of the picture and nearly only brain HU elsewhere.
+    Stripped scans have one background value (0 or air) on a large part of the picture and nearly only brain HU
+    elsewhere.
     """
     values = np.rint(volume.voxels).astype(np.int32)
     lowest = int(values.min())

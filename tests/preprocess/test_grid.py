@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ctseg.preprocess.grid import fill_holes, parts_touching, without_islands, working_grid
+
+
+def test_every_slice_is_on_the_grid_whatever_the_steps(volume_of, rng):
+    volume = volume_of(rng.normal(size=(5, 12, 12)), pixel_mm=2.0)
+    z_mm = np.array([0.0, 1.1, 5.1, 12.1, 19.1])
+    volume = replace(volume, origins_mm=np.stack([0 * z_mm, 0 * z_mm, z_mm], axis=1))
+    grid = working_grid(volume)
+    assert grid.places.tolist() == [0, 1, 3, 7, 11]
+    np.testing.assert_allclose(grid.to_grid(volume.voxels)[grid.places], volume.voxels, atol=1e-6)
+    np.testing.assert_allclose(grid.positions[3:8], [2, 2.25, 2.5, 2.75, 3])
+
+
+def test_one_slice_has_a_grid(volume_of):
+    mask = np.zeros((1, 40, 40), bool)
+    mask[0, 10:30, 12:28] = True
+    grid = working_grid(volume_of(mask, pixel_mm=0.75))
+    assert grid.to_grid(mask.astype(np.float32)).shape == (1, 20, 20)
+    np.testing.assert_array_equal(grid.to_native(grid.to_grid(mask.astype(np.float32)) >= 0.5), mask)
+
+
+def test_distances_are_in_mm_and_do_not_end_with_the_scan(volume_of):
+    mask = np.zeros((4, 41, 41), bool)
+    mask[:, 10:31, 10:31] = True
+    grid = working_grid(volume_of(mask, pixel_mm=2.0, step_mm=2.0))
+    assert grid.distance_mm(mask)[0, 20, 20] == 22
+    assert grid.erode(mask, 8.0)[:, 20].sum() == 4 * 13
+    assert grid.dilate(mask, 4.0)[0, 20].sum() == 25
+    np.testing.assert_array_equal(grid.open(mask, 4.0)[:, 12:29, 12:29], mask[:, 12:29, 12:29])
+
+
+def test_the_air_in_a_sinus_is_not_the_air_around_the_head(volume_of):
+    hu = np.full((2, 60, 60), 40.0)
+    hu[:, :10] = -1000
+    hu[:, 30:36, 30:36] = -1000
+    grid = working_grid(volume_of(hu, pixel_mm=2.0))
+    near = grid.near_air(hu.astype(np.float32), 6.0)
+    assert near[:, 10:13, 20].all()
+    assert not near[:, 14:50, 4:56].any()
+
+
+def test_holes_are_filled_unless_they_reach_the_border():
+    mask = np.ones((3, 9, 9), bool)
+    mask[:, 4, 4] = False
+    mask[1, 2, :3] = False
+    filled = fill_holes(mask)
+    assert filled[:, 4, 4].all()
+    assert not filled[1, 2, :3].any()
+
+
+def test_islands_and_parts():
+    mask = np.zeros((2, 8, 8), bool)
+    mask[:, 1:3, 1:3] = True
+    mask[1, 5:8, 5:8] = True
+    seeds = np.zeros_like(mask)
+    seeds[0, 1, 1] = True
+    assert parts_touching(mask, seeds).sum() == 8
+    assert without_islands(mask, 5).sum() == 9
