@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
 from ctseg.files import new_folder
@@ -47,8 +48,8 @@ def render(name: str, kind: str = "all") -> dict[str, str]:
         raise SettingError(f"{name!r}: a plugin's name is small letters, digits and single hyphens, as my-metric")
     package = PREFIX + name
     kinds = list(KINDS) if kind == "all" else [kind]
-    values = {"name": name, "package": package, "module": package.replace("-", "_"), "kinds": kinds}
-    places = _places(values["module"], kinds)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"name": name, "package": package, "module": package.replace("-", "_"), "kinds": kinds}
+    places = _places(values["module"], kinds)
     return {place: _render(template, values) for place, template in places.items()}
 
 
@@ -60,7 +61,7 @@ def _places(module: str, kinds: list[str]) -> dict[str, str]:
     return places | {"tests/test_conformance.py": "tests/test_conformance.py.j2"}
 
 
-def _render(template: str, values: dict[str, object]) -> str:
+def _render(template: str, values: dict[str, Any]) -> str:
     import jinja2
 
     # Python and TOML, never HTML: nothing is to be escaped.
