@@ -38,6 +38,11 @@ class Glioma:
     necrosis: float
     texture: Field = field(repr=False)
 
+    @property
+    def core_tissue(self) -> str:
+        """Necrosis inside an enhancing rim, solid tumour where nothing enhances."""
+        return "necrosis" if self.rim_mm > 0 else "tumour"
+
     def push(self, points: Floats, wall_mm: Floats) -> Floats:
         """Mass effect."""
         return self.blob.push(points, wall_mm)

@@ -14,7 +14,8 @@ RELAXATION_MS: dict[str, tuple[float, float, float]] = {
     "white": (0.70, 850.0, 76.0),
     "fluid": (1.00, 4200.0, 1900.0),
     "oedema": (0.84, 1550.0, 150.0),
-    "core": (0.92, 2300.0, 230.0),
+    "necrosis": (0.95, 2900.0, 380.0),
+    "tumour": (0.86, 1750.0, 160.0),
     "rim": (0.82, 1500.0, 115.0),
     "disease": (0.78, 1300.0, 125.0),
 }
@@ -31,8 +32,10 @@ SEQUENCES: dict[str, tuple[float, float, float]] = {
 """TR, TI, TE in ms of routine brain protocols at 3 T (BraTS sites: Menze et al., IEEE TMI 2015); the order is MSD's."""
 BIAS = 0.12
 """Half range of the receive field: 10-40 % in all at 3 T (Sled et al., IEEE TMI 1998; BrainWeb uses 20 and 40 %)."""
-NOISE = (0.012, 0.03)
-"""Rician SD against white matter signal (BrainWeb's 1-3 % levels)."""
+NOISE = (0.025, 0.055)
+"""Rician SD against white matter signal before averaging through the slice (BrainWeb's 3-5 % levels)."""
+TEXTURE = 0.025
+"""SD of the slow variation of tissue signal: T2 differs by 2-4 % between regions of a tissue (Wansapura 1999)."""
 SCALE = (350.0, 900.0)
 """Scanner units of white matter; BraTS volumes range from about 100 to 2000."""
 
@@ -69,10 +72,11 @@ def acquire(rng: np.random.Generator, sequence: str, tissue: MrTissue, voxel_mm:
     thick = rng.choice([1.0, 3.0, 5.0], p=[0.35, 0.3, 0.35]) / voxel_mm
     through = max(round(float(thick)), 1)
     spread = float(rng.uniform(*NOISE))
+    image *= 1 + TEXTURE * _smooth(rng, image.shape, voxel_mm, 6.0)
     image = _rician(rng, ndimage.uniform_filter1d(image, through, axis=0) if through > 1 else image, spread)
     if through > 1:
         image = _resampled(image, through)
-    image = ndimage.gaussian_filter(image, (0, 0.45 / voxel_mm, 0.45 / voxel_mm)) * _bias(rng, image.shape, voxel_mm)
+    image = ndimage.gaussian_filter(image, (0, 0.4 / voxel_mm, 0.4 / voxel_mm)) * _bias(rng, image.shape, voxel_mm)
     return image * tissue.inside * f32(rng.uniform(*SCALE))
 
 
@@ -94,7 +98,12 @@ def _resampled(image: Floats, factor: int) -> Floats:
 
 def _bias(rng: np.random.Generator, shape: tuple[int, ...], voxel_mm: float) -> Floats:
     """Smooth multiplicative receive field."""
+    return np.exp(BIAS * np.clip(_smooth(rng, shape, voxel_mm, 90.0), -2, 2)).astype(np.float32)
+
+
+def _smooth(rng: np.random.Generator, shape: tuple[int, ...], voxel_mm: float, scale_mm: float) -> Floats:
+    """Random field (Z, Y, X) of unit variance on the voxels."""
     x, y, z = (float(n) * voxel_mm for n in shape[::-1])
-    smooth = noise(rng, 90.0, (-20.0, -20.0, -20.0), (x + 20, y + 20, z + 20), oversample=4)
-    exponent = smooth.at(grid_points((0.0, 0.0, 0.0), voxel_mm, shape[::-1]))[0]
-    return np.exp(BIAS * np.clip(exponent, -2, 2)).astype(np.float32)
+    oversample = 4 if scale_mm > 50 else 2
+    field = noise(rng, scale_mm, (-20.0, -20.0, -20.0), (x + 20, y + 20, z + 20), oversample=oversample)
+    return field.at(grid_points((0.0, 0.0, 0.0), voxel_mm, shape[::-1]))[0]

@@ -88,7 +88,7 @@ def _fractions(subject: Subject, glioma: Glioma, points: Floats) -> tuple[MrTiss
     slabs = [_slab(subject, glioma, points[start : start + 8]) for start in range(0, len(points), 8)]
     joined = {name: np.concatenate([fractions[name] for fractions, _ in slabs]) for name in slabs[0][0]}
     inside = np.concatenate([mask for _, mask in slabs])
-    parts = {name: joined[name] for name in ("core", "rim", "oedema")}
+    parts = {name: joined[name] for name in ("rim", "oedema")} | {"core": joined[glioma.core_tissue]}
     return MrTissue(joined, _stripped(inside)), parts
 
 
@@ -102,7 +102,9 @@ def _slab(subject: Subject, glioma: Glioma, points: Floats) -> tuple[dict[str, F
         "white": tissue.white * rest * (1 - sick),
         "disease": tissue.white * rest * sick,
         "fluid": tissue.fluid * rest,
-        **parts,
+        "rim": parts["rim"],
+        "oedema": parts["oedema"],
+        glioma.core_tissue: parts["core"],
     }
     solid = edge(-tissue.wall_mm - 1.5) * (1 - 0.75 * tissue.fluid * ramp(tissue.wall_mm, -8, -3))
     return fractions, solid

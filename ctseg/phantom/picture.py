@@ -1,6 +1,7 @@
 """The phantom beside real scans, for the docs: `python -m ctseg.phantom.picture OUT.png --data DIR`.
 
-DIR holds the real test scans (`ct-ge-tilted`, `mr-msd-task01`, `mr-ms-flair`). A small cohort is made in a temporary folder.
+DIR holds the real test scans (`ct-ge-tilted`, `mr-msd-task01`, `mr-ms-flair`). Patients are made in a
+temporary folder.
 """
 
 from __future__ import annotations
@@ -71,13 +72,8 @@ def _words(findings: Findings) -> str:
 
 def _mr_rows(folder: Path, real: Path) -> list[Row]:
     """Real gliomas and a whole real head, then phantom gliomas, FLAIR."""
-    rows: list[Row] = []
-    for name in ("119", "009"):
-        rows.append(
-            _mr_row(
-                f"real FLAIR (BRATS_{name})", real / "mr-msd-task01" / f"BRATS_{name}_flair_slab.nii.gz", 0.05, 0.95
-            )
-        )
+    slabs = ((name, real / "mr-msd-task01" / f"BRATS_{name}_flair_slab.nii.gz") for name in ("119", "009"))
+    rows = [_mr_row(f"real FLAIR (BRATS_{name})", path, 0.05, 0.95) for name, path in slabs]
     rows.append(_mr_row("real FLAIR (MS)", real / "mr-ms-flair" / "patient19_flair.nii.gz", 0.2, 0.75))
     for index in range(3):
         make_mr_case(folder, MrCase(index, 240, 155, (2019, 1, index)))
