@@ -34,6 +34,7 @@ def das_train(
     """Train a segmenter on labelled pseudo-CT (or MR) against unlabelled CT (stage 2, equations 18 to 23)."""
     from ctseg import presets
     from ctseg.cli import training_options
+    from ctseg.cli.run_report import write_run_report
     from ctseg.training_settings import AdaptationSettings
 
     chosen = {"segmenter": segmenter, "segmenter_settings": {}} if segmenter else {}
@@ -46,7 +47,7 @@ def das_train(
 
     with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:
         summary = train_adaptation(*stage.sets, stage.pairs, ready.module, stage.settings, output, **ready.options)
+    report = write_run_report(output)
     note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, without any CT label"
-    common.finish(
-        {**summary, "output": str(output)}, [f"segmenter {stage.plugin.name!r} ({note}) -> {output}"], as_json
-    )
+    lines = [f"segmenter {stage.plugin.name!r} ({note}) -> {output}", f"report: {report}"]
+    common.finish({**summary, "output": str(output)}, lines, as_json)

@@ -67,7 +67,7 @@ def closing_lines(rows: Sequence[dict[str, Any]], study: Path, report: Path) -> 
     ]
     count = rows[0]["patients"]
     note = (
-        f"{count} patients; 95 % intervals over patients. A phantom is no patient: the numbers show that the way works, "
+        f"{count} patients; 95 % intervals over patients. A phantom is no patient: this shows that the way works, "
         "not how good it is in a clinic."
     )
     return [*commands, head, *table, note, f"report: {report}"]

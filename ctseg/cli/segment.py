@@ -14,6 +14,8 @@ from ctseg.cli import common
 if TYPE_CHECKING:
     from ctseg.inference.models import LoadedModel
     from ctseg.inference.results import CaseResult
+    from ctseg.inference.settings import SegmentSettings
+    from ctseg.protocols import BrainExtractor
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +28,7 @@ def segment(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="DICOM folders, zips, NIfTI files, globs, a .txt with one path a line, or - for paths on stdin.",
+            help="DICOM folders, zips, NIfTI files, slice sets, globs, a .txt with one path a line, or - for stdin.",
         ),
     ],
     model: Annotated[list[Path], typer.Option("--model", help="Run of `ctseg das-train`; repeat to average several.")],
@@ -57,33 +59,54 @@ def segment(
     resolved = resolve(SegmentSettings, flags, parse_overrides(settings), where="segment")
     paths = common.existing_paths(inputs)
 
-    from ctseg.inference.models import load_models
-    from ctseg.inference.segment import segment_cases
-    from ctseg.io.discover import discover
+    from ctseg.api import load_for_segment
     from ctseg.training import make_fabric
 
-    registry = common.registry()
-    models = load_models(model, registry.build_from_header, make_fabric(device, "32").device)
-    with common.bar("Looking") as bar:
-        found = discover(paths, "ct", workers=workers, progress=bar.update)
-    for item in found.rejected:
-        common.say(f"left out: {item}")
-    with common.executor(scheduler) as executor, common.bar("Segment", len(found.cases)) as bar:
-        results = segment_cases(
-            found.cases, models, output, resolved, extractor=_extractor(models), resume=resume, overwrite=overwrite,
-            workers=workers, executor=executor, on_case=_speaker(as_json), progress=bar.update,
-        )  # fmt: skip
+    models, extractor = load_for_segment(model, str(make_fabric(device, "32").device), common.registry())
+    options = {"resume": resume, "overwrite": overwrite, "on_case": _speaker(as_json)}
+    if len(paths) == 1 and (paths[0] / "dataset.json").exists() and (paths[0] / "slices.csv").exists():
+        results = _segment_set(paths[0], models, output, resolved, options)
+    else:
+        results = _segment_scans(paths, models, output, resolved, extractor, workers, scheduler, options)
     failed = [item for item in results if item.status != "ok"]
     common.say(f"{len(results) - len(failed)} of {len(results)} scans -> {output / 'volumes.csv'}")
     if failed:
         raise typer.Exit(1)
 
 
-def _extractor(models: list[LoadedModel]) -> Any:
-    """The brain extractor that the models' training slices were made with."""
-    settings = models[0].header.input["preprocess"]
-    entry = common.registry().get("brain_extractor", settings.get("brain_extractor", "muschelli"))
-    return entry.build(settings.get("brain_extractor_settings", {}))
+def _segment_set(
+    folder: Path, models: list[LoadedModel], output: Path, settings: SegmentSettings, options: dict[str, Any]
+) -> list[CaseResult]:
+    from ctseg.inference.slice_set import segment_slices
+    from ctseg.io.slices import open_slices
+
+    slices = open_slices(folder)
+    with common.bar("Segment", slices.table["series_id"].nunique()) as bar:
+        return segment_slices(slices, models, output, settings, progress=bar.update, **options)
+
+
+def _segment_scans(
+    paths: list[Path],
+    models: list[LoadedModel],
+    output: Path,
+    settings: SegmentSettings,
+    extractor: BrainExtractor,
+    workers: int,
+    scheduler: str,
+    options: dict[str, Any],
+) -> list[CaseResult]:
+    from ctseg.inference.segment import segment_cases
+    from ctseg.io.discover import discover
+
+    with common.bar("Looking") as bar:
+        found = discover(paths, "ct", workers=workers, progress=bar.update)
+    for item in found.rejected:
+        common.say(f"left out: {item}")
+    with common.executor(scheduler) as executor, common.bar("Segment", len(found.cases)) as bar:
+        return segment_cases(
+            found.cases, models, output, settings, extractor=extractor, workers=workers, executor=executor,
+            progress=bar.update, **options,
+        )  # fmt: skip
 
 
 def _speaker(as_json: bool) -> Any:

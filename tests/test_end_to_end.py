@@ -1,0 +1,220 @@
+"""The main job by its real commands on a small phantom cohort, from raw scans to a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctseg.cli import common
+from ctseg.cli.main import main
+from ctseg.demo import result_rows
+from ctseg.io.slices import open_slices
+from ctseg.study import read_study
+
+pytestmark = [pytest.mark.phantom, pytest.mark.end_to_end]
+
+STUDY = """
+[[step]]
+command = "phantom"
+output = "phantom"
+mr = 2
+ct = 2
+ct_test = 2
+workers = 0
+set = { mr_matrix = 96, mr_slices = 40, ct_matrix = 128, ct_slice_step_mm = 12 }
+
+[[step]]
+name = "mr"
+command = "preprocess"
+input = "phantom/Task01_BrainTumour"
+output = "sets/mr"
+size = 48
+slices = "14:26"
+split = "0.5:0.5"
+workers = 0
+
+[[step]]
+name = "ct"
+command = "preprocess"
+input = "phantom/rsna/stage_2_train"
+output = "sets/ct"
+size = 48
+labels = "phantom/rsna/stage_2_train.csv"
+select = "intraparenchymal"
+workers = 0
+
+[[step]]
+command = "match"
+src = "sets/mr"
+tgt = "sets/ct"
+output = "pairs.csv"
+
+[[step]]
+name = "match-target"
+command = "match"
+src = "sets/mr"
+tgt = "sets/ct"
+direction = "target"
+output = "pairs-stage2.csv"
+
+[[step]]
+command = "synth-train"
+src = "sets/mr"
+tgt = "sets/ct"
+pairs = "pairs.csv"
+output = "runs/synthesis"
+preset = "smoke"
+
+[[step]]
+command = "synthesize"
+model = "runs/synthesis"
+src = "sets/mr"
+output = "sets/pseudo-ct"
+
+[[step]]
+command = "das-train"
+src = "sets/pseudo-ct"
+tgt = "sets/ct"
+pairs = "pairs-stage2.csv"
+output = "runs/amd-das"
+preset = "smoke"
+
+[[step]]
+command = "segment"
+input = "phantom/rsna/stage_2_test"
+model = "runs/amd-das"
+output = "masks/amd-das"
+threshold = 0.3
+workers = 0
+
+[[step]]
+command = "evaluate"
+pred = "masks/amd-das"
+ref = "phantom/truth/iph/test"
+labels = "phantom/truth/stage_2_test.csv"
+output = "evaluation"
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished study."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "study.toml").write_text(STUDY)
+    common.STATE = common.State()
+    assert main(["-q", "run", str(folder / "study.toml")]) == 0
+    return folder
+
+
+def test_every_step_leaves_what_the_docs_promise(study: Path) -> None:
+    for step in read_study(study / "study.toml").steps:
+        assert (study / step.output).exists(), step.name
+    for name in ("config.toml", "model.safetensors", "checkpoint.pt", "metrics.jsonl", "report.html", "curves.png"):
+        assert (study / "runs/amd-das" / name).exists(), name
+        assert (study / "runs/synthesis" / name).exists(), name
+    assert not list(study.rglob(".partial-*"))
+
+
+def test_the_sets_join_the_domains(study: Path) -> None:
+    mr, ct, pseudo = (open_slices(study / "sets" / name) for name in ("mr", "ct", "pseudo-ct"))
+    assert mr.size == ct.size == pseudo.size == (48, 48)
+    assert (mr.domain, ct.domain, pseudo.domain) == ("mr", "ct", "ct")
+    assert mr.masks is not None
+    assert ct.masks is None
+    assert list(pseudo.slice_ids) == list(mr.slice_ids)
+    np.testing.assert_array_equal(pseudo.require_masks("x"), mr.masks)
+    assert mr.info["counts"]["splits"].keys() == {"train", "val"}
+    assert ct.table["intraparenchymal"].eq(1).all()
+
+
+def test_both_domains_lie_the_same_way(study: Path) -> None:
+    """Heads are narrower in front: turning one domain upside down would flip the sign for it alone."""
+    for name in ("mr", "ct"):
+        slices = open_slices(study / "sets" / name)
+        brain = (slices.images > 0).sum(0)
+        widths = (brain > 0.5 * brain.max()).sum(1)
+        rows = np.flatnonzero(widths)
+        quarter = len(rows) // 4
+        assert widths[rows[:quarter]].sum() < widths[rows[-quarter:]].sum(), name
+
+
+def test_masks_come_back_on_the_scans_own_grid(study: Path) -> None:
+    table = pd.read_csv(study / "masks/amd-das/volumes.csv")
+    assert list(table["status"]) == ["ok", "ok"]
+    for case in table["case"]:
+        mask, truth = (
+            nib.load(folder / f"{case}.nii.gz")
+            for folder in (study / "masks/amd-das", study / "phantom/truth/iph/test")
+        )
+        assert mask.shape == truth.shape
+        np.testing.assert_allclose(mask.affine, truth.affine, atol=1e-3)
+        assert (study / "masks/amd-das" / f"{case}.png").exists()
+
+
+def test_the_evaluation_is_finite_and_names_its_rule(study: Path) -> None:
+    summary = json.loads((study / "evaluation/summary.json").read_text())
+    row = result_rows(study)[0]
+    assert 0 <= row["pooled_dice"]["value"] <= 1
+    assert row["selection"] == "last"
+    assert summary["models"][0]["cases"] == 2
+    page = (study / "evaluation/report.html").read_text()
+    assert not any(f'{name}="http' in page for name in ("src", "href"))
+
+
+def test_no_output_carries_a_patients_identity(study: Path) -> None:
+    import pydicom
+
+    files = sorted((study / "phantom/rsna").rglob("*.dcm"))
+    patients = {str(pydicom.dcmread(path, stop_before_pixels=True).PatientID) for path in files}
+    kept = [path for name in ("sets", "runs", "masks", "evaluation") for path in (study / name).rglob("*")]
+    texts = [path for path in kept if path.suffix in (".csv", ".json", ".jsonl", ".toml", ".html")]
+    assert patients
+    assert texts
+    for path in texts:
+        text = path.read_text()
+        assert not any(patient in text for patient in patients), path
+
+
+def test_a_slice_set_can_be_segmented_too(study: Path) -> None:
+    out = study / "masks/set"
+    assert main(["-q", "segment", str(study / "sets/ct"), "--model", str(study / "runs/amd-das"), "-o", str(out)]) == 0
+    assert list(pd.read_csv(out / "volumes.csv")["status"]) == ["ok"] * 2
+
+
+def test_a_bad_case_stops_nobody_and_exits_with_1(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = study / "broken"
+    folder.mkdir()
+    good = nib.load(next((study / "phantom/truth/brain/test").glob("*.nii.gz")))
+    nib.save(
+        nib.Nifti1Image(np.where(good.get_fdata() > 0, 35.0, -1000.0).astype(np.int16), good.affine),
+        folder / "ct-ok.nii.gz",
+    )
+    (folder / "ct-bad.nii.gz").write_bytes((folder / "ct-ok.nii.gz").read_bytes()[:2000])
+    argv = ["segment", str(folder), "--model", str(study / "runs/amd-das"), "-o", str(study / "masks/broken"), "--json"]
+    code = main([*argv, "--workers", "0"])
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert any(row["case"] == "ct-ok" and row["status"] == "ok" for row in rows)
+    table = pd.read_csv(study / "masks/broken/volumes.csv")
+    assert set(table["case"]) >= {"ct-ok"}
+    assert code == (1 if len(table) == 2 else 0)
+
+
+def test_a_second_run_does_nothing(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (study / "runs").rglob("*")}
+    assert main(["run", str(study / "study.toml"), "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert all(step["skipped"] for step in steps)
+    assert before == {path: path.stat().st_mtime_ns for path in (study / "runs").rglob("*")}
+
+
+def test_an_outside_metric_joins_the_way(study: Path) -> None:
+    pytest.importorskip("ctseg_mind", reason="pip install plugins/ctseg-mind")
+    pairs = study / "pairs-mind.csv"
+    argv = ["match", "--src", str(study / "sets/mr"), "--tgt", str(study / "sets/ct"), "--metric", "mind"]
+    assert main(["-q", *argv, "--set", "size=24", "-o", str(pairs)]) == 0
+    assert {"structure", "lesion_difference"} <= set(pd.read_csv(pairs).columns)
