@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctseg.errors import InputError
+from ctseg.io.case import Discovery
+from ctseg.io.discover import discover
+from ctseg.io.slices import open_slices
+from ctseg.preprocess.brain import MuschelliExtractor
+from ctseg.preprocess.pipeline import preprocess
+from ctseg.preprocess.settings import PreprocessSettings
+
+SMALL = PreprocessSettings(size=32, fov_mm=48.0, min_brain_mm2=100.0, split=(0.5, 0.5))
+
+
+def write_brats(folder: Path, name: str, seed: int, *, label: bool = True) -> None:
+    """A stripped ball with a bright lesion, in BraTS's layout, RAS under an identity affine."""
+    rng = np.random.default_rng(seed)
+    x, y, z = np.meshgrid(*[np.arange(n) - n / 2 for n in (40, 44, 12)], indexing="ij")
+    brain = x**2 + y**2 + (2 * z) ** 2 < 15**2
+    lesion = (x - 5) ** 2 + (y + 4) ** 2 + (2 * z) ** 2 < 4**2
+    image = np.where(brain, 400 + 300 * lesion + rng.normal(0, 20, brain.shape), 0)
+    (folder / name).mkdir(parents=True)
+    nib.save(nib.Nifti1Image(image.astype(np.int16), np.eye(4)), folder / name / f"{name}_flair.nii.gz")
+    if label:
+        nib.save(nib.Nifti1Image((2 * lesion).astype(np.uint8), np.eye(4)), folder / name / f"{name}_seg.nii.gz")
+
+
+@pytest.fixture
+def cohort(tmp_path) -> Path:
+    for number in range(4):
+        write_brats(tmp_path / "brats", f"BraTS_{number:03d}", number)
+    return tmp_path / "brats"
+
+
+def made(discovery: Discovery, out: Path, settings: PreprocessSettings = SMALL, **more):
+    out.mkdir()
+    report = preprocess(discovery, out, settings, **more)
+    return open_slices(out), report
+
+
+def test_a_labelled_mr_cohort(cohort, tmp_path):
+    seen = []
+    slices, report = made(discover([cohort]), tmp_path / "set", progress=lambda *call: seen.append(call))
+    assert (slices.domain, slices.size) == ("mr", (32, 32))
+    assert report.cases == 4
+    assert report.slices == len(slices)
+    assert [call[:2] for call in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    table = slices.table
+    assert table["patient_id"].is_monotonic_increasing
+    assert sorted(table["split"].unique()) == ["train", "val"]
+    masks = slices.require_masks("the test asks")
+    np.testing.assert_array_equal(masks.sum(axis=(1, 2)), table["lesion_px"])
+    np.testing.assert_array_equal((slices.images > 0).sum(axis=(1, 2)) <= table["brain_px"], True)
+    assert set(np.unique(masks)) == {0, 1}
+    bright = slices.images[masks == 1].mean()
+    assert bright > slices.images[(masks == 0) & (slices.images > 0)].mean() + 50
+    assert slices.info["intensity"]["a"] is None
+    assert (table["intensity_a"] > 0).all()
+    assert (tmp_path / "set" / "preview.png").stat().st_size > 1000
+
+
+def test_the_front_of_the_head_is_at_the_top(cohort, tmp_path):
+    """The lesion lies 5 mm to the right and 4 mm to the back of the brain's middle: right is left in the picture."""
+    slices, _ = made(discover([cohort]), tmp_path / "set")
+    rows, cols = np.nonzero(slices.require_masks("it has them").any(axis=0))
+    brain_rows, brain_cols = np.nonzero((slices.images > 0).any(axis=0))
+    assert rows.mean() - brain_rows.mean() == pytest.approx(4 * 32 / 48, abs=0.7)
+    assert cols.mean() - brain_cols.mean() == pytest.approx(-5 * 32 / 48, abs=0.7)
+
+
+def test_the_set_does_not_hang_on_workers(cohort, tmp_path):
+    found = discover([cohort])
+    made(found, tmp_path / "alone")
+    made(found, tmp_path / "processes", workers=2)
+    with ThreadPoolExecutor(3) as pool:
+        made(found, tmp_path / "threads", executor=pool)
+    for name in ("images.npy", "masks.npy", "slices.csv", "dataset.json"):
+        alone = (tmp_path / "alone" / name).read_bytes()
+        assert (tmp_path / "processes" / name).read_bytes() == alone
+        assert (tmp_path / "threads" / name).read_bytes() == alone
+
+
+def test_bad_cases_are_named_and_the_others_go_on(cohort, tmp_path):
+    write_brats(cohort, "BraTS_100", 9, label=False)
+    broken = cohort / "BraTS_001" / "BraTS_001_flair.nii.gz"
+    found = discover([cohort])
+    broken.write_bytes(broken.read_bytes()[:900])
+    slices, report = made(found, tmp_path / "set")
+    assert report.cases == 3
+    assert {case for case, _ in report.failed} == {"BraTS_001", "BraTS_100"}
+    assert "no lesion labels" in dict(report.failed)["BraTS_100"]
+    assert not set(slices.table["patient_id"]) & {"BraTS_001", "BraTS_100"}
+    assert len(slices.info["failed"]) == 2
+
+
+def test_defects_keep_their_traceback(cohort, tmp_path, monkeypatch):
+    def explode(*_):
+        raise ZeroDivisionError("by nobody")
+
+    monkeypatch.setattr("ctseg.preprocess.cases.prepare_mr", explode)
+    (tmp_path / "set").mkdir()
+    with pytest.raises(InputError, match="none of the 4 cases .* unexpected ZeroDivisionError: by nobody"):
+        preprocess(discover([cohort]), tmp_path / "set", SMALL)
+
+
+def test_slices_are_chosen_by_index(cohort, tmp_path):
+    slices, _ = made(discover([cohort]), tmp_path / "set", SMALL.model_copy(update={"slices": (4, 8)}))
+    assert set(slices.table["index"]) == {4, 5, 6, 7}
+    assert slices.table["slice_id"].iloc[0] == "BraTS_000_004"
+
+
+def test_slices_with_little_brain_are_left_out(cohort, tmp_path):
+    most = SMALL.model_copy(update={"min_brain_mm2": 500.0})
+    slices, _ = made(discover([cohort]), tmp_path / "set", most)
+    assert (slices.table["brain_px"] * (48 / 32) ** 2 >= 500).all()
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="no slice is left"):
+        preprocess(discover([cohort]), tmp_path / "none", SMALL.model_copy(update={"min_brain_mm2": 1e6}))
+
+
+def test_given_splits_are_used(cohort, tmp_path):
+    table = tmp_path / "splits.csv"
+    names = [f"BraTS_{number:03d}" for number in range(4)]
+    pd.DataFrame({"patient_id": names, "split": ["test", "train", "train", "val"]}).to_csv(table, index=False)
+    slices, _ = made(discover([cohort]), tmp_path / "set", splits=table)
+    assert slices.table.groupby("patient_id")["split"].first().tolist() == ["test", "train", "train", "val"]
+    pd.DataFrame({"patient_id": names[:3], "split": "train"}).to_csv(table, index=False)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="no split for 1 patients .first: BraTS_003"):
+        preprocess(discover([cohort]), tmp_path / "other", SMALL, splits=table)
+
+
+def test_one_domain_a_set(cohort, tmp_path):
+    (tmp_path / "set").mkdir()
+    with pytest.raises(InputError, match="no CT scan"):
+        preprocess(discover([cohort], "mr"), tmp_path / "set", SMALL, domain="ct")
+
+
+def front_share(images: np.ndarray) -> float:
+    """Width of the brain in its top quarter against that in its bottom quarter too: the front of a brain is
+    narrower.""" shape = (images > 0).any(axis=0)
+    rows = np.flatnonzero(shape.any(axis=1))
+    quarter = len(rows) // 4
+    front, back = shape[rows[:quarter]].sum(), shape[rows[-quarter:]].sum()
+    return front / (front + back)
+
+
+@pytest.mark.real_data
+def test_real_mr_slabs(real_data, tmp_path):
+    settings = PreprocessSettings(slices=(0, 12))
+    slices, report = made(discover([real_data / "mr-msd-task01"]), tmp_path / "set", settings)
+    assert (report.cases, report.failed) == (2, [])
+    assert slices.size == (240, 240)
+    assert (slices.table["lesion_px"] > 0).any()
+    # 1 mm scans are copied, so the masks are the file's own, moved and turned at most
+    path = next(real_data.glob("mr-msd-task01/BRATS_009_seg*"))
+    native = np.asarray(nib.load(path).dataobj)[:, :, :12] > 0
+    own = slices.table["patient_id"].str.startswith("BRATS_009").to_numpy()
+    np.testing.assert_array_equal(slices.table["lesion_px"][own], native.sum(axis=(0, 1)))
+    assert front_share(slices.images[~own]) < 0.5  # BRATS_119 is whole in its plane
+
+
+@pytest.mark.real_data
+def test_a_real_tilted_ct_with_selected_slices(real_data, tmp_path):
+    found = discover([real_data / "ct-ge-tilted"], "ct")
+    everything, report = made(found, tmp_path / "set", PreprocessSettings(size=120), extractor=MuschelliExtractor())
+    assert (everything.domain, everything.masks) == ("ct", None)
+    assert len(everything) == 21
+    assert any("tilted" in note for note in report.notes[found.cases[0].case_id])
+    assert everything.info["intensity"] == {"a": 2.55, "b": 0.0, "unit": "HU"}
+    assert front_share(everything.images[3:5]) < 0.4  # frontal lobe between the orbits, cerebellum behind
+    names = everything.slice_ids
+    chosen = set(names[5:9])
+    path = tmp_path / "labels.csv"
+    rows = [(f"{name}_{kind}", int(name in chosen)) for name in names for kind in ("any", "intraparenchymal")]
+    pd.DataFrame(rows, columns=["ID", "Label"]).to_csv(path, index=False)
+    settings = PreprocessSettings(size=120, select="intraparenchymal")
+    some, _ = made(found, tmp_path / "some", settings, extractor=MuschelliExtractor(), labels=path)
+    assert set(some.slice_ids) == chosen
+    assert (some.table["intraparenchymal"] == 1).all()
+    np.testing.assert_array_equal(some.images, everything.images[5:9])
+    info = json.loads((tmp_path / "some" / "dataset.json").read_text())
+    assert info["settings"]["select"] == "intraparenchymal"
