@@ -23,7 +23,7 @@ from ctseg.testing.network_checks import (
     weighted,
 )
 from ctseg.testing.subject import NotApplicable, Subject, require
-from ctseg.testing.training_checks import synthesis_settings
+from ctseg.testing.training_checks import quiet, synthesis_settings
 
 
 def translates_any_size(subject: Subject, _folder: Path) -> None:
@@ -83,7 +83,7 @@ def features_serve_the_feature_loss(subject: Subject, _folder: Path) -> None:
     module = subject.build().train()
     if not has_features(module):
         require(not hasattr(module, "features"), "has features but no feature_channels")
-        raise NotApplicable("has no features; the feature loss is refused with --set lambda_fda=0 as the way out")
+        raise NotApplicable("has no features; the feature-space loss has to be off, --set lambda_fda=0")
     for domain in ("mr", "ct"):
         found = module.features(toy_images(subject), domain)
         channels = found.shape[1] if found.ndim == 4 else None
@@ -128,7 +128,7 @@ def objective_keeps_its_promises(subject: Subject, folder: Path) -> None:
 
 def _objective(subject: Subject, module: nn.Module) -> Any:
     context = ObjectiveContext(synthesis_settings(module), torch.device(subject.device), nullcontext)
-    with seeded(0):
+    with seeded(0), quiet():
         return make_objective(module, context)
 
 

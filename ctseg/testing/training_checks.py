@@ -55,7 +55,7 @@ def train(subject: Subject, run: Path, *, resume: bool = False, progress: Progre
     run.mkdir(exist_ok=True)
     module = subject.build(seed=SEED)
     sets = toy_set("mr"), toy_set("ct")
-    with torch.random.fork_rng(), _quiet():
+    with torch.random.fork_rng(), quiet():
         fabric = make_fabric(subject.device, "32", seed=SEED)
         given: dict[str, Any] = {
             "run": run,
@@ -71,8 +71,8 @@ def train(subject: Subject, run: Path, *, resume: bool = False, progress: Progre
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings that a generator is no good after two steps."""
+def quiet() -> Iterator[None]:
+    """Without ctseg's warnings, e.g. that a generator is no good after two steps."""
     logger = logging.getLogger("ctseg")
     level = logger.level
     logger.setLevel(logging.ERROR)

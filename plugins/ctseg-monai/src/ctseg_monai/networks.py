@@ -1,7 +1,7 @@
 """MONAI's networks as ctseg's segmenters.
 
-MONAI's networks end in one map of class scores. Here each gives `hidden` channels instead; they go through a leaky ReLU,
-are what the domain discriminator of `ctseg das-train` sees, and become the logit of the lesion by a 1 x 1 convolution.
+MONAI's networks end in one map of class scores. Here each gives `hidden` channels instead; after a leaky ReLU they are
+what the domain discriminator of `ctseg das-train` sees, and a 1 x 1 convolution makes the logit of the lesion of them.
 """
 
 from __future__ import annotations
