@@ -145,8 +145,8 @@ def test_one_domain_a_set(cohort, tmp_path):
 
 
 def front_share(images: np.ndarray) -> float:
-    """Width of the brain in its top quarter against that in its bottom quarter too: the front of a brain is
-    narrower.""" shape = (images > 0).any(axis=0)
+    """Share of its top quarter in the width of both end quarters: the front of a brain is narrower than the back."""
+    shape = (images > 0).any(axis=0)
     rows = np.flatnonzero(shape.any(axis=1))
     quarter = len(rows) // 4
     front, back = shape[rows[:quarter]].sum(), shape[rows[-quarter:]].sum()
