@@ -47,6 +47,8 @@ class MrTissue:
     fractions: dict[str, Floats]
     inside: Floats
     """Brain mask 0/1."""
+    texture: Floats
+    """Relative signal, around 1: the same regions differ in every modality."""
 
 
 def signal(sequence: str, tissue: str) -> float:
@@ -72,7 +74,7 @@ def acquire(rng: np.random.Generator, sequence: str, tissue: MrTissue, voxel_mm:
     thick = rng.choice([1.0, 3.0, 5.0], p=[0.35, 0.3, 0.35]) / voxel_mm
     through = max(round(float(thick)), 1)
     spread = float(rng.uniform(*NOISE))
-    image *= 1 + TEXTURE * _smooth(rng, image.shape, voxel_mm, 6.0)
+    image *= tissue.texture
     image = _rician(rng, ndimage.uniform_filter1d(image, through, axis=0) if through > 1 else image, spread)
     if through > 1:
         image = _resampled(image, through)
@@ -94,6 +96,11 @@ def _resampled(image: Floats, factor: int) -> Floats:
     high = np.minimum((low + 1) * factor, len(image) - 1)
     share = np.clip(place - low, 0, 1).astype(np.float32)[:, None, None]
     return image[low * factor] * (1 - share) + image[high] * share
+
+
+def texture(rng: np.random.Generator, shape: tuple[int, ...], voxel_mm: float) -> Floats:
+    """Slow variation of tissue signal (Z, Y, X), around 1."""
+    return (1 + TEXTURE * _smooth(rng, shape, voxel_mm, 6.0)).astype(np.float32)
 
 
 def _bias(rng: np.random.Generator, shape: tuple[int, ...], voxel_mm: float) -> Floats:

@@ -16,7 +16,7 @@ from ctseg.files import write_json
 from ctseg.phantom.anatomy import Subject, Tissue, make_subject
 from ctseg.phantom.fields import Floats, edge, ramp
 from ctseg.phantom.glioma import Glioma, draw_glioma, labels
-from ctseg.phantom.mr_contrast import SEQUENCES, MrTissue, acquire
+from ctseg.phantom.mr_contrast import SEQUENCES, MrTissue, acquire, texture
 
 TASK = "Task01_BrainTumour"
 FIELD_MM = 240.0
@@ -50,8 +50,10 @@ def make_mr_case(folder: Path, case: MrCase) -> dict[str, Any]:
     subject.add_lesions([glioma])
     points = _points(case)
     box = _brain_box(subject, points)
-    tissue, parts = _fractions(subject, glioma, points[box])
+    fractions, inside = _fractions(subject, glioma, points[box])
+    parts = {name: fractions[name] for name in ("rim", "oedema")} | {"core": fractions[glioma.core_tissue]}
     voxel_mm = FIELD_MM / case.matrix
+    tissue = MrTissue(fractions, inside, texture(scanner, inside.shape, voxel_mm))
     label = np.zeros(points.shape[:3], dtype=np.uint8)
     label[box] = labels(parts) * (tissue.inside > 0)
     image = np.zeros((*points.shape[:3], len(SEQUENCES)), dtype=np.int16)
@@ -83,13 +85,12 @@ def _brain_box(subject: Subject, points: Floats) -> tuple[slice, slice, slice]:
     return z, y, x
 
 
-def _fractions(subject: Subject, glioma: Glioma, points: Floats) -> tuple[MrTissue, dict[str, Floats]]:
-    """Tissue fractions on the grid, slab by slab to stay in the cache."""
+def _fractions(subject: Subject, glioma: Glioma, points: Floats) -> tuple[dict[str, Floats], Floats]:
+    """Tissue fractions and brain mask on the grid, slab by slab to stay in the cache."""
     slabs = [_slab(subject, glioma, points[start : start + 8]) for start in range(0, len(points), 8)]
     joined = {name: np.concatenate([fractions[name] for fractions, _ in slabs]) for name in slabs[0][0]}
     inside = np.concatenate([mask for _, mask in slabs])
-    parts = {name: joined[name] for name in ("rim", "oedema")} | {"core": joined[glioma.core_tissue]}
-    return MrTissue(joined, _stripped(inside)), parts
+    return joined, _stripped(inside)
 
 
 def _slab(subject: Subject, glioma: Glioma, points: Floats) -> tuple[dict[str, Floats], Floats]:

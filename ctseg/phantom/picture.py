@@ -82,9 +82,10 @@ def _mr_rows(folder: Path, real: Path) -> list[Row]:
 
 
 def _mr_row(title: str, path: Path, low: float, high: float) -> Row:
-    voxels = np.asarray(nib.load(path).dataobj)
+    image: Any = nib.load(path)
+    voxels = np.asarray(image.dataobj)
     voxels = voxels[..., 0] if voxels.ndim == 4 else voxels
-    voxels = nib.orientations.apply_orientation(voxels, nib.io_orientation(nib.load(path).affine))
+    voxels = nib.orientations.apply_orientation(voxels, nib.io_orientation(image.affine))
     places = np.linspace(low, high, COLUMNS) * (voxels.shape[2] - 1)
     pictures = [_cut(np.rot90(voxels[:, :, round(float(place))])[:, ::-1]) for place in places]
     return title, pictures, 0.0, float(np.percentile(voxels[voxels > 0], 99.7))
