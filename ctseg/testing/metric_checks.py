@@ -67,8 +67,9 @@ def distances_are_finite_and_not_negative(subject: Subject, _folder: Path) -> No
     found = metric.distance(take(source, slice(0, 4)), target)
     require(found.shape == (4, COUNT), f"distance of 4 and {COUNT} slices has shape {found.shape}")
     require(found.dtype == np.float64, f"distance is {found.dtype}, expected float64")
-    require(np.isfinite(found).all(), "a distance is not finite")
-    require((found >= 0).all(), f"a distance is negative: {found.min()}")
+    for values in (found, metric.distance(source, source)):
+        require(np.isfinite(values).all(), "a distance is not finite")
+        require((values >= 0).all(), f"a distance is negative: {values.min()}")
 
 
 def distances_do_not_depend_on_the_block(subject: Subject, _folder: Path) -> None:
