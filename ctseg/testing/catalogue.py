@@ -1,16 +1,10 @@
-"""Which checks each kind of plugin has to pass, in the order they run."""
+"""Which checks each kind of plugin has to pass, in the order they run; those of networks import torch."""
 
 from __future__ import annotations
 
-from ctseg.testing import (
-    common_checks,
-    extractor_checks,
-    generator_checks,
-    metric_checks,
-    network_checks,
-    segmenter_checks,
-    training_checks,
-)
+from collections.abc import Callable
+
+from ctseg.testing import common_checks
 from ctseg.testing.kit import Check
 
 COMMON: tuple[Check, ...] = (
@@ -20,49 +14,82 @@ COMMON: tuple[Check, ...] = (
     common_checks.unknown_setting_is_refused,
     common_checks.builds,
 )
-METRIC: tuple[Check, ...] = (
-    metric_checks.describes_slices,
-    metric_checks.describes_each_slice_by_itself,
-    metric_checks.describing_is_repeatable,
-    metric_checks.distances_are_finite_and_not_negative,
-    metric_checks.distances_do_not_depend_on_the_block,
-    metric_checks.is_nearest_to_itself,
-    metric_checks.is_symmetric,
-    metric_checks.nearest_is_exact,
-    metric_checks.parts_fit_the_distance,
-    metric_checks.matches_slice_sets,
-)
-NETWORK: tuple[Check, ...] = (
-    network_checks.first_weights_follow_the_seed,
-    network_checks.eval_is_deterministic,
-    network_checks.slices_of_a_batch_are_independent,
-    network_checks.works_in_bfloat16,
-    network_checks.comes_back_from_its_file,
-    training_checks.trains_two_steps,
-    training_checks.resumes_exactly,
-)
-GENERATOR: tuple[Check, ...] = (
-    generator_checks.translates_any_size,
-    generator_checks.stays_in_range,
-    generator_checks.gradients_reach_every_parameter,
-    generator_checks.features_serve_the_feature_loss,
-    generator_checks.objective_keeps_its_promises,
-)
-SEGMENTER: tuple[Check, ...] = (
-    segmenter_checks.segments_any_size,
-    segmenter_checks.gradients_reach_every_parameter,
-    segmenter_checks.adversary_reaches_the_network,
-)
-EXTRACTOR: tuple[Check, ...] = (
-    extractor_checks.mask_is_on_the_grid,
-    extractor_checks.finds_brain_and_no_air,
-    extractor_checks.takes_any_scan,
-    extractor_checks.is_repeatable,
-    extractor_checks.goes_to_worker_processes,
-)
-CATALOGUE: dict[str, tuple[Check, ...]] = {
-    "metric": COMMON + METRIC,
-    "generator": COMMON + GENERATOR + NETWORK,
-    "segmenter": COMMON + SEGMENTER + NETWORK,
-    "brain_extractor": COMMON + EXTRACTOR,
+
+
+def _metric() -> tuple[Check, ...]:
+    from ctseg.testing import metric_checks as checks
+
+    return (
+        *COMMON,
+        checks.describes_slices,
+        checks.describes_each_slice_by_itself,
+        checks.describing_is_repeatable,
+        checks.distances_are_finite_and_not_negative,
+        checks.distances_do_not_depend_on_the_block,
+        checks.is_nearest_to_itself,
+        checks.is_symmetric,
+        checks.nearest_is_exact,
+        checks.parts_fit_the_distance,
+        checks.matches_slice_sets,
+    )
+
+
+def _network() -> tuple[Check, ...]:
+    from ctseg.testing import network_checks, training_checks
+
+    return (
+        network_checks.first_weights_follow_the_seed,
+        network_checks.eval_is_deterministic,
+        network_checks.slices_of_a_batch_are_independent,
+        network_checks.works_in_bfloat16,
+        network_checks.comes_back_from_its_file,
+        training_checks.trains_two_steps,
+        training_checks.resumes_exactly,
+    )
+
+
+def _generator() -> tuple[Check, ...]:
+    from ctseg.testing import generator_checks as checks
+
+    return (
+        *COMMON,
+        checks.translates_any_size,
+        checks.stays_in_range,
+        checks.gradients_reach_every_parameter,
+        checks.features_serve_the_feature_loss,
+        checks.objective_keeps_its_promises,
+        *_network(),
+    )
+
+
+def _segmenter() -> tuple[Check, ...]:
+    from ctseg.testing import segmenter_checks as checks
+
+    return (
+        *COMMON,
+        checks.segments_any_size,
+        checks.gradients_reach_every_parameter,
+        checks.adversary_reaches_the_network,
+        *_network(),
+    )
+
+
+def _brain_extractor() -> tuple[Check, ...]:
+    from ctseg.testing import extractor_checks as checks
+
+    return (
+        *COMMON,
+        checks.mask_is_on_the_grid,
+        checks.finds_brain_and_no_air,
+        checks.takes_any_scan,
+        checks.is_repeatable,
+        checks.goes_to_worker_processes,
+    )
+
+
+CATALOGUE: dict[str, Callable[[], tuple[Check, ...]]] = {
+    "metric": _metric,
+    "generator": _generator,
+    "segmenter": _segmenter,
+    "brain_extractor": _brain_extractor,
 }

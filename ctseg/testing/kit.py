@@ -110,7 +110,7 @@ def checks(
     if kind not in CATALOGUE:
         raise SettingError(unknown_name("kind of plugin", kind, list(CATALOGUE)))
     subject = Subject(kind, name, settings or {}, device, registry)
-    return [BoundCheck(function, subject) for function in CATALOGUE[kind]]
+    return [BoundCheck(function, subject) for function in CATALOGUE[kind]()]
 
 
 def run_checks(
