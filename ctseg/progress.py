@@ -36,7 +36,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif not self.quiet and kind is None:
+        elif not self.quiet and kind is None and self.done:
             self._say(f"{self.title}: {self.done} done in {span(time.monotonic() - self.started)}")
 
     def advance(self, count: int = 1, note: str = "") -> None:

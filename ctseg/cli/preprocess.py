@@ -118,8 +118,20 @@ def _summary(report: PreprocessReport, output: Path) -> dict[str, Any]:
 
 
 def _lines(report: PreprocessReport, output: Path) -> list[str]:
-    lines = [f"{case}: {'; '.join(notes)}" for case, notes in report.notes.items() if notes]
+    lines = _grouped(report.notes)
     lines += [f"left out: {name}: {reason}" for name, reason in report.rejected]
     lines += [f"no slice kept: {case}" for case in report.empty]
     lines += [f"FAILED {case}: {reason}" for case, reason in report.failed]
     return [*lines, f"{report.slices} {report.domain} slices of {report.cases} scans -> {output}"]
+
+
+def _grouped(notes: dict[str, tuple[str, ...]]) -> list[str]:
+    """One line for each different note, with the cases it is about."""
+    cases_of: dict[str, list[str]] = {}
+    for case, texts in notes.items():
+        for text in texts:
+            cases_of.setdefault(text, []).append(case)
+    return [
+        f"{cases[0]}: {text}" if len(cases) == 1 else f"{len(cases)} scans ({cases[0]}, ...): {text}"
+        for text, cases in cases_of.items()
+    ]
