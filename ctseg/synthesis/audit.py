@@ -45,13 +45,14 @@ def choose(source: SliceSet, target: SliceSet, source_rows: Rows, target_rows: R
     if source.masks is not None:
         with_lesion = [row for row in source_rows if source.masks[row].any()]
         rows = np.array(with_lesion, dtype=np.int64) if with_lesion else source_rows
-    rows, ct_rows = _spread(rows, count), _spread(target_rows, count)
+    rows, ct_rows = spread(rows, count), spread(target_rows, count)
     images = np.asarray(source.images[rows])
     masks = np.asarray(source.masks[rows]) if source.masks is not None else np.zeros_like(images)
     return AuditSlices(images, masks, np.asarray(target.images[ct_rows]))
 
 
-def _spread(rows: Rows, count: int) -> Rows:
+def spread(rows: Rows, count: int) -> Rows:
+    """At most `count` of the rows, evenly over them."""
     places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)
     return rows[places]
 

@@ -122,8 +122,6 @@ class _Stage:
     sampler: SliceSampler
     settings: SynthesisSettings
     audit_slices: audit.AuditSlices
-    sample_ct: Rows
-    """Target rows shown beside the first audit slices."""
     device: torch.device
     autocast: Callable[[], Any]
     seed: int
@@ -154,9 +152,8 @@ class _Stage:
         looked_at = audit.choose(
             source, target, _audit_rows(source, sampler), sampler.target_rows, settings.audit_slices
         )
-        shown = sampler.target_rows[np.linspace(0, len(sampler.target_rows) - 1, SAMPLES).round().astype(np.int64)]
         return cls(
-            source, target, generator, objective, sampler, settings, looked_at, shown, fabric.device, fabric.autocast,
+            source, target, generator, objective, sampler, settings, looked_at, fabric.device, fabric.autocast,
             seed, fabric.is_global_zero,
         )  # fmt: skip
 
@@ -255,15 +252,18 @@ def _look(stage: _Stage, epoch: int, run: Path) -> dict[str, Any]:
 
 
 def _write_sample(stage: _Stage, translated: audit.Translated, path: Path) -> None:
-    slices, pseudo_ct = stage.audit_slices, translated.pseudo_ct[:SAMPLES]
-    real_ct = stage.target.images[stage.sample_ct]
-    columns = {"MR": slices.images, "pseudo-CT": pseudo_ct, "real CT": real_ct}
+    """A few audit slices, spread over the patients: MR, pseudo-CT, MR again, and some real CT."""
+    slices = stage.audit_slices
+    shown = audit.spread(np.arange(len(slices.images)), SAMPLES)
+    pseudo_ct, masks = translated.pseudo_ct[shown], slices.masks[shown]
+    columns = {"MR": slices.images[shown], "pseudo-CT": pseudo_ct}
     recon_mr = _reconstruct(stage, pseudo_ct)
     if recon_mr is not None:
-        columns = {"MR": slices.images, "pseudo-CT": pseudo_ct, "MR again": recon_mr, "real CT": real_ct}
-    rows = [[column[place] for column in columns.values()] for place in range(len(pseudo_ct))]
-    outlines = [[None if name == "real CT" else slices.masks[place] for name in columns] for place in range(len(rows))]
-    grid_png(path, rows, list(columns), outlines)
+        columns["MR again"] = recon_mr
+    labelled = len(columns)
+    columns["real CT"] = slices.real_ct[np.linspace(0, len(slices.real_ct) - 1, len(shown)).astype(np.int64)]
+    rows = [[column[place] for column in columns.values()] for place in range(len(shown))]
+    grid_png(path, rows, list(columns), [[*[mask] * labelled, None] for mask in masks])
 
 
 @torch.no_grad()
