@@ -23,7 +23,7 @@ Hu = NDArray[np.float32]
 LEAK = 0.02
 """Share of the brain's core that may lie outside bone; an intact skull has less than 0.002 (foramen magnum)."""
 MIN_ENCLOSED = 0.5
-"""Share of the brain's core that must lie inside bone; less is the neck of a scan without brain."""
+"""Share of the brain that must lie inside bone; less is the neck of a scan without brain."""
 LOBE = 0.05
 """Share of the largest part's size that a separate lobe has."""
 BRIGHT_HU = 25.0
@@ -88,6 +88,8 @@ class MuschelliExtractor:
             return core
         if inside[core].mean() < 1 - LEAK:
             core = self._flood(grid, smooth, tissue, inside, float(np.median(smooth[core & inside])) + BRIGHT_HU)
+            if not core.any() or inside[core].mean() < MIN_ENCLOSED:
+                return np.zeros_like(core)
             grown = core
         else:
             grown = parts_touching(grid.dilate(core, neck_mm + 2) & tissue, core)
@@ -130,7 +132,7 @@ def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:
 
 
 def most_enclosed(core: Mask, inside: Mask) -> Mask:
-    """The connected part of `core` that has the most voxels inside bone; nothing where most of it lies outside.
+    """The connected part of `core` that has the most voxels inside bone.
 
     In a scan that ends within the head, lobes can be apart that would join in the slices above: parts that are all
     inside bone and reach the last slice are kept too.
@@ -143,7 +145,7 @@ def most_enclosed(core: Mask, inside: Mask) -> Mask:
     wanted = np.zeros(count + 1, dtype=bool)
     wanted[np.unique(parts[-1])] = True
     wanted &= (enclosed_voxels > (1 - LEAK) * sizes) & (enclosed_voxels > LOBE * enclosed_voxels[best])
-    wanted[best] = enclosed_voxels[best] > MIN_ENCLOSED * sizes[best]
+    wanted[best] = True
     wanted[0] = False
     return wanted[parts]
 

@@ -34,7 +34,7 @@ def prepare_ct(volume: Volume, settings: PreprocessSettings, extractor: BrainExt
     brain = extractor(volume)
     if not brain.any():
         raise CaseError(
-            f"{volume.case_id}: no brain found; is it a head CT in HU? look at it, or choose another --brain-extractor"
+            f"{volume.case_id}: no brain found; is it a head CT in HU? look at it, or choose another with --brain"
         )
     frame = centred_frame(brain, volume.spacing_mm, settings.size, settings.fov_mm)
     intensity = window_map(settings.window)

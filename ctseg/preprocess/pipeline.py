@@ -82,7 +82,7 @@ def preprocess(
         domain: 'mr', 'ct', or 'auto' where all cases are of one.
         labels: csv of slice labels by SOPInstanceUID, see `read_slice_labels`.
         splits: csv `patient_id,split` to use instead of drawing splits.
-        workers: processes; 0 works in this one. The result does not depend on it.
+        workers: processes; 0 or 1 works in this one. The result does not depend on it.
         executor: any `concurrent.futures.Executor` to use instead, such as Dask's.
         progress: called with (done, total, case_id).
 
@@ -97,6 +97,7 @@ def preprocess(
     report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
     writer = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled)
     preview = Preview()
+    workers = min(workers, len(cases))
     with _pool(workers, executor) as pool:
         for done, (case, outcome) in enumerate(_outcomes(cases, task, table, pool, workers), start=1):
             if _record(report, case, outcome) and isinstance(outcome, CaseSlices):
@@ -144,7 +145,7 @@ def _splits(cases: Sequence[Case], settings: PreprocessSettings, path: Path | No
 @contextmanager
 def _pool(workers: int, executor: Executor | None) -> Iterator[Executor | None]:
     """The given executor, own spawned processes, or None for this process."""
-    if executor is not None or workers == 0:
+    if executor is not None or workers < 2:
         yield executor
         return
     context = multiprocessing.get_context("spawn")
