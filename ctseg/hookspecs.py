@@ -15,7 +15,8 @@ import pluggy
 
 CONTRACT = 1
 """Raised when a hook or protocol changes so that an older plugin would break; the older form then keeps working for two
-minor releases.
+minor releases. A plugin module that needs a newer form says so with `CTSEG_CONTRACT = 2`; an older ctseg then leaves it
+out and says what to upgrade.
 """
 
 hookspec = pluggy.HookspecMarker("ctseg")

@@ -181,6 +181,11 @@ def _load_one(registry: Registry, point: EntryPoint, package: Distribution) -> N
     except Exception as error:
         registry.broken.append(Broken(package.name, package.version, _one_line(error)))
         return
+    needed = getattr(module, "CTSEG_CONTRACT", hookspecs.CONTRACT)
+    if needed > hookspecs.CONTRACT:
+        reason = f"needs plugin contract {needed}, this ctseg has {hookspecs.CONTRACT}; pip install --upgrade ctseg"
+        registry.broken.append(Broken(package.name, package.version, reason))
+        return
     try:
         _register(registry, module, package.name, package.version)
     except PluginError:

@@ -36,8 +36,10 @@ class SimilarityMetric(Protocol):
         ...
 
     # Optional:
-    # nearest(source, target, k) -> (indices (n, k) int64, distances (n, k) float64): an exact, faster search, sorted by
-    #       (distance, target index); ctseg falls back on `distance` in blocks.
+    #   symmetric: bool, true where distance(a, b) is distance(b, a).T: then `nearest` also serves the search for each
+    #       target slice's nearest source slices, the two swapped; a metric that is meant to be lopsided says False.
+    #   nearest(source, target, k) -> (indices (n, k) int64, distances (n, k) float64): an exact, faster search, sorted
+    #       by (distance, target index); ctseg falls back on `distance` in blocks.
     #   parts(source, target) -> {column: (n, m)}: the parts of the distance, written as further columns of pairs.csv.
 
 
@@ -76,10 +78,12 @@ class Generator(Protocol):
         ...
 
     # Optional:
-    # features(images, domain) -> (B, C, h, w): the shared representation F of equations (6) and (7); domain 'mr' or
-    # 'ct'.
+    #   features(images, domain) -> (B, C, h, w): the shared representation F of equations (6) and (7); domain 'mr' or
+    #       'ct'.
     #   feature_channels: int
     #   shared_parameters() -> parameters of the shared module alone, which the feature loss moves (fusion block).
+    #   translate(images, domain) -> (translation, features): both in one pass; what `to_target` (domain 'mr') or
+    #       `to_source` ('ct') and `features` give.
     #   objective(context: ObjectiveContext) -> Objective: a training objective of the generator's own.
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ctseg.errors import PluginError, SettingError
-from ctseg.hookspecs import hookimpl
+from ctseg.hookspecs import CONTRACT, hookimpl
 from ctseg.plugins import disabled_plugins, load
 from ctseg.runs import ModelHeader
 from ctseg.settings import Settings
@@ -105,3 +105,14 @@ def test_a_model_whose_plugin_is_gone_says_what_to_install() -> None:
     header = ModelHeader("segmenter", "swin", {}, "ctseg-monai", "2.0")
     with pytest.raises(PluginError, match=r"segmenter 'swin' of ctseg-monai 2\.0; install it: pip install ctseg-monai"):
         load(found=[]).build_from_header(header)
+
+
+def test_a_plugin_of_a_newer_contract_is_left_out_and_says_what_to_upgrade() -> None:
+    newer, current = plugin("newer", ctseg_register_metrics=metrics("mine")), plugin("current")
+    newer[0].load().CTSEG_CONTRACT = CONTRACT + 1
+    current[0].load().CTSEG_CONTRACT = CONTRACT
+    registry = load(found=[newer, current])
+    assert "mine" not in registry.names("metric")
+    assert [(item.package, item.error) for item in registry.broken] == [
+        ("newer", "needs plugin contract 2, this ctseg has 1; pip install --upgrade ctseg")
+    ]

@@ -12,9 +12,9 @@ def ctseg_register_metrics(register: Any) -> None:
     """Add the metric `plugin-template`."""
 
     def build(**settings: Any) -> Any:
-        from ctseg_plugin_template.metric import HistogramMetric
+        from ctseg_plugin_template.metric import Metric
 
-        return HistogramMetric(**settings)
+        return Metric(**settings)
 
     def settings() -> Any:
         from ctseg_plugin_template.settings import MetricSettings
@@ -35,9 +35,9 @@ def ctseg_register_generators(register: Any) -> None:
     """Add the generator `plugin-template`."""
 
     def build(**settings: Any) -> Any:
-        from ctseg_plugin_template.generator import SmallGenerator
+        from ctseg_plugin_template.generator import Generator
 
-        return SmallGenerator(**settings)
+        return Generator(**settings)
 
     def settings() -> Any:
         from ctseg_plugin_template.settings import GeneratorSettings
@@ -58,9 +58,9 @@ def ctseg_register_segmenters(register: Any) -> None:
     """Add the segmenter `plugin-template`."""
 
     def build(**settings: Any) -> Any:
-        from ctseg_plugin_template.segmenter import SmallSegmenter
+        from ctseg_plugin_template.segmenter import Segmenter
 
-        return SmallSegmenter(**settings)
+        return Segmenter(**settings)
 
     def settings() -> Any:
         from ctseg_plugin_template.settings import SegmenterSettings
@@ -81,9 +81,9 @@ def ctseg_register_brain_extractors(register: Any) -> None:
     """Add the brain extractor `plugin-template`."""
 
     def build(**settings: Any) -> Any:
-        from ctseg_plugin_template.brain_extractor import LargestTissue
+        from ctseg_plugin_template.brain_extractor import BrainExtractor
 
-        return LargestTissue(**settings)
+        return BrainExtractor(**settings)
 
     def settings() -> Any:
         from ctseg_plugin_template.settings import BrainExtractorSettings

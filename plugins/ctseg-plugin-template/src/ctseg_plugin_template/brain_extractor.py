@@ -9,7 +9,7 @@ from scipy import ndimage
 from ctseg.io.volume import Volume
 
 
-class LargestTissue:
+class BrainExtractor:
     """CT volume in HU -> (K, H, W) bool."""
 
     def __init__(self, hu: tuple[float, float] = (0.0, 100.0)) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class SmallGenerator(nn.Module):
+class Generator(nn.Module):
     """Translates both ways; `features` and `shared_parameters` serve the feature-space loss and may be left out."""
 
     def __init__(self, width: int = 16) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class HistogramMetric:
+class Metric:
     """Half the summed difference of two histograms: 0 for equal ones, 1 for disjoint ones."""
 
     symmetric = True

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ctseg.protocols import SegmenterOutput
 
 
-class SmallSegmenter(nn.Module):
+class Segmenter(nn.Module):
     """(B, 1, H, W) in [-1, 1] -> logits (B, 1, H, W), hidden (B, width, H, W)."""
 
     def __init__(self, width: int = 16) -> None:
