@@ -17,6 +17,9 @@ COARSE_MM = 4.0
 CENTRE: Mm = (0.0, -18.0, 5.0)
 """Template point that lies at the origin of patient space (middle of the head)."""
 
+SIZE_MEAN = 0.94
+"""Linear size against MNI152, which is larger than people are: its cavity holds 1.9 L, adults' 1.2-1.8 L
+(Lancaster et al., Hum Brain Mapp 2007; Buckner et al., NeuroImage 2004)."""
 SIZE_SD = 0.045
 """SD of the linear head size, on each axis 0.03 more: intracranial volume varies by 10-13 %
 (Buckner et al., NeuroImage 2004)."""
@@ -165,7 +168,7 @@ def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
     """
     template = head_template()
     traits = draw_traits(rng)
-    size = np.clip(rng.normal(1.0, SIZE_SD) * rng.normal(1.0, 0.03, 3), 0.86, 1.14)
+    size = np.clip(rng.normal(SIZE_MEAN, SIZE_SD) * rng.normal(1.0, 0.03, 3), 0.82, 1.07)
     angles = rng.normal(0, 1, 3) * np.array(TURN_SD_DEG) * turned
     linear = (rotation(*angles) / size[:, None]).astype(np.float32)
     points = grid_points(BOX_LOW, COARSE_MM, _coarse_sizes())

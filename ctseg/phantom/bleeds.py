@@ -77,12 +77,12 @@ class Crescent:
 
 
 def draw_crescent(rng: np.random.Generator, lens: bool) -> Crescent:
-    """Draw an SDH (over the convexity, 4.5-10 mm) or an EDH (temporoparietal lens, 8-14 mm); as in surgical series."""
+    """Draw an SDH (over the convexity, 6-12 mm) or an EDH (temporoparietal lens, 9-16 mm); as in surgical series."""
     side = 1.0 if rng.random() < 0.5 else -1.0
     spot = (62, -15, 8) if lens else (56, float(rng.uniform(-30, 15)), float(rng.uniform(12, 38)))
     centre = f32((side * spot[0], spot[1] + rng.normal(0, 10), spot[2] + rng.normal(0, 6)))
     spread = float(rng.uniform(14, 19) if lens else rng.uniform(48, 68))
-    thickness = float(rng.uniform(8, 14) if lens else rng.uniform(4.5, 10))
+    thickness = float(rng.uniform(9, 16) if lens else rng.uniform(6, 12))
     hu = float(rng.uniform(*(EDH_HU if lens else SDH_HU)))
     return Crescent(centre, spread, thickness, lens, hu, noise(rng, 26.0, (-110, -150, -115), (110, 120, 120)))
 
@@ -177,7 +177,7 @@ def draw_calcifications(rng: np.random.Generator, age: float) -> list[Calcificat
         )
     for side in (-1.0, 1.0):
         if rng.random() < 0.62 * more:
-            r = float(rng.uniform(2.0, 4.5))
+            r = float(rng.uniform(1.5, 3.5))
             spot = (
                 side * 24.5 + float(rng.normal(0, 1)),
                 -42.0 + float(rng.normal(0, 1.5)),

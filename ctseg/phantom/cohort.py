@@ -26,7 +26,7 @@ TEST_MIX: tuple[tuple[Findings, float], ...] = (
     (Findings(sah=True), 0),
     (Findings(iph=2), 65),
     (Findings(iph=1, ivh=True, sah=True), 75),
-    (Findings(iph=1), 40),
+    (Findings(iph=1, sah=True), 40),
     (Findings(), 0),
     (Findings(iph=2, sdh=True), 75),
     (Findings(iph=1, sah=True, edh=True), 65),

@@ -20,6 +20,8 @@ LEUKOARAIOSIS_HU = -8.0
 """White matter disease against normal white matter (van Swieten et al., JNNP 1990, reads it on CT from 4-8 HU)."""
 DURA_HU, SINUS_HU, ARTERY_HU = 48.0, 54.0, 44.0
 """Falx and dura; venous sinus 50-60 HU and arteries 40-50 HU at normal haematocrit (Black et al., AJNR 2011)."""
+DURA_MM = 1.0
+"""The truth of the intracranial space begins inside the dura, 0.5-1 mm thick (Fam et al., World Neurosurg 2018)."""
 TABLE_MM = 1.7
 """Thickness of the inner and outer table (Lynnerup 2005: 1.2-2 mm)."""
 PARENCHYMAL_TEXTURE_HU = 0.7
@@ -42,7 +44,7 @@ class HeadCt:
         tissue = self.subject.tissue(points)
         texture = self.texture.at(tissue.moved)
         inside, covers = self._brain(tissue, texture)
-        covers["brain"] = edge(-tissue.wall_mm)
+        covers["brain"] = edge(-tissue.wall_mm - DURA_MM)
         return self._with_skull(tissue, inside, texture[1]), covers
 
     def _brain(self, tissue: Tissue, texture: Floats) -> tuple[Floats, dict[str, Floats]]:
