@@ -28,7 +28,7 @@ def demo_steps(*, full: bool = False, seed: int = 0, workers: int = 2, device: s
         workers: processes for phantom, preprocess and segment.
         device: for training and segmenting.
     """
-    cohort, size, preset = (FULL_COHORT, FULL_SIZE, "paper") if full else (SMALL_COHORT, SMALL_SIZE, "demo")
+    cohort, size, preset = (FULL_COHORT, FULL_SIZE, "steady") if full else (SMALL_COHORT, SMALL_SIZE, "demo")
     machine = {"device": device}
     source = {"src": "sets/mr", "tgt": "sets/ct"}
     pseudo = {"src": "sets/pseudo-ct", "tgt": "sets/ct"}

@@ -33,9 +33,7 @@ STATE = State()
 MACHINE = "Machine"
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=MACHINE)]
 Devices = Annotated[int, typer.Option("--devices", help="How many GPUs to train on.", min=1, rich_help_panel=MACHINE)]
-Precision = Annotated[
-    str, typer.Option("--precision", help="auto, 32, bf16 or 16 (mixed precision).", rich_help_panel=MACHINE)
-]
+Precision = Annotated[str, typer.Option("--precision", help="auto, 32 or bf16 (mixed).", rich_help_panel=MACHINE)]
 Workers = Annotated[
     int, typer.Option("--workers", help="Worker processes; 0 works in this one.", min=0, rich_help_panel=MACHINE)
 ]

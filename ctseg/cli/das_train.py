@@ -20,7 +20,7 @@ def das_train(
     target: common.Target,
     output: RunFolder,
     pairs: Pairs = None,
-    preset: Preset = "paper",
+    preset: Preset = "steady",
     segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: the preset's.")] = "",
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
@@ -43,8 +43,9 @@ def das_train(
         preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,
     )  # fmt: skip
 
-    from ctseg.adaptation.train import train_adaptation
+    from ctseg.adaptation.train import check_adaptation, train_adaptation
 
+    check_adaptation(*stage.sets, stage.pairs, stage.settings)
     with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:
         summary = train_adaptation(*stage.sets, stage.pairs, ready.module, stage.settings, output, **ready.options)
     report = write_run_report(output)

@@ -20,7 +20,7 @@ def synth_train(
     target: common.Target,
     output: RunFolder,
     pairs: Pairs = None,
-    preset: Preset = "paper",
+    preset: Preset = "steady",
     generator: Annotated[str, typer.Option("--generator", help="Generator; default: the preset's.")] = "",
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,

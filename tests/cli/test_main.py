@@ -82,7 +82,7 @@ def test_bad_names_list_the_known(sets: Path, capsys: pytest.CaptureFixture[str]
     fails(capsys, [*MATCH, "-o", "p.csv", "--metric", "phsh"], "unknown metric 'phsh'", "did you mean 'phash'")
     fails(capsys, [*MATCH, "-o", "p.csv", "--set", "lamda=3"], "metric amd: unknown setting 'lamda'", "lambda_ham")
     fails(capsys, [*MATCH, "-o", "p.csv", "--set", "threshold=300"], "threshold=300", "less than or equal to 255")
-    fails(capsys, [*TRAIN[:-1], "papr", "--set", "matched=false"], "unknown preset 'papr'", "paper, released, smoke")
+    fails(capsys, [*TRAIN[:-1], "papr", "--set", "matched=false"], "unknown preset 'papr'", "did you mean 'paper'")
     fails(capsys, [*TRAIN, "--set", "matched=false", "--generator", "unet"], "unknown generator 'unet'", "amd, resnet")
     fails(capsys, [*TRAIN, "--set", "matched=false", "--set", "lambda_cic=3"], "unknown setting 'lambda_cic'")
     fails(capsys, [*TRAIN, "--set", "matched=false", "--device", "cuda:7"], "--device cuda:7", "--device auto")
