@@ -103,11 +103,11 @@ def check(
         told = None if as_json else _print_outcome
         found = common.registry()
         outcomes += run_checks(entry.kind, entry.name, settings=values, device=device, registry=found, told=told)
-    failed = sum(item.status == "failed" for item in outcomes)
+    counts = {status: sum(item.status == status for item in outcomes) for status in ("passed", "skipped", "failed")}
     if as_json:
-        typer.echo(json.dumps({"failed": failed, "checks": [asdict(item) for item in outcomes]}))
-    common.say(f"{name}: {len(outcomes) - failed} of {len(outcomes)} checks passed or skipped, {failed} failed")
-    raise typer.Exit(FAULTY if failed else 0)
+        typer.echo(json.dumps({**counts, "checks": [asdict(item) for item in outcomes]}))
+    common.say(f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    raise typer.Exit(FAULTY if counts["failed"] else 0)
 
 
 def _print_outcome(outcome: Any) -> None:
