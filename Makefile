@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 DEMO_FLAGS ?=
+PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
 .PHONY: help demo test check docs clean
 
@@ -16,12 +17,12 @@ help:
 	@echo "make clean   remove the virtual environment and caches"
 
 # constraints.txt holds the tested versions; the torch build it names is the one for the CPU where pip knows it.
-$(BIN)/.ready: pyproject.toml constraints.txt
+$(BIN)/.ready: pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ctseg needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]' $(addprefix --editable ,$(PLUGINS))
 	touch $@
 
 demo: $(BIN)/.ready
@@ -33,7 +34,7 @@ check: $(BIN)/.ready
 	$(BIN)/mypy
 
 test: $(BIN)/.ready check
-	$(BIN)/pytest -n 2 --cov --cov-report=term
+	$(BIN)/pytest tests plugins -n 2 --cov --cov-report=term:skip-covered
 
 docs: $(BIN)/.ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
