@@ -20,7 +20,7 @@ CENTRE: Mm = (0.0, -18.0, 5.0)
 SIZE_MEAN = 0.94
 """Linear size against MNI152, which is larger than people are: its cavity holds 1.9 L, adults' 1.2-1.8 L
 (Lancaster et al., Hum Brain Mapp 2007; Buckner et al., NeuroImage 2004)."""
-SIZE_SD = 0.045
+SIZE_SD = 0.035
 """SD of the linear head size, on each axis 0.03 more: intracranial volume varies by 10-13 %
 (Buckner et al., NeuroImage 2004)."""
 WARP_MM = ((70.0, 4.0), (30.0, 2.2), (14.0, 1.1))
