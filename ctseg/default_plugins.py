@@ -76,7 +76,7 @@ def ctseg_register_brain_extractors(register: Register) -> None:
     register(
         "muschelli",
         _muschelli,
-        summary="threshold, smooth, largest brain-like component, fill",
+        summary="threshold, smooth, cut narrow passages, largest part inside bone, fill",
         settings=_muschelli_settings,
         reference="Muschelli et al. 2017, Validated automatic brain extraction of head CT images",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,9 +43,14 @@ def synth_train(
         preset=preset, plugin=("generator", "generator"), sets=(source, target), pairs=pairs, seed=seed,
     )  # fmt: skip
 
+    from ctseg.synthesis.objective import check_features
     from ctseg.synthesis.train import train_synthesis
 
-    with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:
+    def check(module: Any) -> None:
+        if not callable(getattr(module, "objective", None)):
+            check_features(module, stage.settings)
+
+    with training_options.started(stage, output, device, devices, precision, resume, overwrite, check) as ready:
         summary = train_synthesis(*stage.sets, stage.pairs, ready.module, stage.settings, output, **ready.options)
     report = write_run_report(output)
     common.finish(

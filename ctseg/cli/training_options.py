@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,14 +103,26 @@ def _pairs(settings: Any, path: Path | None, source: SliceSet, target: SliceSet)
 
 @contextmanager
 def started(
-    stage: Stage, output: Path, device: str, devices: int, precision: str, resume: bool, overwrite: bool
+    stage: Stage,
+    output: Path,
+    device: str,
+    devices: int,
+    precision: str,
+    resume: bool,
+    overwrite: bool,
+    check: Callable[[Any], None] | None = None,
 ) -> Iterator[Ready]:
-    """Make the device, the network and the run folder, and show progress while the block trains."""
+    """Make the device, the network and the run folder, and show progress while the block trains.
+
+    `check` gets the network before anything is written and raises where the settings ask too much of it.
+    """
     from ctseg.runs import ModelHeader, start_run
     from ctseg.training import make_fabric
 
     fabric = make_fabric(device, precision, devices, stage.seed)
     module = stage.plugin.build(stage.plugin_settings)
+    if check is not None:
+        check(module)
     config = config_of(stage)
     resuming = start_run(output, config, overwrite=overwrite, resume=resume)
     header = ModelHeader(

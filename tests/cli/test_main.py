@@ -68,6 +68,7 @@ def fails(capsys: pytest.CaptureFixture[str], argv: list[str], *words: str) -> N
 
 
 MATCH = ["match", "--src", "mr", "--tgt", "ct"]
+DAS = ["das-train", "--src", "mr", "--tgt", "ct", "-o", "das", "--preset", "smoke", "--set", "matched=false"]
 TRAIN = ["synth-train", "--src", "mr", "--tgt", "ct", "-o", "run", "--preset", "smoke"]
 
 
@@ -83,7 +84,10 @@ def test_bad_names_list_the_known(sets: Path, capsys: pytest.CaptureFixture[str]
     fails(capsys, [*MATCH, "-o", "p.csv", "--set", "lamda=3"], "metric amd: unknown setting 'lamda'", "lambda_ham")
     fails(capsys, [*MATCH, "-o", "p.csv", "--set", "threshold=300"], "threshold=300", "less than or equal to 255")
     fails(capsys, [*TRAIN[:-1], "papr", "--set", "matched=false"], "unknown preset 'papr'", "did you mean 'paper'")
-    fails(capsys, [*TRAIN, "--set", "matched=false", "--generator", "unet"], "unknown generator 'unet'", "amd, resnet")
+    fails(capsys, [*TRAIN, "--set", "matched=false", "--generator", "unet"], "unknown generator 'unet'", "known: amd")
+    generator = [*TRAIN, "--set", "matched=false", "--generator", "resnet", "--set", "lambda_fda=15"]
+    fails(capsys, generator, "no shared features", "--set lambda_fda=0")
+    fails(capsys, [*DAS, "--set", "selection=dice"], "selection", "last")
     fails(capsys, [*TRAIN, "--set", "matched=false", "--set", "lambda_cic=3"], "unknown setting 'lambda_cic'")
     fails(capsys, [*TRAIN, "--set", "matched=false", "--device", "cuda:7"], "--device cuda:7", "--device auto")
     fails(capsys, ["plugins", "show", "ammd"], "unknown plugin 'ammd'", "did you mean 'amd'")
