@@ -117,10 +117,18 @@ def _speaker(as_json: bool) -> Any:
             row = {key: value for key, value in asdict(result).items() if key != "traceback"}
             typer.echo(json.dumps(row, default=str))
         elif result.status == "ok":
-            common.say(
-                f"{result.case}  {result.ml:8.2f} mL  {result.lesions} lesions  {result.seconds:.1f} s  {result.note}"
-            )
+            common.say(_line(result))
         else:
             common.say(f"{result.case}  FAILED  {result.error}")
 
     return speak
+
+
+def _line(result: CaseResult) -> str:
+    """Volume, with the range of the members where there are several, lesions, seconds, and what to look at."""
+    volume = f"{result.ml:8.2f} mL"
+    if result.ml_low is not None:
+        volume += f" ({result.ml_low:.2f} to {result.ml_high:.2f})"
+    told = [f"UNLIKE the training scans: {result.unlike}"] if result.unlike else []
+    told += [result.note] if result.note else []
+    return f"{result.case}  {volume}  {result.lesions} lesions  {result.seconds:.1f} s  {'; '.join(told)}".rstrip()

@@ -165,10 +165,13 @@ def config_of(stage: Stage) -> dict[str, Any]:
 
 
 def ct_input(target: SliceSet) -> dict[str, Any]:
-    """What a model must know to prepare a CT as its training slices were."""
+    """What a model must know to prepare a CT as its training slices were, and what the training scans were like."""
+    from ctseg.inference.profile import training_profile
+
     return {
         "domain": "ct",
         "size": list(target.size),
         "intensity": target.info["intensity"],
         "preprocess": target.info["settings"],
+        "profile": training_profile(target),
     }

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ctseg.inference.disagreement import Disagreement, Members
 from ctseg.inference.measure import Measures, drop_small, measure
 from ctseg.inference.models import LoadedModel, recipes
 from ctseg.inference.prepare import ReadyCase, prepare_volume
+from ctseg.inference.profile import unlike
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
 from ctseg.protocols import BrainExtractor
@@ -35,6 +37,10 @@ class Prediction:
     """Of the mask: mL, ABC/2, lesions."""
     brain_ml: float
     seconds: float
+    disagreement: Disagreement | None = None
+    """Between mirror images and models; None where there is one member only."""
+    unlike: tuple[str, ...] = ()
+    """In which respects the scan lies outside the training scans."""
 
 
 def predict_volume(
@@ -57,7 +63,7 @@ def predict_volume(
 def predict_ready(ready: ReadyCase, models: Sequence[LoadedModel], settings: SegmentSettings) -> Prediction:
     """As `predict_volume`, for a scan that is already prepared with `recipes(models)`."""
     started = time.perf_counter()
-    probability = _native_probability(ready, models, settings) * ready.brain
+    probability, disagreement = _native_probability(ready, models, settings)
     mask = drop_small(probability >= settings.threshold, ready.volume, settings.min_lesion_ml)
     return Prediction(
         volume=ready.volume,
@@ -67,42 +73,67 @@ def predict_ready(ready: ReadyCase, models: Sequence[LoadedModel], settings: Seg
         measures=measure(mask, ready.volume),
         brain_ml=float(np.count_nonzero(ready.brain, axis=(1, 2)) @ ready.volume.voxel_ml),
         seconds=ready.seconds + time.perf_counter() - started,
+        disagreement=disagreement,
+        unlike=_unlike(ready, models),
     )
 
 
 def _native_probability(
     ready: ReadyCase, models: Sequence[LoadedModel], settings: SegmentSettings
-) -> NDArray[np.float32]:
-    """(K, h, w) mean probability of all models, brought back to the scan's own pixels once for each recipe."""
+) -> tuple[NDArray[np.float32], Disagreement | None]:
+    """(K, h, w) mean probability of all members, each brought back to the scan's own pixels; 0 outside the brain."""
     total = np.zeros(ready.volume.voxels.shape, dtype=np.float32)
+    members = Members(ready.volume, settings.threshold, settings.min_lesion_ml)
+    count = len(models) * len(_mirrors(settings))
     for way, prepared in zip(recipes(models), ready.prepared, strict=True):
-        maps = np.zeros(prepared.images.shape, dtype=np.float32)
+        for model in models:
+            for maps in _members(prepared.images, model, settings) if model.recipe == way else ():
+                native = prepared.frame.to_native(maps) * ready.brain
+                total += native
+                if count > 1:
+                    members.add(native)
+    mean = np.clip(total / np.float32(count), np.float32(0), np.float32(1))
+    return mean, members.disagreement(mean)
+
+
+def _unlike(ready: ReadyCase, models: Sequence[LoadedModel]) -> tuple[str, ...]:
+    """What `ctseg.inference.profile.unlike` says for any of the models, each text once."""
+    found: list[str] = []
+    for way, prepared in zip(recipes(models), ready.prepared, strict=True):
         for model in models:
             if model.recipe == way:
-                maps += predict_slices(prepared.images, model, settings)
-        total += prepared.frame.to_native(maps)
-    return np.clip(total / len(models), 0.0, 1.0)
+                known = model.header.input.get("profile") or {}
+                found += unlike(known, prepared, ready.volume.z_mm, way.pixel_mm)
+    return tuple(dict.fromkeys(found))
 
 
 def predict_slices(images: NDArray[np.uint8], model: LoadedModel, settings: SegmentSettings) -> NDArray[np.float32]:
-    """(K, H, W) slices, 0..255, to (K, H, W) probabilities. Slices without a brain pixel are not run and stay 0."""
-    result = np.zeros(images.shape, dtype=np.float32)
+    """(K, H, W) slices, 0..255, to (K, H, W) probabilities, averaged over mirror images with `tta`.
+
+    Slices without a brain pixel are not run and stay 0.
+    """
+    return np.asarray(_members(images, model, settings).mean(axis=0), dtype=np.float32)
+
+
+def _mirrors(settings: SegmentSettings) -> tuple[tuple[int, ...], ...]:
+    return MIRRORS if settings.tta else MIRRORS[:1]
+
+
+def _members(images: NDArray[np.uint8], model: LoadedModel, settings: SegmentSettings) -> NDArray[np.float32]:
+    """(K, H, W) slices to (M, K, H, W) probabilities, one map for each mirror image."""
+    result = np.zeros((len(_mirrors(settings)), *images.shape), dtype=np.float32)
     filled = np.flatnonzero(images.any(axis=(1, 2)))
     for start in range(0, len(filled), settings.batch_size):
         rows = filled[start : start + settings.batch_size]
         batch = torch.from_numpy(np.ascontiguousarray(images[rows])).to(model.device)
         scaled = batch[:, None].float() / 127.5 - 1  # (B, 1, H, W) in [-1, 1]
-        result[rows] = _probabilities(scaled, model, settings)[:, 0].cpu().numpy()
+        result[:, rows] = _probabilities(scaled, model, settings)[:, :, 0].cpu().numpy()
     return result
 
 
 def _probabilities(images: Tensor, model: LoadedModel, settings: SegmentSettings) -> Tensor:
-    """(B, 1, H, W) in [-1, 1] -> (B, 1, H, W) probabilities, averaged over mirror images with `tta`."""
-    mirrors = MIRRORS if settings.tta else MIRRORS[:1]
+    """(B, 1, H, W) in [-1, 1] -> (M, B, 1, H, W) probabilities, one for each mirror image, turned back."""
     mixed = settings.precision == "bf16-mixed"
-    total = torch.zeros_like(images)
     with torch.inference_mode(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=mixed):
-        for axes in mirrors:
-            logits = model.module(images.flip(axes)).logits.float()
-            total += torch.sigmoid(logits).flip(axes)
-    return total / len(mirrors)
+        logits = [model.module(images.flip(axes)).logits.float().flip(axes) for axes in _mirrors(settings)]
+        return torch.sigmoid(torch.stack(logits))

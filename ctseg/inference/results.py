@@ -39,6 +39,13 @@ class CaseResult:
     """'ok' or 'failed'."""
     ml: float | None = None
     """Volume by slice positions."""
+    ml_low: float | None = None
+    """Smallest and largest volume of any member (mirror image with `tta`, model); None with one member."""
+    ml_high: float | None = None
+    agreement: float | None = None
+    """Mean Dice between every two members."""
+    entropy_bits: float | None = None
+    """Mean entropy of the probability where any member outlines something."""
     abc2_ml: float | None = None
     lesions: int | None = None
     """Connected lesions (26 neighbours)."""
@@ -46,6 +53,8 @@ class CaseResult:
     brain_ml: float | None = None
     seconds: float | None = None
     slices: int | None = None
+    unlike: str = ""
+    """In which respects the scan lies outside the model's training scans."""
     note: str = ""
     """What the reader noticed and mended, and what to look at."""
     error: str = ""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 from ctseg.inference.ahead import Failure, Outcome, failure, prepared_ahead
 from ctseg.inference.dicom_seg import SegAlgorithm
@@ -139,14 +140,24 @@ def _segment_one(
         case=case.case_id,
         status="ok",
         ml=round(measures.ml, 4),
+        **_disagreement(prediction),
         abc2_ml=round(measures.abc2_ml, 4),
         lesions=measures.lesions,
         largest_ml=round(measures.largest_ml, 4),
         brain_ml=round(prediction.brain_ml, 1),
         seconds=round(ready.seconds + time.perf_counter() - started, 2),
         slices=len(prediction.mask),
+        unlike="; ".join(prediction.unlike),
         note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *brain_remarks(prediction), *remarks]),
     )
+
+
+def _disagreement(prediction: Prediction) -> dict[str, Any]:
+    found = prediction.disagreement
+    if found is None:
+        return {}
+    names = ("ml_low", "ml_high", "agreement", "entropy_bits")
+    return {name: round(getattr(found, name), 4) for name in names}
 
 
 def _prepared_notes(ready: ReadyCase) -> list[str]:

@@ -1,0 +1,75 @@
+"""How much the members of one prediction disagree: mirror images with `--tta`, and models where several are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.inference.measure import drop_small, volume_ml
+from ctseg.io.volume import Volume
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """What the members say of one scan.
+
+    Structure-wise uncertainty after Roy et al., NeuroImage 2019;195:11 (volumes of the samples and the Dice between
+    them), with flips (Wang et al., Neurocomputing 2019;338:34) and models in place of dropout. It is not calibrated: an
+    error that all members share is not seen.
+    """
+
+    members: int
+    ml_low: float
+    """Smallest volume of any member."""
+    ml_high: float
+    """Largest."""
+    agreement: float
+    """Mean Dice between every two members; two empty masks agree (1)."""
+    entropy_bits: float
+    """Mean binary entropy of the mean probability over the voxels that any member outlines; 0 where none does."""
+
+
+class Members:
+    """Collects the masks of the members, packed to bits: a thin-slice scan with 12 members is a gigabyte otherwise."""
+
+    def __init__(self, volume: Volume, threshold: float, min_lesion_ml: float) -> None:
+        self.volume, self.threshold, self.min_lesion_ml = volume, threshold, min_lesion_ml
+        self._masks: list[NDArray[np.uint8]] = []
+        self._ml: list[float] = []
+
+    def add(self, probability: NDArray[np.float32]) -> None:
+        """One member's (K, h, w) probability on the scan's own grid."""
+        mask = drop_small(probability >= self.threshold, self.volume, self.min_lesion_ml)
+        self._ml.append(volume_ml(mask, self.volume))
+        self._masks.append(np.packbits(mask))
+
+    def disagreement(self, mean: NDArray[np.float32]) -> Disagreement | None:
+        """All numbers, given the (K, h, w) mean probability; None with fewer than two members."""
+        if len(self._masks) < 2:
+            return None
+        union = np.unpackbits(np.bitwise_or.reduce(self._masks), count=mean.size).astype(bool)
+        entropy = entropy_bits(mean.ravel()[union])
+        return Disagreement(
+            len(self._masks),
+            min(self._ml),
+            max(self._ml),
+            float(np.mean([_dice(one, other) for one, other in combinations(self._masks, 2)])),
+            float(entropy.mean()) if entropy.size else 0.0,
+        )
+
+
+def entropy_bits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Binary entropy of each probability; 0 at 0 and 1."""
+    p = np.clip(probability.astype(np.float64), 1e-12, 1 - 1e-12)
+    return np.asarray(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)))
+
+
+def _dice(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Dice of two masks packed to bits."""
+    sizes = int(np.bitwise_count(one).sum()) + int(np.bitwise_count(other).sum())
+    return 2 * int(np.bitwise_count(one & other).sum()) / sizes if sizes else 1.0

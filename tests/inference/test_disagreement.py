@@ -1,0 +1,91 @@
+"""Members that agree, differ by hand-made amounts, and what a segmentation says of them."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from segment_helpers import Head, NonAirIsBrain, Stack, bright_model
+from torch import nn
+
+from ctseg.inference.disagreement import Members, entropy_bits
+from ctseg.inference.predict import predict_volume
+from ctseg.inference.settings import SegmentSettings
+from ctseg.protocols import SegmenterOutput
+
+
+class LeftOfTheMiddle(nn.Module):
+    """Outlines the columns left of the middle whatever it sees, so mirror images disagree wholly."""
+
+    def forward(self, images):
+        return SegmenterOutput(torch.linspace(30, -30, images.shape[-1]).expand_as(images), images)
+
+
+@pytest.fixture
+def volume():
+    stack = Stack(np.arange(5) * 4.0, 0.0, 16, 2.0)
+    return stack.volume(np.zeros((5, 16, 16)))
+
+
+def slab(rows):
+    """Probability 0.9 in the first `rows` rows of every slice, else 0.1."""
+    maps = np.full((5, 16, 16), 0.1, np.float32)
+    maps[:, :rows] = 0.9
+    return maps
+
+
+def test_volumes_dice_and_entropy_by_hand(volume):
+    members = Members(volume, 0.5, 0.0)
+    sizes = (4, 8, 12)
+    for rows in sizes:
+        members.add(slab(rows))
+    mean = np.mean([slab(rows) for rows in sizes], axis=0, dtype=np.float32)
+    found = members.disagreement(mean)
+    row_ml = 5 * 16 * 2.0 * 2.0 * 4.0 / 1000
+    assert found.members == 3
+    assert (found.ml_low, found.ml_high) == (pytest.approx(4 * row_ml), pytest.approx(12 * row_ml))
+    expected = np.mean([2 * min(pair) / sum(pair) for pair in combinations(sizes, 2)])
+    assert found.agreement == pytest.approx(expected)
+    by_third = [(0.9 * n + 0.1 * (3 - n)) / 3 for n in (3, 2, 1)]
+    assert found.entropy_bits == pytest.approx(
+        np.mean([-(p * np.log2(p) + (1 - p) * np.log2(1 - p)) for p in by_third])
+    )
+
+
+def test_empty_members_agree_and_one_member_says_nothing(volume):
+    members = Members(volume, 0.95, 0.0)
+    members.add(slab(4))
+    assert members.disagreement(slab(4)) is None
+    members.add(slab(8))
+    found = members.disagreement(slab(4))
+    assert (found.ml_low, found.ml_high, found.agreement, found.entropy_bits) == (0, 0, 1, 0)
+
+
+def test_small_lesions_count_in_no_member(volume):
+    members = Members(volume, 0.5, 1000.0)
+    for rows in (4, 8):
+        members.add(slab(rows))
+    assert members.disagreement(slab(4)).ml_high == 0
+
+
+def test_entropy_is_one_bit_at_one_half_and_none_at_the_ends():
+    np.testing.assert_allclose(entropy_bits(np.array([0, 0.5, 1], np.float32)), [0, 1, 0], atol=1e-9)
+
+
+def test_mirrors_that_contradict_each_other_are_seen_and_equal_models_are_not():
+    stack = Stack(np.arange(5) * 4.0, 0.0)
+    head = stack.volume(Head().hu(stack.points()))
+    bright = bright_model()
+    alone = predict_volume(head, [bright], SegmentSettings(), NonAirIsBrain())
+    same = predict_volume(head, [bright, bright], SegmentSettings(), NonAirIsBrain())
+    assert alone.disagreement is None
+    assert same.disagreement.members == 2
+    assert same.disagreement.agreement == 1
+    assert same.disagreement.ml_low == same.disagreement.ml_high == pytest.approx(same.measures.ml)
+    half = bright.__class__(LeftOfTheMiddle().eval(), bright.header, bright.device, bright.recipe, bright.digest)
+    torn = predict_volume(head, [half], SegmentSettings(tta=True), NonAirIsBrain()).disagreement
+    assert torn.members == 4
+    assert torn.agreement == pytest.approx(1 / 3, abs=0.05)  # of six pairs two show the same side, four share nothing
+    assert torn.ml_low > 0
