@@ -32,6 +32,7 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder of scans CASE.nii.gz, for the pictures.")
     ] = None,
+    workers: common.Workers = 0,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     overwrite: common.Overwrite = False,
@@ -51,7 +52,7 @@ def evaluate(
     with new_folder(output, overwrite) as folder, common.bar("Evaluate") as bar:
         result = measure(
             pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=images,
-            progress=bar.advance,
+            workers=workers, progress=bar.advance,
         )  # fmt: skip
     for line in _lines(result, output):
         common.say(line)

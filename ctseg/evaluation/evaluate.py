@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,15 +16,17 @@ import pandas as pd
 from ctseg.evaluation.cases import Matching, match_cases
 from ctseg.evaluation.detection import by_subtype, case_labels, read_labels
 from ctseg.evaluation.metrics import DEFINITIONS
+from ctseg.evaluation.pictures import image_of
 from ctseg.evaluation.report import write_report
-from ctseg.evaluation.score import Score, score_case
+from ctseg.evaluation.score import Score
+from ctseg.evaluation.scoring import Advance, score_all
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import EMPTY_RULES, compare_models, summarise
+from ctseg.evaluation.uncertainty import read_doubts, summarise_doubts
 from ctseg.files import write_json, write_text
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-evaluation/1"
-Advance = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def evaluate(
     group: Path | None = None,
     cases: Path | None = None,
     images: Path | None = None,
+    workers: int = 0,
     progress: Advance | None = None,
 ) -> Evaluation:
     """Measure predicted masks against references; write `cases.csv`, `summary.json` and `report.html` into `out`.
@@ -64,6 +68,7 @@ def evaluate(
         group: CSV `case,patient`.
         cases: CSV `case,ref,pred` instead of matching by name.
         images: folder of the scans as `CASE.nii.gz`, for the report's pictures.
+        workers: processes that measure cases; 0 does everything here.
         progress: called with (1, case) after each case.
 
     Raises:
@@ -73,23 +78,17 @@ def evaluate(
     preds = [pred] if isinstance(pred, str | Path) else list(pred)
     matching = match_cases([Path(folder) for folder in preds], Path(ref), table=cases, group=group)
     known_labels = read_labels(labels) if labels else None
-    scores = _score_all(matching, settings, progress)
+    scores = score_all(matching, settings, workers=workers, progress=progress)
     table = cases_table(scores)
     summary = _summary(matching, scores, table, known_labels, settings)
-    notes = (*_notes(matching), *_label_notes(scores, known_labels, labels))
+    notes = (
+        *_notes(matching), *_missing_notes(scores), *_label_notes(scores, known_labels, labels),
+        *_image_notes(matching, images),
+    )  # fmt: skip
     failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)
     _write(Path(out), table, clean(summary))
     write_report(Path(out) / "report.html", table, summary, matching, settings, images=images, notes=notes)
     return Evaluation(table, clean(summary), failed, notes, Path(out))
-
-
-def _score_all(matching: Matching, settings: EvaluationSettings, progress: Advance | None) -> list[Score]:
-    scores: list[Score] = []
-    for job in matching.jobs:
-        scores += score_case(job, matching.models, settings)
-        if progress is not None:
-            progress(1, job.case)
-    return scores
 
 
 def cases_table(scores: Sequence[Score]) -> pd.DataFrame:
@@ -100,7 +99,7 @@ def cases_table(scores: Sequence[Score]) -> pd.DataFrame:
             "case": score.case,
             "patient": score.patient,
             "status": "failed" if score.error else "ok",
-            "message": score.error,
+            "message": score.error or score.note,
             **score.metrics,
         }
         for score in scores
@@ -115,6 +114,7 @@ def _summary(
     labels: pd.DataFrame | None,
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
+    doubts = read_doubts(matching)
     return {
         "schema": SCHEMA,
         "tool": {"name": "ctseg", "version": __version__},
@@ -125,13 +125,18 @@ def _summary(
         "patient_rule": matching.patient_rule,
         "references": len(matching.jobs),
         "predictions_without_reference": matching.unreferenced,
-        "models": [_model(name, scores, table, labels, settings) for name in matching.models],
+        "models": [_model(name, scores, table, labels, settings, doubts.get(name)) for name in matching.models],
         "comparisons": compare_models(table, matching.models, settings) if "tp" in table else [],
     }
 
 
 def _model(
-    name: str, scores: list[Score], table: pd.DataFrame, labels: pd.DataFrame | None, settings: EvaluationSettings
+    name: str,
+    scores: list[Score],
+    table: pd.DataFrame,
+    labels: pd.DataFrame | None,
+    settings: EvaluationSettings,
+    doubts: pd.DataFrame | None,
 ) -> dict[str, Any]:
     rows = table[table["model"] == name]
     done = rows[rows["status"] == "ok"]
@@ -143,6 +148,8 @@ def _model(
     if labels is not None:
         own = [score for score in scores if score.model == name and not score.error]
         result["subtypes"] = [row for by in ("case", "slice") for row in by_subtype(own, labels, by, settings)]
+    if doubts is not None:
+        result["uncertainty"] = summarise_doubts(done, doubts, settings)
     return result
 
 
@@ -163,6 +170,25 @@ def _notes(matching: Matching) -> tuple[str, ...]:
                 f"{model}: {len(names)} predictions without a reference are left out: {', '.join(names[:3])}{more}"
             )
     return tuple(notes)
+
+
+def _missing_notes(scores: Sequence[Score]) -> list[str]:
+    """How many predictions of each model were made up as empty."""
+    counts = Counter(score.model for score in scores if score.note)
+    return [f"{model}: {count} references without a prediction are scored as empty" for model, count in counts.items()]
+
+
+def _image_notes(matching: Matching, images: Path | None) -> list[str]:
+    """Pictures without a background must not pass as dark scans."""
+    if images is None:
+        return []
+    lacking = [job.case for job in matching.jobs if image_of(job.case, Path(images)) is None]
+    if not lacking:
+        return []
+    return [
+        f"{Path(images).name}: no scan for {len(lacking)} of {len(matching.jobs)} cases, such as {lacking[0]}.nii.gz; "
+        "their pictures have a black background"
+    ]
 
 
 def _label_notes(scores: list[Score], labels: pd.DataFrame | None, path: Path | None) -> list[str]:

@@ -35,6 +35,8 @@ class ShownCase:
     ref: MaskFile
     outlines: tuple[Outline, ...]
     """The reference first, then each model that has a mask on its grid."""
+    remark: str = ""
+    """Why there is no scan behind the outlines, where one was given."""
 
 
 def shown_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[str]]:
@@ -62,7 +64,8 @@ def load_shown(job: Job, models: Sequence[str], images: Path | None, settings: E
         mask = _other_mask(path, ref, settings)
         if mask is not None:
             outlines.append(Outline(model, mask, COLOURS[place % len(COLOURS)]))
-    return cropped(ShownCase(job, _grey(job, ref, images), ref, tuple(outlines)))
+    grey, remark = _grey(job, ref, images)
+    return cropped(ShownCase(job, grey, ref, tuple(outlines), remark))
 
 
 def cropped(shown: ShownCase) -> ShownCase:
@@ -92,16 +95,19 @@ def _other_mask(path: Path | None, ref: MaskFile, settings: EvaluationSettings) 
     return mask if mask is not None and mask.shape == ref.mask.shape else None
 
 
-def _grey(job: Job, ref: MaskFile, images: Path | None) -> NDArray[np.uint8]:
+def _grey(job: Job, ref: MaskFile, images: Path | None) -> tuple[NDArray[np.uint8], str]:
+    """The scan in the brain window, or black and the reason."""
     blank = np.zeros(ref.mask.shape, np.uint8)
     path = image_of(job.case, images)
     if path is None:
-        return blank
+        return blank, "" if images is None else "no scan of this name"
     try:
         volume = nifti.read_nifti(path, domain="ct", case_id=job.case)
     except (CtsegError, OSError):
-        return blank
-    return window(volume) if volume.voxels.shape == blank.shape else blank
+        return blank, f"{path.name} cannot be read"
+    if volume.voxels.shape != blank.shape:
+        return blank, f"{path.name} is on another grid"
+    return window(volume), ""
 
 
 def image_of(case: str, images: Path | None) -> Path | None:
@@ -130,6 +136,7 @@ def case_picture(shown: ShownCase, model: str, row: Mapping[Hashable, Any]) -> P
     caption = (
         f"{shown.job.case}: Dice {row['dice']:.3f}, reference {row['ref_ml']:.2f} mL, "
         f"predicted {row['pred_ml']:.2f} mL; slices {numbers} of {len(shown.ref.mask)}"
+        f"{f' ({shown.remark})' if shown.remark else ''}"
     )
     return Picture(picture, caption, f"Outlines of {shown.job.case} on slices {numbers}")
 

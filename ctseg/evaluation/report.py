@@ -73,6 +73,7 @@ def write_report(
         _add_plots(page, done, matching.models)
         _add_lesions(page, summary["models"])
         _add_subtypes(page, summary["models"])
+        _add_uncertainty(page, summary["models"])
         _add_pictures(page, done, matching, settings, images)
         _add_cases(page, table)
     _add_method(page, summary)
@@ -224,6 +225,26 @@ def _add_subtypes(page: Page, models: list[dict[str, Any]]) -> None:
         if row["count"]
     ]
     page.add_table(["Model", "By", "Subtype", "Count", "Specificity", "False positive mL, mean"], rows)
+
+
+def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
+    known = [model for model in models if model.get("uncertainty", {}).get("cases")]
+    if not known:
+        return
+    page.add_heading("How far the models' own doubts can be trusted")
+    page.add_text(
+        "From each segmentation's volumes.csv: the range of volumes and the agreement of its members (mirror images, "
+        "models), and scans flagged as unlike the training scans. Correlations are Spearman's."
+    )
+    names = ("in_range", "agreement_dice", "range_error", "dice_like", "dice_unlike")
+    rows = []
+    for model in known:
+        found = model["uncertainty"]
+        rows.append(
+            [model["name"], found["with_range"], found["unlike"], *[with_interval(found[name]) for name in names]]
+        )
+    columns = ["Model", "Cases with a range", "Flagged", "Reference mL in range", "Agreement and Dice"]
+    page.add_table([*columns, "Width and |error|", "Dice, not flagged", "Dice, flagged"], rows)
 
 
 def _add_pictures(

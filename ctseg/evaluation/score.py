@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Score:
     metrics: dict[str, float] = field(default_factory=dict)
     slices: SliceCounts | None = None
     error: str = ""
+    note: str = ""
+    """What to know about a case that was measured."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,26 @@ def score_case(job: Job, models: tuple[str, ...], settings: EvaluationSettings) 
 
 def _score(job: Job, model: str, path: Path | None, ref: MaskFile, settings: EvaluationSettings) -> Score:
     try:
+        if path is None and settings.missing == "empty":
+            return _scored_empty(job, model, ref, settings)
         if path is None:
             raise CaseError(f"{job.case}: no prediction; segment this case too, or take its reference out")
         pred = read_mask(path, settings.prediction_labels)
         grid = common_grid(pred, ref, settings.grid_tolerance_mm)
     except (CtsegError, OSError) as error:
         return Score(model, job.case, job.patient, error=_one_line(error, path))
+    return _measured(job, model, pred, ref, grid, settings)
+
+
+def _scored_empty(job: Job, model: str, ref: MaskFile, settings: EvaluationSettings) -> Score:
+    """A missing prediction counts as one that outlines nothing."""
+    nothing = replace(ref, mask=np.zeros_like(ref.mask))
+    return replace(
+        _measured(job, model, nothing, ref, Grid.of(ref.volume), settings), note="no prediction: scored as empty"
+    )
+
+
+def _measured(job: Job, model: str, pred: MaskFile, ref: MaskFile, grid: Grid, settings: EvaluationSettings) -> Score:
     metrics = volume_metrics(
         pred.mask, ref.mask, grid, tolerance_mm=settings.nsd_tolerance_mm, min_lesion_ml=settings.min_lesion_ml
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from pydantic import Field
 
@@ -35,6 +35,10 @@ class EvaluationSettings(Settings):
     )
     prediction_labels: tuple[int, ...] = Field(
         default=(), description="values of the prediction that are the lesion; empty: all above 0"
+    )
+    missing: Literal["exclude", "empty"] = Field(
+        default="exclude",
+        description="a reference without a prediction: a failed case in no number, or scored as an empty mask",
     )
     grid_tolerance_mm: float = Field(
         default=0.1, gt=0, description="voxel centres of prediction and reference may differ by this much"

@@ -1,0 +1,51 @@
+"""All cases measured, in this process or in several; the scores come in the cases' order either way."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from functools import partial
+
+from ctseg.errors import InputError
+from ctseg.evaluation.cases import Job, Matching
+from ctseg.evaluation.score import Score, score_case
+from ctseg.evaluation.settings import EvaluationSettings
+
+Advance = Callable[[int, str], None]
+
+
+def score_all(
+    matching: Matching, settings: EvaluationSettings, *, workers: int = 0, progress: Advance | None = None
+) -> list[Score]:
+    """The score of every model on every case.
+
+    Args:
+        matching: which masks belong together.
+        settings: of the evaluation.
+        workers: processes; 0 does everything here. The scores do not depend on it.
+        progress: called with (1, case) after each case.
+
+    Raises:
+        InputError: if a worker process is killed.
+    """
+    scores: list[Score] = []
+    for job, found in zip(matching.jobs, _found(matching, settings, workers), strict=True):
+        scores += found
+        if progress is not None:
+            progress(1, job.case)
+    return scores
+
+
+def _found(matching: Matching, settings: EvaluationSettings, workers: int) -> Iterator[list[Score]]:
+    work: Callable[[Job], list[Score]] = partial(score_case, models=matching.models, settings=settings)
+    if not workers:
+        yield from map(work, matching.jobs)
+        return
+    try:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield from pool.map(work, matching.jobs)
+    except BrokenExecutor:
+        raise InputError(
+            "a worker process was killed, most likely for lack of memory; use fewer --workers, or 0"
+        ) from None

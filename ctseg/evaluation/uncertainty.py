@@ -1,0 +1,94 @@
+"""Whether a segmentation's own doubts mean anything: its `volumes.csv` against the references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from ctseg.evaluation.cases import Matching, read_table
+from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.evaluation.statistics import Statistic, Weights, bootstrap, bootstrap_proportion
+
+TABLE = "volumes.csv"
+COLUMNS = ("case", "ml_low", "ml_high", "agreement", "unlike")
+
+
+def read_doubts(matching: Matching) -> dict[str, pd.DataFrame]:
+    """Model -> what `ctseg segment` wrote beside its masks: index case, `COLUMNS`; only models that have it."""
+    found = {}
+    for place, model in enumerate(matching.models):
+        folders = {path.parent for job in matching.jobs if (path := job.preds[place]) is not None}
+        for folder in sorted(folders):
+            table = _doubts(folder / TABLE)
+            if table is not None:
+                found[model] = table
+    return found
+
+
+def _doubts(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    table = read_table(path, ())
+    if not set(COLUMNS) <= set(table.columns):
+        return None
+    numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in ("ml_low", "ml_high", "agreement")}
+    return pd.DataFrame({**numbers, "unlike": table["unlike"] != ""}).set_axis(table["case"], axis=0)
+
+
+def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
+    """How a model's ranges and flags fared on the cases that it has and that were measured.
+
+    - `in_range`: share of the cases whose reference volume lies between `ml_low` and `ml_high`.
+    - `agreement_dice`: Spearman's correlation of agreement and Dice, over the cases with a lesion in the reference.
+    - `range_error`: Spearman's correlation of the range's width and the absolute volume error.
+    - `dice_unlike`, `dice_like`: mean Dice of the flagged and the other cases with a lesion.
+
+    Intervals of correlations resample patients but keep the ranks of the whole sample.
+    """
+    both = done.set_index("case").join(doubts, how="inner")
+    patients = both["patient"].astype(str).tolist()
+    ranged = (both["ml_low"].notna() & both["ml_high"].notna()).to_numpy()
+    inside = ((both["ref_ml"] >= both["ml_low"]) & (both["ref_ml"] <= both["ml_high"])).to_numpy() & ranged
+    lesion = np.isfinite(both["dice"].to_numpy(float)) & (both["ref_ml"].to_numpy() > 0)
+    flagged = both["unlike"].to_numpy(bool)
+    dice, draws = both["dice"].to_numpy(float), settings.draws()
+
+    def correlation(one: ArrayLike, other: ArrayLike, used: NDArray[np.bool_]) -> dict[str, Any]:
+        return bootstrap(spearman_of(one, other, used), patients, used=used, **draws).as_dict()
+
+    def mean_dice(used: NDArray[np.bool_]) -> dict[str, Any]:
+        part = np.where(used, dice, 0.0)
+        return bootstrap(lambda weights: (weights @ part) / (weights @ used), patients, used=used, **draws).as_dict()
+
+    return {
+        "cases": len(both),
+        "with_range": int(ranged.sum()),
+        "in_range": bootstrap_proportion(inside, ranged, patients, **draws).as_dict(),
+        "agreement_dice": correlation(both["agreement"], dice, lesion & ranged),
+        "range_error": correlation(both["ml_high"] - both["ml_low"], both["abs_error_ml"], ranged),
+        "unlike": int(flagged.sum()),
+        "dice_unlike": mean_dice(lesion & flagged),
+        "dice_like": mean_dice(lesion & ~flagged),
+    }
+
+
+def spearman_of(one: ArrayLike, other: ArrayLike, used: NDArray[np.bool_]) -> Statistic:
+    """Spearman's rank correlation of the used ones of N pairs, for case weights; ranks are those of all used pairs."""
+    x, y = np.zeros(len(used)), np.zeros(len(used))
+    x[used], y[used] = rankdata(np.asarray(one, float)[used]), rankdata(np.asarray(other, float)[used])
+
+    def statistic(weights: Weights) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            w = weights * used
+            total = w.sum(axis=1)
+            mean_x, mean_y = w @ x / total, w @ y / total
+            shared = w @ (x * y) / total - mean_x * mean_y
+            spread = (w @ x**2 / total - mean_x**2) * (w @ y**2 / total - mean_y**2)
+            return np.asarray(shared / np.sqrt(np.where(spread > 1e-9, spread, np.nan)))
+
+    return statistic

@@ -1,0 +1,70 @@
+"""Cases in worker processes, missing predictions that count as empty, and scans that are not there."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ctseg.evaluation.evaluate import evaluate
+from ctseg.evaluation.settings import EvaluationSettings
+
+FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
+
+
+def write_scan(path, shape=(16, 16, 4)):
+    path.parent.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(np.full(shape, 40, np.int16), np.diag([0.5, 0.5, 5.0, 1.0])), path)
+
+
+def test_worker_processes_change_nothing(cohort):
+    (cohort / "pred" / "a_2.nii.gz").write_bytes(b"broken")
+    found = [evaluate(cohort / "pred", cohort / "ref", cohort / f"out{n}", settings=FAST, workers=n) for n in (0, 2)]
+    assert found[0].cases.equals(found[1].cases)
+    assert found[0].failed == found[1].failed != ()
+    assert (cohort / "out0" / "summary.json").read_bytes() == (cohort / "out2" / "summary.json").read_bytes()
+
+
+def test_a_missing_prediction_counts_as_empty_where_asked_for(cohort):
+    (cohort / "pred" / "a_1.nii.gz").unlink()
+    (cohort / "pred" / "b_2.nii.gz").unlink()
+    settings = FAST.model_copy(update={"missing": "empty"})
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=settings)
+    table = found.cases.set_index("case")
+    assert found.failed == ()
+    assert "pred: 2 references without a prediction are scored as empty" in found.notes
+    assert (table.loc["a_1", "dice"], table.loc["a_1", "pred_ml"], table.loc["a_1", "lesions_fn"]) == (0, 0, 1)
+    assert table.loc["a_1", "message"] == "no prediction: scored as empty"
+    assert np.isnan(table.loc["b_2", "dice"])
+    model = found.summary["models"][0]
+    assert model["by_volume"]["dice"]["mean"]["value"] == pytest.approx((0 + 2 / 3 + 0) / 3)
+    assert (model["cases"], model["missed_whole"], model["both_empty"]) == (4, 2, 1)
+
+
+def test_a_broken_prediction_stays_a_failure(cohort):
+    (cohort / "pred" / "a_1.nii.gz").write_bytes(b"broken")
+    settings = FAST.model_copy(update={"missing": "empty"})
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=settings)
+    assert len(found.failed) == 1
+
+
+def test_scans_that_are_not_there_are_said(cohort):
+    write_scan(cohort / "scans" / "a_1.nii.gz")
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, images=cohort / "scans")
+    (note,) = [note for note in found.notes if note.startswith("scans:")]
+    assert note.startswith("scans: no scan for 3 of 4 cases, such as a_2.nii.gz")
+    assert note in (cohort / "out" / "report.html").read_text()
+
+
+def test_a_scan_on_another_grid_or_broken_is_said_below_its_picture(cohort):
+    write_scan(cohort / "scans" / "a_1.nii.gz")
+    write_scan(cohort / "scans" / "a_2.nii.gz", (8, 8, 4))
+    (cohort / "scans" / "b_1.nii.gz").write_bytes(b"broken")
+    write_scan(cohort / "scans" / "b_2.nii.gz")
+    settings = FAST.model_copy(update={"pictured_cases": 3})
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=settings, images=cohort / "scans")
+    assert not any(note.startswith("scans") for note in found.notes)
+    page = (cohort / "out" / "report.html").read_text()
+    assert "(a_2.nii.gz is on another grid)" in page
+    assert "(b_1.nii.gz cannot be read)" in page
+    assert "a_1.nii.gz is" not in page
