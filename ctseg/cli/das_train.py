@@ -34,6 +34,7 @@ def das_train(
     """Train a segmenter on labelled pseudo-CT (or MR) against unlabelled CT (stage 2, equations 18 to 23)."""
     from ctseg import presets
     from ctseg.cli import training_options
+    from ctseg.cli.model_card import write_model_card
     from ctseg.cli.run_report import write_run_report
     from ctseg.training_settings import AdaptationSettings
 
@@ -48,7 +49,7 @@ def das_train(
     check_adaptation(*stage.sets, stage.pairs, stage.settings)
     with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:
         summary = train_adaptation(*stage.sets, stage.pairs, ready.module, stage.settings, output, **ready.options)
-    report = write_run_report(output)
+    report, card = write_run_report(output), write_model_card(output)
     note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, without any CT label"
-    lines = [f"segmenter {stage.plugin.name!r} ({note}) -> {output}", f"report: {report}"]
+    lines = [f"segmenter {stage.plugin.name!r} ({note}) -> {output}", f"report: {report}", f"model card: {card}"]
     common.finish({**summary, "output": str(output)}, lines, as_json)

@@ -34,6 +34,7 @@ def synth_train(
     """Train the image synthesis network that turns MR into pseudo-CT (stage 1, equations 1 to 7)."""
     from ctseg import presets
     from ctseg.cli import training_options
+    from ctseg.cli.model_card import write_model_card
     from ctseg.cli.run_report import write_run_report
     from ctseg.training_settings import SynthesisSettings
 
@@ -52,9 +53,9 @@ def synth_train(
 
     with training_options.started(stage, output, device, devices, precision, resume, overwrite, check) as ready:
         summary = train_synthesis(*stage.sets, stage.pairs, ready.module, stage.settings, output, **ready.options)
-    report = write_run_report(output)
+    report, card = write_run_report(output), write_model_card(output)
     common.finish(
         {**summary, "output": str(output)},
-        [f"generator {stage.plugin.name!r} -> {output}", f"report: {report}"],
+        [f"generator {stage.plugin.name!r} -> {output}", f"report: {report}", f"model card: {card}"],
         as_json,
     )

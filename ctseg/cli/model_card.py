@@ -1,0 +1,219 @@
+"""`model-card.md` and `metadata.json` of a finished run: what it was trained on, how it was chosen, what it is for.
+
+Sections after Mitchell et al., Model Cards for Model Reporting (FAT* 2019); the JSON uses the keys of MONAI bundles'
+`metadata.json` where they fit. Only what the run itself holds is said: how good a model is on CT is not known to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctseg.runs import ModelHeader
+
+CARD, METADATA = "model-card.md", "metadata.json"
+TASKS = {
+    "segmenter": "Outline haemorrhage on head CT, slice by slice",
+    "generator": "Turn labelled brain MR slices into pseudo-CT slices to train a segmenter with",
+}
+INTENDED = {
+    "segmenter": "Research on head CT of adults, with a person who looks at every outline. Not a medical device: not "
+    "for diagnosis, triage or treatment.",
+    "generator": "Making training slices. The pictures are no CT of anybody: not for diagnosis, dose or measurement.",
+}
+LIMITS = {
+    "segmenter": (
+        "Which finding it outlines was decided by the target slices that were chosen for training; it may outline any "
+        "other bright blood, calcium, vessel or sinus, and miss old, dark or thin bleeds.",
+        "Nothing is outlined outside the brain mask: films of blood thinner than 2 mm on the bone are lost there.",
+        "Scans unlike the training scans (the profile below) are flagged by `ctseg segment`; no flag is no assurance.",
+        "Children, contrast media, surgery and metal are not covered unless the training data held them.",
+    ),
+    "generator": (
+        "It can hide or invent lesions; look at the samples and the lesion audit.",
+        "It was trained towards the target slices of this run; another scanner or selection needs another run.",
+    ),
+}
+LICENCE = (
+    "The software is under Apache-2.0. The weights carry no licence of their own: what may be done with them depends "
+    "on the terms of the data above."
+)
+LABEL_FREE = ("synth-train", "das-train")
+"""Commands that never read a CT outline."""
+REFERENCES = (
+    "Dong, Fu, Li, Pei, Chen, An unsupervised domain adaptation brain CT segmentation method across image modalities "
+    "and diseases (AMD-DAS)",
+)
+
+
+def write_model_card(run: Path) -> Path:
+    """Write `RUN/model-card.md` and `RUN/metadata.json` from what a finished training left; returns the card's path.
+
+    Raises:
+        InputError: if the run is unfinished or broken.
+    """
+    from ctseg.files import write_json, write_text
+    from ctseg.runs import model_path, read_header, read_metrics, read_toml
+
+    run = Path(run)
+    header, metrics = read_header(run), read_metrics(run)
+    settings = read_toml(run / "config.toml").get("settings", {})
+    digest = hashlib.sha256(model_path(run).read_bytes()).hexdigest()
+    write_json(run / METADATA, metadata(header, scores(header, metrics)))
+    return write_text(run / CARD, card(header, metrics, settings, digest))
+
+
+def card(header: ModelHeader, metrics: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], digest: str) -> str:
+    """The card as Markdown; `digest` is the weights' SHA-256."""
+    training = header.training
+    parts = [
+        f"# {header.kind.capitalize()} `{header.name}`, preset `{training.get('preset')}`",
+        f"{TASKS[header.kind]}. Research use only.",
+        _section("Model", _model_rows(header, settings, digest)),
+        _section("Training data", _data_rows(header), "Folder names and counts as recorded; no patient is named."),
+        _section("How the weights were chosen", [["Rule", _chosen(training, settings)]]),
+        _section("What is known of its quality", scores(header, metrics).items(), _quality(header.kind)),
+        _warnings(metrics),
+        f"## Intended use\n\n{INTENDED[header.kind]}",
+        "## Limits\n\n" + "\n".join(f"- {text}" for text in LIMITS[header.kind]),
+        _section("Training scans", _profile_rows(header.input.get("profile") or {}))
+        if header.kind == "segmenter"
+        else "",
+        f"## Licence\n\n{LICENCE}",
+        "## References\n\n" + "\n".join(f"- {text}" for text in REFERENCES),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def scores(header: ModelHeader, metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The label-free scores of a segmenter's chosen epoch, or the lesion audit of a generator's last one."""
+    found: Mapping[str, Any] = header.training.get("scores") or {}
+    if header.kind == "generator" and metrics:
+        found = {name: value for name, value in metrics[-1].items() if name.startswith("audit_")}
+    return {name: round(float(value), 4) for name, value in found.items() if isinstance(value, (int, float))}
+
+
+def metadata(header: ModelHeader, eval_metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Keys of a MONAI bundle's `metadata.json` that say something of this model."""
+    from importlib.metadata import version
+
+    data = header.training.get("data", {})
+    return {
+        "version": header.package_version,
+        "name": f"{header.kind} {header.name}",
+        "task": TASKS[header.kind],
+        "description": f"{header.package} {header.package_version}, trained by {header.tool}",
+        "pytorch_version": version("torch"),
+        "numpy_version": version("numpy"),
+        "required_packages_version": {header.package: header.package_version},
+        "data_source": "; ".join(_counted(name, data[name]) for name in ("source", "target") if name in data),
+        "data_type": "slice sets of ctseg preprocess",
+        "image_classes": "one channel, skull-stripped axial slice",
+        "label_classes": "1: lesion of the source labels",
+        "pred_classes": "1: haemorrhage" if header.kind == "segmenter" else "pseudo-CT",
+        "eval_metrics": dict(eval_metrics),
+        "intended_use": INTENDED[header.kind],
+        "references": list(REFERENCES),
+        "network_data_format": _data_format(header),
+        "research_use_only": True,
+    }
+
+
+def _data_format(header: ModelHeader) -> dict[str, Any]:
+    intensity, size = header.input.get("intensity") or {}, header.input.get("size")
+    image = {
+        "type": "image", "num_channels": 1, "spatial_shape": size, "dtype": "float32", "value_range": [-1, 1],
+        "is_patch_data": False,
+    }  # fmt: skip
+    ct = {**image, "format": "hounsfield", "modality": "CT", "grey_of_hu": intensity, "channel_def": {"0": "CT"}}
+    if header.kind == "generator":
+        mr = {**image, "format": "magnitude", "modality": "MR", "channel_def": {"0": "MR"}}
+        return {"inputs": {"image": mr}, "outputs": {"pred": ct}}
+    logits = {
+        "type": "image", "format": "logits", "num_channels": 1, "spatial_shape": size, "dtype": "float32",
+        "channel_def": {"0": "haemorrhage"},
+    }  # fmt: skip
+    return {"inputs": {"image": ct}, "outputs": {"pred": logits}}
+
+
+def _section(title: str, rows: Any, note: str = "") -> str:
+    lines = [f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows]
+    table = "\n".join(["| | |", "|---|---|", *lines]) if lines else ""
+    return "\n\n".join(part for part in (f"## {title}", table, note) if part)
+
+
+def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -> list[list[Any]]:
+    made = header.input.get("preprocess") or {}
+    rows = [
+        ["Plugin", f"`{header.name}` of {header.package} {header.package_version}, {_pairs(header.settings)}"],
+        ["Weights", f"`model.safetensors`, SHA-256 `{digest}`"],
+        ["Trained by", f"{header.tool}, `ctseg {header.training.get('command')}`, seed {header.training.get('seed')}"],
+        ["Epochs, steps", f"{header.training.get('epochs')}, {header.training.get('steps')}"],
+    ]
+    if "size" in made:
+        window = " to ".join(f"{value:g}" for value in made.get("window", (0, 100)))
+        rows.append(["Slices", f"{made['size']} pixels over {made.get('fov_mm')} mm, {window} HU, skull stripped"])
+    weights = {name: value for name, value in settings.items() if name.startswith("lambda_") or name == "loss"}
+    return [*rows, ["Losses", _pairs(weights)], ["All settings", "`config.toml`"]]
+
+
+def _data_rows(header: ModelHeader) -> list[list[str]]:
+    data = header.training.get("data", {})
+    rows = [[name, _counted(name, data[name])] for name in ("source", "target") if name in data]
+    used = [
+        f"{header.training[key]} {key.split('_')[0]}"
+        for key in ("source_slices", "target_slices")
+        if key in header.training
+    ]
+    select = (header.input.get("preprocess") or {}).get("select")
+    chosen = [["target slices chosen by", f"slice label `{select}`"]] if select else []
+    return [*rows, ["slices trained on", ", ".join(used)], *chosen]
+
+
+def _counted(name: str, data: Mapping[str, Any]) -> str:
+    labels = f", {data.get('slices_with_lesion')} with a lesion outlined" if name == "source" else ", outlines not used"
+    return f"`{data.get('folder')}`: {data.get('slices')} slices of {data.get('patients')} patients{labels}"
+
+
+def _chosen(training: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    epoch = training.get("selected_epoch", training.get("epochs"))
+    if training.get("command") not in LABEL_FREE:
+        seen = f"`ctseg {training.get('command')}` may learn from CT outlines; see `config.toml`."
+    elif settings.get("initial"):
+        seen = (
+            f"It started from `{Path(settings['initial']).name}`; whether CT outlines were seen there, its card says."
+        )
+    else:
+        seen = "No CT outline was seen in training or selection: what a lesion looks like was learnt from the source."
+    return f"`{training.get('selection')}`: epoch {epoch}. {seen}"
+
+
+def _quality(kind: str) -> str:
+    if kind == "generator":
+        return (
+            "The audit of the last epoch (docs/method-synthesis.md). How well a segmenter learns from it is not known."
+        )
+    return (
+        "Scores of the chosen epoch that need no CT label (docs/selection.md); `source_val` is Dice on the source, the "
+        "others are no accuracy. **Accuracy on CT is not known to this run**: measure it with `ctseg segment` and "
+        "`ctseg evaluate` on labelled CT, and put summary.json beside this card."
+    )
+
+
+def _warnings(metrics: Sequence[Mapping[str, Any]]) -> str:
+    texts = list(dict.fromkeys(text for row in metrics for text in row.get("warnings", [])))
+    return "## Warnings while training\n\n" + "\n".join(f"- {text}" for text in texts) if texts else ""
+
+
+def _profile_rows(profile: Mapping[str, Any]) -> list[list[str]]:
+    if not profile:
+        return [["profile", "none: fewer than five scans, or trained before there were profiles"]]
+    rows = [[name, f"{low} to {high}"] for name, (low, high) in profile["ranges"].items() if low is not None]
+    return [["scans looked at", str(profile["scans"])], *rows]
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "default settings"
