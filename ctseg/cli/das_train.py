@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +22,9 @@ def das_train(
     target: common.Target,
     output: RunFolder,
     pairs: Pairs = None,
+    source_list: Annotated[
+        Path | None, typer.Option("--source-list", help="Text file of slice_ids: train on these source slices only.")
+    ] = None,
     preset: Preset = "steady",
     segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: the preset's.")] = "",
     settings: common.Set = [],  # noqa: B006 - typer copies it
@@ -46,9 +51,15 @@ def das_train(
 
     from ctseg.adaptation.train import check_adaptation, train_adaptation
 
-    check_adaptation(*stage.sets, stage.pairs, stage.settings)
+    if source_list is not None:
+        chosen_slices = training_options.read_source_list(source_list, stage.sets[0], stage.settings.source_split)
+        stage = replace(stage, source_list=chosen_slices)
+    rows = stage.source_list.rows if stage.source_list else None
+    check_adaptation(*stage.sets, stage.pairs, stage.settings, source_rows=rows)
     with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:
-        summary = train_adaptation(*stage.sets, stage.pairs, ready.module, stage.settings, output, **ready.options)
+        summary = train_adaptation(
+            *stage.sets, stage.pairs, ready.module, stage.settings, output, source_rows=rows, **ready.options
+        )
     report, card = write_run_report(output), write_model_card(output)
     note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, without any CT label"
     lines = [f"segmenter {stage.plugin.name!r} ({note}) -> {output}", f"report: {report}", f"model card: {card}"]

@@ -38,6 +38,9 @@ def preprocess(
     window: Annotated[str, typer.Option("--window", help="HU that become 0 and 255 (CT).")] = "0:100",
     labels: Annotated[Path | None, typer.Option("--labels", help="Slice labels: RSNA's stage_2_train.csv.")] = None,
     select: Annotated[str, typer.Option("--select", help="Keep slices with this label, as intraparenchymal.")] = "",
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="Folder of lesion masks CASE.nii.gz, for scans without labels.")
+    ] = None,
     split: Annotated[
         str, typer.Option("--split", help="Shares of train:val[:test] patients; default 0.8:0.2 for MR, 1 for CT.")
     ] = "",
@@ -77,7 +80,7 @@ def preprocess(
     ):
         report = make_set(
             found, folder, resolved, extractor=extractor, domain=domain, labels=labels, splits=splits,
-            workers=workers, executor=executor, progress=bar.update,
+            masks=masks, workers=workers, executor=executor, progress=bar.update,
         )  # fmt: skip
     common.finish(_summary(report, output), _lines(report, output), as_json)
     if report.failed:

@@ -14,6 +14,9 @@ from ctseg.cli import common
 from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ctseg.io.slices import SliceSet
     from ctseg.matching.pairs import PairTable
     from ctseg.plugins import Entry
@@ -22,6 +25,16 @@ if TYPE_CHECKING:
 Preset = Annotated[str, typer.Option("--preset", help="steady, paper, released, smoke or demo; --set changes values.")]
 RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")]
 Pairs = Annotated[Path | None, typer.Option("--pairs", help="pairs.csv of `ctseg match`.")]
+
+
+@dataclass(frozen=True)
+class SourceList:
+    """The source slices that a list allows for training."""
+
+    rows: NDArray[np.int64]
+    """(n,) rows of the source set, ascending."""
+    digest: str
+    """Of the names, so that a run is not resumed with another list."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class Stage:
     plugin_settings: dict[str, Any]
     sets: tuple[SliceSet, SliceSet]
     pairs: PairTable | None
+    source_list: SourceList | None = None
 
 
 @dataclass(frozen=True)
@@ -159,9 +173,35 @@ def config_of(stage: Stage) -> dict[str, Any]:
         "data": {
             name: {"folder": item.folder.resolve().name, **item.info["counts"]}
             for name, item in zip(("source", "target"), stage.sets, strict=True)
-        },
+        }
+        | _list_config(stage.source_list),
         "settings": stage.settings.model_dump(),
     }
+
+
+def read_source_list(path: Path, source: SliceSet, split: str) -> SourceList:
+    """The slices of a list, one `slice_id` a line, that belong to `split` ('all': any).
+
+    Raises:
+        InputError: if the file is missing, names slices that the set does not have, or none of the split.
+    """
+    import hashlib
+
+    import numpy as np
+
+    from ctseg.errors import InputError
+
+    names = [line.strip() for line in common.existing_path(path).read_text(encoding="utf-8").splitlines()]
+    names = sorted({name for name in names if name})
+    rows = np.sort(source.ids_to_rows(names, str(path)))
+    rows = rows[np.isin(rows, source.rows(None if split == "all" else split))]
+    if not len(rows):
+        raise InputError(f"{path}: names no slice of split {split!r} of {source.folder}; make it from this slice set")
+    return SourceList(rows, hashlib.sha256("\n".join(names).encode()).hexdigest()[:12])
+
+
+def _list_config(chosen: SourceList | None) -> dict[str, Any]:
+    return {} if chosen is None else {"source_list": {"slices": len(chosen.rows), "digest": chosen.digest}}
 
 
 def ct_input(target: SliceSet) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from ctseg.io.case import Case
 from ctseg.io.discover import read_case
 from ctseg.io.volume import Volume
 from ctseg.preprocess.ct import prepare_ct
+from ctseg.preprocess.masks import with_mask
 from ctseg.preprocess.mr import prepare_mr
 from ctseg.preprocess.prepared import Prepared, to_masks
 from ctseg.preprocess.settings import PreprocessSettings
@@ -42,6 +44,8 @@ class CaseTask:
     labelled: bool
     labels: pd.DataFrame | None = None
     """Slice labels of this case's slices or more, indexed by slice ID."""
+    masks: Path | None = None
+    """Folder of lesion masks, for scans that carry none."""
 
 
 def process_case(case: Case, task: CaseTask) -> CaseSlices:
@@ -53,6 +57,8 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
     if _none_selected(case, task):
         return _empty(case.case_id, task)
     volume = read_case(case)
+    if task.masks is not None and volume.labels is None:
+        volume = with_mask(volume, task.masks)
     if task.labelled and volume.labels is None:
         raise CaseError(f"{case.case_id}: has no lesion labels, but other cases do; label it or leave it out")
     wanted = _wanted(volume, task)

@@ -20,6 +20,7 @@ from ctseg.io.slices import SliceWriter, assign_splits
 from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
 from ctseg.preprocess.ct import window_map
 from ctseg.preprocess.labels import check_label, read_slice_labels, read_splits
+from ctseg.preprocess.masks import check_masks
 from ctseg.preprocess.preview import Preview
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.protocols import BrainExtractor
@@ -68,6 +69,7 @@ def preprocess(
     domain: str = "auto",
     labels: Path | None = None,
     splits: Path | None = None,
+    masks: Path | None = None,
     workers: int = 0,
     executor: Executor | None = None,
     progress: ProgressCall | None = None,
@@ -82,6 +84,7 @@ def preprocess(
         domain: 'mr', 'ct', or 'auto' where all cases are of one.
         labels: csv of slice labels by SOPInstanceUID, see `read_slice_labels`.
         splits: csv `patient_id,split` to use instead of drawing splits.
+        masks: folder of lesion masks `CASE.nii.gz` on the scans' own grids, see `with_mask`.
         workers: processes; 0 or 1 works in this one. The result does not depend on it.
         executor: any `concurrent.futures.Executor` to use instead, such as Dask's.
         progress: called with (done, total, case_id).
@@ -92,7 +95,9 @@ def preprocess(
     domain, cases = _one_domain(discovery.cases, domain)
     table = read_slice_labels(labels) if labels is not None else None
     check_label(table, settings.select, labels)
-    task = CaseTask(settings, extractor, any(case.label_file is not None for case in cases))
+    folder = check_masks(masks) if masks is not None else None
+    labelled = folder is not None or any(case.label_file is not None for case in cases)
+    task = CaseTask(settings, extractor, labelled, masks=folder)
     split_of = _splits(cases, settings, splits)
     report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
     writer = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled)
