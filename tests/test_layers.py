@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "ctseg"
-ORDER = ("io", "preprocess", "matching", "synthesis", "adaptation", "inference", "evaluation", "cli")
+ORDER = ("io", "preprocess", "matching", "synthesis", "adaptation", "inference", "evaluation", "reproduce", "cli")
 BASE = {
     "errors", "files", "settings", "presets", "protocols", "progress", "runs", "networks", "version", "hookspecs",
     "training_settings", "plugins", "default_plugins", "pictures", "study",

@@ -25,6 +25,7 @@ EPILOG = (
 )
 COMMANDS = (
     "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate",
+    "finetune", "reproduce",
     "run", "demo", "phantom", "plugins",
 )  # fmt: skip
 

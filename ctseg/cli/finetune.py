@@ -1,0 +1,131 @@
+"""`ctseg finetune`: supervised training with k folds by patient (Table 5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ctseg.cli import common
+from ctseg.cli.training_options import Preset, RunFolder
+from ctseg.errors import SettingError
+
+if TYPE_CHECKING:
+    from ctseg.io.slices import SliceSet
+    from ctseg.plugins import Entry
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("finetune")(finetune)
+
+
+def finetune(
+    data: Annotated[Path, typer.Option("--data", help="Labelled CT slice set; see `ctseg preprocess --masks`.")],
+    output: RunFolder,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Run of `ctseg das-train` to start from; default: untrained.")
+    ] = None,
+    segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: that of --from, or fcn.")] = "",
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds over patients.")] = 5,
+    preset: Preset = "steady",
+    settings: common.Set = [],  # noqa: B006 - typer copies it
+    seed: common.Seed = 0,
+    device: common.Device = "auto",
+    precision: common.Precision = "auto",
+    resume: common.Resume = False,
+    overwrite: common.Overwrite = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Train on labelled CT, each patient outlined by a network that never saw them; supervised, and says so."""
+    from ctseg.io.slices import check_domain, open_slices
+    from ctseg.runs import start_run
+
+    labelled = open_slices(data)
+    labelled.require_masks("finetune trains on labelled CT")
+    check_domain(labelled, "ct", "--data")
+    entry, resolved, values = _resolve(segmenter, start, preset, settings)
+
+    from ctseg.adaptation.supervised import patient_folds, train_supervised
+    from ctseg.training import make_fabric
+
+    patient_folds(labelled, folds, seed)
+    make, origin = _maker(entry, values, start)
+    fabric = make_fabric(device, precision, 1, seed)
+    config = _config(entry, labelled, preset, seed, folds, origin)
+    start_run(output, {**config, "settings": resolved.model_dump()}, overwrite=overwrite, resume=resume)
+    with common.bar("finetune") as bar:
+        summary = train_supervised(
+            labelled, make, resolved, output, fabric=fabric, header=_header(entry, values, labelled, config),
+            folds=folds, seed=seed, resume=resume, progress=bar.update,
+        )  # fmt: skip
+    common.finish({**summary, "output": str(output)}, _lines(summary, entry.name, output), as_json)
+
+
+def _resolve(segmenter: str, start: Path | None, preset: str, overrides: list[str]) -> tuple[Entry, Any, Any]:
+    """The segmenter's plugin, the training settings and the segmenter's own.
+
+    Raises:
+        SettingError: if `--segmenter` is another network than `--from` holds.
+    """
+    from ctseg import presets
+    from ctseg.runs import read_header
+    from ctseg.settings import parse_overrides, resolve
+    from ctseg.training_settings import AdaptationSettings
+
+    base = {**presets.preset(presets.ADAPTATION, preset), "lambda_adv": 0.0, "matched": False}
+    if segmenter and segmenter != base["segmenter"]:
+        base |= {"segmenter": segmenter, "segmenter_settings": {}}
+    if start is not None:
+        header = read_header(start)
+        if segmenter and header.name != segmenter:
+            raise SettingError(f"--segmenter {segmenter}: {start} holds {header.name!r}; leave --segmenter out")
+        base |= {"segmenter": header.name, "segmenter_settings": header.settings}
+    settings = resolve(AdaptationSettings, base, parse_overrides(overrides), where="finetune")
+    entry = common.registry().get("segmenter", settings.segmenter)
+    values = entry.resolve(settings.segmenter_settings)
+    return entry, settings.model_copy(update={"segmenter_settings": values}), values
+
+
+def _maker(entry: Entry, values: dict[str, Any], start: Path | None) -> tuple[Any, str]:
+    """What makes the network of a fold, and where its first weights come from (a digest, no path)."""
+    if start is None:
+        return lambda: entry.build(values), "nothing"
+    from hashlib import sha256
+
+    from ctseg.runs import load_model, model_path
+
+    load_model(start, common.registry().build_from_header, "segmenter")
+    digest = sha256(model_path(start).read_bytes()).hexdigest()[:12]
+    return lambda: load_model(start, common.registry().build_from_header, "segmenter")[0], f"weights {digest}"
+
+
+def _config(entry: Entry, labelled: SliceSet, preset: str, seed: int, folds: int, origin: str) -> dict[str, Any]:
+    from ctseg.version import __version__
+
+    return {
+        "command": "finetune", "preset": preset, "seed": seed, "folds": folds, "from": origin,
+        "tool": f"ctseg {__version__}",
+        "plugin": {"kind": entry.kind, "name": entry.name, "package": entry.package, "version": entry.version},
+        "data": {"labelled": {"folder": labelled.folder.resolve().name, **labelled.info["counts"]}},
+    }  # fmt: skip
+
+
+def _header(entry: Entry, values: dict[str, Any], labelled: SliceSet, config: dict[str, Any]) -> Any:
+    from ctseg.cli.training_options import ct_input
+    from ctseg.runs import ModelHeader
+
+    training = {key: config[key] for key in ("command", "preset", "seed", "from", "data")}
+    return ModelHeader(
+        entry.kind, entry.name, values, entry.package, entry.version, ct_input(labelled), training
+    )  # fmt: skip
+
+
+def _lines(summary: dict[str, Any], name: str, output: Path) -> list[str]:
+    overall = summary["overall"]
+    pooled = "-" if overall["pooled"] is None else f"{100 * overall['pooled']:.2f} %"
+    return [
+        f"segmenter {name!r}, supervised, {len(summary['by_fold'])} folds: pooled Dice {pooled} on patients never "
+        f"trained on ({overall['volumes']} scans with a lesion, {overall['slices']} slices) -> {output}"
+    ]

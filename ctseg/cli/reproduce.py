@@ -1,0 +1,121 @@
+"""`ctseg reproduce`: the paper's tables, and the two small commands that their studies need beside the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ctseg.cli import common
+from ctseg.errors import SettingError
+
+if TYPE_CHECKING:
+    from ctseg.reproduce.run import Request
+    from ctseg.reproduce.stages import Inputs
+    from ctseg.reproduce.table import Result
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("reproduce")(reproduce)
+    app.command("source-lists", hidden=True)(source_lists)
+    app.command("shuffle-labels", hidden=True)(shuffle_labels)
+
+
+def reproduce(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="table2, table3, table4 or table5.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all tables of one scale and data.")],
+    scale: Annotated[str, typer.Option("--scale", help="smoke, cpu or gpu; see docs/reproduce.md.")] = "cpu",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")] = 3,
+    seed: Annotated[list[int], typer.Option("--seed", min=0, help="This seed only; repeat for more.")] = [],  # noqa: B006
+    rows: Annotated[list[str], typer.Option("--rows", help="This row only; repeat for more.")] = [],  # noqa: B006
+    source: Annotated[Path | None, typer.Option("--src", help="Labelled MR slice set instead of the phantom.")] = None,
+    target: Annotated[Path | None, typer.Option("--tgt", help="Unlabelled CT slice set.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Scans of held-out CT patients.")] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="Their masks, CASE.nii.gz.")] = None,
+    device: common.Device = "auto",
+    workers: common.Workers = 2,
+    as_json: common.AsJson = False,
+) -> None:
+    """Run what is missing of one of the paper's tables and write it: the paper's numbers and ours."""
+    from ctseg.cli.run import execute
+    from ctseg.reproduce import run
+    from ctseg.reproduce.scales import get_scale
+    from ctseg.reproduce.stages import Plan
+    from ctseg.reproduce.systems import get_rows
+
+    chosen = tuple(get_rows(table, rows))
+    inputs = _inputs(source, target, test, truth)
+    plan = run.settled_plan(output, Plan(get_scale(scale), inputs, device, workers))
+    request = run.Request(output, table, plan, chosen, tuple(seed) or tuple(range(seeds)))
+    common.say(run.scale_line(plan.scale))
+    failed = run.run_rows(request, execute, common.say)
+    _finish(request, run.collect(request, failed), as_json)
+
+
+def _inputs(source: Path | None, target: Path | None, test: Path | None, truth: Path | None) -> Inputs:
+    from ctseg.reproduce.stages import PHANTOM, own_inputs
+
+    given = (source, target, test, truth)
+    if not any(given):
+        return PHANTOM
+    if source is None or target is None or test is None or truth is None:
+        raise SettingError("own data need all of --src, --tgt, --test and --truth; without any the phantom is used")
+    return own_inputs(source, target, test, truth)
+
+
+def _finish(request: Request, results: list[Result], as_json: bool) -> None:
+    from ctseg.reproduce.run import command_of
+    from ctseg.reproduce.stages import PHANTOM
+    from ctseg.reproduce.table import control_verdict, shown, table_of, write_table
+
+    scale, own = request.plan.scale, request.plan.inputs != PHANTOM
+    whole = command_of(request, sorted({item.seed for result in results for item in result.outcomes}))
+    paths = write_table(request.root, request.table, results, scale, own_data=own, command=whole)
+    table = table_of(request.table, results)
+    lines = [f"{cells[0]:<52}{cells[1]:>8}   {cells[2]}" for cells in shown(table)]
+    summary = {"table": request.table, "rows": table.to_dict("records"), "files": [str(path) for path in paths]}
+    verdict = control_verdict(results)[1]
+    common.finish(summary, [f"{'':<52}{'paper':>8}   pooled Dice %", *lines, verdict, f"table: {paths[-1]}"], as_json)
+    if any(item.failed for item in results):
+        raise typer.Exit(1)
+
+
+def source_lists(
+    source: common.Source,
+    pairs: Annotated[Path, typer.Option("--pairs", help="pairs.csv of `ctseg match --direction target`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the lists.")],
+    split: Annotated[str, typer.Option("--split", help="Slices of this split; all for every slice.")] = "train",
+    seed: common.Seed = 0,
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Write the source sets of Table 4 as lists of slice_ids for `ctseg das-train --source-list`."""
+    from ctseg.evaluation.cases import read_table
+    from ctseg.files import new_folder, write_text
+    from ctseg.io.slices import open_slices
+    from ctseg.reproduce.lists import source_lists as make
+
+    matched = list(read_table(pairs, ["source_id"])["source_id"].unique())
+    lists = make(open_slices(source), matched, split, seed)
+    with new_folder(output, overwrite) as folder:
+        for name, ids in lists.items():
+            write_text(folder / f"{name}.txt", "\n".join(ids) + "\n")
+    common.finish({}, [f"{name}: {len(ids)} slices" for name, ids in lists.items()], False)
+
+
+def shuffle_labels(
+    source: Annotated[Path, typer.Option("--src", help="Labelled slice set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],
+    seed: common.Seed = 0,
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Write a slice set with each slice's mask taken from another patient: a control that must score worse."""
+    from ctseg.files import new_folder
+    from ctseg.io.slices import open_slices
+    from ctseg.reproduce.lists import shuffle_labels as make
+
+    labelled = open_slices(source)
+    with new_folder(output, overwrite) as folder:
+        make(labelled, folder, seed)
+    common.say(f"{len(labelled)} slices with shuffled labels -> {output}")

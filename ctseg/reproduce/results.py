@@ -1,0 +1,153 @@
+"""From the runs of a row, one a seed, to its numbers with intervals over patients and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.errors import InputError
+from ctseg.evaluation.statistics import Estimate
+from ctseg.io.slices import open_slices
+from ctseg.runs import read_header
+
+METRICS = ("pooled", "per_volume", "per_slice", "fp_ml")
+"""Dice over all voxels; mean over volumes with a lesion; the released code's per slice with smooth 1; mL outlined in a
+volume without a lesion, mean."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row and seed."""
+
+    seed: int
+    cases: pd.DataFrame
+    """One row a test volume: patient, and `METRIC_part` and `METRIC_whole`, whose sums' ratio is the metric."""
+    selection: str
+    """The rule that chose the weights."""
+    slices: int
+    """Source slices trained on; of Table 5, labelled CT slices in all folds."""
+
+
+def read_trained(folder: Path, seed: int) -> Outcome:
+    """What `das-train`, `segment` and `evaluate` left in a row's folder.
+
+    Raises:
+        InputError: if the evaluation is not there or has no case.
+    """
+    path = folder / "evaluation" / "cases.csv"
+    if not path.exists():
+        raise InputError(f"{path}: no such file; run this row again")
+    table = pd.read_csv(path)
+    table = table[table["status"] == "ok"]
+    if not len(table):
+        raise InputError(f"{path}: no case could be evaluated; look at its column `error`")
+    training = read_header(folder / "run").training
+    rule = f"{training['selection']} (no CT label), epoch {training['selected_epoch']}"
+    return Outcome(seed, _parts(table), rule, int(training["source_slices"]))
+
+
+def _parts(table: pd.DataFrame) -> pd.DataFrame:
+    """Parts and wholes of volumes with the columns of `cases.csv`."""
+    names = ("tp", "fp", "fn", "dice", "slices", "dice_per_slice_released", "pred_ml")
+    tp, fp, fn, dice, slices, per_slice, pred_ml = (table[name].to_numpy(float) for name in names)
+    lesion = tp + fn > 0
+    return pd.DataFrame(
+        {
+            "patient": table["patient"].astype(str).to_numpy(),
+            "pooled_part": 2 * tp,
+            "pooled_whole": 2 * tp + fp + fn,
+            "per_volume_part": np.where(lesion, np.nan_to_num(dice), 0.0),
+            "per_volume_whole": lesion.astype(float),
+            "per_slice_part": per_slice * slices,
+            "per_slice_whole": slices,
+            "fp_ml_part": np.where(lesion, 0.0, pred_ml),
+            "fp_ml_whole": (~lesion).astype(float),
+        }
+    )
+
+
+def read_finetuned(folder: Path, truth: Path, seed: int) -> Outcome:
+    """What `finetune` left in a row's folder, against the labels of `truth` (which the control was not trained on).
+
+    Raises:
+        InputError: if the outlines are not there or belong to another set.
+    """
+    path, labelled = folder / "run" / "masks.npy", open_slices(truth)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; run this row again")
+    found = np.load(path, allow_pickle=False)
+    masks = labelled.require_masks("outlines are compared with them")[:]
+    if found.shape != masks.shape:
+        raise InputError(f"{path}: holds {found.shape}, {truth} has {masks.shape}; run this row again")
+    cases = _count(found > 0, masks > 0, labelled.table)
+    return Outcome(seed, _parts(cases), "last epoch of each fold (supervised)", len(found))
+
+
+def _count(found: NDArray[np.bool_], masks: NDArray[np.bool_], table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of `cases.csv` for each series, from (N, H, W) outlines and masks."""
+    tp, fp, fn = (pair.sum(axis=(1, 2), dtype=float) for pair in (found & masks, found & ~masks, ~found & masks))
+    slices = pd.DataFrame(
+        {
+            "series": table["series_id"].to_numpy(str),
+            "patient": table["patient_id"].to_numpy(str),
+            "tp": tp,
+            "fp": fp,
+            "fn": fn,
+            "smooth": (2 * tp + 1) / (2 * tp + fp + fn + 1),
+            "mm2": (tp + fp) * table["spacing_row_mm"].to_numpy(float) * table["spacing_col_mm"].to_numpy(float),
+            "z_mm": pd.to_numeric(table["z_mm"], errors="coerce").to_numpy(float),
+        }
+    )
+    grouped = slices.groupby("series", sort=True)
+    cases = grouped[["tp", "fp", "fn"]].sum()
+    total = 2 * cases["tp"] + cases["fp"] + cases["fn"]
+    return cases.assign(
+        patient=grouped["patient"].first(),
+        slices=grouped.size(),
+        dice=2 * cases["tp"] / total.where(total > 0),
+        dice_per_slice_released=grouped["smooth"].mean(),
+        pred_ml=grouped["mm2"].sum() * grouped["z_mm"].agg(_step_mm) / 1000.0,
+    )
+
+
+def _step_mm(z_mm: pd.Series) -> float:
+    """The usual distance of neighbouring slices; 1 for a single one."""
+    steps = np.diff(np.sort(z_mm.to_numpy(float)))
+    return float(np.median(steps)) if len(steps) else 1.0
+
+
+def estimate(
+    outcomes: Sequence[Outcome], metric: str, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> Estimate:
+    """Mean of a metric over seeds, with a percentile interval over patients and seeds.
+
+    Each resample draws patients, the same ones for every seed, and seeds, both with replacement. With one seed the
+    interval is over patients alone.
+    """
+    parts, wholes = (_by_patient(outcomes, f"{metric}_{kind}") for kind in ("part", "whole"))
+    used = wholes.sum(axis=0) > 0
+    parts, wholes = parts[:, used], wholes[:, used]
+    seeds, count = parts.shape
+    if not count:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
+    value = float(np.mean(parts.sum(axis=1) / wholes.sum(axis=1)))
+    if count < 2:
+        return Estimate(value, float("nan"), float("nan"), seeds * count, count)
+    rng = np.random.default_rng(seed)
+    patients = rng.multinomial(count, np.full(count, 1 / count), resamples)
+    shares = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = (patients @ parts.T) / (patients @ wholes.T)
+    low, high = np.nanpercentile((shares * drawn).sum(axis=1), [50 * (1 - level), 50 * (1 + level)])
+    return Estimate(value, float(low), float(high), seeds * count, count)
+
+
+def _by_patient(outcomes: Sequence[Outcome], column: str) -> NDArray[np.float64]:
+    """(seeds, patients) sums over each patient's volumes; 0 where a seed lacks a patient."""
+    sums = [item.cases.groupby("patient")[column].sum() for item in outcomes]
+    return pd.concat(sums, axis=1).fillna(0.0).to_numpy(np.float64).T

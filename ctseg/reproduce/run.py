@@ -1,0 +1,146 @@
+"""Runs what is missing of a table and collects what is there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ctseg.errors import CtsegError, InputError
+from ctseg.files import read_json, write_json
+from ctseg.reproduce.results import Outcome, read_finetuned, read_trained
+from ctseg.reproduce.scales import Scale
+from ctseg.reproduce.stages import LABELLED, PHANTOM, Plan, Stage, in_order, is_done, run_stage, seconds_of
+from ctseg.reproduce.systems import AnyRow, Finetuned, get_rows
+from ctseg.reproduce.table import Result
+
+Execute = Callable[[Path], int]
+INTERRUPTED = 130
+SHARED = "data"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call of `ctseg reproduce` asks for."""
+
+    root: Path
+    table: str
+    plan: Plan
+    rows: tuple[AnyRow, ...]
+    seeds: tuple[int, ...]
+
+
+def settled_plan(root: Path, plan: Plan) -> Plan:
+    """The plan of a folder: the one it was begun with, so that another `--workers` does not begin it anew.
+
+    Raises:
+        InputError: if the folder was begun at another scale or with other data.
+    """
+    path = root / "reproduce.json"
+    data = {"scale": plan.scale.name, "inputs": asdict(plan.inputs)}
+    if not path.exists():
+        write_json(path, {**data, "device": plan.device, "workers": plan.workers})
+        return plan
+    old = read_json(path)
+    for key, value in data.items():
+        if old.get(key) != value:
+            raise InputError(f"{root}: was begun with another {key}; give another folder with -o")
+    return Plan(plan.scale, plan.inputs, str(old["device"]), int(old["workers"]))
+
+
+def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[tuple[str, int], str]:
+    """Run every stage that the rows need, each once; a row that fails does not stop the others.
+
+    Returns:
+        (row, seed) -> the stage that failed, for those that did not come through.
+
+    Raises:
+        InputError: if the data that all rows need could not be made.
+        KeyboardInterrupt: if a command was interrupted.
+    """
+    broken: dict[str, str] = {}
+    failed: dict[tuple[str, int], str] = {}
+    for seed in request.seeds:
+        for row in request.rows:
+            last = request.plan.row(row, seed)
+            for stage in in_order([last]):
+                _run(request.root, stage, broken, execute, say)
+            if last.folder in broken:
+                failed[(row.name, seed)] = broken[last.folder]
+    return failed
+
+
+def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say: Callable[[str], object]) -> None:
+    """Run a stage unless it is done or something it needs is broken."""
+    cause = next((broken[item.folder] for item in stage.needs if item.folder in broken), None)
+    if cause is not None:
+        broken[stage.folder] = cause
+    if stage.folder in broken or is_done(root, stage):
+        return
+    say(f"== {stage.folder}")
+    code = run_stage(root, stage, execute)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code >= 2:
+        if stage.folder == SHARED:
+            raise InputError(f"{root / stage.folder}: the data could not be made; mend what is said above, call again")
+        broken[stage.folder] = f"{stage.folder} ended with {code}"
+
+
+def collect(request: Request, failed: dict[tuple[str, int], str]) -> list[Result]:
+    """What is known of each row of the table, by this call and by earlier ones, in the paper's order."""
+    return [_collect(request, row, failed) for row in get_rows(request.table)]
+
+
+def _collect(request: Request, row: AnyRow, failed: dict[tuple[str, int], str]) -> Result:
+    outcomes, reasons, seconds = [], [], 0.0
+    for seed in sorted({*request.seeds, *_seeds_on_disk(request.root, row)}):
+        stage, reason = request.plan.row(row, seed), failed.get((row.name, seed))
+        if reason is None and not is_done(request.root, stage):
+            continue
+        seconds += seconds_of(request.root, stage)
+        try:
+            if reason is None:
+                outcomes.append(_read(request.root, row, stage, seed))
+        except CtsegError as error:
+            reason = str(error)
+        if reason is not None:
+            reasons.append(f"seed {seed}: {reason}")
+    seeds = [item.seed for item in outcomes] or list(request.seeds)
+    return Result(row, tuple(outcomes), seconds, command_of(request, seeds, row), tuple(reasons))
+
+
+def _seeds_on_disk(root: Path, row: AnyRow) -> list[int]:
+    names = (path.name.removeprefix("seed-") for path in (root / "rows" / row.name).glob("seed-*"))
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _read(root: Path, row: AnyRow, stage: Stage, seed: int) -> Outcome:
+    folder = root / stage.folder
+    if isinstance(row, Finetuned):
+        return read_finetuned(folder, root / LABELLED, seed)
+    return read_trained(folder, seed)
+
+
+def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None) -> str:
+    """The call that makes a row of these seeds, or the whole table."""
+    inputs = request.plan.inputs
+    words = ["ctseg", "reproduce", request.table, "--scale", request.plan.scale.name]
+    words += ["--rows", row.name] if row else []
+    words += _seed_words(seeds)
+    if inputs != PHANTOM:
+        for flag, path in (("src", inputs.source), ("tgt", inputs.target), ("test", inputs.test)):
+            words += [f"--{flag}", path]
+        words += ["--truth", inputs.truth]
+    return shlex.join([*words, "-o", str(request.root)])
+
+
+def _seed_words(seeds: Sequence[int]) -> list[str]:
+    counted = list(seeds) == list(range(len(seeds)))
+    return ["--seeds", str(len(seeds))] if counted else [word for seed in seeds for word in ("--seed", str(seed))]
+
+
+def scale_line(scale: Scale) -> str:
+    """What a call says first."""
+    return f"scale {scale.name!r}: {scale.summary}; preset {scale.preset!r} (docs/decisions/0004-steady-preset.md)"

@@ -1,0 +1,170 @@
+"""Every system that the paper compares, by name, with the number it reports.
+
+Table 3's last row and Table 4's first are one system (85.77 in both), so Table 3 trains stage 2 on all of the source,
+and Table 4 alone chooses among it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ctseg.errors import SettingError, unknown_name
+from ctseg.reproduce.scales import Scale
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """A stage-1 system of Table 2."""
+
+    name: str
+    generator: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What it changes in the scale's preset."""
+
+    @property
+    def matched(self) -> bool:
+        """Whether it draws targets among a slice's pairs."""
+        return bool(self.settings.get("matched", True))
+
+
+SYNTHESIS = {
+    item.name: item
+    for item in (
+        Synthesis("cyclegan", "resnet", {"lambda_les": 0, "lambda_fda": 0, "matched": False}),
+        Synthesis("mask-cyclegan", "resnet", {"lambda_fda": 0, "matched": False}),
+        Synthesis("matched-mask-cyclegan", "resnet", {"lambda_fda": 0}),
+        Synthesis("proposed", "amd"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A segmenter trained without CT labels and tested on held-out CT scans."""
+
+    name: str
+    title: str
+    source: str
+    """'mr', or the synthesis system whose pseudo-CT it is trained on."""
+    adversary: bool = False
+    """With DAS (stage 2)."""
+    source_list: str = ""
+    """Which list of Table 4 it is trained on; empty: all of the training split."""
+    shuffled: bool = False
+    """Control: each slice has another slice's mask."""
+    segmenter: str = "fcn"
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A segmenter trained with CT labels, k-fold by patient (Table 5)."""
+
+    name: str
+    title: str
+    segmenter: str
+    start: str = ""
+    """The `Row` whose weights it starts from; empty: untrained."""
+    shuffled: bool = False
+
+
+AnyRow = Row | Finetuned
+
+_ROWS: tuple[AnyRow, ...] = (
+    Row("mr", "Baseline (MR)", "mr"),
+    Row("cyclegan", "CycleGAN", "cyclegan"),
+    Row("mask-cyclegan", "Mask supervised CycleGAN", "mask-cyclegan"),
+    Row("matched-mask-cyclegan", "Matched mask supervised CycleGAN", "matched-mask-cyclegan"),
+    Row("proposed", "The proposed synthesis network", "proposed"),
+    Row("shuffled", "Control: the proposed network, labels shuffled", "proposed", shuffled=True),
+    Row("das", "DAS (one stage)", "mr", adversary=True),
+    Row("cyclegan-das", "CycleGAN + DAS", "cyclegan", adversary=True),
+    Row("mask-cyclegan-das", "Mask CycleGAN + DAS", "mask-cyclegan", adversary=True),
+    Row("matched-mask-cyclegan-das", "Matched mask CycleGAN + DAS", "matched-mask-cyclegan", adversary=True),
+    Row("amd-das", "AMD-DAS, all source slices", "proposed", adversary=True),
+    Row("shuffled-das", "Control: AMD-DAS, labels shuffled", "proposed", adversary=True, shuffled=True),
+    *(
+        Row(name, f"AMD-DAS, {title}", "proposed", adversary=True, source_list=name)
+        for name, title in (
+            ("unmatched-1", "unmatched 1 (all but the matched)"),
+            ("unmatched-2", "unmatched 2 (random, of all)"),
+            ("unmatched-3", "unmatched 3 (random, of unmatched 1)"),
+            ("matched", "matched source slices"),
+        )
+    ),
+    Row("unet-on-mr", "U-Net, Baseline (MR)", "mr", segmenter="unet"),
+    Row("unet-on-proposed", "U-Net on the proposed network's pseudo-CT", "proposed", segmenter="unet"),
+    Finetuned("fcn-none", "FCN, from nothing", "fcn"),
+    Finetuned("fcn-mr", "FCN, from MRI", "fcn", "mr"),
+    Finetuned("fcn-synthetic", "FCN, from synthetic CT", "fcn", "proposed"),
+    Finetuned("fcn-amd-das", "FCN, from AMD-DAS parameters", "fcn", "amd-das"),
+    Finetuned("unet-none", "U-Net, from nothing", "unet"),
+    Finetuned("unet-mr", "U-Net, from MRI", "unet", "unet-on-mr"),
+    Finetuned("unet-synthetic", "U-Net, from synthetic CT", "unet", "unet-on-proposed"),
+    Finetuned("fcn-shuffled", "Control: FCN, labels shuffled", "fcn", shuffled=True),
+)
+ROWS = {row.name: row for row in _ROWS}
+
+TABLES: dict[str, dict[str, float | None]] = {
+    "table2": {
+        "mr": 72.42, "cyclegan": 65.15, "mask-cyclegan": 67.67, "matched-mask-cyclegan": 76.28, "proposed": 81.41,
+        "shuffled": None,
+    },
+    "table3": {
+        "das": 74.22, "cyclegan-das": 72.31, "mask-cyclegan-das": 78.60, "matched-mask-cyclegan-das": 80.14,
+        "amd-das": 85.77, "shuffled-das": None,
+    },
+    "table4": {
+        "amd-das": 85.77, "unmatched-1": 83.55, "unmatched-2": 83.24, "unmatched-3": 82.12, "matched": 86.93,
+        "shuffled-das": None,
+    },
+    "table5": {
+        "fcn-none": 93.82, "fcn-mr": 94.50, "fcn-synthetic": 95.01, "fcn-amd-das": 95.10,
+        "unet-none": 95.49, "unet-mr": 95.73, "unet-synthetic": 95.96, "fcn-shuffled": None,
+    },
+}  # fmt: skip
+"""Table -> row -> the paper's Dice in %; None for the controls, which the paper has not."""
+
+TITLES = {
+    "table2": "Table 2: evaluation of the synthesis network",
+    "table3": "Table 3: evaluation of the whole models",
+    "table4": "Table 4: the matching mechanism under different source sets",
+    "table5": "Table 5: supervised transfer learning",
+}
+
+
+def get_rows(table: str, names: list[str] | None = None) -> list[AnyRow]:
+    """The rows of a table in the paper's order, all or the named ones.
+
+    Raises:
+        SettingError: if the table or a row is unknown.
+    """
+    if table not in TABLES:
+        raise SettingError(unknown_name("table", table, list(TABLES)))
+    known = list(TABLES[table])
+    for name in names or ():
+        if name not in known:
+            raise SettingError(unknown_name(f"row of {table}", name, known))
+    return [ROWS[name] for name in known if not names or name in names]
+
+
+def synthesis_settings(system: Synthesis, scale: Scale) -> dict[str, Any]:
+    """`--set` of `synth-train`."""
+    own = {f"generator_settings.{key}": value for key, value in scale.resnet.items()}
+    return {**scale.synthesis, **(own if system.generator == "resnet" else {}), **system.settings}
+
+
+def adaptation_settings(row: Row, scale: Scale) -> dict[str, Any]:
+    """`--set` of `das-train`: the source is a list or all of it, and the adversary is the preset's or none."""
+    return {
+        **scale.adaptation,
+        **segmenter_settings(row.segmenter, scale),
+        **({} if row.adversary else {"lambda_adv": 0}),
+        "matched": False,
+    }
+
+
+def segmenter_settings(segmenter: str, scale: Scale) -> dict[str, Any]:
+    """The U-Net's sizes; the FCN's are the preset's."""
+    sizes = scale.unet if segmenter == "unet" else {}
+    return {f"segmenter_settings.{key}": value for key, value in sizes.items()}
