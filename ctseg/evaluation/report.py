@@ -234,16 +234,17 @@ def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
     page.add_heading("How far the models' own doubts can be trusted")
     page.add_text(
         "From each segmentation's volumes.csv: the range of volumes and the agreement of its members (mirror images, "
-        "models), and scans flagged as unlike the training scans. Correlations are Spearman's."
+        "models), and scans flagged as unlike the training scans. Correlations are Spearman's. Factor: by how much "
+        "ranges must be widened to hold the volumes of new patients of the same kind (ctseg segment --set range_factor=...)."
     )
     names = ("in_range", "agreement_dice", "range_error", "dice_like", "dice_unlike")
     rows = []
     for model in known:
         found = model["uncertainty"]
-        rows.append(
-            [model["name"], found["with_range"], found["unlike"], *[with_interval(found[name]) for name in names]]
-        )
-    columns = ["Model", "Cases with a range", "Flagged", "Reference mL in range", "Agreement and Dice"]
+        factor = found["range_factor"]["factor"]
+        counts = [found["with_range"], "–" if factor is None else number(factor), found["unlike"]]
+        rows.append([model["name"], *counts, *[with_interval(found[name]) for name in names]])
+    columns = ["Model", "Cases with a range", "Factor", "Flagged", "Reference mL in range", "Agreement and Dice"]
     page.add_table([*columns, "Width and |error|", "Dice, not flagged", "Dice, flagged"], rows)
 
 

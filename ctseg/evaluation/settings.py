@@ -46,6 +46,9 @@ class EvaluationSettings(Settings):
     resamples: int = Field(default=2000, ge=100, description="bootstrap resamples of the patients")
     permutations: int = Field(default=10000, ge=100, description="permutations of the paired test")
     level: float = Field(default=0.95, gt=0.5, lt=1, description="level of the intervals")
+    range_level: float = Field(
+        default=0.9, gt=0, lt=1, description="share of patients that a calibrated range of volumes is to hold"
+    )
     seed: int = Field(default=0, ge=0, description="of the resamples and permutations")
     pictured_cases: int = Field(
         default=3, ge=0, le=50, description="worst and best cases shown in the report, this many of each"

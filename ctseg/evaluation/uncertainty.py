@@ -10,12 +10,17 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from ctseg.errors import InputError
 from ctseg.evaluation.cases import Matching, read_table
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.statistics import Statistic, Weights, bootstrap, bootstrap_proportion
+from ctseg.files import read_json
+from ctseg.inference.disagreement import RANGE_FLOOR_ML
 
 TABLE = "volumes.csv"
-COLUMNS = ("case", "ml_low", "ml_high", "agreement", "unlike")
+DETAILS = "volumes.json"
+NUMBERS = ("ml", "ml_low", "ml_high", "agreement")
+COLUMNS = ("case", "ml", "ml_low", "ml_high", "agreement", "unlike")
 
 
 def read_doubts(matching: Matching) -> dict[str, pd.DataFrame]:
@@ -36,8 +41,36 @@ def _doubts(path: Path) -> pd.DataFrame | None:
     table = read_table(path, ())
     if not set(COLUMNS) <= set(table.columns):
         return None
-    numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in ("ml_low", "ml_high", "agreement")}
+    numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
+    if _is_widened(path.with_name(DETAILS)):
+        numbers["ml"] = numbers["ml"] * float("nan")  # what the members said is not known, so nothing can be calibrated
     return pd.DataFrame({**numbers, "unlike": table["unlike"] != ""}).set_axis(table["case"], axis=0)
+
+
+def _is_widened(path: Path) -> bool:
+    """Whether the ranges were widened by a factor already."""
+    try:
+        data = read_json(path)
+    except InputError:
+        return False
+    return bool(isinstance(data, dict) and data.get("settings", {}).get("range_factor"))
+
+
+def range_factor(both: pd.DataFrame, level: float) -> dict[str, Any]:
+    """By how much ranges must be widened to hold the reference volume of a share `level` of new patients.
+
+    Split conformal prediction with the members' own range as the scale: each case's score is how far the reference lies
+    from the volume, in sizes of that side of the range (plus `RANGE_FLOOR_ML`); each patient counts with its worst
+    case; the factor is the score of rank ceil((n + 1) level). None where there are too few patients for the level.
+    """
+    known = both[both[["ml", "ml_low", "ml_high"]].notna().all(axis=1)]
+    off = known["ref_ml"] - known["ml"]
+    side = np.where(off < 0, known["ml"] - known["ml_low"], known["ml_high"] - known["ml"])
+    scores = off.abs() / (np.maximum(side, 0.0) + RANGE_FLOOR_ML)
+    worst = np.sort(scores.groupby(known["patient"].astype(str)).max().to_numpy(float))
+    rank = int(np.ceil((len(worst) + 1) * level))
+    factor = float(worst[rank - 1]) if 0 < rank <= len(worst) else None
+    return {"level": level, "patients": len(worst), "factor": factor}
 
 
 def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
@@ -46,6 +79,7 @@ def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: Evaluat
     - `in_range`: share of the cases whose reference volume lies between `ml_low` and `ml_high`.
     - `agreement_dice`: Spearman's correlation of agreement and Dice, over the cases with a lesion in the reference.
     - `range_error`: Spearman's correlation of the range's width and the absolute volume error.
+    - `range_factor`: what `ctseg segment --set range_factor=...` needs for ranges that hold new patients' volumes.
     - `dice_unlike`, `dice_like`: mean Dice of the flagged and the other cases with a lesion.
 
     Intervals of correlations resample patients but keep the ranks of the whole sample.
@@ -71,6 +105,7 @@ def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: Evaluat
         "in_range": bootstrap_proportion(inside, ranged, patients, **draws).as_dict(),
         "agreement_dice": correlation(both["agreement"], dice, lesion & ranged),
         "range_error": correlation(both["ml_high"] - both["ml_low"], both["abs_error_ml"], ranged),
+        "range_factor": range_factor(both, settings.range_level),
         "unlike": int(flagged.sum()),
         "dice_unlike": mean_dice(lesion & flagged),
         "dice_like": mean_dice(lesion & ~flagged),

@@ -34,6 +34,20 @@ class Disagreement:
     """Mean binary entropy of the mean probability over the voxels that any member outlines; 0 where none does."""
 
 
+RANGE_FLOOR_ML = 0.5
+"""Added to either side of a range before it is widened: members that agree exactly are not certain."""
+
+
+def widened(ml: float, low: float, high: float, factor: float) -> tuple[float, float]:
+    """A range widened about the volume: `ml - factor * (ml - low + 0.5 mL)` to `ml + factor * (high - ml + 0.5 mL)`.
+
+    With the factor that `ctseg evaluate` finds on labelled cases (normalised split conformal prediction, Lei et al., J
+    Am Stat Assoc 2018;113:1094) new patients of the same kind have their volume in it as often as the stated level.
+    """
+    below, above = max(ml - low, 0.0) + RANGE_FLOOR_ML, max(high - ml, 0.0) + RANGE_FLOOR_ML
+    return max(0.0, ml - factor * below), ml + factor * above
+
+
 class Members:
     """Collects the masks of the members, packed to bits: a thin-slice scan with 12 members is a gigabyte otherwise."""
 

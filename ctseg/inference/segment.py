@@ -10,6 +10,7 @@ from typing import Any
 
 from ctseg.inference.ahead import Failure, Outcome, failure, prepared_ahead
 from ctseg.inference.dicom_seg import SegAlgorithm
+from ctseg.inference.disagreement import widened
 from ctseg.inference.models import LoadedModel, recipes
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction, predict_ready
@@ -140,7 +141,7 @@ def _segment_one(
         case=case.case_id,
         status="ok",
         ml=round(measures.ml, 4),
-        **_disagreement(prediction),
+        **_disagreement(prediction, settings.range_factor),
         abc2_ml=round(measures.abc2_ml, 4),
         lesions=measures.lesions,
         largest_ml=round(measures.largest_ml, 4),
@@ -152,12 +153,15 @@ def _segment_one(
     )
 
 
-def _disagreement(prediction: Prediction) -> dict[str, Any]:
+def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:
     found = prediction.disagreement
     if found is None:
         return {}
-    names = ("ml_low", "ml_high", "agreement", "entropy_bits")
-    return {name: round(getattr(found, name), 4) for name in names}
+    low, high = found.ml_low, found.ml_high
+    if factor:
+        low, high = widened(prediction.measures.ml, low, high, factor)
+    values = {"ml_low": low, "ml_high": high, "agreement": found.agreement, "entropy_bits": found.entropy_bits}
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def _prepared_notes(ready: ReadyCase) -> list[str]:

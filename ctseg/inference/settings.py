@@ -14,6 +14,10 @@ class SegmentSettings(Settings):
 
     threshold: float = Field(0.5, gt=0, lt=1, description="probability from which a voxel is lesion")
     min_lesion_ml: NonNegativeFloat = Field(0.0, description="lesions (26 neighbours) smaller than this are dropped")
+    range_factor: NonNegativeFloat = Field(
+        0.0,
+        description="widens ml_low..ml_high to a calibrated range; `ctseg evaluate` finds it; 0: the members' own range",
+    )
     batch_size: PositiveInt = Field(8, description="slices in one pass of the network")
     tta: bool = Field(
         False, description="average over the image and its left-right, front-back and double mirror image"

@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.uncertainty import spearman_of, summarise_doubts
+from ctseg.evaluation.uncertainty import range_factor, spearman_of, summarise_doubts
+from ctseg.inference.disagreement import widened
 
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
 HEADER = "case,status,ml,ml_low,ml_high,agreement,unlike\n"
@@ -33,7 +34,7 @@ def test_by_hand():
     )  # fmt: skip
     doubts = pd.DataFrame(
         {
-            "ml_low": [9.0, 21, 5, 0, np.nan], "ml_high": [11.0, 25, 40, 1, np.nan],
+            "ml": [10.0, 24, 10, 1, 4], "ml_low": [9.0, 21, 5, 0, np.nan], "ml_high": [11.0, 25, 40, 1, np.nan],
             "agreement": [0.95, 0.8, 0.3, 0.5, np.nan], "unlike": [False, False, True, False, False],
         },
         index=list("abcde"),
@@ -61,3 +62,51 @@ def test_another_tools_masks_have_none(cohort):
     (cohort / "pred" / "volumes.csv").write_text("case,ml\na_1,3\n")
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     assert "uncertainty" not in found.summary["models"][0]
+
+
+def cohort_of(rng, patients, scans=1):
+    """Members that are off by a share of their range, so a widening of the range is what it takes."""
+    ref = rng.gamma(2, 15, patients * scans)
+    width = 0.1 * ref + rng.uniform(0, 2, len(ref))
+    ml = np.maximum(ref + rng.normal(0, 2, len(ref)) * width, 0)
+    columns = {"ref_ml": ref, "ml": ml, "ml_low": np.maximum(ml - width, 0), "ml_high": ml + width}
+    return pd.DataFrame({**columns, "patient": np.repeat(np.arange(patients), scans).astype(str)})
+
+
+def covered(cases, factor):
+    ranges = [widened(row.ml, row.ml_low, row.ml_high, factor) for row in cases.itertuples()]
+    return np.mean([low <= ref <= high for (low, high), ref in zip(ranges, cases["ref_ml"], strict=True)])
+
+
+def test_widened_ranges_hold_new_patients_as_often_as_stated():
+    """Over many calibrations on 30 patients, 80 % of new patients lie within; the members' own range held 38 %."""
+    rng = np.random.default_rng(0)
+    new = cohort_of(rng, 400)
+    shares = [covered(new, range_factor(cohort_of(rng, 30), 0.8)["factor"]) for _ in range(60)]
+    assert 0.78 < np.mean(shares) < 0.86
+    assert np.mean((new["ref_ml"] >= new["ml_low"]) & (new["ref_ml"] <= new["ml_high"])) < 0.5
+
+
+def test_a_factor_by_hand_takes_each_patients_worst_case_and_the_side_of_the_error():
+    cases = pd.DataFrame(
+        {
+            "ref_ml": [12.0, 10, 5, 8], "ml": [10.0, 10, 10, 10], "ml_low": [9.0, 9, 7.5, 10],
+            "ml_high": [10.5, 10.5, 20, 10], "patient": list("aabc"),
+        }
+    )  # fmt: skip
+    found = range_factor(cases, 0.5)  # a: 2 / 1.0, b: 5 / 3.0, c: 2 / 0.5; rank ceil(4 * 0.5)
+    assert found == {"level": 0.5, "patients": 3, "factor": pytest.approx(2.0)}
+    assert widened(10, 9, 10.5, 2.0) == (pytest.approx(7.0), pytest.approx(12.0))
+    assert range_factor(cases, 0.9)["factor"] is None
+
+
+def test_ranges_that_were_widened_already_calibrate_nothing(cohort):
+    rows = "a_1,ok,0.16,0.1,0.2,0.9,\na_2,ok,0.08,0.05,0.1,0.5,\nb_1,ok,0,0,0,1,\n"
+    (cohort / "pred" / "volumes.csv").write_text(HEADER + rows)
+    settings = FAST.model_copy(update={"range_level": 0.5})
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "one", settings=settings)
+    assert found.summary["models"][0]["uncertainty"]["range_factor"]["patients"] == 3
+    (cohort / "pred" / "volumes.json").write_text('{"settings": {"range_factor": 2.0}}')
+    again = evaluate(cohort / "pred", cohort / "ref", cohort / "two", settings=settings)
+    assert again.summary["models"][0]["uncertainty"]["range_factor"]["factor"] is None
+    assert again.summary["models"][0]["uncertainty"]["with_range"] == 3

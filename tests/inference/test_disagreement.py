@@ -7,12 +7,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from segment_helpers import Head, NonAirIsBrain, Stack, bright_model
+from segment_helpers import UNEVEN_Z, Head, NonAirIsBrain, Stack, bright_model, write_dicom
 from torch import nn
 
 from ctseg.inference.disagreement import Members, entropy_bits
 from ctseg.inference.predict import predict_volume
+from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
+from ctseg.io.discover import discover
 from ctseg.protocols import SegmenterOutput
 
 
@@ -89,3 +91,18 @@ def test_mirrors_that_contradict_each_other_are_seen_and_equal_models_are_not():
     assert torn.members == 4
     assert torn.agreement == pytest.approx(1 / 3, abs=0.05)  # of six pairs two show the same side, four share nothing
     assert torn.ml_low > 0
+
+
+def test_a_calibrated_range_is_written_where_a_factor_is_given(tmp_path):
+
+    write_dicom(tmp_path / "scan", Stack(UNEVEN_Z, 0.0), Head())
+    cases = discover(tmp_path / "scan").cases
+    plain = SegmentSettings(preview=False, dicom_seg=False, tta=True)
+    wide = plain.model_copy(update={"range_factor": 2.0})
+    rows = [
+        segment_cases(cases, [bright_model()], tmp_path / str(place), settings, extractor=NonAirIsBrain())[0]
+        for place, settings in enumerate((plain, wide))
+    ]
+    assert rows[0].ml_low == pytest.approx(rows[0].ml_high, abs=0.05)
+    assert rows[1].ml_high == pytest.approx(rows[0].ml + 2 * (rows[0].ml_high - rows[0].ml + 0.5), abs=0.001)
+    assert rows[1].ml_low < rows[1].ml - 0.99
