@@ -1,0 +1,95 @@
+"""`ctseg reproduce` by its real commands: on toy data, and on a tiny phantom."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ctseg.cli import common
+from ctseg.cli.main import main
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(autouse=True)
+def _own_state() -> None:
+    common.STATE = common.State()
+
+
+def own_data(cohort: Path) -> list[str]:
+    flags = {"--src": "mr", "--tgt": "ct", "--test": "scans", "--truth": "truth"}
+    return [word for flag, name in flags.items() for word in (flag, str(cohort / name))]
+
+
+def reproduce(out: Path, cohort: Path, *more: str) -> list[str]:
+    scale = ["--scale", "smoke", "--workers", "0", "--device", "cpu", "--json"]
+    return ["-q", "reproduce", *more, *scale, *own_data(cohort), "-o", str(out)]
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.parent != folder}
+
+
+def test_one_row_runs_resumes_and_joins_its_table(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    argv = reproduce(out, cohort, "table4", "--rows", "matched", "--seed", "4")
+    assert main(argv) == 0
+    summary = json.loads(capsys.readouterr().out)
+    row = next(row for row in summary["rows"] if row["row"] == "matched")
+    assert row["seeds"] == "4"
+    assert all(math.isfinite(row[name]) for name in ("pooled", "per_volume", "per_slice", "seconds"))
+    assert row["selection"].startswith("last (no CT label)")
+    assert row["patients"] == 2
+    listed = (out / "lists/seed-4/lists/matched.txt").read_text().split()
+    assert row["slices"] == len(listed)
+    assert {path.name for path in out.glob("table4.*")} == {"table4.csv", "table4.md", "table4.html"}
+
+    before = stamps(out)
+    assert main(argv) == 0
+    assert stamps(out) == before
+    assert main(reproduce(out, cohort, "table3", "--rows", "das", "--seed", "4")) == 0
+    known = pd.read_csv(out / "table3.csv").set_index("row")
+    assert math.isfinite(known.loc["das", "pooled"])
+    assert pd.isna(known.loc["amd-das", "pooled"])
+
+
+def test_a_row_that_fails_is_named_and_the_others_go_on(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctseg.cli import run
+
+    execute = run.execute
+
+    def fail_on_das(study: Path) -> int:
+        return 2 if study.parent.parent.name == "das" else execute(study)
+
+    monkeypatch.setattr(run, "execute", fail_on_das)
+    argv = reproduce(tmp_path, cohort, "table3", "--rows", "das", "--rows", "cyclegan-das", "--seeds", "1")
+    assert main(argv) == 1
+    rows = {row["row"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert "ended with 2" in rows["das"]["failed"]
+    assert math.isfinite(rows["cyclegan-das"]["pooled"])
+
+
+def test_own_data_come_whole_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "table2", "--src", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
+    assert "--truth" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.phantom
+def test_every_row_of_every_table_on_the_phantom(tmp_path: Path) -> None:
+    for table, rows in (("table2", 6), ("table3", 6), ("table4", 6), ("table5", 8)):
+        argv = ["-q", "reproduce", table, "--scale", "smoke", "--seeds", "1", "--workers", "0", "-o", str(tmp_path)]
+        assert main(argv) == 0, table
+        found = pd.read_csv(tmp_path / f"{table}.csv")
+        assert len(found) == rows
+        assert found[["pooled", "per_volume", "per_slice"]].notna().all(axis=None), table
+        assert found["pooled"].between(0, 100).all()
