@@ -32,7 +32,9 @@ def segment(
         ),
     ],
     model: Annotated[list[Path], typer.Option("--model", help="Run of `ctseg das-train`; repeat to average several.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for masks, previews and volumes.csv.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and volumes.csv.")] = Path(
+        "segmentation"
+    ),
     threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a voxel is lesion.")] = 0.5,
     min_lesion_ml: Annotated[float, typer.Option("--min-lesion-ml", help="Drop lesions smaller than this.")] = 0.0,
     tta: Annotated[bool, typer.Option("--tta", help="Average over mirror images.")] = False,

@@ -235,7 +235,7 @@ def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
     page.add_text(
         "From each segmentation's volumes.csv: the range of volumes and the agreement of its members (mirror images, "
         "models), and scans flagged as unlike the training scans. Correlations are Spearman's. Factor: by how much "
-        "ranges must be widened to hold the volumes of new patients of the same kind (ctseg segment --set range_factor=...)."
+        "ranges must be widened to hold the volumes of new patients of the same kind (segment --set range_factor)."
     )
     names = ("in_range", "agreement_dice", "range_error", "dice_like", "dice_unlike")
     rows = []

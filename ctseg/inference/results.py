@@ -40,7 +40,7 @@ class CaseResult:
     ml: float | None = None
     """Volume by slice positions."""
     ml_low: float | None = None
-    """Smallest and largest volume of any member (mirror image with `tta`, model); None with one member."""
+    """Smallest and largest volume of the mask and any member (mirror image with `tta`, model); None with one member."""
     ml_high: float | None = None
     agreement: float | None = None
     """Mean Dice between every two members."""

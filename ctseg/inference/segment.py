@@ -154,12 +154,14 @@ def _segment_one(
 
 
 def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:
+    """The range holds the mask's own volume, too: the average of members that contradict each other can be empty."""
     found = prediction.disagreement
     if found is None:
         return {}
-    low, high = found.ml_low, found.ml_high
+    ml = prediction.measures.ml
+    low, high = min(found.ml_low, ml), max(found.ml_high, ml)
     if factor:
-        low, high = widened(prediction.measures.ml, low, high, factor)
+        low, high = widened(ml, low, high, factor)
     values = {"ml_low": low, "ml_high": high, "agreement": found.agreement, "entropy_bits": found.entropy_bits}
     return {name: round(value, 4) for name, value in values.items()}
 

@@ -16,7 +16,7 @@ class SegmentSettings(Settings):
     min_lesion_ml: NonNegativeFloat = Field(0.0, description="lesions (26 neighbours) smaller than this are dropped")
     range_factor: NonNegativeFloat = Field(
         0.0,
-        description="widens ml_low..ml_high to a calibrated range; `ctseg evaluate` finds it; 0: the members' own range",
+        description="widens ml_low..ml_high to a calibrated range; `ctseg evaluate` finds it; 0: the members' range",
     )
     batch_size: PositiveInt = Field(8, description="slices in one pass of the network")
     tta: bool = Field(

@@ -1,0 +1,75 @@
+"""`ctseg segment` as a shell meets it: JSON lines on stdout, words on stderr, a folder without being told one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ctseg.cli import common
+from ctseg.cli.main import main
+from ctseg.inference.profile import LABELS
+from ctseg.networks.fcn import FcnVgg16
+from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.runs import ModelHeader, save_model
+
+SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "STATE", common.State())
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def model() -> str:
+    made = PreprocessSettings(size=SIZE, fov_mm=240.0).model_dump(mode="json")
+    profile = {
+        "scans": 9, "ranges": {**{name: [None, None] for name in LABELS}, "slice_step_mm": [4.0, 5.0]},
+        "histogram": [1 / 32] * 32, "hu_per_bin": 3.1, "histogram_hu": [None, None],
+    }  # fmt: skip
+    header = ModelHeader(
+        "segmenter", "fcn", {"width": 4}, "ctseg", "0.1.0", {"preprocess": made, "intensity": {}, "profile": profile}
+    )
+    save_model(Path("run/model.safetensors"), FcnVgg16(width=4), header)
+    return "run"
+
+
+@pytest.fixture
+def scans() -> str:
+    """Two stripped heads with 2 mm slices, and one file that is cut short."""
+    rows, cols, height = np.mgrid[:64, :64, :40] - np.array([31.5, 31.5, 19.5])[:, None, None, None]
+    inside = (rows / 26) ** 2 + (cols / 20) ** 2 + (height / 19) ** 2 < 1
+    grain = np.random.default_rng(0).integers(-6, 7, inside.shape)
+    head = np.where(inside, 32 + grain, -1024).astype(np.int16)
+    Path("scans").mkdir()
+    for name in ("a", "b", "cut"):
+        nib.save(nib.Nifti1Image(head, np.diag([3.0, 3.0, 2.0, 1.0])), f"scans/{name}.nii.gz")
+    return "scans"
+
+
+def test_json_lines_without_an_output_named(model, scans, capsys):
+    whole = Path("scans/cut.nii.gz").read_bytes()
+    Path("scans/cut.nii.gz").write_bytes(whole[: len(whole) - 600])
+    assert main(["segment", scans, "--model", model, "--json", "--tta", "--workers", "0", "--device", "cpu"]) == 1
+    out, err = capsys.readouterr()
+    rows = {row["case"]: row for row in map(json.loads, out.splitlines())}
+    assert sorted(rows) == ["a", "b", "cut"]
+    assert (rows["cut"]["status"], rows["cut"]["ml"]) == ("failed", None)
+    assert "cut.nii.gz" in rows["cut"]["error"]
+    assert rows["a"]["ml_low"] <= rows["a"]["ml"] <= rows["a"]["ml_high"]
+    assert rows["a"]["unlike"] == "slice step 2.0 mm (training 4.0 to 5.0)"
+    assert "2 of 3 scans" in err
+    assert {"a.nii.gz", "b.nii.gz", "volumes.csv"} <= {path.name for path in Path("segmentation").iterdir()}
+
+
+def test_what_is_unlike_is_said_to_people(model, scans, capsys):
+    Path("list.txt").write_text("scans/a.nii.gz\n")
+    assert main(["segment", "list.txt", "--model", model, "-o", "masks", "--workers", "0", "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "UNLIKE the training scans: slice step 2.0 mm" in err
