@@ -41,6 +41,16 @@ SUMMARY_ROWS = (
     ("False positive volume in negative cases (mL), mean", ("detection", "fp_ml_mean")),
     ("Dice per slice as in the released code", ("dice_per_slice_released",)),
 )
+DOUBT_ROWS = (
+    ("Cases with a range", "with_range"),
+    ("Reference volume within the range", "in_range"),
+    ("Agreement and Dice, correlation", "agreement_dice"),
+    ("Width of the range and absolute error, correlation", "range_error"),
+    ("Factor for calibrated ranges", "range_factor"),
+    ("Cases flagged as unlike the training scans", "unlike"),
+    ("Dice of the flagged, mean", "dice_unlike"),
+    ("Dice of the others, mean", "dice_like"),
+)
 
 
 def write_report(
@@ -237,15 +247,16 @@ def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
         "models), and scans flagged as unlike the training scans. Correlations are Spearman's. Factor: by how much "
         "ranges must be widened to hold the volumes of new patients of the same kind (segment --set range_factor)."
     )
-    names = ("in_range", "agreement_dice", "range_error", "dice_like", "dice_unlike")
-    rows = []
-    for model in known:
-        found = model["uncertainty"]
-        factor = found["range_factor"]["factor"]
-        counts = [found["with_range"], "–" if factor is None else number(factor), found["unlike"]]
-        rows.append([model["name"], *counts, *[with_interval(found[name]) for name in names]])
-    columns = ["Model", "Cases with a range", "Factor", "Flagged", "Reference mL in range", "Agreement and Dice"]
-    page.add_table([*columns, "Width and |error|", "Dice, not flagged", "Dice, flagged"], rows)
+    found = [model["uncertainty"] for model in known]
+    rows = [[title, *[_doubt(one, name) for one in found]] for title, name in DOUBT_ROWS]
+    page.add_table(["", *[model["name"] for model in known]], rows)
+
+
+def _doubt(found: dict[str, Any], name: str) -> str:
+    value = found[name]
+    if name == "range_factor":
+        return "–" if value["factor"] is None else number(value["factor"])
+    return with_interval(value) if isinstance(value, dict) else str(value)
 
 
 def _add_pictures(
