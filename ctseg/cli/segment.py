@@ -112,25 +112,34 @@ def _segment_scans(
 
 
 def _speaker(as_json: bool) -> Any:
-    """Says each case as it is finished: JSON lines on stdout, or lines for people on stderr."""
+    """Says each case as it is finished: JSON lines on stdout, or the rows of a table for people on stderr."""
+    said: list[str] = []
 
     def speak(result: CaseResult) -> None:
         if as_json:
             row = {key: value for key, value in asdict(result).items() if key != "traceback"}
             typer.echo(json.dumps(row, default=str))
-        elif result.status == "ok":
-            common.say(_line(result))
-        else:
-            common.say(f"{result.case}  FAILED  {result.error}")
+            return
+        if not said:
+            common.say(_columns("case", "status", "mL", "range", "lesions", "s", "remarks"))
+        said.append(result.case)
+        common.say(_line(result))
 
     return speak
 
 
+def _columns(case: str, status: str, ml: str, between: str, lesions: str, seconds: str, remarks: str) -> str:
+    return f"{case:<18}  {status:<6}  {ml:>8}  {between:>17}  {lesions:>7}  {seconds:>6}  {remarks}".rstrip()
+
+
 def _line(result: CaseResult) -> str:
-    """Volume, with the range of the members where there are several, lesions, seconds, and what to look at."""
-    volume = f"{result.ml:8.2f} mL"
-    if result.ml_low is not None:
-        volume += f" ({result.ml_low:.2f} to {result.ml_high:.2f})"
+    """One row of the table; `range` is that of the members' volumes where there are several."""
+    seconds = "" if result.seconds is None else f"{result.seconds:.1f}"
+    if result.ml is None:
+        return _columns(result.case, result.status, "", "", "", seconds, result.error)
+    between = "" if result.ml_low is None else f"{result.ml_low:.2f} to {result.ml_high:.2f}"
     told = [f"UNLIKE the training scans: {result.unlike}"] if result.unlike else []
     told += [result.note] if result.note else []
-    return f"{result.case}  {volume}  {result.lesions} lesions  {result.seconds:.1f} s  {'; '.join(told)}".rstrip()
+    return _columns(
+        result.case, result.status, f"{result.ml:.2f}", between, str(result.lesions), seconds, "; ".join(told)
+    )

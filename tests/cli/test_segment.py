@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -73,3 +74,7 @@ def test_what_is_unlike_is_said_to_people(model, scans, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "UNLIKE the training scans: slice step 2.0 mm" in err
+    lines = err.splitlines()
+    header = next(place for place, line in enumerate(lines) if line.startswith("case"))
+    value = re.match(r"a +ok +(\d+\.\d\d)", lines[header + 1])
+    assert value.end(1) == lines[header].index("mL") + len("mL")
