@@ -55,13 +55,13 @@ SMOKE = Scale(
 )
 CPU = Scale(
     "cpu",
-    "96 x 96 pixels, a quarter of the paper's widths, 960 steps of stage 1 and 540 of stage 2: for two CPU cores",
+    "96 x 96 pixels, a quarter of the paper's widths, 600 steps of stage 1 and 540 of stage 2: for two CPU cores",
     size=96,
     preset="demo",
     resnet={"width": 16, "blocks": 6},  # 6 blocks up to 128 pixels: Zhu et al. 2017, 7.2
     unet={"width": 16},
     cohort={"mr": 24, "ct": 24, "ct_test": 12},
-    synthesis={"steps_per_epoch": 80},
+    synthesis={"steps_per_epoch": 50},
     adaptation={"steps_per_epoch": 45},
     supervised={"epochs": 4, "decay_epochs": 2, "steps_per_epoch": 40},
 )
