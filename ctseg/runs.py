@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 SCHEMA = "ctseg-model/1"
+OWN_FILES = (
+    "model.safetensors", "checkpoint.pt", "metrics.jsonl", "report.html", "config.toml", "model-card.md", "metadata.json",
+    "curves.png",
+)  # fmt: skip
+"""What a training leaves in its folder beside `samples/`."""
 HEADER_LIMIT = 100_000_000
 """safetensors' own bound on the header's size in bytes."""
 
@@ -156,7 +161,7 @@ def start_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, resum
 
 def _clear_run(folder: Path) -> None:
     """Remove a run's own files and nothing else that a user may keep there."""
-    for name in ("model.safetensors", "checkpoint.pt", "metrics.jsonl", "report.html", "config.toml", "model-card.md"):
+    for name in OWN_FILES:
         (folder / name).unlink(missing_ok=True)
     for sample in (folder / "samples").glob("*.png"):
         sample.unlink()
