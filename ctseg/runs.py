@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "ctseg-model/1"
 OWN_FILES = (
-    "model.safetensors", "checkpoint.pt", "metrics.jsonl", "report.html", "config.toml", "model-card.md", "metadata.json",
-    "curves.png",
+    "model.safetensors", "checkpoint.pt", "metrics.jsonl", "config.toml",
+    "report.html", "curves.png", "model-card.md", "metadata.json",
 )  # fmt: skip
 """What a training leaves in its folder beside `samples/`."""
 HEADER_LIMIT = 100_000_000
