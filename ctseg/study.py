@@ -31,7 +31,7 @@ from ctseg.files import read_json, write_json
 from ctseg.progress import span
 from ctseg.settings import read_toml
 
-RESUMABLE = ("synth-train", "das-train", "segment")
+RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
 OWN_KEYS = ("name", "command", "input", "output", "expect_s")
 
 

@@ -87,4 +87,3 @@ class AdaptationSettings(TrainingSettings):
     selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")
     validate_every: PositiveInt = Field(1, description="epochs between validations")
     clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")
-    initial: str = Field("", description="run folder to take the segmenter's first weights from (warm start)")

@@ -43,9 +43,9 @@ def das_train(
     from ctseg.cli.run_report import write_run_report
     from ctseg.training_settings import AdaptationSettings
 
-    chosen = {"segmenter": segmenter, "segmenter_settings": {}} if segmenter else {}
+    base = training_options.with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
     stage = training_options.prepare(
-        "das-train", AdaptationSettings, {**presets.preset(presets.ADAPTATION, preset), **chosen}, settings,
+        "das-train", AdaptationSettings, base, settings,
         preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,
     )  # fmt: skip
 

@@ -74,7 +74,7 @@ def card(header: ModelHeader, metrics: Sequence[Mapping[str, Any]], settings: Ma
         f"{TASKS[header.kind]}. Research use only.",
         _section("Model", _model_rows(header, settings, digest)),
         _section("Training data", _data_rows(header), "Folder names and counts as recorded; no patient is named."),
-        _section("How the weights were chosen", [["Rule", _chosen(training, settings)]]),
+        _section("How the weights were chosen", [["Rule", _chosen(training)]]),
         _section("What is known of its quality", scores(header, metrics).items(), _quality(header.kind)),
         _warnings(metrics),
         f"## Intended use\n\n{INTENDED[header.kind]}",
@@ -178,14 +178,10 @@ def _counted(name: str, data: Mapping[str, Any]) -> str:
     return f"`{data.get('folder')}`: {data.get('slices')} slices of {data.get('patients')} patients{labels}"
 
 
-def _chosen(training: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def _chosen(training: Mapping[str, Any]) -> str:
     epoch = training.get("selected_epoch", training.get("epochs"))
     if training.get("command") not in LABEL_FREE:
         seen = f"`ctseg {training.get('command')}` may learn from CT outlines; see `config.toml`."
-    elif settings.get("initial"):
-        seen = (
-            f"It started from `{Path(settings['initial']).name}`; whether CT outlines were seen there, its card says."
-        )
     else:
         seen = "No CT outline was seen in training or selection: what a lesion looks like was learnt from the source."
     return f"`{training.get('selection')}`: epoch {epoch}. {seen}"

@@ -38,9 +38,9 @@ def synth_train(
     from ctseg.cli.run_report import write_run_report
     from ctseg.training_settings import SynthesisSettings
 
-    chosen = {"generator": generator, "generator_settings": {}} if generator else {}
+    base = training_options.with_plugin(presets.preset(presets.SYNTHESIS, preset), "generator", generator)
     stage = training_options.prepare(
-        "synth-train", SynthesisSettings, {**presets.preset(presets.SYNTHESIS, preset), **chosen}, settings,
+        "synth-train", SynthesisSettings, base, settings,
         preset=preset, plugin=("generator", "generator"), sets=(source, target), pairs=pairs, seed=seed,
     )  # fmt: skip
 

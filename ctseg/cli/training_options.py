@@ -60,6 +60,13 @@ class Ready:
     options: dict[str, Any]
 
 
+def with_plugin(preset: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
+    """A preset with another plugin, which starts from its own defaults; naming the preset's own changes nothing."""
+    if not name or name == preset.get(key):
+        return dict(preset)
+    return {**preset, key: name, f"{key}_settings": {}}
+
+
 def prepare(
     command: str,
     model: type[TrainingSettings],

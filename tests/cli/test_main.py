@@ -197,3 +197,12 @@ def test_paths_come_from_stdin_lists_and_globs(tmp_path: Path, monkeypatch: pyte
     assert common.existing_paths(["-"]) == [Path("b.nii")]
     assert common.existing_paths(["list.txt"]) == [Path("a.nii"), Path("b.nii")]
     assert common.existing_paths(["*.nii"]) == [Path("a.nii"), Path("b.nii")]
+
+
+def test_naming_the_presets_own_network_keeps_its_width() -> None:
+    from ctseg.cli.training_options import with_plugin
+
+    preset = {"segmenter": "fcn", "segmenter_settings": {"width": 4}}
+    assert with_plugin(preset, "segmenter", "fcn") == preset
+    assert with_plugin(preset, "segmenter", "") == preset
+    assert with_plugin(preset, "segmenter", "unet") == {"segmenter": "unet", "segmenter_settings": {}}

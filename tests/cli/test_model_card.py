@@ -77,7 +77,6 @@ def test_a_generators_card_shows_its_audit(tmp_path):
     ("command", "settings", "said"),
     [
         ("finetune", {}, "`ctseg finetune` may learn from CT outlines"),
-        ("das-train", {"initial": "runs/first"}, "It started from `first`"),
     ],
 )
 def test_a_run_that_may_have_seen_ct_outlines_does_not_deny_it(tmp_path, command, settings, said):
