@@ -10,7 +10,7 @@ PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 .PHONY: help demo test check docs clean
 
 help:
-	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 15 minutes on two cores)"
+	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 10 minutes on two quiet cores)"
 	@echo "make test    run the tests with coverage, the linter and the type checker"
 	@echo "make check   linter and type checker alone"
 	@echo "make docs    build the documentation into ./site"
