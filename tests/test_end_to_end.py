@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ctseg.cli import common
+from ctseg.cli.demo_report import write_demo_report
 from ctseg.cli.main import main
 from ctseg.demo import result_rows
 from ctseg.io.slices import open_slices
@@ -178,6 +179,14 @@ def test_no_output_carries_a_patients_identity(study: Path) -> None:
     for path in texts:
         text = path.read_text()
         assert not any(patient in text for patient in patients), path
+
+
+def test_the_demo_page_shows_every_stage(study: Path) -> None:
+    page = write_demo_report(study, result_rows(study)).read_text()
+    for stage in ("Preprocess", "Match", "Stage 1", "Stage 2", "Segment"):
+        assert stage in page
+    assert (study / "pairs.png").exists()
+    assert page.count("<img") >= 8
 
 
 def test_a_slice_set_can_be_segmented_too(study: Path) -> None:

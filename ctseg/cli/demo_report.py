@@ -16,6 +16,7 @@ STAGES = (
         ("sets/mr/preview.png", "sets/ct/preview.png"),
         "MR slices with glioma masks; CT slices, unlabelled",
     ),
+    ("Match", ("pairs.png",), "MR slices with glioma and the three most similar CT slices of each"),
     (
         "Stage 1: synthesis",
         ("runs/synthesis/samples", "runs/synthesis/curves.png"),
@@ -46,6 +47,7 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
         "95 % bootstrap intervals over patients. A phantom is no patient: the numbers show that the way works here.",
     )  # fmt: skip
     page.add_text("The full evaluation, with every metric and case, is in evaluation/report.html.")
+    _draw_pairs(folder)
     for title, names, caption in STAGES:
         pictures = [path for name in names if (path := _picture(folder / name)) is not None]
         page.add_heading(title).add_gallery([Picture(path.read_bytes(), caption) for path in pictures], width=480)
@@ -54,6 +56,25 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
         "\n".join(step.line for step in read_study(folder / "study.toml").steps)
     )
     return page.write(folder / "report.html")
+
+
+def _draw_pairs(folder: Path, shown: int = 4) -> None:
+    """Draw `pairs.png`: the largest lesion of some MR patients, each beside its three nearest CT slices."""
+    import pandas as pd
+
+    from ctseg.io.slices import open_slices
+    from ctseg.pictures import grid_png
+
+    mr, ct = open_slices(folder / "sets/mr"), open_slices(folder / "sets/ct")
+    pairs = pd.read_csv(folder / "pairs.csv", dtype={"source_id": str, "target_id": str})
+    near = pairs[pairs["rank"] <= 3].groupby("source_id", sort=False)["target_id"].apply(list)
+    chosen = mr.table[mr.table["slice_id"].isin(near.index)].sort_values("lesion_px", ascending=False)
+    rows, outlines = [], []
+    for row in chosen.drop_duplicates("patient_id").index[:shown]:
+        targets = ct.ids_to_rows(near[mr.slice_ids[row]], "pairs.csv")
+        rows.append([mr.images[row], *(ct.images[target] for target in targets)])
+        outlines.append([mr.require_masks("it is the source")[row], *([None] * len(targets))])
+    grid_png(folder / "pairs.png", rows, ["MR", "CT 1", "CT 2", "CT 3"], outlines)
 
 
 def _picture(path: Path) -> Path | None:
