@@ -19,7 +19,7 @@ def ctseg_register_metrics(register: Register) -> None:
         "amd",
         _amd_metric,
         summary="DCT fingerprint and lesion area, equations (8) to (17)",
-        settings=_matching_settings("AmdMetricSettings"),
+        settings=_settings("matching", "AmdMetricSettings"),
         reference=f"{PAPER}, 3.1.4",
     )
     for name, kind in (("phash", "phash"), ("dhash", "dhash"), ("whash", "whash"), ("ahash", "average_hash")):
@@ -27,7 +27,7 @@ def ctseg_register_metrics(register: Register) -> None:
             name,
             _hash_metric(kind),
             summary=f"imagehash's {kind} and lesion area",
-            settings=_matching_settings("HashMetricSettings"),
+            settings=_settings("matching", "HashMetricSettings"),
             reference="imagehash; lesion term as amd",
         )
 
@@ -39,14 +39,14 @@ def ctseg_register_generators(register: Register) -> None:
         "amd",
         _amd_generator,
         summary="encoders, one shared fusion block, decoders",
-        settings=_network_settings("AmdGeneratorSettings"),
+        settings=_settings("networks", "AmdGeneratorSettings"),
         reference=f"{PAPER}, 3.1.3 and 4.2.1",
     )
     register(
         "resnet",
         _resnet_generator,
         summary="CycleGAN's ResNet generators, one for each direction",
-        settings=_network_settings("ResnetGeneratorSettings"),
+        settings=_settings("networks", "ResnetGeneratorSettings"),
         reference="Zhu et al. 2017, Unpaired image-to-image translation",
     )
 
@@ -58,14 +58,14 @@ def ctseg_register_segmenters(register: Register) -> None:
         "fcn",
         _fcn,
         summary="FCN on VGG-16 with skips by addition",
-        settings=_network_settings("FcnSettings"),
+        settings=_settings("networks", "FcnSettings"),
         reference="Long et al. 2015 on Simonyan and Zisserman 2015; " + PAPER + ", 4.2.1",
     )
     register(
         "unet",
         _unet,
         summary="U-Net with batch norm",
-        settings=_network_settings("UNetSettings"),
+        settings=_settings("networks", "UNetSettings"),
         reference="Ronneberger et al. 2015",
     )
 
@@ -77,33 +77,20 @@ def ctseg_register_brain_extractors(register: Register) -> None:
         "muschelli",
         _muschelli,
         summary="threshold, smooth, cut narrow passages, largest part inside bone, fill",
-        settings=_muschelli_settings,
+        settings=_settings("preprocess", "MuschelliSettings"),
         reference="Muschelli et al. 2017, Validated automatic brain extraction of head CT images",
     )
 
 
-def _matching_settings(name: str) -> Any:
-    def load() -> Any:
-        from ctseg.matching import settings
+def _settings(module: str, name: str) -> Any:
+    """A settings class of `ctseg.MODULE.settings`, imported when it is asked for."""
 
-        return getattr(settings, name)
+    def load() -> Any:
+        from importlib import import_module
+
+        return getattr(import_module(f"ctseg.{module}.settings"), name)
 
     return load
-
-
-def _network_settings(name: str) -> Any:
-    def load() -> Any:
-        from ctseg.networks import settings
-
-        return getattr(settings, name)
-
-    return load
-
-
-def _muschelli_settings() -> Any:
-    from ctseg.preprocess.settings import MuschelliSettings
-
-    return MuschelliSettings
 
 
 def _amd_metric(**settings: Any) -> Any:

@@ -67,15 +67,6 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path, data: bytes) -> Path:
-    """Write `data`, atomically."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(data)
-
-    return write_with(Path(path), write)
-
-
 def write_json(path: Path, data: Any) -> Path:
     """Write `data` as indented JSON, atomically; NaN is refused because other readers cannot parse it."""
     return write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ctseg.runs import ModelHeader
 
 GROUP = "ctseg"
-KINDS = ("metric", "generator", "segmenter", "brain_extractor")
 HOOKS = {
     "metric": "ctseg_register_metrics",
     "generator": "ctseg_register_generators",

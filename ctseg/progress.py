@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -92,14 +90,3 @@ def span(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-@contextmanager
-def stage(title: str, *, quiet: bool = False) -> Iterator[None]:
-    """Say when a step without a natural count begins and ends."""
-    started = time.monotonic()
-    if not quiet:
-        sys.stderr.write(f"{title} …\n")
-    yield
-    if not quiet:
-        sys.stderr.write(f"{title}: done in {span(time.monotonic() - started)}\n")

@@ -10,6 +10,7 @@ import typer
 
 from ctseg.cli import common
 from ctseg.cli.training_options import Pairs, Preset, RunFolder
+from ctseg.presets import DEFAULT
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +26,7 @@ def das_train(
     source_list: Annotated[
         Path | None, typer.Option("--source-list", help="Text file of slice_ids: train on these source slices only.")
     ] = None,
-    preset: Preset = "steady",
+    preset: Preset = DEFAULT,
     segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: the preset's.")] = "",
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,

@@ -8,6 +8,7 @@ import typer
 
 from ctseg.cli import common
 from ctseg.cli.training_options import Pairs, Preset, RunFolder
+from ctseg.presets import DEFAULT
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +21,7 @@ def synth_train(
     target: common.Target,
     output: RunFolder,
     pairs: Pairs = None,
-    preset: Preset = "steady",
+    preset: Preset = DEFAULT,
     generator: Annotated[str, typer.Option("--generator", help="Generator; default: the preset's.")] = "",
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
