@@ -86,4 +86,5 @@ class AdaptationSettings(TrainingSettings):
     brightness: float = Field(0.2, ge=0, lt=1, description="brightness change of the source, +- this share")
     selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")
     validate_every: PositiveInt = Field(1, description="epochs between validations")
+    keep_epochs: bool = Field(False, description="keep each validated epoch's weights in epochs/, to study the rules")
     clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")

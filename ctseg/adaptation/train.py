@@ -102,6 +102,8 @@ def train_adaptation(
         last = epoch + 1 == epochs
         if fabric.is_global_zero and (last or (epoch + 1) % settings.validate_every == 0):
             row |= _validate(nets, data, choice, epoch)
+            if settings.keep_epochs:
+                save_model(run / "epochs" / f"epoch_{epoch + 1:04d}.safetensors", nets.segmenter, header)
         if fabric.is_global_zero and (last or (epoch + 1) % settings.sample_every == 0):
             rows = choose_samples(source, data.validation, data.sampler.source_rows)
             write_samples(run / "samples" / f"epoch_{epoch + 1:04d}.png", nets, source, target, *rows)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ctseg.inference.models import LoadedModel
     from ctseg.inference.results import CaseResult
     from ctseg.inference.settings import SegmentSettings
+    from ctseg.preprocess.settings import PreprocessSettings
     from ctseg.protocols import BrainExtractor
 
 
@@ -42,6 +43,9 @@ def segment(
     deidentify: Annotated[
         bool, typer.Option("--deidentify", help="DICOM SEG under the pseudonym instead of the source's identity.")
     ] = False,
+    brains: Annotated[
+        Path | None, typer.Option("--brains", help="Folder that keeps brain masks, for a next model on the same scans.")
+    ] = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     device: common.Device = "auto",
     workers: common.Workers = 1,
@@ -65,6 +69,8 @@ def segment(
     from ctseg.training import make_fabric
 
     models, extractor = load_for_segment(model, str(make_fabric(device, "32").device), common.registry())
+    if brains is not None:
+        extractor = _keeping(extractor, models[0].recipe, brains)
     options = {"resume": resume, "overwrite": overwrite, "on_case": _speaker(as_json)}
     if len(paths) == 1 and (paths[0] / "dataset.json").exists() and (paths[0] / "slices.csv").exists():
         results = _segment_set(paths[0], models, output, resolved, options)
@@ -74,6 +80,14 @@ def segment(
     common.say(f"{len(results) - len(failed)} of {len(results)} scans -> {output / 'volumes.csv'}")
     if failed:
         raise typer.Exit(1)
+
+
+def _keeping(extractor: BrainExtractor, recipe: PreprocessSettings, folder: Path) -> BrainExtractor:
+    """The extractor with a memory."""
+    from ctseg.inference.brains import KeptBrains
+
+    version = common.registry().get("brain_extractor", recipe.brain_extractor).version
+    return KeptBrains(extractor, folder, recipe, version)
 
 
 def _segment_set(

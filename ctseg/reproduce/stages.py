@@ -74,6 +74,8 @@ PHANTOM = Inputs(
 )
 PAIRS = {"source": "data/pairs.csv", "target": "data/pairs-stage2.csv"}
 LABELLED = "labelled/ct-test"
+BRAINS = "brains"
+"""The test scans are the same for every row, and so are their brains."""
 
 
 def own_inputs(source: Path, target: Path, test: Path, truth: Path) -> Inputs:
@@ -197,7 +199,8 @@ class Plan:
         labels = {"labels": _path(inputs.labels, folder)} if inputs.labels else {}
         return (
             {"name": "segment", "command": "segment", "input": _path(inputs.test, folder), "model": "run",
-             "output": "masks", "device": self.device, "workers": self.workers},
+             "brains": _path(BRAINS, folder), "output": "masks", "device": self.device, "workers": self.workers,
+             "set": {"dicom_seg": False, "preview": False}},
             {"name": "evaluate", "command": "evaluate", "pred": "masks", "ref": _path(inputs.truth, folder),
              **labels, "output": "evaluation"},
         )  # fmt: skip
