@@ -10,7 +10,8 @@ from ctseg.errors import InputError
 from ctseg.files import write_json
 from ctseg.reproduce.run import settled_plan
 from ctseg.reproduce.scales import SCALES, get_scale
-from ctseg.reproduce.stages import BRAINS, (
+from ctseg.reproduce.stages import (
+    BRAINS,
     Inputs,
     Plan,
     Stage,
