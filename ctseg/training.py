@@ -82,11 +82,15 @@ def _parse_precision(precision: str, accelerator: str) -> str:
 
 
 def has_fast_bf16(accelerator: str) -> bool:
-    """Whether the hardware computes in bfloat16 itself: NVIDIA from Ampere on (sm 80), CPUs with AVX512-BF16 or AMX."""
+    """Whether bfloat16 is the faster arithmetic here: NVIDIA from Ampere on (sm 80), CPUs with AMX.
+
+    AVX512-BF16 without AMX is not enough: convolutions took 1.0 to 1.9 times as long as in float32 on such a CPU
+    (tests/benchmarks/test_training_speed.py).
+    """
     if accelerator == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
-    tests = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return accelerator == "cpu" and any(test() for test in tests if test is not None)
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return accelerator == "cpu" and has_amx is not None and bool(has_amx())
 
 
 def to_images(slices: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:

@@ -69,7 +69,9 @@ class AdaptationSettings(TrainingSettings):
 
     segmenter: str = Field("fcn", description="registered segmenter")
     segmenter_settings: dict[str, Any] = Field(default_factory=dict, description="settings of the segmenter")
-    loss: Literal["bce", "bce+dice"] = Field("bce", description="segmentation loss (equation 20)")
+    loss: Literal["bce", "bce+dice", "bce+dice+slice-dice"] = Field(
+        "bce", description="segmentation loss (equation 20); slice-dice weighs small lesions like large ones"
+    )
     gan: GanForm = Field("log", description="form of the adversary (equations 21, 22)")
     lambda_adv: NonNegativeFloat = Field(0.001, description="weight of the adversarial loss (equation 22)")
     matched: bool = Field(
@@ -84,6 +86,24 @@ class AdaptationSettings(TrainingSettings):
     freeze_norm_on_target: bool = Field(True, description="batch norm in eval mode in the CT pass")
     flip_probability: float = Field(0.5, ge=0, le=1, description="left-right and front-back flips of the source")
     brightness: float = Field(0.2, ge=0, lt=1, description="brightness change of the source, +- this share")
+    lambda_adv_output: NonNegativeFloat = Field(
+        0.0, description="weight of a second adversary, on the lesion probabilities; not in the paper"
+    )
+    contrast: float = Field(0.0, ge=0, lt=1, description="contrast change of the source, +- this share")
+    noise: float = Field(0.0, ge=0, lt=1, description="largest deviation of noise on the source, share of the range")
+    turn_deg: float = Field(0.0, ge=0, le=180, description="source slices are turned by up to this")
+    scale: float = Field(0.0, ge=0, lt=0.5, description="source slices are made larger or smaller by up to this share")
+    look_alikes: float = Field(
+        0.0, ge=0, le=1, description="probability of an unlabelled bright rim, and of spots, in a source slice"
+    )
+    lambda_teacher: NonNegativeFloat = Field(
+        0.0, description="weight of self-training on CT with a mean teacher and hidden patches; not in the paper"
+    )
+    teacher_decay: float = Field(0.99, ge=0, lt=1, description="of the teacher's running mean, per step")
+    teacher_from: NonNegativeInt = Field(2, description="epochs before the teacher's labels are used")
+    teacher_certainty: float = Field(0.8, ge=0.5, lt=1, description="probability from which a label is learnt from")
+    hidden_share: float = Field(0.5, ge=0, lt=1, description="share of a CT slice that the student does not see")
+    hidden_patch: PositiveInt = Field(8, description="side of a hidden patch in pixels")
     selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")
     validate_every: PositiveInt = Field(1, description="epochs between validations")
     keep_epochs: bool = Field(False, description="keep each validated epoch's weights in epochs/, to study the rules")

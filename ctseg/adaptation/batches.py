@@ -5,23 +5,35 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from ctseg.adaptation.appearance import Ranges, change_grey, change_place
 from ctseg.adaptation.augment import augment, draw_augmentation
+from ctseg.adaptation.look_alikes import paint
 from ctseg.adaptation.steps import Adaptation
 from ctseg.io.slices import SliceSet
 from ctseg.training import Rows, to_images, to_masks
+from ctseg.training_settings import AdaptationSettings
 
 
 def source_batch(nets: Adaptation, source: SliceSet, rows: Rows, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Augmented labelled slices and their masks, (B, 1, H, W) each, on the device."""
-    images = to_images(source.images[rows], nets.device)
-    masks = to_masks(source.require_masks("stage 2 trains on labelled slices")[rows], nets.device)
     settings = nets.settings
     drawn = draw_augmentation(
         rng, len(rows), flip_probability=settings.flip_probability, brightness=settings.brightness
     )
-    return augment(images, masks, drawn)
+    slices, labels = source.images[rows], source.require_masks("stage 2 trains on labelled slices")[rows]
+    if settings.look_alikes:
+        slices = paint(slices, labels, settings.look_alikes, rng)
+    images, masks = augment(to_images(slices, nets.device), to_masks(labels, nets.device), drawn)
+    ranges = ranges_of(settings)
+    images, masks = change_place(images, masks, ranges, rng)
+    return change_grey(images, ranges, rng), masks
+
+
+def ranges_of(settings: AdaptationSettings) -> Ranges:
+    """How far the settings let slices be changed."""
+    return Ranges(settings.contrast, settings.noise, settings.turn_deg, settings.scale)
 
 
 def target_batch(nets: Adaptation, target: SliceSet, rows: Rows) -> Tensor | None:
-    """Target slices as they are, (B, 1, H, W); None, and nothing read, without an adversary."""
-    return None if nets.discriminator is None else to_images(target.images[rows], nets.device)
+    """Target slices as they are, (B, 1, H, W); None, and nothing read, where no term looks at them."""
+    return to_images(target.images[rows], nets.device) if nets.needs_target else None

@@ -44,6 +44,6 @@ def write_samples(
 
 
 def _outlines(nets: Adaptation, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    with evaluating(nets.segmenter):
+    with evaluating(nets.final):
         probabilities, _ = predict(nets, to_images(images, nets.device))
     return (probabilities >= THRESHOLD).astype(np.uint8)

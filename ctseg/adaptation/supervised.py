@@ -128,7 +128,7 @@ def _start(
     with torch.random.fork_rng():
         torch.manual_seed(int(np.random.SeedSequence([seed, fold]).generate_state(1)[0]))
         segmenter = make_segmenter()
-    alone = settings.model_copy(update={"lambda_adv": 0.0})
+    alone = settings.model_copy(update={"lambda_adv": 0.0, "lambda_adv_output": 0.0, "lambda_teacher": 0.0})
     return make_adaptation(segmenter, alone, device=fabric.device, autocast=fabric.autocast, seed=seed)
 
 

@@ -13,7 +13,9 @@ from torch import nn
 from ctseg.adaptation.batches import source_batch, target_batch
 from ctseg.adaptation.samples import choose_samples, write_samples
 from ctseg.adaptation.selection import LOGGED, Choice, check_rule, lesion_share, score_all
+from ctseg.adaptation.self_training import make_lesson
 from ctseg.adaptation.steps import Adaptation, adaptation_step, make_adaptation
+from ctseg.adaptation.teacher import follow
 from ctseg.adaptation.validation import ValidationSlices, choose_validation, gather
 from ctseg.errors import InputError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
@@ -34,6 +36,9 @@ from ctseg.training import (
     steps_of,
 )
 from ctseg.training_settings import AdaptationSettings
+
+LESSONS = 0x7EAC
+"""Keeps the draws of self-training apart from those of the source's augmentation."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def train_adaptation(
         if fabric.is_global_zero and (last or (epoch + 1) % settings.validate_every == 0):
             row |= _validate(nets, data, choice, epoch)
             if settings.keep_epochs:
-                save_model(run / "epochs" / f"epoch_{epoch + 1:04d}.safetensors", nets.segmenter, header)
+                save_model(run / "epochs" / f"epoch_{epoch + 1:04d}.safetensors", nets.final, header)
         if fabric.is_global_zero and (last or (epoch + 1) % settings.sample_every == 0):
             rows = choose_samples(source, data.validation, data.sampler.source_rows)
             write_samples(run / "samples" / f"epoch_{epoch + 1:04d}.png", nets, source, target, *rows)
@@ -217,18 +222,21 @@ def _train_epoch(nets: Adaptation, data: Data, epoch: int, seed: int, ticker: Ti
     settings = nets.settings
     set_lr_factor(nets.optimisers, lr_factor(epoch, settings.epochs, settings.decay_epochs))
     meter = LossMeter(epoch)
-    for module in nets.modules.values():
-        module.train()
+    for name, module in nets.modules.items():
+        module.train(name != "teacher")
     for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
         images, masks = source_batch(nets, data.source, source_rows, step_rng(seed, epoch, step))
-        meter.add(adaptation_step(nets, images, masks, target_batch(nets, data.target, target_rows)))
+        lesson = make_lesson(nets, epoch, np.random.default_rng([seed, epoch, step, LESSONS]))
+        meter.add(adaptation_step(nets, images, masks, target_batch(nets, data.target, target_rows), lesson))
+        if nets.teacher is not None:
+            follow(nets.teacher, nets.segmenter, settings.teacher_decay)
     return {**meter.means(), "lr": nets.optimiser.param_groups[0]["lr"]}
 
 
 def _validate(nets: Adaptation, data: Data, choice: Choice, epoch: int) -> dict[str, Any]:
     evidence = gather(nets, data.source, data.target, data.validation, epoch)
     scores = score_all(evidence)
-    taken = choice.offer(epoch, scores, nets.segmenter)
+    taken = choice.offer(epoch, scores, nets.final)
     logged = {f"val_{name}": scores[name] for name in LOGGED}
     return {**logged, "val_target_lesion_share": lesion_share(evidence), "chosen": taken}
 

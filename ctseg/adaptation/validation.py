@@ -49,7 +49,7 @@ def _subset(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
 @torch.no_grad()
 def gather(nets: Adaptation, source: SliceSet, target: SliceSet, chosen: ValidationSlices, epoch: int) -> Evidence:
     """Predict the validation slices with the network as it is after `epoch`."""
-    with evaluating(nets.segmenter):
+    with evaluating(nets.final):
         on_source = _predict_source(nets, source, chosen.source_rows)
         on_target = _predict_target(nets, target, chosen)
     has_source = len(chosen.source_rows) > 0
@@ -114,7 +114,7 @@ def _batches(nets: Adaptation, slices: SliceSet, rows: Rows) -> Iterator[tuple[T
 def predict(nets: Adaptation, images: Tensor) -> tuple[NDArray[np.float32], Tensor]:
     """(B, 1, H, W) in [-1, 1] -> lesion probability (B, H, W) and the hidden map on its device."""
     with torch.no_grad(), nets.autocast():
-        output = nets.segmenter(images)
+        output = nets.final(images)
     return torch.sigmoid(output.logits.float())[:, 0].cpu().numpy(), output.hidden
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ctseg.plugins import Entry
     from ctseg.training_settings import TrainingSettings
 
-Preset = Annotated[str, typer.Option("--preset", help="steady, paper, released, smoke or demo; --set changes values.")]
+Preset = Annotated[
+    str, typer.Option("--preset", help="steady, plus, paper, released, smoke or demo; --set changes values.")
+]
 RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")]
 Pairs = Annotated[Path | None, typer.Option("--pairs", help="pairs.csv of `ctseg match`.")]
 

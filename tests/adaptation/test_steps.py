@@ -59,11 +59,11 @@ def test_segmenter_step_moves_the_segmenter_alone(batch: tuple[Tensor, Tensor, T
 
 def test_discriminator_step_moves_the_discriminator_alone(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     nets = make(lambda_adv=0.1)
-    _, source_hidden, target_hidden = steps.segmenter_step(nets, *batch)
-    assert not source_hidden.requires_grad
-    assert not target_hidden.requires_grad
+    _, source, target = steps.segmenter_step(nets, *batch)
+    assert not source.hidden.requires_grad
+    assert not target.hidden.requires_grad
     before, judge = snapshot(nets.segmenter), snapshot(nets.discriminator)
-    losses = steps.discriminator_step(nets, source_hidden, target_hidden)
+    losses = steps.discriminator_step(nets, source.hidden, target.hidden)
     assert not moved(before, nets.segmenter)
     assert moved(judge, nets.discriminator) == set(judge)
     assert set(losses) == {"discriminator", "discriminator_accuracy"}
@@ -119,6 +119,45 @@ def test_without_an_adversary_there_is_no_discriminator(batch: tuple[Tensor, Ten
     nets = make(lambda_adv=0.0)
     assert set(nets.modules) == {"segmenter"}
     assert set(steps.adaptation_step(nets, *batch[:2], None)) == {"segmentation"}
+
+
+def test_the_adversary_on_outputs_reaches_the_classifier_and_its_judge_learns(batch) -> None:
+    """Unlike the paper's, which sees the hidden map alone."""
+    grads = []
+    for weight in (1.0, 0.0):
+        nets = make(lambda_adv=0.0, lambda_adv_output=weight)
+        losses, source, target = steps.segmenter_step(nets, *batch)
+        grads.append(nets.segmenter.classifier.weight.grad.clone())
+        if weight:
+            assert "adversarial_output" in losses
+            before, judge = snapshot(nets.segmenter), snapshot(nets.output_discriminator)
+            steps.output_step(nets, source.logits, target.logits)
+            assert not moved(before, nets.segmenter)
+            assert moved(judge, nets.output_discriminator) == set(judge)
+    assert not torch.allclose(*grads)
+
+
+def test_an_extra_term_moves_the_segmenter_by_its_weight(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    grads = {}
+    for weight in (0.0, 1.0, 3.0):
+        nets = make(lambda_adv=0.0, lambda_teacher=1.0)
+
+        def extra(target: Tensor, nets=nets, weight=weight):
+            return {"bias": (weight, nets.segmenter(target).logits.mean())}
+
+        steps.adaptation_step(nets, *batch, extra)
+        grads[weight] = nets.segmenter.classifier.bias.grad.clone()
+    torch.testing.assert_close(grads[3.0] - grads[0.0], 3 * (grads[1.0] - grads[0.0]), rtol=1e-4, atol=1e-6)
+
+
+def test_the_teacher_is_what_is_kept_and_no_optimiser_moves_it(batch: tuple[Tensor, Tensor, Tensor]) -> None:
+    nets = make(lambda_adv=0.0, lambda_teacher=1.0)
+    assert nets.final is nets.teacher
+    before = snapshot(nets.teacher)
+    steps.adaptation_step(nets, *batch)
+    assert not moved(before, nets.teacher)
+    assert make().final is not None
+    assert make().teacher is None
 
 
 def test_discriminator_learns_to_tell_domains_apart_(batch: tuple[Tensor, Tensor, Tensor]) -> None:

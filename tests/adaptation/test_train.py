@@ -117,11 +117,22 @@ def test_without_an_adversary_no_step_reads_the_target(
     assert reads[1] == reads[0] + 6
 
 
-@pytest.mark.parametrize(("selection", "optimiser"), [("last", "sgd"), ("source_val", "adam")])
+BEYOND = {
+    "lambda_teacher": 1.0, "teacher_from": 1, "teacher_certainty": 0.5, "hidden_patch": 4, "lambda_adv_output": 0.01,
+    "contrast": 0.2, "noise": 0.1, "turn_deg": 10.0, "scale": 0.1, "look_alikes": 0.5, "loss": "bce+dice+slice-dice",
+}  # fmt: skip
+"""Everything that the paper does not have."""
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND],
+    ids=["sgd", "adam", "beyond"],
+)
 def test_a_resumed_run_is_bit_equal(
-    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, selection: str, optimiser: str
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
-    settings = AdaptationSettings(**TINY | {"selection": selection, "optimiser": optimiser, "lr": 0.01})
+    settings = AdaptationSettings(**TINY | {"lr": 0.01} | changed)
 
     def train(run: Path, **rest: Any) -> dict[str, Any]:
         run.mkdir(exist_ok=True)
@@ -146,8 +157,24 @@ def test_a_resumed_run_is_bit_equal(
     ]
     assert rows[0] == rows[1]
     states = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "stopped")]
-    first, second = (state["adaptation"]["modules"]["discriminator"] for state in states)
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    for part in states[0]["adaptation"]["modules"]:
+        first, second = (state["adaptation"]["modules"][part] for state in states)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_self_training_starts_when_told_and_the_teacher_is_saved(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
+) -> None:
+    settings = AdaptationSettings(**TINY | BEYOND | {"keep_epochs": True})
+    train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    assert ["self_training" in row for row in read_metrics(tmp_path)] == [False, True, True]
+    saved, _ = load_model(tmp_path, lambda _: UNet(4, 2), "segmenter")
+    kept, _ = load_model(tmp_path / "epochs" / "epoch_0003.safetensors", lambda _: UNet(4, 2), "segmenter")
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    name = "classifier.weight"
+    assert torch.equal(saved.state_dict()[name], checkpoint["adaptation"]["modules"]["teacher"][name])
+    assert torch.equal(saved.state_dict()[name], kept.state_dict()[name])
+    assert not torch.equal(saved.state_dict()[name], checkpoint["adaptation"]["modules"]["segmenter"][name])
 
 
 def test_the_chosen_epochs_weights_are_saved(

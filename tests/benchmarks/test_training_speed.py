@@ -14,7 +14,7 @@ from ctseg.networks.generator import AmdGenerator
 from ctseg.protocols import Batch, ObjectiveContext
 from ctseg.settings import resolve
 from ctseg.synthesis.objective import make_objective
-from ctseg.training import has_fast_bf16, make_fabric
+from ctseg.training import make_fabric
 from ctseg.training_settings import SynthesisSettings
 
 SIZE, STEPS = 96, 5
@@ -55,7 +55,6 @@ def segment_ms(precision: str) -> float:
     return median_ms(step)
 
 
-@pytest.mark.skipif(not has_fast_bf16("cpu"), reason="this CPU does not compute in bf16")
 def test_bf16_beside_fp32(capsys: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(2)
     lines = []
