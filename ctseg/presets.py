@@ -2,8 +2,8 @@
 
 P = the paper (section), R = the released code of AMD-DAS, C = CycleGAN (Zhu et al. 2017), both where the paper is
 silent. `steady`, the default, is the paper with those values of the released code without which training was seen to
-fail. `plus` goes past the paper in stage 2. `smoke` is tiny, for tests; `demo` is for two CPU cores at 96 x 96. A preset
-is a diff over the defaults of `ctseg.training_settings`, laid under `--set`.
+fail. `plus` goes past the paper in stage 2. `smoke` is tiny, for tests; `demo` is for two CPU cores at 96 x 96. A
+preset is a diff over the defaults of `ctseg.training_settings`, laid under `--set`.
 """
 
 from __future__ import annotations
