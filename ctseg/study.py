@@ -33,6 +33,8 @@ from ctseg.settings import read_toml
 
 RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
 OWN_KEYS = ("name", "command", "input", "output", "expect_s")
+HASTE = ("workers", "scheduler")
+"""Keys that change how fast a step is and nothing in its output: one that is done stays done with others."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,14 @@ def step_keys(study: Study) -> list[str]:
     keys: list[str] = []
     for row, step in enumerate(study.steps):
         feeds = [keys[earlier] for earlier in range(row) if _reads(step, study.steps[earlier].output)]
-        keys.append(sha256(json.dumps([step.argv, feeds]).encode()).hexdigest())
+        keys.append(sha256(json.dumps([_telling(step.argv), feeds]).encode()).hexdigest())
     return keys
+
+
+def _telling(argv: Sequence[str]) -> list[str]:
+    """The words that decide what comes out."""
+    hasty = [f"--{key}" for key in HASTE]
+    return [word for before, word in zip(("", *argv), argv, strict=False) if word not in hasty and before not in hasty]
 
 
 def _reads(step: Step, output: str) -> bool:

@@ -60,6 +60,14 @@ def test_finished_steps_are_skipped_and_changed_ones_run_again_with_what_follows
     assert all("--overwrite" in call for call in calls[2:])
 
 
+def test_a_finished_step_stays_done_with_other_workers(tmp_path: Path) -> None:
+    calls: list[list[str]] = []
+    for workers in (0, 4):
+        study = read_study(write(tmp_path, STUDY.replace('src = "a"', f'src = "a"\nworkers = {workers}')))
+        run_study(study, fake(calls))
+    assert [call[0] for call in calls] == ["make", "das-train"]
+
+
 def test_an_interrupted_training_is_resumed(tmp_path: Path) -> None:
     calls: list[list[str]] = []
     results = run_study(read_study(write(tmp_path)), fake(calls, {"das-train": 130}))

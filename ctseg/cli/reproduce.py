@@ -35,6 +35,7 @@ def reproduce(
     test: Annotated[Path | None, typer.Option("--test", help="Scans of held-out CT patients.")] = None,
     truth: Annotated[Path | None, typer.Option("--truth", help="Their masks, CASE.nii.gz.")] = None,
     device: common.Device = "auto",
+    precision: common.Precision = "auto",
     workers: common.Workers = 2,
     as_json: common.AsJson = False,
 ) -> None:
@@ -47,7 +48,7 @@ def reproduce(
 
     chosen = tuple(get_rows(table, rows))
     inputs = _inputs(source, target, test, truth)
-    plan = run.settled_plan(output, Plan(get_scale(scale), inputs, device, workers))
+    plan = run.settled_plan(output, Plan(get_scale(scale), inputs, device, workers, precision))
     request = run.Request(output, table, plan, chosen, tuple(seed) or tuple(range(seeds)))
     common.say(run.scale_line(plan.scale))
     failed = run.run_rows(request, execute, common.say)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ctseg.errors import CtsegError, InputError
@@ -32,7 +32,7 @@ class Request:
 
 
 def settled_plan(root: Path, plan: Plan) -> Plan:
-    """The plan of a folder: the one it was begun with, so that another `--workers` does not begin it anew.
+    """The plan of a folder: with the device and precision it was begun with, so that others do not begin it anew.
 
     Raises:
         InputError: if the folder was begun at another scale or with other data.
@@ -40,13 +40,14 @@ def settled_plan(root: Path, plan: Plan) -> Plan:
     path = root / "reproduce.json"
     data = {"scale": plan.scale.name, "inputs": asdict(plan.inputs)}
     if not path.exists():
-        write_json(path, {**data, "device": plan.device, "workers": plan.workers})
+        write_json(path, {**data, "device": plan.device, "precision": plan.precision})
         return plan
     old = read_json(path)
     for key, value in data.items():
         if old.get(key) != value:
             raise InputError(f"{root}: was begun with another {key}; give another folder with -o")
-    return Plan(plan.scale, plan.inputs, str(old["device"]), int(old["workers"]))
+    precision = str(old.get("precision", "auto"))  # folders of earlier versions do not name it
+    return replace(plan, device=str(old["device"]), precision=precision)
 
 
 def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[tuple[str, int], str]:

@@ -30,7 +30,7 @@ from ctseg.reproduce.systems import (
     segmenter_settings,
     synthesis_settings,
 )
-from ctseg.study import read_study
+from ctseg.study import HASTE, read_study
 
 Step = dict[str, Any]
 
@@ -46,7 +46,8 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """A digest of all that leads to its results."""
-        return sha256(json.dumps([self.steps, [stage.key for stage in self.needs]]).encode()).hexdigest()[:16]
+        telling = [{key: value for key, value in step.items() if key not in HASTE} for step in self.steps]
+        return sha256(json.dumps([telling, [stage.key for stage in self.needs]]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Plan:
     inputs: Inputs = PHANTOM
     device: str = "auto"
     workers: int = 2
+    precision: str = "auto"
+    """Arithmetic of the trainings and of the translation."""
 
     def row(self, row: AnyRow, seed: int) -> Stage:
         """The last stage of a row: it trains, and segments and evaluates or cross-validates."""
@@ -157,7 +160,7 @@ class Plan:
         }  # fmt: skip
         translate = {
             "name": "synthesize", "command": "synthesize", "model": "run", "src": source, "output": "pseudo-ct",
-            "device": self.device,
+            **self._machine(),
         }  # fmt: skip
         return Stage(folder, (train, translate), (self.data(),))
 
@@ -171,7 +174,11 @@ class Plan:
         return Stage(folder, (step,), (made_by,))
 
     def _training(self, seed: int, settings: dict[str, Any]) -> Step:
-        return {"preset": self.scale.preset, "seed": seed, "device": self.device, "set": settings}
+        return {"preset": self.scale.preset, "seed": seed, **self._machine(), "set": settings}
+
+    def _machine(self) -> Step:
+        """Device and precision; a precision that is not asked for is not named, so that older folders stay done."""
+        return {"device": self.device, **({} if self.precision == "auto" else {"precision": self.precision})}
 
     def _trained(self, row: Row, seed: int) -> Stage:
         folder, needs = f"rows/{row.name}/seed-{seed}", [self.data()]

@@ -158,11 +158,24 @@ def test_time_is_that_of_all_it_rests_on(tmp_path: Path, stage: Stage) -> None:
     assert seconds_of(tmp_path, stage) == 4.5
 
 
-def test_a_folder_keeps_its_scale_and_its_workers(tmp_path: Path) -> None:
-    settled_plan(tmp_path, replace(plan(), workers=3))
-    assert settled_plan(tmp_path, replace(plan(), workers=1)).workers == 3
+def test_a_folder_keeps_its_scale_device_and_precision(tmp_path: Path) -> None:
+    settled_plan(tmp_path, replace(plan(), device="cpu", precision="bf16"))
+    settled = settled_plan(tmp_path, replace(plan(), workers=1))
+    assert (settled.device, settled.precision, settled.workers) == ("cpu", "bf16", 1)
     with pytest.raises(InputError, match="another scale"):
         settled_plan(tmp_path, plan("cpu"))
+
+
+def test_precision_changes_what_is_made_and_workers_do_not() -> None:
+    row = ROWS["amd-das"]
+    assert replace(plan(), workers=5).row(row, 0).key == plan().row(row, 0).key
+    assert replace(plan(), precision="bf16").row(row, 0).key != plan().row(row, 0).key
+    assert all(
+        step["precision"] == "bf16"
+        for stage in in_order([replace(plan(), precision="bf16").row(row, 0)])
+        for step in stage.steps
+        if step["command"] in ("synth-train", "synthesize", "das-train")
+    )
 
 
 def test_own_data_need_no_phantom(tmp_path: Path) -> None:
