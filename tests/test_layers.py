@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "ctseg"
 ORDER = ("io", "preprocess", "matching", "synthesis", "adaptation", "inference", "evaluation", "reproduce", "cli")
 BASE = {
     "errors", "files", "settings", "presets", "protocols", "progress", "runs", "networks", "version", "hookspecs",
-    "training_settings", "plugins", "default_plugins", "pictures", "study",
+    "training_settings", "plugins", "default_plugins", "pictures", "study", "workers",
 }  # fmt: skip
 HEAVY = (
     "torch",

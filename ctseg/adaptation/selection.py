@@ -7,7 +7,7 @@ CT mask: a choice by Dice on labelled CT would not be unsupervised.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +167,21 @@ def check_rule(settings: AdaptationSettings, *, has_source_validation: bool, whe
     return rule
 
 
+def is_better(rule: Rule, new: float | None, old: float | None) -> bool:
+    """Whether a score beats the best one so far; no score loses to any, and a newer none replaces an older none."""
+    if new is None or old is None:
+        return old is None
+    return new > old if rule.higher_is_better else new < old
+
+
+def replay(name: str, scores: Sequence[float | None]) -> int:
+    """Which of these epochs (counted from 0) the rule would have kept."""
+    kept = 0
+    for epoch, score in enumerate(scores):
+        kept = epoch if epoch == 0 or is_better(RULES[name], score, scores[kept]) else kept
+    return kept
+
+
 class Choice:
     """Keeps the weights of the best epoch so far; of equal scores, the earlier epoch."""
 
@@ -179,16 +194,11 @@ class Choice:
 
     def offer(self, epoch: int, scores: Mapping[str, float | None], segmenter: nn.Module) -> bool:
         """Take this epoch if it is better; returns whether it is. Until an epoch has a score, the newest is taken."""
-        if self.epoch is not None and not self._better(scores[self.name], self.scores[self.name]):
+        if self.epoch is not None and not is_better(self.rule, scores[self.name], self.scores[self.name]):
             return False
         self.epoch, self.scores = epoch, dict(scores)
         self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in segmenter.state_dict().items()}
         return True
-
-    def _better(self, new: float | None, old: float | None) -> bool:
-        if new is None or old is None:
-            return old is None
-        return new > old if self.rule.higher_is_better else new < old
 
     def summary(self) -> dict[str, Any]:
         """What results and model headers say of the choice; epochs counted from 1."""

@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="table2, table3, table4 or table5.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="table2, table3, table4, table5, plus or selection.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all tables of one scale and data.")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, cpu or gpu; see docs/reproduce.md.")] = "cpu",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")] = 3,
@@ -34,6 +34,10 @@ def reproduce(
     target: Annotated[Path | None, typer.Option("--tgt", help="Unlabelled CT slice set.")] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Scans of held-out CT patients.")] = None,
     truth: Annotated[Path | None, typer.Option("--truth", help="Their masks, CASE.nii.gz.")] = None,
+    train: Annotated[Path | None, typer.Option("--train", help="Scans of the target's patients, for plus.")] = None,
+    train_truth: Annotated[
+        Path | None, typer.Option("--train-truth", help="Their masks, for the upper bound and nothing else.")
+    ] = None,
     device: common.Device = "auto",
     precision: common.Precision = "auto",
     workers: common.Workers = 2,
@@ -44,26 +48,39 @@ def reproduce(
     from ctseg.reproduce import run
     from ctseg.reproduce.scales import get_scale
     from ctseg.reproduce.stages import Plan
-    from ctseg.reproduce.systems import get_rows
+    from ctseg.reproduce.systems import RULES_STUDY, get_rows
 
     chosen = tuple(get_rows(table, rows))
-    inputs = _inputs(source, target, test, truth)
+    inputs = _inputs(source, target, test, truth, train, train_truth)
     plan = run.settled_plan(output, Plan(get_scale(scale), inputs, device, workers, precision))
+    for row in chosen:
+        plan.row(row, 0)  # refuses what its data do not allow, before anything is run
     request = run.Request(output, table, plan, chosen, tuple(seed) or tuple(range(seeds)))
     common.say(run.scale_line(plan.scale))
     failed = run.run_rows(request, execute, common.say)
-    _finish(request, run.collect(request, failed), as_json)
+    if table == RULES_STUDY:
+        _study_rules(request, failed, as_json)
+    else:
+        _finish(request, run.collect(request, failed), as_json)
 
 
-def _inputs(source: Path | None, target: Path | None, test: Path | None, truth: Path | None) -> Inputs:
+def _inputs(
+    source: Path | None,
+    target: Path | None,
+    test: Path | None,
+    truth: Path | None,
+    train: Path | None,
+    train_truth: Path | None,
+) -> Inputs:
     from ctseg.reproduce.stages import PHANTOM, own_inputs
 
-    given = (source, target, test, truth)
-    if not any(given):
+    if not any((source, target, test, truth, train, train_truth)):
         return PHANTOM
+    if (train is None) != (train_truth is None):
+        raise SettingError("--train and --train-truth belong together: scans and their masks")
     if source is None or target is None or test is None or truth is None:
         raise SettingError("own data need all of --src, --tgt, --test and --truth; without any the phantom is used")
-    return own_inputs(source, target, test, truth)
+    return own_inputs(source, target, test, truth, train, train_truth)
 
 
 def _finish(request: Request, results: list[Result], as_json: bool) -> None:
@@ -80,6 +97,26 @@ def _finish(request: Request, results: list[Result], as_json: bool) -> None:
     verdict = control_verdict(results)[1]
     common.finish(summary, [f"{'':<52}{'paper':>8}   pooled Dice %", *lines, verdict, f"table: {paths[-1]}"], as_json)
     if any(item.failed for item in results):
+        raise typer.Exit(1)
+
+
+def _study_rules(request: Request, failed: dict[tuple[str, int], str], as_json: bool) -> None:
+    from ctseg.cli.run import execute
+    from ctseg.io.slices import open_slices
+    from ctseg.reproduce import run
+    from ctseg.reproduce.rules import run_epochs_table
+    from ctseg.reproduce.rules_report import write_rules
+
+    judges = {name: open_slices(path) for name, path in run.run_judges(request, execute, common.say).items()}
+    runs = run.finished_runs(request)
+    tables = {}
+    with common.bar("Epochs", len(runs)) as bar:
+        for key, folder in runs.items():
+            tables[key] = run_epochs_table(folder, judges, common.registry().build_from_header)
+            bar.advance(note=f"{key[0]}, seed {key[1]}")
+    paths = write_rules(request.root, tables, list(judges), run.command_of(request, sorted({seed for _, seed in runs})))
+    common.finish({"runs": len(tables), "files": [str(path) for path in paths]}, [f"study: {paths[-1]}"], as_json)
+    if failed:
         raise typer.Exit(1)
 
 

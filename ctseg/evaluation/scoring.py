@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor
 from functools import partial
 
 from ctseg.errors import InputError
 from ctseg.evaluation.cases import Job, Matching
 from ctseg.evaluation.score import Score, score_case
 from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.workers import worker_pool
 
 Advance = Callable[[int, str], None]
 
@@ -43,7 +43,7 @@ def _found(matching: Matching, settings: EvaluationSettings, workers: int) -> It
         yield from map(work, matching.jobs)
         return
     try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             yield from pool.map(work, matching.jobs)
     except BrokenExecutor:
         raise InputError(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,6 +15,7 @@ from ctseg.inference.prepare import ReadyCase, prepare_case
 from ctseg.io.discover import Case
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.protocols import BrainExtractor
+from ctseg.workers import worker_pool
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _in_processes(
     """When a worker is killed, mostly for want of memory, the rest goes one by one to find the guilty case."""
     done = 0
     try:
-        with _pool(workers) as pool:
+        with worker_pool(workers) as pool:
             for outcome in _stream(cases, work, pool, workers + 1):
                 yield outcome
                 done += 1
@@ -102,19 +102,14 @@ def _in_processes(
 
 
 def _one_by_one(cases: Sequence[Case], work: Callable[[Case], Outcome]) -> Iterator[tuple[Case, Outcome]]:
-    pool = _pool(1)
+    pool = worker_pool(1)
     try:
         for case in cases:
             try:
                 yield case, pool.submit(work, case).result()
             except BrokenExecutor:
                 pool.shutdown()
-                pool = _pool(1)
+                pool = worker_pool(1)
                 yield case, Failure(f"{case.case_id}: its worker process died (out of memory?); try --workers 0")
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """Spawned, not forked: forking a process that runs torch can hang."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))

@@ -6,9 +6,8 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 from ctseg.errors import CaseError, InputError
@@ -20,6 +19,7 @@ from ctseg.io.nifti import read_nifti
 from ctseg.io.nifti_file import read_labels
 from ctseg.io.nifti_layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
 from ctseg.io.volume import Volume
+from ctseg.workers import worker_pool
 
 __all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
 
@@ -158,7 +158,7 @@ def _read_headers(
     workers = workers or (os.cpu_count() or 1 if len(sources) >= PARALLEL_FROM else 1)
     if workers <= 1 or len(sources) < 2 or "fork" not in get_all_start_methods():
         return _counted(map(read_header, sources), len(sources), progress)
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+    with worker_pool(workers, "fork") as pool:
         return _counted(pool.map(read_header, sources, chunksize=64), len(sources), progress)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ctseg.phantom.bleeds import Findings
 from ctseg.phantom.msd import MrCase, make_mr_case, write_dataset_json
 from ctseg.phantom.rsna import CtCase, make_ct_case
 from ctseg.phantom.settings import PhantomSettings
+from ctseg.workers import worker_pool
 
 Progress = Callable[[int, int, str], None]
 
@@ -117,9 +117,8 @@ def _run_all(jobs: list[Job], workers: int, progress: Progress) -> list[dict[str
     """Results in the order of `jobs`."""
     if workers < 1:
         return [_report(job.run(), n + 1, len(jobs), progress) for n, job in enumerate(jobs)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, min(workers, len(jobs))), mp_context=context, initializer=_single_thread) as pool:
-        futures = [pool.submit(job.run) for job in jobs]
+    with worker_pool(max(1, min(workers, len(jobs)))) as pool:
+        futures = [pool.submit(_run_single_threaded, job) for job in jobs]
         try:
             for n, future in enumerate(as_completed(futures)):
                 _report(future.result(), n + 1, len(jobs), progress)
@@ -138,11 +137,12 @@ def _report(result: dict[str, Any], done: int, total: int, progress: Progress) -
     return result
 
 
-def _single_thread() -> None:
+def _run_single_threaded(job: Job) -> dict[str, Any]:
     """One thread a worker: the workers are the parallelism."""
     import torch
 
     torch.set_num_threads(1)
+    return job.run()
 
 
 def _write_tables(folder: Path, results: dict[str, list[dict[str, Any]]]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from ctseg.preprocess.masks import check_masks
 from ctseg.preprocess.preview import Preview
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.protocols import BrainExtractor
+from ctseg.workers import worker_pool
 
 ProgressCall = Callable[[int, int, str], None]
 
@@ -153,8 +153,7 @@ def _pool(workers: int, executor: Executor | None) -> Iterator[Executor | None]:
     if executor is not None or workers < 2:
         yield executor
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with worker_pool(workers) as pool:
         try:
             yield pool
         except BaseException:

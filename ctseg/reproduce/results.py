@@ -129,25 +129,87 @@ def estimate(
     Each resample draws patients, the same ones for every seed, and seeds, both with replacement. With one seed the
     interval is over patients alone.
     """
-    parts, wholes = (_by_patient(outcomes, f"{metric}_{kind}") for kind in ("part", "whole"))
+    parts, wholes = _sums(outcomes, metric)
     used = wholes.sum(axis=0) > 0
     parts, wholes = parts[:, used], wholes[:, used]
     seeds, count = parts.shape
     if not count:
         return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
     value = float(np.mean(parts.sum(axis=1) / wholes.sum(axis=1)))
-    if count < 2:
-        return Estimate(value, float("nan"), float("nan"), seeds * count, count)
+    draws = _draws(seeds, count, resamples, seed)
+    return Estimate(value, *_interval(_drawn(parts, wholes, *draws), count, level), seeds * count, count)
+
+
+def difference(
+    outcomes: Sequence[Outcome],
+    reference: Sequence[Outcome],
+    metric: str,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """A row's metric minus a reference row's, paired: over the patients and seeds that both have.
+
+    Resamples are drawn as in `estimate`, the same ones for both rows, so that what makes a patient hard, or a seed
+    lucky for both, does not widen the interval.
+    """
+    shared = sorted({item.seed for item in outcomes} & {item.seed for item in reference})
+    mine, theirs = (
+        [item for number in shared for item in rows if item.seed == number] for rows in (outcomes, reference)
+    )
+    if not shared:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
+    sums = [*_sums(mine, metric, _patients(mine, theirs)), *_sums(theirs, metric, _patients(mine, theirs))]
+    used = (sums[1].sum(axis=0) > 0) & (sums[3].sum(axis=0) > 0)
+    parts, wholes, other_parts, other_wholes = (table[:, used] for table in sums)
+    seeds, count = parts.shape
+    if not count:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
+    value = float(np.mean(parts.sum(axis=1) / wholes.sum(axis=1) - other_parts.sum(axis=1) / other_wholes.sum(axis=1)))
+    draws = _draws(seeds, count, resamples, seed)
+    drawn = _drawn(parts, wholes, *draws) - _drawn(other_parts, other_wholes, *draws)
+    return Estimate(value, *_interval(drawn, count, level), seeds * count, count)
+
+
+def _draws(seeds: int, count: int, resamples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How often each patient, and in which share each seed, is drawn: (resamples, patients) and (resamples, seeds)."""
     rng = np.random.default_rng(seed)
     patients = rng.multinomial(count, np.full(count, 1 / count), resamples)
-    shares = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+    return patients, rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+
+
+def _drawn(
+    parts: NDArray[np.float64],
+    wholes: NDArray[np.float64],
+    patients: NDArray[np.int64],
+    shares: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(resamples,) the metric in each resample."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = (patients @ parts.T) / (patients @ wholes.T)
-    low, high = np.nanpercentile((shares * drawn).sum(axis=1), [50 * (1 - level), 50 * (1 + level)])
-    return Estimate(value, float(low), float(high), seeds * count, count)
+        return np.asarray((shares * ((patients @ parts.T) / (patients @ wholes.T))).sum(axis=1))
 
 
-def _by_patient(outcomes: Sequence[Outcome], column: str) -> NDArray[np.float64]:
-    """(seeds, patients) sums over each patient's volumes; 0 where a seed lacks a patient."""
-    sums = [item.cases.groupby("patient")[column].sum() for item in outcomes]
-    return pd.concat(sums, axis=1).fillna(0.0).to_numpy(np.float64).T
+def _interval(drawn: NDArray[np.float64], count: int, level: float) -> tuple[float, float]:
+    if count < 2:
+        return float("nan"), float("nan")
+    low, high = np.nanpercentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
+def _patients(*rows: Sequence[Outcome]) -> list[str]:
+    """Patients that every outcome of these rows has."""
+    found = [set(item.cases["patient"].astype(str)) for outcomes in rows for item in outcomes]
+    return sorted(set.intersection(*found))
+
+
+def _sums(
+    outcomes: Sequence[Outcome], metric: str, patients: list[str] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Parts and wholes, (seeds, patients) each: sums over each patient's volumes, 0 where a seed lacks a patient."""
+
+    def table(column: str) -> NDArray[np.float64]:
+        sums = pd.concat([item.cases.groupby("patient")[column].sum() for item in outcomes], axis=1).fillna(0.0)
+        return (sums if patients is None else sums.loc[patients]).to_numpy(np.float64).T
+
+    return table(f"{metric}_part"), table(f"{metric}_whole")

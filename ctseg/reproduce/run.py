@@ -11,7 +11,17 @@ from ctseg.errors import CtsegError, InputError
 from ctseg.files import read_json, write_json
 from ctseg.reproduce.results import Outcome, read_finetuned, read_trained
 from ctseg.reproduce.scales import Scale
-from ctseg.reproduce.stages import LABELLED, PHANTOM, Plan, Stage, in_order, is_done, run_stage, seconds_of
+from ctseg.reproduce.stages import (
+    LABELLED,
+    LABELLED_TRAIN,
+    PHANTOM,
+    Plan,
+    Stage,
+    in_order,
+    is_done,
+    run_stage,
+    seconds_of,
+)
 from ctseg.reproduce.systems import AnyRow, Finetuned, get_rows
 from ctseg.reproduce.table import Result
 
@@ -72,6 +82,37 @@ def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = 
     return failed
 
 
+def run_judges(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[str, Path]:
+    """Make the labelled CT sets that the label-free rules are judged by.
+
+    Returns:
+        `train`: the target's patients, whose labels no run sees, where there are any; `test`: held-out patients.
+
+    Raises:
+        InputError: if one could not be made.
+    """
+    plan = request.plan
+    stages = {"train": (plan.labelled_train, LABELLED_TRAIN), "test": (plan.labelled, LABELLED)}
+    wanted = {name: item for name, item in stages.items() if name == "test" or plan.inputs.train}
+    broken: dict[str, str] = {}
+    for make, _ in wanted.values():
+        _run(request.root, make(), broken, execute, say)
+    if broken:
+        raise InputError(f"{request.root}: {next(iter(broken.values()))}; mend what is said above, call again")
+    return {name: request.root / path for name, (_, path) in wanted.items()}
+
+
+def finished_runs(request: Request) -> dict[tuple[str, int], Path]:
+    """(row, seed) -> run folder, for the rows asked for and every seed that is done."""
+    found = {}
+    for row in request.rows:
+        for seed in sorted({*request.seeds, *_seeds_on_disk(request.root, row)}):
+            stage = request.plan.row(row, seed)
+            if is_done(request.root, stage):
+                found[row.name, seed] = request.root / stage.folder / "run"
+    return found
+
+
 def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say: Callable[[str], object]) -> None:
     """Run a stage unless it is done or something it needs is broken."""
     cause = next((broken[item.folder] for item in stage.needs if item.folder in broken), None)
@@ -96,7 +137,7 @@ def collect(request: Request, failed: dict[tuple[str, int], str]) -> list[Result
 
 def _collect(request: Request, row: AnyRow, failed: dict[tuple[str, int], str]) -> Result:
     outcomes, reasons, seconds = [], [], 0.0
-    for seed in sorted({*request.seeds, *_seeds_on_disk(request.root, row)}):
+    for seed in sorted({*request.seeds, *_seeds_on_disk(request.root, row)}) if request.plan.can_run(row) else ():
         stage, reason = request.plan.row(row, seed), failed.get((row.name, seed))
         if reason is None and not is_done(request.root, stage):
             continue
@@ -134,6 +175,7 @@ def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None
         for flag, path in (("src", inputs.source), ("tgt", inputs.target), ("test", inputs.test)):
             words += [f"--{flag}", path]
         words += ["--truth", inputs.truth]
+        words += ["--train", inputs.train, "--train-truth", inputs.train_truth] if inputs.train else []
     return shlex.join([*words, "-o", str(request.root)])
 
 

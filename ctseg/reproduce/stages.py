@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, SettingError
 from ctseg.files import read_json, write_json, write_text
 from ctseg.reproduce.scales import Scale
 from ctseg.reproduce.systems import (
@@ -64,6 +64,9 @@ class Inputs:
     """Their masks, `CASE.nii.gz`."""
     labels: str = ""
     """Their slice labels, where there are any."""
+    train: str = ""
+    """Scans of the target's patients, and their masks: for the upper bound and the study of the rules alone."""
+    train_truth: str = ""
 
 
 PHANTOM = Inputs(
@@ -72,23 +75,31 @@ PHANTOM = Inputs(
     "data/phantom/rsna/stage_2_test",
     "data/phantom/truth/iph/test",
     "data/phantom/truth/stage_2_test.csv",
+    "data/phantom/rsna/stage_2_train",
+    "data/phantom/truth/iph/train",
 )
 PAIRS = {"source": "data/pairs.csv", "target": "data/pairs-stage2.csv"}
 LABELLED = "labelled/ct-test"
+LABELLED_TRAIN = "labelled-train/ct-train"
 BRAINS = "brains"
 """The test scans are the same for every row, and so are their brains."""
 
 
-def own_inputs(source: Path, target: Path, test: Path, truth: Path) -> Inputs:
+def own_inputs(
+    source: Path, target: Path, test: Path, truth: Path, train: Path | None = None, train_truth: Path | None = None
+) -> Inputs:
     """A user's own data.
 
     Raises:
         InputError: if one of them is not there.
     """
-    for path in (source, target, test, truth):
+    given = [path for path in (source, target, test, truth, train, train_truth) if path is not None]
+    for path in given:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; check the path")
-    return Inputs(*(str(path.resolve()) for path in (source, target, test, truth)))
+    names = [str(path.resolve()) for path in given]
+    train_names = dict(zip(("train", "train_truth"), names[4:], strict=False))
+    return Inputs(names[0], names[1], names[2], names[3], **train_names)
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,10 @@ class Plan:
     def row(self, row: AnyRow, seed: int) -> Stage:
         """The last stage of a row: it trains, and segments and evaluates or cross-validates."""
         return self._finetuned(row, seed) if isinstance(row, Finetuned) else self._trained(row, seed)
+
+    def can_run(self, row: AnyRow) -> bool:
+        """Whether the data for it are there: the supervised row needs labels of the target's patients."""
+        return bool(self.inputs.train) or not (isinstance(row, Row) and row.source == "ct")
 
     def data(self) -> Stage:
         """Slice sets and pairs; the phantom and its sets first, where the user has no data of their own."""
@@ -130,11 +145,27 @@ class Plan:
         ]  # fmt: skip
 
     def labelled(self) -> Stage:
-        """The test patients as a labelled slice set, for Table 5 alone."""
-        folder = "labelled"
+        """The test patients as a labelled slice set, for Table 5 and the study of the rules."""
+        return self._labelled(LABELLED, self.inputs.test, self.inputs.truth)
+
+    def labelled_train(self) -> Stage:
+        """The target's patients as a labelled slice set, for the supervised row and the study of the rules.
+
+        Raises:
+            SettingError: if the user's own data came without their scans and masks.
+        """
+        if not self.inputs.train:
+            raise SettingError(
+                "the supervised row needs labelled scans of the target's patients: name them with --train and "
+                "--train-truth, or name the other rows with --rows"
+            )
+        return self._labelled(LABELLED_TRAIN, self.inputs.train, self.inputs.train_truth)
+
+    def _labelled(self, path: str, scans: str, masks: str) -> Stage:
+        folder, _, output = path.partition("/")
         step = {
-            "name": "preprocess labelled CT", "command": "preprocess", "input": _path(self.inputs.test, folder),
-            "masks": _path(self.inputs.truth, folder), "output": "ct-test", "domain": "ct", "size": self.scale.size,
+            "name": "preprocess labelled CT", "command": "preprocess", "input": _path(scans, folder),
+            "masks": _path(masks, folder), "output": output, "domain": "ct", "size": self.scale.size,
             "workers": self.workers,
         }  # fmt: skip
         return Stage(folder, (step,), (self.data(),))
@@ -183,7 +214,10 @@ class Plan:
     def _trained(self, row: Row, seed: int) -> Stage:
         folder, needs = f"rows/{row.name}/seed-{seed}", [self.data()]
         source = self.inputs.source
-        if row.source != "mr":
+        if row.source == "ct":
+            needs.append(self.labelled_train())
+            source = LABELLED_TRAIN
+        elif row.source != "mr":
             needs.append(self.synthesis(row.source, seed))
             source = f"{needs[-1].folder}/pseudo-ct"
         if row.shuffled:

@@ -1,4 +1,4 @@
-"""Every system that the paper compares, by name, with the number it reports.
+"""Every system that the paper compares, by name, with the number it reports, and those that go past it.
 
 Table 3's last row and Table 4's first are one system (85.77 in both), so Table 3 trains stage 2 on all of the source,
 and Table 4 alone chooses among it.
@@ -6,10 +6,12 @@ and Table 4 alone chooses among it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
+from ctseg.presets import PLUS
 from ctseg.reproduce.scales import Scale
 
 
@@ -46,7 +48,7 @@ class Row:
     name: str
     title: str
     source: str
-    """'mr', or the synthesis system whose pseudo-CT it is trained on."""
+    """'mr', the synthesis system whose pseudo-CT it is trained on, or 'ct': labelled CT of the training patients."""
     adversary: bool = False
     """With DAS (stage 2)."""
     source_list: str = ""
@@ -54,6 +56,8 @@ class Row:
     shuffled: bool = False
     """Control: each slice has another slice's mask."""
     segmenter: str = "fcn"
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What it changes in the scale's preset."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,15 @@ class Finetuned:
 
 
 AnyRow = Row | Finetuned
+
+PLUS_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "teacher": ("mean teacher with hidden patches", {"lambda_teacher": 0}),
+    "output": ("adversary on the outputs", {"lambda_adv_output": 0}),
+    "look-alikes": ("look-alikes", {"look_alikes": 0}),
+    "appearance": ("contrast, noise, turns, sizes", {"contrast": 0, "noise": 0, "turn_deg": 0, "scale": 0}),
+    "slice-dice": ("loss for small lesions", {"loss": "bce+dice"}),
+}
+"""What `plus` adds, and how each part is left out."""
 
 _ROWS: tuple[AnyRow, ...] = (
     Row("mr", "Baseline (MR)", "mr"),
@@ -92,6 +105,12 @@ _ROWS: tuple[AnyRow, ...] = (
             ("matched", "matched source slices"),
         )
     ),
+    Row("plus", "Plus", "proposed", adversary=True, settings=PLUS),
+    *(
+        Row(f"plus-without-{part}", f"Plus without: {title}", "proposed", adversary=True, settings={**PLUS, **off})
+        for part, (title, off) in PLUS_PARTS.items()
+    ),
+    Row("supervised", "Upper bound: trained on the same CT patients with labels", "ct"),
     Row("unet-on-mr", "U-Net, Baseline (MR)", "mr", segmenter="unet"),
     Row("unet-on-proposed", "U-Net on the proposed network's pseudo-CT", "proposed", segmenter="unet"),
     Finetuned("fcn-none", "FCN, from nothing", "fcn"),
@@ -122,14 +141,27 @@ TABLES: dict[str, dict[str, float | None]] = {
         "fcn-none": 93.82, "fcn-mr": 94.50, "fcn-synthetic": 95.01, "fcn-amd-das": 95.10,
         "unet-none": 95.49, "unet-mr": 95.73, "unet-synthetic": 95.96, "fcn-shuffled": None,
     },
+    "plus": {
+        "amd-das": 85.77, "plus": None, **{f"plus-without-{part}": None for part in PLUS_PARTS}, "supervised": None,
+        "shuffled-das": None,
+    },
 }  # fmt: skip
-"""Table -> row -> the paper's Dice in %; None for the controls, which the paper has not."""
+"""Table -> row -> the paper's Dice in %; None for what the paper has not."""
+REFERENCE = {"table2": "proposed", "table3": "amd-das", "table4": "matched", "table5": "fcn-none", "plus": "amd-das"}
+"""The row that each table's argument is about: the others are compared with it, patient by patient."""
+
+RULES_STUDY = "selection"
+RULES_ROWS = (
+    "mr", "proposed", "das", "cyclegan-das", "mask-cyclegan-das", "matched-mask-cyclegan-das", "amd-das", "plus",
+)  # fmt: skip
+"""The runs that the label-free rules are studied on: good and bad systems, with and without an adversary."""
 
 TITLES = {
     "table2": "Table 2: evaluation of the synthesis network",
     "table3": "Table 3: evaluation of the whole models",
     "table4": "Table 4: the matching mechanism under different source sets",
     "table5": "Table 5: supervised transfer learning",
+    "plus": "Beyond the paper: preset plus, its parts, and the supervised upper bound",
 }
 
 
@@ -139,9 +171,10 @@ def get_rows(table: str, names: list[str] | None = None) -> list[AnyRow]:
     Raises:
         SettingError: if the table or a row is unknown.
     """
-    if table not in TABLES:
-        raise SettingError(unknown_name("table", table, list(TABLES)))
-    known = list(TABLES[table])
+    tables = {**TABLES, RULES_STUDY: RULES_ROWS}
+    if table not in tables:
+        raise SettingError(unknown_name("table", table, list(tables)))
+    known = list(tables[table])
     for name in names or ():
         if name not in known:
             raise SettingError(unknown_name(f"row of {table}", name, known))
@@ -160,6 +193,7 @@ def adaptation_settings(row: Row, scale: Scale) -> dict[str, Any]:
         **scale.adaptation,
         **segmenter_settings(row.segmenter, scale),
         **({} if row.adversary else {"lambda_adv": 0}),
+        **row.settings,
         "matched": False,
     }
 

@@ -14,9 +14,9 @@ from ctseg.evaluation.html import Page
 from ctseg.evaluation.statistics import Estimate
 from ctseg.files import write_text, write_with
 from ctseg.progress import span
-from ctseg.reproduce.results import METRICS, Outcome, estimate
+from ctseg.reproduce.results import METRICS, Outcome, difference, estimate
 from ctseg.reproduce.scales import Scale
-from ctseg.reproduce.systems import TABLES, TITLES, AnyRow
+from ctseg.reproduce.systems import REFERENCE, TABLES, TITLES, AnyRow
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,21 @@ def control_verdict(results: Sequence[Result]) -> tuple[bool | None, str]:
 
 def table_of(name: str, results: Sequence[Result]) -> pd.DataFrame:
     """One line a row; Dice in %."""
-    return pd.DataFrame([_line(item, TABLES[name][item.row.name]) for item in results])
+    reference = next((item.outcomes for item in results if item.row.name == REFERENCE[name]), ())
+    return pd.DataFrame([_line(item, TABLES[name][item.row.name], REFERENCE[name], reference) for item in results])
 
 
-def _line(item: Result, paper: float | None) -> dict[str, Any]:
+def _line(item: Result, paper: float | None, versus: str, reference: Sequence[Outcome]) -> dict[str, Any]:
     line: dict[str, Any] = {"row": item.row.name, "system": item.row.title, "paper_dice": paper}
     numbers = item.numbers()
-    for metric in METRICS:
+    compared = item.outcomes and reference and item.row.name != versus
+    numbers |= {"difference": difference(item.outcomes, reference, "pooled")} if compared else {}
+    for metric in (*METRICS, "difference"):
         scale, found = (1.0 if metric == "fp_ml" else 100.0), numbers.get(metric)
         for part in ("value", "low", "high"):
             value = getattr(found, part) * scale if found else math.nan
             line[metric if part == "value" else f"{metric}_{part}"] = round(value, 4)
+    line["difference_to"] = versus if compared else ""
     seeds = [item.seed for item in item.outcomes]
     return {
         **line,
@@ -79,10 +83,12 @@ def _line(item: Result, paper: float | None) -> dict[str, Any]:
     }
 
 
-COLUMNS = (
-    "system", "paper, Dice %", "pooled Dice %", "Dice % a volume", "Dice % a slice, as released",
-    "false mL in a negative", "by seed", "checkpoint", "wall time",
-)  # fmt: skip
+def columns(name: str) -> list[str]:
+    """The heads of a table for people."""
+    return [
+        "system", "paper, Dice %", "pooled Dice %", "Dice % a volume", "Dice % a slice, as released",
+        "false mL in a negative", f"pooled, minus {REFERENCE[name]}", "by seed", "checkpoint", "wall time",
+    ]  # fmt: skip
 
 
 def shown(table: pd.DataFrame) -> list[list[str]]:
@@ -91,7 +97,7 @@ def shown(table: pd.DataFrame) -> list[list[str]]:
         [
             str(line["system"]) + (" (FAILED)" if line["failed"] and not line["seeds"] else ""),
             "–" if pd.isna(line["paper_dice"]) else f"{line['paper_dice']:.2f}",
-            *(_interval(line, metric) for metric in METRICS),
+            *(_interval(line, metric) for metric in (*METRICS, "difference")),
             str(line["pooled_by_seed"]) or "–",
             str(line["selection"]) or "–",
             span(float(line["seconds"])) if line["seeds"] else "not run",
@@ -150,14 +156,14 @@ def write_table(
 
 
 def _markdown(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str) -> str:
-    lines = [f"# {TITLES[name]}", "", f"    {command}", "", "| " + " | ".join(COLUMNS) + " |"]
-    lines += ["|" + "---|" * len(COLUMNS), *("| " + " | ".join(cells) + " |" for cells in shown(table))]
+    lines = [f"# {TITLES[name]}", "", f"    {command}", "", "| " + " | ".join(columns(name)) + " |"]
+    lines += ["|" + "---|" * len(columns(name)), *("| " + " | ".join(cells) + " |" for cells in shown(table))]
     rows = [f"    {line}" for line in table["command"]]
     return "\n".join([*lines, "", *(f"- {text}" for text in remarks), "", "One row alone:", "", *rows, ""])
 
 
 def _page(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str) -> Page:
     page = Page(TITLES[name], "the paper's number and ours")
-    page.add_table(list(COLUMNS), shown(table)).add_list(list(remarks))
+    page.add_table(columns(name), shown(table)).add_list(list(remarks))
     page.add_heading("Commands").add_preformatted("\n".join([command, "", *table["command"]]))
     return page

@@ -77,6 +77,33 @@ def test_a_row_that_fails_is_named_and_the_others_go_on(
     assert math.isfinite(rows["cyclegan-das"]["pooled"])
 
 
+def test_the_rules_are_judged_apart_from_the_runs(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ["--train", str(cohort / "scans"), "--train-truth", str(cohort / "truth")]
+    assert main([*reproduce(tmp_path, cohort, "selection", "--rows", "das", "--seed", "1"), *labels]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"] == 1
+    found = pd.read_csv(tmp_path / "selection-epochs.csv")
+    assert list(found["epoch"]) == [1, 2]
+    assert found[["dice_train", "dice_test", "source_val"]].notna().all(axis=None)
+    assert set(pd.read_csv(tmp_path / "selection.csv")["labels"]) == {"train", "test"}
+    known = (tmp_path / "rows/das/seed-1/run/epochs/dice.csv").stat().st_mtime_ns
+    assert main([*reproduce(tmp_path, cohort, "selection", "--rows", "das", "--seed", "1"), *labels]) == 0
+    assert (tmp_path / "rows/das/seed-1/run/epochs/dice.csv").stat().st_mtime_ns == known
+
+
+def test_the_upper_bound_needs_labels_and_the_others_do_not(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(reproduce(tmp_path / "none", cohort, "plus", "--seed", "0")) == 2
+    assert "--train-truth" in capsys.readouterr().err
+    assert not (tmp_path / "none" / "rows").exists()
+    assert main(reproduce(tmp_path / "out", cohort, "plus", "--rows", "plus", "--seed", "0")) == 0
+    rows = {row["row"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert math.isfinite(rows["plus"]["pooled"])
+    assert rows["supervised"]["seeds"] == ""
+
+
 def test_own_data_come_whole_or_not_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "table2", "--src", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
     assert "--truth" in capsys.readouterr().err
@@ -86,7 +113,7 @@ def test_own_data_come_whole_or_not_at_all(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.slow
 @pytest.mark.phantom
 def test_every_row_of_every_table_on_the_phantom(tmp_path: Path) -> None:
-    for table, rows in (("table2", 6), ("table3", 6), ("table4", 6), ("table5", 8)):
+    for table, rows in (("table2", 6), ("table3", 6), ("table4", 6), ("table5", 8), ("plus", 9)):
         argv = ["-q", "reproduce", table, "--scale", "smoke", "--seeds", "1", "--workers", "0", "-o", str(tmp_path)]
         assert main(argv) == 0, table
         found = pd.read_csv(tmp_path / f"{table}.csv")

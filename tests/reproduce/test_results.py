@@ -12,7 +12,7 @@ import pytest
 from ctseg.adaptation.supervised import dice_scores
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet
-from ctseg.reproduce.results import Outcome, estimate, read_finetuned, read_trained
+from ctseg.reproduce.results import Outcome, difference, estimate, read_finetuned, read_trained
 
 
 def outcome(parts: list[float], wholes: list[float], seed: int = 0) -> Outcome:
@@ -37,6 +37,16 @@ def test_the_interval_is_that_of_a_loop_over_draws() -> None:
         patients, seeds = rng.integers(9, size=9), rng.integers(2, size=2)
         drawn.append(np.mean([parts[k, patients].sum() / wholes[k, patients].sum() for k in seeds]))
     np.testing.assert_allclose([found.low, found.high], np.percentile(drawn, [2.5, 97.5]), atol=0.012)
+
+
+def test_a_difference_is_paired_by_patient_and_seed() -> None:
+    hard = [outcome([1, 5, 9], [10, 10, 10]), outcome([2, 6, 9], [10, 10, 10], 1)]
+    better = [outcome([2, 6, 10], [10, 10, 10]), outcome([3, 7, 10], [10, 10, 10], 1), outcome([0, 0, 0], [1, 1, 1], 7)]
+    found = difference(better, hard, "pooled")
+    assert (found.value, found.patients) == (pytest.approx(0.1), 3)
+    assert (found.low, found.high) == (pytest.approx(0.1), pytest.approx(0.1))  # the spread of patients cancels
+    assert estimate(hard, "pooled").high - estimate(hard, "pooled").low > 0.3
+    assert np.isnan(difference(better[2:], hard, "pooled").value)
 
 
 def test_equal_patients_and_seeds_leave_no_spread() -> None:

@@ -8,6 +8,7 @@ from ctseg.errors import SettingError
 from ctseg.presets import ADAPTATION, SYNTHESIS
 from ctseg.reproduce.scales import SCALES, get_scale
 from ctseg.reproduce.systems import (
+    PLUS_PARTS,
     ROWS,
     TABLES,
     Finetuned,
@@ -75,11 +76,20 @@ def test_systems_differ_in_nothing_else(scale: str) -> None:
 )
 def test_a_row_has_an_adversary_where_its_table_says_das(scale: str, name: str) -> None:
     settings = adaptation_of(name, scale)
-    with_das = name in TABLES["table3"] or name in TABLES["table4"]
+    with_das = name in TABLES["table3"] or name in TABLES["table4"] or name.startswith("plus")
     assert (settings.lambda_adv > 0) is with_das
     assert settings.lambda_adv in (0, ADAPTATION[get_scale(scale).preset]["lambda_adv"])
     assert settings.selection == "last"
     assert settings.matched is False
+
+
+@pytest.mark.parametrize("part", PLUS_PARTS)
+def test_plus_without_a_part_lacks_that_part_alone(part: str) -> None:
+    whole, less = (adaptation_of(name, "cpu").model_dump() for name in ("plus", f"plus-without-{part}"))
+    off = PLUS_PARTS[part][1]
+    assert {key for key in whole if whole[key] != less[key]} == set(off)
+    assert whole["lambda_teacher"] > 0
+    assert adaptation_of("supervised", "cpu").lambda_adv == 0
 
 
 def test_the_papers_numbers_and_order() -> None:

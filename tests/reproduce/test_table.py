@@ -43,6 +43,13 @@ def test_the_table_holds_the_papers_number_beside_ours() -> None:
     assert (table["seeds"][0], table["patients"][0], table["slices"][0]) == ("0", 3, 7)
 
 
+def test_rows_are_compared_with_the_one_their_table_is_about() -> None:
+    table = table_of("table2", [result("mr", 0.5), result("proposed", 0.8), result("shuffled", None)])
+    assert table["difference"][0] == -30.0
+    assert list(table["difference_to"]) == ["proposed", "", ""]
+    assert table[["difference", "difference_low"]].iloc[1:].isna().all(axis=None)
+
+
 def test_all_three_forms_are_written_and_name_what_failed(tmp_path: Path) -> None:
     results = [result(row.name, 0.5) for row in get_rows("table2")[:-1]]
     results.append(result("shuffled", None, ("seed 0: rows/shuffled/seed-0 ended with 2",)))
