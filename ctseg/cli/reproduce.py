@@ -12,7 +12,8 @@ from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
     from ctseg.reproduce.run import Request
-    from ctseg.reproduce.stages import Inputs
+    from ctseg.reproduce.stages import Inputs, Plan
+    from ctseg.reproduce.systems import AnyRow
     from ctseg.reproduce.table import Result
 
 
@@ -52,9 +53,9 @@ def reproduce(
 
     chosen = tuple(get_rows(table, rows))
     inputs = _inputs(source, target, test, truth, train, train_truth)
-    plan = run.settled_plan(output, Plan(get_scale(scale), inputs, device, workers, precision))
-    for row in chosen:
-        plan.row(row, 0)  # refuses what its data do not allow, before anything is run
+    wanted = Plan(get_scale(scale), inputs, device, workers, precision)
+    _check(wanted, table, chosen)
+    plan = run.settled_plan(output, wanted)
     request = run.Request(output, table, plan, chosen, tuple(seed) or tuple(range(seeds)))
     common.say(run.scale_line(plan.scale))
     failed = run.run_rows(request, execute, common.say)
@@ -62,6 +63,22 @@ def reproduce(
         _study_rules(request, failed, as_json)
     else:
         _finish(request, run.collect(request, failed), as_json)
+
+
+def _check(plan: Plan, table: str, rows: tuple[AnyRow, ...]) -> None:
+    """Refuse what cannot come through, before anything is run or written.
+
+    Raises:
+        SettingError: if a row lacks its data, or the rules are to be studied without epochs.
+    """
+    from ctseg.reproduce.systems import RULES_STUDY
+
+    if table == RULES_STUDY and not plan.scale.adaptation.get("keep_epochs"):
+        raise SettingError(
+            f"selection: scale {plan.scale.name!r} keeps no epochs, they would take gigabytes a run; use cpu"
+        )
+    for row in rows:
+        plan.row(row, 0)
 
 
 def _inputs(

@@ -79,7 +79,7 @@ GPU = Scale(
     cohort={"mr": 96, "ct": 96, "ct_test": 36, "seed": COHORT_SEED},
     # The released code trains 1500 and 100 epochs on 15,480 slices, over days.
     synthesis={"batch_size": 4, "epochs": 10, "decay_epochs": 5, "steps_per_epoch": 300},
-    adaptation={"epochs": 10, "decay_epochs": 5, "steps_per_epoch": 150, "keep_epochs": True},
+    adaptation={"epochs": 10, "decay_epochs": 5, "steps_per_epoch": 150},
     supervised={"epochs": 6, "decay_epochs": 4, "steps_per_epoch": 100},
 )
 SCALES = {scale.name: scale for scale in (SMOKE, CPU, GPU)}

@@ -92,6 +92,11 @@ def test_the_rules_are_judged_apart_from_the_runs(
     assert (tmp_path / "rows/das/seed-1/run/epochs/dice.csv").stat().st_mtime_ns == known
 
 
+def test_a_scale_that_keeps_no_epochs_has_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "selection", "--scale", "gpu", "-o", str(tmp_path / "out")]) == 2
+    assert "use cpu" in capsys.readouterr().err
+
+
 def test_the_upper_bound_needs_labels_and_the_others_do_not(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
