@@ -1,9 +1,9 @@
 """Look-alikes of a haematoma painted into source slices without a label, so that bright is not enough.
 
-A source domain of gliomas has no subdural blood, no calcification and none of the bone that is left where a skull
-base meets a tilted slice, and a network trained on it outlines all of them. What is painted follows what they look like
-on CT (bright rims and bands along the brain's edge; small, very bright spots), not any labelled scan. None of this is
-in the paper.
+A source domain of gliomas has no blood outside the tissue, no calcification and none of the bone that is left where a
+skull base meets a tilted slice, and a network trained on it outlines all of them. What is painted follows what they
+look like on CT (bright rims and bands along the brain's edge; small, very bright spots; ventricles and sulci filled
+with blood), not any labelled scan. None of this is in the paper.
 """
 
 from __future__ import annotations
@@ -19,22 +19,29 @@ rarely thicker than 2 to 3 cm, and bone left at the skull base is thinner."""
 ARC_DEG = (30.0, 150.0)
 SPOT = (0.006, 0.02)
 """Radius of a spot, as a share of the width: 1.5 to 5 mm, calcified pineal, choroid plexus, basal ganglia."""
-RIM_GREY = (150.0, 255.0)
-"""Of 0..255 at 0 to 80 HU: 47 to over 80 HU, clotted blood to partial bone."""
+RIM_GREY = (115.0, 255.0)
+"""Of 0..255 at 0 to 100 HU: 45 to over 100 HU, clotted blood (Osborn's Brain) to partial bone."""
 SPOT_GREY = (220.0, 255.0)
-"""Calcification is over 80 HU."""
+"""Calcification is over 85 HU."""
+FLUID = 0.6
+"""Fluid is darker than this share of a slice's median brain grey: at 31 HU of tissue, under 19 HU."""
+FLUID_GREY = (107.0, 179.0)
+"""42 to 70 HU: blood that mixes with the fluid of ventricles and sulci (Osborn's Brain)."""
+LEAST_FLUID = 3
+"""Pixels; smaller pools are noise."""
 
 
 def paint(
     images: NDArray[np.uint8], masks: NDArray[np.uint8], probability: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """(B, H, W) slices, each with `probability` given a rim, and with the same probability one to four spots.
+    """(B, H, W) slices with rims, spots and bloody fluid, each kind in a slice with `probability`.
 
     The lesion and the background stay as they are; masks are not changed.
     """
     painted = images.copy()
     for image, mask in zip(painted, masks, strict=True):
-        brain, rim, spots = image > 0, rng.random() < probability, rng.random() < probability
+        brain = image > 0
+        rim, spots, blood = rng.random(3) < probability
         if not brain.any():
             continue
         free = brain & (mask == 0)
@@ -42,6 +49,8 @@ def paint(
             _fill(image, free & arc(brain, rng), RIM_GREY, rng)
         for _ in range(int(rng.integers(1, 5)) if spots else 0):
             _fill(image, free & spot(brain, rng), SPOT_GREY, rng)
+        if blood:
+            _fill(image, pools(image, free, rng), FLUID_GREY, rng)
     return painted
 
 
@@ -63,6 +72,22 @@ def spot(brain: Bools, rng: np.random.Generator) -> Bools:
     radius = max(1.0, rng.uniform(*SPOT) * brain.shape[1])
     squared = (np.arange(brain.shape[0])[:, None] - row) ** 2 + (np.arange(brain.shape[1])[None, :] - column) ** 2
     return brain & (squared <= radius**2)
+
+
+def pools(image: NDArray[np.uint8], free: Bools, rng: np.random.Generator) -> Bools:
+    """(H, W) half of the pools of fluid, drawn at random; in one slice of two only what lies behind a random row.
+
+    Blood in the ventricles of a patient on his back sinks to the occipital horns. Rows run from front to back.
+    """
+    labels, count = ndimage.label(free & (image < FLUID * np.median(image[image > 0])))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    chosen = (rng.random(count + 1) < 0.5) & (sizes >= LEAST_FLUID)
+    chosen[0] = False
+    found = chosen[labels]
+    if rng.random() < 0.5 and found.any():
+        rows = np.flatnonzero(found.any(axis=1))
+        found[: rng.integers(rows[0], rows[-1] + 1)] = False
+    return np.asarray(found, dtype=bool)
 
 
 def _fill(image: NDArray[np.uint8], where: Bools, grey: tuple[float, float], rng: np.random.Generator) -> None:

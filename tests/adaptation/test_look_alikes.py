@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctseg.adaptation.look_alikes import arc, paint, spot
+from ctseg.adaptation.look_alikes import FLUID_GREY, arc, paint, pools, spot
 
 
 @pytest.fixture
@@ -56,3 +56,28 @@ def test_a_spot_is_small_and_inside(heads):
 def test_an_empty_slice_is_left_alone():
     empty = np.zeros((1, 32, 32), np.uint8)
     assert not paint(empty, empty, 1.0, np.random.default_rng(0)).any()
+
+
+def test_blood_fills_dark_pools_and_nothing_else(heads):
+    image, mask = heads[0][0].copy(), heads[1][0]
+    image[30:44, 50:60] = 15  # a ventricle
+    image[60:62, 50] = 15  # two pixels: noise
+    image[44:48, 22:26] = 15  # dark within the lesion
+    free = (image > 0) & (mask == 0)
+    found = [pools(image, free, np.random.default_rng(seed)) for seed in range(40)]
+    ventricle = np.zeros_like(free)
+    ventricle[30:44, 50:60] = True
+    assert not any((pool & ~ventricle).any() for pool in found)
+    assert any((pool == ventricle).all() for pool in found)
+    behind = [pool for pool in found if pool.any() and pool.sum() < ventricle.sum()]
+    assert behind
+    assert all(pool[43].any() and not pool[30].any() for pool in behind)
+    painted = np.stack([paint(image[None], mask[None], 1.0, np.random.default_rng(seed))[0] for seed in range(40)])
+    filled = painted[(painted[:, 38, 55] > 15), 38, 55]
+    assert len(filled) > 5
+    assert filled.max() <= FLUID_GREY[1]  # no rim or spot reaches it in these draws
+
+
+def test_all_fluid_or_none_is_no_trouble(heads):
+    image = np.full((8, 8), 20, np.uint8)
+    assert not pools(image, image > 0, np.random.default_rng(0)).any()
