@@ -39,6 +39,9 @@ def reproduce(
     train_truth: Annotated[
         Path | None, typer.Option("--train-truth", help="Their masks, for the upper bound and nothing else.")
     ] = None,
+    join: Annotated[
+        list[Path], typer.Option("--join", help="TABLE-outcomes.csv of another machine: its rows and seeds count.")
+    ] = [],  # noqa: B006
     device: common.Device = "auto",
     precision: common.Precision = "auto",
     workers: common.Workers = 2,
@@ -47,6 +50,7 @@ def reproduce(
     """Run what is missing of one of the paper's tables and write it: the paper's numbers and ours."""
     from ctseg.cli.run import execute
     from ctseg.reproduce import run
+    from ctseg.reproduce.kept import read_outcomes
     from ctseg.reproduce.scales import get_scale
     from ctseg.reproduce.stages import Plan
     from ctseg.reproduce.systems import RULES_STUDY, get_rows
@@ -56,8 +60,11 @@ def reproduce(
     wanted = Plan(get_scale(scale), inputs, device, workers, precision)
     _check(wanted, table, chosen)
     plan = run.settled_plan(output, wanted)
-    request = run.Request(output, table, plan, chosen, tuple(seed) or tuple(range(seeds)))
+    joined = tuple(item for path in join for item in read_outcomes(common.existing_path(path)))
+    request = run.Request(output, table, plan, chosen, tuple(seed) or tuple(range(seeds)), joined)
     common.say(run.scale_line(plan.scale))
+    if strange := run.strangers(request):
+        common.say(f"left out: {strange} joined outcomes that were made with other settings, data or versions of a row")
     failed = run.run_rows(request, execute, common.say)
     if table == RULES_STUDY:
         _study_rules(request, failed, as_json)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ctseg.errors import CtsegError, InputError
 from ctseg.files import read_json, write_json
+from ctseg.reproduce.kept import Kept, this_machine
 from ctseg.reproduce.results import Outcome, read_finetuned, read_trained
 from ctseg.reproduce.scales import Scale
 from ctseg.reproduce.stages import (
@@ -39,6 +40,8 @@ class Request:
     plan: Plan
     rows: tuple[AnyRow, ...]
     seeds: tuple[int, ...]
+    joined: tuple[Kept, ...] = ()
+    """Outcomes made elsewhere."""
 
 
 def settled_plan(root: Path, plan: Plan) -> Plan:
@@ -60,6 +63,17 @@ def settled_plan(root: Path, plan: Plan) -> Plan:
     return replace(plan, device=str(old["device"]), precision=precision)
 
 
+def strangers(request: Request) -> int:
+    """How many joined outcomes of this table's rows were made with other settings, and so stay out of it."""
+    names = {row.name: row for row in get_rows(request.table)}
+    mine = [item for item in request.joined if item.row in names]
+    return len(mine) - sum(
+        item.key == request.plan.row(names[item.row], item.outcome.seed).key
+        for item in mine
+        if request.plan.can_run(names[item.row])
+    )
+
+
 def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[tuple[str, int], str]:
     """Run every stage that the rows need, each once; a row that fails does not stop the others.
 
@@ -74,6 +88,8 @@ def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = 
     failed: dict[tuple[str, int], str] = {}
     for seed in request.seeds:
         for row in request.rows:
+            if seed in _joined(request, row):
+                continue
             last = request.plan.row(row, seed)
             for stage in in_order([last]):
                 _run(request.root, stage, broken, execute, say)
@@ -106,7 +122,7 @@ def finished_runs(request: Request) -> dict[tuple[str, int], Path]:
     """(row, seed) -> run folder, for the rows asked for and every seed that is done."""
     found = {}
     for row in request.rows:
-        for seed in sorted({*request.seeds, *_seeds_on_disk(request.root, row)}):
+        for seed in _seeds(request, row):
             stage = request.plan.row(row, seed)
             if is_done(request.root, stage):
                 found[row.name, seed] = request.root / stage.folder / "run"
@@ -136,21 +152,36 @@ def collect(request: Request, failed: dict[tuple[str, int], str]) -> list[Result
 
 
 def _collect(request: Request, row: AnyRow, failed: dict[tuple[str, int], str]) -> Result:
-    outcomes, reasons, seconds = [], [], 0.0
-    for seed in sorted({*request.seeds, *_seeds_on_disk(request.root, row)}) if request.plan.can_run(row) else ():
+    found: dict[int, Kept] = {}
+    reasons = []
+    for seed in _seeds(request, row):
         stage, reason = request.plan.row(row, seed), failed.get((row.name, seed))
-        if reason is None and not is_done(request.root, stage):
-            continue
-        seconds += seconds_of(request.root, stage)
         try:
-            if reason is None:
-                outcomes.append(_read(request.root, row, stage, seed))
+            if reason is None and is_done(request.root, stage):
+                outcome, seconds = _read(request.root, row, stage, seed), seconds_of(request.root, stage)
+                found[seed] = Kept(row.name, stage.key, seconds, this_machine(), outcome)
         except CtsegError as error:
             reason = str(error)
         if reason is not None:
             reasons.append(f"seed {seed}: {reason}")
-    seeds = [item.seed for item in outcomes] or list(request.seeds)
-    return Result(row, tuple(outcomes), seconds, command_of(request, seeds, row), tuple(reasons))
+    found = _joined(request, row) | found
+    kept = tuple(found[seed] for seed in sorted(found))
+    seeds = sorted(found) or list(request.seeds)
+    outcomes, seconds = tuple(item.outcome for item in kept), sum(item.seconds for item in kept)
+    return Result(row, outcomes, seconds, command_of(request, seeds, row), tuple(reasons), kept)
+
+
+def _seeds(request: Request, row: AnyRow) -> list[int]:
+    """Asked for now, or done earlier; none where the data do not allow the row."""
+    return sorted({*request.seeds, *_seeds_on_disk(request.root, row)}) if request.plan.can_run(row) else []
+
+
+def _joined(request: Request, row: AnyRow) -> dict[int, Kept]:
+    """Outcomes of this row made elsewhere, by seed, if they were made with the very settings of this table."""
+    if not request.plan.can_run(row):
+        return {}
+    mine = [item for item in request.joined if item.row == row.name]
+    return {item.outcome.seed: item for item in mine if item.key == request.plan.row(row, item.outcome.seed).key}
 
 
 def _seeds_on_disk(root: Path, row: AnyRow) -> list[int]:

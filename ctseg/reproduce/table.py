@@ -14,6 +14,7 @@ from ctseg.evaluation.html import Page
 from ctseg.evaluation.statistics import Estimate
 from ctseg.files import write_text, write_with
 from ctseg.progress import span
+from ctseg.reproduce.kept import Kept, write_outcomes
 from ctseg.reproduce.results import METRICS, Outcome, difference, estimate
 from ctseg.reproduce.scales import Scale
 from ctseg.reproduce.systems import REFERENCE, TABLES, TITLES, AnyRow
@@ -30,6 +31,8 @@ class Result:
     command: str
     failed: tuple[str, ...] = ()
     """Seeds that did not come through, and why."""
+    kept: tuple[Kept, ...] = ()
+    """The outcomes with what tells where they were made."""
 
     def numbers(self) -> dict[str, Estimate]:
         """Every metric with its interval; none without an outcome."""
@@ -78,6 +81,7 @@ def _line(item: Result, paper: float | None, versus: str, reference: Sequence[Ou
         "slices": item.outcomes[0].slices if seeds else 0,
         "selection": "; ".join(dict.fromkeys(one.selection for one in item.outcomes)),
         "seconds": round(item.seconds, 1),
+        "machine": "; ".join(dict.fromkeys(one.machine for one in item.kept)),
         "command": item.command,
         "failed": "; ".join(item.failed),
     }
@@ -130,6 +134,7 @@ def notes(scale: Scale, table: pd.DataFrame, own_data: bool, verdict: str) -> li
         "patients. Checkpoints are chosen without any CT label but in Table 5, which is supervised and takes the last.",
         "The paper does not say which of the three Dice it reports. Wall time is that of all seeds with everything a "
         "row rests on, so shared stages count in each row.",
+        f"Machine: {'; '.join(sorted({name for name in table['machine'] if name})) or 'not known'}.",
         verdict + (" At this scale that is to be expected." if scale.preset == "smoke" else ""),
     ]
 
@@ -137,7 +142,7 @@ def notes(scale: Scale, table: pd.DataFrame, own_data: bool, verdict: str) -> li
 def write_table(
     folder: Path, name: str, results: Sequence[Result], scale: Scale, *, own_data: bool, command: str
 ) -> list[Path]:
-    """Write `NAME.csv`, `NAME.md` and `NAME.html` below `folder`.
+    """Write `NAME.csv`, `NAME.md`, `NAME.html` and `NAME-outcomes.csv` below `folder`.
 
     Args:
         folder: the reproduction's folder.
@@ -151,8 +156,9 @@ def write_table(
     remarks = notes(scale, table, own_data, verdict)
     remarks += [f"FAILED {line['row']}: {line['failed']}" for line in table.to_dict("records") if line["failed"]]
     csv = write_with(folder / f"{name}.csv", lambda temporary: table.to_csv(temporary, index=False))
+    outcomes = write_outcomes(folder / f"{name}-outcomes.csv", [item for result in results for item in result.kept])
     text = write_text(folder / f"{name}.md", _markdown(name, table, remarks, command))
-    return [csv, text, _page(name, table, remarks, command).write(folder / f"{name}.html")]
+    return [csv, outcomes, text, _page(name, table, remarks, command).write(folder / f"{name}.html")]
 
 
 def _markdown(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str) -> str:

@@ -54,9 +54,9 @@ def test_all_three_forms_are_written_and_name_what_failed(tmp_path: Path) -> Non
     results = [result(row.name, 0.5) for row in get_rows("table2")[:-1]]
     results.append(result("shuffled", None, ("seed 0: rows/shuffled/seed-0 ended with 2",)))
     paths = write_table(tmp_path, "table2", results, get_scale("cpu"), own_data=False, command="ctseg reproduce table2")
-    assert [path.name for path in paths] == ["table2.csv", "table2.md", "table2.html"]
+    assert [path.name for path in paths] == ["table2.csv", "table2-outcomes.csv", "table2.md", "table2.html"]
     assert len(pd.read_csv(paths[0])) == 6
-    for path in paths[1:]:
+    for path in paths[2:]:
         text = path.read_text()
         for needed in ("72.42", "81.41", "FAILED", "0004-steady-preset", "no CT label", "no phantom is a patient"):
             assert needed in text, (path.name, needed)
