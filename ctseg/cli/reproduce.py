@@ -108,18 +108,24 @@ def _inputs(
 
 
 def _finish(request: Request, results: list[Result], as_json: bool) -> None:
+    from ctseg.reproduce.figures import write_figures
     from ctseg.reproduce.run import command_of
     from ctseg.reproduce.stages import PHANTOM
     from ctseg.reproduce.table import control_verdict, shown, table_of, write_table
 
     scale, own = request.plan.scale, request.plan.inputs != PHANTOM
     whole = command_of(request, sorted({item.seed for result in results for item in result.outcomes}))
-    paths = write_table(request.root, request.table, results, scale, own_data=own, command=whole)
+    with common.bar("Figures") as bar:
+        figures = write_figures(request, results, common.say, bar.update)
+    paths = write_table(request.root, request.table, results, scale, own_data=own, command=whole, figures=figures)
     table = table_of(request.table, results)
     lines = [f"{cells[0]:<52}{cells[1]:>8}   {cells[2]}" for cells in shown(table)]
     summary = {"table": request.table, "rows": table.to_dict("records"), "files": [str(path) for path in paths]}
-    verdict = control_verdict(results)[1]
-    common.finish(summary, [f"{'':<52}{'paper':>8}   pooled Dice %", *lines, verdict, f"table: {paths[-1]}"], as_json)
+    summary["figures"] = [str(item.path) for item in figures]
+    verdict, drawn = control_verdict(results)[1], [f"figure: {item.path}" for item in figures]
+    common.finish(
+        summary, [f"{'':<52}{'paper':>8}   pooled Dice %", *lines, verdict, *drawn, f"table: {paths[-1]}"], as_json
+    )
     if any(item.failed for item in results):
         raise typer.Exit(1)
 

@@ -39,6 +39,15 @@ class Result:
         return {metric: estimate(self.outcomes, metric) for metric in METRICS} if self.outcomes else {}
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A figure beside a table."""
+
+    path: Path
+    title: str
+    caption: str
+
+
 def control_verdict(results: Sequence[Result]) -> tuple[bool | None, str]:
     """Whether the shuffled control scores below every other row; None where it or they are missing."""
     scores = {item.row: item.numbers()["pooled"].value for item in results if item.outcomes}
@@ -140,7 +149,14 @@ def notes(scale: Scale, table: pd.DataFrame, own_data: bool, verdict: str) -> li
 
 
 def write_table(
-    folder: Path, name: str, results: Sequence[Result], scale: Scale, *, own_data: bool, command: str
+    folder: Path,
+    name: str,
+    results: Sequence[Result],
+    scale: Scale,
+    *,
+    own_data: bool,
+    command: str,
+    figures: Sequence[Drawn] = (),
 ) -> list[Path]:
     """Write `NAME.csv`, `NAME.md`, `NAME.html` and `NAME-outcomes.csv` below `folder`.
 
@@ -151,25 +167,29 @@ def write_table(
         scale: what they were made at.
         own_data: whether the data are the user's.
         command: that makes the whole table.
+        figures: shown below it in the page, and linked in the Markdown.
     """
     table, (_, verdict) = table_of(name, results), control_verdict(results)
     remarks = notes(scale, table, own_data, verdict)
     remarks += [f"FAILED {line['row']}: {line['failed']}" for line in table.to_dict("records") if line["failed"]]
     csv = write_with(folder / f"{name}.csv", lambda temporary: table.to_csv(temporary, index=False))
     outcomes = write_outcomes(folder / f"{name}-outcomes.csv", [item for result in results for item in result.kept])
-    text = write_text(folder / f"{name}.md", _markdown(name, table, remarks, command))
-    return [csv, outcomes, text, _page(name, table, remarks, command).write(folder / f"{name}.html")]
+    text = write_text(folder / f"{name}.md", _markdown(name, table, remarks, command, figures))
+    return [csv, outcomes, text, _page(name, table, remarks, command, figures).write(folder / f"{name}.html")]
 
 
-def _markdown(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str) -> str:
+def _markdown(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[Drawn]) -> str:
     lines = [f"# {TITLES[name]}", "", f"    {command}", "", "| " + " | ".join(columns(name)) + " |"]
     lines += ["|" + "---|" * len(columns(name)), *("| " + " | ".join(cells) + " |" for cells in shown(table))]
     rows = [f"    {line}" for line in table["command"]]
-    return "\n".join([*lines, "", *(f"- {text}" for text in remarks), "", "One row alone:", "", *rows, ""])
+    shots = [line for item in figures for line in (f"![{item.title}]({item.path.name})", "", item.caption, "")]
+    return "\n".join([*lines, "", *(f"- {text}" for text in remarks), "", *shots, "One row alone:", "", *rows, ""])
 
 
-def _page(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str) -> Page:
+def _page(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[Drawn]) -> Page:
     page = Page(TITLES[name], "the paper's number and ours")
     page.add_table(columns(name), shown(table)).add_list(list(remarks))
+    for item in figures:
+        page.add_heading(item.title).add_figure(item.path, item.caption, item.title)
     page.add_heading("Commands").add_preformatted("\n".join([command, "", *table["command"]]))
     return page

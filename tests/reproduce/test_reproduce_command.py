@@ -51,6 +51,8 @@ def test_one_row_runs_resumes_and_joins_its_table(
     assert {path.name for path in out.glob("table4*.*")} >= {
         "table4.csv", "table4.md", "table4.html", "table4-outcomes.csv",
     }  # fmt: skip
+    assert summary["figures"] == [str(out / "table4-segmentations.png")]
+    assert (out / "table4-segmentations.png").stat().st_size > 1000
 
     before = stamps(out)
     assert main(argv) == 0
@@ -146,5 +148,8 @@ def test_every_row_of_every_table_on_the_phantom(tmp_path: Path) -> None:
         assert main(argv) == 0, table
         found = pd.read_csv(tmp_path / f"{table}.csv")
         assert len(found) == rows
+        drawn = sorted(path.name for path in tmp_path.glob(f"{table}-*.png"))
+        both = ["table2-pseudo-ct.png", "table2-segmentations.png"]
+        assert drawn == {"table2": both, "table5": []}.get(table, [f"{table}-segmentations.png"])
         assert found[["pooled", "per_volume", "per_slice"]].notna().all(axis=None), table
         assert found["pooled"].between(0, 100).all()
