@@ -116,7 +116,7 @@ def _mr_panels(source: SliceSet, rows: Sequence[int]) -> list[Panel]:
 def _pseudo_panels(request: Request, name: str, seed: int, source: SliceSet, rows: Sequence[int]) -> list[Panel]:
     stage = request.plan.synthesis(name, seed)
     if not is_done(request.root, stage):
-        return [Panel(note=f"not made: {stage.folder} is not finished")] * len(rows)
+        return [Panel(note=f"not made with seed {seed}")] * len(rows)
     try:
         made = open_slices(request.root / stage.folder / "pseudo-ct")
         found = made.ids_to_rows([str(source.slice_ids[row]) for row in rows])

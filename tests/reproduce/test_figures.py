@@ -206,7 +206,7 @@ def test_pseudo_ct_of_an_unfinished_system_is_blank(request_: Request) -> None:
     rows, _ = largest_lesions(source)
     panels = figures._pseudo_panels(request_, "cyclegan", 0, source, rows)
     assert [panel.image for panel in panels] == [None]
-    assert "synthesis/cyclegan/seed-0 is not finished" in panels[0].note
+    assert panels[0].note == "not made with seed 0"
     finish_synthesis(request_, "cyclegan")
     assert figures._pseudo_panels(request_, "cyclegan", 0, source, rows)[0].image is not None
 
