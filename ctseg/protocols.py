@@ -60,6 +60,10 @@ class Segmenter(Protocol):
         """One pass."""
         ...
 
+    # Optional:
+    #   load_pretrained(state: Mapping[str, Tensor]): put published weights in (`das-train --pretrained FILE`); raises
+    #       ValueError, in one line, where they do not fit.
+
 
 class Generator(Protocol):
     """An `nn.Module` that translates both ways, (B, 1, H, W) in [-1, 1] to the same shape and range.

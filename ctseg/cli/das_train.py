@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ctseg.cli import common
-from ctseg.cli.training_options import Pairs, Preset, RunFolder
+from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
+from ctseg.errors import SettingError
 from ctseg.presets import DEFAULT
 
 
@@ -28,6 +29,10 @@ def das_train(
     ] = None,
     preset: Preset = DEFAULT,
     segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: the preset's.")] = "",
+    start: From = None,
+    pretrained: Annotated[
+        Path | None, typer.Option("--pretrained", help="File of published weights to start from: VGG-16's, for fcn.")
+    ] = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     device: common.Device = "auto",
@@ -42,16 +47,22 @@ def das_train(
     from ctseg.cli import training_options
     from ctseg.cli.model_card import write_model_card
     from ctseg.cli.run_report import write_run_report
+    from ctseg.cli.warm_start import read_pretrained
     from ctseg.training_settings import AdaptationSettings
 
+    if start is not None and pretrained is not None:
+        raise SettingError("--from and --pretrained both give the first weights; leave one out")
     base = training_options.with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
     stage = training_options.prepare(
         "das-train", AdaptationSettings, base, settings,
         preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,
+        start=start,
     )  # fmt: skip
 
     from ctseg.adaptation.train import check_adaptation, train_adaptation
 
+    if pretrained is not None:
+        stage = replace(stage, start=read_pretrained(pretrained))
     if source_list is not None:
         chosen_slices = training_options.read_source_list(source_list, stage.sets[0], stage.settings.source_split)
         stage = replace(stage, source_list=chosen_slices)
@@ -62,6 +73,7 @@ def das_train(
             *stage.sets, stage.pairs, ready.module, stage.settings, output, source_rows=rows, **ready.options
         )
     report, card = write_run_report(output), write_model_card(output)
-    note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, without any CT label"
+    labels = "starting from weights that learnt from CT labels" if ready.ct_labels else "without any CT label"
+    note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, {labels}"
     lines = [f"segmenter {stage.plugin.name!r} ({note}) -> {output}", f"report: {report}", f"model card: {card}"]
     common.finish({**summary, "output": str(output)}, lines, as_json)

@@ -70,7 +70,7 @@ def _resolve(segmenter: str, start: Path | None, preset: str, overrides: list[st
         SettingError: if `--segmenter` is another network than `--from` holds.
     """
     from ctseg import presets
-    from ctseg.runs import read_header
+    from ctseg.cli.warm_start import read_start
     from ctseg.settings import parse_overrides, resolve
     from ctseg.training_settings import AdaptationSettings
 
@@ -78,7 +78,7 @@ def _resolve(segmenter: str, start: Path | None, preset: str, overrides: list[st
     if segmenter and segmenter != base["segmenter"]:
         base |= {"segmenter": segmenter, "segmenter_settings": {}}
     if start is not None:
-        header = read_header(start)
+        _, header = read_start(start, "segmenter")
         if segmenter and header.name != segmenter:
             raise SettingError(f"--segmenter {segmenter}: {start} holds {header.name!r}; leave --segmenter out")
         base |= {"segmenter": header.name, "segmenter_settings": header.settings}
@@ -90,15 +90,11 @@ def _resolve(segmenter: str, start: Path | None, preset: str, overrides: list[st
 
 def _maker(entry: Entry, values: dict[str, Any], start: Path | None) -> tuple[Any, str]:
     """What makes the network of a fold, and where its first weights come from (a digest, no path)."""
-    if start is None:
-        return lambda: entry.build(values), "nothing"
-    from hashlib import sha256
+    from ctseg.cli.warm_start import build, start_of
 
-    from ctseg.runs import load_model, model_path
-
-    load_model(start, common.registry().build_from_header, "segmenter")
-    digest = sha256(model_path(start).read_bytes()).hexdigest()[:12]
-    return lambda: load_model(start, common.registry().build_from_header, "segmenter")[0], f"weights {digest}"
+    begin = None if start is None else start_of(start, entry, values)
+    build(entry, values, begin)  # weights that do not fit are refused before anything is written
+    return lambda: build(entry, values, begin), str(begin.record["from"]) if begin else "nothing"
 
 
 def _config(entry: Entry, labelled: SliceSet, preset: str, seed: int, folds: int, origin: str) -> dict[str, Any]:

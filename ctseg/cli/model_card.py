@@ -151,6 +151,7 @@ def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -
         ["Plugin", f"`{header.name}` of {header.package} {header.package_version}, {_pairs(header.settings)}"],
         ["Weights", f"`model.safetensors`, SHA-256 `{digest}`"],
         ["Trained by", f"{header.tool}, `ctseg {header.training.get('command')}`, seed {header.training.get('seed')}"],
+        ["First weights", _first_weights(header.training)],
         ["Epochs, steps", f"{header.training.get('epochs')}, {header.training.get('steps')}"],
     ]
     if "size" in made:
@@ -158,6 +159,14 @@ def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -
         rows.append(["Slices", f"{made['size']} pixels over {made.get('fov_mm')} mm, {window} HU, skull stripped"])
     weights = {name: value for name, value in settings.items() if name.startswith("lambda_") or name == "loss"}
     return [*rows, ["Losses", _pairs(weights)], ["All settings", "`config.toml`"]]
+
+
+def _first_weights(training: Mapping[str, Any]) -> str:
+    origin = training.get("from")
+    if origin in (None, "nothing"):
+        return "random"
+    made_by = training.get("from_command")
+    return f"{origin} (SHA-256)" + (f", a run of `ctseg {made_by}`" if made_by else "")
 
 
 def _data_rows(header: ModelHeader) -> list[list[str]]:
@@ -182,6 +191,10 @@ def _chosen(training: Mapping[str, Any]) -> str:
     epoch = training.get("selected_epoch", training.get("epochs"))
     if training.get("command") not in LABEL_FREE:
         seen = f"`ctseg {training.get('command')}` may learn from CT outlines; see `config.toml`."
+    elif training.get("ct_labels"):
+        seen = (
+            "This run saw no CT outline, but the weights it started from had learnt from some: it is not unsupervised."
+        )
     else:
         seen = "No CT outline was seen in training or selection: what a lesion looks like was learnt from the source."
     return f"`{training.get('selection')}`: epoch {epoch}. {seen}"

@@ -42,6 +42,8 @@ def _outcome(page: Page, training: Mapping[str, Any], metrics: Sequence[Mapping[
         page.add_text(
             f"The weights are those of epoch {epoch}, chosen by {training['selection']!r}; no CT label was seen."
         )
+    if training.get("ct_labels"):
+        page.add_warning("The weights it started from had learnt from CT labels, so it is not unsupervised.")
     warnings = [f"epoch {row['epoch'] + 1}: {text}" for row in metrics for text in row.get("warnings", [])]
     if warnings:
         page.add_warning("The training warned; look at the samples before using this model.", *warnings[-8:])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ctseg.cli import common
-from ctseg.cli.training_options import Pairs, Preset, RunFolder
+from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
 from ctseg.presets import DEFAULT
 
 
@@ -23,6 +23,7 @@ def synth_train(
     pairs: Pairs = None,
     preset: Preset = DEFAULT,
     generator: Annotated[str, typer.Option("--generator", help="Generator; default: the preset's.")] = "",
+    start: From = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     device: common.Device = "auto",
@@ -43,6 +44,7 @@ def synth_train(
     stage = training_options.prepare(
         "synth-train", SynthesisSettings, base, settings,
         preset=preset, plugin=("generator", "generator"), sets=(source, target), pairs=pairs, seed=seed,
+        start=start,
     )  # fmt: skip
 
     from ctseg.synthesis.objective import check_features

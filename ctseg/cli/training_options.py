@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ctseg.cli.warm_start import Start
     from ctseg.io.slices import SliceSet
     from ctseg.matching.pairs import PairTable
     from ctseg.plugins import Entry
@@ -26,6 +27,10 @@ Preset = Annotated[
     str, typer.Option("--preset", help="steady, plus, paper, released, smoke or demo; --set changes values.")
 ]
 RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")]
+From = Annotated[
+    Path | None,
+    typer.Option("--from", help="Run whose weights to start from, of the same network; default: untrained."),
+]
 Pairs = Annotated[Path | None, typer.Option("--pairs", help="pairs.csv of `ctseg match`.")]
 
 
@@ -52,6 +57,7 @@ class Stage:
     sets: tuple[SliceSet, SliceSet]
     pairs: PairTable | None
     source_list: SourceList | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Ready:
 
     module: Any
     options: dict[str, Any]
+    ct_labels: bool = False
+    """Whether the weights it starts from have learnt from CT outlines."""
 
 
 def with_plugin(preset: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
@@ -80,6 +88,7 @@ def prepare(
     sets: tuple[Path, Path],
     pairs: Path | None,
     seed: int,
+    start: Path | None = None,
 ) -> Stage:
     """Resolve settings and check every input before anything is written or torch is imported.
 
@@ -93,10 +102,12 @@ def prepare(
         sets: folders of source and target.
         pairs: `pairs.csv`, or None.
         seed: of the run.
+        start: a run to start from, or None.
 
     Raises:
         CtsegError: one line for whatever is wrong.
     """
+    from ctseg.cli.warm_start import start_of
     from ctseg.io.slices import check_domain, check_same_size, open_slices
     from ctseg.settings import parse_overrides, resolve
 
@@ -104,14 +115,14 @@ def prepare(
     settings = resolve(model, base, parse_overrides(overrides), where=command)
     entry = common.registry().get(kind, getattr(settings, key))
     values = entry.resolve(getattr(settings, f"{key}_settings"))
+    begin = None if start is None else start_of(start, entry, values)
     source, target = open_slices(sets[0]), open_slices(sets[1])
     source.require_masks("training needs labels on --src")
     check_domain(target, "ct", "--tgt")
     check_same_size(source, target)
     settings = settings.model_copy(update={f"{key}_settings": values})
-    return Stage(
-        command, preset, seed, settings, entry, values, (source, target), _pairs(settings, pairs, source, target)
-    )
+    paired = _pairs(settings, pairs, source, target)
+    return Stage(command, preset, seed, settings, entry, values, (source, target), paired, start=begin)
 
 
 def _pairs(settings: Any, path: Path | None, source: SliceSet, target: SliceSet) -> PairTable | None:
@@ -139,14 +150,17 @@ def started(
 
     `check` gets the network before anything is written and raises where the settings ask too much of it.
     """
+    from ctseg.cli import warm_start
     from ctseg.runs import ModelHeader, start_run
     from ctseg.training import make_fabric
 
     fabric = make_fabric(device, precision, devices, stage.seed)
-    module = stage.plugin.build(stage.plugin_settings)
+    module = warm_start.build(stage.plugin, stage.plugin_settings, stage.start)
     if check is not None:
         check(module)
     config = config_of(stage)
+    if resume and stage.start is None and (output / "checkpoint.pt").exists():
+        config |= warm_start.recorded(output)  # the checkpoint holds what became of those weights
     resuming = start_run(output, config, overwrite=overwrite, resume=resume)
     header = ModelHeader(
         stage.plugin.kind,
@@ -155,7 +169,7 @@ def started(
         stage.plugin.package,
         stage.plugin.version,
         ct_input(stage.sets[1]),
-        {key: config[key] for key in ("command", "preset", "seed", "data")},
+        {key: config[key] for key in ("command", "preset", "seed", "data", *warm_start.RECORDED) if key in config},
     )
     with common.bar(stage.command) as bar:
         options = {
@@ -165,7 +179,7 @@ def started(
             "header": header,
             "progress": bar.update,
         }
-        yield Ready(module, options)
+        yield Ready(module, options, bool(config.get("ct_labels")))
 
 
 def config_of(stage: Stage) -> dict[str, Any]:
@@ -185,6 +199,7 @@ def config_of(stage: Stage) -> dict[str, Any]:
         }
         | _list_config(stage.source_list),
         "settings": stage.settings.model_dump(),
+        **(stage.start.record if stage.start else {}),
     }
 
 

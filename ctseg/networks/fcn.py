@@ -62,6 +62,10 @@ class FcnVgg16(nn.Module):
         self.classifier = nn.Conv2d(up[-1], 1, 1)
         init_he(self.stages)
 
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Start from the published VGG-16 (`das-train --pretrained`); see `load_vgg16`."""
+        load_vgg16(self, state)
+
     def forward(self, images: Tensor) -> SegmenterOutput:
         """(B, 1, H, W) in [-1, 1], any H and W -> logits (B, 1, H, W), hidden (B, width / 2, H, W)."""
         maps = pad_to_multiple(images, STRIDE)

@@ -1,0 +1,162 @@
+"""First weights of a training that are not random: another run's (`--from`) or published ones (`--pretrained`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctseg.cli import common
+from ctseg.errors import InputError, SettingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ctseg.plugins import Entry
+    from ctseg.runs import ModelHeader
+
+MADE_BY = {"generator": "synth-train", "segmenter": "das-train or finetune"}
+FLAGS = {"generator": "--generator", "segmenter": "--segmenter"}
+RECORDED = ("from", "from_command", "ct_labels")
+"""Keys of `config.toml` and of the model's header that say where the first weights came from."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the first weights come from."""
+
+    path: Path
+    record: dict[str, Any] = field(default_factory=dict)
+    """`from`: 'weights' or 'pretrained' and a digest, no path; `from_command`; `ct_labels` where some were learnt."""
+    pretrained: bool = False
+
+
+def read_start(run: Path, kind: str) -> tuple[Start, ModelHeader]:
+    """Look at a run to start from, without torch.
+
+    Args:
+        run: a run folder or its weights.
+        kind: 'generator' or 'segmenter', what the training makes.
+
+    Raises:
+        InputError: if it is unfinished, broken, or holds the other kind.
+    """
+    from ctseg.runs import model_path, read_header
+
+    if (run / "fold_1").is_dir() and not (run / "model.safetensors").exists():
+        raise InputError(f"--from {run}: holds one network a fold; give one of them, as {run / 'fold_1'}")
+    header = read_header(run)
+    if header.kind != kind:
+        raise InputError(
+            f"--from {run}: holds a {header.kind} of `ctseg {header.training.get('command')}`, this needs a {kind}; "
+            f"give a run of {MADE_BY[kind]}"
+        )
+    path, training = model_path(run), header.training
+    record = {"from": f"weights {_digest(path)}", "from_command": training.get("command", "unknown")}
+    if training.get("supervised") or training.get("ct_labels"):
+        record["ct_labels"] = True
+    return Start(path, record), header
+
+
+def start_of(run: Path, entry: Entry, values: Mapping[str, Any]) -> Start:
+    """The start of a training whose network is already settled, which must be the run's.
+
+    Args:
+        run: a run folder or its weights.
+        entry: the plugin that the training uses.
+        values: its settings, resolved.
+
+    Raises:
+        InputError: as `read_start`.
+        SettingError: naming both networks and what to add, if they differ.
+    """
+    start, header = read_start(run, entry.kind)
+    if header.name != entry.name:
+        raise SettingError(
+            f"--from {run}: holds {entry.kind} {header.name!r}, this training makes {entry.name!r}; add "
+            f"{FLAGS[entry.kind]} {header.name}"
+        )
+    theirs = entry.resolve(header.settings)
+    other = [key for key in sorted({*theirs, *values}) if theirs.get(key) != values.get(key)]
+    if other:
+        had, asked = (", ".join(f"{key}={made.get(key)}" for key in other) for made in (theirs, values))
+        flags = " ".join(f"--set {entry.kind}_settings.{key}={theirs.get(key)}" for key in other)
+        raise SettingError(
+            f"--from {run}: holds {entry.name!r} with {had}, this training makes it with {asked}; add {flags}"
+        )
+    return start
+
+
+def read_pretrained(path: Path) -> Start:
+    """Published weights in a file; whether the network can take them is asked when it is there.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"--pretrained {path}: no such file; give the published state dict (.safetensors or .pth)")
+    return Start(path, {"from": f"pretrained {path.name} {_digest(path)}"}, pretrained=True)
+
+
+def build(entry: Entry, values: Mapping[str, Any], start: Start | None) -> Any:
+    """The network to train, in train mode: with first weights of its own, or those of `start`.
+
+    Raises:
+        InputError: if the weights do not fit.
+        SettingError: if the network takes no published weights.
+    """
+    if start is None:
+        return entry.build(values)
+    if start.pretrained:
+        return _with_pretrained(entry, values, start.path)
+    from ctseg.runs import load_model
+
+    return load_model(start.path, common.registry().build_from_header, entry.kind)[0].train()
+
+
+def recorded(run: Path) -> dict[str, Any]:
+    """What a started run says of its first weights."""
+    from ctseg.settings import read_toml
+
+    known = read_toml(run / "config.toml")
+    return {key: known[key] for key in RECORDED if key in known}
+
+
+def _with_pretrained(entry: Entry, values: Mapping[str, Any], path: Path) -> Any:
+    module = entry.build(values)
+    load = getattr(module, "load_pretrained", None)
+    if not callable(load):
+        raise SettingError(f"--pretrained {path}: {entry.kind} {entry.name!r} takes no published weights; leave it out")
+    try:
+        load(_state_dict(path))
+    except ValueError as error:
+        raise InputError(f"--pretrained {path}: {error}") from None
+    return module
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, without running any code from the file.
+
+    Raises:
+        InputError: if it is neither safetensors nor a state dict that torch saved.
+    """
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"--pretrained {path}: not a readable state dict ({reason}); download it again") from None
+    if not isinstance(found, Mapping) or not all(torch.is_tensor(value) for value in found.values()):
+        raise InputError(f"--pretrained {path}: holds no state dict; give the published weights alone")
+    return dict(found)
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()[:12]
