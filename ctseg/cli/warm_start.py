@@ -132,7 +132,11 @@ def _with_pretrained(entry: Entry, values: Mapping[str, Any], path: Path) -> Any
     try:
         load(_state_dict(path))
     except ValueError as error:
-        raise InputError(f"--pretrained {path}: {error}") from None
+        made = ", ".join(f"{key}={value}" for key, value in values.items())
+        raise InputError(
+            f"--pretrained {path}: {error}; {entry.name!r} has {made} here, --set {entry.kind}_settings.KEY=VALUE "
+            "changes that"
+        ) from None
     return module
 
 
