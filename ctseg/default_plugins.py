@@ -14,13 +14,20 @@ PAPER = "Dong, Fu et al., AMD-DAS"
 
 @hookimpl
 def ctseg_register_metrics(register: Register) -> None:
-    """The paper's metric and the imagehash family."""
+    """The paper's metric, its normalised form and the imagehash family."""
     register(
         "amd",
         _amd_metric,
         summary="DCT fingerprint and lesion area, equations (8) to (17)",
         settings=_settings("matching", "AmdMetricSettings"),
         reference=f"{PAPER}, 3.1.4",
+    )
+    register(
+        "amd-normalised",
+        _normalised_metric,
+        summary="amd in shares of bits and ranks of lesion area: for any data set, window and size",
+        settings=_settings("matching", "NormalisedMetricSettings"),
+        reference=f"after {PAPER}, 3.1.4, whose weights it names as a limit",
     )
     for name, kind in (("phash", "phash"), ("dhash", "dhash"), ("whash", "whash"), ("ahash", "average_hash")):
         register(
@@ -97,6 +104,12 @@ def _amd_metric(**settings: Any) -> Any:
     from ctseg.matching.metrics import AmdMetric
 
     return AmdMetric(**settings)
+
+
+def _normalised_metric(**settings: Any) -> Any:
+    from ctseg.matching.metrics import NormalisedMetric
+
+    return NormalisedMetric(**settings)
 
 
 def _hash_metric(kind: str) -> Any:

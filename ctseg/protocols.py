@@ -28,7 +28,10 @@ class SimilarityMetric(Protocol):
     """How far a source slice is from a target slice. Smaller is more similar."""
 
     def describe(self, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None) -> Descriptors:
-        """(N, H, W) images, (N, H, W) 0/1 masks or None for an unlabelled domain -> descriptors of length N."""
+        """(N, H, W) images, (N, H, W) 0/1 masks or None for an unlabelled domain -> descriptors of length N.
+
+        Called once for each set, with all slices of it that are matched.
+        """
         ...
 
     def distance(self, source: Descriptors, target: Descriptors) -> NDArray[np.float64]:
@@ -36,6 +39,7 @@ class SimilarityMetric(Protocol):
         ...
 
     # Optional:
+    #   whole_set: bool, true where a slice's descriptor depends on the others described with it (its rank among them).
     #   symmetric: bool, true where distance(a, b) is distance(b, a).T: then `nearest` also serves the search for each
     #       target slice's nearest source slices, the two swapped; a metric that is meant to be lopsided says False.
     #   nearest(source, target, k) -> (indices (n, k) int64, distances (n, k) float64): an exact, faster search, sorted

@@ -85,7 +85,8 @@ class Reader:
             self.install(self.folder / command[3])
             return
         module = {"ctseg": "ctseg", "pytest": "pytest"}[command[0]]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(self.sources), "OMP_NUM_THREADS": "1"}
+        found = [*self.sources, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(found), "OMP_NUM_THREADS": "1"}
         environment |= {"COLUMNS": "200", "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-m", module, *command[1:]], cwd=self.folder, capture_output=True, text=True, timeout=300,

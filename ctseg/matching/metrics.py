@@ -1,4 +1,4 @@
-"""The built-in similarity metrics: the paper's (15)-(17), and the same with a fingerprint of the `imagehash` family."""
+"""The built-in similarity metrics: the paper's (15)-(17), the same with an `imagehash` fingerprint, and normalised."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ctseg.protocols import Descriptors
 
 PAPER_SIDE = 240
 """The lesion distance is counted in pixels of a 240 x 240 slice (paper 3.1.4, below (17))."""
+BITS = 64
+"""Of a fingerprint."""
 HASH_KINDS = ("phash", "dhash", "whash", "average_hash")
 
 
@@ -82,6 +84,95 @@ class AmdMetric(FingerprintMetric):
 
     def __init__(self, lambda_ham: float = 100.0, threshold: int = 120, size: int = 32) -> None:
         super().__init__(lambda images: fingerprints(images, size), lambda_ham, threshold)
+
+
+class NormalisedMetric:
+    """The paper's similarity without its pixels, its grey value of 120 and its data set's areas.
+
+    `d = lambda_ham * d_ham / 64 + lambda_les * |r_source - r_target|`, each term from 0 to 1.
+
+    `d_ham` is (15). `r` is a slice's place among the lesion-bearing slices of its own set, by lesion area as a share of
+    brain area: 0 for a slice without lesion, else the mean of the shares of them that have less and that have at most
+    as much. So only the order of areas within a set counts: a source of large tumours and a target of small bleeds meet
+    rank by rank, and what makes all areas of a set larger or smaller (a threshold, partial volume) has no say. Brain is
+    what is not exactly 0, and areas are shares of it, so neither the size of slices nor that of pixels matters.
+
+    In slices without masks the lesion is brain above `median + bright * (upper quartile - median)` of all brain pixels
+    of the set: a bound that goes along with the window, which 120 of 255 does not.
+
+    The paper names the tuning of (17) to its data set as its limit; this form is not from the paper.
+
+    Args:
+        lambda_ham: weight of all bits differing.
+        lambda_les: weight of the most lesion against none.
+        bright: how many upper half quartile ranges above the median a lesion begins, in slices without masks. 4 is 120
+            of 255 on the phantom's CT in the default window.
+        size: side N of the scaled image, 32 in the paper.
+    """
+
+    symmetric = True
+    whole_set = True
+
+    def __init__(self, lambda_ham: float = 1.0, lambda_les: float = 1.0, bright: float = 4.0, size: int = 32) -> None:
+        self.lambda_ham, self.lambda_les, self.bright, self.size = lambda_ham, lambda_les, bright, size
+
+    def describe(self, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None) -> dict[str, NDArray[Any]]:
+        """All slices of a set, (N, H, W), and masks or None -> `fingerprint` (N,) uint64, `lesion_rank` (N,) 0..1."""
+        shares = lesion_shares(images, masks, self.bright)
+        return {"fingerprint": fingerprints(images, self.size), "lesion_rank": lesion_ranks(shares)}
+
+    def parts(self, source: Descriptors, target: Descriptors) -> dict[str, NDArray[Any]]:
+        """d_ham (15) in bits, and the difference of lesion ranks, each (n, m)."""
+        return {
+            "hamming": hamming(source["fingerprint"], target["fingerprint"]),
+            "lesion_rank_difference": np.abs(source["lesion_rank"][:, None] - target["lesion_rank"][None, :]),
+        }
+
+    def distance(self, source: Descriptors, target: Descriptors) -> NDArray[np.float64]:
+        """(n, m), from 0 to `lambda_ham + lambda_les`."""
+        parts = self.parts(source, target)
+        return self.lambda_ham * (parts["hamming"] / BITS) + self.lambda_les * parts["lesion_rank_difference"]
+
+
+def lesion_shares(
+    images: NDArray[np.uint8], masks: NDArray[np.uint8] | None, bright: float = 4.0
+) -> NDArray[np.float64]:
+    """Lesion area as a share of the brain's, from 0 to 1: (N, H, W) -> (N,); 0 for a slice without brain.
+
+    Args:
+        images: all slices of a set; 0 outside the brain.
+        masks: 0/1 lesion masks, or None: brain above `bright_bound`.
+        bright: see there.
+    """
+    bound = bright_bound(images, bright) if masks is None else 0.0
+    found = (image > bound for image in images) if masks is None else (mask > 0 for mask in masks)
+    shares = np.zeros(len(images))
+    for place, (lesion, image) in enumerate(zip(found, images, strict=True)):
+        brain = image > 0
+        shares[place] = np.count_nonzero(lesion & brain) / max(int(np.count_nonzero(brain)), 1)
+    return shares
+
+
+def bright_bound(images: NDArray[np.uint8], bright: float) -> float:
+    """`median + bright * (upper quartile - median)` of the brain pixels of all slices (N, H, W).
+
+    Unlike a share of the brightest pixels, it hardly moves with how much lesion a set holds; an affine change of grey
+    values (a window) moves it along. The range counts as one grey value at least.
+    """
+    greys = np.zeros(256, dtype=np.int64)
+    for image in images:
+        greys += np.bincount(image.ravel(), minlength=256)
+    greys[0] = 0
+    upto = np.cumsum(greys)
+    median, quartile = (float(np.searchsorted(upto, share * upto[-1])) for share in (0.5, 0.75))
+    return median + bright * max(quartile - median, 1.0)
+
+
+def lesion_ranks(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places among the positive ones, ties in the middle of theirs, 0 for those that are 0: (N,) -> (N,)."""
+    positive = np.sort(shares[shares > 0])
+    less, at_most = np.searchsorted(positive, shares, "left"), np.searchsorted(positive, shares, "right")
+    return np.where(shares > 0, (less + at_most) / (2.0 * max(len(positive), 1)), 0.0)
 
 
 class ImageHashMetric(FingerprintMetric):

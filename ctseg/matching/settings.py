@@ -18,3 +18,14 @@ class AmdMetricSettings(HashMetricSettings):
     """The paper's metric, equations (8)-(17)."""
 
     size: int = Field(32, description="side of the scaled image before the cosine transform, (8)", ge=8, le=512)
+
+
+class NormalisedMetricSettings(Settings):
+    """The paper's metric in shares and ranks."""
+
+    lambda_ham: float = Field(1.0, description="weight of the share of differing fingerprint bits", ge=0)
+    lambda_les: float = Field(1.0, description="weight of the difference of lesion ranks", ge=0)
+    bright: float = Field(
+        4.0, description="unlabelled lesion: brain above median + this * (upper quartile - median) of its set", gt=0
+    )
+    size: int = Field(32, description="side of the scaled image before the cosine transform, (8)", ge=8, le=512)

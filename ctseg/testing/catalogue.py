@@ -23,6 +23,7 @@ def _metric() -> tuple[Check, ...]:
         *COMMON,
         checks.describes_slices,
         checks.describes_each_slice_by_itself,
+        checks.describes_slices_in_any_order,
         checks.describing_is_repeatable,
         checks.distances_are_finite_and_not_negative,
         checks.distances_do_not_depend_on_the_block,

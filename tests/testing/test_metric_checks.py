@@ -57,6 +57,14 @@ class StandardisesOverTheCohort(Sound):
         return {**found, "mean": found["mean"] - found["mean"].mean()}
 
 
+class ComparesWithTheFirst(Sound):
+    whole_set = True
+
+    def describe(self, images: Any, masks: Any) -> Any:
+        found = super().describe(images, masks)
+        return {**found, "mean": found["mean"] - found["mean"][0]}
+
+
 class DrawsRandomPixels(Sound):
     def __init__(self) -> None:
         self.weights = np.random.default_rng().random(100_000)  # not one pixel: two draws may both hit background
@@ -146,6 +154,7 @@ FAULTS = [
     (DropsASlice, "describes_slices", "descriptor 'mean' has length 5 for 6 slices"),
     (WritesIntoTheImages, "describes_slices", "read-only"),
     (StandardisesOverTheCohort, "describes_each_slice_by_itself", "slice 0 alone is described differently"),
+    (ComparesWithTheFirst, "describes_slices_in_any_order", "in another order"),
     (DrawsRandomPixels, "describing_is_repeatable", "described differently twice"),
     (IsNegative, "distances_are_finite_and_not_negative", "negative"),
     (IsNotANumber, "distances_are_finite_and_not_negative", "not finite"),
@@ -180,5 +189,9 @@ def test_what_a_metric_does_not_have_is_skipped(find_fault: Run) -> None:
         symmetric = False
         describe, distance = Sound.describe, IsLopsided.distance
 
+    class Ranks(StandardisesOverTheCohort):
+        whole_set = True
+
+    assert find_fault("metric", "describes_each_slice_by_itself", Ranks).status == "skipped"
     for check in ("is_symmetric", "nearest_is_exact", "parts_fit_the_distance"):
         assert find_fault("metric", check, Plain).status == "skipped"

@@ -21,9 +21,9 @@ def test_a_plugin_that_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugins", "check", "phash"]) == 0
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
-    assert len(lines) == 15
+    assert len(lines) == 16
     assert lines[1].split() == ["metric", "phash", "says_what_it_is", "passed"]
-    assert "phash: 14 passed, 1 skipped, 0 failed" in shown.err
+    assert "phash: 15 passed, 1 skipped, 0 failed" in shown.err
 
 
 def test_a_plugin_that_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
