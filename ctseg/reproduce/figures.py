@@ -23,7 +23,7 @@ from ctseg.reproduce.panels import Panel, sheet
 from ctseg.reproduce.run import Request
 from ctseg.reproduce.shown import Shown, Told, shown_slices
 from ctseg.reproduce.stages import is_done
-from ctseg.reproduce.systems import ROWS, SYNTHESIS, Row
+from ctseg.reproduce.systems import ROWS, SYNTHESIS, AnyRow, Row
 from ctseg.reproduce.table import Drawn, Result
 
 PATIENTS = 5
@@ -39,7 +39,9 @@ PSEUDO_CT, OUTLINED = "pseudo-ct", "segmentations"
 def write_figures(
     request: Request, results: Sequence[Result], say: Callable[[str], object] = str, told: Told = lambda *_: None
 ) -> list[Drawn]:
-    """Draw what belongs to a table, each PNG beside it: pseudo-CT beside Table 2, outlines beside Tables 2 to 4.
+    """Draw what belongs to a table, each PNG beside it: pseudo-CT beside Table 2, outlines beside all but Table 5.
+
+    They show the lowest seed that any row was run with in this folder: outcomes joined from elsewhere have no pictures.
 
     Args:
         request: what `ctseg reproduce` was asked for.
@@ -50,8 +52,8 @@ def write_figures(
     Returns:
         The figures that were drawn; none before the first row is finished.
     """
-    seed = min((item.seed for result in results for item in result.outcomes), default=None)
-    if seed is None or request.table == "table5":
+    seed = _seed(request, results)
+    if seed is None:
         return []
     drawers = {OUTLINED: lambda: segmentations(request, results, seed, told)}
     if request.table == "table2":
@@ -63,6 +65,17 @@ def write_figures(
         except Exception as error:  # hours of results must not be lost for a picture
             say(f"{request.table}-{name}.png could not be drawn: {error}")
     return drawn
+
+
+def _seed(request: Request, results: Sequence[Result]) -> int | None:
+    seeds = sorted({item.seed for result in results for item in result.outcomes})
+    return next((seed for seed in seeds if any(_is_here(request, item.row, seed) for item in results)), None)
+
+
+def _is_here(request: Request, row: AnyRow, seed: int) -> bool:
+    """Whether a row outlined the test scans in this folder; k-fold rows outline slice sets."""
+    can = isinstance(row, Row) and request.plan.can_run(row)
+    return can and is_done(request.root, request.plan.row(row, seed))
 
 
 def pseudo_cts(request: Request, seed: int) -> Drawn:
@@ -182,14 +195,18 @@ def _scan_panel(item: Shown, outlined: bool) -> Panel:
 
 def _row_panels(request: Request, result: Result, seed: int, shown: Sequence[Shown]) -> list[Panel]:
     """What a row outlines on each slice."""
-    row = result.row
-    if not any(item.seed == seed for item in result.outcomes) or not isinstance(row, Row):
-        failed = next((text for text in result.failed if text.startswith(f"seed {seed}:")), "")
-        return [Panel(note=failed or f"not run with seed {seed}")] * len(shown)
-    folder = request.root / request.plan.row(row, seed).folder
+    if not _is_here(request, result.row, seed):
+        return [Panel(note=_why_not(result, seed))] * len(shown)
+    folder = request.root / request.plan.row(result.row, seed).folder
     table = pd.read_csv(folder / "evaluation" / "cases.csv")
     scores = {str(line["case"]): line for line in table.to_dict("records")}
     return [_found_panel(item, folder / "masks" / f"{item.choice.case}.nii.gz", scores) for item in shown]
+
+
+def _why_not(result: Result, seed: int) -> str:
+    failed = next((text for text in result.failed if text.startswith(f"seed {seed}:")), "")
+    elsewhere = any(item.seed == seed for item in result.outcomes)
+    return failed or (f"seed {seed} was made in another folder" if elsewhere else f"not run with seed {seed}")
 
 
 def _found_panel(item: Shown, path: Path, scores: Scores) -> Panel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from ctseg.reproduce.run import Request
 from ctseg.reproduce.scales import get_scale
 from ctseg.reproduce.shown import Choice, choose, head_box, shown_slices
 from ctseg.reproduce.stages import Plan, Stage, own_inputs
-from ctseg.reproduce.systems import get_rows
+from ctseg.reproduce.systems import ROWS, get_rows
 from ctseg.reproduce.table import Result, write_table
 
 
@@ -56,6 +57,7 @@ def finish_row(request: Request, name: str, dice: float = 1.0) -> Path:
     lines = [{"case": case, "status": "ok", "dice": dice, "pred_ml": 2.0} for case in ("ct_one", "ct_two")]
     (folder / "evaluation").mkdir()
     pd.DataFrame(lines).to_csv(folder / "evaluation" / "cases.csv", index=False)
+    mark_done(request.root, request.plan.row(ROWS[name], 0))
     return folder
 
 
@@ -175,11 +177,13 @@ def test_every_row_has_its_panels_and_says_what_is_missing(request_: Request, mo
         return sheet(titles, rows, foot)
 
     monkeypatch.setattr(figures, "sheet", look)
-    segmentations(request_, results_of(request_, "mr", "proposed", failed="cyclegan"), 0, lambda *_: None)
+    done = ("mr", "proposed", "shuffled")  # the last came from another machine
+    segmentations(request_, results_of(request_, *done, failed="cyclegan"), 0, lambda *_: None)
     assert len(seen) == 2
     assert seen[0][1:4] == ["bleed of 8.6 mL", "Dice 0.83", "seed 0: it broke"]
     assert seen[0][4] == "not run with seed 0"
     assert seen[0][6] == "Dice 1.00"
+    assert seen[0][7] == "seed 0 was made in another folder"
     assert "ct_two" in seen[1][6]
 
 
@@ -195,8 +199,9 @@ def test_table_two_has_both_figures_in_its_page_and_its_markdown(request_: Reque
     paths = write_table(
         request_.root, "table2", results, get_scale("smoke"), own_data=True, command="ctseg", figures=drawn
     )
-    assert "](table2-pseudo-ct.png)" in paths[1].read_text()
-    page = paths[2].read_text()
+    texts = {path.suffix: path.read_text() for path in paths}
+    assert "](table2-pseudo-ct.png)" in texts[".md"]
+    page = texts[".html"]
     assert page.count("data:image/png") == 2
     assert "Figure 11" in page
 
@@ -214,6 +219,8 @@ def test_pseudo_ct_of_an_unfinished_system_is_blank(request_: Request) -> None:
 def test_a_figure_that_cannot_be_drawn_does_not_keep_the_others(
     request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    finish_row(request_, "mr")
+
     def broken(*_: object) -> None:
         raise InputError("no scans here")
 
@@ -224,5 +231,11 @@ def test_a_figure_that_cannot_be_drawn_does_not_keep_the_others(
     assert said == ["table2-segmentations.png could not be drawn: no scans here"]
 
 
-def test_before_the_first_row_is_done_there_is_no_figure(request_: Request) -> None:
+def test_before_the_first_row_is_done_here_there_is_no_figure(request_: Request) -> None:
     assert write_figures(request_, results_of(request_)) == []
+    assert write_figures(request_, results_of(request_, "mr")) == []
+
+
+def test_k_fold_rows_have_no_figure(request_: Request) -> None:
+    table5 = replace(request_, table="table5", rows=tuple(get_rows("table5")))
+    assert write_figures(table5, results_of(table5, "fcn-none")) == []
