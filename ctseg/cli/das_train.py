@@ -73,7 +73,9 @@ def das_train(
             *stage.sets, stage.pairs, ready.module, stage.settings, output, source_rows=rows, **ready.options
         )
     report, card = write_run_report(output), write_model_card(output)
-    labels = "starting from weights that learnt from CT labels" if ready.ct_labels else "without any CT label"
+    labels = (
+        "learnt from CT labels, here or in the weights it started from" if ready.ct_labels else "without any CT label"
+    )
     note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, {labels}"
     lines = [f"segmenter {stage.plugin.name!r} ({note}) -> {output}", f"report: {report}", f"model card: {card}"]
     common.finish({**summary, "output": str(output)}, lines, as_json)

@@ -192,9 +192,7 @@ def _chosen(training: Mapping[str, Any]) -> str:
     if training.get("command") not in LABEL_FREE:
         seen = f"`ctseg {training.get('command')}` may learn from CT outlines; see `config.toml`."
     elif training.get("ct_labels"):
-        seen = (
-            "This run saw no CT outline, but the weights it started from had learnt from some: it is not unsupervised."
-        )
+        seen = "CT outlines were learnt from, in this run or in the weights it started from: it is not unsupervised."
     else:
         seen = "No CT outline was seen in training or selection: what a lesion looks like was learnt from the source."
     return f"`{training.get('selection')}`: epoch {epoch}. {seen}"

@@ -39,11 +39,10 @@ def _outcome(page: Page, training: Mapping[str, Any], metrics: Sequence[Mapping[
     page.add_heading("Outcome")
     if "selection" in training:
         epoch = training.get("selected_epoch", training.get("epochs"))
-        page.add_text(
-            f"The weights are those of epoch {epoch}, chosen by {training['selection']!r}; no CT label was seen."
-        )
+        labels = "CT labels were learnt from" if training.get("ct_labels") else "no CT label was seen"
+        page.add_text(f"The weights are those of epoch {epoch}, chosen by {training['selection']!r}; {labels}.")
     if training.get("ct_labels"):
-        page.add_warning("The weights it started from had learnt from CT labels, so it is not unsupervised.")
+        page.add_warning("It learnt from CT labels, here or in the weights it started from: it is not unsupervised.")
     warnings = [f"epoch {row['epoch'] + 1}: {text}" for row in metrics for text in row.get("warnings", [])]
     if warnings:
         page.add_warning("The training warned; look at the samples before using this model.", *warnings[-8:])

@@ -67,7 +67,7 @@ class Ready:
     module: Any
     options: dict[str, Any]
     ct_labels: bool = False
-    """Whether the weights it starts from have learnt from CT outlines."""
+    """Whether it learns from CT outlines, or the weights it starts from did."""
 
 
 def with_plugin(preset: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
@@ -162,6 +162,7 @@ def started(
     if resume and stage.start is None and (output / "checkpoint.pt").exists():
         config |= warm_start.recorded(output)  # the checkpoint holds what became of those weights
     resuming = start_run(output, config, overwrite=overwrite, resume=resume)
+    ct_labels = bool(config.get("ct_labels")) or has_ct_labels(stage.sets[0])
     header = ModelHeader(
         stage.plugin.kind,
         stage.plugin.name,
@@ -169,7 +170,8 @@ def started(
         stage.plugin.package,
         stage.plugin.version,
         ct_input(stage.sets[1]),
-        {key: config[key] for key in ("command", "preset", "seed", "data", *warm_start.RECORDED) if key in config},
+        {key: config[key] for key in ("command", "preset", "seed", "data", *warm_start.RECORDED) if key in config}
+        | ({"ct_labels": True} if ct_labels else {}),
     )
     with common.bar(stage.command) as bar:
         options = {
@@ -179,7 +181,12 @@ def started(
             "header": header,
             "progress": bar.update,
         }
-        yield Ready(module, options, bool(config.get("ct_labels")))
+        yield Ready(module, options, ct_labels)
+
+
+def has_ct_labels(source: SliceSet) -> bool:
+    """Whether a labelled set holds outlines of real CT: MR and pseudo-CT do not."""
+    return source.domain == "ct" and not source.info.get("pseudo", False)
 
 
 def config_of(stage: Stage) -> dict[str, Any]:

@@ -67,8 +67,13 @@ def shuffle_labels(labelled: SliceSet, folder: Path, seed: int = 0) -> None:
         table=table,
         intensity=labelled.info["intensity"],
         settings=labelled.info["settings"],
-        extra={"labels": f"shuffled with seed {seed}: a control, not for use"},
+        extra={"labels": f"shuffled with seed {seed}: a control, not for use", **_pseudo(labelled)},
     )
+
+
+def _pseudo(labelled: SliceSet) -> dict[str, bool]:
+    """Pseudo-CT stays known as such: it holds no outline of a real CT."""
+    return {"pseudo": True} if labelled.info.get("pseudo") else {}
 
 
 def donors(labelled: SliceSet, seed: int) -> np.ndarray:

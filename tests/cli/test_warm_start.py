@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from ctseg.adaptation import train as adaptation
 from ctseg.cli import common
 from ctseg.cli.main import main
+from ctseg.files import read_json, write_json
 from ctseg.io.slices import write_slices
 from ctseg.networks.fcn import VGG16_KEYS, FcnVgg16
 from ctseg.preprocess.settings import PreprocessSettings
@@ -129,6 +130,20 @@ def test_weights_that_learnt_from_ct_labels_are_named_as_such_ever_after(
         assert "it is not unsupervised" in card
         assert "No CT outline was seen" not in card
         assert "it is not unsupervised" in Path(run, "report.html").read_text()
+
+
+def test_training_on_labelled_ct_is_named_as_such_and_on_pseudo_ct_is_not(sets: Path) -> None:
+    pseudo = Path("pseudo")
+    shutil.copytree("ct", pseudo)
+    info = read_json(pseudo / "dataset.json")
+    write_json(pseudo / "dataset.json", {**info, "pseudo": True})
+    for name, seen in (("ct", True), ("pseudo", False), ("mr", False)):
+        run = Path(f"on-{name}")
+        assert main(["das-train", "--src", name, "--tgt", "ct", "-o", str(run), *SMALL]) == 0
+        assert read_header(run).training.get("ct_labels", False) is seen
+        assert ("it is not unsupervised" in (run / "model-card.md").read_text()) is seen
+    assert train("das-train", "after", "--from", "on-ct") == 0
+    assert read_header(Path("after")).training["ct_labels"] is True
 
 
 @pytest.mark.parametrize("keep_start", [True, False])
