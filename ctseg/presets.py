@@ -160,6 +160,7 @@ PLUS: dict[str, Any] = {
     "noise": 0.05,
     "turn_deg": 15.0,
     "scale": 0.15,
+    "haematomas": 0.5,
     "look_alikes": 0.3,
     "lambda_adv_output": 0.001,  # second level of discrimination (Tsai et al. 2018), weight as lambda_adv
     "lambda_teacher": 1.0,  # masked consistency with a mean teacher (Hoyer et al. 2023)

@@ -96,6 +96,9 @@ class AdaptationSettings(TrainingSettings):
     look_alikes: float = Field(
         0.0, ge=0, le=1, description="probability of an unlabelled bright rim, and of spots, in a source slice"
     )
+    haematomas: float = Field(
+        0.0, ge=0, le=1, description="probability that a source lesion is repainted as fresh blood; pseudo-CT only"
+    )
     lambda_teacher: NonNegativeFloat = Field(
         0.0, description="weight of self-training on CT with a mean teacher and hidden patches; not in the paper"
     )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ctseg.adaptation.appearance import Ranges, change_grey, change_place
 from ctseg.adaptation.augment import augment, draw_augmentation
+from ctseg.adaptation.haematomas import repaint
 from ctseg.adaptation.look_alikes import paint
 from ctseg.adaptation.steps import Adaptation
 from ctseg.io.slices import SliceSet
@@ -21,6 +22,8 @@ def source_batch(nets: Adaptation, source: SliceSet, rows: Rows, rng: np.random.
         rng, len(rows), flip_probability=settings.flip_probability, brightness=settings.brightness
     )
     slices, labels = source.images[rows], source.require_masks("stage 2 trains on labelled slices")[rows]
+    if settings.haematomas:
+        slices, labels = repaint(slices, labels, settings.haematomas, rng)
     if settings.look_alikes:
         slices = paint(slices, labels, settings.look_alikes, rng)
     images, masks = augment(to_images(slices, nets.device), to_masks(labels, nets.device), drawn)

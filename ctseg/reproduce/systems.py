@@ -77,6 +77,7 @@ AnyRow = Row | Finetuned
 PLUS_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "teacher": ("mean teacher with hidden patches", {"lambda_teacher": 0}),
     "output": ("adversary on the outputs", {"lambda_adv_output": 0}),
+    "haematomas": ("lesions repainted as blood", {"haematomas": 0}),
     "look-alikes": ("look-alikes", {"look_alikes": 0}),
     "appearance": ("contrast, noise, turns, sizes", {"contrast": 0, "noise": 0, "turn_deg": 0, "scale": 0}),
     "slice-dice": ("loss for small lesions", {"loss": "bce+dice"}),
