@@ -101,7 +101,7 @@ def pseudo_cts(request: Request, seed: int) -> Drawn:
 def _drawn(path: Path, title: str, like: str, titles: list[str], columns: list[list[Panel]], foot: str) -> Drawn:
     page = sheet(titles, list(zip(*columns, strict=True)), foot)
     write_with(path, lambda temporary: page.save(temporary, format="PNG"))
-    return Drawn(path, title, f"As the paper's {like}. {foot}")
+    return Drawn(path, title, f"As the paper's {like}.")
 
 
 def largest_lesions(source: SliceSet, count: int = PATIENTS) -> tuple[list[int], str]:
@@ -178,7 +178,8 @@ def segmentations(request: Request, results: Sequence[Result], seed: int, told: 
     foot = (
         f"Seed {seed}. Test patients: the first in name order with a bleed, each with the slice of its largest true "
         "area, and the first without one, in the middle of the scan; no result was looked at. Red: outlines, drawn "
-        "around what they enclose. Dice and mL are those of the whole scan. Anterior up."
+        "around what they enclose. Dice and mL are those of the whole scan, in brackets the Dice of the part "
+        "shown. Anterior up."
     )
     path = request.root / f"{request.table}-{OUTLINED}.png"
     return _drawn(path, "Outlines of every row", "Figure 8", titles, columns, foot)
@@ -218,11 +219,15 @@ def _found_panel(item: Shown, path: Path, scores: Scores) -> Panel:
         return Panel(note=str(error))
     if mask.shape != item.choice.shape:
         return Panel(note=f"{path.name} is on another grid than the scan")
-    return Panel(item.image, item.cut(mask), _score(item, scores), item.spacing_mm, item.sides)
+    found = item.cut(mask)
+    return Panel(item.image, found, _score(item, found, scores), item.spacing_mm, item.sides)
 
 
-def _score(item: Shown, scores: Scores) -> str:
+def _score(item: Shown, found: NDArray[np.bool_], scores: Scores) -> str:
     line = scores.get(item.choice.case)
     if line is None or line["status"] != "ok":
         return "not evaluated"
-    return f"Dice {line['dice']:.2f}" if item.choice.ml else f"{line['pred_ml']:.1f} mL outlined"
+    if not item.choice.ml or item.truth is None:
+        return f"{line['pred_ml']:.1f} mL outlined"
+    here = 2 * np.count_nonzero(found & item.truth) / (np.count_nonzero(found) + np.count_nonzero(item.truth))
+    return f"Dice {line['dice']:.2f} ({here:.2f})"

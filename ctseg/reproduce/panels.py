@@ -15,8 +15,9 @@ from ctseg.evaluation.viewer import picture_size, resize
 
 SIDE = 240
 """Pixels of a panel's longer side."""
-GAP, PAD, LINE = 6, 4, 2
-TITLE_SIZE, NOTE_SIZE, LETTER_SIZE = 15, 13, 14
+GAP, PAD = 6, 4
+SHOWN_WIDTH, MOST = 1240, 1.8
+"""A wider sheet is made smaller by the page that shows it, so its letters and lines are made larger, up to this."""
 INK, FAINT, BLANK = (20, 20, 20), (90, 90, 90), (236, 236, 236)
 OUTLINE = (255, 59, 48)
 """Of truth and of every system alike, so that no colour flatters one."""
@@ -41,6 +42,23 @@ class Panel:
     """Letters at the left and at the right edge."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """Sizes of letters and of the outline in pixels."""
+
+    title: int
+    note: int
+    letter: int
+    line: int
+
+    @classmethod
+    def of(cls, width: int) -> Look:
+        """For a sheet of this width."""
+        factor = min(MOST, max(1.0, width / SHOWN_WIDTH))
+        title, note, letter, line = (round(factor * size) for size in (15, 13, 14, 2))
+        return cls(title, note, letter, line)
+
+
 def sheet(titles: Sequence[str], rows: Sequence[Sequence[Panel]], foot: str) -> Image.Image:
     """Draw rows of panels.
 
@@ -50,18 +68,19 @@ def sheet(titles: Sequence[str], rows: Sequence[Sequence[Panel]], foot: str) -> 
         foot: what one must know to read the sheet, below all.
     """
     width = len(titles) * (SIDE + GAP) + GAP
-    heads = [wrapped(title, SIDE, TITLE_SIZE) for title in titles]
-    tops, below = _rows_of(rows, 2 * PAD + _height(heads, TITLE_SIZE))
-    feet = wrapped(foot, width - 2 * GAP, NOTE_SIZE)
-    page = Image.new("RGB", (width, below + _height([feet], NOTE_SIZE) + 2 * PAD), "white")
+    look = Look.of(width)
+    heads = [wrapped(title, SIDE, look.title) for title in titles]
+    tops, below = _rows_of(rows, 2 * PAD + _height(heads, look.title), look)
+    feet = wrapped(foot, width - 2 * GAP, look.note)
+    page = Image.new("RGB", (width, below + _height([feet], look.note) + 2 * PAD), "white")
     draw = ImageDraw.Draw(page)
     for column, lines in enumerate(heads):
-        _write(draw, lines, (_left(column) + SIDE // 2, PAD), TITLE_SIZE, INK)
+        _write(draw, lines, (_left(column) + SIDE // 2, PAD), look.title, INK)
     for top, line in zip(tops, rows, strict=True):
         height = _picture_height(line)
         for column, panel in enumerate(line):
-            _draw(page, panel, (_left(column), top), height)
-    _write(draw, feet, (width // 2, below + PAD), NOTE_SIZE, FAINT)
+            _draw(page, panel, (_left(column), top), height, look)
+    _write(draw, feet, (width // 2, below + PAD), look.note, FAINT)
     return page
 
 
@@ -77,12 +96,12 @@ def wrapped(text: str, width: int, size: int) -> Lines:
     return lines
 
 
-def rim(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+def rim(mask: NDArray[np.bool_], height: int, width: int, line: int = 2) -> NDArray[np.bool_]:
     """The line around, not on, a (H, W) mask at another size: what it encloses stays to be seen."""
     if not mask.any():
         return np.zeros((height, width), bool)
     large = resize(mask.astype(np.uint8) * 255, height, width) >= 128
-    return np.asarray(binary_dilation(large, iterations=LINE) & ~large)
+    return np.asarray(binary_dilation(large, iterations=line) & ~large)
 
 
 def _left(column: int) -> int:
@@ -102,38 +121,38 @@ def _picture_height(line: Sequence[Panel]) -> int:
     return max(_size(panel)[0] for panel in line) or SIDE
 
 
-def _rows_of(rows: Sequence[Sequence[Panel]], top: int) -> tuple[list[int], int]:
+def _rows_of(rows: Sequence[Sequence[Panel]], top: int, look: Look) -> tuple[list[int], int]:
     """The upper edge of each row of panels, and the lower edge of the last."""
     tops = []
     for line in rows:
         tops.append(top)
-        notes = [wrapped(panel.note, SIDE, NOTE_SIZE) for panel in line if panel.image is not None]
-        top += _picture_height(line) + _height(notes, NOTE_SIZE) + 2 * PAD
+        notes = [wrapped(panel.note, SIDE, look.note) for panel in line if panel.image is not None]
+        top += _picture_height(line) + _height(notes, look.note) + 2 * PAD
     return tops, top
 
 
-def _draw(page: Image.Image, panel: Panel, corner: tuple[int, int], row_height: int) -> None:
+def _draw(page: Image.Image, panel: Panel, corner: tuple[int, int], row_height: int, look: Look) -> None:
     draw, (left, top) = ImageDraw.Draw(page), corner
     middle = left + SIDE // 2
     if panel.image is None:
-        lines = wrapped(panel.note, SIDE - 4 * PAD, NOTE_SIZE)
+        lines = wrapped(panel.note, SIDE - 4 * PAD, look.note)
         draw.rectangle((left, top, left + SIDE - 1, top + row_height - 1), fill=BLANK)
-        _write(draw, lines, (middle, top + (row_height - _height([lines], NOTE_SIZE)) // 2), NOTE_SIZE, FAINT)
+        _write(draw, lines, (middle, top + (row_height - _height([lines], look.note)) // 2), look.note, FAINT)
         return
     height, width = _size(panel)
     start = left + (SIDE - width) // 2
-    page.paste(Image.fromarray(_picture(panel, height, width)), (start, top))
+    page.paste(Image.fromarray(_picture(panel, height, width, look.line)), (start, top))
     for text, place, anchor in zip(panel.sides, (start + PAD, start + width - PAD), ("lm", "rm"), strict=True):
-        draw.text((place, top + height // 2), text, anchor=anchor, font_size=LETTER_SIZE, **EDGED)
-    _write(draw, wrapped(panel.note, SIDE, NOTE_SIZE), (middle, top + row_height + PAD // 2), NOTE_SIZE, INK)
+        draw.text((place, top + height // 2), text, anchor=anchor, font_size=look.letter, **EDGED)
+    _write(draw, wrapped(panel.note, SIDE, look.note), (middle, top + row_height + PAD // 2), look.note, INK)
 
 
-def _picture(panel: Panel, height: int, width: int) -> NDArray[np.uint8]:
+def _picture(panel: Panel, height: int, width: int, line: int) -> NDArray[np.uint8]:
     """(height, width, 3) RGB."""
     grey = np.zeros((1, 1), np.uint8) if panel.image is None else panel.image
     picture = np.repeat(resize(grey, height, width)[..., None], 3, axis=2)
     if panel.mask is not None:
-        picture[rim(panel.mask, height, width)] = OUTLINE
+        picture[rim(panel.mask, height, width, line)] = OUTLINE
     return picture
 
 
