@@ -84,6 +84,9 @@ class AdaptationSettings(TrainingSettings):
     betas_discriminator: Betas = (0.9, 0.99)
     discriminator_width: PositiveInt = 64
     freeze_norm_on_target: bool = Field(True, description="batch norm in eval mode in the CT pass")
+    refresh_norm: NonNegativeInt = Field(
+        0, description="source batches that batch norm's statistics are measured on after each epoch; 0: running ones"
+    )
     flip_probability: float = Field(0.5, ge=0, le=1, description="left-right and front-back flips of the source")
     brightness: float = Field(0.2, ge=0, lt=1, description="brightness change of the source, +- this share")
     lambda_adv_output: NonNegativeFloat = Field(

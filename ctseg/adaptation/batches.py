@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from torch import Tensor
 
@@ -11,8 +13,11 @@ from ctseg.adaptation.haematomas import repaint
 from ctseg.adaptation.look_alikes import paint
 from ctseg.adaptation.steps import Adaptation
 from ctseg.io.slices import SliceSet
-from ctseg.training import Rows, to_images, to_masks
+from ctseg.training import Rows, SliceSampler, to_images, to_masks
 from ctseg.training_settings import AdaptationSettings
+
+REFRESH = 0x4E04
+"""Keeps these draws apart from training's."""
 
 
 def source_batch(nets: Adaptation, source: SliceSet, rows: Rows, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -35,6 +40,16 @@ def source_batch(nets: Adaptation, source: SliceSet, rows: Rows, rng: np.random.
 def ranges_of(settings: AdaptationSettings) -> Ranges:
     """How far the settings let slices be changed."""
     return Ranges(settings.contrast, settings.noise, settings.turn_deg, settings.scale)
+
+
+def refreshing_batches(
+    nets: Adaptation, source: SliceSet, sampler: SliceSampler, epoch: int, seed: int
+) -> Iterator[Tensor]:
+    """Augmented slices (B, 1, H, W) of an epoch for `ctseg.adaptation.norms.refresh_norms`, as training sees them."""
+    rows, _ = sampler.draws(epoch)
+    for step in range(nets.settings.refresh_norm):
+        rng = np.random.default_rng([seed, epoch, step, REFRESH])
+        yield source_batch(nets, source, rows[step % len(rows)], rng)[0]
 
 
 def target_batch(nets: Adaptation, target: SliceSet, rows: Rows) -> Tensor | None:

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ctseg.adaptation.batches import source_batch
+from ctseg.adaptation.batches import refreshing_batches, source_batch
+from ctseg.adaptation.norms import refresh_norms
 from ctseg.adaptation.selection import THRESHOLD, pooled_dice
 from ctseg.adaptation.steps import Adaptation, adaptation_step, make_adaptation
 from ctseg.adaptation.validation import BATCH, evaluating, predict
@@ -174,6 +175,7 @@ def _train_fold(
         for step, chosen, _ in steps_of(sampler, epoch, ticker):
             images, masks = source_batch(nets, labelled, chosen, step_rng(seed, epoch, step))
             meter.add(adaptation_step(nets, images, masks, None))
+        refresh_norms(nets, refreshing_batches(nets, labelled, sampler, epoch, seed))
         return dict(meter.means())
 
     folder.mkdir(parents=True, exist_ok=True)

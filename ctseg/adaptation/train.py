@@ -10,7 +10,8 @@ import lightning_fabric
 import numpy as np
 from torch import nn
 
-from ctseg.adaptation.batches import source_batch, target_batch
+from ctseg.adaptation.batches import refreshing_batches, source_batch, target_batch
+from ctseg.adaptation.norms import refresh_norms
 from ctseg.adaptation.samples import choose_samples, write_samples
 from ctseg.adaptation.selection import LOGGED, Choice, check_rule, lesion_share, score_all
 from ctseg.adaptation.self_training import make_lesson
@@ -232,6 +233,7 @@ def _train_epoch(nets: Adaptation, data: Data, epoch: int, seed: int, ticker: Ti
         meter.add(adaptation_step(nets, images, masks, target_batch(nets, data.target, target_rows), lesson))
         if nets.teacher is not None:
             follow(nets.teacher, nets.segmenter, settings.teacher_decay)
+    refresh_norms(nets, refreshing_batches(nets, data.source, data.sampler, epoch, seed))
     return {**meter.means(), "lr": nets.optimiser.param_groups[0]["lr"]}
 
 
