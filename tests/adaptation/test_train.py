@@ -120,6 +120,7 @@ def test_without_an_adversary_no_step_reads_the_target(
 BEYOND = {
     "lambda_teacher": 1.0, "teacher_from": 1, "teacher_certainty": 0.5, "hidden_patch": 4, "lambda_adv_output": 0.01,
     "contrast": 0.2, "noise": 0.1, "turn_deg": 10.0, "scale": 0.1, "look_alikes": 0.5, "loss": "bce+dice+slice-dice",
+    "haematomas": 0.5, "refresh_norm": 2,
 }  # fmt: skip
 """Everything that the paper does not have."""
 
@@ -136,8 +137,9 @@ def test_a_resumed_run_is_bit_equal(
 
     def train(run: Path, **rest: Any) -> dict[str, Any]:
         run.mkdir(exist_ok=True)
+        source = make_set("ct" if settings.haematomas else "mr", 16, 32, 1)
         return train_adaptation(
-            *sets(make_set), None, tiny_net(), settings, run, fabric=fabric, header=HEADER, seed=7, **rest
+            source, sets(make_set)[1], None, tiny_net(), settings, run, fabric=fabric, header=HEADER, seed=7, **rest
         )
 
     def interrupt(done: int, total: int | None, note: str) -> None:
@@ -166,7 +168,8 @@ def test_self_training_starts_when_told_and_the_teacher_is_saved(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
 ) -> None:
     settings = AdaptationSettings(**TINY | BEYOND | {"keep_epochs": True})
-    train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    source, target = make_set("ct", 16, 32, 1), sets(make_set)[1]
+    train_adaptation(source, target, None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
     assert ["self_training" in row for row in read_metrics(tmp_path)] == [False, True, True]
     saved, _ = load_model(tmp_path, lambda _: UNet(4, 2), "segmenter")
     kept, _ = load_model(tmp_path / "epochs" / "epoch_0003.safetensors", lambda _: UNet(4, 2), "segmenter")
@@ -259,6 +262,8 @@ def test_faults_are_named_before_training(make_set: MakeSet, fabric: lightning_f
         train(source, make_set("ct", 4, 16, 0), None)
     with pytest.raises(SettingError, match="validation split"):
         train(source, target, None, selection="source_val", source_split="all")
+    with pytest.raises(SettingError, match="use pseudo-CT"):
+        train(source, target, None, haematomas=0.5)
     assert not list(tmp_path.iterdir())
 
 
