@@ -104,24 +104,25 @@ class LiveCaseRows(CaseRows):
         from rich.table import Table
         from rich.text import Text
 
+        ranges = any(result.ml_low is not None for result in self.results)
+        titles = [title for title in TITLES if ranges or title != "range"]
         table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-        for title in TITLES:
-            right, last = title in RIGHT, title == "remarks"
-            one_line = self._running or not last  # rows of one line, so that it is known how many fit
-            table.add_column(
-                title,
-                justify="right" if right else "left",
-                no_wrap=one_line,
-                overflow="ellipsis" if one_line else "fold",
-                ratio=1 if last else None,
-                max_width=None if last else 32,
-            )
-        rows = [cells(result) for result in shown]
+        for title in titles:
+            table.add_column(title, **self._layout(title))
+        rows = [dict(zip(TITLES, cells(result), strict=True)) for result in shown]
         if self._running and len(self.results) < len(self.names):
-            rows.append((self.names[len(self.results)], "working", "", "", "", "", ""))
-        for case, status, *others in rows:
-            table.add_row(Text(case), Text(status, style=COLOURS.get(status, "")), *map(Text, others))
+            rows.append({"case": self.names[len(self.results)], "status": "working"})
+        for row in rows:
+            style = COLOURS.get(row["status"], "")
+            table.add_row(*(Text(row.get(title, ""), style if title == "status" else "") for title in titles))
         return table
+
+    def _layout(self, title: str) -> dict[str, Any]:
+        """A column's form; while it runs every row is one line, so that it is known how many fit."""
+        side: dict[str, Any] = {"justify": "right" if title in RIGHT else "left"}
+        if title != "remarks":
+            return {**side, "no_wrap": True, "overflow": "ellipsis", "max_width": 32}
+        return {**side, "no_wrap": self._running, "overflow": "ellipsis" if self._running else "fold", "ratio": 1}
 
 
 def case_rows(names: Sequence[str], *, as_json: bool) -> CaseRows:
