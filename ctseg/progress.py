@@ -24,7 +24,7 @@ class Progress:
     def __enter__(self) -> Progress:
         self.started = self.said = time.monotonic()
         if not self.quiet and sys.stderr.isatty():
-            self._bar = _rich_bar()
+            self._bar = rich_bar()
             self._task = self._bar.add_task(self.title, total=self.total, note="")
             self._bar.start()
         return self
@@ -64,7 +64,8 @@ class Progress:
         sys.stderr.flush()
 
 
-def _rich_bar() -> Any:
+def rich_bar(console: Any = None) -> Any:
+    """A bar with count, time spent and time left, not started yet; on stderr unless told otherwise."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -77,7 +78,7 @@ def _rich_bar() -> Any:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=console or Console(stderr=True),
         transient=False,
     )
 

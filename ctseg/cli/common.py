@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,11 @@ def say(message: str) -> None:
     """A line for people, on stderr."""
     if not STATE.quiet:
         sys.stderr.write(message + "\n")
+
+
+def close_stdout() -> None:
+    """After a broken pipe: what is still in the buffer goes nowhere, instead of failing once more at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def finish(summary: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +15,12 @@ from ctseg.errors import CtsegError
 from ctseg.version import __version__
 
 INTERRUPTED = 130
+DISK_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in ["EACCES", "EDQUOT", "EEXIST", "EISDIR", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS"]
+    if hasattr(errno, name)
+)
+"""What a disk may answer to a path that is right for ctseg: no defect of it, so one line and no traceback."""
 UsageError: Any = typer.BadParameter.__base__
 """Click's usage error, whichever copy of click typer carries."""
 ClickException: Any = UsageError.__base__
@@ -93,9 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(
             "interrupted; nothing half-written was left, --resume continues where a command knows it", INTERRUPTED
         )
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as stopped:
+        if not isinstance(stopped.__context__, BrokenPipeError):
+            raise
+        common.close_stdout()  # typer exits with 1, but a reader that has seen enough is no error
         return 0
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return complain(f"{where}{error.strerror}; check the path, its permissions and the free space", 2)
     finally:
         # A study's steps run in this process under the outer call's options; they must not change them.
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctseg.evaluation.html import Page, Picture
+from ctseg.evaluation.html import Page, Picture, format_cell
 
 TITLES = {"synth-train": "Stage 1: image synthesis", "das-train": "Stage 2: domain-adversarial segmentation"}
 SHOWN_SAMPLES = 4
@@ -46,7 +46,7 @@ def _outcome(page: Page, training: Mapping[str, Any], metrics: Sequence[Mapping[
     warnings = [f"epoch {row['epoch'] + 1}: {text}" for row in metrics for text in row.get("warnings", [])]
     if warnings:
         page.add_warning("The training warned; look at the samples before using this model.", *warnings[-8:])
-    facts = [[key, value] for key, value in training.items() if isinstance(value, (str, int, float))]
+    facts = [[key, format_cell(value)] for key, value in training.items() if isinstance(value, (str, int, float))]
     page.add_table(["", "value"], facts)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +10,12 @@ import typer
 from ctseg.cli import common
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ctseg.inference.models import LoadedModel
     from ctseg.inference.results import CaseResult
     from ctseg.inference.settings import SegmentSettings
+    from ctseg.io.case import Case, Discovery
     from ctseg.preprocess.settings import PreprocessSettings
     from ctseg.protocols import BrainExtractor
 
@@ -71,14 +72,19 @@ def segment(
     models, extractor = load_for_segment(model, str(make_fabric(device, "32").device), common.registry())
     if brains is not None:
         extractor = _keeping(extractor, models[0].recipe, brains)
-    options = {"resume": resume, "overwrite": overwrite, "on_case": _speaker(as_json)}
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
+    broken = 0
     if len(paths) == 1 and (paths[0] / "dataset.json").exists() and (paths[0] / "slices.csv").exists():
-        results = _segment_set(paths[0], models, output, resolved, options)
+        results = _segment_set(paths[0], models, output, resolved, as_json, options)
     else:
-        results = _segment_scans(paths, models, output, resolved, extractor, workers, scheduler, options)
-    failed = [item for item in results if item.status != "ok"]
-    common.say(f"{len(results) - len(failed)} of {len(results)} scans -> {output / 'volumes.csv'}")
-    if failed:
+        found = _find(paths, workers)
+        broken = sum(item.broken for item in found.rejected)
+        options |= {"extractor": extractor, "workers": workers}
+        results = _segment_scans(found.cases, models, output, resolved, scheduler, as_json, options)
+    done = sum(item.status == "ok" for item in results)
+    also = f", {broken} broken files left out" if broken else ""
+    common.say(f"{done} of {len(results)} scans -> {output / 'volumes.csv'}{also}")
+    if broken or done < len(results):
         raise typer.Exit(1)
 
 
@@ -91,69 +97,45 @@ def _keeping(extractor: BrainExtractor, recipe: PreprocessSettings, folder: Path
 
 
 def _segment_set(
-    folder: Path, models: list[LoadedModel], output: Path, settings: SegmentSettings, options: dict[str, Any]
-) -> list[CaseResult]:
-    from ctseg.inference.slice_set import segment_slices
-    from ctseg.io.slices import open_slices
-
-    slices = open_slices(folder)
-    with common.bar("Segment", slices.table["series_id"].nunique()) as bar:
-        return segment_slices(slices, models, output, settings, progress=bar.update, **options)
-
-
-def _segment_scans(
-    paths: list[Path],
+    folder: Path,
     models: list[LoadedModel],
     output: Path,
     settings: SegmentSettings,
-    extractor: BrainExtractor,
-    workers: int,
-    scheduler: str,
+    as_json: bool,
     options: dict[str, Any],
 ) -> list[CaseResult]:
-    from ctseg.inference.segment import segment_cases
+    from ctseg.cli.case_rows import case_rows
+    from ctseg.inference.slice_set import segment_slices, slices_by_case
+    from ctseg.io.slices import open_slices
+
+    slices = open_slices(folder)
+    with case_rows(list(slices_by_case(slices)), as_json=as_json) as rows:
+        return segment_slices(slices, models, output, settings, on_case=rows.add, **options)
+
+
+def _find(paths: list[Path], workers: int) -> Discovery:
+    """The scans below the paths; says what was left out."""
     from ctseg.io.discover import discover
 
     with common.bar("Looking") as bar:
         found = discover(paths, "ct", workers=workers, progress=bar.update)
     for item in found.rejected:
         common.say(f"left out: {item}")
-    with common.executor(scheduler) as executor, common.bar("Segment", len(found.cases)) as bar:
-        return segment_cases(
-            found.cases, models, output, settings, extractor=extractor, workers=workers, executor=executor,
-            progress=bar.update, **options,
-        )  # fmt: skip
+    return found
 
 
-def _speaker(as_json: bool) -> Any:
-    """Says each case as it is finished: JSON lines on stdout, or the rows of a table for people on stderr."""
-    said: list[str] = []
+def _segment_scans(
+    cases: Sequence[Case],
+    models: list[LoadedModel],
+    output: Path,
+    settings: SegmentSettings,
+    scheduler: str,
+    as_json: bool,
+    options: dict[str, Any],
+) -> list[CaseResult]:
+    from ctseg.cli.case_rows import case_rows
+    from ctseg.inference.segment import segment_cases
 
-    def speak(result: CaseResult) -> None:
-        if as_json:
-            row = {key: value for key, value in asdict(result).items() if key != "traceback"}
-            typer.echo(json.dumps(row, default=str))
-            return
-        if not said:
-            common.say(_columns("case", "status", "mL", "range", "lesions", "s", "remarks"))
-        said.append(result.case)
-        common.say(_line(result))
-
-    return speak
-
-
-def _columns(case: str, status: str, ml: str, between: str, lesions: str, seconds: str, remarks: str) -> str:
-    return f"{case:<18}  {status:<6}  {ml:>8}  {between:>17}  {lesions:>7}  {seconds:>6}  {remarks}".rstrip()
-
-
-def _line(result: CaseResult) -> str:
-    """One row of the table; `range` is that of the members' volumes where there are several."""
-    seconds = "" if result.seconds is None else f"{result.seconds:.1f}"
-    if result.ml is None:
-        return _columns(result.case, result.status, "", "", "", seconds, result.error)
-    between = "" if result.ml_low is None else f"{result.ml_low:.2f} to {result.ml_high:.2f}"
-    told = [f"UNLIKE the training scans: {result.unlike}"] if result.unlike else []
-    told += [result.note] if result.note else []
-    return _columns(
-        result.case, result.status, f"{result.ml:.2f}", between, str(result.lesions), seconds, "; ".join(told)
-    )
+    names = [case.case_id for case in cases]
+    with common.executor(scheduler) as executor, case_rows(names, as_json=as_json) as rows:
+        return segment_cases(cases, models, output, settings, executor=executor, on_case=rows.add, **options)

@@ -29,10 +29,14 @@ def dice_by_size(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
 
 
 def bland_altman(rows: pd.DataFrame, colour: str) -> Figure:
-    """Volume difference against mean volume, with bias and 95 % limits of agreement; cases with any volume."""
+    """Volume difference against mean volume, with bias and 95 % limits of agreement; cases with any volume.
+
+    Zero is always in the picture: without it a large bias looks like none.
+    """
     rows = rows[(rows["pred_ml"] + rows["ref_ml"]) > 0]
     figure, axes = new_figure()
     axes.scatter((rows["pred_ml"] + rows["ref_ml"]) / 2, rows["error_ml"], s=26, color=colour, alpha=0.75, linewidths=0)
+    axes.axhline(0, color=INK, linestyle=":", linewidth=1)
     bias, low, high = limits_of_agreement(rows["error_ml"])
     for value, style, name in ((bias, "-", "bias"), (low, "--", "lower limit"), (high, "--", "upper limit")):
         if np.isfinite(value):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion
 
 from ctseg.evaluation.html import data_uri
@@ -24,6 +24,9 @@ VIEWER_SIDE = 288
 PICTURE_SIDE = 300
 LINE = 2
 """Width of an outline in pixels."""
+
+SIDES_SIZE = 16
+"""Height of the letters R and L, in pixels of a picture."""
 
 Bytes = NDArray[np.uint8]
 
@@ -95,15 +98,25 @@ def make_viewer(
 def picture_row(
     grey: Bytes, outlines: Sequence[Outline], spacing_mm: tuple[float, float], slices: Sequence[int]
 ) -> bytes:
-    """PNG of the chosen slices side by side with their outlines."""
+    """PNG of the chosen slices side by side with their outlines, R and L at their sides."""
     height, width = picture_size(grey.shape[1:], spacing_mm, PICTURE_SIDE)
     planes = []
     for index in slices:
         plane = np.repeat(resize(grey[index], height, width)[..., None], 3, axis=2)
         for outline in outlines:
             plane[edge(outline.mask[index], height, width)] = rgb(outline.colour)
-        planes.append(plane)
+        planes.append(_with_sides(plane))
     return png(np.concatenate(planes, axis=1))
+
+
+def _with_sides(plane: Bytes) -> Bytes:
+    """A (h, w, 3) picture with the patient's sides written into its upper corners."""
+    image = Image.fromarray(plane)
+    draw = ImageDraw.Draw(image)
+    style: dict[str, Any] = {"fill": "white", "stroke_fill": "black", "stroke_width": 1, "font_size": SIDES_SIZE}
+    draw.text((6, 4), "R", anchor="la", **style)
+    draw.text((plane.shape[1] - 6, 4), "L", anchor="ra", **style)
+    return np.asarray(image)
 
 
 def window(volume: Volume, low: float = WINDOW_HU[0], high: float = WINDOW_HU[1]) -> Bytes:

@@ -88,7 +88,7 @@ def _draw(axes: Axes, prediction: Prediction, index: int, box: Box) -> None:
 def _annotate(axes: Axes, volume: Volume, index: int) -> None:
     """Side letters at the picture's left and right, slice number below, scale bar at the right."""
     left, right = side_letters(volume)
-    edge = [withStroke(linewidth=2, foreground="black")]
+    edge = [withStroke(linewidth=4, foreground="black")]  # white bone or head holder may lie behind
     style: dict[str, Any] = {"color": "white", "fontsize": 9, "transform": axes.transAxes, "path_effects": edge}
     axes.text(0.02, 0.5, left, va="center", ha="left", **style)
     axes.text(0.98, 0.5, right, va="center", ha="right", **style)
@@ -97,16 +97,10 @@ def _annotate(axes: Axes, volume: Volume, index: int) -> None:
     bottom, top = axes.get_ylim()
     length = BAR_MM / volume.spacing_mm[1]
     x, y = end - 0.04 * (end - start) - length, bottom + 0.05 * (top - bottom)
-    axes.plot([x, x + length], [y, y], color="white", linewidth=2)
-    axes.text(
-        x + length / 2,
-        y + 0.01 * (top - bottom),
-        f"{BAR_MM:.0f} mm",
-        color="white",
-        fontsize=7,
-        ha="center",
-        va="bottom",
-    )
+    axes.plot([x, x + length], [y, y], color="white", linewidth=2, path_effects=edge)
+    middle, above = x + length / 2, y + 0.01 * (top - bottom)
+    small: dict[str, Any] = {"color": "white", "fontsize": 7, "ha": "center", "va": "bottom", "path_effects": edge}
+    axes.text(middle, above, f"{BAR_MM:.0f} mm", **small)
 
 
 def side_letters(volume: Volume) -> tuple[str, str]:
@@ -120,9 +114,7 @@ def side_letters(volume: Volume) -> tuple[str, str]:
 
 def _title(prediction: Prediction) -> str:
     measures = prediction.measures
-    found = (
-        f"{measures.ml:.1f} mL in {measures.lesions} lesions"
-        if measures.lesions != 1
-        else f"{measures.ml:.1f} mL in 1 lesion"
-    )
-    return f"{prediction.volume.case_id}   {found if measures.lesions else 'nothing outlined'}   research use only"
+    lesions = "1 lesion" if measures.lesions == 1 else f"{measures.lesions} lesions"
+    found = f"{measures.ml:.1f} mL in {lesions}" if measures.lesions else "nothing outlined"
+    window = f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
+    return f"{prediction.volume.case_id}   {found}   {window}   research use only"

@@ -39,6 +39,8 @@ class Rejected:
 
     path_or_series: str
     reason: str
+    broken: bool = False
+    """Whether it may be a scan that cannot be read, rather than something that is none, as a scout or a mask."""
 
     def __str__(self) -> str:
         return f"{self.path_or_series}: {self.reason}"

@@ -26,6 +26,9 @@ __all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".img", ""})
 """Files with these names are tried as DICOM, and named when they are none."""
 
+DICOM_NAMES = frozenset({".dcm", ".dicom"})
+"""Names that nothing but DICOM has: such a file is a broken one when it is none."""
+
 OTHER_SUFFIXES = frozenset(
     {
         ".csv", ".gif", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".log", ".md", ".npy", ".pdf", ".png", ".py",
@@ -71,7 +74,7 @@ def discover(
         if isinstance(header, SliceHeader):
             headers.append(header)
         elif _claims_dicom(source):
-            rejected.append(Rejected(str(source), header))
+            rejected.append(Rejected(str(source), header, broken=_suffix(source) in DICOM_NAMES))
     dicom, refused = cases_from_headers(headers, domain)
     cases, rejected = [*cases, *dicom], [*rejected, *refused]
     if not cases:
@@ -121,7 +124,10 @@ def _dicom_sources(files: Iterable[Path]) -> tuple[list[Source], list[Rejected]]
             try:
                 members, refused = _members(path)
             except (zipfile.BadZipFile, OSError) as error:
-                members, refused = [], [Rejected(str(path), f"not a readable zip ({error}); copy it again")]
+                members, refused = (
+                    [],
+                    [Rejected(str(path), f"not a readable zip ({error}); copy it again", True)],
+                )
             sources, rejected = sources + members, rejected + refused
         elif path.name != "DICOMDIR" and not is_nifti(path) and path.suffix.lower() not in OTHER_SUFFIXES:
             sources.append(Source(str(path)))
@@ -137,7 +143,7 @@ def _members(path: Path) -> tuple[list[Source], list[Rejected]]:
             if info.is_dir() or name.startswith(".") or name == "DICOMDIR" or "__MACOSX" in info.filename:
                 continue
             if info.flag_bits & 1:
-                rejected.append(Rejected(f"{path}[{info.filename}]", "encrypted; unpack the archive first"))
+                rejected.append(Rejected(f"{path}[{info.filename}]", "encrypted; unpack the archive first", True))
             elif info.file_size > MAX_MEMBER_BYTES:
                 rejected.append(Rejected(f"{path}[{info.filename}]", "unpacks to more than 2 GiB; refused"))
             elif is_nifti(Path(name)):
@@ -149,7 +155,11 @@ def _members(path: Path) -> tuple[list[Source], list[Rejected]]:
 
 def _claims_dicom(source: Source) -> bool:
     """Whether a file that is no DICOM should be named as broken: its suffix does not say it is something else."""
-    return Path(source.member or source.path).suffix.lower() in DICOM_SUFFIXES
+    return _suffix(source) in DICOM_SUFFIXES
+
+
+def _suffix(source: Source) -> str:
+    return Path(source.member or source.path).suffix.lower()
 
 
 def _read_headers(

@@ -195,12 +195,15 @@ def _choose_contrast(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 def _nifti_case(path: Path, label: Path | None, domain: str) -> Case | Rejected:
     flair = bool(FLAIR_WORDS & set(_words(path)))
+    shape: tuple[int, ...] = ()
     try:
         header, _, shape = open_nifti(path)
         small = header.get_data_dtype().itemsize == 1
         found = "mr" if flair else domain if domain != "auto" and not small else _look(path, label is not None)
     except CaseError as error:
-        return Rejected(str(path), str(error).removeprefix(f"{path}: "))
+        if domain == "auto":
+            return Rejected(str(path), str(error).removeprefix(f"{path}: "), broken=True)
+        found = domain  # a case all the same: reading it says what is wrong, in its row of the table
     if found == "mask":
         return Rejected(str(path), f"a mask (up to {FEW_VALUES} whole numbers), not a scan")
     if flair and domain == "ct":

@@ -15,7 +15,15 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from ctseg.io.volume import Volume
-from ctseg.preprocess.grid import Mask, WorkingGrid, fill_holes, parts_touching, without_islands, working_grid
+from ctseg.preprocess.grid import (
+    Mask,
+    WorkingGrid,
+    fill_holes,
+    filled_box,
+    parts_touching,
+    without_islands,
+    working_grid,
+)
 from ctseg.preprocess.settings import MuschelliSettings
 from ctseg.preprocess.stripped import stripped_brain
 
@@ -48,6 +56,8 @@ HOLE_MM2 = 20.0
 """Smaller holes in a slice are filled."""
 FILM_MM = 2.0
 """A bright layer on bone that is thinner than this is bone's partial volume."""
+REFINED_MM = 15.0
+"""Room around the coarse brain when its edge is refined: more than any kernel or film is wide."""
 BRAIN, OTHER = 1, 2
 
 
@@ -114,16 +124,26 @@ class MuschelliExtractor:
 
     def _refine(self, volume: Volume, grid: WorkingGrid, coarse: Mask, hu: tuple[float, float, float]) -> Mask:
         """Bring the coarse mask to the volume's own grid, with the edge where the HU say it is."""
-        low, high, bright = hu
         inner = grid.to_native(grid.erode(coarse, 2.5))
         rim = grid.to_native(grid.dilate(coarse, 1.5)) & ~inner
+        brain = np.zeros(volume.voxels.shape, dtype=bool)
+        if not inner.any():
+            return brain
+        part = filled_box(inner | rim, (0, *(round(REFINED_MM / mm) for mm in volume.spacing_mm)))
+        brain[part] = self._refine_part(volume.voxels[part], volume.spacing_mm, inner[part], rim[part], hu)
+        return brain
+
+    def _refine_part(
+        self, voxels: Hu, spacing_mm: tuple[float, float], inner: Mask, rim: Mask, hu: tuple[float, float, float]
+    ) -> Mask:
+        low, high, bright = hu
         # bone is cut to just above brain first: a whole kernel of it would otherwise eat blood that touches it
-        smooth = smoothed(np.clip(volume.voxels, low - high, 2 * high), self.settings.smoothing_mm, volume.spacing_mm)
+        smooth = smoothed(np.clip(voxels, low - high, 2 * high), self.settings.smoothing_mm, spacing_mm)
         light = (smooth > bright) & (smooth <= high)
-        steps = max(1, round(FILM_MM / 2 / min(volume.spacing_mm)))
+        steps = max(1, round(FILM_MM / 2 / min(spacing_mm)))
         film = light & ~ndimage.binary_opening(light, np.ones((1, 3, 3), dtype=bool), iterations=steps)
         brain = parts_touching(inner | (rim & ~film & (smooth >= low) & (smooth <= high)), inner)
-        return _tidied(brain, smooth > high, volume.spacing_mm[0] * volume.spacing_mm[1])
+        return _tidied(brain, smooth > high, spacing_mm[0] * spacing_mm[1])
 
 
 def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:

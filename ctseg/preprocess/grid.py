@@ -46,11 +46,19 @@ class WorkingGrid:
 
     def dilate(self, mask: Mask, radius_mm: float) -> Mask:
         """Everything within `radius_mm` of the mask."""
-        return self.distance_mm(~mask) <= radius_mm if mask.any() else mask
+        result = np.zeros_like(mask)
+        if mask.any():
+            part = filled_box(mask, tuple(int(np.ceil(radius_mm / mm)) for mm in self.spacing_mm))
+            result[part] = self.distance_mm(~mask[part]) <= radius_mm
+        return result
 
     def erode(self, mask: Mask, radius_mm: float) -> Mask:
         """What lies deeper than `radius_mm` in the mask."""
-        return self.distance_mm(mask) > radius_mm
+        result = np.zeros_like(mask)
+        if mask.any():
+            part = filled_box(mask, (1, 1, 1))  # a shell of voxels outside is as near as anything beyond it
+            result[part] = self.distance_mm(mask[part]) > radius_mm
+        return result
 
     def open(self, mask: Mask, radius_mm: float) -> Mask:
         """Without what is thinner than twice `radius_mm`."""
@@ -65,6 +73,15 @@ class WorkingGrid:
         plane = np.zeros((3, 3, 3), dtype=bool)
         plane[1] = ndimage.generate_binary_structure(2, 1)
         return self.distance_mm(~_reached_from_border(hu < AIR_HU, plane)) <= depth_mm
+
+
+def filled_box(mask: Mask, margin: tuple[int, ...]) -> tuple[slice, ...]:
+    """The smallest box that holds every voxel of a mask that is not empty, and a margin where there is room."""
+    box = []
+    for axis, more in enumerate(margin):
+        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(max(0, int(used[0]) - more), int(used[-1]) + more + 1))
+    return tuple(box)
 
 
 def working_grid(volume: Volume, pixel_mm: float = 1.5, step_mm: float = 2.0) -> WorkingGrid:

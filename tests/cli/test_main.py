@@ -182,8 +182,15 @@ def test_ctrl_c_is_130_and_leaves_nothing(sets: Path) -> None:
 def test_a_closed_pipe_is_no_error(sets: Path) -> None:
     command = f"{sys.executable} -m ctseg match --src mr --tgt ct -o - | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=sets)
+    assert done.returncode == 0
     assert done.stdout.startswith("source_id")
     assert "Traceback" not in done.stderr
+
+
+def test_an_output_that_the_disk_refuses_is_one_line_and_2(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    fails(capsys, ["-q", *MATCH, "-o", "file/pairs.csv"], "file", "check the path, its permissions")
+    fails(capsys, ["evaluate", "--pred", "mr", "--ref", "mr", "-o", "file/ev"], "file", "check the path")
 
 
 def test_paths_come_from_stdin_lists_and_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

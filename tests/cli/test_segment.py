@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from io import StringIO
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ctseg.cli import common
+from ctseg.cli.case_rows import CaseRows, LiveCaseRows, case_rows
 from ctseg.cli.main import main
 from ctseg.inference.profile import LABELS
+from ctseg.inference.results import CaseResult
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, save_model
@@ -78,3 +84,65 @@ def test_what_is_unlike_is_said_to_people(model, scans, capsys):
     header = next(place for place, line in enumerate(lines) if line.startswith("case"))
     value = re.match(r"a +ok +(\d+\.\d\d)", lines[header + 1])
     assert value.end(1) == lines[header].index("mL") + len("mL")
+
+
+def test_a_live_table_on_a_terminal_shows_the_latest_and_leaves_all():
+    text = StringIO()
+    console = Console(file=text, force_terminal=True, width=90, height=9, color_system=None)
+    names = [f"case{number}" for number in range(8)]
+    with LiveCaseRows(names, console) as rows:
+        for name in names[:6]:
+            rows.add(CaseResult(name, "ok", ml=12.3456, lesions=2, seconds=4.04))
+        console.print(rows.view())
+        running = text.getvalue()
+        rows.add(CaseResult("case6", "failed", error="case6: x.nii.gz: broken or cut short; copy it again"))
+        text.truncate(0)
+    latest = running[running.rindex("2 cases above") :].splitlines()
+    assert [line.split()[:2] for line in latest[2:7]] == [
+        *(["case2", "ok"], ["case3", "ok"], ["case4", "ok"], ["case5", "ok"], ["case6", "working"])
+    ]
+    assert "12.35" in latest[2]
+    assert "6/8" in latest[7]
+    left = text.getvalue()
+    assert all(name in left for name in names[:7])
+    assert "working" not in left
+    assert "x.nii.gz: broken or cut short; copy it again" in left
+
+
+def test_no_live_table_in_a_log_for_json_or_when_quiet(monkeypatch):
+    assert type(case_rows(["a"], as_json=False)) is CaseRows
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert type(case_rows(["a"], as_json=False)) is LiveCaseRows
+    assert type(case_rows(["a"], as_json=True)) is CaseRows
+    common.STATE.quiet = True
+    assert type(case_rows(["a"], as_json=False)) is CaseRows
+
+
+def test_files_that_cannot_be_read_end_with_1(model, scans, capsys):
+    Path("scans/cut.nii.gz").write_bytes(b"garbage")
+    Path("broken.zip").write_bytes(b"PK garbage")
+    Path("slice.dcm").write_bytes(b"garbage")
+    given = ["segment", "--model", model, "-o", "masks", "--workers", "0", "--device", "cpu", "--overwrite"]
+    assert main([*given, scans]) == 1
+    assert "cut.nii.gz: not a NIfTI file" in Path("masks/volumes.csv").read_text()
+    assert main([*given, "scans/a.nii.gz", "broken.zip", "slice.dcm"]) == 1
+    err = capsys.readouterr().err
+    assert "left out: broken.zip: not a readable zip" in err
+    assert "1 of 1 scans -> masks/volumes.csv, 2 broken files left out" in err
+    Path("notes").write_text("nothing to do with DICOM")
+    assert main([*given, "scans/a.nii.gz", "notes"]) == 0
+
+
+def test_a_reader_that_goes_away_interrupts_and_the_rest_can_be_resumed(model, scans):
+    command = [sys.executable, "-m", "ctseg", "segment", scans, "--model", model, "-o", "masks", "--device", "cpu"]
+    with subprocess.Popen(
+        [*command, "--json", "--workers", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        running.stdout.close()
+        err = running.stderr.read()
+    assert running.returncode == 130
+    assert err.splitlines()[-1].startswith("ctseg: error: interrupted")
+    assert "Traceback" not in err
+    assert Path("masks/a.nii.gz").exists()
+    assert main(["segment", scans, "--model", model, "-o", "masks", "--device", "cpu", "--resume"]) == 0
+    assert Path("masks/volumes.csv").read_text().count(",ok,") == 3

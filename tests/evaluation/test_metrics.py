@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 
+import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.imagestats import mask_volume
 
 from ctseg.errors import InputError
 from ctseg.evaluation.grid import Grid
@@ -192,17 +194,33 @@ def test_size_classes(ml, size):
     assert size_of(ml) == size
 
 
-def test_lesions_agree_with_flood_fill(rng):
-    pred, ref = rng.random((4, 12, 12)) < 0.06, rng.random((4, 12, 12)) < 0.06
-    counts = {"tp": 0, "fn": 0, "fp": 0}
+@pytest.mark.parametrize(("share", "spacing"), [(0.06, (1.0, 1.0, 1.0)), (0.08, (9.0, 6.0, 8.0))])
+def test_lesions_of_each_size_agree_with_flood_fill(rng, share, spacing):
+    pred, ref = rng.random((2, 5, 20, 20)) < share
+    voxel_ml = math.prod(spacing) / 1000
+    counts = dict.fromkeys(itertools.product(("tp", "fn", "fp"), ("small", "medium", "large")), 0)
     for mask, other, hit, miss in ((ref, pred, "tp", "fn"), (pred, ref, None, "fp")):
         for lesion in flood(mask):
             kind = hit if any(other[place] for place in lesion) else miss
+            ml = len(lesion) * voxel_ml
             if kind:
-                counts[kind] += 1
-    found = lesion_metrics(pred, ref, Grid.even(4, (1, 1, 1)))
-    assert {kind: found[f"lesions_{kind}"] for kind in counts} == counts
-    assert min(counts.values()) > 0
+                counts[kind, "small" if ml < 1 else "medium" if ml <= 10 else "large"] += 1
+    found = lesion_metrics(pred, ref, Grid.even(5, spacing))
+    assert {(kind, size): found[f"lesions_{kind}_{size}"] for kind, size in counts} == counts
+    for kind in ("tp", "fn", "fp"):
+        total = sum(count for (name, _), count in counts.items() if name == kind)
+        assert found[f"lesions_{kind}"] == total > 0
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("name", CASES)
+def test_volumes_agree_with_nibabel(rng, name, spacing):
+    pred, ref = pairs(rng)[name]
+    affine = np.diag([*spacing, 1.0])
+    ml = [mask_volume(nib.Nifti1Image(mask.astype(np.uint8), affine)) / 1000 for mask in (pred, ref)]
+    found = volume_metrics(pred, ref, Grid.even(len(pred), spacing))
+    assert [found["pred_ml"], found["ref_ml"]] == pytest.approx(ml)
+    assert (found["error_ml"], found["abs_error_ml"]) == pytest.approx((ml[0] - ml[1], abs(ml[0] - ml[1])))
 
 
 def flood(mask):

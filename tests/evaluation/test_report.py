@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from ctseg.evaluation.evaluate import evaluate
+from ctseg.evaluation.figures import bland_altman
 from ctseg.evaluation.html import Page, Picture, format_cell, new_figure
 from ctseg.evaluation.pictures import shown_cases, telling_slices
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.viewer import edge, montage, outline_png, picture_size
+from ctseg.evaluation.viewer import edge, montage, outline_png, picture_row, picture_size
 from ctseg.io.nifti import save_map
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -131,6 +132,25 @@ def test_montage_places_tiles_row_by_row():
 
 def test_pictures_keep_true_proportions():
     assert picture_size((100, 100), (1.0, 0.5), 200) == (200, 100)
+
+
+def test_every_slice_of_a_picture_row_has_its_sides_in_the_upper_corners():
+    black = np.zeros((4, 30, 30), np.uint8)
+    row = np.asarray(Image.open(io.BytesIO(picture_row(black, (), (1.0, 1.0), [1, 2]))))
+    white = (row > 200).all(axis=2)
+    assert row.shape == (300, 600, 3)
+    for start in (0, 300):
+        assert white[:30, start : start + 30].any()
+        assert white[:30, start + 270 : start + 300].any()
+    assert not white[30:].any()
+
+
+def test_zero_and_the_limits_are_in_the_bland_altman_plot():
+    rows = pd.DataFrame({"pred_ml": [90.0, 101.0, 95.0], "ref_ml": [10.0, 20.0, 12.0]})
+    axes = bland_altman(rows.assign(error_ml=rows["pred_ml"] - rows["ref_ml"]), "#2f81f7").axes[0]
+    low, high = axes.get_ylim()
+    assert low < 0
+    assert high > 83.0
 
 
 def test_outline_is_a_closed_rim_of_two_pixels_and_otherwise_transparent():

@@ -408,3 +408,21 @@ def test_real_glioma_slices_have_the_front_at_the_top(real_data: Path, index: in
         for section in (slab.voxels[index], slab.voxels[index][::-1])
     ]
     assert fits[0] > fits[1] + 0.03
+
+
+def test_a_broken_nifti_is_a_case_that_fails_where_the_domain_is_known(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(b"garbage")
+    (case,) = discover(tmp_path, "ct").cases
+    with pytest.raises(CaseError, match=r"^a: .*a\.nii\.gz: not a NIfTI file"):
+        read_case(case)
+    with pytest.raises(InputError, match=r"a\.nii\.gz: holds no|holds no scan"):
+        discover(tmp_path)
+
+
+def test_broken_files_are_told_from_those_that_are_no_scan(tmp_path: Path, mr: np.ndarray) -> None:
+    nifti(tmp_path / "a.nii.gz", mr)
+    for name in ("b.dcm", "c.zip", "README", "d.img"):
+        (tmp_path / name).write_bytes(b"garbage")
+    found = discover(tmp_path, "mr")
+    assert {Path(item.path_or_series).name for item in found.rejected if item.broken} == {"b.dcm", "c.zip"}
+    assert {Path(item.path_or_series).name for item in found.rejected if not item.broken} == {"README", "d.img"}

@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
 
 from ctseg.preprocess.grid import fill_holes, parts_touching, without_islands, working_grid
 
@@ -62,3 +64,16 @@ def test_islands_and_parts():
     seeds[0, 1, 1] = True
     assert parts_touching(mask, seeds).sum() == 8
     assert without_islands(mask, 5).sum() == 9
+
+
+@pytest.mark.parametrize("radius_mm", [1.5, 3.0, 7.0])
+def test_looking_only_where_the_mask_is_changes_nothing(volume_of, rng, radius_mm):
+    blobs = gaussian_filter(rng.normal(size=(9, 50, 44)), 2.5)
+    grid = working_grid(volume_of(blobs, pixel_mm=1.2))
+    for where in (np.s_[:, :, :], np.s_[3:6, 20:30, 12:30], np.s_[5:, 30:, :9]):  # the last touches three edges
+        mask = np.zeros(grid.to_grid(blobs.astype(np.float32)).shape, bool)
+        mask[where] = grid.to_grid(blobs.astype(np.float32))[where] > 0
+        np.testing.assert_array_equal(grid.erode(mask, radius_mm), grid.distance_mm(mask) > radius_mm)
+        np.testing.assert_array_equal(grid.dilate(mask, radius_mm), grid.distance_mm(~mask) <= radius_mm)
+    assert not grid.dilate(np.zeros_like(mask), radius_mm).any()
+    assert not grid.erode(np.zeros_like(mask), radius_mm).any()
