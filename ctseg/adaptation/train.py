@@ -154,7 +154,9 @@ def check_adaptation(
     check_same_size(source, target)
     source.require_masks("stage 2 trains on labelled source slices")
     if settings.haematomas and source.domain != "ct":
-        raise SettingError("das-train: haematomas are painted in the greys of CT, and --src is MR; use pseudo-CT, or --set haematomas=0")
+        raise SettingError(
+            "das-train: haematomas are painted in the greys of CT, and --src is MR; use pseudo-CT or --set haematomas=0"
+        )
     train_rows, _ = _training_rows(source, target, pairs, settings, source_rows)
     check_rule(settings, has_source_validation=len(_held_out(source, validation_split, train_rows)) > 0)
 
