@@ -25,6 +25,8 @@ DEFINITIONS = {
     "error_ml": "pred_ml - ref_ml; abs_error_ml without its sign",
     "lesions": "connected voxels (26 neighbours); found if one voxel of the reference lesion is predicted, made up if "
     "a predicted lesion holds no reference voxel; sizes < 1, 1-10, > 10 mL",
+    "negative_slices, negative_slices_fp, negative_slices_ml": "slices without a voxel of the reference, and voxels "
+    "and mL predicted on them",
     "dice_per_slice_released": "mean over all slices of (2 TP + 1) / (2 TP + FP + FN + 1): the released AMD-DAS code's "
     "variant, in which an empty slice left empty counts 1; not comparable with a Dice over volumes",
 }
@@ -62,6 +64,17 @@ def dice_per_slice_released(pred: Mask, ref: Mask, smooth: float = 1.0) -> float
     return float(np.mean((2 * both + smooth) / (each + smooth)))
 
 
+def negative_slices(pred: Mask, ref: Mask, grid: Grid) -> dict[str, float]:
+    """How many slices of (K, H, W) masks have no lesion in the reference, and the voxels and mL predicted on these."""
+    without = ~ref.any(axis=(1, 2))
+    made_up = np.count_nonzero(pred[without], axis=(1, 2))
+    return {
+        "negative_slices": int(without.sum()),
+        "negative_slices_fp": int(made_up.sum()),
+        "negative_slices_ml": float(made_up @ grid.voxel_ml[without]),
+    }
+
+
 def volume_metrics(
     pred: Mask, ref: Mask, grid: Grid, *, tolerance_mm: float = NSD_TOLERANCE_MM, min_lesion_ml: float = 0.0
 ) -> dict[str, float]:
@@ -93,6 +106,7 @@ def volume_metrics(
         "abs_error_ml": abs(pred_ml - ref_ml),
         "dice_per_slice_released": dice_per_slice_released(pred, ref),
         "slices": slices,
+        **negative_slices(pred, ref, grid),
         **lesion_metrics(pred, ref, grid, min_lesion_ml),
     }
 

@@ -64,6 +64,10 @@ def summarise(cases: pd.DataFrame, settings: EvaluationSettings) -> dict[str, An
         "dice_per_slice_released": estimate(
             ratio_of(cases["dice_per_slice_released"] * cases["slices"], cases["slices"]), None
         ),
+        "negative_slices": {
+            "count": int(cases["negative_slices"].sum()),
+            "ml_in_100": estimate(ratio_of(100.0 * cases["negative_slices_ml"], cases["negative_slices"]), None),
+        },
         "volume": _volume(cases, estimate),
         "lesions": _lesions(cases, estimate, share),
         "detection": {

@@ -15,9 +15,10 @@ from ctseg.evaluation.statistics import Estimate
 from ctseg.io.slices import open_slices
 from ctseg.runs import read_header
 
-METRICS = ("pooled", "per_volume", "per_slice", "fp_ml")
+METRICS = ("pooled", "per_volume", "per_slice", "fp_ml", "fp_negative", "positive")
 """Dice over all voxels; mean over volumes with a lesion; the released code's per slice with smooth 1; mL outlined in a
-volume without a lesion, mean."""
+volume without a lesion, mean; mL outlined on a slice without a lesion, mean; Dice over the
+voxels of slices with a lesion."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def read_trained(folder: Path, seed: int) -> Outcome:
     if not path.exists():
         raise InputError(f"{path}: no such file; run this row again")
     table = pd.read_csv(path)
+    if "negative_slices" not in table:
+        raise InputError(f"{path}: was made by an older ctseg; evaluate again with --overwrite")
     table = table[table["status"] == "ok"]
     if not len(table):
         raise InputError(f"{path}: no case could be evaluated; look at its column `error`")
@@ -54,6 +57,8 @@ def read_trained(folder: Path, seed: int) -> Outcome:
 def _parts(table: pd.DataFrame) -> pd.DataFrame:
     """Parts and wholes of volumes with the columns of `cases.csv`."""
     names = ("tp", "fp", "fn", "dice", "slices", "dice_per_slice_released", "pred_ml")
+    on_negative = ("negative_slices", "negative_slices_fp", "negative_slices_ml")
+    negative, negative_fp, negative_ml = (table[name].to_numpy(float) for name in on_negative)
     tp, fp, fn, dice, slices, per_slice, pred_ml = (table[name].to_numpy(float) for name in names)
     lesion = tp + fn > 0
     return pd.DataFrame(
@@ -67,6 +72,10 @@ def _parts(table: pd.DataFrame) -> pd.DataFrame:
             "per_slice_whole": slices,
             "fp_ml_part": np.where(lesion, 0.0, pred_ml),
             "fp_ml_whole": (~lesion).astype(float),
+            "fp_negative_part": negative_ml,
+            "fp_negative_whole": negative,
+            "positive_part": 2 * tp,
+            "positive_whole": 2 * tp + fp - negative_fp + fn,
         }
     )
 
@@ -103,7 +112,11 @@ def _count(found: NDArray[np.bool_], masks: NDArray[np.bool_], table: pd.DataFra
             "z_mm": pd.to_numeric(table["z_mm"], errors="coerce").to_numpy(float),
         }
     )
+    slices["negative"] = (slices["tp"] + slices["fn"] == 0).astype(float)
+    slices["negative_fp"] = slices["fp"] * slices["negative"]
+    slices["negative_mm2"] = slices["mm2"] * slices["negative"]
     grouped = slices.groupby("series", sort=True)
+    step_mm = grouped["z_mm"].agg(_step_mm)
     cases = grouped[["tp", "fp", "fn"]].sum()
     total = 2 * cases["tp"] + cases["fp"] + cases["fn"]
     return cases.assign(
@@ -111,7 +124,10 @@ def _count(found: NDArray[np.bool_], masks: NDArray[np.bool_], table: pd.DataFra
         slices=grouped.size(),
         dice=2 * cases["tp"] / total.where(total > 0),
         dice_per_slice_released=grouped["smooth"].mean(),
-        pred_ml=grouped["mm2"].sum() * grouped["z_mm"].agg(_step_mm) / 1000.0,
+        pred_ml=grouped["mm2"].sum() * step_mm / 1000.0,
+        negative_slices=grouped["negative"].sum(),
+        negative_slices_fp=grouped["negative_fp"].sum(),
+        negative_slices_ml=grouped["negative_mm2"].sum() * step_mm / 1000.0,
     )
 
 

@@ -100,7 +100,8 @@ def columns(name: str) -> list[str]:
     """The heads of a table for people."""
     return [
         "system", "paper, Dice %", "pooled Dice %", "Dice % a volume", "Dice % a slice, as released",
-        "false mL in a negative", f"pooled, minus {REFERENCE[name]}", "by seed", "checkpoint", "wall time",
+        "false mL in a negative scan", "false mL in 100 negative slices", "pooled Dice % on slices with a bleed",
+        f"pooled, minus {REFERENCE[name]}", "by seed", "checkpoint", "wall time",
     ]  # fmt: skip
 
 

@@ -248,6 +248,17 @@ def test_released_per_slice_dice_counts_empty_slices_as_one(rng):
     assert dice_per_slice_released(pred, ref) == pytest.approx(np.mean(plain))
 
 
+def test_what_is_made_up_on_negative_slices_is_measured_apart(rng):
+    pred, ref = rng.random((5, 6, 6)) < 0.4, rng.random((5, 6, 6)) < 0.4
+    ref[[1, 4]] = False
+    found = volume_metrics(pred, ref, Grid.even(5, (3.0, 2.0, 0.5)))
+    assert found["negative_slices"] == 2
+    assert found["negative_slices_fp"] == pred[1].sum() + pred[4].sum()
+    assert found["negative_slices_ml"] == pytest.approx((pred[1].sum() + pred[4].sum()) * 3.0 / 1000)
+    whole = volume_metrics(pred, np.zeros_like(ref), Grid.even(5, (3.0, 2.0, 0.5)))
+    assert whole["negative_slices_ml"] == pytest.approx(whole["pred_ml"])
+
+
 def test_masks_of_other_shapes_are_refused():
     with pytest.raises(InputError, match="cannot be compared"):
         volume_metrics(np.zeros((2, 3, 3), bool), np.zeros((2, 3, 4), bool), Grid.even(2, (1, 1, 1)))

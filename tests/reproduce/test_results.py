@@ -96,6 +96,15 @@ def test_false_ml_is_that_of_the_volume_without_a_lesion(crossed: tuple[Path, Sl
     assert estimate([read_finetuned(row, truth.folder, 0)], "fp_ml").value == pytest.approx(8 * 7.5 * 7.5 * 5.0 / 1000)
 
 
+def test_dice_on_slices_with_a_lesion_leaves_the_others_out(crossed: tuple[Path, SliceSet, np.ndarray]) -> None:
+    row, truth, found = crossed
+    masks = truth.require_masks("x")[:] > 0
+    positive = masks.any(axis=(1, 2))
+    overlap = (masks & (found > 0))[positive].sum()
+    dice = 2 * overlap / (masks[positive].sum() + (found > 0)[positive].sum())
+    assert estimate([read_finetuned(row, truth.folder, 0)], "positive").value == pytest.approx(dice)
+
+
 def test_outlines_of_another_set_are_refused(
     crossed: tuple[Path, SliceSet, np.ndarray], tmp_path: Path, make_slices: Callable[..., SliceSet]
 ) -> None:
