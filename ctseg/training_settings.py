@@ -108,6 +108,9 @@ class AdaptationSettings(TrainingSettings):
     teacher_decay: float = Field(0.99, ge=0, lt=1, description="of the teacher's running mean, per step")
     teacher_from: NonNegativeInt = Field(2, description="epochs before the teacher's labels are used")
     teacher_certainty: float = Field(0.8, ge=0.5, lt=1, description="probability from which a label is learnt from")
+    teacher_contrast: float = Field(
+        0.0, ge=0, lt=1, description="least brightness of a label over the brain, share of the range; 0: any"
+    )
     hidden_share: float = Field(0.5, ge=0, lt=1, description="share of a CT slice that the student does not see")
     hidden_patch: PositiveInt = Field(8, description="side of a hidden patch in pixels")
     selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")

@@ -5,8 +5,8 @@ of its oedema; a segmenter trained on that outlines everything a little bright. 
 labelled CT: its attenuation is physics. So the smooth core of a lesion is filled with it, the core becomes the label,
 and what the synthesis network drew of the rest stays as the haematoma's oedema. Not in the paper.
 
-Sources: whole blood 40 to 60 HU, clot as it retracts 60 to 90 HU (New and Aronow, Radiology 1976; Parizel et al.,
-Eur Radiol 2001).
+Sources: whole blood at a normal haematocrit 50 to 60 HU, clot as it retracts up to 90 HU (New and Aronow, Radiology
+1976; Parizel et al., Eur Radiol 2001). Grey matter has 37 to 41 HU, so that what is fainter cannot be told by its grey.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from scipy import ndimage
 
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
-BLOOD_GREY = (102.0, 230.0)
-"""40 to 90 HU, of 0..255 at 0 to 100 HU."""
+BLOOD_GREY = (128.0, 230.0)
+"""50 to 90 HU, of 0..255 at 0 to 100 HU."""
 PATCHES = 10.0
 """Standard deviation of the patches in a clot: 4 HU (Barras et al., Stroke 2009)."""
 SMOOTHING = (0.01, 0.025)

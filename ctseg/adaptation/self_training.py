@@ -11,7 +11,7 @@ from ctseg.adaptation.appearance import change_grey
 from ctseg.adaptation.augment import brighten, draw_augmentation
 from ctseg.adaptation.batches import ranges_of
 from ctseg.adaptation.steps import Adaptation, Extra, norms_frozen
-from ctseg.adaptation.teacher import consistency_loss, hide_patches, teach
+from ctseg.adaptation.teacher import consistency_loss, gate, hide_patches, teach
 
 
 def make_lesson(nets: Adaptation, epoch: int, rng: np.random.Generator) -> Extra | None:
@@ -22,6 +22,8 @@ def make_lesson(nets: Adaptation, epoch: int, rng: np.random.Generator) -> Extra
 
     def lesson(target: Tensor) -> dict[str, tuple[float, Tensor]]:
         labels, weights = teach(teacher, target, settings.teacher_certainty, nets.autocast)
+        if settings.teacher_contrast:
+            labels, weights = gate(labels, weights, target, settings.teacher_contrast)
         seen = hide_patches(other_look(target, nets, rng), settings.hidden_share, settings.hidden_patch, rng)
         with nets.autocast(), norms_frozen(nets.segmenter, settings.freeze_norm_on_target):
             logits = nets.segmenter(seen).logits

@@ -53,6 +53,33 @@ def teach(
     return labels, (torch.maximum(probabilities, 1.0 - probabilities) >= certainty).float()
 
 
+@torch.no_grad()
+def gate(labels: Tensor, weights: Tensor, target: Tensor, contrast: float) -> tuple[Tensor, Tensor]:
+    """Take back labels that are not bright enough for fresh blood; what is taken back is learnt from for certain.
+
+    In each slice, pixels stay labelled that lie above half the way from the other brain's median to that of the label
+    (half maximum, where an edge lies that the scanner has blurred), and none where that way is shorter than `contrast`.
+
+    Args:
+        labels: (B, 1, H, W) 0/1.
+        weights: (B, 1, H, W) 0/1.
+        target: (B, 1, H, W) CT in [-1, 1].
+        contrast: least difference of the medians, as a share of the intensity range.
+
+    Returns:
+        New labels and weights.
+    """
+    kept = torch.zeros_like(labels)
+    for place, (image, label) in enumerate(zip(target, labels > 0, strict=True)):
+        rest = (image > BACKGROUND) & ~label
+        if not label.any() or not rest.any():
+            continue
+        bright, usual = image[label].median(), image[rest].median()
+        if bright - usual >= 2.0 * contrast:
+            kept[place] = (label & (image > (bright + usual) / 2.0)).float()
+    return kept, torch.maximum(weights, (labels > kept).float())
+
+
 def hide_patches(images: Tensor, share: float, patch: int, rng: np.random.Generator) -> Tensor:
     """(B, 1, H, W) with random squares of `patch` pixels, `share` of all, filled with the slice's mean brain grey.
 

@@ -20,7 +20,8 @@ COLUMNS = ("rule", "looks at", "runs", "Dice points behind the oracle", "worst r
 TITLE = "Label-free rules: how well they choose the epoch"
 NOTES = (
     "Each run's epochs are scored by every rule without a label and, apart from that, by pooled Dice on labelled CT "
-    "slices at the model's size. Behind the oracle: Dice points between the best epoch and the one the rule keeps.",
+    "slices (at most 256 a set, evenly spaced) at the model's size. Behind the oracle: Dice points between the best "
+    "epoch and the one the rule keeps.",
     "train: the patients whose unlabelled slices were trained on; test: held-out patients. A rule is to be chosen by "
     "train and confirmed by test. No run read either.",
     "95 % bootstrap intervals over runs; runs of one seed share data and are not independent, so they are too narrow.",

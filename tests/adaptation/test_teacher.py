@@ -81,3 +81,30 @@ def test_nothing_sure_is_no_error():
     loss.backward()
     assert loss.item() == pytest.approx(0.0)
     assert torch.equal(logits.grad, none)
+
+
+def test_labels_that_are_not_bright_enough_are_taken_back() -> None:
+    image = torch.full((1, 1, 12, 12), -0.4)
+    image[..., 2:8, 2:8] = 0.2  # blood
+    image[..., 2:8, 8] = -0.2  # its blurred edge, under half the way
+    image[..., 0, :] = -1.0
+    labels = torch.zeros_like(image)
+    labels[..., 2:8, 2:9] = 1
+    kept, weights = mean_teacher.gate(labels, torch.zeros_like(labels), image, 0.1)
+    blood = torch.zeros_like(labels)
+    blood[..., 2:8, 2:8] = 1
+    assert torch.equal(kept, blood)
+    edge = torch.zeros_like(labels)
+    edge[..., 2:8, 8] = 1
+    assert torch.equal(weights, edge)  # what is taken back counts, however unsure the teacher was
+
+
+def test_a_label_on_usual_grey_is_taken_back_whole() -> None:
+    image = torch.full((2, 1, 8, 8), -0.4)
+    image[0, :, 2:5, 2:5] = -0.3
+    labels = torch.zeros_like(image)
+    labels[0, :, 2:5, 2:5] = 1
+    kept, weights = mean_teacher.gate(labels, torch.ones_like(labels), image, 0.1)
+    assert not kept.any()
+    assert weights.all()
+    assert mean_teacher.gate(labels, torch.ones_like(labels), image, 0.01)[0].sum() == 9
