@@ -154,16 +154,19 @@ DEMO_ADAPTATION: dict[str, Any] = {
 
 PLUS: dict[str, Any] = {
     # Beyond the paper, see docs/plus.md for what each is worth.
+    "selection": "agreement",  # docs/selection.md
     "loss": "bce+dice+slice-dice",  # small lesions weigh like large ones
     "refresh_norm": 16,
     "contrast": 0.25,  # nnU-Net's range
     "noise": 0.05,
     "turn_deg": 15.0,
     "scale": 0.15,
-    "haematomas": 0.5,
-    "look_alikes": 0.3,
+    "haematomas": 1.0,
+    "look_alikes": 0.5,
     "lambda_adv_output": 0.001,  # second level of discrimination (Tsai et al. 2018), weight as lambda_adv
     "lambda_teacher": 1.0,  # masked consistency with a mean teacher (Hoyer et al. 2023)
+    "teacher_from": 5,  # while it finds little, its labels teach silence
+    "teacher_contrast": 0.1,  # 10 HU of 0..100: fresh blood is at least that much brighter than the brain
 }
 """Stage 2 beyond the paper, to be laid over any preset."""
 PLUS_ADAPTATION: dict[str, Any] = {

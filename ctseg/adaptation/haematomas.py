@@ -51,10 +51,16 @@ def smooth_core(lesion: Bools, rng: np.random.Generator) -> Bools:
 
 
 def fill(image: Bytes, core: Bools, rng: np.random.Generator) -> None:
-    """In place: one grey of blood with soft patches, mixed with what was there at the edge (partial volume)."""
+    """In place: one grey of blood with soft patches, mixed with what was there at the edge (partial volume).
+
+    The slice's own fine texture stays: without it, smooth would come to mean blood, and all of a real CT is smoother
+    than what a synthesis network draws.
+    """
     noise = ndimage.gaussian_filter(rng.standard_normal(image.shape), max(1.0, 0.02 * image.shape[1]))
     patches = PATCHES * noise / max(float(noise.std()), 1e-6)
-    blood = rng.uniform(*BLOOD_GREY) + patches
+    texture = image - ndimage.gaussian_filter(image.astype(np.float32), 1.5)
+    texture[~ndimage.binary_erosion(image > 0, iterations=2)] = 0.0
+    blood = rng.uniform(*BLOOD_GREY) + patches + texture
     share = ndimage.gaussian_filter(core.astype(np.float32), 0.5)
     mixed = np.clip(np.rint(share * blood + (1.0 - share) * image), 1, 255)
     image[image > 0] = mixed[image > 0].astype(np.uint8)

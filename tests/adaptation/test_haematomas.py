@@ -48,6 +48,15 @@ def test_greys_differ_from_slice_to_slice(heads):
     assert painted[:-1, 42, 24].std() > 15
 
 
+def test_the_texture_of_the_slice_stays(heads):
+    images, masks = heads
+    rng = np.random.default_rng(1)
+    images = np.where(images > 0, images + rng.integers(-9, 10, images.shape), 0).astype(np.uint8)
+    painted, _ = repaint(images, masks, 1.0, np.random.default_rng(0))
+    fine = [np.diff(stack[:-1, 40:50, 22:28].astype(float), axis=2).ravel() for stack in (images, painted)]
+    assert np.corrcoef(*fine)[0, 1] > 0.9
+
+
 def test_probability_none_repaints_none_and_draws_repeat(heads):
     assert (repaint(*heads, 0.0, np.random.default_rng(0))[0] == heads[0]).all()
     first, second = (repaint(*heads, 0.5, np.random.default_rng(3)) for _ in range(2))
