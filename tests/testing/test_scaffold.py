@@ -46,7 +46,7 @@ def test_a_new_metric_passes_its_own_tests(tmp_path: Path, install: Install) -> 
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "package")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "13 passed, 2 skipped" in done.stdout
+    assert "14 passed, 2 skipped" in done.stdout
 
 
 def test_a_new_command_joins_the_command_line(
