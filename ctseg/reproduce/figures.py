@@ -164,7 +164,7 @@ def _window(request: Request) -> str:
 
 
 def segmentations(request: Request, results: Sequence[Result], seed: int, told: Told) -> Drawn:
-    """`TABLE-segmentations.png`: test slices with the truth and with what each row outlines.
+    """`TABLE-segmentations.png`: test slices with the truth and with what each row outlines, if it was ever run.
 
     Raises:
         CtsegError: if the test scans or their truth are not there.
@@ -173,8 +173,9 @@ def segmentations(request: Request, results: Sequence[Result], seed: int, told: 
     shown = shown_slices(request.root, request.root / inputs.test, request.root / inputs.truth, told)
     window = f"{WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
     columns = [[_scan_panel(item, False) for item in shown], [_scan_panel(item, True) for item in shown]]
-    columns += [_row_panels(request, result, seed, shown) for result in results]
-    titles = [f"CT, {window}", "Truth", *(result.row.title for result in results)]
+    begun = [result for result in results if result.outcomes or result.failed]
+    columns += [_row_panels(request, result, seed, shown) for result in begun]
+    titles = [f"CT, {window}", "Truth", *(result.row.title for result in begun)]
     foot = (
         f"Seed {seed}. Test patients: the first in name order with a bleed, each with the slice of its largest true "
         "area, and the first without one, in the middle of the scan; no result was looked at. Red: outlines, drawn "
