@@ -200,13 +200,16 @@ def _run_step(
         say(f"    done before in {span(record.get('seconds', 0.0))}, skipped")
         return StepResult(step, int(record.get("code", 0)), 0.0, skipped=True)
     extra = _extra_flags(step, key, record, exists, fresh)
-    _remember(study, state, step.name, {"key": key, "done": False})
+    before = float(record.get("seconds", 0.0)) if "--resume" in extra else 0.0  # the whole time is what is told
+    _remember(study, state, step.name, {"key": key, "done": False, "seconds": before})
     say(f"    {step.line}")
-    started = time.monotonic()
-    code = execute([*step.argv, *extra])
-    seconds = time.monotonic() - started
-    if code < 2:
-        _remember(study, state, step.name, {"key": key, "done": True, "code": code, "seconds": round(seconds, 1)})
+    started, code = time.monotonic(), 2
+    try:
+        code = execute([*step.argv, *extra])
+    finally:
+        seconds = before + time.monotonic() - started
+        ended: dict[str, Any] = {"done": True, "code": code} if code < 2 else {"done": False}
+        _remember(study, state, step.name, {"key": key, **ended, "seconds": round(seconds, 1)})
     return StepResult(step, code, seconds, skipped=False)
 
 

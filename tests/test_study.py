@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,6 +76,14 @@ def test_an_interrupted_training_is_resumed(tmp_path: Path) -> None:
     run_study(read_study(write(tmp_path)), fake(calls))
     assert [call[0] for call in calls] == ["make", "das-train", "das-train"]
     assert calls[-1][-1] == "--resume"
+
+
+def test_the_time_of_a_resumed_step_is_that_of_all_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 5.0, 100.0, 130.0, 200.0, 202.0])
+    monkeypatch.setattr("ctseg.study.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    run_study(read_study(write(tmp_path)), fake([], {"das-train": 130}))
+    results = run_study(read_study(write(tmp_path)), fake([]))
+    assert [item.seconds for item in results] == [0.0, 32.0]
 
 
 def test_a_failing_step_stops_the_study_but_failed_cases_do_not(tmp_path: Path) -> None:
