@@ -10,12 +10,10 @@ import typer
 from ctseg.cli import common
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ctseg.inference.models import LoadedModel
     from ctseg.inference.results import CaseResult
     from ctseg.inference.settings import SegmentSettings
-    from ctseg.io.case import Case, Discovery
+    from ctseg.io.case import Discovery
     from ctseg.preprocess.settings import PreprocessSettings
     from ctseg.protocols import BrainExtractor
 
@@ -73,18 +71,15 @@ def segment(
     if brains is not None:
         extractor = _keeping(extractor, models[0].recipe, brains)
     options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
-    broken = 0
     if len(paths) == 1 and (paths[0] / "dataset.json").exists() and (paths[0] / "slices.csv").exists():
         results = _segment_set(paths[0], models, output, resolved, as_json, options)
     else:
         found = _find(paths, workers)
-        broken = sum(item.broken for item in found.rejected)
         options |= {"extractor": extractor, "workers": workers}
-        results = _segment_scans(found.cases, models, output, resolved, scheduler, as_json, options)
+        results = _segment_scans(found, models, output, resolved, scheduler, as_json, options)
     done = sum(item.status == "ok" for item in results)
-    also = f", {broken} broken files left out" if broken else ""
-    common.say(f"{done} of {len(results)} scans -> {output / 'volumes.csv'}{also}")
-    if broken or done < len(results):
+    common.say(f"{done} of {len(results)} scans -> {output / 'volumes.csv'}")
+    if done < len(results):
         raise typer.Exit(1)
 
 
@@ -114,18 +109,19 @@ def _segment_set(
 
 
 def _find(paths: list[Path], workers: int) -> Discovery:
-    """The scans below the paths; says what was left out."""
+    """The scans below the paths; says what was left out, but for broken files, which become failed rows."""
     from ctseg.io.discover import discover
 
     with common.bar("Looking") as bar:
         found = discover(paths, "ct", workers=workers, progress=bar.update)
     for item in found.rejected:
-        common.say(f"left out: {item}")
+        if not item.broken:
+            common.say(f"left out: {item}")
     return found
 
 
 def _segment_scans(
-    cases: Sequence[Case],
+    found: Discovery,
     models: list[LoadedModel],
     output: Path,
     settings: SegmentSettings,
@@ -134,8 +130,11 @@ def _segment_scans(
     options: dict[str, Any],
 ) -> list[CaseResult]:
     from ctseg.cli.case_rows import case_rows
-    from ctseg.inference.segment import segment_cases
+    from ctseg.inference.segment import segment_cases, unreadable_rows
 
-    names = [case.case_id for case in cases]
+    broken = [item for item in found.rejected if item.broken]
+    names = [*(case.case_id for case in found.cases), *(row.case for row in unreadable_rows(broken))]
     with common.executor(scheduler) as executor, case_rows(names, as_json=as_json) as rows:
-        return segment_cases(cases, models, output, settings, executor=executor, on_case=rows.add, **options)
+        return segment_cases(
+            found.cases, models, output, settings, executor=executor, unreadable=broken, on_case=rows.add, **options
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ctseg.inference.predict import Prediction, predict_ready
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.results import CaseResult, ResultTable, provenance, remove_case, start_folder
 from ctseg.inference.settings import SegmentSettings
-from ctseg.io.discover import Case
+from ctseg.io.case import Case, Rejected, safe_name
 from ctseg.protocols import BrainExtractor
 
 PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
@@ -38,6 +39,7 @@ def segment_cases(
     overwrite: bool = False,
     workers: int = 0,
     executor: Executor | None = None,
+    unreadable: Sequence[Rejected] = (),
     on_case: OnCase | None = None,
     progress: OnProgress | None = None,
 ) -> list[CaseResult]:
@@ -53,11 +55,12 @@ def segment_cases(
         overwrite: replace an earlier segmentation.
         workers: processes that read and prepare cases ahead of the network; 0: none.
         executor: used instead of own processes.
+        unreadable: files that may be scans and cannot be read: failed rows behind the others.
         on_case: called with every row as soon as its files are written.
         progress: called with (done, total, case).
 
     Returns:
-        One row a case, in order.
+        One row a case, in order, then one an unreadable file.
 
     Raises:
         OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
@@ -76,9 +79,24 @@ def segment_cases(
         settings,
         resume=resume,
         overwrite=overwrite,
+        lost=unreadable_rows(unreadable),
         on_case=on_case,
         progress=progress,
     )
+
+
+def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:
+    """Failed rows of files that are no case yet, named as the files, without folders."""
+    rows: dict[str, CaseResult] = {}
+    for file in files:
+        path = Path(file.path_or_series)
+        name = stem = safe_name(path.name)
+        number = 1
+        while name in rows:
+            number += 1
+            name = f"{stem}_{number}"
+        rows[name] = CaseResult(name, "failed", error=file.reason.replace(f"{path.parent}/", ""))
+    return list(rows.values())
 
 
 def segment_prepared(
@@ -90,6 +108,7 @@ def segment_prepared(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    lost: Sequence[CaseResult] = (),
     on_case: OnCase | None = None,
     progress: OnProgress | None = None,
 ) -> list[CaseResult]:
@@ -97,14 +116,15 @@ def segment_prepared(
     head = provenance(settings.model_dump(), [model.describe() for model in models])
     finished = start_folder(out, head, resume=resume, overwrite=overwrite)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
+    total = len(cases) + len(lost)
     coming = prepare([case for case in cases if case.case_id not in finished])
     results: list[CaseResult] = []
     try:
-        for case in cases:
-            result = finished.get(case.case_id) or _finish(*next(coming), models, out, settings)
+        made = (finished.get(case.case_id) or _finish(*next(coming), models, out, settings) for case in cases)
+        for result in chain(made, lost):
             table.add(result)
             results.append(result)
-            _tell(result, len(results), len(cases), on_case, progress)
+            _tell(result, len(results), total, on_case, progress)
     finally:
         table.save()
     return results

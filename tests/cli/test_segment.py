@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -127,8 +128,12 @@ def test_files_that_cannot_be_read_end_with_1(model, scans, capsys):
     assert "cut.nii.gz: not a NIfTI file" in Path("masks/volumes.csv").read_text()
     assert main([*given, "scans/a.nii.gz", "broken.zip", "slice.dcm"]) == 1
     err = capsys.readouterr().err
-    assert "left out: broken.zip: not a readable zip" in err
-    assert "1 of 1 scans -> masks/volumes.csv, 2 broken files left out" in err
+    assert "1 of 3 scans -> masks/volumes.csv" in err
+    with Path("masks/volumes.csv").open() as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    assert rows["broken.zip"]["status"] == rows["slice.dcm"]["status"] == "failed"
+    assert "not a readable zip" in rows["broken.zip"]["error"]
+    assert "not a readable zip" in err
     Path("notes").write_text("nothing to do with DICOM")
     assert main([*given, "scans/a.nii.gz", "notes"]) == 0
 
