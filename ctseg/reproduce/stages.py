@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ctseg import presets
 from ctseg.errors import InputError, SettingError
 from ctseg.files import read_json, write_json, write_text
 from ctseg.reproduce.scales import Scale
@@ -42,12 +43,15 @@ class Stage:
     folder: str
     steps: tuple[Step, ...]
     needs: tuple[Stage, ...] = ()
+    recipe: str = ""
+    """A digest of what the steps' preset stands for: one that has changed makes another stage of the same words."""
 
     @cached_property
     def key(self) -> str:
         """A digest of all that leads to its results."""
         telling = [{key: value for key, value in step.items() if key not in HASTE} for step in self.steps]
-        return sha256(json.dumps([telling, [stage.key for stage in self.needs]]).encode()).hexdigest()[:16]
+        parts = [telling, [stage.key for stage in self.needs], *([self.recipe] if self.recipe else [])]
+        return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ class Plan:
             "name": "synthesize", "command": "synthesize", "model": "run", "src": source, "output": "pseudo-ct",
             **self._machine(),
         }  # fmt: skip
-        return Stage(folder, (train, translate), (self.data(),))
+        return Stage(folder, (train, translate), (self.data(),), self._recipe(presets.SYNTHESIS))
 
     def shuffled(self, labelled: str, made_by: Stage, name: str, seed: int) -> Stage:
         """A slice set with shuffled labels, for the control."""
@@ -233,7 +237,7 @@ class Plan:
             "tgt": _path(self.inputs.target, folder), **chosen, **segmenter, "output": "run",
             **self._training(seed, adaptation_settings(row, self.scale)),
         }  # fmt: skip
-        return Stage(folder, (train, *self._tested(folder)), tuple(needs))
+        return Stage(folder, (train, *self._tested(folder)), tuple(needs), self._recipe(presets.ADAPTATION))
 
     def _tested(self, folder: str) -> tuple[Step, Step]:
         inputs = self.inputs
@@ -261,7 +265,11 @@ class Plan:
             "name": "finetune", "command": "finetune", "data": _path(data, folder), **start, **segmenter,
             "folds": self.scale.folds, "output": "run", **self._training(seed, settings),
         }  # fmt: skip
-        return Stage(folder, (step,), tuple(needs))
+        return Stage(folder, (step,), tuple(needs), self._recipe(presets.ADAPTATION))
+
+    def _recipe(self, stage: dict[str, dict[str, Any]]) -> str:
+        values = presets.preset(stage, self.scale.preset)
+        return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def _start(self, name: str, seed: int) -> Stage:
         """The stage that a start comes from; one that is no row of a table is trained only."""

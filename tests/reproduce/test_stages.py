@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ctseg import presets
 from ctseg.errors import InputError
 from ctseg.files import write_json
 from ctseg.reproduce.run import settled_plan
@@ -164,6 +165,15 @@ def test_a_folder_keeps_its_scale_device_and_precision(tmp_path: Path) -> None:
     assert (settled.device, settled.precision, settled.workers) == ("cpu", "bf16", 1)
     with pytest.raises(InputError, match="another scale"):
         settled_plan(tmp_path, plan("cpu"))
+
+
+def test_a_preset_that_has_changed_makes_its_stages_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = ROWS["amd-das"]
+    before = plan().row(row, 0)
+    monkeypatch.setitem(presets.ADAPTATION, "smoke", {**presets.ADAPTATION["smoke"], "lr": 0.5})
+    after = plan().row(row, 0)
+    assert after.key != before.key
+    assert [stage.key for stage in after.needs] == [stage.key for stage in before.needs]
 
 
 def test_precision_changes_what_is_made_and_workers_do_not() -> None:
