@@ -34,10 +34,14 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
     Args:
         path: the file to end up with; its folder is made.
         write: writes the file it is given whole.
+
+    Raises:
+        InputError: if nothing can be made there (below /proc, say).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
+    with _placed(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -49,6 +53,15 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
     return path
+
+
+@contextmanager
+def _placed(path: Path) -> Iterator[None]:
+    """File systems that are no place for files (/proc) deny their own folders to exist."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: nothing can be written there; choose another place") from None
 
 
 def _umask() -> int:
@@ -100,11 +113,13 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
     Raises:
         OutputExistsError: if `path` holds anything and `overwrite` is not set.
+        InputError: if nothing can be made there.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".partial-{path.name}-", dir=path.parent))
+    with _placed(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".partial-{path.name}-", dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())

@@ -69,3 +69,13 @@ def test_json_refuses_nan_and_names_a_broken_file(tmp_path: Path) -> None:
         read_json(tmp_path / "b.json")
     with pytest.raises(InputError, match="no such file"):
         read_json(tmp_path / "c.json")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+@pytest.mark.parametrize("place", ["out", "folder/out"])
+def test_a_place_that_takes_no_files_is_named(place: str) -> None:
+    path = Path("/proc") / place
+    with pytest.raises(InputError, match=f"{path}: nothing can be written there"), new_folder(path):
+        pass
+    with pytest.raises(InputError, match=f"{path}: nothing can be written there"):
+        write_text(path, "text")

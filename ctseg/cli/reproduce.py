@@ -11,8 +11,9 @@ from ctseg.cli import common
 from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
+    from ctseg.reproduce.inputs import Inputs
     from ctseg.reproduce.run import Request
-    from ctseg.reproduce.stages import Inputs, Plan
+    from ctseg.reproduce.stages import Plan
     from ctseg.reproduce.systems import AnyRow
     from ctseg.reproduce.table import Result
 
@@ -96,7 +97,7 @@ def _inputs(
     train: Path | None,
     train_truth: Path | None,
 ) -> Inputs:
-    from ctseg.reproduce.stages import PHANTOM, own_inputs
+    from ctseg.reproduce.inputs import PHANTOM, own_inputs
 
     if not any((source, target, test, truth, train, train_truth)):
         return PHANTOM
@@ -109,8 +110,8 @@ def _inputs(
 
 def _finish(request: Request, results: list[Result], as_json: bool) -> None:
     from ctseg.reproduce.figures import write_figures
+    from ctseg.reproduce.inputs import PHANTOM
     from ctseg.reproduce.run import command_of
-    from ctseg.reproduce.stages import PHANTOM
     from ctseg.reproduce.table import control_verdict, shown, table_of, write_table
 
     scale, own = request.plan.scale, request.plan.inputs != PHANTOM

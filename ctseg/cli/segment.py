@@ -132,9 +132,9 @@ def _segment_scans(
     from ctseg.cli.case_rows import case_rows
     from ctseg.inference.segment import segment_cases, unreadable_rows
 
-    broken = [item for item in found.rejected if item.broken]
-    names = [*(case.case_id for case in found.cases), *(row.case for row in unreadable_rows(broken))]
+    lost = unreadable_rows([item for item in found.rejected if item.broken])
+    names = [*(case.case_id for case in found.cases), *(row.case for row in lost)]
     with common.executor(scheduler) as executor, case_rows(names, as_json=as_json) as rows:
         return segment_cases(
-            found.cases, models, output, settings, executor=executor, unreadable=broken, on_case=rows.add, **options
+            found.cases, models, output, settings, executor=executor, lost=lost, on_case=rows.add, **options
         )

@@ -39,7 +39,7 @@ def segment_cases(
     overwrite: bool = False,
     workers: int = 0,
     executor: Executor | None = None,
-    unreadable: Sequence[Rejected] = (),
+    lost: Sequence[CaseResult] = (),
     on_case: OnCase | None = None,
     progress: OnProgress | None = None,
 ) -> list[CaseResult]:
@@ -55,12 +55,12 @@ def segment_cases(
         overwrite: replace an earlier segmentation.
         workers: processes that read and prepare cases ahead of the network; 0: none.
         executor: used instead of own processes.
-        unreadable: files that may be scans and cannot be read: failed rows behind the others.
+        lost: failed rows of files that cannot be read (`unreadable_rows`), put behind the others.
         on_case: called with every row as soon as its files are written.
         progress: called with (done, total, case).
 
     Returns:
-        One row a case, in order, then one an unreadable file.
+        One row a case, in order, then `lost`.
 
     Raises:
         OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
@@ -79,7 +79,7 @@ def segment_cases(
         settings,
         resume=resume,
         overwrite=overwrite,
-        lost=unreadable_rows(unreadable),
+        lost=lost,
         on_case=on_case,
         progress=progress,
     )

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from ctseg.errors import CtsegError, InputError
 from ctseg.files import read_json, write_json
+from ctseg.reproduce.inputs import PHANTOM
 from ctseg.reproduce.kept import Kept, this_machine
 from ctseg.reproduce.results import Outcome, read_finetuned, read_trained
 from ctseg.reproduce.scales import Scale
 from ctseg.reproduce.stages import (
     LABELLED,
     LABELLED_TRAIN,
-    PHANTOM,
     Plan,
     Stage,
+    alone,
     in_order,
     is_done,
     run_stage,
@@ -65,13 +66,9 @@ def settled_plan(root: Path, plan: Plan) -> Plan:
 
 def strangers(request: Request) -> int:
     """How many joined outcomes of this table's rows were made with other settings, and so stay out of it."""
-    names = {row.name: row for row in get_rows(request.table)}
-    mine = [item for item in request.joined if item.row in names]
-    return len(mine) - sum(
-        item.key == request.plan.row(names[item.row], item.outcome.seed).key
-        for item in mine
-        if request.plan.can_run(names[item.row])
-    )
+    rows = get_rows(request.table)
+    named = sum(item.row == row.name for item in request.joined for row in rows)
+    return named - sum(_fits(request, item, row) for item in request.joined for row in rows)
 
 
 def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[tuple[str, int], str]:
@@ -130,14 +127,17 @@ def finished_runs(request: Request) -> dict[tuple[str, int], Path]:
 
 
 def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say: Callable[[str], object]) -> None:
-    """Run a stage unless it is done or something it needs is broken."""
+    """Run a stage unless it is done or something it needs is broken; wait where another call is at it."""
     cause = next((broken[item.folder] for item in stage.needs if item.folder in broken), None)
     if cause is not None:
         broken[stage.folder] = cause
     if stage.folder in broken or is_done(root, stage):
         return
-    say(f"== {stage.folder}")
-    code = run_stage(root, stage, execute)
+    with alone(root, stage, say):
+        if is_done(root, stage):
+            return
+        say(f"== {stage.folder}")
+        code = run_stage(root, stage, execute)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code >= 2:
@@ -178,10 +178,12 @@ def _seeds(request: Request, row: AnyRow) -> list[int]:
 
 def _joined(request: Request, row: AnyRow) -> dict[int, Kept]:
     """Outcomes of this row made elsewhere, by seed, if they were made with the very settings of this table."""
-    if not request.plan.can_run(row):
-        return {}
-    mine = [item for item in request.joined if item.row == row.name]
-    return {item.outcome.seed: item for item in mine if item.key == request.plan.row(row, item.outcome.seed).key}
+    return {item.outcome.seed: item for item in request.joined if _fits(request, item, row)}
+
+
+def _fits(request: Request, item: Kept, row: AnyRow) -> bool:
+    plan = request.plan
+    return item.row == row.name and plan.can_run(row) and item.key == plan.row(row, item.outcome.seed).key
 
 
 def _seeds_on_disk(root: Path, row: AnyRow) -> list[int]:

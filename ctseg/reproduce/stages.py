@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ctseg import presets
-from ctseg.errors import InputError, SettingError
+from ctseg.errors import SettingError
 from ctseg.files import read_json, write_json, write_text
+from ctseg.reproduce.inputs import PHANTOM, Inputs
 from ctseg.reproduce.scales import Scale
 from ctseg.reproduce.systems import (
     ROWS,
@@ -54,56 +58,11 @@ class Stage:
         return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Where the data are: paths below the reproduction's folder where relative."""
-
-    source: str
-    """Labelled MR slice set."""
-    target: str
-    """Unlabelled CT slice set."""
-    test: str
-    """Scans of held-out CT patients."""
-    truth: str
-    """Their masks, `CASE.nii.gz`."""
-    labels: str = ""
-    """Their slice labels, where there are any."""
-    train: str = ""
-    """Scans of the target's patients, and their masks: for the upper bound and the study of the rules alone."""
-    train_truth: str = ""
-
-
-PHANTOM = Inputs(
-    "data/sets/mr",
-    "data/sets/ct",
-    "data/phantom/rsna/stage_2_test",
-    "data/phantom/truth/iph/test",
-    "data/phantom/truth/stage_2_test.csv",
-    "data/phantom/rsna/stage_2_train",
-    "data/phantom/truth/iph/train",
-)
 PAIRS = {"source": "data/pairs.csv", "target": "data/pairs-stage2.csv"}
 LABELLED = "labelled/ct-test"
 LABELLED_TRAIN = "labelled-train/ct-train"
 BRAINS = "brains"
 """The test scans are the same for every row, and so are their brains."""
-
-
-def own_inputs(
-    source: Path, target: Path, test: Path, truth: Path, train: Path | None = None, train_truth: Path | None = None
-) -> Inputs:
-    """A user's own data.
-
-    Raises:
-        InputError: if one of them is not there.
-    """
-    given = [path for path in (source, target, test, truth, train, train_truth) if path is not None]
-    for path in given:
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder; check the path")
-    names = [str(path.resolve()) for path in given]
-    train_names = dict(zip(("train", "train_truth"), names[4:], strict=False))
-    return Inputs(names[0], names[1], names[2], names[3], **train_names)
 
 
 @dataclass(frozen=True)
@@ -309,6 +268,23 @@ def run_stage(root: Path, stage: Stage, execute: Callable[[Path], int]) -> int:
     study = write_text(folder / "study.toml", study_text(stage))
     write_json(known, {"key": stage.key, "needs": [item.folder for item in stage.needs]})
     return execute(study)
+
+
+@contextmanager
+def alone(root: Path, stage: Stage, say: Callable[[str], object] = str) -> Iterator[None]:
+    """Hold the stage against other calls that work in this reproduction; the lock ends with its process."""
+    folder = root / stage.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(f"== {stage.folder}: another call is making it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _clear(folder: Path) -> None:

@@ -17,11 +17,12 @@ from ctseg.files import write_json
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.reproduce import figures, shown
 from ctseg.reproduce.figures import largest_lesions, segmentations, write_figures
+from ctseg.reproduce.inputs import own_inputs
 from ctseg.reproduce.results import METRICS, Outcome
 from ctseg.reproduce.run import Request
 from ctseg.reproduce.scales import get_scale
 from ctseg.reproduce.shown import Choice, choose, head_box, shown_slices
-from ctseg.reproduce.stages import Plan, Stage, own_inputs
+from ctseg.reproduce.stages import Plan, Stage
 from ctseg.reproduce.systems import ROWS, get_rows
 from ctseg.reproduce.table import Result, write_table
 

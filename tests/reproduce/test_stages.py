@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,16 @@ import pytest
 from ctseg import presets
 from ctseg.errors import InputError
 from ctseg.files import write_json
+from ctseg.reproduce.inputs import Inputs, own_inputs
 from ctseg.reproduce.run import settled_plan
 from ctseg.reproduce.scales import SCALES, get_scale
 from ctseg.reproduce.stages import (
     BRAINS,
-    Inputs,
     Plan,
     Stage,
+    alone,
     in_order,
     is_done,
-    own_inputs,
     run_stage,
     seconds_of,
     study_text,
@@ -142,6 +143,29 @@ def test_a_change_upstream_makes_everything_below_anew(tmp_path: Path, stage: St
         run_stage(tmp_path, item, run)
     assert [line[-1] for line in run.lines] == ["pairs", "b", "c"]
     assert (tmp_path / "second" / "notes.txt").read_text() == "mine"
+
+
+def test_a_call_waits_for_the_stage_that_another_is_making(tmp_path: Path, stage: Stage) -> None:
+    said: list[str] = []
+    inside, waiting = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with alone(tmp_path, stage):
+            inside.set()
+            waiting.wait(10)
+            run_stage(tmp_path, stage, Recorder())
+
+    def say(text: str) -> None:
+        said.append(text)
+        waiting.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert inside.wait(10)
+    with alone(tmp_path, stage, say):
+        assert is_done(tmp_path, stage)
+    thread.join()
+    assert said == ["== second: another call is making it; waiting"]
 
 
 def test_a_stage_without_its_output_is_not_done(tmp_path: Path, stage: Stage) -> None:
