@@ -158,7 +158,12 @@ PLUS: dict[str, Any] = {
     "selection": "agreement",
     "loss": "bce+dice+slice-dice",  # small lesions weigh like large ones
     "refresh_norm": 16,
-    "contrast": 0.25,  # nnU-Net's range
+    "freeze_norm_from": 4,  # what is learnt with each batch's own statistics is used with others
+    # CT is calibrated (water within 5 HU: ACR phantom), and brain against blood is 20 to 50 HU: with the paper's 20 HU
+    # for brightness a segmenter learns to outline whatever is brighter than its surroundings (docs/plus.md).
+    "brightness": 0.05,
+    "contrast": 0.15,
+    "shading": 0.08,  # 8 HU: beam hardening at the skull base
     "noise": 0.05,
     "turn_deg": 15.0,
     "scale": 0.15,
@@ -168,6 +173,7 @@ PLUS: dict[str, Any] = {
     "lambda_teacher": 1.0,  # masked consistency with a mean teacher (Hoyer et al. 2023)
     "teacher_from": 5,  # while it finds little, its labels teach silence
     "teacher_contrast": 0.1,  # 10 HU of 0..100: fresh blood is at least that much brighter than the brain
+    "pasted": 0.5,  # cross-domain mixing (Tranheden et al. 2021)
 }
 """Stage 2 beyond the paper, to be laid over any preset."""
 PLUS_ADAPTATION: dict[str, Any] = {

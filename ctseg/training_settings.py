@@ -87,6 +87,9 @@ class AdaptationSettings(TrainingSettings):
     refresh_norm: NonNegativeInt = Field(
         0, description="source batches that batch norm's statistics are measured on after each epoch; 0: running ones"
     )
+    freeze_norm_from: NonNegativeInt = Field(
+        0, description="epoch from which batch norm keeps its statistics, in training as in use; 0: never"
+    )
     flip_probability: float = Field(0.5, ge=0, le=1, description="left-right and front-back flips of the source")
     brightness: float = Field(0.2, ge=0, lt=1, description="brightness change of the source, +- this share")
     lambda_adv_output: NonNegativeFloat = Field(
@@ -94,6 +97,9 @@ class AdaptationSettings(TrainingSettings):
     )
     contrast: float = Field(0.0, ge=0, lt=1, description="contrast change of the source, +- this share")
     noise: float = Field(0.0, ge=0, lt=1, description="largest deviation of noise on the source, share of the range")
+    shading: float = Field(
+        0.0, ge=0, lt=1, description="largest slow change of grey over a source slice, share of the range"
+    )
     turn_deg: float = Field(0.0, ge=0, le=180, description="source slices are turned by up to this")
     scale: float = Field(0.0, ge=0, lt=0.5, description="source slices are made larger or smaller by up to this share")
     look_alikes: float = Field(
@@ -110,6 +116,12 @@ class AdaptationSettings(TrainingSettings):
     teacher_certainty: float = Field(0.8, ge=0.5, lt=1, description="probability from which a label is learnt from")
     teacher_contrast: float = Field(
         0.0, ge=0, lt=1, description="least brightness of a label over the brain, share of the range; 0: any"
+    )
+    pasted: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="probability that a source lesion is laid over a CT slice of self-training as fresh blood",
     )
     hidden_share: float = Field(0.5, ge=0, lt=1, description="share of a CT slice that the student does not see")
     hidden_patch: PositiveInt = Field(8, description="side of a hidden patch in pixels")

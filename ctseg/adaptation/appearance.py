@@ -1,4 +1,4 @@
-"""Stronger augmentation than the paper's flips and brightness: contrast, noise, turns and sizes.
+"""Stronger augmentation than the paper's flips and brightness: contrast, shading, noise, turns and sizes.
 
 Heads lie turned in CT and pseudo-CT has neither a scanner's noise nor its contrast; a segmenter that never met them
 learns the synthesis network's own look (method of nnU-Net's default augmentation, Isensee et al. 2021).
@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from ctseg.adaptation.augment import BACKGROUND
 
+SHADES = (4, 4)
+"""Knots of the slow field over a slice: what changes within 6 cm is anatomy."""
+
 
 @dataclass(frozen=True)
 class Ranges:
@@ -25,24 +28,36 @@ class Ranges:
     """Share by which grey values spread or draw together around the slice's mean brain grey."""
     noise: float = 0.0
     """Largest standard deviation of Gaussian noise, as a share of the intensity range."""
+    shading: float = 0.0
+    """Largest slow change of grey over a slice, as a share of the intensity range: beam hardening at the skull base."""
     turn_deg: float = 0.0
     scale: float = 0.0
     """Share by which the head is made larger or smaller."""
 
 
 def change_grey(images: Tensor, ranges: Ranges, rng: np.random.Generator) -> Tensor:
-    """Contrast and noise on (B, 1, H, W) slices in [-1, 1]; the background stays exactly -1."""
+    """Contrast, shading and noise on (B, 1, H, W) slices in [-1, 1]; the background stays exactly -1."""
     brain = images > BACKGROUND
     found = images
     if ranges.contrast:
         factor = _column(1.0 + rng.uniform(-ranges.contrast, ranges.contrast, len(images)), images)
         mean = (images * brain).sum(dim=(2, 3), keepdim=True) / brain.sum(dim=(2, 3), keepdim=True).clamp(min=1)
         found = mean + (found - mean) * factor
+    if ranges.shading:
+        found = found + shades(images, ranges.shading, rng)
     if ranges.noise:
         deviation = _column(2.0 * rng.uniform(0.0, ranges.noise, len(images)), images)
         drawn = torch.from_numpy(rng.standard_normal(tuple(images.shape), dtype=np.float32)).to(images.device)
         found = found + deviation * drawn
     return torch.where(brain, found.clamp(BACKGROUND, 1.0), images)
+
+
+def shades(images: Tensor, largest: float, rng: np.random.Generator) -> Tensor:
+    """(B, 1, H, W) slow fields around 0, none larger than `largest` of the intensity range (2 wide)."""
+    coarse = torch.from_numpy(rng.standard_normal((len(images), 1, *SHADES), dtype=np.float32)).to(images.device)
+    field = functional.interpolate(coarse, images.shape[2:], mode="bicubic", align_corners=True)
+    peak = field.abs().amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
+    return field / peak * _column(2.0 * rng.uniform(0.0, largest, len(images)), images)
 
 
 def change_place(images: Tensor, masks: Tensor, ranges: Ranges, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ def source_batch(nets: Adaptation, source: SliceSet, rows: Rows, rng: np.random.
 
 def ranges_of(settings: AdaptationSettings) -> Ranges:
     """How far the settings let slices be changed."""
-    return Ranges(settings.contrast, settings.noise, settings.turn_deg, settings.scale)
+    return Ranges(settings.contrast, settings.noise, settings.shading, settings.turn_deg, settings.scale)
 
 
 def refreshing_batches(

@@ -10,12 +10,20 @@ from torch import Tensor
 from ctseg.adaptation.appearance import change_grey
 from ctseg.adaptation.augment import brighten, draw_augmentation
 from ctseg.adaptation.batches import ranges_of
+from ctseg.adaptation.pasting import paste
 from ctseg.adaptation.steps import Adaptation, Extra, norms_frozen
 from ctseg.adaptation.teacher import consistency_loss, gate, hide_patches, teach
 
 
-def make_lesson(nets: Adaptation, epoch: int, rng: np.random.Generator) -> Extra | None:
-    """The extra term of a step; None without a teacher, or while it has not learnt enough itself."""
+def make_lesson(nets: Adaptation, epoch: int, rng: np.random.Generator, shapes: Tensor) -> Extra | None:
+    """The extra term of a step; None without a teacher, or while it has not learnt enough itself.
+
+    Args:
+        nets: with the settings.
+        epoch: from 0.
+        rng: of the student's view.
+        shapes: (B, 1, H, W) 0/1 lesions of the step's source slices, for `pasted`.
+    """
     settings, teacher = nets.settings, nets.teacher
     if teacher is None or epoch < settings.teacher_from:
         return None
@@ -24,6 +32,9 @@ def make_lesson(nets: Adaptation, epoch: int, rng: np.random.Generator) -> Extra
         labels, weights = teach(teacher, target, settings.teacher_certainty, nets.autocast)
         if settings.teacher_contrast:
             labels, weights = gate(labels, weights, target, settings.teacher_contrast)
+        if settings.pasted:
+            chances = settings.pasted, settings.look_alikes
+            target, labels, weights = paste(target, shapes, labels, weights, *chances, rng)
         seen = hide_patches(other_look(target, nets, rng), settings.hidden_share, settings.hidden_patch, rng)
         with nets.autocast(), norms_frozen(nets.segmenter, settings.freeze_norm_on_target):
             logits = nets.segmenter(seen).logits

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ctseg.adaptation.batches import refreshing_batches, source_batch, target_batch
-from ctseg.adaptation.norms import refresh_norms
+from ctseg.adaptation.norms import hold_norms, refresh_norms
 from ctseg.adaptation.samples import choose_samples, write_samples
 from ctseg.adaptation.selection import LOGGED, Choice, check_rule, lesion_share, score_all
 from ctseg.adaptation.self_training import make_lesson
@@ -157,6 +157,10 @@ def check_adaptation(
         raise SettingError(
             "das-train: haematomas are painted in the greys of CT, and --src is MR; use pseudo-CT or --set haematomas=0"
         )
+    if settings.pasted and not settings.lambda_teacher:
+        raise SettingError(
+            "das-train: pasted lesions are learnt with the teacher's labels; --set lambda_teacher=1 or --set pasted=0"
+        )
     train_rows, _ = _training_rows(source, target, pairs, settings, source_rows)
     check_rule(settings, has_source_validation=len(_held_out(source, validation_split, train_rows)) > 0)
 
@@ -229,13 +233,15 @@ def _train_epoch(nets: Adaptation, data: Data, epoch: int, seed: int, ticker: Ti
     meter = LossMeter(epoch)
     for name, module in nets.modules.items():
         module.train(name != "teacher")
+    norms_held = hold_norms(nets, epoch)
     for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
         images, masks = source_batch(nets, data.source, source_rows, step_rng(seed, epoch, step))
-        lesson = make_lesson(nets, epoch, np.random.default_rng([seed, epoch, step, LESSONS]))
+        lesson = make_lesson(nets, epoch, np.random.default_rng([seed, epoch, step, LESSONS]), masks)
         meter.add(adaptation_step(nets, images, masks, target_batch(nets, data.target, target_rows), lesson))
         if nets.teacher is not None:
             follow(nets.teacher, nets.segmenter, settings.teacher_decay)
-    refresh_norms(nets, refreshing_batches(nets, data.source, data.sampler, epoch, seed))
+    if not norms_held:
+        refresh_norms(nets, refreshing_batches(nets, data.source, data.sampler, epoch, seed))
     return {**meter.means(), "lr": nets.optimiser.param_groups[0]["lr"]}
 
 

@@ -61,6 +61,7 @@ class Stage:
 PAIRS = {"source": "data/pairs.csv", "target": "data/pairs-stage2.csv"}
 LABELLED = "labelled/ct-test"
 LABELLED_TRAIN = "labelled-train/ct-train"
+EVERY_SLICE = "every-slice/ct"
 BRAINS = "brains"
 """The test scans are the same for every row, and so are their brains."""
 
@@ -124,6 +125,15 @@ class Plan:
             )
         return self._labelled(LABELLED_TRAIN, self.inputs.train, self.inputs.train_truth)
 
+    def every_slice(self) -> Stage:
+        """The target's patients with all their slices, chosen by no label: for `plus`."""
+        folder, _, output = EVERY_SLICE.partition("/")
+        step = {
+            "name": "preprocess every slice", "command": "preprocess", "input": _path(self.inputs.train, folder),
+            "output": output, "domain": "ct", "size": self.scale.size, "workers": self.workers,
+        }  # fmt: skip
+        return Stage(folder, (step,), (self.data(),))
+
     def _labelled(self, path: str, scans: str, masks: str) -> Stage:
         folder, _, output = path.partition("/")
         step = {
@@ -176,7 +186,10 @@ class Plan:
 
     def _trained(self, row: Row, seed: int) -> Stage:
         folder, needs = f"rows/{row.name}/seed-{seed}", [self.data()]
-        source = self.inputs.source
+        source, target = self.inputs.source, self.inputs.target
+        if row.every_slice and self.inputs.train:
+            needs.append(self.every_slice())
+            target = EVERY_SLICE
         if row.source == "ct":
             needs.append(self.labelled_train())
             source = LABELLED_TRAIN
@@ -193,7 +206,7 @@ class Plan:
         segmenter = {"segmenter": row.segmenter} if row.segmenter != "fcn" else {}
         train = {
             "name": "das-train", "command": "das-train", "src": _path(source, folder),
-            "tgt": _path(self.inputs.target, folder), **chosen, **segmenter, "output": "run",
+            "tgt": _path(target, folder), **chosen, **segmenter, "output": "run",
             **self._training(seed, adaptation_settings(row, self.scale)),
         }  # fmt: skip
         return Stage(folder, (train, *self._tested(folder)), tuple(needs), self._recipe(presets.ADAPTATION))

@@ -1,10 +1,10 @@
-"""Contrast, noise, turns and sizes."""
+"""Contrast, shading, noise, turns and sizes."""
 
 import numpy as np
 import pytest
 import torch
 
-from ctseg.adaptation.appearance import Ranges, change_grey, change_place
+from ctseg.adaptation.appearance import Ranges, change_grey, change_place, shades
 
 
 def slices(count: int = 4, height: int = 64, width: int = 48) -> torch.Tensor:
@@ -17,7 +17,9 @@ def draw() -> np.random.Generator:
     return np.random.default_rng(5)
 
 
-@pytest.mark.parametrize("ranges", [Ranges(contrast=0.5), Ranges(noise=0.2), Ranges(0.5, 0.2)])
+@pytest.mark.parametrize(
+    "ranges", [Ranges(contrast=0.5), Ranges(noise=0.2), Ranges(shading=0.1), Ranges(0.5, 0.2, 0.1)]
+)
 def test_grey_changes_leave_the_background(ranges):
     images = slices()
     changed = change_grey(images, ranges, draw())
@@ -35,6 +37,16 @@ def test_contrast_keeps_the_mean_grey():
     assert changed[brain].mean() == pytest.approx(images[brain].mean().item(), abs=1e-5)
     spread = changed[brain].std() / images[brain].std()
     assert 0.7 <= spread <= 1.3
+
+
+def test_shading_is_slow_and_no_larger_than_asked():
+    field = shades(torch.zeros(50, 1, 96, 80), 0.1, draw())
+    largest = field.abs().amax(dim=(1, 2, 3))
+    assert largest.max() <= 0.2
+    assert largest.max() > 0.15
+    assert largest.min() < 0.05
+    steps = max(field.diff(dim=axis).abs().amax().item() for axis in (2, 3))
+    assert steps < 0.02  # a tenth of the way a field may go, from one pixel to the next
 
 
 def test_nothing_asked_for_changes_nothing():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ctseg.adaptation.norms import refresh_norms
+from ctseg.adaptation.norms import hold_norms, refresh_norms
 from ctseg.adaptation.steps import make_adaptation
 from ctseg.protocols import SegmenterOutput
 from ctseg.training_settings import AdaptationSettings
@@ -74,3 +74,15 @@ def test_a_fault_on_the_way_leaves_the_momentum(batches: list[Tensor]) -> None:
     with pytest.raises(KeyboardInterrupt):
         refresh_norms(nets, broken())
     assert network.norm.momentum == 0.3
+
+
+@pytest.mark.parametrize(("start", "epoch", "held"), [(0, 0, False), (0, 9, False), (3, 2, False), (3, 3, True)])
+def test_norms_are_held_from_their_epoch_on(batches: list[Tensor], start: int, epoch: int, held: bool) -> None:
+    network = Normed().train()
+    settings = AdaptationSettings(lambda_adv=0.0, freeze_norm_from=start)
+    nets = make_adaptation(network, settings, device=torch.device("cpu"), autocast=nullcontext, seed=0)
+    before = network.norm.running_mean.clone()
+    assert hold_norms(nets, epoch) is held
+    network(batches[0])
+    assert torch.equal(network.norm.running_mean, before) is held
+    assert network.training

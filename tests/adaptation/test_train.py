@@ -120,7 +120,7 @@ def test_without_an_adversary_no_step_reads_the_target(
 BEYOND = {
     "lambda_teacher": 1.0, "teacher_from": 1, "teacher_certainty": 0.5, "hidden_patch": 4, "lambda_adv_output": 0.01,
     "contrast": 0.2, "noise": 0.1, "turn_deg": 10.0, "scale": 0.1, "look_alikes": 0.5, "loss": "bce+dice+slice-dice",
-    "haematomas": 0.5, "refresh_norm": 2,
+    "haematomas": 0.5, "refresh_norm": 2, "freeze_norm_from": 1, "pasted": 0.5, "shading": 0.1,
 }  # fmt: skip
 """Everything that the paper does not have."""
 
@@ -264,6 +264,8 @@ def test_faults_are_named_before_training(make_set: MakeSet, fabric: lightning_f
         train(source, target, None, selection="source_val", source_split="all")
     with pytest.raises(SettingError, match="use pseudo-CT"):
         train(source, target, None, haematomas=0.5)
+    with pytest.raises(SettingError, match="lambda_teacher=1"):
+        train(source, target, None, pasted=0.5)
     assert not list(tmp_path.iterdir())
 
 

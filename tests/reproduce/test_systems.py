@@ -6,7 +6,9 @@ import pytest
 
 from ctseg.errors import SettingError
 from ctseg.presets import ADAPTATION, SYNTHESIS
+from ctseg.reproduce.inputs import Inputs
 from ctseg.reproduce.scales import SCALES, get_scale
+from ctseg.reproduce.stages import Plan
 from ctseg.reproduce.systems import (
     PLUS_PARTS,
     ROWS,
@@ -76,10 +78,11 @@ def test_systems_differ_in_nothing_else(scale: str) -> None:
 )
 def test_a_row_has_an_adversary_where_its_table_says_das(scale: str, name: str) -> None:
     settings = adaptation_of(name, scale)
-    with_das = name in TABLES["table3"] or name in TABLES["table4"] or name.startswith("plus")
+    beyond = name == "amd-das-mended" or name.startswith("plus")
+    with_das = name in TABLES["table3"] or name in TABLES["table4"] or beyond
     assert (settings.lambda_adv > 0) is with_das
     assert settings.lambda_adv in (0, ADAPTATION[get_scale(scale).preset]["lambda_adv"])
-    assert settings.selection == ("agreement" if name.startswith("plus") or scale == "gpu" else "last")
+    assert settings.selection == ("agreement" if beyond or scale == "gpu" else "last")
     assert settings.matched is False
 
 
@@ -90,6 +93,22 @@ def test_plus_without_a_part_lacks_that_part_alone(part: str) -> None:
     assert {key for key in whole if whole[key] != less[key]} == set(off)
     assert whole["lambda_teacher"] > 0
     assert adaptation_of("supervised", "cpu").lambda_adv == 0
+
+
+def test_plus_sees_every_slice_where_scans_are_there_and_the_paper_only_the_chosen() -> None:
+    def targets(name: str, plan: Plan) -> str:
+        return plan.row(ROWS[name], 0).steps[0]["tgt"]
+
+    phantom = Plan(get_scale("cpu"))
+    assert targets("plus", phantom) == "../../../every-slice/ct"
+    assert targets("plus-without-every-slice", phantom) == targets("amd-das", phantom) == "../../../data/sets/ct"
+    whole, less = (adaptation_of(name, "cpu") for name in ("plus", "plus-without-every-slice"))
+    assert whole == less
+    step = phantom.every_slice().steps[0]
+    assert step["input"].endswith("stage_2_train")
+    assert not {"labels", "select", "masks"} & set(step)
+    own = Plan(get_scale("cpu"), Inputs("/mr", "/ct", "/scans", "/truth"))
+    assert targets("plus", own) == "/ct"
 
 
 def test_the_papers_numbers_and_order() -> None:

@@ -1,0 +1,70 @@
+"""How much arithmetic one (row, seed) of the scale `gpu` is: counted on one slice, so that it needs no GPU.
+
+The counts are exact; what they mean in minutes depends on what a GPU reaches, so they are given for two rates.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ctseg import presets
+from ctseg.adaptation.steps import adaptation_step, make_adaptation
+from ctseg.networks.fcn import FcnVgg16
+from ctseg.networks.generator import AmdGenerator
+from ctseg.networks.resnet_generator import ResnetGenerator
+from ctseg.protocols import Batch, ObjectiveContext
+from ctseg.reproduce.scales import GPU
+from ctseg.reproduce.systems import ROWS, SYNTHESIS, adaptation_settings, synthesis_settings
+from ctseg.settings import resolve
+from ctseg.synthesis.objective import make_objective
+from ctseg.training_settings import AdaptationSettings, SynthesisSettings
+
+pytestmark = pytest.mark.slow
+RATES = (50, 150)
+"""Trillions a second: what convolutions of these widths reach in bf16 on an H100, pessimistic and usual."""
+
+
+def image() -> torch.Tensor:
+    return torch.rand(1, 1, GPU.size, GPU.size) * 2 - 1
+
+
+def stage1(system: str) -> float:
+    """Trillions of operations of the whole stage."""
+    values = {**presets.SYNTHESIS[GPU.preset], **synthesis_settings(SYNTHESIS[system], GPU)}
+    generator = ResnetGenerator(**GPU.resnet) if SYNTHESIS[system].generator == "resnet" else AmdGenerator()
+    flat = {name: value for name, value in values.items() if "generator" not in name}
+    settings = resolve(SynthesisSettings, flat)
+    objective = make_objective(generator, ObjectiveContext(settings, torch.device("cpu"), nullcontext))
+    source = image()
+    with FlopCounterMode(display=False) as counter:
+        objective.step(Batch(source, (source > 0.8).float(), image()))
+    steps = (settings.epochs + settings.decay_epochs) * (settings.steps_per_epoch or 0)
+    return counter.get_total_flops() * settings.batch_size * steps / 1e12
+
+
+def stage2(row: str) -> float:
+    """As `stage1`."""
+    values = {**presets.ADAPTATION[GPU.preset], **adaptation_settings(ROWS[row], GPU)}  # type: ignore[arg-type]
+    settings = resolve(AdaptationSettings, {name: value for name, value in values.items() if "segmenter" not in name})
+    nets = make_adaptation(FcnVgg16(), settings, device=torch.device("cpu"), autocast=nullcontext, seed=0)
+    source = image()
+    with FlopCounterMode(display=False) as counter:
+        adaptation_step(nets, source, (source > 0.8).float(), image())
+    steps = (settings.epochs + settings.decay_epochs) * (settings.steps_per_epoch or 0)
+    return counter.get_total_flops() * settings.batch_size * steps / 1e12
+
+
+def test_work_of_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    work = {f"stage 1, {name}": stage1(name) for name in ("proposed", "mask-cyclegan")}
+    work |= {f"stage 2, {name}": stage2(name) for name in ("mr", "amd-das")}
+    assert all(value > 0 for value in work.values())
+    with capsys.disabled():
+        for name, value in work.items():
+            slow, usual = (value / rate / 60 for rate in RATES)
+            print(f"\n{name}: {value / 1000:.1f} P operations, {slow:.1f} min at {RATES[0]} T/s, "  # noqa: T201
+                  f"{usual:.1f} at {RATES[1]}", end="")  # fmt: skip
+        print()  # noqa: T201 - the benchmark's result
