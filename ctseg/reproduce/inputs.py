@@ -23,8 +23,9 @@ class Inputs:
     labels: str = ""
     """Their slice labels, where there are any."""
     train: str = ""
-    """Scans of the target's patients, and their masks: for the upper bound and the study of the rules alone."""
+    """Scans of the target's patients: every slice of them is the target of `plus`."""
     train_truth: str = ""
+    """Their masks: for the upper bound and the study of the rules alone."""
 
 
 PHANTOM = Inputs(

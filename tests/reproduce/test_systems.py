@@ -82,7 +82,8 @@ def test_a_row_has_an_adversary_where_its_table_says_das(scale: str, name: str) 
     with_das = name in TABLES["table3"] or name in TABLES["table4"] or beyond
     assert (settings.lambda_adv > 0) is with_das
     assert settings.lambda_adv in (0, ADAPTATION[get_scale(scale).preset]["lambda_adv"])
-    assert settings.selection == ("agreement" if beyond or scale == "gpu" else "last")
+    by_agreement = name != "supervised-plus" and (beyond or scale == "gpu")
+    assert settings.selection == ("agreement" if by_agreement else "last")
     assert settings.matched is False
 
 
@@ -92,7 +93,16 @@ def test_plus_without_a_part_lacks_that_part_alone(part: str) -> None:
     off = PLUS_PARTS[part][1]
     assert {key for key in whole if whole[key] != less[key]} == set(off)
     assert whole["lambda_teacher"] > 0
-    assert adaptation_of("supervised", "cpu").lambda_adv == 0
+
+
+def test_the_bounds_have_nothing_unsupervised() -> None:
+    plain, like_plus = (adaptation_of(name, "cpu") for name in ("supervised", "supervised-plus"))
+    for settings in (plain, like_plus):
+        assert not any((settings.lambda_adv, settings.lambda_adv_output, settings.lambda_teacher, settings.haematomas))
+        assert settings.selection == "last"
+    whole = adaptation_of("plus", "cpu")
+    assert like_plus.freeze_norm_from == whole.freeze_norm_from > 0
+    assert like_plus.brightness == whole.brightness < plain.brightness
 
 
 def test_plus_sees_every_slice_where_scans_are_there_and_the_paper_only_the_chosen() -> None:
