@@ -156,6 +156,7 @@ DEMO_ADAPTATION: dict[str, Any] = {
 PLUS: dict[str, Any] = {
     # Beyond the paper, see docs/plus.md for what each is worth.
     "selection": "agreement",
+    "select_from": 5,  # as teacher_from: before, a network has not met all that plus is made of
     "loss": "bce+dice+slice-dice",  # small lesions weigh like large ones
     "refresh_norm": 16,
     "freeze_norm_from": 4,  # what is learnt with each batch's own statistics is used with others

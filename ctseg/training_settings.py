@@ -126,6 +126,7 @@ class AdaptationSettings(TrainingSettings):
     hidden_share: float = Field(0.5, ge=0, lt=1, description="share of a CT slice that the student does not see")
     hidden_patch: PositiveInt = Field(8, description="side of a hidden patch in pixels")
     selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")
+    select_from: NonNegativeInt = Field(0, description="first epoch (from 0) that the rule may choose; the last always")
     validate_every: PositiveInt = Field(1, description="epochs between validations")
     keep_epochs: bool = Field(False, description="keep each validated epoch's weights in epochs/, to study the rules")
     clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")

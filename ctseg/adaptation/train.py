@@ -107,7 +107,7 @@ def train_adaptation(
         row = _train_epoch(nets, data, epoch, seed, ticker)
         last = epoch + 1 == epochs
         if fabric.is_global_zero and (last or (epoch + 1) % settings.validate_every == 0):
-            row |= _validate(nets, data, choice, epoch)
+            row |= _validate(nets, data, choice if last or epoch >= settings.select_from else None, epoch)
             if settings.keep_epochs:
                 save_model(run / "epochs" / f"epoch_{epoch + 1:04d}.safetensors", nets.final, header)
         if fabric.is_global_zero and (last or (epoch + 1) % settings.sample_every == 0):
@@ -245,10 +245,11 @@ def _train_epoch(nets: Adaptation, data: Data, epoch: int, seed: int, ticker: Ti
     return {**meter.means(), "lr": nets.optimiser.param_groups[0]["lr"]}
 
 
-def _validate(nets: Adaptation, data: Data, choice: Choice, epoch: int) -> dict[str, Any]:
+def _validate(nets: Adaptation, data: Data, choice: Choice | None, epoch: int) -> dict[str, Any]:
+    """Every rule's score; the epoch is offered to `choice`, if there is one."""
     evidence = gather(nets, data.source, data.target, data.validation, epoch)
     scores = score_all(evidence)
-    taken = choice.offer(epoch, scores, nets.final)
+    taken = choice is not None and choice.offer(epoch, scores, nets.final)
     logged = {f"val_{name}": scores[name] for name in LOGGED}
     return {**logged, "val_target_lesion_share": lesion_share(evidence), "chosen": taken}
 

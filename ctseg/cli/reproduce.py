@@ -26,7 +26,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="table2, table3, table4, table5, plus or selection.")],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="table2, table3, table4, table5, mended, plus or selection.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all tables of one scale and data.")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, cpu or gpu; see docs/reproduce.md.")] = "cpu",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")] = 3,

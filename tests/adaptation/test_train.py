@@ -126,6 +126,29 @@ BEYOND = {
 
 
 @pytest.mark.parametrize(
+    ("start", "taken"), [(1, [False, True, False]), (2, [False, False, True]), (9, [False, False, True])]
+)
+def test_no_epoch_before_the_first_allowed_is_chosen(
+    make_set: MakeSet,
+    fabric: lightning_fabric.Fabric,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: int,
+    taken: list[bool],
+) -> None:
+    from ctseg.adaptation import selection, train
+
+    scores = iter([0.9, 0.5, 0.1])
+    monkeypatch.setattr(train, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "agreement": next(scores)})
+    settings = AdaptationSettings(**TINY | {"selection": "agreement", "select_from": start})
+    summary = train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    rows = read_metrics(tmp_path)
+    assert [row["chosen"] for row in rows] == taken
+    assert [row["val_agreement"] for row in rows] == [0.9, 0.5, 0.1]
+    assert summary["selected_epoch"] == taken.index(True) + 1
+
+
+@pytest.mark.parametrize(
     "changed",
     [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND],
     ids=["sgd", "adam", "beyond"],

@@ -10,6 +10,7 @@ from ctseg.reproduce.inputs import Inputs
 from ctseg.reproduce.scales import SCALES, get_scale
 from ctseg.reproduce.stages import Plan
 from ctseg.reproduce.systems import (
+    MENDED,
     PLUS_PARTS,
     ROWS,
     TABLES,
@@ -78,8 +79,9 @@ def test_systems_differ_in_nothing_else(scale: str) -> None:
 )
 def test_a_row_has_an_adversary_where_its_table_says_das(scale: str, name: str) -> None:
     settings = adaptation_of(name, scale)
-    beyond = name == "amd-das-mended" or name.startswith("plus")
-    with_das = name in TABLES["table3"] or name in TABLES["table4"] or beyond
+    plain = name.removesuffix("-mended")
+    with_das = plain in TABLES["table3"] or plain in TABLES["table4"] or name.startswith("plus")
+    beyond = name != plain or name.startswith("plus")
     assert (settings.lambda_adv > 0) is with_das
     assert settings.lambda_adv in (0, ADAPTATION[get_scale(scale).preset]["lambda_adv"])
     by_agreement = name != "supervised-plus" and (beyond or scale == "gpu")
@@ -93,6 +95,15 @@ def test_plus_without_a_part_lacks_that_part_alone(part: str) -> None:
     off = PLUS_PARTS[part][1]
     assert {key for key in whole if whole[key] != less[key]} == set(off)
     assert whole["lambda_teacher"] > 0
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_a_mended_row_is_the_papers_but_for_what_mends_it(name: str) -> None:
+    plain, better = (adaptation_of(item, "cpu").model_dump() for item in (name, f"{name}-mended"))
+    changed = {key for key in plain if plain[key] != better[key]}
+    assert changed - {"brightness"} == {"freeze_norm_from", "selection"}
+    assert ("brightness" in changed) is (ROWS[name].source != "mr")
+    assert TABLES["mended"][f"{name}-mended"] == {**TABLES["table2"], **TABLES["table3"]}[name]
 
 
 def test_the_bounds_have_nothing_unsupervised() -> None:
