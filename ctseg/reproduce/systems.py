@@ -154,7 +154,8 @@ _ROWS: tuple[AnyRow, ...] = (
 def mended(row: Row) -> Row:
     """A row of Table 2 or 3 with two of plus's settings and its rule; MR has no unit, so its brightness stays free."""
     names = ["freeze_norm_from", *(["brightness"] if row.source != "mr" else []), "selection"]
-    settings = {name: PLUS[name] for name in names}
+    # Before its norms are held, a network is not yet what this row stands for.
+    settings = {name: PLUS[name] for name in names} | {"select_from": PLUS["freeze_norm_from"]}
     return replace(row, name=f"{row.name}-mended", title=f"{row.title}, mended", settings=settings)
 
 

@@ -101,7 +101,7 @@ def test_plus_without_a_part_lacks_that_part_alone(part: str) -> None:
 def test_a_mended_row_is_the_papers_but_for_what_mends_it(name: str) -> None:
     plain, better = (adaptation_of(item, "cpu").model_dump() for item in (name, f"{name}-mended"))
     changed = {key for key in plain if plain[key] != better[key]}
-    assert changed - {"brightness"} == {"freeze_norm_from", "selection"}
+    assert changed - {"brightness"} == {"freeze_norm_from", "selection", "select_from"}
     assert ("brightness" in changed) is (ROWS[name].source != "mr")
     assert TABLES["mended"][f"{name}-mended"] == {**TABLES["table2"], **TABLES["table3"]}[name]
 
