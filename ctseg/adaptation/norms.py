@@ -40,6 +40,8 @@ def refresh_norms(nets: Adaptation, batches: Iterable[Tensor]) -> None:
     if not nets.settings.refresh_norm:
         return
     norms = [part for part in nets.segmenter.modules() if isinstance(part, NORMS) and part.track_running_stats]
+    if not norms:
+        return
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
-from ctseg.presets import PLUS
+from ctseg.presets import ADAPTATION, PAPER_ADAPTATION, PLUS
 from ctseg.reproduce.scales import Scale
 
 
@@ -239,9 +239,15 @@ def synthesis_settings(system: Synthesis, scale: Scale) -> dict[str, Any]:
 
 
 def adaptation_settings(row: Row, scale: Scale) -> dict[str, Any]:
-    """`--set` of `das-train`: the source is a list or all of it, and the adversary is the preset's or none."""
+    """`--set` of `das-train`: the source is a list or all of it, and the adversary is the preset's or none.
+
+    A preset may keep brightness within what CT's changes by; MR's greys have no unit, and vary as the paper's do.
+    """
+    free = PAPER_ADAPTATION["brightness"]
+    narrow = row.source == "mr" and ADAPTATION[scale.preset].get("brightness") != free
     return {
         **scale.adaptation,
+        **({"brightness": free} if narrow else {}),
         **segmenter_settings(row.segmenter, scale),
         **({} if row.adversary else {"lambda_adv": 0}),
         **row.settings,

@@ -106,6 +106,12 @@ def test_a_mended_row_is_the_papers_but_for_what_mends_it(name: str) -> None:
     assert TABLES["mended"][f"{name}-mended"] == {**TABLES["table2"], **TABLES["table3"]}[name]
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_mr_keeps_the_papers_brightness(scale: str) -> None:
+    assert all(adaptation_of(name, scale).brightness == 0.2 for name in ("mr", "das", "mr-mended", "das-mended"))
+    assert adaptation_of("amd-das", scale).brightness == ADAPTATION[get_scale(scale).preset].get("brightness", 0.2)
+
+
 def test_the_bounds_have_nothing_unsupervised() -> None:
     plain, like_plus = (adaptation_of(name, "cpu") for name in ("supervised", "supervised-plus"))
     for settings in (plain, like_plus):
