@@ -142,8 +142,10 @@ STEADY_ADAPTATION: dict[str, Any] = {
     "refresh_norm": 16,
     "freeze_norm_from": 4,
     "select_from": 4,
-    "brightness": 0.05,  # for MR as the source, which has no unit, the paper's 0.2
+    "brightness": 0.05,
 }
+FOR_MR: dict[str, Any] = {"brightness": 0.2, "freeze_norm_from": 0, "select_from": 0}
+"""What of it does not suit MR as the source: greys without a unit, and statistics that CT lies far from."""
 
 DEMO_ADAPTATION: dict[str, Any] = {
     **_CALM_ADAPTATION,  # the tables at scale cpu were measured with it; `reproduce mended` is the same with decision 6

@@ -68,6 +68,9 @@ def das_train(
         stage = replace(stage, source_list=chosen_slices)
     rows = stage.source_list.rows if stage.source_list else None
     check_adaptation(*stage.sets, stage.pairs, stage.settings, source_rows=rows)
+    if stage.sets[0].domain == "mr" and stage.settings.freeze_norm_from:
+        words = " ".join(f"--set {name}={value}" for name, value in presets.FOR_MR.items())
+        common.say(f"note: --src is MR, and preset {preset!r} suits pseudo-CT; for MR add {words}")
     with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:
         summary = train_adaptation(
             *stage.sets, stage.pairs, ready.module, stage.settings, output, source_rows=rows, **ready.options

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
-from ctseg.presets import ADAPTATION, PAPER_ADAPTATION, PLUS
+from ctseg.presets import ADAPTATION, FOR_MR, PLUS
 from ctseg.reproduce.scales import Scale
 
 
@@ -241,13 +241,13 @@ def synthesis_settings(system: Synthesis, scale: Scale) -> dict[str, Any]:
 def adaptation_settings(row: Row, scale: Scale) -> dict[str, Any]:
     """`--set` of `das-train`: the source is a list or all of it, and the adversary is the preset's or none.
 
-    A preset may keep brightness within what CT's changes by; MR's greys have no unit, and vary as the paper's do.
+    What a preset has for pseudo-CT alone is taken back where MR is the source (decision 6).
     """
-    free = PAPER_ADAPTATION["brightness"]
-    narrow = row.source == "mr" and ADAPTATION[scale.preset].get("brightness") != free
+    known = ADAPTATION[scale.preset]
+    for_mr = {name: value for name, value in FOR_MR.items() if row.source == "mr" and known.get(name, value) != value}
     return {
+        **for_mr,
         **scale.adaptation,
-        **({"brightness": free} if narrow else {}),
         **segmenter_settings(row.segmenter, scale),
         **({} if row.adversary else {"lambda_adv": 0}),
         **row.settings,

@@ -213,3 +213,11 @@ def test_naming_the_presets_own_network_keeps_its_width() -> None:
     assert with_plugin(preset, "segmenter", "fcn") == preset
     assert with_plugin(preset, "segmenter", "") == preset
     assert with_plugin(preset, "segmenter", "unet") == {"segmenter": "unet", "segmenter_settings": {}}
+
+
+def test_mr_as_the_source_of_a_preset_for_pseudo_ct_is_said(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = [*DAS, "--set", "freeze_norm_from=1", "--overwrite"]
+    assert main(held) == 0
+    assert "for MR add --set brightness=0.2 --set freeze_norm_from=0 --set select_from=0" in capsys.readouterr().err
+    assert main([*DAS, "--overwrite"]) == 0
+    assert "for MR add" not in capsys.readouterr().err

@@ -109,6 +109,7 @@ def test_a_mended_row_is_the_papers_but_for_what_mends_it(name: str) -> None:
 @pytest.mark.parametrize("scale", SCALES)
 def test_mr_keeps_the_papers_brightness(scale: str) -> None:
     assert all(adaptation_of(name, scale).brightness == 0.2 for name in ("mr", "das", "mr-mended", "das-mended"))
+    assert all(adaptation_of(name, scale).freeze_norm_from == 0 for name in ("mr", "das"))
     assert adaptation_of("amd-das", scale).brightness == ADAPTATION[get_scale(scale).preset].get("brightness", 0.2)
 
 
