@@ -136,15 +136,17 @@ _CALM_ADAPTATION: dict[str, Any] = {
     "lr_discriminator": 1e-3,  # R; at the paper's 0.01 the adversary ran away in every trial (decision 4)
     "selection": "agreement",  # the rule nearest to the best epoch over 15 runs (docs/selection.md)
 }
-STEADY_ADAPTATION: dict[str, Any] = {
-    **_CALM_ADAPTATION,
-    # What kept precision from falling (decision 6): batch norm is used as it was trained, and grey stays HU.
-    "refresh_norm": 16,
-    "freeze_norm_from": 4,
-    "select_from": 4,
+MENDING: dict[str, Any] = {
+    "freeze_norm_from": 4,  # what is learnt with each batch's own statistics is used with others
+    # CT is calibrated (water within 5 HU: ACR phantom), and brain against blood is 20 to 50 HU: with the paper's 20 HU
+    # for brightness a segmenter learns to outline whatever is brighter than its surroundings (docs/plus.md).
     "brightness": 0.05,
+    "selection": "agreement",
+    "select_from": 4,  # before its norms are held, a network is another recipe's
 }
-FOR_MR: dict[str, Any] = {"brightness": 0.2, "freeze_norm_from": 0, "select_from": 0}
+"""What kept precision from falling (decision 6): batch norm is used as it was trained, and grey stays HU."""
+STEADY_ADAPTATION: dict[str, Any] = {**_CALM_ADAPTATION, "refresh_norm": 16, **MENDING}
+FOR_MR: dict[str, Any] = {"brightness": PAPER_ADAPTATION["brightness"], "freeze_norm_from": 0, "select_from": 0}
 """What of it does not suit MR as the source: greys without a unit, and statistics that CT lies far from."""
 
 DEMO_ADAPTATION: dict[str, Any] = {
@@ -169,10 +171,8 @@ PLUS: dict[str, Any] = {
     "select_from": 5,  # as teacher_from: before, a network has not met all that plus is made of
     "loss": "bce+dice+slice-dice",  # small lesions weigh like large ones
     "refresh_norm": 16,
-    "freeze_norm_from": 4,  # what is learnt with each batch's own statistics is used with others
-    # CT is calibrated (water within 5 HU: ACR phantom), and brain against blood is 20 to 50 HU: with the paper's 20 HU
-    # for brightness a segmenter learns to outline whatever is brighter than its surroundings (docs/plus.md).
-    "brightness": 0.05,
+    "freeze_norm_from": MENDING["freeze_norm_from"],
+    "brightness": MENDING["brightness"],
     "contrast": 0.15,
     "shading": 0.08,  # 8 HU: beam hardening at the skull base
     "noise": 0.05,

@@ -36,12 +36,24 @@ def repaint(images: Bytes, masks: Bytes, probability: float, rng: np.random.Gene
     for image, mask in zip(painted, outlines, strict=True):
         if rng.random() >= probability or not mask.any():
             continue
-        core = smooth_core(mask > 0, rng) & (image > 0)
-        if core.sum() < LEAST:
-            continue
-        fill(image, core, rng)
-        mask[:] = core
+        core = lay(image, mask > 0, rng)
+        if core is not None:
+            mask[:] = core
     return painted, outlines
+
+
+def lay(image: Bytes, lesion: Bools, rng: np.random.Generator, inside: float = 0.0) -> Bools | None:
+    """Fill the lesion's smooth core within the brain, in place.
+
+    Returns:
+        (H, W) the core; None, and nothing filled, where it is too small or less than the share `inside` of it is brain.
+    """
+    whole = smooth_core(lesion, rng)
+    core = whole & (image > 0)
+    if core.sum() < max(LEAST, inside * whole.sum()):
+        return None
+    fill(image, core, rng)
+    return core
 
 
 def smooth_core(lesion: Bools, rng: np.random.Generator) -> Bools:

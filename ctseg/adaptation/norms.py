@@ -19,16 +19,12 @@ import torch
 from torch import Tensor
 
 from ctseg.adaptation.steps import NORMS, Adaptation
+from ctseg.training_settings import AdaptationSettings
 
 
-def hold_norms(nets: Adaptation, epoch: int) -> bool:
-    """Put the segmenter's batch norms in eval mode where the settings keep their statistics in this epoch (from 0)."""
-    start = nets.settings.freeze_norm_from
-    held = bool(start) and epoch >= start
-    for part in nets.segmenter.modules() if held else ():
-        if isinstance(part, NORMS):
-            part.eval()
-    return held
+def holds_norms(settings: AdaptationSettings, epoch: int) -> bool:
+    """Whether batch norm keeps its statistics in this epoch (from 0)."""
+    return 0 < settings.freeze_norm_from <= epoch
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctseg.adaptation.haematomas import LEAST, fill, smooth_core
+from ctseg.adaptation.haematomas import lay
 from ctseg.adaptation.look_alikes import paint
 from ctseg.training import to_images, to_masks, to_uint8
 
@@ -38,17 +38,15 @@ def paste(
     Returns:
         New slices, labels and weights; weight 1 in all that was painted, for its label is known.
     """
-    before, outlines = to_uint8(target), to_uint8(2.0 * labels - 1.0) // 255
+    before, outlines = to_uint8(target), labels[:, 0].to("cpu", torch.uint8).numpy()
     slices = before.copy()
     lesions = shapes[:, 0].cpu().numpy() > 0
     for place, (image, outline) in enumerate(zip(slices, outlines, strict=True)):
         lesion = lesions[place % len(lesions)]
         if rng.random() >= pasted or not lesion.any():
             continue
-        whole = smooth_core(lesion, rng)
-        core = whole & (image > 0)
-        if core.sum() >= max(LEAST, INSIDE * whole.sum()):
-            fill(image, core, rng)
+        core = lay(image, lesion, rng, INSIDE)
+        if core is not None:
             outline[core] = 1
     # A look-alike may lie anywhere but on a lesion, painted or seen by the teacher.
     painted = paint(slices, outlines, look_alikes, rng)

@@ -11,11 +11,11 @@ import numpy as np
 from torch import nn
 
 from ctseg.adaptation.batches import refreshing_batches, source_batch, target_batch
-from ctseg.adaptation.norms import hold_norms, refresh_norms
+from ctseg.adaptation.norms import holds_norms, refresh_norms
 from ctseg.adaptation.samples import choose_samples, write_samples
 from ctseg.adaptation.selection import LOGGED, Choice, check_rule, lesion_share, score_all
 from ctseg.adaptation.self_training import make_lesson
-from ctseg.adaptation.steps import Adaptation, adaptation_step, make_adaptation
+from ctseg.adaptation.steps import Adaptation, adaptation_step, make_adaptation, norms_frozen
 from ctseg.adaptation.teacher import follow
 from ctseg.adaptation.validation import ValidationSlices, choose_validation, gather
 from ctseg.errors import InputError, SettingError
@@ -233,14 +233,15 @@ def _train_epoch(nets: Adaptation, data: Data, epoch: int, seed: int, ticker: Ti
     meter = LossMeter(epoch)
     for name, module in nets.modules.items():
         module.train(name != "teacher")
-    norms_held = hold_norms(nets, epoch)
-    for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
-        images, masks = source_batch(nets, data.source, source_rows, step_rng(seed, epoch, step))
-        lesson = make_lesson(nets, epoch, np.random.default_rng([seed, epoch, step, LESSONS]), masks)
-        meter.add(adaptation_step(nets, images, masks, target_batch(nets, data.target, target_rows), lesson))
-        if nets.teacher is not None:
-            follow(nets.teacher, nets.segmenter, settings.teacher_decay)
-    if not norms_held:
+    held = holds_norms(settings, epoch)
+    with norms_frozen(nets.segmenter, held):
+        for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
+            images, masks = source_batch(nets, data.source, source_rows, step_rng(seed, epoch, step))
+            lesson = make_lesson(nets, epoch, np.random.default_rng([seed, epoch, step, LESSONS]), masks)
+            meter.add(adaptation_step(nets, images, masks, target_batch(nets, data.target, target_rows), lesson))
+            if nets.teacher is not None:
+                follow(nets.teacher, nets.segmenter, settings.teacher_decay)
+    if not held:
         refresh_norms(nets, refreshing_batches(nets, data.source, data.sampler, epoch, seed))
     return {**meter.means(), "lr": nets.optimiser.param_groups[0]["lr"]}
 

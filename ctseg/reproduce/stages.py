@@ -127,19 +127,17 @@ class Plan:
 
     def every_slice(self) -> Stage:
         """The target's patients with all their slices, chosen by no label: for `plus`."""
-        folder, _, output = EVERY_SLICE.partition("/")
-        step = {
-            "name": "preprocess every slice", "command": "preprocess", "input": _path(self.inputs.train, folder),
-            "output": output, "domain": "ct", "size": self.scale.size, "workers": self.workers,
-        }  # fmt: skip
-        return Stage(folder, (step,), (self.data(),))
+        return self._whole_scans(EVERY_SLICE, "every slice", self.inputs.train)
 
     def _labelled(self, path: str, scans: str, masks: str) -> Stage:
+        return self._whole_scans(path, "labelled CT", scans, masks)
+
+    def _whole_scans(self, path: str, what: str, scans: str, masks: str = "") -> Stage:
         folder, _, output = path.partition("/")
         step = {
-            "name": "preprocess labelled CT", "command": "preprocess", "input": _path(scans, folder),
-            "masks": _path(masks, folder), "output": output, "domain": "ct", "size": self.scale.size,
-            "workers": self.workers,
+            "name": f"preprocess {what}", "command": "preprocess", "input": _path(scans, folder),
+            **({"masks": _path(masks, folder)} if masks else {}), "output": output, "domain": "ct",
+            "size": self.scale.size, "workers": self.workers,
         }  # fmt: skip
         return Stage(folder, (step,), (self.data(),))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
-from ctseg.presets import ADAPTATION, FOR_MR, PLUS
+from ctseg.presets import ADAPTATION, FOR_MR, MENDING, PLUS
 from ctseg.reproduce.scales import Scale
 
 
@@ -152,10 +152,8 @@ _ROWS: tuple[AnyRow, ...] = (
 
 
 def mended(row: Row) -> Row:
-    """A row of Table 2 or 3 with two of plus's settings and its rule; MR has no unit, so its brightness stays free."""
-    names = ["freeze_norm_from", *(["brightness"] if row.source != "mr" else []), "selection"]
-    # Before its norms are held, a network is not yet what this row stands for.
-    settings = {name: PLUS[name] for name in names} | {"select_from": PLUS["freeze_norm_from"]}
+    """A row of Table 2 or 3 with what mends it; MR has no unit, so its brightness stays free."""
+    settings = {name: value for name, value in MENDING.items() if name != "brightness" or row.source != "mr"}
     return replace(row, name=f"{row.name}-mended", title=f"{row.title}, mended", settings=settings)
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ctseg.adaptation.norms import hold_norms, refresh_norms
-from ctseg.adaptation.steps import make_adaptation
+from ctseg.adaptation.norms import holds_norms, refresh_norms
+from ctseg.adaptation.steps import make_adaptation, norms_frozen
 from ctseg.protocols import SegmenterOutput
 from ctseg.training_settings import AdaptationSettings
 
@@ -80,9 +80,9 @@ def test_a_fault_on_the_way_leaves_the_momentum(batches: list[Tensor]) -> None:
 def test_norms_are_held_from_their_epoch_on(batches: list[Tensor], start: int, epoch: int, held: bool) -> None:
     network = Normed().train()
     settings = AdaptationSettings(lambda_adv=0.0, freeze_norm_from=start)
-    nets = make_adaptation(network, settings, device=torch.device("cpu"), autocast=nullcontext, seed=0)
     before = network.norm.running_mean.clone()
-    assert hold_norms(nets, epoch) is held
-    network(batches[0])
+    assert holds_norms(settings, epoch) is held
+    with norms_frozen(network, holds_norms(settings, epoch)):
+        network(batches[0])
     assert torch.equal(network.norm.running_mean, before) is held
     assert network.training
