@@ -103,7 +103,7 @@ def test_a_mended_row_is_the_papers_but_for_what_mends_it(name: str) -> None:
     changed = {key for key in plain if plain[key] != better[key]}
     assert changed - {"brightness"} == {"freeze_norm_from", "selection", "select_from"}
     assert ("brightness" in changed) is (ROWS[name].source != "mr")
-    assert TABLES["mended"][f"{name}-mended"] == {**TABLES["table2"], **TABLES["table3"]}[name]
+    assert TABLES["mended"][f"{name}-mended"] == {**TABLES["table2"], **TABLES["table3"], **TABLES["table4"]}[name]
 
 
 @pytest.mark.parametrize("scale", SCALES)
