@@ -53,7 +53,7 @@ def reproduce(
     """Run what is missing of one of the paper's tables and write it: the paper's numbers and ours."""
     from ctseg.cli.run import execute
     from ctseg.reproduce import run
-    from ctseg.reproduce.kept import read_outcomes
+    from ctseg.reproduce.kept import remember, remembered
     from ctseg.reproduce.scales import get_scale
     from ctseg.reproduce.stages import Plan
     from ctseg.reproduce.systems import RULES_STUDY, get_rows
@@ -63,10 +63,11 @@ def reproduce(
     wanted = Plan(get_scale(scale), inputs, device, workers, precision)
     _check(wanted, table, chosen)
     plan = run.settled_plan(output, wanted)
-    joined = tuple(item for path in join for item in read_outcomes(common.existing_path(path)))
+    remember(output, [common.existing_path(path) for path in join])
+    joined = tuple(remembered(output))
     request = run.Request(output, table, plan, chosen, tuple(seed) or tuple(range(seeds)), joined)
     common.say(run.scale_line(plan.scale))
-    if strange := run.strangers(request):
+    if join and (strange := run.strangers(request)):
         common.say(f"left out: {strange} joined outcomes that were made with other settings, data or versions of a row")
     failed = run.run_rows(request, execute, common.say)
     if table == RULES_STUDY:

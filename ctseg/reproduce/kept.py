@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ from ctseg.files import write_with
 from ctseg.reproduce.results import METRICS, Outcome
 
 PARTS = tuple(f"{metric}_{kind}" for metric in METRICS for kind in ("part", "whole"))
+JOINED = "joined"
+"""Where a folder keeps what was joined to it."""
 COLUMNS = ("row", "seed", "key", "machine", "seconds", "selection", "slices", "patient", *PARTS)
 
 
@@ -65,6 +70,28 @@ def read_outcomes(path: Path) -> list[Kept]:
         return [_kept(part) for _, part in table.groupby(["row", "seed", "key"], sort=False)]
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: cannot be read as a table of outcomes ({error}); check the path") from None
+
+
+def remember(root: Path, paths: Sequence[Path]) -> None:
+    """Copy tables of outcomes into a folder of tables, so that later calls count them without being told again.
+
+    Raises:
+        InputError: if one is no such table; then none is copied.
+    """
+    for path in paths:
+        read_outcomes(path)
+    for path in paths:
+        name = f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.csv"
+        write_with(root / JOINED / name, partial(shutil.copyfile, path))
+
+
+def remembered(root: Path) -> list[Kept]:
+    """All outcomes that were ever joined to a folder, in an order that does not depend on when.
+
+    Raises:
+        InputError: if a copy cannot be read any more.
+    """
+    return [item for path in sorted((root / JOINED).glob("[!.]*.csv")) for item in read_outcomes(path)]
 
 
 def this_machine() -> str:

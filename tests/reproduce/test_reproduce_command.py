@@ -91,15 +91,19 @@ def test_outcomes_of_another_machine_join_the_table(
     assert main([*reproduce(here, cohort, "table3", "--rows", "das", "--seed", "0"), *carried]) == 0
     joined = {row["row"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     assert joined["das"] == first["das"] | {"command": joined["das"]["command"]}
+    again = reproduce(here, cohort, "table3", "--rows", "das", "--seed", "0")
+    assert main(again) == 0  # once joined, it stays
+    assert json.loads(capsys.readouterr().out)["rows"] == list(joined.values())
     assert not (here / "rows").exists()  # what is known is not run again
 
-    wrong = tmp_path / "wrong.csv"
+    wrong, here = tmp_path / "wrong.csv", tmp_path / "elsewhere"
     wrong.write_text((there / "table3-outcomes.csv").read_text().replace(pd.read_csv(carried[1])["key"][0], "0" * 16))
     assert main([*reproduce(here, cohort, "table3", "--rows", "das", "--seed", "0"), "--join", str(wrong)]) == 0
     assert (here / "rows/das/seed-0").exists()
     wrong.write_text("row,seed\n")
     assert main([*reproduce(here, cohort, "table3", "--rows", "das"), "--join", str(wrong)]) == 2
     assert "wrong.csv: lacks the column" in capsys.readouterr().err
+    assert len(list((here / "joined").iterdir())) == 1  # and what was refused is not kept
 
 
 def test_the_rules_are_judged_apart_from_the_runs(
