@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ctseg.reproduce.systems import AnyRow
     from ctseg.reproduce.table import Result
 
+TABLE_HELP = "table2, table3, table4, table5, mended, plus, selection or selection-mended."
+
 
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
@@ -26,9 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reproduce(
-    table: Annotated[
-        str, typer.Argument(metavar="TABLE", help="table2, table3, table4, table5, mended, plus or selection.")
-    ],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help=TABLE_HELP)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all tables of one scale and data.")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, cpu or gpu; see docs/reproduce.md.")] = "cpu",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")] = 3,
@@ -56,7 +56,7 @@ def reproduce(
     from ctseg.reproduce.kept import remember, remembered
     from ctseg.reproduce.scales import get_scale
     from ctseg.reproduce.stages import Plan
-    from ctseg.reproduce.systems import RULES_STUDY, get_rows
+    from ctseg.reproduce.systems import RULES_STUDIES, get_rows
 
     chosen = tuple(get_rows(table, rows))
     inputs = _inputs(source, target, test, truth, train, train_truth)
@@ -70,7 +70,7 @@ def reproduce(
     if join and (strange := run.strangers(request)):
         common.say(f"left out: {strange} joined outcomes that were made with other settings, data or versions of a row")
     failed = run.run_rows(request, execute, common.say)
-    if table == RULES_STUDY:
+    if table in RULES_STUDIES:
         _study_rules(request, failed, as_json)
     else:
         _finish(request, run.collect(request, failed), as_json)
@@ -82,11 +82,11 @@ def _check(plan: Plan, table: str, rows: tuple[AnyRow, ...]) -> None:
     Raises:
         SettingError: if a row lacks its data, or the rules are to be studied without epochs.
     """
-    from ctseg.reproduce.systems import RULES_STUDY
+    from ctseg.reproduce.systems import RULES_STUDIES
 
-    if table == RULES_STUDY and not plan.scale.adaptation.get("keep_epochs"):
+    if table in RULES_STUDIES and not plan.scale.adaptation.get("keep_epochs"):
         raise SettingError(
-            f"selection: scale {plan.scale.name!r} keeps no epochs, they would take gigabytes a run; use cpu"
+            f"{table}: scale {plan.scale.name!r} keeps no epochs, they would take gigabytes a run; use cpu"
         )
     for row in rows:
         plan.row(row, 0)
@@ -148,7 +148,8 @@ def _study_rules(request: Request, failed: dict[tuple[str, int], str], as_json: 
         for key, folder in runs.items():
             tables[key] = run_epochs_table(folder, judges, common.registry().build_from_header)
             bar.advance(note=f"{key[0]}, seed {key[1]}")
-    paths = write_rules(request.root, tables, list(judges), run.command_of(request, sorted({seed for _, seed in runs})))
+    command = run.command_of(request, sorted({seed for _, seed in runs}))
+    paths = write_rules(request.root, tables, list(judges), command, request.table)
     common.finish({"runs": len(tables), "files": [str(path) for path in paths]}, [f"study: {paths[-1]}"], as_json)
     if failed:
         raise typer.Exit(1)

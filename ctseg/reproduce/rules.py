@@ -24,7 +24,7 @@ from ctseg.inference.predict import predict_slices
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.slices import SliceSet
 from ctseg.runs import ModelHeader, read_metrics
-from ctseg.settings import resolve
+from ctseg.settings import read_toml, resolve
 
 Build = Callable[[ModelHeader], nn.Module]
 THRESHOLD = 0.5
@@ -59,8 +59,8 @@ def run_epochs_table(run: Path, judges: Mapping[str, SliceSet], build: Build) ->
         build: makes the network that a header names.
 
     Returns:
-        One row an epoch: `epoch` from 1, a column for each rule, and `dice_NAME` for each judge (pooled, slices at the
-        model's size).
+        One row an epoch: `epoch` from 1, a column for each rule (empty where the run could not choose the epoch), and
+        `dice_NAME` for each judge (pooled, slices at the model's size).
 
     Raises:
         InputError: if the run kept no epochs.
@@ -72,7 +72,9 @@ def run_epochs_table(run: Path, judges: Mapping[str, SliceSet], build: Build) ->
     rows = [row for row in read_metrics(run) if (run / _weights(row)).exists()]
     if not rows:
         raise InputError(f"{run}: kept no epochs; train it with --set keep_epochs=true")
-    table = pd.DataFrame([_scores(row) | _dice(run / _weights(row), judges, build) for row in rows], columns=wanted)
+    first = read_toml(run / "config.toml").get("settings", {}).get("select_from", 0)
+    found = [_scores(row, first) | _dice(run / _weights(row), judges, build) for row in rows]
+    table = pd.DataFrame(found, columns=wanted)
     write_with(path, lambda temporary: table.to_csv(temporary, index=False))
     return table
 
@@ -81,9 +83,12 @@ def _weights(row: Mapping[str, float]) -> str:
     return f"epochs/epoch_{int(row['epoch']) + 1:04d}.safetensors"
 
 
-def _scores(row: Mapping[str, float | None]) -> dict[str, float | None]:
+def _scores(row: Mapping[str, float | None], first: int) -> dict[str, float | None]:
+    """An epoch from before `first` (from 0) has no scores: its run could not have chosen it."""
     epoch = float(row["epoch"] or 0) + 1
-    return {"epoch": epoch, "last": epoch, **{name: row.get(f"val_{name}") for name in RULES if name != "last"}}
+    open_to_choice = epoch > first
+    scores = {name: row.get(f"val_{name}") if open_to_choice else None for name in RULES if name != "last"}
+    return {"epoch": epoch, "last": epoch, **scores}
 
 
 def _dice(weights: Path, judges: Mapping[str, SliceSet], build: Build) -> dict[str, float | None]:

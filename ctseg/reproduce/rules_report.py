@@ -24,28 +24,31 @@ NOTES = (
     "epoch and the one the rule keeps.",
     "train: the patients whose unlabelled slices were trained on; test: held-out patients. A rule is to be chosen by "
     "train and confirmed by test. No run read either.",
+    "Where a run's settings keep early epochs from being chosen (`select_from`), a rule chooses among the others and "
+    "is ranked on them; the oracle has them all.",
     "95 % bootstrap intervals over runs; runs of one seed share data and are not independent, so they are too narrow.",
     "Spearman: between score and Dice over the epochs of a run, mean of the runs; 1 is a rule that ranks as labels do.",
 )
 
 
-def write_rules(folder: Path, tables: Tables, judges: Sequence[str], command: str) -> list[Path]:
-    """Write `selection.csv`, `selection-epochs.csv`, `selection.md` and `selection.html`.
+def write_rules(folder: Path, tables: Tables, judges: Sequence[str], command: str, study: str) -> list[Path]:
+    """Write `STUDY.csv`, `STUDY-epochs.csv`, `STUDY.md` and `STUDY.html`.
 
     Args:
         folder: the reproduction's folder.
         tables: (row, seed) -> `ctseg.reproduce.rules.run_epochs_table`.
         judges: the labelled sets, most telling first.
         command: that makes the study.
+        study: its name.
     """
     found = {judge: regrets(list(tables.values()), judge) for judge in judges}
     flat = pd.DataFrame([asdict(item) for judge in judges for item in found[judge]])
     epochs = pd.concat([table.assign(row=row, seed=seed) for (row, seed), table in tables.items()], ignore_index=True)
     return [
-        write_with(folder / "selection.csv", lambda temporary: flat.round(4).to_csv(temporary, index=False)),
-        write_with(folder / "selection-epochs.csv", lambda temporary: epochs.to_csv(temporary, index=False)),
-        write_text(folder / "selection.md", _markdown(found, command)),
-        _page(found, tables, command).write(folder / "selection.html"),
+        write_with(folder / f"{study}.csv", lambda temporary: flat.round(4).to_csv(temporary, index=False)),
+        write_with(folder / f"{study}-epochs.csv", lambda temporary: epochs.to_csv(temporary, index=False)),
+        write_text(folder / f"{study}.md", _markdown(found, command)),
+        _page(found, tables, command).write(folder / f"{study}.html"),
     ]
 
 

@@ -199,10 +199,15 @@ REFERENCE = {
 }
 """The row that each table's argument is about: the others are compared with it, patient by patient."""
 
-RULES_STUDY = "selection"
-RULES_ROWS = (
-    "mr", "proposed", "das", "cyclegan-das", "mask-cyclegan-das", "matched-mask-cyclegan-das", "amd-das", "plus",
-)  # fmt: skip
+RULES_STUDIES: dict[str, tuple[str, ...]] = {
+    "selection": (
+        "mr", "proposed", "das", "cyclegan-das", "mask-cyclegan-das", "matched-mask-cyclegan-das", "amd-das", "plus",
+    ),
+    "selection-mended": (
+        *(f"{name}-mended" for name in MENDED),
+        "plus", *(f"plus-without-{part}" for part in (*PLUS_PARTS, "every-slice")),
+    ),
+}  # fmt: skip
 """The runs that the label-free rules are studied on: good and bad systems, with and without an adversary."""
 
 TITLES = {
@@ -221,7 +226,7 @@ def get_rows(table: str, names: list[str] | None = None) -> list[AnyRow]:
     Raises:
         SettingError: if the table or a row is unknown.
     """
-    tables = {**TABLES, RULES_STUDY: RULES_ROWS}
+    tables = {**TABLES, **RULES_STUDIES}
     if table not in tables:
         raise SettingError(unknown_name("table", table, list(tables)))
     known = list(tables[table])

@@ -57,10 +57,24 @@ def test_a_run_that_kept_no_epochs_says_how_to(tmp_path: Path) -> None:
         run_epochs_table(tmp_path, {}, lambda header: None)  # type: ignore[arg-type,return-value]
 
 
+def test_epochs_that_a_run_could_not_choose_have_no_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "epochs").mkdir()
+    (tmp_path / "config.toml").write_text("[settings]\nselect_from = 2\n")
+    lines = [f'{{"epoch": {epoch}, "val_agreement": {0.9 - 0.1 * epoch}}}' for epoch in range(4)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    for epoch in range(1, 5):
+        (tmp_path / f"epochs/epoch_{epoch:04d}.safetensors").touch()
+    monkeypatch.setattr("ctseg.reproduce.rules._dice", lambda weights, *_: {"dice_test": int(weights.stem[-1]) / 10})
+    table = run_epochs_table(tmp_path, {"test": None}, lambda header: None)  # type: ignore[arg-type,return-value,dict-item]
+    assert list(table["agreement"].notna()) == [False, False, True, True]
+    found = {item.rule: item.mean for item in regrets([table], "test")}
+    assert found == {"agreement": pytest.approx(10), "last": pytest.approx(0)}  # the third epoch, not the first
+
+
 def test_the_study_is_written_in_all_forms(tmp_path: Path) -> None:
     tables = {("das", 0): epochs([0.2, 0.8], agreement=[0.1, 0.9]), ("mr", 1): epochs([0.3, 0.1], agreement=[0.5, 0.4])}
-    paths = write_rules(tmp_path, tables, ["test"], "ctseg reproduce selection")
-    assert [path.name for path in paths] == ["selection.csv", "selection-epochs.csv", "selection.md", "selection.html"]
+    paths = write_rules(tmp_path, tables, ["test"], "ctseg reproduce selection", "study")
+    assert [path.name for path in paths] == ["study.csv", "study-epochs.csv", "study.md", "study.html"]
     flat = pd.read_csv(paths[0]).set_index("rule")
     assert flat.loc["agreement", "mean"] == 0
     assert len(pd.read_csv(paths[1])) == 4
