@@ -123,12 +123,14 @@ def _finish(request: Request, results: list[Result], as_json: bool) -> None:
         figures = write_figures(request, results, common.say, bar.update)
     paths = write_table(request.root, request.table, results, scale, own_data=own, command=whole, figures=figures)
     table = table_of(request.table, results)
-    lines = [f"{cells[0]:<52}{cells[1]:>8}   {cells[2]}" for cells in shown(table)]
+    cells = shown(table)
+    width = max(len(row[0]) for row in cells) + 2
+    lines = [f"{row[0]:<{width}}{row[1]:>8}   {row[2]}" for row in cells]
     summary = {"table": request.table, "rows": table.to_dict("records"), "files": [str(path) for path in paths]}
     summary["figures"] = [str(item.path) for item in figures]
     verdict, drawn = control_verdict(results)[1], [f"figure: {item.path}" for item in figures]
     common.finish(
-        summary, [f"{'':<52}{'paper':>8}   pooled Dice %", *lines, verdict, *drawn, f"table: {paths[-1]}"], as_json
+        summary, [f"{'':<{width}}{'paper':>8}   pooled Dice %", *lines, verdict, *drawn, f"table: {paths[-1]}"], as_json
     )
     if any(item.failed for item in results):
         raise typer.Exit(1)
