@@ -165,7 +165,7 @@ DEMO_ADAPTATION: dict[str, Any] = {
     "sample_every": 4,
 }
 
-PLUS: dict[str, Any] = {
+PLUS_TRIED: dict[str, Any] = {
     # Beyond the paper, see docs/plus.md for what each is worth.
     "selection": "agreement",
     "select_from": 5,  # as teacher_from: before, a network has not met all that plus is made of
@@ -186,7 +186,9 @@ PLUS: dict[str, Any] = {
     "teacher_contrast": 0.1,  # 10 HU of 0..100: fresh blood is at least that much brighter than the brain
     "pasted": 0.5,  # cross-domain mixing (Tranheden et al. 2021)
 }
-"""Stage 2 beyond the paper, to be laid over any preset."""
+"""All that was tried for stage 2 beyond the paper and measured part by part."""
+PLUS: dict[str, Any] = {**PLUS_TRIED, "pasted": 0, "lambda_adv_output": 0}
+"""What of it won over seeds (docs/plus.md), to be laid over any preset."""
 PLUS_ADAPTATION: dict[str, Any] = {
     **STEADY_ADAPTATION,
     **PLUS,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
-from ctseg.presets import ADAPTATION, FOR_MR, MENDING, PLUS
+from ctseg.presets import ADAPTATION, FOR_MR, MENDING, PLUS, PLUS_TRIED
 from ctseg.reproduce.scales import Scale
 
 
@@ -87,7 +87,7 @@ PLUS_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "appearance": ("shading, noise, turns, sizes", {"shading": 0, "noise": 0, "turn_deg": 0, "scale": 0}),
     "slice-dice": ("loss for small lesions", {"loss": "bce+dice"}),
 }
-"""What `plus` adds, and how each part is left out."""
+"""What was tried for `plus`, and how each part is left out."""
 MENDED = (
     "mr", "cyclegan", "mask-cyclegan", "matched-mask-cyclegan", "proposed",
     "das", "cyclegan-das", "mask-cyclegan-das", "matched-mask-cyclegan-das", "amd-das",
@@ -120,24 +120,38 @@ _ROWS: tuple[AnyRow, ...] = (
         )
     ),
     Row("plus", "Plus", "proposed", adversary=True, every_slice=True, settings=PLUS),
+    Row(
+        "plus-tried",
+        "All that was tried for plus",
+        "proposed",
+        adversary=True,
+        every_slice=True,
+        settings=PLUS_TRIED,
+    ),
     *(
         Row(
             f"plus-without-{part}",
-            f"Plus without: {title}",
+            f"All tried without: {title}",
             "proposed",
             adversary=True,
             every_slice=True,
-            settings={**PLUS, **off},
+            settings={**PLUS_TRIED, **off},
         )
         for part, (title, off) in PLUS_PARTS.items()
     ),
-    Row("plus-without-every-slice", "Plus without: CT slices without IPH", "proposed", adversary=True, settings=PLUS),
+    Row(
+        "plus-without-every-slice",
+        "All tried without: CT slices without IPH",
+        "proposed",
+        adversary=True,
+        settings=PLUS_TRIED,
+    ),
     Row("supervised", "Upper bound: trained on the same CT patients with labels", "ct"),
     Row(
         "supervised-plus",
         "Upper bound with what plus does to source slices",
         "ct",
-        settings={**PLUS, **UNSUPERVISED_OFF},
+        settings={**PLUS_TRIED, **UNSUPERVISED_OFF},
     ),
     Row("unet-on-mr", "U-Net, Baseline (MR)", "mr", segmenter="unet"),
     Row("unet-on-proposed", "U-Net on the proposed network's pseudo-CT", "proposed", segmenter="unet"),
@@ -179,7 +193,7 @@ TABLES: dict[str, dict[str, float | None]] = {
         "unet-none": 95.49, "unet-mr": 95.73, "unet-synthetic": 95.96, "fcn-shuffled": None,
     },
     "plus": {
-        "amd-das": 85.77, "amd-das-mended": None, "plus": None,
+        "amd-das": 85.77, "amd-das-mended": None, "plus": None, "plus-tried": None,
         **{f"plus-without-{part}": None for part in (*PLUS_PARTS, "every-slice")},
         "supervised": None, "supervised-plus": None, "shuffled-das": None,
     },
@@ -205,7 +219,7 @@ RULES_STUDIES: dict[str, tuple[str, ...]] = {
     ),
     "selection-mended": (
         *(f"{name}-mended" for name in MENDED),
-        "plus", *(f"plus-without-{part}" for part in (*PLUS_PARTS, "every-slice")),
+        "plus", "plus-tried", *(f"plus-without-{part}" for part in (*PLUS_PARTS, "every-slice")),
     ),
 }  # fmt: skip
 """The runs that the label-free rules are studied on: good and bad systems, with and without an adversary."""

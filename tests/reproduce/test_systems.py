@@ -91,10 +91,16 @@ def test_a_row_has_an_adversary_where_its_table_says_das(scale: str, name: str) 
 
 @pytest.mark.parametrize("part", PLUS_PARTS)
 def test_plus_without_a_part_lacks_that_part_alone(part: str) -> None:
-    whole, less = (adaptation_of(name, "cpu").model_dump() for name in ("plus", f"plus-without-{part}"))
+    whole, less = (adaptation_of(name, "cpu").model_dump() for name in ("plus-tried", f"plus-without-{part}"))
     off = PLUS_PARTS[part][1]
     assert {key for key in whole if whole[key] != less[key]} == set(off)
     assert whole["lambda_teacher"] > 0
+
+
+def test_plus_is_what_won_of_all_that_was_tried() -> None:
+    kept, tried = (adaptation_of(name, "cpu").model_dump() for name in ("plus", "plus-tried"))
+    assert {key for key in kept if kept[key] != tried[key]} == {"pasted", "lambda_adv_output"}
+    assert kept["pasted"] == kept["lambda_adv_output"] == 0
 
 
 @pytest.mark.parametrize("name", MENDED)
@@ -130,7 +136,7 @@ def test_plus_sees_every_slice_where_scans_are_there_and_the_paper_only_the_chos
     phantom = Plan(get_scale("cpu"))
     assert targets("plus", phantom) == "../../../every-slice/ct"
     assert targets("plus-without-every-slice", phantom) == targets("amd-das", phantom) == "../../../data/sets/ct"
-    whole, less = (adaptation_of(name, "cpu") for name in ("plus", "plus-without-every-slice"))
+    whole, less = (adaptation_of(name, "cpu") for name in ("plus-tried", "plus-without-every-slice"))
     assert whole == less
     step = phantom.every_slice().steps[0]
     assert step["input"].endswith("stage_2_train")
