@@ -88,6 +88,8 @@ PLUS_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "slice-dice": ("loss for small lesions", {"loss": "bce+dice"}),
 }
 """What was tried for `plus`, and how each part is left out."""
+PLUS_WITHOUT = tuple(f"plus-without-{part}" for part in (*PLUS_PARTS, "every-slice"))
+"""The rows that leave out one part each; every slice is a target, not a setting."""
 MENDED = (
     "mr", "cyclegan", "mask-cyclegan", "matched-mask-cyclegan", "proposed",
     "das", "cyclegan-das", "mask-cyclegan-das", "matched-mask-cyclegan-das", "amd-das",
@@ -194,7 +196,7 @@ TABLES: dict[str, dict[str, float | None]] = {
     },
     "plus": {
         "amd-das": 85.77, "amd-das-mended": None, "plus": None, "plus-tried": None,
-        **{f"plus-without-{part}": None for part in (*PLUS_PARTS, "every-slice")},
+        **dict.fromkeys(PLUS_WITHOUT),
         "supervised": None, "supervised-plus": None, "shuffled-das": None,
     },
 }  # fmt: skip
@@ -218,8 +220,7 @@ RULES_STUDIES: dict[str, tuple[str, ...]] = {
         "mr", "proposed", "das", "cyclegan-das", "mask-cyclegan-das", "matched-mask-cyclegan-das", "amd-das", "plus",
     ),
     "selection-mended": (
-        *(f"{name}-mended" for name in MENDED),
-        "plus", "plus-tried", *(f"plus-without-{part}" for part in (*PLUS_PARTS, "every-slice")),
+        *(f"{name}-mended" for name in MENDED), "plus", "plus-tried", *PLUS_WITHOUT,
     ),
 }  # fmt: skip
 """The runs that the label-free rules are studied on: good and bad systems, with and without an adversary."""
