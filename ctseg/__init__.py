@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ctseg.hookspecs import hookimpl
+from ctseg.plugins.hookspecs import hookimpl
 from ctseg.version import __version__
 
 __all__ = ["__version__", "hookimpl", "segment"]

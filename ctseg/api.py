@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ctseg.inference.models import LoadedModel
     from ctseg.inference.predict import Prediction
     from ctseg.io.volume import Volume
-    from ctseg.plugins import Registry
-    from ctseg.protocols import BrainExtractor
+    from ctseg.plugins.host import Registry
+    from ctseg.plugins.protocols import BrainExtractor
 
 
 def segment(
@@ -76,7 +76,7 @@ def load_for_segment(
 
 @lru_cache(maxsize=1)
 def _registry() -> Registry:
-    from ctseg.plugins import load
+    from ctseg.plugins.host import load
 
     return load()
 

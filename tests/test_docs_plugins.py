@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ctseg import hookspecs, plugins
+from ctseg.conformance.toys import toy_slices
 from ctseg.io.slices import write_slices
-from ctseg.testing.toys import toy_slices
+from ctseg.plugins import hookspecs
+from ctseg.plugins import host as plugins
 
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
 BLOCK = re.compile(r"(?:^`(?P<path>[\w./-]+)`\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -12,7 +12,7 @@ import typer
 from ctseg.cli.main import build_app
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.settings import parse_overrides, resolve
-from ctseg.training_settings import SynthesisSettings
+from ctseg.training.settings import SynthesisSettings
 
 PAGE = (Path(__file__).parents[1] / "docs/real-data.md").read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"^ctseg .+$|(?<=`)ctseg [a-z-]+ [^`]+(?=`)", PAGE, re.MULTILINE)))

@@ -12,8 +12,8 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.demo_report import write_demo_report
+from ctseg.cli.demo_study import result_rows
 from ctseg.cli.main import main
-from ctseg.demo import result_rows
 from ctseg.io.slices import open_slices
 from ctseg.study import read_study
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from pydantic import Field
 
-from ctseg import presets
 from ctseg.errors import SettingError
 from ctseg.settings import Settings, describe, parse_overrides, resolve
-from ctseg.training_settings import AdaptationSettings, SynthesisSettings
+from ctseg.training import presets
+from ctseg.training.settings import AdaptationSettings, SynthesisSettings
 
 
 class Small(Settings):

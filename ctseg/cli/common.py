@@ -16,7 +16,7 @@ import typer
 from ctseg.errors import InputError, SettingError
 
 if TYPE_CHECKING:
-    from ctseg.plugins import Registry
+    from ctseg.plugins.host import Registry
     from ctseg.progress import Progress
 
 
@@ -53,7 +53,7 @@ Target = Annotated[Path, typer.Option("--tgt", help="Slice set of the target dom
 def registry() -> Registry:
     """The plugin registry of this process, loaded once; warns of broken plugins."""
     if STATE.registry is None:
-        from ctseg.plugins import load
+        from ctseg.plugins.host import load
 
         STATE.registry = load(outside=STATE.outside_plugins)
         for item in STATE.registry.broken:

@@ -11,7 +11,7 @@ import typer
 from ctseg.cli import common
 from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
 from ctseg.errors import SettingError
-from ctseg.presets import DEFAULT
+from ctseg.training.presets import DEFAULT
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,12 +43,12 @@ def das_train(
     as_json: common.AsJson = False,
 ) -> None:
     """Train a segmenter on labelled pseudo-CT (or MR) against unlabelled CT (stage 2, equations 18 to 23)."""
-    from ctseg import presets
     from ctseg.cli import training_options
     from ctseg.cli.model_card import write_model_card
     from ctseg.cli.run_report import write_run_report
     from ctseg.cli.warm_start import read_pretrained
-    from ctseg.training_settings import AdaptationSettings
+    from ctseg.training import presets
+    from ctseg.training.settings import AdaptationSettings
 
     if start is not None and pretrained is not None:
         raise SettingError("--from and --pretrained both give the first weights; leave one out")
@@ -59,7 +59,7 @@ def das_train(
         start=start,
     )  # fmt: skip
 
-    from ctseg.adaptation.train import check_adaptation, train_adaptation
+    from ctseg.segmentation.train import check_adaptation, train_adaptation
 
     if pretrained is not None:
         stage = replace(stage, start=read_pretrained(pretrained))
@@ -68,7 +68,7 @@ def das_train(
         stage = replace(stage, source_list=chosen_slices)
     rows = stage.source_list.rows if stage.source_list else None
     check_adaptation(*stage.sets, stage.pairs, stage.settings, source_rows=rows)
-    if stage.sets[0].domain == "mr" and stage.settings.freeze_norm_from:
+    if stage.sets[0].domain == "mr" and stage.settings.freeze_batch_norm_from:
         words = " ".join(f"--set {name}={value}" for name, value in presets.FOR_MR.items())
         common.say(f"note: --src is MR, and preset {preset!r} suits pseudo-CT; for MR add {words}")
     with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:

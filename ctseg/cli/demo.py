@@ -32,8 +32,8 @@ def demo(
     An interrupted demo goes on where it stopped when it is called again.
     """
     from ctseg.cli.demo_report import write_demo_report
+    from ctseg.cli.demo_study import demo_steps, result_rows, study_text
     from ctseg.cli.run import execute
-    from ctseg.demo import demo_steps, result_rows, study_text
     from ctseg.files import write_text
 
     steps = demo_steps(full=full, seed=seed, workers=workers, device=device)
@@ -53,7 +53,7 @@ def demo(
 
 def closing_lines(rows: Sequence[dict[str, Any]], study: Path, report: Path) -> list[str]:
     """The commands that repeat the demo by hand, the table, and the report's path."""
-    from ctseg.demo import interval
+    from ctseg.cli.demo_study import interval
     from ctseg.study import read_study
 
     commands = ["", f"By hand, from {study.parent}:", *(f"  {step.line}" for step in read_study(study).steps), ""]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ctseg.demo import interval
+from ctseg.cli.demo_study import interval
 from ctseg.evaluation.html import Page, Picture
 from ctseg.study import read_study
 
@@ -31,7 +31,7 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
     Args:
         folder: the demo's folder, finished.
-        rows: `ctseg.demo.result_rows`.
+        rows: `ctseg.cli.demo_study.result_rows`.
     """
     page = Page("ctseg demo", "From labelled MR and unlabelled CT to haemorrhage outlined on CT, on a phantom cohort")
     page.add_heading("Result on the held-out CT patients")
@@ -63,7 +63,7 @@ def _draw_pairs(folder: Path, shown: int = 4) -> None:
     import pandas as pd
 
     from ctseg.io.slices import open_slices
-    from ctseg.pictures import grid_png
+    from ctseg.render.pictures import grid_png
 
     mr, ct = open_slices(folder / "sets/mr"), open_slices(folder / "sets/ct")
     pairs = pd.read_csv(folder / "pairs.csv", dtype={"source_id": str, "target_id": str})

@@ -13,7 +13,7 @@ from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
     from ctseg.io.slices import SliceSet
-    from ctseg.plugins import Entry
+    from ctseg.plugins.host import Entry
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def finetune(
     ] = None,
     segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: that of --from, or fcn.")] = "",
     folds: Annotated[int, typer.Option("--folds", min=2, help="Folds over patients.")] = 5,
-    preset: Preset = "steady",
+    preset: Preset = "default",
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     device: common.Device = "auto",
@@ -47,8 +47,8 @@ def finetune(
     check_domain(labelled, "ct", "--data")
     entry, resolved, values = _resolve(segmenter, start, preset, settings)
 
-    from ctseg.adaptation.supervised import patient_folds, train_supervised
-    from ctseg.training import make_fabric
+    from ctseg.segmentation.supervised import patient_folds, train_supervised
+    from ctseg.training.device import make_fabric
 
     patient_folds(labelled, folds, seed)
     make, origin = _maker(entry, values, start)
@@ -69,10 +69,10 @@ def _resolve(segmenter: str, start: Path | None, preset: str, overrides: list[st
     Raises:
         SettingError: if `--segmenter` is another network than `--from` holds.
     """
-    from ctseg import presets
     from ctseg.cli.warm_start import read_start
     from ctseg.settings import parse_overrides, resolve
-    from ctseg.training_settings import AdaptationSettings
+    from ctseg.training import presets
+    from ctseg.training.settings import AdaptationSettings
 
     base = {**presets.preset(presets.ADAPTATION, preset), "lambda_adv": 0.0, "matched": False}
     if segmenter and segmenter != base["segmenter"]:

@@ -31,7 +31,7 @@ EPILOG = (
 )
 COMMANDS = (
     "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate",
-    "finetune", "reproduce",
+    "finetune",
     "run", "demo", "phantom", "plugins",
 )  # fmt: skip
 
@@ -72,7 +72,7 @@ def build_app(argv: Sequence[str] = ()) -> typer.Typer:
         import_module(f"ctseg.cli.{name}").add_to(app)
     named = next((word for word in argv if not word.startswith("-")), "")
     if named.replace("-", "_") not in COMMANDS and "--no-plugins" not in argv:
-        from ctseg.plugins import register_commands
+        from ctseg.plugins.host import register_commands
 
         register_commands(common.registry(), app)
     return app

@@ -92,9 +92,9 @@ def check(
     """Run the conformance checks that every plugin must pass; exit code 2 if it fails one."""
     from dataclasses import asdict
 
+    from ctseg.conformance import run_checks
+    from ctseg.conformance.devices import require_device
     from ctseg.settings import parse_overrides
-    from ctseg.testing import run_checks
-    from ctseg.testing.devices import require_device
 
     entries = _find(name)
     require_device(device)
@@ -124,7 +124,7 @@ def new(
     ] = "all",
 ) -> None:
     """Start a plugin: a small package that installs, works and passes its checks."""
-    from ctseg.testing.scaffold import write_package
+    from ctseg.conformance.scaffold import write_package
 
     files = write_package(output, name, kind)
     for path in files:

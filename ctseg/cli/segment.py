@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ctseg.inference.results import CaseResult
     from ctseg.inference.settings import SegmentSettings
     from ctseg.io.case import Discovery
+    from ctseg.plugins.protocols import BrainExtractor
     from ctseg.preprocess.settings import PreprocessSettings
-    from ctseg.protocols import BrainExtractor
 
 
 def add_to(app: typer.Typer) -> None:
@@ -65,7 +65,7 @@ def segment(
     paths = common.existing_paths(inputs)
 
     from ctseg.api import load_for_segment
-    from ctseg.training import make_fabric
+    from ctseg.training.device import make_fabric
 
     models, extractor = load_for_segment(model, str(make_fabric(device, "32").device), common.registry())
     if brains is not None:
@@ -85,10 +85,10 @@ def segment(
 
 def _keeping(extractor: BrainExtractor, recipe: PreprocessSettings, folder: Path) -> BrainExtractor:
     """The extractor with a memory."""
-    from ctseg.inference.brains import KeptBrains
+    from ctseg.inference.brain_cache import BrainMaskCache
 
     version = common.registry().get("brain_extractor", recipe.brain_extractor).version
-    return KeptBrains(extractor, folder, recipe, version)
+    return BrainMaskCache(extractor, folder, recipe, version)
 
 
 def _segment_set(

@@ -8,7 +8,7 @@ import typer
 
 from ctseg.cli import common
 from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
-from ctseg.presets import DEFAULT
+from ctseg.training.presets import DEFAULT
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,11 +34,11 @@ def synth_train(
     as_json: common.AsJson = False,
 ) -> None:
     """Train the image synthesis network that turns MR into pseudo-CT (stage 1, equations 1 to 7)."""
-    from ctseg import presets
     from ctseg.cli import training_options
     from ctseg.cli.model_card import write_model_card
     from ctseg.cli.run_report import write_run_report
-    from ctseg.training_settings import SynthesisSettings
+    from ctseg.training import presets
+    from ctseg.training.settings import SynthesisSettings
 
     base = training_options.with_plugin(presets.preset(presets.SYNTHESIS, preset), "generator", generator)
     stage = training_options.prepare(

@@ -33,7 +33,7 @@ def synthesize(
     from ctseg.runs import load_model
     from ctseg.synthesis.translate import translate
     from ctseg.synthesis.volumes import translate_nifti
-    from ctseg.training import make_fabric
+    from ctseg.training.device import make_fabric
 
     if format_ not in ("slices", "nifti"):
         raise SettingError(f"--format {format_}: expected slices or nifti")

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ctseg.cli.warm_start import Start
     from ctseg.io.slices import SliceSet
     from ctseg.matching.pairs import PairTable
-    from ctseg.plugins import Entry
-    from ctseg.training_settings import TrainingSettings
+    from ctseg.plugins.host import Entry
+    from ctseg.training.settings import TrainingSettings
 
 Preset = Annotated[
-    str, typer.Option("--preset", help="steady, plus, paper, released, smoke or demo; --set changes values.")
+    str, typer.Option("--preset", help="default, plus, paper, released, smoke or demo; --set changes values.")
 ]
 RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")]
 From = Annotated[
@@ -152,7 +152,7 @@ def started(
     """
     from ctseg.cli import warm_start
     from ctseg.runs import ModelHeader, start_run
-    from ctseg.training import make_fabric
+    from ctseg.training.device import make_fabric
 
     fabric = make_fabric(device, precision, devices, stage.seed)
     module = warm_start.build(stage.plugin, stage.plugin_settings, stage.start)
@@ -237,7 +237,7 @@ def _list_config(chosen: SourceList | None) -> dict[str, Any]:
 
 def ct_input(target: SliceSet) -> dict[str, Any]:
     """What a model must know to prepare a CT as its training slices were, and what the training scans were like."""
-    from ctseg.inference.profile import training_profile
+    from ctseg.inference.ood import training_profile
 
     return {
         "domain": "ct",

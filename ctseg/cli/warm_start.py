@@ -14,7 +14,7 @@ from ctseg.errors import InputError, SettingError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ctseg.plugins import Entry
+    from ctseg.plugins.host import Entry
     from ctseg.runs import ModelHeader
 
 MADE_BY = {"generator": "synth-train", "segmenter": "das-train or finetune"}

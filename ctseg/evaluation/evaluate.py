@@ -15,7 +15,6 @@ import pandas as pd
 
 from ctseg.evaluation.cases import Matching, match_cases
 from ctseg.evaluation.detection import by_subtype, case_labels, read_labels
-from ctseg.evaluation.metrics import DEFINITIONS
 from ctseg.evaluation.pictures import image_of
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.score import Score
@@ -24,6 +23,7 @@ from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import EMPTY_RULES, compare_models, summarise
 from ctseg.evaluation.uncertainty import read_doubts, summarise_doubts
 from ctseg.files import write_json, write_text
+from ctseg.metrics.volume import DEFINITIONS
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-evaluation/1"

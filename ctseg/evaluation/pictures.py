@@ -17,7 +17,7 @@ from ctseg.evaluation.html import COLOURS, Picture
 from ctseg.evaluation.score import MaskFile, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.viewer import Outline, Viewer, make_viewer, picture_row, window
-from ctseg.io import nifti
+from ctseg.io.nifti import volumes as nifti
 
 REFERENCE_COLOUR = "#ffd33d"
 """Yellow: on none of the models' colours, and plain on grey."""

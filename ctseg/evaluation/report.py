@@ -11,9 +11,9 @@ import pandas as pd
 from ctseg.evaluation.cases import Matching
 from ctseg.evaluation.figures import bland_altman, dice_by_size, dice_distribution
 from ctseg.evaluation.html import COLOURS, Page, Picture, png_bytes
-from ctseg.evaluation.lesions import SIZES
 from ctseg.evaluation.pictures import REFERENCE_COLOUR, case_picture, case_viewer, load_shown, shown_cases
 from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.metrics.lesions import SIZES
 
 SIZE_NAMES = {"all": "all", "small": "< 1 mL", "medium": "1–10 mL", "large": "> 10 mL"}
 MOST_ROWS = 1000

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, CtsegError, InputError
 from ctseg.evaluation.cases import Job
-from ctseg.evaluation.grid import Grid, Mask, largest_offset_mm
-from ctseg.evaluation.metrics import volume_metrics
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.files import read_json
-from ctseg.io import nifti
+from ctseg.io.nifti import volumes as nifti
+from ctseg.io.stack import Grid, Mask, largest_offset_mm
 from ctseg.io.volume import Volume
+from ctseg.metrics.volume import volume_metrics
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ctseg.errors import InputError
 from ctseg.evaluation.cases import Job, Matching
 from ctseg.evaluation.score import Score, score_case
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.workers import worker_pool
+from ctseg.parallel import worker_pool
 
 Advance = Callable[[int, str], None]
 

@@ -6,7 +6,7 @@ from typing import Literal, TypedDict
 
 from pydantic import Field
 
-from ctseg.evaluation.metrics import NSD_TOLERANCE_MM
+from ctseg.metrics.volume import NSD_TOLERANCE_MM
 from ctseg.settings import Settings
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ctseg.evaluation.lesions import SIZES
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.statistics import (
     Comparison,
@@ -25,6 +24,7 @@ from ctseg.evaluation.statistics import (
     median_of,
     ratio_of,
 )
+from ctseg.metrics.lesions import SIZES
 
 Parts = tuple[NDArray[np.float64], NDArray[np.float64]]
 

@@ -22,7 +22,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, generate_uid
 
 from ctseg.files import write_with
-from ctseg.inference.straight import straighten
+from ctseg.inference.resampled import straighten
 from ctseg.io.grid import native_grid
 from ctseg.io.volume import Volume
 from ctseg.version import __version__
@@ -81,7 +81,7 @@ def write_dicom_seg(
 def write_straight_seg(
     path: Path, volume: Volume, mask: NDArray[np.bool_], algorithm: SegAlgorithm, *, deidentify: bool = False
 ) -> None:
-    """Write the mask on even, untilted planes that reference the series as a whole; see `ctseg.inference.straight`.
+    """Write the mask on even, untilted planes that reference the series as a whole; see `ctseg.inference.resampled`.
 
     For readers built on ITK, such as 3D Slicer, which cannot hold tilt or uneven steps and misplace the frames of
     `write_dicom_seg` without a word (dcmqi 1.5.7: a tilted mask off by centimetres, uneven frames dropped).

@@ -8,9 +8,9 @@ from ctseg.files import read_json, write_json
 from ctseg.inference.dicom_seg import SegAlgorithm, write_dicom_seg, write_straight_seg
 from ctseg.inference.predict import Prediction
 from ctseg.inference.preview import write_preview
+from ctseg.inference.resampled import needs_straightening
 from ctseg.inference.settings import SegmentSettings
-from ctseg.inference.straight import needs_straightening
-from ctseg.io.nifti import save_map, save_mask, sidecar_path
+from ctseg.io.nifti.volumes import save_map, save_mask, sidecar_path
 from ctseg.io.volume import Volume
 
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from ctseg.inference.disagreement import Disagreement, Members
 from ctseg.inference.measure import Measures, drop_small, measure
 from ctseg.inference.models import LoadedModel, recipes
+from ctseg.inference.ood import unlike
 from ctseg.inference.prepare import ReadyCase, prepare_volume
-from ctseg.inference.profile import unlike
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
-from ctseg.protocols import BrainExtractor
+from ctseg.plugins.protocols import BrainExtractor
 
 MIRRORS = ((), (-1,), (-2,), (-2, -1))
 """Axes to flip: none, left-right, front-back, both. The same flips that training augments with."""
@@ -97,7 +97,7 @@ def _native_probability(
 
 
 def _unlike(ready: ReadyCase, models: Sequence[LoadedModel]) -> tuple[str, ...]:
-    """What `ctseg.inference.profile.unlike` says for any of the models, each text once."""
+    """What `ctseg.inference.ood.unlike` says for any of the models, each text once."""
     found: list[str] = []
     for way, prepared in zip(recipes(models), ready.prepared, strict=True):
         for model in models:

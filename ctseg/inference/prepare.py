@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ctseg.errors import CaseError, InputError
 from ctseg.io.discover import Case, read_case
 from ctseg.io.volume import Volume
+from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
 from ctseg.preprocess.prepared import Prepared
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.protocols import BrainExtractor
 
 PICTURE_SETTINGS = ("size", "fov_mm", "window", "brain_extractor", "brain_extractor_settings")
 """Those preprocessing settings that change what a CT slice looks like; the others choose and split training slices."""

@@ -9,17 +9,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ctseg.inference.ahead import Failure, Outcome, failure, prepared_ahead
 from ctseg.inference.dicom_seg import SegAlgorithm
 from ctseg.inference.disagreement import widened
 from ctseg.inference.models import LoadedModel, recipes
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction, predict_ready
+from ctseg.inference.prefetch import Failure, Outcome, failure, prepared_ahead
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.results import CaseResult, ResultTable, provenance, remove_case, start_folder
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, Rejected, safe_name
-from ctseg.protocols import BrainExtractor
+from ctseg.plugins.protocols import BrainExtractor
 
 PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
 """Outside these, a head is cut off or brain extraction failed; adult brains with CSF spaces have 1000 to 1900 mL."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from ctseg.errors import InputError
-from ctseg.inference.ahead import Outcome
 from ctseg.inference.models import LoadedModel, recipes
+from ctseg.inference.prefetch import Outcome
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.results import CaseResult
 from ctseg.inference.segment import OnCase, OnProgress, segment_prepared

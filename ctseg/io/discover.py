@@ -12,14 +12,14 @@ from pathlib import Path
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io.case import Case, Discovery, Rejected
-from ctseg.io.dicom import read_series
-from ctseg.io.dicom_header import MAX_MEMBER_BYTES, SliceHeader, Source, read_header
-from ctseg.io.dicom_series import cases_from_headers
-from ctseg.io.nifti import read_nifti
-from ctseg.io.nifti_file import read_labels
-from ctseg.io.nifti_layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
+from ctseg.io.dicom.header import MAX_MEMBER_BYTES, SliceHeader, Source, read_header
+from ctseg.io.dicom.reader import read_series
+from ctseg.io.dicom.series import cases_from_headers
+from ctseg.io.nifti.file import read_labels
+from ctseg.io.nifti.layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
+from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.volume import Volume
-from ctseg.workers import worker_pool
+from ctseg.parallel import worker_pool
 
 __all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctseg.errors import CaseError, InputError
 from ctseg.files import read_json, write_json, write_with
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, tilt_deg
-from ctseg.io.nifti_file import open_nifti, place, read_labels
+from ctseg.io.nifti.file import open_nifti, place, read_labels
 from ctseg.io.volume import Array, NativeGrid, Volume
 
 SIDECAR_SCHEMA = "ctseg-geometry/1"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.matching.fingerprint import fingerprints, hamming, pack_bits
-from ctseg.protocols import Descriptors
+from ctseg.plugins.protocols import Descriptors
 
 PAPER_SIDE = 240
 """The lesion distance is counted in pixels of a 240 x 240 slice (paper 3.1.4, below (17))."""

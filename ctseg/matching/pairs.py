@@ -16,7 +16,7 @@ from ctseg.errors import InputError
 from ctseg.files import write_with
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.search import nearest, nearest_sources, take
-from ctseg.protocols import Descriptors, SimilarityMetric
+from ctseg.plugins.protocols import Descriptors, SimilarityMetric
 
 Direction = Literal["source", "target"]
 DEFAULT_TOP = {"source": 20, "target": 1}

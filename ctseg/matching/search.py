@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.protocols import Descriptors, SimilarityMetric
+from ctseg.plugins.protocols import Descriptors, SimilarityMetric
 
 BLOCK = 1_000_000
 """Distances held at once: 8 MB, and a few times that while a metric works."""

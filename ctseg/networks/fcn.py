@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctseg.networks.blocks import crop_to, init_he, pad_to_multiple
-from ctseg.protocols import SegmenterOutput
+from ctseg.plugins.protocols import SegmenterOutput
 
 STRIDE = 32
 VGG16_CONVS = (2, 2, 3, 3, 3)

@@ -16,7 +16,7 @@ from ctseg.networks.blocks import (
     pad_to_multiple,
     up_in_relu,
 )
-from ctseg.protocols import Domain
+from ctseg.plugins.protocols import Domain
 
 STRIDE = 4
 

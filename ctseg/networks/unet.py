@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.networks.blocks import crop_to, pad_to_multiple
-from ctseg.protocols import SegmenterOutput
+from ctseg.plugins.protocols import SegmenterOutput
 
 
 def double_conv(channels_in: int, channels_out: int) -> nn.Sequential:

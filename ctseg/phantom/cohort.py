@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.files import write_json, write_with
+from ctseg.parallel import worker_pool
 from ctseg.phantom.bleeds import Findings
 from ctseg.phantom.msd import MrCase, make_mr_case, write_dataset_json
 from ctseg.phantom.rsna import CtCase, make_ct_case
 from ctseg.phantom.settings import PhantomSettings
-from ctseg.workers import worker_pool
 
 Progress = Callable[[int, int, str], None]
 

@@ -13,7 +13,7 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from ctseg.io.dicom import case_name, pseudonym
+from ctseg.io.dicom.reader import case_name, pseudonym
 from ctseg.io.masks import save_mask
 from ctseg.io.volume import Volume
 from ctseg.phantom.anatomy import make_subject

@@ -13,12 +13,12 @@ from ctseg.errors import CaseError
 from ctseg.io.case import Case
 from ctseg.io.discover import read_case
 from ctseg.io.volume import Volume
+from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
 from ctseg.preprocess.masks import with_mask
 from ctseg.preprocess.mr import prepare_mr
 from ctseg.preprocess.prepared import Prepared, to_masks
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.protocols import BrainExtractor
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.volume import Volume
+from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.frame import centred_frame
 from ctseg.preprocess.prepared import Prepared, to_images
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.protocols import BrainExtractor
 
 
 def window_map(window: tuple[float, float]) -> tuple[float, float]:

@@ -16,14 +16,14 @@ import pandas as pd
 from ctseg.errors import CtsegError, InputError
 from ctseg.io.case import Case, Discovery
 from ctseg.io.slices import SliceWriter, assign_splits
+from ctseg.parallel import worker_pool
+from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
 from ctseg.preprocess.ct import window_map
 from ctseg.preprocess.labels import check_label, read_slice_labels, read_splits
 from ctseg.preprocess.masks import check_masks
 from ctseg.preprocess.preview import Preview
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.protocols import BrainExtractor
-from ctseg.workers import worker_pool
 
 ProgressCall = Callable[[int, int, str], None]
 

@@ -16,7 +16,8 @@ from scipy import ndimage
 from torch import nn
 
 from ctseg.io.slices import SliceSet
-from ctseg.training import Rows, to_images, to_uint8
+from ctseg.networks.intensity import to_images, to_uint8
+from ctseg.training.sampling import Rows
 
 THRESHOLD = 120
 """Grey value above which matching takes a CT pixel for haemorrhage (paper 3.1.4); 47 HU with a window of 0..100."""

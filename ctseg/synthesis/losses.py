@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional
 
-from ctseg.training_settings import GanForm
+from ctseg.training.settings import GanForm
 
 
 def taken_for(logits: Tensor, real: bool, form: GanForm) -> Tensor:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from ctseg.errors import SettingError
 from ctseg.networks.discriminators import DomainDiscriminator, PatchGan
 from ctseg.networks.fcn import FcnVgg16
-from ctseg.protocols import Batch, Domain, Objective, ObjectiveContext, has_features
+from ctseg.plugins.protocols import Batch, Domain, Objective, ObjectiveContext, has_features
 from ctseg.synthesis import losses
 from ctseg.synthesis.pool import ImagePool
-from ctseg.training import average_gradients, set_lr_factor
-from ctseg.training_settings import SynthesisSettings
+from ctseg.training.device import average_gradients
+from ctseg.training.loop import set_lr_factor
+from ctseg.training.settings import SynthesisSettings
 
 Losses = dict[str, Tensor]
 

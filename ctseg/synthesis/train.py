@@ -16,27 +16,15 @@ from torch import Tensor, nn
 from ctseg.errors import PluginError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.networks.blocks import seeded
-from ctseg.pictures import curves_png, grid_png
-from ctseg.protocols import Batch, Objective, ObjectiveContext
+from ctseg.networks.intensity import to_images, to_masks, to_uint8
+from ctseg.plugins.protocols import Batch, Objective, ObjectiveContext
+from ctseg.render.pictures import curves_png, grid_png
 from ctseg.runs import ModelHeader, read_metrics, save_model
 from ctseg.synthesis import audit
 from ctseg.synthesis.objective import make_objective
-from ctseg.training import (
-    EpochLoop,
-    LossMeter,
-    Report,
-    Rows,
-    SliceSampler,
-    Ticker,
-    lr_factor,
-    run_epochs,
-    step_rng,
-    steps_of,
-    to_images,
-    to_masks,
-    to_uint8,
-)
-from ctseg.training_settings import SynthesisSettings
+from ctseg.training.loop import EpochLoop, LossMeter, Report, Ticker, lr_factor, run_epochs, steps_of
+from ctseg.training.sampling import Rows, SliceSampler, step_rng
+from ctseg.training.settings import SynthesisSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -14,8 +14,9 @@ from torch import nn
 
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet, SliceWriter
+from ctseg.networks.intensity import to_images, to_uint8
 from ctseg.runs import ModelHeader
-from ctseg.training import Report, to_images, to_uint8
+from ctseg.training.loop import Report
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ctseg.runs import ModelHeader
-    from ctseg.training import Report
+    from ctseg.training.loop import Report
 
 AIR_HU = -1024
 """What lies outside the brain: slice sets hold 0 there, which is no HU value."""

@@ -9,19 +9,19 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from ctseg_reproduce.scales import GPU
+from ctseg_reproduce.systems import ROWS, SYNTHESIS, adaptation_settings, synthesis_settings
 from torch.utils.flop_counter import FlopCounterMode
 
-from ctseg import presets
-from ctseg.adaptation.steps import adaptation_step, make_adaptation
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.networks.generator import AmdGenerator
 from ctseg.networks.resnet_generator import ResnetGenerator
-from ctseg.protocols import Batch, ObjectiveContext
-from ctseg.reproduce.scales import GPU
-from ctseg.reproduce.systems import ROWS, SYNTHESIS, adaptation_settings, synthesis_settings
+from ctseg.plugins.protocols import Batch, ObjectiveContext
+from ctseg.segmentation.steps import adaptation_step, make_adaptation
 from ctseg.settings import resolve
 from ctseg.synthesis.objective import make_objective
-from ctseg.training_settings import AdaptationSettings, SynthesisSettings, TrainingSettings
+from ctseg.training import presets
+from ctseg.training.settings import AdaptationSettings, SynthesisSettings, TrainingSettings
 
 pytestmark = pytest.mark.slow
 RATES = (50, 150)

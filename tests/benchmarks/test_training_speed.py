@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ctseg import presets
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.networks.generator import AmdGenerator
-from ctseg.protocols import Batch, ObjectiveContext
+from ctseg.plugins.protocols import Batch, ObjectiveContext
 from ctseg.settings import resolve
 from ctseg.synthesis.objective import make_objective
-from ctseg.training import make_fabric
-from ctseg.training_settings import SynthesisSettings
+from ctseg.training import presets
+from ctseg.training.device import make_fabric
+from ctseg.training.settings import SynthesisSettings
 
 SIZE, STEPS = 96, 5
 

@@ -26,7 +26,7 @@ INPUT = {
 
 def make_run(folder, kind="segmenter", command="das-train", settings=None, training=None):
     chosen = {
-        "selection": "agreement",
+        "selection": "tta_consistency",
         "selected_epoch": 7,
         "epochs": 12,
         "scores": {"source_val": 0.79431, "snd": None},
@@ -45,7 +45,8 @@ def test_card_names_data_selection_scores_and_limits(tmp_path):
     text = make_run(tmp_path).read_text()
     for part in (
         "480 slices of 12 patients, 406 with a lesion outlined", "134 slices of 11 patients, outlines not used",
-        "`agreement`: epoch 7. No CT outline was seen", "| source_val | 0.7943 |", "slice label `intraparenchymal`",
+        "`tta_consistency`: epoch 7. No CT outline was seen", "| source_val | 0.7943 |",
+        "slice label `intraparenchymal`",
         "Accuracy on CT is not known", "Not a medical device", "| slice_step_mm | 3.5 to 5.0 |", "lambda_adv 0.001",
         "- inversion: dark lesions", sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest(),
     ):  # fmt: skip

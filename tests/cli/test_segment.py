@@ -18,7 +18,7 @@ from rich.console import Console
 from ctseg.cli import common
 from ctseg.cli.case_rows import CaseRows, LiveCaseRows, case_rows
 from ctseg.cli.main import main
-from ctseg.inference.profile import LABELS
+from ctseg.inference.ood import LABELS
 from ctseg.inference.results import CaseResult
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.preprocess.settings import PreprocessSettings

@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ctseg.adaptation import train as adaptation
 from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.files import read_json, write_json
@@ -20,6 +19,7 @@ from ctseg.io.slices import write_slices
 from ctseg.networks.fcn import VGG16_KEYS, FcnVgg16
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import read_header
+from ctseg.segmentation import train as adaptation
 from ctseg.settings import read_toml
 from ctseg.synthesis import train as synthesis
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ctseg.io.nifti import save_mask, sidecar_path
+from ctseg.io.nifti.volumes import save_mask, sidecar_path
 from ctseg.io.volume import Volume
 
 

@@ -16,7 +16,7 @@ from ctseg.evaluation.cases import match_cases, model_names
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.io.discover import discover, read_case
-from ctseg.io.nifti import save_mask, sidecar_path
+from ctseg.io.nifti.volumes import save_mask, sidecar_path
 
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
 

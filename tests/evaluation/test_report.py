@@ -19,7 +19,7 @@ from ctseg.evaluation.html import Page, Picture, format_cell, new_figure
 from ctseg.evaluation.pictures import shown_cases, telling_slices
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.viewer import edge, montage, outline_png, picture_row, picture_size
-from ctseg.io.nifti import save_map
+from ctseg.io.nifti.volumes import save_map
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

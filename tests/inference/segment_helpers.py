@@ -18,8 +18,8 @@ from torch import nn
 
 from ctseg.inference.models import LoadedModel
 from ctseg.io.volume import Volume
+from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.protocols import SegmenterOutput
 from ctseg.runs import ModelHeader
 
 AIR, BRAIN, BLOOD = -1000.0, 30.0, 80.0

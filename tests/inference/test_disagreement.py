@@ -15,7 +15,7 @@ from ctseg.inference.predict import predict_volume
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover
-from ctseg.protocols import SegmenterOutput
+from ctseg.plugins.protocols import SegmenterOutput
 
 
 class LeftOfTheMiddle(nn.Module):

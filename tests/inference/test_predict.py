@@ -11,7 +11,7 @@ from ctseg.inference.models import load_models, recipes
 from ctseg.inference.predict import predict_slices, predict_volume
 from ctseg.inference.prepare import recipe
 from ctseg.inference.settings import SegmentSettings
-from ctseg.protocols import SegmenterOutput
+from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.runs import save_model
 
 

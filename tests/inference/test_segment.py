@@ -29,7 +29,7 @@ from ctseg.errors import InputError, OutputExistsError
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
-from ctseg.io.nifti import load_mask
+from ctseg.io.nifti.volumes import load_mask
 from ctseg.runs import save_model
 
 PLAIN = SegmentSettings(preview=False, dicom_seg=False)

@@ -9,7 +9,7 @@ from segment_helpers import bright_model
 from ctseg.errors import InputError
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.slice_set import segment_slices, slices_by_case
-from ctseg.io.nifti import load_mask
+from ctseg.io.nifti.volumes import load_mask
 from ctseg.io.slices import open_slices, write_slices
 
 

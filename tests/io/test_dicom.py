@@ -13,8 +13,8 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 from ctseg.errors import CaseError
-from ctseg.io.dicom import case_name, pseudonym, read_series
-from ctseg.io.nifti import load_mask, save_map, save_mask, sidecar_path
+from ctseg.io.dicom.reader import case_name, pseudonym, read_series
+from ctseg.io.nifti.volumes import load_mask, save_map, save_mask, sidecar_path
 
 Write = Callable[..., list[Path]]
 AXES = [(*(0,) * axis, sign, *(0,) * (2 - axis)) for axis in range(3) for sign in (1, -1)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ctseg.errors import CaseError
-from ctseg.io.dicom import read_series
+from ctseg.io.dicom.reader import read_series
 
 Write = Callable[..., list[Path]]
 

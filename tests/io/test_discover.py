@@ -16,9 +16,9 @@ from pydicom.uid import generate_uid
 from scipy.ndimage import gaussian_filter, zoom
 
 from ctseg.errors import CaseError, InputError
-from ctseg.io import dicom_header
 from ctseg.io import discover as module
-from ctseg.io.dicom import case_name, pseudonym
+from ctseg.io.dicom import header as dicom_header
+from ctseg.io.dicom.reader import case_name, pseudonym
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import save_mask
 

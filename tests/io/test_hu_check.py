@@ -106,7 +106,7 @@ def test_empty_air_is_said_not_refused() -> None:
 
 
 def test_real_scans_pass(real_data: Path) -> None:
-    from ctseg.io.nifti import read_nifti
+    from ctseg.io.nifti.volumes import read_nifti
 
     assert read_nifti(real_data / "ct-template/scct_hu_2mm.nii.gz", domain="ct", case_id="t").notes == ()
     atlas = read_nifti(real_data / "ct-template/ct_brain_atlas_1mm.nii.gz", domain="ct", case_id="a")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ctseg.errors import CaseError
-from ctseg.io.nifti import load_mask, read_nifti, save_map, save_mask, sidecar_path
+from ctseg.io.nifti.volumes import load_mask, read_nifti, save_map, save_mask, sidecar_path
 from ctseg.io.volume import Volume
 
 SHAPE = (4, 5, 6)

@@ -13,7 +13,7 @@ from ctseg.errors import SettingError
 from ctseg.matching.fingerprint import fingerprints
 from ctseg.matching.metrics import HASH_KINDS, AmdMetric, ImageHashMetric, lesion_areas, package_hashes
 from ctseg.matching.settings import AmdMetricSettings, HashMetricSettings
-from ctseg.protocols import SimilarityMetric
+from ctseg.plugins.protocols import SimilarityMetric
 from ctseg.settings import resolve
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ctseg.conformance.toys import toy_set
 from ctseg.matching.fingerprint import fingerprints
 from ctseg.matching.metrics import NormalisedMetric, bright_bound, lesion_ranks, lesion_shares
 from ctseg.matching.pairs import match
 from ctseg.matching.search import nearest, nearest_sources
-from ctseg.plugins import load
-from ctseg.testing.toys import toy_set
+from ctseg.plugins.host import load
 
 Slices = NDArray[np.uint8]
 
@@ -168,6 +168,6 @@ def test_it_is_registered_with_its_weights() -> None:
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
-    from ctseg.testing import check
+    from ctseg.conformance import check
 
     check("metric", "amd-normalised")

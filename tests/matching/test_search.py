@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from ctseg.matching import search
 from ctseg.matching.metrics import AmdMetric
 from ctseg.matching.search import nearest, nearest_sources, smallest
-from ctseg.protocols import Descriptors
+from ctseg.plugins.protocols import Descriptors
 
 
 def described(rng: np.random.Generator, count: int, bits: int = 5) -> dict[str, NDArray]:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ctseg.networks.blocks import count_parameters, pad_to_multiple
 from ctseg.networks.generator import AmdGenerator
-from ctseg.protocols import has_features
+from ctseg.plugins.protocols import has_features
 
 
 def images(height: int, width: int, count: int = 2) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from ctseg.networks.blocks import count_parameters
 from ctseg.networks.resnet_generator import ResidualBlock, ResnetGenerator
-from ctseg.protocols import has_features
+from ctseg.plugins.protocols import has_features
 
 
 def test_cyclegans_parameter_count_with_one_channel() -> None:

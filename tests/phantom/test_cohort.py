@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from ctseg.io.dicom import case_name
+from ctseg.io.dicom.reader import case_name
 from ctseg.io.discover import discover, read_case
 from ctseg.phantom.cohort import TEST_MIX, make_cohort
 from ctseg.phantom.msd import MrCase, _points

@@ -8,9 +8,9 @@ import pytest
 
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
+from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.brain import MuschelliExtractor, enclosed
 from ctseg.preprocess.stripped import stripped_brain
-from ctseg.protocols import BrainExtractor
 
 EXTRACT = MuschelliExtractor()
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from ctseg.io.slices import SliceSet, open_slices, write_slices
 from ctseg.networks.blocks import seeded
 from ctseg.networks.generator import AmdGenerator
-from ctseg.protocols import Batch, ObjectiveContext
+from ctseg.plugins.protocols import Batch, ObjectiveContext
 from ctseg.synthesis.objective import CycleObjective
-from ctseg.training_settings import SynthesisSettings
+from ctseg.training.settings import SynthesisSettings
 
 SIZE = 32
 GREYS = {"mr": (110, 220), "ct": (70, 170)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.io.slices import SliceSet
-from ctseg.protocols import SegmenterOutput
+from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.synthesis import audit
 from ctseg.synthesis.audit import AuditSlices, Translated, measure
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ctseg.errors import SettingError
 from ctseg.networks.resnet_generator import ResnetGenerator
-from ctseg.protocols import Batch, ObjectiveContext
+from ctseg.plugins.protocols import Batch, ObjectiveContext
 from ctseg.synthesis import losses
 from ctseg.synthesis.objective import CycleObjective, frozen
 from ctseg.synthesis.objective import make_objective as choose_objective

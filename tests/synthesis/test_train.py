@@ -15,11 +15,12 @@ from ctseg.errors import InputError, PluginError, SettingError, TrainingError
 from ctseg.io.slices import SliceSet
 from ctseg.matching.pairs import PairTable
 from ctseg.networks.blocks import seeded
+from ctseg.networks.intensity import to_images, to_masks
 from ctseg.networks.resnet_generator import ResnetGenerator
-from ctseg.protocols import Batch, ObjectiveContext
+from ctseg.plugins.protocols import Batch, ObjectiveContext
 from ctseg.runs import ModelHeader, load_model, read_metrics
 from ctseg.synthesis.train import flip, train_synthesis
-from ctseg.training import make_fabric, to_images, to_masks
+from ctseg.training.device import make_fabric
 
 Make = Callable[..., Any]
 Toy = tuple[SliceSet, SliceSet]

@@ -10,7 +10,7 @@ from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.runs import ModelHeader
 from ctseg.synthesis.translate import brain_of, translate
-from ctseg.training import make_fabric
+from ctseg.training.device import make_fabric
 
 INTENSITY = {"a": 2.55, "b": 0.0, "unit": "HU"}
 

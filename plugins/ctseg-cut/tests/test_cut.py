@@ -12,12 +12,12 @@ from ctseg_cut.losses import Heads, draw_places, patch_nce
 from ctseg_cut.objective import CutObjective
 from torch.nn import functional
 
+from ctseg.conformance import BoundCheck, checks
 from ctseg.errors import PluginError
 from ctseg.networks.blocks import count_parameters, seeded
-from ctseg.plugins import load
-from ctseg.protocols import Batch, ObjectiveContext
-from ctseg.testing import BoundCheck, checks
-from ctseg.training_settings import SynthesisSettings
+from ctseg.plugins.host import load
+from ctseg.plugins.protocols import Batch, ObjectiveContext
+from ctseg.training.settings import SynthesisSettings
 
 SMALL = {"width": 4, "blocks": 2, "head_width": 8, "patches": 16}
 

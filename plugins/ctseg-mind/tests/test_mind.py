@@ -8,8 +8,8 @@ from ctseg_mind import exact
 from ctseg_mind.exact import nearest_rows, squared_distances
 from ctseg_mind.metric import MindMetric
 
-from ctseg.plugins import load
-from ctseg.testing import BoundCheck, checks
+from ctseg.conformance import BoundCheck, checks
+from ctseg.plugins.host import load
 
 
 @pytest.mark.parametrize("check", checks("metric", "mind", settings={"size": 16}))

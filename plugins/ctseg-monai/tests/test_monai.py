@@ -7,10 +7,10 @@ import torch
 from ctseg_monai import SUMMARIES
 from monai.networks.nets import AttentionUnet, SegResNet, SwinUNETR, UNet
 
+from ctseg.conformance import BoundCheck, checks
 from ctseg.errors import SettingError
 from ctseg.networks.blocks import count_parameters
-from ctseg.plugins import load
-from ctseg.testing import BoundCheck, checks
+from ctseg.plugins.host import load
 
 SMALL = {
     "monai-unet": {"width": 4, "depth": 3, "hidden": 4},

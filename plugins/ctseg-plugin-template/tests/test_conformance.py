@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ctseg.cli.main import main
-from ctseg.testing import BoundCheck, checks
+from ctseg.conformance import BoundCheck, checks
 
 
 @pytest.mark.parametrize("check", checks("metric", "plugin-template"))

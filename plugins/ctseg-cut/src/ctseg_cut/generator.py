@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ctseg.errors import PluginError
 from ctseg.networks.blocks import crop_to, init_normal, pad_to_multiple
 from ctseg.networks.resnet_generator import resnet_translator
-from ctseg.protocols import ObjectiveContext
+from ctseg.plugins.protocols import ObjectiveContext
 from ctseg_cut.objective import CutObjective
 from ctseg_cut.settings import CutSettings
 

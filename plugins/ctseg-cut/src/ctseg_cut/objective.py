@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.networks.discriminators import PatchGan
-from ctseg.protocols import Batch, ObjectiveContext
+from ctseg.plugins.protocols import Batch, ObjectiveContext
 from ctseg.synthesis import losses
 from ctseg.synthesis.pool import ImagePool
-from ctseg.training import average_gradients, set_lr_factor
+from ctseg.training.device import average_gradients
+from ctseg.training.loop import set_lr_factor
 from ctseg_cut.losses import Heads, draw_places, patch_nce
 from ctseg_cut.settings import CutSettings
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ctseg.networks.blocks import crop_to, pad_to_least, pad_to_multiple
-from ctseg.protocols import SegmenterOutput
+from ctseg.plugins.protocols import SegmenterOutput
 
 LEAK = 0.2
 SWIN_STRIDE = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ctseg.protocols import SegmenterOutput
+from ctseg.plugins.protocols import SegmenterOutput
 
 
 class Segmenter(nn.Module):

@@ -1,0 +1,1 @@
+"""Augmentations of slices: each draws, then applies."""

@@ -1,0 +1,69 @@
+"""Brain masks kept on disk, so that a second model on the same scans need not look for the brain again."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.files import write_with
+from ctseg.io.volume import Volume
+from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.version import __version__
+
+
+@dataclass(frozen=True)
+class BrainMaskCache:
+    """A brain extractor that keeps what another one found.
+
+    A mask is kept under a digest of the voxels, their geometry, and the extractor with its settings and version: scans
+    are told apart by what is in them, so a file holds no name, and a changed scan or extractor is looked at anew.
+    """
+
+    extractor: BrainExtractor
+    folder: Path
+    recipe: PreprocessSettings
+    """Names the extractor and its settings."""
+    version: str = __version__
+    """Of the package that the extractor comes from."""
+
+    def __call__(self, volume: Volume) -> NDArray[np.bool_]:
+        """(K, h, w) the brain of a CT volume; from the folder where it was found before."""
+        path = self.folder / f"{self._digest(volume)}.npz"
+        kept = _read(path, volume.voxels.shape)
+        if kept is not None:
+            return kept
+        brain = np.asarray(self.extractor(volume), dtype=bool)
+
+        def save(temporary: Path) -> None:
+            np.savez_compressed(temporary, brain=np.packbits(brain))
+
+        write_with(path, save)
+        return brain
+
+    def _digest(self, volume: Volume) -> str:
+        way = [self.recipe.brain_extractor, self.recipe.brain_extractor_settings, self.version]
+        digest = blake2b(json.dumps(way, sort_keys=True, default=str).encode(), digest_size=16)
+        geometry = (volume.origins_mm, volume.row_step_mm, volume.col_step_mm)
+        for part in (volume.voxels, *geometry):
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """The kept mask; None where there is none, or one that cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            bits = file["brain"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    count = int(np.prod(shape))
+    if bits.dtype != np.uint8 or bits.shape != ((count + 7) // 8,):
+        return None
+    return np.unpackbits(bits, count=count).astype(bool).reshape(shape)

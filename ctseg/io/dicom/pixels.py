@@ -1,0 +1,143 @@
+"""From a DICOM dataset to HU (CT) or scanner units (MR), checking what real files get wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from ctseg.errors import CaseError
+from ctseg.io.dicom.header import integer, number
+
+AIR_HU = -1024.0
+"""What lies outside the field of view, and the lowest value that CT keeps."""
+
+PADDING_HU_BELOW = -200.0
+PADDING_HU_ABOVE = 3000.0
+"""A declared padding value between these could be tissue, and some files declare one wrongly: it is left alone."""
+
+OFFSET_INTERCEPT = -500.0
+"""Below this intercept, signed pixels hold offset values that are never negative: their top bit is no sign."""
+
+Pixels = NDArray[Any]
+
+
+def slice_values(dataset: Dataset, name: str, domain: str) -> NDArray[np.float32]:
+    """The pixels (H, W) of one slice with slope and intercept applied; for CT padding is air and nothing is below it.
+
+    Args:
+        dataset: one single-frame slice with its pixels.
+        name: the file, for messages.
+        domain: 'ct' or 'mr'.
+
+    Raises:
+        CaseError: if the pixels are missing, cut short or cannot be decoded.
+    """
+    stored = stored_pixels(dataset, name)
+    slope, intercept = _rescale(dataset, name)
+    padding = _padding(dataset, stored, slope, intercept) if domain == "ct" else None
+    values = _mend_bits(stored, dataset, intercept).astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    if domain != "ct":
+        return values
+    if padding is not None:
+        values[padding] = AIR_HU
+    return np.maximum(values, np.float32(AIR_HU))
+
+
+def stored_pixels(dataset: Dataset, name: str) -> Pixels:
+    """The stored values (H, W) of a slice, decompressed.
+
+    Raises:
+        CaseError: as `slice_values`.
+    """
+    if "PixelData" not in dataset:
+        raise CaseError(f"{name}: has no pixel data; copy the file again")
+    _check_length(dataset, name)
+    try:
+        pixels = _decode(dataset)
+    except Exception as error:  # decoders raise anything on broken streams
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise CaseError(f"{name}: pixel data cannot be decoded ({reason}); copy the file again") from None
+    if pixels.ndim != 2:
+        raise CaseError(f"{name}: pixels have shape {pixels.shape}, not rows and columns; not a CT or MR slice")
+    return pixels
+
+
+def _is_compressed(dataset: Dataset) -> bool:
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    return bool(syntax is not None and syntax.is_compressed)
+
+
+def _decode(dataset: Dataset) -> Pixels:
+    """Uncompressed values come with all their allocated bits: which of them count is decided in `_mend_bits`."""
+    if _is_compressed(dataset):
+        return np.asarray(dataset.pixel_array)
+    stored = dataset.BitsStored, dataset.HighBit
+    dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
+    try:
+        return np.array(dataset.pixel_array)
+    finally:
+        dataset.BitsStored, dataset.HighBit = stored
+
+
+def _check_length(dataset: Dataset, name: str) -> None:
+    """Uncompressed pixels must all be there; pydicom reads a file that is cut short without a word."""
+    if _is_compressed(dataset):
+        return
+    pixels = integer(dataset, "Rows") * integer(dataset, "Columns") * integer(dataset, "SamplesPerPixel", 1)
+    expected = pixels * integer(dataset, "BitsAllocated", 16) // 8
+    found = len(dataset.PixelData or b"")
+    if found < expected:
+        raise CaseError(f"{name}: has {_kib(found)} of {_kib(expected)} KiB of pixel data; copy it again")
+
+
+def _kib(count: int) -> str:
+    return f"{count / 1024:.{0 if count >= 10240 or not count else 1}f}"
+
+
+def _rescale(dataset: Dataset, name: str) -> tuple[float, float]:
+    """(slope, intercept); 1 and 0 where the tags are missing, which `check_hu` then judges by the values."""
+    slope, intercept = number(dataset, "RescaleSlope", 1.0), number(dataset, "RescaleIntercept", 0.0)
+    if slope == 0:
+        raise CaseError(f"{name}: RescaleSlope is 0, so all its values are the same; export the series again")
+    return slope, intercept
+
+
+def _padding(dataset: Dataset, stored: Pixels, slope: float, intercept: float) -> NDArray[np.bool_] | None:
+    """Where (H, W) the declared padding value or range lies; None where none is declared or it could be tissue.
+
+    Compared modulo the allocated bits, because files write -2000 as 63536 and the other way round.
+    """
+    if "PixelPaddingValue" not in dataset:
+        return None
+    bits, signed = integer(dataset, "BitsAllocated", 16), integer(dataset, "PixelRepresentation") == 1
+    first = _as_stored(number(dataset, "PixelPaddingValue", 0.0), bits, signed)
+    last = _as_stored(number(dataset, "PixelPaddingRangeLimit", first), bits, signed)
+    low, high = min(first, last), max(first, last)
+    if high * slope + intercept >= PADDING_HU_BELOW and low * slope + intercept <= PADDING_HU_ABOVE:
+        return None
+    return (stored >= low) & (stored <= high)
+
+
+def _as_stored(value: float, bits: int, signed: bool) -> int:
+    """A value as the pixels hold it: wrapped into the signed or unsigned range of `bits` bits."""
+    wrapped = int(value) % (1 << bits)
+    return wrapped - (1 << bits) if signed and wrapped >= 1 << (bits - 1) else wrapped
+
+
+def _mend_bits(stored: Pixels, dataset: Dataset, intercept: float) -> NDArray[np.int64]:
+    """Drop the bits above BitsStored, which may hold overlays, and spread the sign where there is one.
+
+    Signed values that were already spread, or whose intercept says that they are offsets, stay as they are.
+    """
+    values = stored.astype(np.int64)
+    bits, allocated = integer(dataset, "BitsStored", 16), integer(dataset, "BitsAllocated", 16)
+    if bits >= allocated or _is_compressed(dataset):
+        return values
+    if integer(dataset, "PixelRepresentation") == 0:
+        return values & ((1 << bits) - 1)
+    if values.min() < 0 or intercept < OFFSET_INTERCEPT:
+        return values
+    return np.where(values >= 1 << (bits - 1), values - (1 << bits), values)

@@ -1,0 +1,149 @@
+"""DICOM series in: one `Volume` with true positions, in HU, without any patient identity outside its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from ctseg.errors import CaseError
+from ctseg.io.dicom.geometry import check_placed, describe, places, stack_of, to_canonical
+from ctseg.io.dicom.header import SliceHeader, Source, header_of, number, why_not_a_slice
+from ctseg.io.dicom.pixels import slice_values
+from ctseg.io.hu_check import check_hu
+from ctseg.io.identity import case_name, pseudonym
+from ctseg.io.volume import Volume
+
+__all__ = ["case_name", "pseudonym", "read_series"]
+
+PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+class _Slice:
+    """One slice while its series is put together."""
+
+    def __init__(self, source: Source, domain: str) -> None:
+        dataset = _read(source)
+        self.header: SliceHeader = header_of(dataset, source)
+        reason = why_not_a_slice(self.header, domain)
+        if reason:
+            raise CaseError(f"{source}: {reason}; leave it out")
+        self.values: NDArray[np.float32] = slice_values(dataset, str(source), domain)
+        for name in PIXEL_TAGS:
+            if name in dataset:
+                delattr(dataset, name)
+        self.dataset = dataset
+
+
+def _read(source: Source) -> Dataset:
+    try:
+        with source.open() as stream:
+            return pydicom.dcmread(stream, force=True)
+    except FileNotFoundError:
+        raise CaseError(f"{source}: no such file") from None
+    except Exception as error:  # pydicom raises whatever a broken element makes Python raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise CaseError(f"{source}: broken or cut short ({reason}); copy it again") from None
+
+
+def read_series(
+    files: Sequence[Path | str],
+    *,
+    domain: str = "ct",
+    case_id: str | None = None,
+    zip_file: Path | None = None,
+    notes: Sequence[str] = (),
+) -> Volume:
+    """Read the slices of one series into a volume; CT is checked to be HU.
+
+    The native grid is (columns, rows, slices) with the slices in order along their normal; `frames` are in that order
+    and hold no pixels.
+
+    Args:
+        files: the slices in any order; member names where `zip_file` is given.
+        domain: 'ct' or 'mr'.
+        case_id: name of the case; by default made of the pseudonym and a hash of the series.
+        zip_file: the archive that `files` are members of.
+        notes: what is already known about the case.
+
+    Raises:
+        CaseError: if a slice is broken, has no position, or the slices do not make one stack.
+    """
+    if not files:
+        raise CaseError(f"{case_id or 'series'}: has no files")
+    sources = [Source(str(zip_file), str(name)) if zip_file else Source(str(name)) for name in files]
+    slices = [_Slice(source, domain) for source in sources]
+    check_placed([item.header for item in slices])
+    slices, repeats = _in_order(slices)
+    volume = _volume(slices, domain, case_id, (*notes, *repeats))
+    return check_hu(volume) if domain == "ct" else volume
+
+
+def _in_order(slices: list[_Slice]) -> tuple[list[_Slice], list[str]]:
+    """Slices in order along the normal, one a position, and what was dropped.
+
+    Raises:
+        CaseError: if many different slices lie at one position.
+    """
+    stacked: dict[int, list[_Slice]] = {}
+    for number_, item in sorted(zip(places([item.header for item in slices]), slices, strict=True), key=lambda p: p[0]):
+        stacked.setdefault(number_, []).append(item)
+    kept = [max(group, key=lambda item: item.header.order) for group in stacked.values()]
+    same = [all(np.array_equal(group[0].values, item.values) for item in group[1:]) for group in stacked.values()]
+    if len(kept) == 1 and len(slices) > 1 and not same[0]:
+        raise CaseError(
+            f"{slices[0].header.source}: all {len(slices)} slices of its series lie at one position "
+            "(bolus tracking or perfusion?), so they make no volume; leave the series out"
+        )
+    return kept, _about_repeats(list(stacked.values()), same)
+
+
+def _about_repeats(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> list[str]:
+    identical = sum(len(group) - 1 for group, equal in zip(groups, same, strict=True) if equal)
+    differing = sum(len(group) - 1 for group, equal in zip(groups, same, strict=True) if not equal)
+    notes = []
+    if identical:
+        notes.append(f"{identical} identical copies of slices dropped")
+    if differing:
+        notes.append(f"{differing} differing slices at positions taken twice dropped; the last acquired are kept")
+    return notes
+
+
+def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: Sequence[str]) -> Volume:
+    headers = [item.header for item in slices]
+    first = slices[0].dataset
+    name = case_id or case_name(headers[0].patient, headers[0].series_uid)
+    stack = stack_of(headers)
+    try:
+        grid, geometry = to_canonical(stack)
+    except CaseError as error:
+        raise CaseError(f"{name}: {error}") from None
+    native = np.stack([item.values.T for item in slices], axis=2)
+    keys = tuple(range(grid.shape[grid.axes[0]]))[:: -1 if grid.flips[0] else 1]
+    axial = grid.axes[0] == 2
+    turned = [] if axial else ["sagittal or coronal slices, turned to axial"]
+    return Volume(
+        voxels=np.ascontiguousarray(grid.to_canonical(native)),
+        origins_mm=geometry.origins_mm,
+        row_step_mm=geometry.row_step_mm,
+        col_step_mm=geometry.col_step_mm,
+        domain=domain,
+        case_id=name,
+        patient_id=pseudonym(headers[0].patient),
+        series_id=headers[0].series_uid,
+        slice_ids=tuple(headers[key].sop_uid if axial else f"{name}_{key:03d}" for key in keys),
+        slice_keys=keys,
+        native=grid,
+        frames=_frames(slices),
+        notes=(*notes, *turned, *describe(stack, number(first, "GantryDetectorTilt", 0.0))),
+        thickness_mm=number(first, "SliceThickness", 0.0) or None,
+    )
+
+
+def _frames(slices: Sequence[_Slice]) -> tuple[Any, ...]:
+    return tuple(item.dataset for item in slices)

@@ -1,0 +1,148 @@
+"""Which DICOM slices make one scan: by series, then by orientation, matrix and spacing, then by acquisition."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctseg.io.case import Case, Rejected
+from ctseg.io.dicom.geometry import places, same_geometry, slice_normal
+from ctseg.io.dicom.header import SliceHeader, why_not_a_slice
+from ctseg.io.identity import case_name, pseudonym
+
+STRAY_SLICES = 2
+"""So few slices of another geometry beside a real stack are strays (an unmarked scout), not a scan."""
+
+SCOUT_NORMAL_Z = 0.7
+"""A lone slice whose normal is further than 45 degrees from the body axis is a scout view."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Slices of one series that can be stacked."""
+
+    slices: tuple[SliceHeader, ...]
+    notes: tuple[str, ...] = ()
+
+
+def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[list[Case], list[Rejected]]:
+    """Sort slices into scans.
+
+    Args:
+        headers: of any number of series, in any order.
+        domain: 'ct', 'mr', or 'auto' for both.
+    """
+    cases: list[Case] = []
+    rejected: list[Rejected] = []
+    for slices in _by(headers, _series_key):
+        kept, refused = _sift(slices, domain)
+        groups, strays = stackable_groups(kept)
+        rejected += refused + strays
+        cases += [_case(group, place) for place, group in enumerate(groups)]
+    return cases, rejected
+
+
+def _series_key(header: SliceHeader) -> Hashable:
+    """A copy of a series inside an archive is a scan of its own."""
+    archive = header.source.path if header.source.member is not None else ""
+    return header.patient, header.series_uid, archive
+
+
+def _sift(slices: Sequence[SliceHeader], domain: str) -> tuple[list[SliceHeader], list[Rejected]]:
+    """Slices that belong to scans, and one line for each reason that others do not."""
+    reasons = [why_not_a_slice(header, domain) for header in slices]
+    refused = []
+    for reason, count in Counter(reason for reason in reasons if reason).items():
+        first = slices[reasons.index(reason)]
+        refused.append(_refuse(first, count, reason))
+    return [header for header, reason in zip(slices, reasons, strict=True) if not reason], refused
+
+
+def _refuse(first: SliceHeader, count: int, reason: str) -> Rejected:
+    more = f" and {count - 1} more of its series" if count > 1 else ""
+    return Rejected(f"{first.source}{more}", reason)
+
+
+def stackable_groups(slices: Sequence[SliceHeader]) -> tuple[list[Group], list[Rejected]]:
+    """The scans within one series, largest first, and the strays beside them."""
+    alike: list[list[SliceHeader]] = []
+    for header in slices:
+        for group in alike:
+            if same_geometry(group[0], header):
+                group.append(header)
+                break
+        else:
+            alike.append([header])
+    alike.sort(key=len, reverse=True)
+    groups, rejected = [], []
+    for group in alike:
+        reason = _stray(group, len(alike[0]))
+        if reason:
+            rejected.append(_refuse(group[0], len(group), reason))
+        else:
+            groups += _split_repeats(group)
+    return groups, rejected
+
+
+def _stray(group: Sequence[SliceHeader], largest: int) -> str:
+    """Why a group is no scan of its own; empty where it is one."""
+    if len(group) <= STRAY_SLICES and largest > 2 * STRAY_SLICES:
+        return f"orientation, matrix or spacing unlike the {largest} other slices of the series (a scout view?)"
+    normal = slice_normal(group[0])
+    if len(group) == 1 and normal is not None and abs(normal[2]) < SCOUT_NORMAL_Z:
+        return "a single sagittal or coronal slice (a scout view?)"
+    return ""
+
+
+def _split_repeats(group: list[SliceHeader]) -> list[Group]:
+    """Split a group that visits its positions several times, where a tag tells the visits apart.
+
+    Repeats that no tag explains are left to the reader, which compares their pixels.
+    """
+    numbers = places(group)
+    if len(set(numbers)) in (1, len(numbers)):
+        return [Group(tuple(group))]
+    for name, key in _VISIT_KEYS:
+        parts = list(_by(group, key))
+        if len(parts) > 1 and all(_is_stack(part) for part in parts):
+            note = f"the series visits its positions {len(parts)} times; split by {name}"
+            return [Group(tuple(part), (note,)) for part in parts]
+    return [Group(tuple(group))]
+
+
+_VISIT_KEYS: tuple[tuple[str, Callable[[SliceHeader], Hashable]], ...] = (
+    ("AcquisitionNumber", lambda header: header.acquisition),
+    ("ConvolutionKernel", lambda header: header.kernel),
+    ("ImageType", lambda header: header.image_type),
+)
+
+
+def _is_stack(slices: Sequence[SliceHeader]) -> bool:
+    return len(slices) > STRAY_SLICES and len(set(places(slices))) == len(slices)
+
+
+def _by(headers: Iterable[SliceHeader], key: Callable[[SliceHeader], Hashable]) -> Iterable[list[SliceHeader]]:
+    """Slices with the same key together, in order of first appearance."""
+    groups: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        groups[key(header)].append(header)
+    return groups.values()
+
+
+def _case(group: Group, place: int) -> Case:
+    first = group.slices[0]
+    name = case_name(first.patient, first.series_uid) + (f"-{place + 1}" if place else "")
+    archive = first.source.path if first.source.member is not None else None
+    return Case(
+        case_id=name,
+        patient_id=pseudonym(first.patient),
+        kind="dicom",
+        domain="mr" if first.modality == "MR" else "ct",
+        files=(Path(archive),) if archive else tuple(Path(header.source.path) for header in group.slices),
+        series_id=first.series_uid,
+        notes=group.notes,
+        zip_file=Path(archive) if archive else None,
+        members=tuple(header.source.member or "" for header in group.slices) if archive else (),
+    )

@@ -1,0 +1,224 @@
+"""Which NIfTI files are scans, which are their labels: Decathlon and nnU-Net tasks, BraTS cases, plain folders."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctseg.errors import CaseError, InputError
+from ctseg.files import read_json
+from ctseg.io.case import Case, Rejected, safe_name
+from ctseg.io.nifti.file import BRATS_SHAPE, open_nifti, read_slab
+
+NIFTI = (".nii", ".nii.gz")
+TASK_FILE = "dataset.json"
+LABEL_WORDS = frozenset(
+    {"seg", "segmentation", "label", "labels", "lesion", "lesions", "mask", "masks", "gt", "truth", "annotation"}
+)
+FLAIR_WORDS = frozenset({"flair", "t2f"})
+OTHER_CONTRASTS = frozenset({"t1", "t1ce", "t1c", "t1gd", "t1n", "t2", "t2w", "dwi", "adc", "swi"})
+CT_WORDS = frozenset({"ct", "cct", "ncct", "scct"})
+LABEL_FOLDER = re.compile(r"(labels?|masks?|seg(mentation)?s?|ground[ _-]?truths?)(Tr|Ts|Va)?", re.IGNORECASE)
+NNUNET_CHANNEL = re.compile(r"_\d{4}$")
+FEW_VALUES = 8
+"""A file with so few different whole numbers is a mask, not a scan."""
+CT_BELOW_HU = -500.0
+"""Only CT goes this low."""
+
+Found = tuple[list[Case], list[Rejected]]
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the name says NIfTI; files that start with a dot are other systems' litter."""
+    return path.name.lower().endswith(NIFTI) and not path.name.startswith(".")
+
+
+def stem(path: Path) -> str:
+    """File name without `.nii` or `.nii.gz`."""
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+
+
+def task_folders(files: Iterable[Path]) -> list[Path]:
+    """Folders with a Decathlon or nnU-Net `dataset.json`: one that lists channels."""
+    found = []
+    for path in sorted({path for path in files if path.name == TASK_FILE}):
+        try:
+            info = read_json(path)
+        except InputError:
+            continue
+        if isinstance(info, dict) and ("modality" in info or "channel_names" in info):
+            found.append(path.parent)
+    return found
+
+
+def task_cases(folder: Path, domain: str) -> Found:
+    """The labelled training scans of a task folder; a task without any label gives all its images."""
+    info = read_json(folder / TASK_FILE)
+    channels = [str(name) for name in _in_order(info.get("modality") or info.get("channel_names") or {})]
+    kind_domain = "ct" if channels and channels[0].upper() == "CT" else "mr"
+    if domain not in ("auto", kind_domain):
+        return [], [Rejected(str(folder), f"a task of {channels or 'no'} channels, not {domain}")]
+    channel, notes = _flair_channel(channels)
+    cases, rejected = [], []
+    for image, label in _task_pairs(folder, info, channel):
+        reason = _task_fault(folder, image, label)
+        if reason:
+            rejected.append(Rejected(str(image), reason))
+            continue
+        name = NNUNET_CHANNEL.sub("", stem(image))
+        case = Case(
+            safe_name(name), safe_name(name), "msd", kind_domain, (image,), label, safe_name(name), notes, channel
+        )
+        cases.append(case)
+    return cases, rejected + _unlabelled(folder, info, cases)
+
+
+def _in_order(channels: Any) -> list[Any]:
+    """Channel names by index; a Decathlon task has {"0": "FLAIR", ...}."""
+    if isinstance(channels, dict):
+        return [channels[key] for key in sorted(channels, key=lambda key: int(key) if str(key).isdigit() else 0)]
+    return list(channels) if isinstance(channels, list) else [channels]
+
+
+def _flair_channel(channels: Sequence[str]) -> tuple[int | None, tuple[str, ...]]:
+    """Which channel to read, and a note where there is no FLAIR among several."""
+    if len(channels) < 2:
+        return None, ()
+    for index, name in enumerate(channels):
+        if name.lower() in FLAIR_WORDS:
+            return index, ()
+    return 0, (f"no FLAIR among the channels; the first ({channels[0]}) is read",)
+
+
+def _task_pairs(folder: Path, info: dict[str, Any], channel: int | None) -> Iterator[tuple[Path, Path | None]]:
+    """(image, label) of the training scans, from the list in dataset.json or by nnU-Net's file names."""
+    listed = [entry for entry in info.get("training") or [] if isinstance(entry, dict) and "image" in entry]
+    for entry in listed:
+        label = entry.get("label")
+        yield folder / str(entry["image"]), folder / str(label) if label else None
+    if listed:
+        return
+    wanted = f"_{channel or 0:04d}"
+    for image in sorted(path for path in (folder / "imagesTr").glob("*") if is_nifti(path)):
+        if not NNUNET_CHANNEL.search(stem(image)) or stem(image).endswith(wanted):
+            yield image, folder / "labelsTr" / NNUNET_CHANNEL.sub("", image.name.replace(wanted, ""))
+
+
+def _task_fault(folder: Path, image: Path, label: Path | None) -> str:
+    """Why a listed scan cannot be read; empty where it can."""
+    for path in (image, label):
+        if path is None:
+            continue
+        if folder.resolve() not in path.resolve().parents:
+            return "dataset.json points outside its folder"
+        if not path.is_file():
+            return f"listed in dataset.json, but {path.name} is missing in {path.parent.name}"
+    return ""
+
+
+def _unlabelled(folder: Path, info: dict[str, Any], cases: Sequence[Case]) -> list[Rejected]:
+    tests = info.get("test") or []
+    if not tests or not any(case.label_file for case in cases):
+        return []
+    return [Rejected(str(folder), f"{len(tests)} test images without labels are not used")]
+
+
+def folder_cases(files: Sequence[Path], domain: str) -> Found:
+    """Scans among NIfTI files of any folders, with the labels that lie beside them.
+
+    A label is a file whose name has a label word (`_seg`, `-label`, `_lesions`, `_mask`) and otherwise the same words,
+    or one of the same name in a folder such as labelsTr. Of several MR contrasts of one case the FLAIR is taken.
+    """
+    scans, labels = _sort_labels(files)
+    groups: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    for path in scans:
+        groups[path.parent, _key(path)].append(path)
+    cases: list[Case] = []
+    rejected: list[Rejected] = []
+    for (folder, key), paths in sorted(groups.items()):
+        chosen, others = _choose_contrast(paths)
+        rejected += [Rejected(str(path), f"another contrast of {key}; the FLAIR is used") for path in others]
+        label = labels.pop((_scan_folder(folder), key), None)
+        for path in chosen:
+            found = _nifti_case(path, label, domain)
+            if isinstance(found, Case):
+                cases.append(found)
+            else:
+                rejected.append(found)
+    return cases, rejected + [Rejected(str(path), "a label file without its scan") for path in labels.values()]
+
+
+def _sort_labels(files: Sequence[Path]) -> tuple[list[Path], dict[tuple[Path, str], Path]]:
+    """Scans, and labels by the folder and key of the scan that they belong to."""
+    scans, labels = [], {}
+    for path in sorted(files):
+        is_label = LABEL_FOLDER.fullmatch(path.parent.name) or LABEL_WORDS & set(_words(path))
+        if is_label and len(files) > 1:
+            labels[_scan_folder(path.parent), _key(path)] = path
+        else:
+            scans.append(path)
+    return scans, labels
+
+
+def _scan_folder(folder: Path) -> Path:
+    """One place for images and labels that lie in sibling folders (imagesTr and labelsTr, images and ground truths)."""
+    if LABEL_FOLDER.fullmatch(folder.name) or re.fullmatch(r"(images?|scans?)(Tr|Ts|Va)?", folder.name, re.IGNORECASE):
+        return folder.parent
+    return folder
+
+
+def _words(path: Path) -> list[str]:
+    return [word.lower() for word in re.split(r"[_\-. ]+", stem(path)) if word]
+
+
+def _key(path: Path) -> str:
+    """What the files of one case share: the name without contrast, label word and nnU-Net channel."""
+    left = NNUNET_CHANNEL.sub("", stem(path))
+    drop = LABEL_WORDS | FLAIR_WORDS | OTHER_CONTRASTS
+    kept = [part for part in re.split(r"([_\-. ]+)", left) if part.lower() not in drop]
+    return re.sub(r"([_\-. ])[_\-. ]+", r"\1", "".join(kept)).strip("_-. ") or left
+
+
+def _choose_contrast(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(to read, other contrasts of the same case)."""
+    flair = [path for path in paths if FLAIR_WORDS & set(_words(path))]
+    others = [path for path in paths if path not in flair and OTHER_CONTRASTS & set(_words(path))]
+    if not flair:
+        return list(paths), []
+    return [path for path in paths if path not in others], others
+
+
+def _nifti_case(path: Path, label: Path | None, domain: str) -> Case | Rejected:
+    flair = bool(FLAIR_WORDS & set(_words(path)))
+    shape: tuple[int, ...] = ()
+    try:
+        header, _, shape = open_nifti(path)
+        small = header.get_data_dtype().itemsize == 1
+        found = "mr" if flair else domain if domain != "auto" and not small else _look(path, label is not None)
+    except CaseError as error:
+        if domain == "auto":
+            return Rejected(str(path), str(error).removeprefix(f"{path}: "), broken=True)
+        found = domain  # a case all the same: reading it says what is wrong, in its row of the table
+    if found == "mask":
+        return Rejected(str(path), f"a mask (up to {FEW_VALUES} whole numbers), not a scan")
+    if flair and domain == "ct":
+        return Rejected(str(path), "an MR FLAIR by its name, not CT")
+    name = safe_name(_key(path) if flair else stem(path))
+    kind = "brats" if flair and label is not None and shape[:2] == BRATS_SHAPE else "nifti"
+    return Case(name, name, kind, found if domain == "auto" else domain, (path,), label, name)
+
+
+def _look(path: Path, labelled: bool) -> str:
+    """'ct', 'mr' or 'mask', from a slab around the middle, or the name where CT has no air left."""
+    values = read_slab(path)
+    whole = values.dtype.kind in "iu" or np.array_equal(values, np.round(values))
+    if whole and not labelled and len(np.unique(values)) <= FEW_VALUES:
+        return "mask"
+    if values.size and values.min() <= CT_BELOW_HU:
+        return "ct"
+    return "ct" if CT_WORDS & set(_words(path)) else "mr"

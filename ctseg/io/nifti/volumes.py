@@ -1,0 +1,55 @@
+"""NIfTI in and out: volumes and masks on canonical axes, whatever the file's own axis order and flips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ctseg.io.hu_check import check_hu
+from ctseg.io.masks import load_mask, save_map, save_mask, sidecar_path
+from ctseg.io.nifti.file import finite, open_nifti, orientation_notes, place, read_voxels
+from ctseg.io.volume import Volume
+
+__all__ = ["load_mask", "read_nifti", "save_map", "save_mask", "sidecar_path"]
+
+
+def read_nifti(
+    path: Path, *, domain: str, case_id: str, channel: int | None = None, orientation: str | None = None
+) -> Volume:
+    """Read one scan.
+
+    Args:
+        path: `.nii` or `.nii.gz`.
+        domain: 'ct' (checked to be HU) or 'mr'.
+        case_id: name of the case; also its patient's.
+        channel: which volume of a 4-D file.
+        orientation: axis codes such as 'LPS' (the way each stored axis points) to assume where the header carries no
+            orientation, that is where its affine is the identity or missing. By default such a header is taken at its
+            word (the identity is RAS) and a note says so.
+
+    Raises:
+        CaseError: if the file is broken, has no usable geometry, or a CT has no HU.
+    """
+    path = Path(path)
+    header, affine, shape = open_nifti(path)
+    grid, geometry = place(affine, shape, header, orientation)
+    native, notes = finite(read_voxels(path, channel))
+    voxels = np.ascontiguousarray(grid.to_canonical(native), dtype=np.float32)
+    notes += orientation_notes(header, affine, orientation)
+    keys = tuple(range(len(voxels)))[:: -1 if grid.flips[0] else 1]
+    volume = Volume(
+        voxels=voxels,
+        origins_mm=geometry.origins_mm,
+        row_step_mm=geometry.row_step_mm,
+        col_step_mm=geometry.col_step_mm,
+        domain=domain,
+        case_id=case_id,
+        patient_id=case_id,
+        series_id=case_id,
+        slice_ids=tuple(f"{case_id}_{key:03d}" for key in keys),
+        slice_keys=keys,
+        native=grid,
+        notes=tuple(notes),
+    )
+    return check_hu(volume) if domain == "ct" else volume

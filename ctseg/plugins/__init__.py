@@ -1,0 +1,1 @@
+"""The plugin contract, its host and the built-ins."""

@@ -1,0 +1,49 @@
+"""The plugin contract: five hooks. Entry-point group `ctseg`, marker `ctseg.hookimpl`, contract version `CONTRACT`.
+
+Every hook gets `register(name, factory, summary=..., settings=..., reference=...)`. `factory(**settings)` makes the
+object and is only called when it is used: import heavy parts inside it. `settings` is a `ctseg.settings.Settings`
+subclass, or a function that returns one, and holds the plugin's typed settings with defaults, bounds and help.
+`reference` says where the method comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pluggy
+
+CONTRACT = 1
+"""Raised when a hook or protocol changes so that an older plugin would break; the older form then keeps working for two
+minor releases. A plugin module that needs a newer form says so with `CTSEG_CONTRACT = 2`; an older ctseg then leaves it
+out and says what to upgrade.
+"""
+
+hookspec = pluggy.HookspecMarker("ctseg")
+hookimpl = pluggy.HookimplMarker("ctseg")
+Register = Callable[..., None]
+
+
+@hookspec
+def ctseg_register_metrics(register: Register) -> None:
+    """Add similarity metrics: `factory(**settings) -> ctseg.plugins.protocols.SimilarityMetric`."""
+
+
+@hookspec
+def ctseg_register_generators(register: Register) -> None:
+    """Add generators: `factory(**settings) -> nn.Module` that follows `ctseg.plugins.protocols.Generator`."""
+
+
+@hookspec
+def ctseg_register_segmenters(register: Register) -> None:
+    """Add segmenters: `factory(**settings) -> nn.Module` that follows `ctseg.plugins.protocols.Segmenter`."""
+
+
+@hookspec
+def ctseg_register_brain_extractors(register: Register) -> None:
+    """Add brain extractors: `factory(**settings) -> ctseg.plugins.protocols.BrainExtractor`."""
+
+
+@hookspec
+def ctseg_register_commands(app: Any) -> None:
+    """Add subcommands to the typer application `app`; import heavy parts inside the command."""

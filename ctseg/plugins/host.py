@@ -1,0 +1,234 @@
+"""The plugin host: finds plugins through entry points, registers what they offer, and imports nothing heavy.
+
+Built-ins come through the same hooks (`ctseg.plugins.builtins`). A plugin that fails to import or to register is
+remembered with its error and does not take the tool down; a duplicate name is an error that names both packages; a
+misspelt hook fails loudly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from ctseg.errors import PluginError, unknown_name
+from ctseg.plugins import hookspecs
+from ctseg.settings import Settings, resolve
+from ctseg.version import __version__
+
+if TYPE_CHECKING:
+    from ctseg.runs import ModelHeader
+
+GROUP = "ctseg"
+HOOKS = {
+    "metric": "ctseg_register_metrics",
+    "generator": "ctseg_register_generators",
+    "segmenter": "ctseg_register_segmenters",
+    "brain_extractor": "ctseg_register_brain_extractors",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name."""
+
+    kind: str
+    name: str
+    factory: Callable[..., Any]
+    summary: str
+    settings: type[Settings] | Callable[[], type[Settings]] | None
+    reference: str
+    package: str
+    version: str
+
+    def settings_model(self) -> type[Settings]:
+        """The typed settings; an entry without any takes none."""
+        if self.settings is None:
+            return Settings
+        return self.settings if isinstance(self.settings, type) else self.settings()
+
+    def resolve(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
+        """Check settings and fill in the defaults.
+
+        Raises:
+            SettingError: naming the plugin, the key and the known keys.
+        """
+        return resolve(self.settings_model(), *layers, where=f"{self.kind} {self.name}").model_dump()
+
+    def build(self, *layers: Mapping[str, Any]) -> Any:
+        """Make the object from settings laid over the defaults."""
+        values = self.resolve(*layers)
+        try:
+            return self.factory(**values)
+        except ImportError as error:
+            raise PluginError(f"{self.kind} {self.name} of {self.package}: {error}; install what it needs") from error
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that could not be loaded."""
+
+    package: str
+    version: str
+    error: str
+
+
+@dataclass
+class Registry:
+    """Everything that is installed."""
+
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    broken: list[Broken] = field(default_factory=list)
+    manager: pluggy.PluginManager | None = None
+
+    def add(self, entry: Entry) -> None:
+        """Register one name.
+
+        Raises:
+            PluginError: if another plugin has it, naming both packages.
+        """
+        other = self.entries.get((entry.kind, entry.name))
+        if other is not None:
+            raise PluginError(
+                f"{entry.kind} {entry.name!r} is registered by both {other.package} and {entry.package}; "
+                f"uninstall one or set CTSEG_DISABLE_PLUGINS={entry.package}"
+            )
+        self.entries[entry.kind, entry.name] = entry
+
+    def names(self, kind: str) -> list[str]:
+        """Sorted names of a kind."""
+        return sorted(name for entry_kind, name in self.entries if entry_kind == kind)
+
+    def get(self, kind: str, name: str) -> Entry:
+        """One entry.
+
+        Raises:
+            PluginError: listing the known names, and the broken plugins that may have held it.
+        """
+        entry = self.entries.get((kind, name))
+        if entry is None:
+            lost = "".join(f"; plugin {item.package} is broken: {item.error}" for item in self.broken)
+            raise PluginError(unknown_name(kind, name, self.names(kind)) + lost)
+        return entry
+
+    def build_from_header(self, header: ModelHeader) -> Any:
+        """The untrained network a model header names.
+
+        Raises:
+            PluginError: saying which package to install.
+        """
+        if (header.kind, header.name) not in self.entries:
+            raise PluginError(
+                f"this model needs {header.kind} {header.name!r} of {header.package} {header.package_version}; "
+                f"install it: pip install {header.package}"
+            )
+        return self.get(header.kind, header.name).build(header.settings)
+
+
+def disabled_plugins(environment: Mapping[str, str] = os.environ) -> tuple[bool, set[str]]:
+    """`CTSEG_DISABLE_PLUGINS`: `1` or `all` disables every outside plugin, else a comma-separated list of packages."""
+    text = environment.get("CTSEG_DISABLE_PLUGINS", "").strip()
+    if text.lower() in ("1", "all", "true"):
+        return True, set()
+    return False, {_normal(name) for name in text.split(",") if name.strip()}
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
+
+
+def load(*, outside: bool = True, found: Iterable[tuple[EntryPoint, Distribution]] | None = None) -> Registry:
+    """Load the built-ins and, unless disabled, every installed plugin.
+
+    Args:
+        outside: whether to load plugins of other packages.
+        found: entry points to load instead of the installed ones, for tests.
+    """
+    from ctseg.plugins import builtins
+
+    registry = Registry(manager=pluggy.PluginManager(GROUP))
+    assert registry.manager is not None  # noqa: S101 - narrows the type
+    registry.manager.add_hookspecs(hookspecs)
+    _register(registry, builtins, "ctseg", __version__)
+    everything, names = disabled_plugins()
+    if outside and not everything:
+        for point, package in found if found is not None else _installed():
+            if _normal(package.name) not in names:
+                _load_one(registry, point, package)
+    return registry
+
+
+def _installed() -> list[tuple[EntryPoint, Distribution]]:
+    """Entry points of other packages, each once, in a stable order."""
+    points = {
+        (_normal(package.name), point.name): (point, package)
+        for package in distributions()
+        for point in package.entry_points
+        if point.group == GROUP and _normal(package.name) != "ctseg"
+    }
+    return [points[key] for key in sorted(points)]
+
+
+def _load_one(registry: Registry, point: EntryPoint, package: Distribution) -> None:
+    """Load one outside plugin and keep its fault, whatever it is; name clashes and misspelt hooks are raised."""
+    try:
+        module = point.load()
+    except Exception as error:
+        registry.broken.append(Broken(package.name, package.version, _one_line(error)))
+        return
+    needed = getattr(module, "CTSEG_CONTRACT", hookspecs.CONTRACT)
+    if needed > hookspecs.CONTRACT:
+        reason = f"needs plugin contract {needed}, this ctseg has {hookspecs.CONTRACT}; pip install --upgrade ctseg"
+        registry.broken.append(Broken(package.name, package.version, reason))
+        return
+    try:
+        _register(registry, module, package.name, package.version)
+    except PluginError:
+        raise
+    except Exception as error:
+        registry.broken.append(Broken(package.name, package.version, _one_line(error)))
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _register(registry: Registry, module: Any, package: str, version: str) -> None:
+    """Check a plugin's hooks against the specs and call the registering ones."""
+    manager = registry.manager
+    assert manager is not None  # noqa: S101 - narrows the type
+    try:
+        manager.register(module, name=f"{package}:{getattr(module, '__name__', module)}")
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(
+            f"plugin {package} {version}: {_one_line(error)}; see docs/plugins.md for the hooks"
+        ) from None
+    own = {name for name in HOOKS.values() if callable(getattr(module, name, None))}
+    for kind, hook in HOOKS.items():
+        if hook in own:
+            getattr(module, hook)(register=_registrar(registry, kind, package, version))
+
+
+def _registrar(registry: Registry, kind: str, package: str, version: str) -> Callable[..., None]:
+    def register(
+        name: str,
+        factory: Callable[..., Any],
+        *,
+        summary: str = "",
+        settings: type[Settings] | Callable[[], type[Settings]] | None = None,
+        reference: str = "",
+    ) -> None:
+        registry.add(Entry(kind, name, factory, summary, settings, reference, package, version))
+
+    return register
+
+
+def register_commands(registry: Registry, app: Any) -> None:
+    """Let plugins add subcommands."""
+    if registry.manager is not None:
+        registry.manager.hook.ctseg_register_commands(app=app)

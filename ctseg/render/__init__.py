@@ -1,0 +1,1 @@
+"""Pictures: slices, outlines and curves."""

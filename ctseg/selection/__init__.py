@@ -1,0 +1,1 @@
+"""Rules that choose a checkpoint without any CT label."""

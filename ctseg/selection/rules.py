@@ -1,0 +1,220 @@
+"""Rules that choose the checkpoint without any CT label; see docs/selection.md.
+
+Each rule turns `ValidationOutputs`, gathered after an epoch, into one number. No rule, and nothing else in this
+package, takes a CT mask: a choice by Dice on labelled CT would not be unsupervised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.errors import SettingError, unknown_name
+from ctseg.training.settings import AdaptationSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Scores = dict[str, float | None]
+THRESHOLD = 0.5
+TEMPERATURE = 0.05
+"""Of the neighbourhood density, as in Saito et al. 2021."""
+LEAST_PIXELS = 32
+"""Fewer lesion pixels than this on all target slices together are no neighbourhood."""
+
+
+@dataclass(frozen=True)
+class ValidationOutputs:
+    """What one epoch's network says of fixed validation slices."""
+
+    epoch: int
+    """Counted from 0."""
+    target: NDArray[np.float32]
+    """(n, H, W) lesion probability on unlabelled CT slices of the training split."""
+    target_augmented: NDArray[np.float32]
+    """(n, H, W) the same slices predicted mirrored and with another brightness, mirrored back."""
+    target_brain: NDArray[np.bool_]
+    """(n, H, W) where the slices are not background."""
+    features: NDArray[np.float32]
+    """(m, C) hidden vectors at predicted lesion pixels and as many other brain pixels of the same slices."""
+    source: NDArray[np.float32] | None = None
+    """(k, H, W) lesion probability on labelled slices of the source's validation split, None where it has none."""
+    source_masks: NDArray[np.uint8] | None = None
+    """(k, H, W) their 0/1 masks."""
+    discriminator_accuracy: float | None = None
+    """Share of hidden positions that D_seg judges right, mean of both domains; None without D_seg or a source split."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to score an epoch."""
+
+    score: Callable[[ValidationOutputs], float | None]
+    """None where the evidence allows no score, which is worse than any score."""
+    higher_is_better: bool
+    summary: str
+    needs_source: bool = False
+    """Needs a labelled validation split of the source."""
+    needs_discriminator: bool = False
+
+
+def pooled_dice(prediction: NDArray[np.bool_], reference: NDArray[Any]) -> float | None:
+    """2 TP / (2 TP + FP + FN) over all pixels together (equation 24); None where both are empty."""
+    total = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
+    return 2.0 * int(np.count_nonzero(prediction & (reference != 0))) / total if total else None
+
+
+def lesion_share(evidence: ValidationOutputs) -> float:
+    """Share of the target's brain that is outlined: 0 tells of a network that has gone silent."""
+    brain = np.count_nonzero(evidence.target_brain)
+    return float(np.count_nonzero(_outlined(evidence)) / brain) if brain else 0.0
+
+
+def _outlined(evidence: ValidationOutputs) -> NDArray[np.bool_]:
+    return (evidence.target >= THRESHOLD) & evidence.target_brain
+
+
+def source_dice(evidence: ValidationOutputs) -> float | None:
+    """Pooled Dice on the labelled source's validation split."""
+    if evidence.source is None or evidence.source_masks is None:
+        return None
+    return pooled_dice(evidence.source >= THRESHOLD, evidence.source_masks)
+
+
+def mean_entropy(evidence: ValidationOutputs) -> float | None:
+    """Mean entropy of the prediction over the target's brain, in bits; None where nothing is outlined.
+
+    A silent network is certain everywhere; without that exception it would always win.
+    """
+    if not _outlined(evidence).any():
+        return None
+    p = evidence.target[evidence.target_brain].astype(np.float64).clip(1e-12, 1 - 1e-12)
+    return float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean())
+
+
+def neighbourhood_density(evidence: ValidationOutputs) -> float | None:
+    """Soft neighbourhood density (Saito et al. 2021) of the hidden vectors, as a share of its maximum log(m - 1).
+
+    Each vector's cosine similarities to the others, softmax at temperature 0.05, entropy, mean: high where each point
+    has many equally near neighbours, that is where classes form dense clusters. None with too few lesion pixels.
+    """
+    vectors = evidence.features.astype(np.float64)
+    if len(vectors) < 2 * LEAST_PIXELS:
+        return None
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    similar = vectors @ vectors.T / TEMPERATURE  # (m, m)
+    np.fill_diagonal(similar, -np.inf)
+    similar -= similar.max(axis=1, keepdims=True)
+    weights = np.exp(similar)
+    total = weights.sum(axis=1)
+    np.fill_diagonal(similar, 0.0)
+    entropy = np.log(total) - (weights * similar).sum(axis=1) / total
+    return float(entropy.mean() / math.log(len(vectors) - 1))
+
+
+def domain_confusion(evidence: ValidationOutputs) -> float | None:
+    """How far D_seg's accuracy is from chance, 0 to 0.5."""
+    accuracy = evidence.discriminator_accuracy
+    return None if accuracy is None or not _outlined(evidence).any() else abs(accuracy - 0.5)
+
+
+def tta_consistency(evidence: ValidationOutputs) -> float | None:
+    """Pooled Dice between the outlines of target slices and of the same slices mirrored and brightened."""
+    augmented = (evidence.target_augmented >= THRESHOLD) & evidence.target_brain
+    return pooled_dice(_outlined(evidence), augmented) if _outlined(evidence).any() else None
+
+
+RULES: dict[str, Rule] = {
+    "last": Rule(lambda evidence: float(evidence.epoch), True, "the last epoch"),
+    "source_val": Rule(source_dice, True, "pooled Dice on the source's validation split", needs_source=True),
+    "entropy": Rule(mean_entropy, False, "mean prediction entropy on target brain"),
+    "snd": Rule(neighbourhood_density, True, "soft neighbourhood density on target pixels"),
+    "domain_confusion": Rule(
+        domain_confusion, False, "distance of D_seg's accuracy from chance", needs_source=True, needs_discriminator=True
+    ),
+    "tta_consistency": Rule(
+        tta_consistency, True, "Dice between predictions of a target slice and of its augmented copy"
+    ),
+}
+LOGGED = tuple(name for name in RULES if name != "last")
+
+
+def score_all(evidence: ValidationOutputs) -> Scores:
+    """Every rule's score, by name."""
+    return {name: rule.score(evidence) for name, rule in RULES.items()}
+
+
+def check_rule(settings: AdaptationSettings, *, has_source_validation: bool, where: str = "das-train") -> Rule:
+    """The rule that settings ask for.
+
+    Raises:
+        SettingError: if it is unknown, or needs a validation split or a discriminator that this run does not have.
+    """
+    name = settings.selection
+    if name not in RULES:
+        raise SettingError(f"{where}: {unknown_name('selection', name, sorted(RULES))}")
+    rule = RULES[name]
+    if rule.needs_discriminator and settings.lambda_adv == 0:
+        raise SettingError(f"{where}: selection={name} needs a discriminator, but lambda_adv is 0; use selection=last")
+    if rule.needs_source and not has_source_validation:
+        raise SettingError(
+            f"{where}: selection={name} needs a validation split of the source; preprocess it with one, or use "
+            "selection=last"
+        )
+    return rule
+
+
+def is_better(rule: Rule, new: float | None, old: float | None) -> bool:
+    """Whether a score beats the best one so far; no score loses to any, and a newer none replaces an older none."""
+    if new is None or old is None:
+        return old is None
+    return new > old if rule.higher_is_better else new < old
+
+
+def select_epoch(name: str, scores: Sequence[float | None]) -> int:
+    """Which of these epochs (counted from 0) the rule would have kept."""
+    kept = 0
+    for epoch, score in enumerate(scores):
+        kept = epoch if epoch == 0 or is_better(RULES[name], score, scores[kept]) else kept
+    return kept
+
+
+class Choice:
+    """Keeps the weights of the best epoch so far; of equal scores, the earlier epoch."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.rule = name, RULES[name]
+        self.epoch: int | None = None
+        """Counted from 0."""
+        self.scores: Scores = {}
+        self.weights: dict[str, Any] = {}
+
+    def update(self, epoch: int, scores: Mapping[str, float | None], segmenter: nn.Module) -> bool:
+        """Take this epoch if it is better; returns whether it is. Until an epoch has a score, the newest is taken."""
+        if self.epoch is not None and not is_better(self.rule, scores[self.name], self.scores[self.name]):
+            return False
+        self.epoch, self.scores = epoch, dict(scores)
+        self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in segmenter.state_dict().items()}
+        return True
+
+    def summary(self) -> dict[str, Any]:
+        """What results and model headers say of the choice; epochs counted from 1."""
+        chosen = 0 if self.epoch is None else self.epoch + 1
+        return {
+            "selection": self.name,
+            "selected_epoch": chosen,
+            "scores": {name: self.scores.get(name) for name in LOGGED},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"epoch": self.epoch, "scores": self.scores, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.epoch, self.scores, self.weights = state["epoch"], dict(state["scores"]), dict(state["weights"])

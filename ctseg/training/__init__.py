@@ -1,0 +1,1 @@
+"""What every training shares: device, sampling, the epoch loop, settings and presets."""

@@ -1,0 +1,89 @@
+"""Which slices meet in each step, drawn from the run's seed, the epoch and the step alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.errors import InputError
+
+Rows = NDArray[np.int64]
+
+
+def step_rng(seed: int, epoch: int, step: int) -> np.random.Generator:
+    """Random numbers of one step (flips, augmentation), the same whether or not the run was resumed."""
+    return np.random.default_rng([seed, epoch, step])
+
+
+class SliceSampler:
+    """Which source and target slices meet in each step, a pure function of seed, epoch and step.
+
+    Every source row comes once before any comes again; its target is drawn among its candidates, or among all.
+
+    Args:
+        source_rows: rows of the source set to train on.
+        target_rows: rows of the target set to train on.
+        batch_size: source slices (and as many target slices) in a step.
+        seed: the run's.
+        candidates: source row -> the target rows it is matched with; None draws any target row.
+        steps_per_epoch: default: each source row once; the last batch is filled up from a further round.
+        rank: this process, of `world`; each gets its own part of every batch.
+        world: processes that train together.
+
+    Raises:
+        InputError: if a source row has no candidate among `target_rows`.
+    """
+
+    def __init__(
+        self,
+        source_rows: Rows,
+        target_rows: Rows,
+        *,
+        batch_size: int,
+        seed: int,
+        candidates: Callable[[int], Rows] | None = None,
+        steps_per_epoch: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.source_rows, self.target_rows = np.asarray(source_rows), np.asarray(target_rows)
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
+        self.steps = steps_per_epoch or math.ceil(len(self.source_rows) / (batch_size * world))
+        self._choices = _allowed(self.source_rows, self.target_rows, candidates) if candidates else None
+
+    def draws(self, epoch: int) -> tuple[Rows, Rows]:
+        """Source and target rows of an epoch, (steps, batch) each."""
+        rng = np.random.default_rng([self.seed, epoch])
+        count = self.steps * self.batch_size * self.world
+        rounds = math.ceil(count / len(self.source_rows))
+        places = np.concatenate([rng.permutation(len(self.source_rows)) for _ in range(rounds)])[:count]
+        targets = self._targets(places, rng)
+        shape = (self.steps, self.world, self.batch_size)
+        return self.source_rows[places].reshape(shape)[:, self.rank], targets.reshape(shape)[:, self.rank]
+
+    def draw(self, epoch: int, step: int) -> tuple[Rows, Rows]:
+        """Source and target rows of one step, (batch,) each."""
+        source, target = self.draws(epoch)
+        return source[step], target[step]
+
+    def _targets(self, places: Rows, rng: np.random.Generator) -> Rows:
+        shares = rng.random(len(places))
+        if self._choices is None:
+            return self.target_rows[(shares * len(self.target_rows)).astype(np.int64)]
+        chosen = [self._choices[place] for place in places]
+        return np.array([rows[int(share * len(rows))] for rows, share in zip(chosen, shares, strict=True)])
+
+
+def _allowed(source_rows: Rows, target_rows: Rows, candidates: Callable[[int], Rows]) -> list[Rows]:
+    """The candidates of each source row that may be trained on."""
+    kept = [rows[np.isin(rows, target_rows)] for rows in (np.asarray(candidates(int(row))) for row in source_rows)]
+    lonely = [int(row) for row, rows in zip(source_rows, kept, strict=True) if not len(rows)]
+    if lonely:
+        raise InputError(
+            f"pairs: {len(lonely)} of {len(source_rows)} source slices have no target slice in the training split "
+            f"(first: row {lonely[0]}); match again with the same sets, or --set matched=false"
+        )
+    return kept

@@ -1,0 +1,234 @@
+"""The paper's pictures beside its tables: pseudo-CT of every synthesis system (Figure 11), every row's outlines (8).
+
+Slices are chosen by names and by the truth, never by a result. What is missing is a blank panel that says why, and no
+figure ever keeps a table from being written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.errors import CtsegError
+from ctseg.evaluation.score import read_mask
+from ctseg.files import write_with
+from ctseg.inference.preview import WINDOW_HU
+from ctseg.io.slices import SliceSet, open_slices
+from ctseg_reproduce.panels import Panel, sheet
+from ctseg_reproduce.run import Request
+from ctseg_reproduce.shown import Shown, Told, shown_slices
+from ctseg_reproduce.stages import is_done
+from ctseg_reproduce.systems import ROWS, SYNTHESIS, AnyRow, Row
+from ctseg_reproduce.table import Drawn, Result
+
+PATIENTS = 5
+"""Source patients shown with their pseudo-CT."""
+HELD_OUT = "val"
+MARGIN = 0.04
+"""Background left around the brain, as a share of the slice."""
+Scores = Mapping[str, Mapping[Hashable, Any]]
+"""Case -> its line of `cases.csv`."""
+PSEUDO_CT, OUTLINED = "pseudo-ct", "segmentations"
+
+
+def write_figures(
+    request: Request, results: Sequence[Result], say: Callable[[str], object] = str, told: Told = lambda *_: None
+) -> list[Drawn]:
+    """Draw what belongs to a table, each PNG beside it: pseudo-CT beside Table 2, outlines beside all but Table 5.
+
+    They show the lowest seed that any row was run with in this folder: outcomes joined from elsewhere have no pictures.
+
+    Args:
+        request: what `ctseg reproduce` was asked for.
+        results: the table's rows.
+        say: is told why a figure could not be drawn.
+        told: is told (done, total, case) while test scans are read.
+
+    Returns:
+        The figures that were drawn; none before the first row is finished.
+    """
+    seed = _seed(request, results)
+    if seed is None:
+        return []
+    drawers = {OUTLINED: lambda: segmentations(request, results, seed, told)}
+    if request.table == "table2":
+        drawers = {PSEUDO_CT: lambda: pseudo_cts(request, seed), **drawers}
+    drawn = []
+    for name, draw in drawers.items():
+        try:
+            drawn.append(draw())
+        except Exception as error:  # hours of results must not be lost for a picture
+            say(f"{request.table}-{name}.png could not be drawn: {error}")
+    return drawn
+
+
+def _seed(request: Request, results: Sequence[Result]) -> int | None:
+    seeds = sorted({item.seed for result in results for item in result.outcomes})
+    return next((seed for seed in seeds if any(_is_here(request, item.row, seed) for item in results)), None)
+
+
+def _is_here(request: Request, row: AnyRow, seed: int) -> bool:
+    """Whether a row outlined the test scans in this folder; k-fold rows outline slice sets."""
+    can = isinstance(row, Row) and request.plan.can_run(row)
+    return can and is_done(request.root, request.plan.row(row, seed))
+
+
+def pseudo_cts(request: Request, seed: int) -> Drawn:
+    """`TABLE-pseudo-ct.png`: MR of held-out patients beside what each synthesis system makes of it.
+
+    Raises:
+        InputError: if the source set is not there.
+    """
+    source = open_slices(request.root / request.plan.inputs.source)
+    chosen, split = largest_lesions(source)
+    columns = [_mr_panels(source, chosen)]
+    columns += [_pseudo_panels(request, name, seed, source, chosen) for name in SYNTHESIS]
+    titles = ["MR and its mask", *(ROWS[name].title for name in SYNTHESIS)]
+    foot = (
+        f"Seed {seed}. Source slices of {split}: the first with a lesion in name order, at most {PATIENTS}, each with "
+        "the slice of its largest lesion; no result was looked at. Red: the MR mask, drawn around the lesion. All "
+        f"pseudo-CT in one window ({_window(request)}). Anterior up, the patient's right at the left."
+    )
+    path = request.root / f"{request.table}-{PSEUDO_CT}.png"
+    return _drawn(path, "Pseudo-CT of every synthesis system", "Figure 11", titles, columns, foot)
+
+
+def _drawn(path: Path, title: str, like: str, titles: list[str], columns: list[list[Panel]], foot: str) -> Drawn:
+    page = sheet(titles, list(zip(*columns, strict=True)), foot)
+    write_with(path, lambda temporary: page.save(temporary, format="PNG"))
+    return Drawn(path, title, f"As the paper's {like}.")
+
+
+def largest_lesions(source: SliceSet, count: int = PATIENTS) -> tuple[list[int], str]:
+    """A row for each of the first patients in name order: that of the largest lesion; and who they are.
+
+    Held-out patients, or any where the set has none; looks at masks and names only.
+    """
+    areas = np.count_nonzero(source.require_masks("figures outline them"), axis=(1, 2))
+    held_out = source.table["split"].to_numpy(str) == HELD_OUT
+    usable = (areas > 0) & held_out
+    who = f"held-out patients (split {HELD_OUT})"
+    if not usable.any():
+        usable, who = areas > 0, f"any patients, trained on (no lesion in a split {HELD_OUT})"
+    patients = source.table["patient_id"].to_numpy(str)
+    rows = [np.flatnonzero(usable & (patients == name)) for name in sorted(set(patients[usable]))[:count]]
+    return [int(part[areas[part].argmax()]) for part in rows], who
+
+
+def _mr_panels(source: SliceSet, rows: Sequence[int]) -> list[Panel]:
+    table = source.table
+    notes = [f"{table['patient_id'][row]}, slice {table['index'][row]}" for row in rows]
+    return [_slice_panel(source, row, source, row, note) for row, note in zip(rows, notes, strict=True)]
+
+
+def _pseudo_panels(request: Request, name: str, seed: int, source: SliceSet, rows: Sequence[int]) -> list[Panel]:
+    stage = request.plan.synthesis(name, seed)
+    if not is_done(request.root, stage):
+        return [Panel(note=f"not made with seed {seed}")] * len(rows)
+    try:
+        made = open_slices(request.root / stage.folder / "pseudo-ct")
+        found = made.ids_to_rows([str(source.slice_ids[row]) for row in rows])
+        return [_slice_panel(made, there, source, row) for there, row in zip(found.tolist(), rows, strict=True)]
+    except (CtsegError, OSError) as error:
+        return [Panel(note=str(error))] * len(rows)
+
+
+def _slice_panel(shown: SliceSet, place: int, source: SliceSet, row: int, note: str = "") -> Panel:
+    mask = source.require_masks("figures outline them")[row] > 0
+    box = brain_box(source.images[row])
+    row_mm, column_mm = (float(source.table[name][row]) for name in ("spacing_row_mm", "spacing_col_mm"))
+    return Panel(np.asarray(shown.images[place])[box], mask[box], note, (row_mm, column_mm))
+
+
+def brain_box(image: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns of a (H, W) slice that hold brain, which is not 0, and some background around."""
+    spans = []
+    for axis, size in enumerate(image.shape):
+        inside = np.flatnonzero(image.any(axis=1 - axis))
+        first, last = (int(inside[0]), int(inside[-1])) if len(inside) else (0, size - 1)
+        margin = round(MARGIN * size)
+        spans.append(slice(max(0, first - margin), last + 1 + margin))
+    return spans[0], spans[1]
+
+
+def _window(request: Request) -> str:
+    """HU of black and white in the target set."""
+    intensity = open_slices(request.root / request.plan.inputs.target).info["intensity"]
+    slope, offset = intensity.get("a"), intensity.get("b")
+    return f"{(0 - offset) / slope:.0f} to {(255 - offset) / slope:.0f} HU" if slope else "that of the target set"
+
+
+def segmentations(request: Request, results: Sequence[Result], seed: int, told: Told) -> Drawn:
+    """`TABLE-segmentations.png`: test slices with the truth and with what each row outlines, if it was ever run.
+
+    Raises:
+        CtsegError: if the test scans or their truth are not there.
+    """
+    inputs = request.plan.inputs
+    shown = shown_slices(request.root, request.root / inputs.test, request.root / inputs.truth, told)
+    window = f"{WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
+    columns = [[_scan_panel(item, False) for item in shown], [_scan_panel(item, True) for item in shown]]
+    begun = [result for result in results if result.outcomes or result.failed]
+    columns += [_row_panels(request, result, seed, shown) for result in begun]
+    titles = [f"CT, {window}", "Truth", *(result.row.title for result in begun)]
+    foot = (
+        f"Seed {seed}. Test patients: the first in name order with a bleed, each with the slice of its largest true "
+        "area, and the first without one, in the middle of the scan; no result was looked at. Red: outlines, drawn "
+        "around what they enclose. Dice and mL are those of the whole scan, in brackets the Dice of the part "
+        "shown. Anterior up."
+    )
+    path = request.root / f"{request.table}-{OUTLINED}.png"
+    return _drawn(path, "Outlines of every row", "Figure 8", titles, columns, foot)
+
+
+def _scan_panel(item: Shown, outlined: bool) -> Panel:
+    if item.image is None:
+        return Panel(note=item.why)
+    choice = item.choice
+    truth = f"bleed of {choice.ml:.1f} mL" if choice.ml else "no bleed"
+    note = truth if outlined else f"{choice.case}, slice {choice.index + 1} of {choice.shape[0]}"
+    return Panel(item.image, item.truth if outlined else None, note, item.spacing_mm, item.sides)
+
+
+def _row_panels(request: Request, result: Result, seed: int, shown: Sequence[Shown]) -> list[Panel]:
+    """What a row outlines on each slice."""
+    if not _is_here(request, result.row, seed):
+        return [Panel(note=_why_not(result, seed))] * len(shown)
+    folder = request.root / request.plan.row(result.row, seed).folder
+    table = pd.read_csv(folder / "evaluation" / "cases.csv")
+    scores = {str(line["case"]): line for line in table.to_dict("records")}
+    return [_found_panel(item, folder / "masks" / f"{item.choice.case}.nii.gz", scores) for item in shown]
+
+
+def _why_not(result: Result, seed: int) -> str:
+    failed = next((text for text in result.failed if text.startswith(f"seed {seed}:")), "")
+    elsewhere = any(item.seed == seed for item in result.outcomes)
+    return failed or (f"seed {seed} was made in another folder" if elsewhere else f"not run with seed {seed}")
+
+
+def _found_panel(item: Shown, path: Path, scores: Scores) -> Panel:
+    if item.image is None:
+        return Panel(note=item.why)
+    try:
+        mask: NDArray[np.bool_] = read_mask(path).mask
+    except (CtsegError, OSError) as error:
+        return Panel(note=str(error))
+    if mask.shape != item.choice.shape:
+        return Panel(note=f"{path.name} is on another grid than the scan")
+    found = item.cut(mask)
+    return Panel(item.image, found, _score(item, found, scores), item.spacing_mm, item.sides)
+
+
+def _score(item: Shown, found: NDArray[np.bool_], scores: Scores) -> str:
+    line = scores.get(item.choice.case)
+    if line is None or line["status"] != "ok":
+        return "not evaluated"
+    if not item.choice.ml or item.truth is None:
+        return f"{line['pred_ml']:.1f} mL outlined"
+    here = 2 * np.count_nonzero(found & item.truth) / (np.count_nonzero(found) + np.count_nonzero(item.truth))
+    return f"Dice {line['dice']:.2f} ({here:.2f})"

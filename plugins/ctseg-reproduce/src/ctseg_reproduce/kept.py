@@ -1,0 +1,111 @@
+"""Outcomes as a small table that can be carried to another machine and joined to what is made there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ctseg.errors import InputError
+from ctseg.files import write_with
+from ctseg_reproduce.results import METRICS, Outcome
+
+PARTS = tuple(f"{metric}_{kind}" for metric in METRICS for kind in ("part", "whole"))
+JOINED = "joined"
+"""Where a folder keeps what was joined to it."""
+COLUMNS = ("row", "seed", "key", "machine", "seconds", "selection", "slices", "patient", *PARTS)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One row and seed, with what tells whether it belongs to a table."""
+
+    row: str
+    key: str
+    """Of the stage that made it: every setting of it and of all it rests on."""
+    seconds: float
+    machine: str
+    outcome: Outcome
+
+
+def write_outcomes(path: Path, outcomes: Sequence[Kept]) -> Path:
+    """One line a row, seed and test volume."""
+    tables = [
+        item.outcome.cases.assign(
+            row=item.row,
+            seed=item.outcome.seed,
+            key=item.key,
+            machine=item.machine,
+            seconds=item.seconds,
+            selection=item.outcome.selection,
+            slices=item.outcome.slices,
+        )
+        for item in outcomes
+    ]
+    whole = pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else pd.DataFrame(columns=list(COLUMNS))
+    return write_with(path, lambda temporary: whole.to_csv(temporary, index=False, float_format="%.10g"))
+
+
+def read_outcomes(path: Path) -> list[Kept]:
+    """What `write_outcomes` wrote.
+
+    Raises:
+        InputError: if it is no such table.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"row": str, "key": str, "machine": str, "selection": str, "patient": str})
+        lacking = sorted(set(COLUMNS) - set(table.columns))
+        if lacking:
+            raise InputError(f"{path}: lacks the column {lacking[0]!r}; name a TABLE-outcomes.csv of ctseg reproduce")
+        if not np.isfinite(table[list(PARTS)].to_numpy(float)).all():
+            raise InputError(f"{path}: holds numbers that are not finite; make it again")
+        return [_kept(part) for _, part in table.groupby(["row", "seed", "key"], sort=False)]
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: cannot be read as a table of outcomes ({error}); check the path") from None
+
+
+def remember(root: Path, paths: Sequence[Path]) -> None:
+    """Copy tables of outcomes into a folder of tables, so that later calls count them without being told again.
+
+    Raises:
+        InputError: if one is no such table; then none is copied.
+    """
+    for path in paths:
+        read_outcomes(path)
+    for path in paths:
+        name = f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.csv"
+        write_with(root / JOINED / name, partial(shutil.copyfile, path))
+
+
+def remembered(root: Path) -> list[Kept]:
+    """All outcomes that were ever joined to a folder, in an order that does not depend on when.
+
+    Raises:
+        InputError: if a copy cannot be read any more.
+    """
+    return [item for path in sorted((root / JOINED).glob("[!.]*.csv")) for item in read_outcomes(path)]
+
+
+def this_machine() -> str:
+    """The processor and how many cores of it there are, for whoever compares times."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _kept(part: pd.DataFrame) -> Kept:
+    first = part.iloc[0]
+    cases = part[["patient", *PARTS]].reset_index(drop=True)
+    outcome = Outcome(int(first["seed"]), cases, str(first["selection"]), int(first["slices"]))
+    return Kept(str(first["row"]), str(first["key"]), float(first["seconds"]), str(first["machine"]), outcome)

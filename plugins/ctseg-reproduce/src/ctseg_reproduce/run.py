@@ -1,0 +1,222 @@
+"""Runs what is missing of a table and collects what is there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ctseg.errors import CtsegError, InputError
+from ctseg.files import read_json, write_json
+from ctseg_reproduce.inputs import PHANTOM
+from ctseg_reproduce.kept import Kept, this_machine
+from ctseg_reproduce.results import Outcome, read_finetuned, read_trained
+from ctseg_reproduce.scales import Scale
+from ctseg_reproduce.stages import (
+    LABELLED,
+    LABELLED_TRAIN,
+    Plan,
+    Stage,
+    alone,
+    in_order,
+    is_done,
+    run_stage,
+    seconds_of,
+)
+from ctseg_reproduce.systems import AnyRow, Finetuned, get_rows
+from ctseg_reproduce.table import Result
+
+Execute = Callable[[Path], int]
+INTERRUPTED = 130
+SHARED = "data"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call of `ctseg reproduce` asks for."""
+
+    root: Path
+    table: str
+    plan: Plan
+    rows: tuple[AnyRow, ...]
+    seeds: tuple[int, ...]
+    joined: tuple[Kept, ...] = ()
+    """Outcomes made elsewhere."""
+
+
+def settled_plan(root: Path, plan: Plan) -> Plan:
+    """The plan of a folder: with the device and precision it was begun with, so that others do not begin it anew.
+
+    Raises:
+        InputError: if the folder was begun at another scale or with other data.
+    """
+    path = root / "reproduce.json"
+    data = {"scale": plan.scale.name, "inputs": asdict(plan.inputs)}
+    if not path.exists():
+        write_json(path, {**data, "device": plan.device, "precision": plan.precision})
+        return plan
+    old = read_json(path)
+    for key, value in data.items():
+        if old.get(key) != value:
+            raise InputError(f"{root}: was begun with another {key}; give another folder with -o")
+    precision = str(old.get("precision", "auto"))  # folders of earlier versions do not name it
+    return replace(plan, device=str(old["device"]), precision=precision)
+
+
+def strangers(request: Request) -> int:
+    """How many joined outcomes of this table's rows were made with other settings, and so stay out of it."""
+    rows = get_rows(request.table)
+    named = sum(item.row == row.name for item in request.joined for row in rows)
+    return named - sum(_fits(request, item, row) for item in request.joined for row in rows)
+
+
+def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[tuple[str, int], str]:
+    """Run every stage that the rows need, each once; a row that fails does not stop the others.
+
+    Returns:
+        (row, seed) -> the stage that failed, for those that did not come through.
+
+    Raises:
+        InputError: if the data that all rows need could not be made.
+        KeyboardInterrupt: if a command was interrupted.
+    """
+    broken: dict[str, str] = {}
+    failed: dict[tuple[str, int], str] = {}
+    for seed in request.seeds:
+        for row in request.rows:
+            if seed in _joined(request, row):
+                continue
+            last = request.plan.row(row, seed)
+            for stage in in_order([last]):
+                _run(request.root, stage, broken, execute, say)
+            if last.folder in broken:
+                failed[(row.name, seed)] = broken[last.folder]
+    return failed
+
+
+def run_judges(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[str, Path]:
+    """Make the labelled CT sets that the label-free rules are judged by.
+
+    Returns:
+        `train`: the target's patients, whose labels no run sees, where there are any; `test`: held-out patients.
+
+    Raises:
+        InputError: if one could not be made.
+    """
+    plan = request.plan
+    stages = {"train": (plan.labelled_train, LABELLED_TRAIN), "test": (plan.labelled, LABELLED)}
+    wanted = {name: item for name, item in stages.items() if name == "test" or plan.inputs.train}
+    broken: dict[str, str] = {}
+    for make, _ in wanted.values():
+        _run(request.root, make(), broken, execute, say)
+    if broken:
+        raise InputError(f"{request.root}: {next(iter(broken.values()))}; mend what is said above, call again")
+    return {name: request.root / path for name, (_, path) in wanted.items()}
+
+
+def finished_runs(request: Request) -> dict[tuple[str, int], Path]:
+    """(row, seed) -> run folder, for the rows asked for and every seed that is done."""
+    found = {}
+    for row in request.rows:
+        for seed in _seeds(request, row):
+            stage = request.plan.row(row, seed)
+            if is_done(request.root, stage):
+                found[row.name, seed] = request.root / stage.folder / "run"
+    return found
+
+
+def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say: Callable[[str], object]) -> None:
+    """Run a stage unless it is done or something it needs is broken; wait where another call is at it."""
+    cause = next((broken[item.folder] for item in stage.needs if item.folder in broken), None)
+    if cause is not None:
+        broken[stage.folder] = cause
+    if stage.folder in broken or is_done(root, stage):
+        return
+    with alone(root, stage, say):
+        if is_done(root, stage):
+            return
+        say(f"== {stage.folder}")
+        code = run_stage(root, stage, execute)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code >= 2:
+        if stage.folder == SHARED:
+            raise InputError(f"{root / stage.folder}: the data could not be made; mend what is said above, call again")
+        broken[stage.folder] = f"{stage.folder} ended with {code}"
+
+
+def collect(request: Request, failed: dict[tuple[str, int], str]) -> list[Result]:
+    """What is known of each row of the table, by this call and by earlier ones, in the paper's order."""
+    return [_collect(request, row, failed) for row in get_rows(request.table)]
+
+
+def _collect(request: Request, row: AnyRow, failed: dict[tuple[str, int], str]) -> Result:
+    found: dict[int, Kept] = {}
+    reasons = []
+    for seed in _seeds(request, row):
+        stage, reason = request.plan.row(row, seed), failed.get((row.name, seed))
+        try:
+            if reason is None and is_done(request.root, stage):
+                outcome, seconds = _read(request.root, row, stage, seed), seconds_of(request.root, stage)
+                found[seed] = Kept(row.name, stage.key, seconds, this_machine(), outcome)
+        except CtsegError as error:
+            reason = str(error)
+        if reason is not None:
+            reasons.append(f"seed {seed}: {reason}")
+    found = _joined(request, row) | found
+    kept = tuple(found[seed] for seed in sorted(found))
+    seeds = sorted(found) or list(request.seeds)
+    outcomes, seconds = tuple(item.outcome for item in kept), sum(item.seconds for item in kept)
+    return Result(row, outcomes, seconds, command_of(request, seeds, row), tuple(reasons), kept)
+
+
+def _seeds(request: Request, row: AnyRow) -> list[int]:
+    """Asked for now, or done earlier; none where the data do not allow the row."""
+    return sorted({*request.seeds, *_seeds_on_disk(request.root, row)}) if request.plan.can_run(row) else []
+
+
+def _joined(request: Request, row: AnyRow) -> dict[int, Kept]:
+    """Outcomes of this row made elsewhere, by seed, if they were made with the very settings of this table."""
+    return {item.outcome.seed: item for item in request.joined if _fits(request, item, row)}
+
+
+def _fits(request: Request, item: Kept, row: AnyRow) -> bool:
+    plan = request.plan
+    return item.row == row.name and plan.can_run(row) and item.key == plan.row(row, item.outcome.seed).key
+
+
+def _seeds_on_disk(root: Path, row: AnyRow) -> list[int]:
+    names = (path.name.removeprefix("seed-") for path in (root / "rows" / row.name).glob("seed-*"))
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _read(root: Path, row: AnyRow, stage: Stage, seed: int) -> Outcome:
+    folder = root / stage.folder
+    if isinstance(row, Finetuned):
+        return read_finetuned(folder, root / LABELLED, seed)
+    return read_trained(folder, seed)
+
+
+def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None) -> str:
+    """The call that makes a row of these seeds, or the whole table."""
+    inputs = request.plan.inputs
+    words = ["ctseg", "reproduce", request.table, "--scale", request.plan.scale.name]
+    words += ["--rows", row.name] if row else []
+    words += _seed_words(seeds)
+    if inputs != PHANTOM:
+        for flag, path in (("src", inputs.source), ("tgt", inputs.target), ("test", inputs.test)):
+            words += [f"--{flag}", path]
+        words += ["--truth", inputs.truth]
+        words += ["--train", inputs.train, "--train-truth", inputs.train_truth] if inputs.train else []
+    return shlex.join([*words, "-o", str(request.root)])
+
+
+def _seed_words(seeds: Sequence[int]) -> list[str]:
+    counted = list(seeds) == list(range(len(seeds)))
+    return ["--seeds", str(len(seeds))] if counted else [word for seed in seeds for word in ("--seed", str(seed))]
+
+
+def scale_line(scale: Scale) -> str:
+    """What a call says first."""
+    return f"scale {scale.name!r}: {scale.summary}; preset {scale.preset!r} (docs/decisions/0004-default-preset.md)"

@@ -1,0 +1,72 @@
+"""`ctseg plugins check` and `ctseg plugins new` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctseg.cli import common
+from ctseg.cli.main import main
+from ctseg.plugins.host import load
+
+
+@pytest.fixture(autouse=True)
+def _built_ins_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common.STATE, "registry", load(found=[]))
+
+
+def test_a_plugin_that_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plugins", "check", "phash"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert len(lines) == 16
+    assert lines[1].split() == ["metric", "phash", "says_what_it_is", "passed"]
+    assert "phash: 15 passed, 1 skipped, 0 failed" in shown.err
+
+
+def test_a_plugin_that_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from ctseg.matching.metrics import ImageHashMetric
+
+    monkeypatch.setattr(ImageHashMetric, "distance", lambda *_: None)
+    assert main(["plugins", "check", "metric:phash", "--set", "lambda_ham=3", "--json"]) == 2
+    result = json.loads(capsys.readouterr().out)
+    failed = [item["check"] for item in result["checks"] if item["status"] == "failed"]
+    assert result["failed"] == len(failed)
+    assert "is_symmetric" in failed
+    assert "says_what_it_is" not in failed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "adm"], "unknown plugin 'adm' (did you mean 'amd'?)"),
+        (["check", "metric:amd", "--set", "lambda=1"], "unknown setting 'lambda'"),
+        (["check", "metric:amd", "--device", "abacus"], "--device abacus: not on this machine"),
+        (["new", "My", "-o", "x"], "small letters"),
+        (["new", "my", "-o", "x", "--kind", "metrics"], "unknown kind of plugin 'metrics'"),
+    ],
+)
+def test_faults_of_the_call_are_one_line(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plugins", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_new_package(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "ctseg-mine"
+    assert main(["plugins", "new", "mine", "--kind", "segmenter", "-o", str(folder)]) == 0
+    shown = capsys.readouterr()
+    assert str(folder / "src" / "ctseg_mine" / "segmenter.py") in shown.out.splitlines()
+    assert "ctseg plugins check mine" in shown.err
+    assert main(["plugins", "new", "mine", "-o", str(folder)]) == 2

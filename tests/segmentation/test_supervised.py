@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ctseg.errors import InputError
+from ctseg.files import read_json
+from ctseg.io.slices import SliceSet
+from ctseg.networks.unet import UNet
+from ctseg.runs import ModelHeader, load_model
+from ctseg.segmentation.supervised import dice_scores, patient_folds, train_supervised
+from ctseg.training.device import make_fabric
+from ctseg.training.settings import AdaptationSettings
+
+HEADER = ModelHeader("segmenter", "unet", {"width": 4, "depth": 2}, "ctseg", "0")
+MakeSet = Callable[..., SliceSet]
+
+
+@pytest.fixture(scope="module")
+def fabric() -> lightning_fabric.Fabric:
+    return make_fabric("cpu", "32")
+
+
+def unet() -> UNet:
+    return UNet(width=4, depth=2)
+
+
+def test_folds_keep_patients_whole_and_test_every_slice_once(make_set: MakeSet) -> None:
+    labelled = make_set("ct", 40, 16, 0)
+    fold_of = patient_folds(labelled, 5, seed=3)
+    by_patient = labelled.table.assign(fold=fold_of).groupby("patient_id")["fold"]
+    assert (by_patient.nunique() == 1).all()
+    assert sorted(by_patient.first().value_counts()) == [2, 2, 2, 2, 2]
+    assert np.array_equal(fold_of, patient_folds(labelled, 5, seed=3))
+    assert not np.array_equal(fold_of, patient_folds(labelled, 5, seed=4))
+
+
+@pytest.mark.parametrize("folds", [1, 11])
+def test_folds_need_patients(make_set: MakeSet, folds: int) -> None:
+    with pytest.raises(InputError, match=f"10 patients cannot make {folds} folds"):
+        patient_folds(make_set("ct", 40, 16, 0), folds)
+
+
+def test_three_dice_by_hand() -> None:
+    masks, found = np.zeros((2, 3, 2, 2), np.uint8)
+    masks[0], masks[1, 0, 0] = 1, 1  # 4 + 1 pixels, none in the third slice
+    found[0], found[1, 0, 0], found[1, 1, 1] = (1, 0), 1, 1  # 2 of the 4; the 1 and one too many
+    series = np.array(["a", "b", "c"])
+    scores = dice_scores(found, masks, series)
+    first, second = 2 * 2 / (2 + 4), 2 * 1 / (2 + 1)
+    assert scores["pooled"] == pytest.approx(2 * 3 / (4 + 5))
+    assert scores["per_volume"] == pytest.approx((first + second) / 2)
+    assert scores["per_slice_smooth1"] == pytest.approx((5 / 7 + 3 / 4 + 1) / 3)
+    assert (scores["volumes"], scores["slices"]) == (2, 3)
+
+
+def test_a_missed_volume_counts_zero_and_no_lesion_at_all_has_no_dice() -> None:
+    masks = np.zeros((2, 2, 2), np.uint8)
+    assert dice_scores(masks, masks, np.array(["a", "b"]))["per_volume"] is None
+    assert dice_scores(masks, masks, np.array(["a", "b"]))["pooled"] is None
+    masks[0] = 1
+    assert dice_scores(np.zeros_like(masks), masks, np.array(["a", "b"]))["per_volume"] == 0.0
+
+
+def test_every_slice_is_predicted_by_a_network_that_never_saw_its_patient(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctseg.segmentation import supervised
+
+    labelled, seen = make_set("ct", 16, 32, 0), []
+    real = supervised.source_batch
+
+    def spy(nets: Any, slices: SliceSet, rows: np.ndarray, rng: np.random.Generator) -> Any:
+        seen[-1].update(slices.table["patient_id"].to_numpy()[rows])
+        return real(nets, slices, rows, rng)
+
+    def start() -> UNet:
+        seen.append(set())
+        return unet()
+
+    monkeypatch.setattr(supervised, "source_batch", spy)
+    settings = AdaptationSettings(batch_size=4, epochs=1)
+    train_supervised(labelled, start, settings, tmp_path, fabric=fabric, header=HEADER, folds=2)
+    table = pd.read_csv(tmp_path / "folds.csv")
+    assert table["slice_id"].tolist() == labelled.slice_ids.tolist()
+    tested = [set(table["patient_id"][table["fold"] == fold]) for fold in (1, 2)]
+    assert seen == [tested[1], tested[0]]
+
+
+def test_a_run_is_resumed_fold_by_fold(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
+    labelled = make_set("ct", 16, 32, 0)
+    settings = AdaptationSettings(batch_size=4, epochs=2, steps_per_epoch=1)
+
+    def train(run: str, **rest: Any) -> dict[str, Any]:
+        (tmp_path / run).mkdir(exist_ok=True)
+        return train_supervised(
+            labelled, unet, settings, tmp_path / run, fabric=fabric, header=HEADER, folds=2, seed=5, **rest
+        )
+
+    def interrupt(done: int, total: int | None, note: str) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    whole = train("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", progress=interrupt)
+    assert not (tmp_path / "stopped" / "summary.json").exists()
+    assert train("stopped", resume=True) == whole == read_json(tmp_path / "whole" / "summary.json")
+    for fold in ("fold_1", "fold_2"):
+        one, two = (load_model(tmp_path / run / fold, lambda _: unet(), "segmenter")[0] for run in ("whole", "stopped"))
+        assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
+    assert np.array_equal(*(np.load(tmp_path / run / "masks.npy") for run in ("whole", "stopped")))
+
+
+def test_it_learns_from_labels_and_starts_from_given_weights(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
+) -> None:
+    labelled = make_set("ct", 24, 32, 0)
+    settings = AdaptationSettings(
+        batch_size=6, epochs=1, steps_per_epoch=60, optimiser="adam", lr=0.01, loss="bce+dice"
+    )
+    trained = train_supervised(labelled, unet, settings, tmp_path, fabric=fabric, header=HEADER, folds=2)
+    assert trained["overall"]["pooled"] > 0.6
+
+    def warm() -> Any:
+        return load_model(tmp_path / "fold_1", lambda _: unet(), "segmenter")[0]
+
+    still = AdaptationSettings(batch_size=6, epochs=1, steps_per_epoch=1, optimiser="adam", lr=1e-9)
+    (tmp_path / "warm").mkdir()
+    (tmp_path / "cold").mkdir()
+    kept = train_supervised(labelled, warm, still, tmp_path / "warm", fabric=fabric, header=HEADER, folds=2)
+    cold = train_supervised(labelled, unet, still, tmp_path / "cold", fabric=fabric, header=HEADER, folds=2)
+    assert kept["overall"]["pooled"] > 0.5 > (cold["overall"]["pooled"] or 0.0)

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import pytest
+import torch
+
+from ctseg.errors import InputError, SettingError
+from ctseg.io.slices import SliceSet
+from ctseg.matching.pairs import PairTable
+from ctseg.networks.fcn import FcnVgg16
+from ctseg.networks.unet import UNet
+from ctseg.runs import ModelHeader, load_model, read_header, read_metrics
+from ctseg.segmentation.train import matched_rows, train_adaptation
+from ctseg.selection.validation import choose_validation
+from ctseg.training.device import make_fabric
+from ctseg.training.settings import AdaptationSettings
+
+HEADER = ModelHeader("segmenter", "unet", {"width": 4, "depth": 2}, "ctseg", "0", training={"seed": 0})
+TINY: dict[str, Any] = {
+    "batch_size": 2,
+    "epochs": 3,
+    "steps_per_epoch": 2,
+    "discriminator_width": 2,
+    "matched": False,
+    "sample_every": 100,
+}
+MakeSet = Callable[..., SliceSet]
+
+
+@pytest.fixture(scope="module")
+def fabric() -> lightning_fabric.Fabric:
+    return make_fabric("cpu", "32")
+
+
+def tiny_net() -> UNet:
+    torch.manual_seed(0)
+    return UNet(width=4, depth=2)
+
+
+def sets(make_set: MakeSet) -> tuple[SliceSet, SliceSet]:
+    return make_set("mr", 16, 32, 1), make_set("ct", 16, 32, 2, labelled=False)
+
+
+class Forbidden:
+    """Masks that must not be looked at."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"target masks were read ({name})")
+
+    def __getitem__(self, rows: Any) -> Any:
+        raise AssertionError("target masks were read")
+
+    def __len__(self) -> int:
+        raise AssertionError("target masks were read")
+
+
+class Counting:
+    """Images that count how often they are read."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images, self.shape, self.reads = images, images.shape, 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        self.reads += 1
+        return self.images[rows]
+
+
+def test_a_run_leaves_what_it_should(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    net = tiny_net()
+    summary = train_adaptation(
+        *sets(make_set), None, net, AdaptationSettings(**TINY | {"sample_every": 2}), tmp_path,
+        fabric=fabric, header=HEADER, progress=lambda done, total, note: told.append((done, total)),
+    )  # fmt: skip
+    assert {path.name for path in tmp_path.rglob("*.*")} == {
+        "checkpoint.pt", "metrics.jsonl", "curves.png", "model.safetensors", "epoch_0002.png", "epoch_0003.png",
+    }  # fmt: skip
+    assert told == [(step, 6) for step in range(1, 7)]
+    assert [row["epoch"] for row in read_metrics(tmp_path)] == [0, 1, 2]
+    assert (summary["epochs"], summary["steps"], summary["selected_epoch"]) == (3, 6, 3)
+    header = read_header(tmp_path)
+    assert header.training["selection"] == "last"
+    assert header.training["seed"] == 0
+    back, _ = load_model(tmp_path, lambda _: UNet(width=4, depth=2), "segmenter")
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in back.state_dict().items())
+
+
+def test_target_masks_are_never_touched(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
+    source, target = sets(make_set)
+    guarded = SliceSet(target.folder, target.images, Forbidden(), target.table, target.info)  # type: ignore[arg-type]
+    settings = AdaptationSettings(**TINY | {"sample_every": 1, "selection": "tta_consistency"})
+    train_adaptation(source, guarded, None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    with pytest.raises(AssertionError, match="target masks"):
+        guarded.require_masks("the guard works")[0]
+
+
+def test_without_an_adversary_no_step_reads_the_target(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
+) -> None:
+    reads = []
+    for weight in (0.0, 0.001):
+        source, target = sets(make_set)
+        images = Counting(target.images)
+        counted = SliceSet(target.folder, images, None, target.table, target.info)  # type: ignore[arg-type]
+        settings = AdaptationSettings(**TINY | {"lambda_adv": weight, "validate_every": 3})
+        train_adaptation(source, counted, None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+        reads.append(images.reads)
+    assert reads[1] == reads[0] + 6
+
+
+BEYOND = {
+    "lambda_consistency": 1.0, "consistency_from": 1, "pseudo_label_confidence": 0.5, "mask_patch": 4,
+    "lambda_adv_output": 0.01,
+    "contrast": 0.2, "noise": 0.1, "rotation_deg": 10.0, "zoom": 0.1, "distractors": 0.5, "loss": "bce+dice+slice-dice",
+    "synthetic_haemorrhage": 0.5, "recalibrate_batch_norm": 2, "freeze_batch_norm_from": 1, "copy_paste": 0.5,
+    "bias_field": 0.1,
+}  # fmt: skip
+"""Everything that the paper does not have."""
+
+
+@pytest.mark.parametrize(
+    ("start", "taken"), [(1, [False, True, False]), (2, [False, False, True]), (9, [False, False, True])]
+)
+def test_no_epoch_before_the_first_allowed_is_chosen(
+    make_set: MakeSet,
+    fabric: lightning_fabric.Fabric,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start: int,
+    taken: list[bool],
+) -> None:
+    from ctseg.segmentation import train
+    from ctseg.selection import rules as selection
+
+    scores = iter([0.9, 0.5, 0.1])
+    monkeypatch.setattr(
+        train, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
+    )
+    settings = AdaptationSettings(**TINY | {"selection": "tta_consistency", "select_from": start})
+    summary = train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    rows = read_metrics(tmp_path)
+    assert [row["chosen"] for row in rows] == taken
+    assert [row["val_tta_consistency"] for row in rows] == [0.9, 0.5, 0.1]
+    assert summary["selected_epoch"] == taken.index(True) + 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND],
+    ids=["sgd", "adam", "beyond"],
+)
+def test_a_resumed_run_is_bit_equal(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    settings = AdaptationSettings(**TINY | {"lr": 0.01} | changed)
+
+    def train(run: Path, **rest: Any) -> dict[str, Any]:
+        run.mkdir(exist_ok=True)
+        source = make_set("ct" if settings.synthetic_haemorrhage else "mr", 16, 32, 1)
+        return train_adaptation(
+            source, sets(make_set)[1], None, tiny_net(), settings, run, fabric=fabric, header=HEADER, seed=7, **rest
+        )
+
+    def interrupt(done: int, total: int | None, note: str) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", progress=interrupt)
+    assert not (tmp_path / "stopped" / "model.safetensors").exists()
+    assert train(tmp_path / "stopped", resume=True) == whole
+    one, two = (load_model(tmp_path / run, lambda _: UNet(4, 2), "segmenter")[0] for run in ("whole", "stopped"))
+    assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
+    rows = [
+        [{key: value for key, value in row.items() if key != "seconds"} for row in read_metrics(tmp_path / run)]
+        for run in ("whole", "stopped")
+    ]
+    assert rows[0] == rows[1]
+    states = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "stopped")]
+    for part in states[0]["adaptation"]["modules"]:
+        first, second = (state["adaptation"]["modules"][part] for state in states)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_self_training_starts_when_told_and_the_teacher_is_saved(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
+) -> None:
+    settings = AdaptationSettings(**TINY | BEYOND | {"keep_epochs": True})
+    source, target = make_set("ct", 16, 32, 1), sets(make_set)[1]
+    train_adaptation(source, target, None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    assert ["self_training" in row for row in read_metrics(tmp_path)] == [False, True, True]
+    saved, _ = load_model(tmp_path, lambda _: UNet(4, 2), "segmenter")
+    kept, _ = load_model(tmp_path / "epochs" / "epoch_0003.safetensors", lambda _: UNet(4, 2), "segmenter")
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    name = "classifier.weight"
+    assert torch.equal(saved.state_dict()[name], checkpoint["adaptation"]["modules"]["teacher"][name])
+    assert torch.equal(saved.state_dict()[name], kept.state_dict()[name])
+    assert not torch.equal(saved.state_dict()[name], checkpoint["adaptation"]["modules"]["segmenter"][name])
+
+
+def test_the_chosen_epochs_weights_are_saved(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of scores 0.1, 0.9, 0.5 the second epoch's weights end up in the run, and its log says so."""
+    from ctseg.segmentation import train
+    from ctseg.selection import rules as selection
+
+    scores = iter([0.1, 0.9, 0.5])
+    monkeypatch.setattr(
+        train, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
+    )
+    settings = AdaptationSettings(**TINY | {"selection": "tta_consistency"})
+    summary = train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    assert summary["selected_epoch"] == 2
+    assert [row["chosen"] for row in read_metrics(tmp_path)] == [True, True, False]
+    saved, _ = load_model(tmp_path, lambda _: UNet(4, 2), "segmenter")
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert torch.equal(saved.state_dict()["classifier.weight"], checkpoint["choice"]["weights"]["classifier.weight"])
+    assert not torch.equal(
+        saved.state_dict()["classifier.weight"], checkpoint["adaptation"]["modules"]["segmenter"]["classifier.weight"]
+    )
+
+
+PAIRS = PairTable(np.array([1, 5, 14]), np.array([0, 2, 3, 4]), np.array([0, 3, 15, 2]))
+"""Source 1 with targets 0 and 3; 5 with 15, which is of the validation split; 14, itself of validation, with 2."""
+
+
+def test_matched_rows_are_the_distinct_sources_of_training_slices() -> None:
+    train = np.arange(12)
+    assert matched_rows(PAIRS, train, train).tolist() == [1]
+    assert matched_rows(PAIRS, train, np.arange(16)).tolist() == [1, 5]
+    assert matched_rows(PAIRS, np.arange(16), np.arange(16)).tolist() == [1, 5, 14]
+
+
+@pytest.mark.parametrize(("matched", "slices"), [(True, 1), (False, 12)])
+def test_matching_decides_which_slices_are_trained_on(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, matched: bool, slices: int
+) -> None:
+    settings = AdaptationSettings(**TINY | {"matched": matched, "epochs": 1})
+    summary = train_adaptation(*sets(make_set), PAIRS, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    assert summary["source_slices"] == slices
+
+
+def test_a_matched_slice_meets_the_targets_it_was_matched_with(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric
+) -> None:
+    from ctseg.segmentation.train import _prepare
+
+    settings = AdaptationSettings(**TINY | {"matched": True, "steps_per_epoch": 20})
+    data = _prepare(*sets(make_set), PAIRS, settings, 0, "val", None, fabric)
+    source, target = data.sampler.draws(0)
+    assert set(source.ravel()) == {1}
+    assert set(target.ravel()) == {0, 3}
+
+
+def test_a_list_of_source_rows_replaces_the_split(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
+) -> None:
+    settings = AdaptationSettings(**TINY | {"epochs": 1})
+    summary = train_adaptation(
+        *sets(make_set), None, tiny_net(), settings, tmp_path,
+        fabric=fabric, header=HEADER, source_rows=np.array([2, 3, 5]),
+    )  # fmt: skip
+    assert summary["source_slices"] == 3
+
+
+def test_faults_are_named_before_training(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
+    source, target = sets(make_set)
+
+    def train(source: SliceSet, target: SliceSet, pairs: PairTable | None, **settings: Any) -> None:
+        chosen = AdaptationSettings(**TINY | settings)
+        train_adaptation(source, target, pairs, tiny_net(), chosen, tmp_path, fabric=fabric, header=HEADER)
+
+    with pytest.raises(SettingError, match="needs pairs"):
+        train(source, target, None, matched=True)
+    with pytest.raises(InputError, match="none joins the training splits"):
+        train(source, target, PairTable(np.array([14]), np.array([0, 1]), np.array([2])), matched=True)
+    with pytest.raises(InputError, match="has no masks"):
+        train(target, target, None)
+    with pytest.raises(InputError, match="no slice in split 'test'"):
+        train(source, target, None, source_split="test")
+    with pytest.raises(InputError, match="same --size"):
+        train(source, make_set("ct", 4, 16, 0), None)
+    with pytest.raises(SettingError, match="validation split"):
+        train(source, target, None, selection="source_val", source_split="all")
+    with pytest.raises(SettingError, match="use pseudo-CT"):
+        train(source, target, None, synthetic_haemorrhage=0.5)
+    with pytest.raises(SettingError, match="lambda_consistency=1"):
+        train(source, target, None, copy_paste=0.5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_slices_are_fixed_by_the_seed() -> None:
+    first, again, other = (choose_validation(np.arange(500), np.arange(900), seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.target_rows, again.target_rows)
+    assert not np.array_equal(first.target_rows, other.target_rows)
+    assert len(first.source_rows) == 128
+    assert len(set(first.target_rows)) == 64
+    assert len(choose_validation(np.arange(0), np.arange(5), 1).source_rows) == 0
+
+
+def test_source_without_a_validation_split_trains_and_logs_no_source_score(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
+) -> None:
+    source, target = sets(make_set)
+    table = source.table.assign(split="train")
+    source = SliceSet(source.folder, source.images, source.masks, table, source.info)
+    settings = AdaptationSettings(**TINY | {"epochs": 1})
+    train_adaptation(source, target, None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+    row = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert row["val_source_val"] is None
+    assert row["val_domain_confusion"] is None
+
+
+def test_it_learns(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
+    """The paper's optimiser and loss on the paper's network find bright discs within 90 steps."""
+    torch.manual_seed(0)
+    settings = AdaptationSettings(
+        batch_size=6, epochs=6, steps_per_epoch=15, matched=False, discriminator_width=4, sample_every=100,
+        validate_every=6,
+    )  # fmt: skip
+    summary = train_adaptation(
+        make_set("mr", 48, 32, 1), make_set("ct", 32, 32, 2), None, FcnVgg16(4), settings, tmp_path,
+        fabric=fabric, header=HEADER,
+    )  # fmt: skip
+    assert summary["scores"]["source_val"] > 0.8
