@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ctseg.settings import Settings
+
+GanForm = Literal["log", "lsq"]
+"""'log': cross-entropy of sigmoid(logits) (Goodfellow et al. 2014); 'lsq': least squares (Mao et al. 2017)."""
 
 
 class AmdGeneratorSettings(Settings):

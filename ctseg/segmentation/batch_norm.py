@@ -18,7 +18,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ctseg.segmentation.steps import NORMS, Adaptation
+from ctseg.networks.modes import BATCH_NORM
+from ctseg.segmentation.steps import Adaptation
 from ctseg.training.settings import AdaptationSettings
 
 
@@ -35,7 +36,7 @@ def recalibrate(nets: Adaptation, batches: Iterable[Tensor]) -> None:
     """
     if not nets.settings.recalibrate_batch_norm:
         return
-    norms = [part for part in nets.segmenter.modules() if isinstance(part, NORMS) and part.track_running_stats]
+    norms = [part for part in nets.segmenter.modules() if isinstance(part, BATCH_NORM) and part.track_running_stats]
     if not norms:
         return
     kept = [norm.momentum for norm in norms]

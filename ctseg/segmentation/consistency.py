@@ -10,9 +10,10 @@ from torch import Tensor
 from ctseg.augment.appearance import change_grey
 from ctseg.augment.copy_paste import paste
 from ctseg.augment.flips_and_brightness import brighten, draw_augmentation
+from ctseg.networks.modes import frozen_batch_norm
 from ctseg.segmentation.batches import ranges_of
 from ctseg.segmentation.mean_teacher import consistency_loss, gate, mask_patches, teach
-from ctseg.segmentation.steps import Adaptation, Extra, frozen_batch_norm
+from ctseg.segmentation.steps import Adaptation, Extra
 
 
 def make_lesson(nets: Adaptation, epoch: int, rng: np.random.Generator, shapes: Tensor) -> Extra | None:

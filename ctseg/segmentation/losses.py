@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-GanForm = Literal["log", "lsq"]
+from ctseg.networks.gan_loss import gan_loss
+from ctseg.networks.settings import GanForm
+
 SMOOTH = 1.0
 """Pixels added above and below the soft Dice: batches without a lesion then have a finite, small gradient."""
 
@@ -55,22 +57,11 @@ def segmentation_loss(logits: Tensor, masks: Tensor, form: SegmentationForm) -> 
     return loss + slice_dice_loss(logits, masks) if "slice-dice" in form else loss
 
 
-def domain_loss(logits: Tensor, label: float, form: GanForm) -> Tensor:
-    """How far the discriminator's logits are from a domain's label (1 source, 0 target): cross-entropy, or squared.
-
-    Least squares compares the logits themselves, without a sigmoid (Mao et al. 2017).
-    """
-    labels = torch.full_like(logits, label, dtype=torch.float32)
-    if form == "lsq":
-        return functional.mse_loss(logits.float(), labels)
-    return functional.binary_cross_entropy_with_logits(logits.float(), labels)
-
-
 def discriminator_loss(source_logits: Tensor, target_logits: Tensor, form: GanForm) -> Tensor:
     """Equation (21): D_seg tells source (1) from target (0); the mean over each domain, added."""
-    return domain_loss(source_logits, 1.0, form) + domain_loss(target_logits, 0.0, form)
+    return gan_loss(source_logits, True, form) + gan_loss(target_logits, False, form)
 
 
 def adversarial_loss(target_logits: Tensor, form: GanForm) -> Tensor:
     """Equation (22): small where D_seg takes the target's hidden maps for the source's."""
-    return domain_loss(target_logits, 1.0, form)
+    return gan_loss(target_logits, True, form)

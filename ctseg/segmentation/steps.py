@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.networks.discriminators import DomainDiscriminator
+from ctseg.networks.gan_loss import decision_boundary
+from ctseg.networks.modes import frozen, frozen_batch_norm
+from ctseg.networks.settings import GanForm
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.segmentation.losses import adversarial_loss, discriminator_loss, segmentation_loss
 from ctseg.segmentation.mean_teacher import make_teacher
 from ctseg.training.device import average_gradients
 from ctseg.training.settings import AdaptationSettings
-
-NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 @dataclass(frozen=True)
@@ -183,11 +184,11 @@ def _adversarial_terms(nets: Adaptation, target: Tensor) -> tuple[SegmenterOutpu
     with nets.autocast(), frozen_batch_norm(nets.segmenter, nets.settings.freeze_batch_norm_on_target):
         output = nets.segmenter(target)
     if nets.discriminator is not None:
-        with nets.autocast(), held(nets.discriminator):
+        with nets.autocast(), frozen(nets.discriminator):
             judged = nets.discriminator(output.hidden)
         terms["adversarial"] = (nets.settings.lambda_adv, adversarial_loss(judged, nets.settings.gan))
     if nets.output_discriminator is not None:
-        with nets.autocast(), held(nets.output_discriminator):
+        with nets.autocast(), frozen(nets.output_discriminator):
             judged = nets.output_discriminator(torch.sigmoid(output.logits))
         terms["adversarial_output"] = (nets.settings.lambda_adv_output, adversarial_loss(judged, nets.settings.gan))
     return _detached(output), terms
@@ -226,9 +227,9 @@ def _judge(
     return loss.detach(), source.detach(), target.detach()
 
 
-def discriminator_accuracy(source_logits: Tensor, target_logits: Tensor, form: str) -> Tensor:
+def discriminator_accuracy(source_logits: Tensor, target_logits: Tensor, form: GanForm) -> Tensor:
     """Share of positions judged right, the mean of both domains; the boundary is 0 for log, 0.5 for least squares."""
-    boundary = 0.5 if form == "lsq" else 0.0
+    boundary = decision_boundary(form)
     return 0.5 * ((source_logits > boundary).float().mean() + (target_logits <= boundary).float().mean())
 
 
@@ -238,26 +239,3 @@ def update(module: nn.Module, optimiser: torch.optim.Optimizer, clip: float = 0.
     if clip > 0:
         nn.utils.clip_grad_norm_(module.parameters(), clip)
     optimiser.step()
-
-
-@contextmanager
-def frozen_batch_norm(module: nn.Module, frozen: bool = True) -> Iterator[None]:
-    """Batch norms in eval mode: the CT pass uses the source's running statistics and leaves them as they are."""
-    norms = [part for part in module.modules() if isinstance(part, NORMS) and part.training] if frozen else []
-    for norm in norms:
-        norm.train(False)
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.train(True)
-
-
-@contextmanager
-def held(module: nn.Module) -> Iterator[None]:
-    """Gradients flow through, none are kept for the module's own weights."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)

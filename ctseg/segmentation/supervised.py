@@ -22,12 +22,13 @@ from ctseg.errors import InputError
 from ctseg.files import write_json, write_with
 from ctseg.io.slices import SliceSet, assign_splits
 from ctseg.networks.intensity import to_images
+from ctseg.networks.modes import evaluating
 from ctseg.runs import ModelHeader, save_model
 from ctseg.segmentation.batch_norm import recalibrate
 from ctseg.segmentation.batches import recalibration_batches, source_batch
 from ctseg.segmentation.steps import Adaptation, adaptation_step, make_adaptation
 from ctseg.selection.rules import THRESHOLD, pooled_dice
-from ctseg.selection.validation import BATCH, evaluating, predict
+from ctseg.selection.validation import BATCH, predict
 from ctseg.training.loop import EpochLoop, LossMeter, Report, Ticker, lr_factor, run_epochs, set_lr_factor, steps_of
 from ctseg.training.sampling import Rows, SliceSampler, step_rng
 from ctseg.training.settings import AdaptationSettings

@@ -13,6 +13,7 @@ from torch import nn
 from ctseg.errors import InputError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.pairs import PairTable
+from ctseg.networks.modes import frozen_batch_norm
 from ctseg.render.pictures import curves_png
 from ctseg.runs import ModelHeader, save_model
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
@@ -20,7 +21,7 @@ from ctseg.segmentation.batches import recalibration_batches, source_batch, targ
 from ctseg.segmentation.consistency import make_lesson
 from ctseg.segmentation.mean_teacher import follow
 from ctseg.segmentation.samples import choose_samples, write_samples
-from ctseg.segmentation.steps import Adaptation, adaptation_step, frozen_batch_norm, make_adaptation
+from ctseg.segmentation.steps import Adaptation, adaptation_step, make_adaptation
 from ctseg.selection.rules import LOGGED, Choice, check_rule, lesion_share, score_all
 from ctseg.selection.validation import ValidationSlices, choose_validation, gather
 from ctseg.training.loop import EpochLoop, LossMeter, Report, Ticker, lr_factor, run_epochs, set_lr_factor, steps_of

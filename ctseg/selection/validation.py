@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ctseg.augment.flips_and_brightness import Augmentation, brighten, flip
 from ctseg.io.slices import SliceSet
+from ctseg.networks.gan_loss import decision_boundary
 from ctseg.networks.intensity import to_images
+from ctseg.networks.modes import evaluating
 from ctseg.segmentation.steps import Adaptation
 from ctseg.selection.rules import THRESHOLD, ValidationOutputs
 from ctseg.training.sampling import Rows
@@ -143,7 +144,7 @@ def _judge(nets: Adaptation, hidden: Tensor) -> tuple[int, int] | None:
         return None
     with nets.autocast():
         logits = nets.discriminator(hidden)
-    boundary = 0.5 if nets.settings.gan == "lsq" else 0.0
+    boundary = decision_boundary(nets.settings.gan)
     return int((logits > boundary).sum()), logits.numel()
 
 
@@ -154,14 +155,3 @@ def _share(judged: list[tuple[int, int] | None]) -> float | None:
 
 def _accuracy(source_judged: float | None, target_judged: float | None) -> float | None:
     return None if source_judged is None or target_judged is None else 0.5 * (source_judged + 1.0 - target_judged)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode, and back to what it was."""
-    training = module.training
-    module.train(False)
-    try:
-        yield
-    finally:
-        module.train(training)

@@ -17,6 +17,7 @@ from torch import nn
 
 from ctseg.io.slices import SliceSet
 from ctseg.networks.intensity import to_images, to_uint8
+from ctseg.networks.modes import evaluating
 from ctseg.training.sampling import Rows
 
 THRESHOLD = 120
@@ -78,17 +79,12 @@ def translate_audit(
     """Run generator and S_ori over the audit slices, both in eval mode, and put them back as they were."""
     made, found = [], []
     nets = [net for net in (generator, lesion_net) if net is not None]
-    modes = [net.training for net in nets]
-    for net in nets:
-        net.eval()
-    with torch.no_grad(), autocast():
+    with torch.no_grad(), autocast(), evaluating(*nets):
         for start in range(0, len(slices.images), BATCH):
             pseudo_ct = cast(Any, generator).to_target(to_images(slices.images[start : start + BATCH], device))
             made.append(to_uint8(pseudo_ct))
             if lesion_net is not None:
                 found.append((lesion_net(pseudo_ct).logits[:, 0] > 0).cpu().numpy())
-    for net, mode in zip(nets, modes, strict=True):
-        net.train(mode)
     return Translated(np.concatenate(made), np.concatenate(found) if found else None)
 
 

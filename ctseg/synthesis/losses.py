@@ -11,18 +11,8 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional
 
-from ctseg.training.settings import GanForm
-
-
-def taken_for(logits: Tensor, real: bool, form: GanForm) -> Tensor:
-    """How far logits are from saying "real" (or "fake"), a mean over all positions.
-
-    'log': -log D, or -log(1 - D) for fake; 'lsq': squared distance of the logits from 1, or from 0 (Mao et al. 2017).
-    """
-    logits = logits.float()
-    if form == "lsq":
-        return (logits - float(real)).square().mean()
-    return functional.softplus(-logits if real else logits).mean()
+from ctseg.networks.gan_loss import gan_loss
+from ctseg.networks.settings import GanForm
 
 
 def adversarial(fake_logits: Tensor, form: GanForm) -> Tensor:
@@ -31,12 +21,12 @@ def adversarial(fake_logits: Tensor, form: GanForm) -> Tensor:
     The log form is -log D(G(x)), not log(1 - D(G(x))): the same optimum with a gradient that does not vanish while the
     discriminator wins (Goodfellow et al. 2014, section 3), as CycleGAN's code does.
     """
-    return taken_for(fake_logits, True, form)
+    return gan_loss(fake_logits, True, form)
 
 
 def discriminator(real_logits: Tensor, fake_logits: Tensor, form: GanForm) -> Tensor:
     """Equation (3): what D_CT (or D_MRI) minimises, real slices taken for real and made ones for fake."""
-    return taken_for(real_logits, True, form) + taken_for(fake_logits, False, form)
+    return gan_loss(real_logits, True, form) + gan_loss(fake_logits, False, form)
 
 
 def cycle(reconstructed: Tensor, images: Tensor) -> Tensor:
@@ -56,12 +46,12 @@ def lesion(logits: Tensor, mask: Tensor) -> Tensor:
 
 def feature_adaptation(target_logits: Tensor, form: GanForm) -> Tensor:
     """Equation (6): D_fusion takes the target's features for the source's."""
-    return taken_for(target_logits, True, form)
+    return gan_loss(target_logits, True, form)
 
 
 def feature_discriminator(source_logits: Tensor, target_logits: Tensor, form: GanForm) -> Tensor:
     """Equation (7): D_fusion learns z = 1 for source features, z = 0 for target features."""
-    return taken_for(source_logits, True, form) + taken_for(target_logits, False, form)
+    return gan_loss(source_logits, True, form) + gan_loss(target_logits, False, form)
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -6,8 +6,6 @@ One step updates the generator, then D_CT, D_MRI, D_fusion, S_ori and S_rec, eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from ctseg.errors import SettingError
 from ctseg.networks.discriminators import DomainDiscriminator, PatchGan
 from ctseg.networks.fcn import FcnVgg16
+from ctseg.networks.modes import frozen
 from ctseg.plugins.protocols import Batch, Domain, Objective, ObjectiveContext, has_features
 from ctseg.synthesis import losses
 from ctseg.synthesis.pool import ImagePool
@@ -189,24 +188,6 @@ class CycleObjective:
         for group, items in groups.items():
             for name, item in items.items():
                 item.load_state_dict(state[group][name])
-
-
-@contextmanager
-def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Inside, gradients pass through the networks but reach no parameter, and batch norms keep their statistics."""
-    parameters = [p for net in networks for p in net.parameters() if p.requires_grad]
-    norms = [part for net in networks for part in net.modules() if isinstance(part, nn.BatchNorm2d)]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        for norm in norms:
-            norm.track_running_stats = True
 
 
 def check_features(generator: nn.Module, settings: SynthesisSettings) -> None:

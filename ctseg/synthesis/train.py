@@ -17,6 +17,7 @@ from ctseg.errors import PluginError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.networks.blocks import seeded
 from ctseg.networks.intensity import to_images, to_masks, to_uint8
+from ctseg.networks.modes import evaluating
 from ctseg.plugins.protocols import Batch, Objective, ObjectiveContext
 from ctseg.render.pictures import curves_png, grid_png
 from ctseg.runs import ModelHeader, read_metrics, save_model
@@ -257,12 +258,8 @@ def _write_sample(stage: _Stage, translated: audit.Translated, path: Path) -> No
 @torch.no_grad()
 def _reconstruct(stage: _Stage, pseudo_ct: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """MR made again of pseudo-CT; None if the generator translates one way only."""
-    mode = stage.generator.training
-    stage.generator.eval()
-    try:
-        with stage.autocast():
+    with evaluating(stage.generator), stage.autocast():
+        try:
             return to_uint8(cast(Any, stage.generator).to_source(to_images(pseudo_ct, stage.device)))
-    except PluginError:
-        return None
-    finally:
-        stage.generator.train(mode)
+        except PluginError:
+            return None

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from ctseg.networks.settings import GanForm
 from ctseg.settings import Settings
 
-GanForm = Literal["log", "lsq"]
 Betas = tuple[float, float]
 
 

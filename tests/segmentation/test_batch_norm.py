@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ctseg.networks.modes import frozen_batch_norm
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
-from ctseg.segmentation.steps import frozen_batch_norm, make_adaptation
+from ctseg.segmentation.steps import make_adaptation
 from ctseg.training.settings import AdaptationSettings
 
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.io.slices import SliceSet
+from ctseg.networks.modes import evaluating
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.segmentation.steps import Adaptation
 from ctseg.selection import rules as selection
-from ctseg.selection.validation import ValidationSlices, evaluating, gather, sample_features
+from ctseg.selection.validation import ValidationSlices, gather, sample_features
 from ctseg.training.settings import AdaptationSettings
 
 GREY = 150

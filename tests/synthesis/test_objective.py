@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.errors import SettingError
+from ctseg.networks.modes import frozen
 from ctseg.networks.resnet_generator import ResnetGenerator
 from ctseg.plugins.protocols import Batch, ObjectiveContext
 from ctseg.synthesis import losses
-from ctseg.synthesis.objective import CycleObjective, frozen
+from ctseg.synthesis.objective import CycleObjective
 from ctseg.synthesis.objective import make_objective as choose_objective
 
 Make = Callable[..., Any]
