@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ctseg.cli import common
-from ctseg.errors import CtsegError
+from ctseg.errors import CtsegError, InputError
 from ctseg.version import __version__
 
 INTERRUPTED = 130
@@ -34,6 +34,9 @@ COMMANDS = (
     "finetune",
     "run", "demo", "phantom", "plugins",
 )  # fmt: skip
+
+ELSEWHERE = {"reproduce": "ctseg-reproduce", "source-lists": "ctseg-reproduce", "shuffle-labels": "ctseg-reproduce"}
+"""Commands that other packages of this project bring."""
 
 
 def show_version(wanted: bool) -> None:
@@ -75,6 +78,12 @@ def build_app(argv: Sequence[str] = ()) -> typer.Typer:
         from ctseg.plugins.host import register_commands
 
         register_commands(common.registry(), app)
+    if named in ELSEWHERE and named not in {command.name for command in app.registered_commands}:
+        package = ELSEWHERE[named]
+        raise InputError(
+            f"`ctseg {named}` is a command of the package {package}, which is not installed or is disabled; "
+            f"install it: pip install {package} (from a clone: pip install ./plugins/{package})"
+        )
     return app
 
 

@@ -223,3 +223,9 @@ def test_mr_as_the_source_of_a_preset_for_pseudo_ct_is_said(sets: Path, capsys: 
     )
     assert main([*DAS, "--overwrite"]) == 0
     assert "for MR add" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--no-plugins", "reproduce", "table2"], ["reproduce", "table2", "--no-plugins"]])
+def test_a_command_of_another_package_says_what_to_install(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 2
+    assert "pip install ctseg-reproduce" in capsys.readouterr().err
