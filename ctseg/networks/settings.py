@@ -34,6 +34,11 @@ class FcnSettings(Settings):
     """The FCN on VGG-16."""
 
     width: int = Field(64, description="channels of the first VGG stage; 64 is VGG-16", ge=4, le=512, multiple_of=2)
+    input_mean: float = Field(0.5, description="mean taken from images in [0, 1]; released stage 2: 0.074 for CT")
+    input_std: float = Field(0.5, description="deviation of images in [0, 1]; released stage 2: 0.148 for CT", gt=0)
+    initialisation: Literal["vgg", "normal"] = Field(
+        "vgg", description="vgg: He for the VGG stages (released stage 2); normal: N(0, 0.02) (released stage 1)"
+    )
 
 
 class UNetSettings(Settings):
