@@ -22,7 +22,7 @@ def match(
     output: Annotated[Path, typer.Option("--output", "-o", help="pairs.csv to write; - for stdout.")],
     metric: Annotated[str, typer.Option("--metric", help="Similarity metric; see `ctseg plugins`.")] = "amd",
     top: Annotated[
-        int, typer.Option("--top", min=0, help="Pairs for each slice; 0: 20, or 1 with --direction target.")
+        int, typer.Option("--top", min=0, help="Pairs for each slice; 0: the paper's share of the slices.")
     ] = 0,
     direction: Annotated[
         str,
@@ -67,6 +67,7 @@ def match(
         "pairs": len(pairs),
         "sources": len(matched_ids(pairs)),
         "targets": int(pairs["target_id"].nunique()),
+        "top": int(pairs["rank"].max()) if len(pairs) else 0,
         "metric": metric,
         "output": str(output),
     }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ctseg.cli.warm_start import Start
     from ctseg.io.slices import SliceSet
-    from ctseg.matching.pairs import PairTable
+    from ctseg.matching.pairs import Direction, PairTable
     from ctseg.plugins.host import Entry
     from ctseg.training.settings import TrainingSettings
 
@@ -121,18 +121,22 @@ def prepare(
     check_domain(target, "ct", "--tgt")
     check_same_size(source, target)
     settings = settings.model_copy(update={f"{key}_settings": values})
-    paired = _pairs(settings, pairs, source, target)
+    paired = _pairs(settings, pairs, source, target, "target" if kind == "segmenter" else "source")
     return Stage(command, preset, seed, settings, entry, values, (source, target), paired, start=begin)
 
 
-def _pairs(settings: Any, path: Path | None, source: SliceSet, target: SliceSet) -> PairTable | None:
+def _pairs(
+    settings: Any, path: Path | None, source: SliceSet, target: SliceSet, direction: Direction
+) -> PairTable | None:
     if not settings.matched:
         return None
     if path is None:
-        raise SettingError("no --pairs given; make them with `ctseg match`, or add --set matched=false")
+        raise SettingError(
+            f"no --pairs given; make them with `ctseg match --direction {direction}`, or add --set matched=false"
+        )
     from ctseg.matching.pairs import read_pairs
 
-    return read_pairs(path, source, target, top=getattr(settings, "pairs_top", None))
+    return read_pairs(path, source, target, top=getattr(settings, "pairs_top", None), direction=direction)
 
 
 @contextmanager

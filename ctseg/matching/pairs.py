@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from ctseg.errors import InputError
 from ctseg.files import write_with
 from ctseg.io.slices import SliceSet, check_same_size
-from ctseg.matching.search import nearest, nearest_sources, take
+from ctseg.matching.search import length, nearest, nearest_sources, take
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
 
 Direction = Literal["source", "target"]
-DEFAULT_TOP = {"source": 20, "target": 1}
-"""Stage 1 draws from the 20 nearest CT slices, stage 2 takes the nearest MR slice (paper 3.1.4 and 3.2.2)."""
+PAPER_TOP, PAPER_TARGETS = 20, 15_480
+"""Stage 1 draws from the 20 nearest of 15,480 CT slices (paper 3.1.4)."""
+MATCHED_SHARE = 5_184 / 15_480
+"""The nearest MR slices of all CT slices are a third of the MR slices (paper 3.2.2)."""
 COLUMNS = ("source_id", "target_id", "rank", "distance")
 
 
@@ -37,9 +39,10 @@ def match(
 
     Args:
         source: labelled slices (MR).
-        target: unlabelled slices (CT).
+        target: CT slices; where it has masks, they are not looked at, so that labels never choose the pairs.
         metric: how far two slices are apart.
-        top: how many for each; 20 by default for direction 'source', 1 for 'target'; at most as many as there are.
+        top: how many for each, at most as many as there are. None keeps the paper's proportions: `proportional_top` for
+            direction 'source', and for 'target' the fewest that make the matched set a third of the source slices.
         direction: 'source': for each source slice its `top` target slices, the one-to-many pairs of stage 1. 'target':
             for each target slice its `top` source slices, whose distinct sources are the matched set of stage 2.
         split: pair only slices of this split, or all.
@@ -53,12 +56,15 @@ def match(
         InputError: if the sets differ in image size, or have no slice in `split`.
     """
     check_same_size(source, target)
-    source_rows, described_source = _describe(source, metric, split)
-    target_rows, described_target = _describe(target, metric, split)
-    search = nearest if direction == "source" else nearest_sources
-    found, distances = search(
-        metric, described_source, described_target, DEFAULT_TOP[direction] if top is None else top, told
-    )
+    source_rows, described_source = _describe(source, metric, split, source.masks)
+    target_rows, described_target = _describe(target, metric, split, None)
+    if direction == "source":
+        wanted = proportional_top(len(target_rows)) if top is None else top
+        found, distances = nearest(metric, described_source, described_target, wanted, told)
+    elif top is None:
+        found, distances = _matched_third(metric, described_source, described_target, told)
+    else:
+        found, distances = nearest_sources(metric, described_source, described_target, top, told)
     asked = np.repeat(np.arange(len(found)), found.shape[1])
     pair = (asked, found.ravel()) if direction == "source" else (found.ravel(), asked)
     table = {
@@ -70,12 +76,33 @@ def match(
     return pd.DataFrame({**table, **_parts(metric, described_source, described_target, *pair)})
 
 
-def _describe(slices: SliceSet, metric: SimilarityMetric, split: str | None) -> tuple[NDArray[np.int64], Descriptors]:
+def proportional_top(targets: int) -> int:
+    """How many of `targets` slices are as large a share of them as the paper's 20 of 15,480, one at least."""
+    return max(1, round(PAPER_TOP * targets / PAPER_TARGETS))
+
+
+def _matched_third(
+    metric: SimilarityMetric, source: Descriptors, target: Descriptors, told: Callable[[int], None] | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest sources of each target slice, as few as make the distinct ones a third of the source."""
+    sources = length(source)
+    wanted, top = MATCHED_SHARE * sources, 1
+    while True:
+        found, distances = nearest_sources(metric, source, target, top, told)
+        distinct = [len(np.unique(found[:, : count + 1])) for count in range(found.shape[1])]
+        enough = next((count + 1 for count, number in enumerate(distinct) if number >= wanted), None)
+        if enough is not None or top >= sources:
+            return found[:, :enough], distances[:, :enough]
+        top *= 2
+
+
+def _describe(
+    slices: SliceSet, metric: SimilarityMetric, split: str | None, masks: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.int64], Descriptors]:
     rows = slices.rows(split)
     if len(rows) == len(slices):
-        return rows, metric.describe(slices.images, slices.masks)
-    masks = None if slices.masks is None else slices.masks[rows]
-    return rows, metric.describe(slices.images[rows], masks)
+        return rows, metric.describe(slices.images, masks)
+    return rows, metric.describe(slices.images[rows], None if masks is None else masks[rows])
 
 
 def _parts(
@@ -138,7 +165,13 @@ class PairTable:
         return self.targets[self.starts[place] : self.starts[place + 1]]
 
 
-def read_pairs(path: Path | str, source: SliceSet, target: SliceSet, top: int | None = None) -> PairTable:
+def read_pairs(
+    path: Path | str,
+    source: SliceSet,
+    target: SliceSet,
+    top: int | None = None,
+    direction: Direction | None = None,
+) -> PairTable:
     """Read `pairs.csv`, by ctseg or by hand, for two slice sets.
 
     Args:
@@ -147,12 +180,16 @@ def read_pairs(path: Path | str, source: SliceSet, target: SliceSet, top: int | 
         source: the slice set of `source_id`.
         target: the slice set of `target_id`.
         top: use only pairs of rank 1 to `top`.
+        direction: what the pairs are needed for, 'source' for stage 1 and 'target' for stage 2; None takes either.
 
     Raises:
-        InputError: if the file is missing, empty or no table, lacks a column, or names slices that a set does not have.
+        InputError: if the file is missing, empty or no table, lacks a column, names slices that a set does not have, or
+            was made for the other direction.
     """
     table = _read_table(path)
     where = "stdin" if str(path) == "-" else str(path)
+    if direction is not None:
+        _check_direction(table, direction, where)
     if top is not None:
         table = table[table["rank"] <= top]
     if not len(table):
@@ -164,6 +201,17 @@ def read_pairs(path: Path | str, source: SliceSet, target: SliceSet, top: int | 
     table = table.sort_values(["source_row", "rank"], kind="stable").drop_duplicates(["source_row", "target_row"])
     sources, starts = np.unique(table["source_row"].to_numpy(), return_index=True)
     return PairTable(sources, np.append(starts, len(table)).astype(np.int64), table["target_row"].to_numpy())
+
+
+def _check_direction(table: pd.DataFrame, direction: Direction, where: str) -> None:
+    """Ranks count from 1 within each slice that was asked for, so each rank of one of those stands once."""
+    asked, other = ("source", "target") if direction == "source" else ("target", "source")
+    repeated = {side: bool(table.duplicated([f"{side}_id", "rank"]).any()) for side in (asked, other)}
+    if repeated[asked] and not repeated[other]:
+        raise InputError(
+            f"{where}: holds the nearest {asked} slices of each {other} slice, and this training needs the nearest "
+            f"{other} slices of each {asked} slice; make it with `ctseg match --direction {direction}`"
+        )
 
 
 def _read_table(path: Path | str) -> pd.DataFrame:

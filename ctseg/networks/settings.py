@@ -11,6 +11,9 @@ from ctseg.settings import Settings
 GanForm = Literal["log", "lsq"]
 """'log': cross-entropy of sigmoid(logits) (Goodfellow et al. 2014); 'lsq': least squares (Mao et al. 2017)."""
 
+ImageGanForm = Literal["log", "minimax", "lsq"]
+"""Forms of equation (2): 'minimax' as printed, log(1 - D(G(x))); 'log', -log D(G(x)); 'lsq'."""
+
 
 class AmdGeneratorSettings(Settings):
     """The paper's generator with a shared fusion block."""

@@ -11,20 +11,16 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional
 
-from ctseg.networks.gan_loss import gan_loss
-from ctseg.networks.settings import GanForm
+from ctseg.networks.gan_loss import gan_loss, generator_loss
+from ctseg.networks.settings import GanForm, ImageGanForm
 
 
-def adversarial(fake_logits: Tensor, form: GanForm) -> Tensor:
-    """What a generator minimises in equation (2): its images taken for real.
-
-    The log form is -log D(G(x)), not log(1 - D(G(x))): the same optimum with a gradient that does not vanish while the
-    discriminator wins (Goodfellow et al. 2014, section 3), as CycleGAN's code does.
-    """
-    return gan_loss(fake_logits, True, form)
+def adversarial(fake_logits: Tensor, form: ImageGanForm) -> Tensor:
+    """What a generator minimises in equation (2): its images taken for real; 'minimax' is the equation as printed."""
+    return generator_loss(fake_logits, form)
 
 
-def discriminator(real_logits: Tensor, fake_logits: Tensor, form: GanForm) -> Tensor:
+def discriminator(real_logits: Tensor, fake_logits: Tensor, form: ImageGanForm) -> Tensor:
     """Equation (3): what D_CT (or D_MRI) minimises, real slices taken for real and made ones for fake."""
     return gan_loss(real_logits, True, form) + gan_loss(fake_logits, False, form)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from ctseg.networks.settings import GanForm
+from ctseg.networks.settings import GanForm, ImageGanForm
 from ctseg.settings import Settings
 
 Betas = tuple[float, float]
@@ -31,7 +31,9 @@ class SynthesisSettings(TrainingSettings):
 
     generator: str = Field("amd", description="registered generator")
     generator_settings: dict[str, Any] = Field(default_factory=dict, description="settings of the generator")
-    gan: GanForm = Field("log", description="GAN form: log loss (equation 2) or least squares")
+    gan: ImageGanForm = Field(
+        "log", description="form of equation (2): minimax as printed, log (-log D) or lsq (least squares)"
+    )
     gan_features: GanForm = Field("log", description="form of the feature-space loss (equations 6, 7)")
     lambda_gan: NonNegativeFloat = Field(1.0, description="weight of both image-space GAN losses")
     lambda_cyc: NonNegativeFloat = Field(5.0, description="weight of cycle consistency (equation 4)")

@@ -10,7 +10,7 @@ import pytest
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet
 from ctseg.matching.metrics import AmdMetric
-from ctseg.matching.pairs import match, matched_ids, read_pairs, write_pairs
+from ctseg.matching.pairs import MATCHED_SHARE, match, matched_ids, proportional_top, read_pairs, write_pairs
 
 
 def slice_set(rng: np.random.Generator, domain: str, count: int, labelled: bool, size: int = 24) -> SliceSet:
@@ -59,7 +59,7 @@ def test_source_direction_as_written_out(source: SliceSet, target: SliceSet) -> 
 
 
 def test_target_direction_as_written_out(source: SliceSet, target: SliceSet) -> None:
-    pairs = match(source, target, AmdMetric(), direction="target")
+    pairs = match(source, target, AmdMetric(), top=1, direction="target")
     assert list(pairs.iloc[:, :4].itertuples(index=False, name=None)) == plain_table(source, target, False, 1)
     assert matched_ids(pairs) == list(dict.fromkeys(pairs["source_id"]))
 
@@ -70,10 +70,44 @@ def test_the_parts_make_the_distance(source: SliceSet, target: SliceSet, directi
     np.testing.assert_allclose(100.0 * pairs["hamming"] + pairs["lesion_difference"], pairs["distance"])
 
 
-def test_defaults_are_the_papers(rng: np.random.Generator) -> None:
-    source, target = slice_set(rng, "mr", 2, True), slice_set(rng, "ct", 25, False)
-    assert match(source, target, AmdMetric()).groupby("source_id").size().tolist() == [20, 20]
-    assert len(match(source, target, AmdMetric(), direction="target")) == 25
+def test_the_labels_of_a_target_change_no_pair(source: SliceSet, rng: np.random.Generator) -> None:
+    """Equation (16) thresholds CT; a mask of the target would be a label that chooses the pairs."""
+    bare = slice_set(rng, "ct", 9, labelled=False)
+    labelled = SliceSet(bare.folder, bare.images, np.ones_like(bare.images), bare.table, bare.info)
+    for direction in ("source", "target"):
+        pairs = [match(source, target, AmdMetric(), top=4, direction=direction) for target in (bare, labelled)]
+        pd.testing.assert_frame_equal(*pairs)
+
+
+@pytest.mark.parametrize(("targets", "top"), [(15_480, 20), (2_090, 3), (774, 1), (9, 1), (1, 1), (30_960, 40)])
+def test_the_default_is_the_papers_share_of_the_targets(targets: int, top: int) -> None:
+    assert proportional_top(targets) == top
+
+
+def test_the_default_for_stage_1_keeps_the_share(rng: np.random.Generator) -> None:
+    source, target = slice_set(rng, "mr", 2, True), slice_set(rng, "ct", 1_161, False)
+    assert match(source, target, AmdMetric()).groupby("source_id").size().tolist() == [2, 2]
+
+
+def test_the_default_for_stage_2_matches_a_third_with_as_few_as_possible(rng: np.random.Generator) -> None:
+    source, target = slice_set(rng, "mr", 40, True), slice_set(rng, "ct", 8, False)
+    pairs = match(source, target, AmdMetric(), direction="target")
+    top = int(pairs["rank"].max())
+    assert top > 1
+    assert len(matched_ids(pairs)) >= 40 * MATCHED_SHARE
+    fewer = match(source, target, AmdMetric(), top=top - 1, direction="target")
+    assert len(matched_ids(fewer)) < 40 * MATCHED_SHARE
+    pd.testing.assert_frame_equal(fewer, pairs[pairs["rank"] < top].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(("made", "needed"), [("source", "target"), ("target", "source")])
+def test_pairs_of_the_other_direction_are_refused(
+    source: SliceSet, target: SliceSet, tmp_path: Path, made, needed
+) -> None:
+    write_pairs(match(source, target, AmdMetric(), top=4, direction=made), tmp_path / "pairs.csv")
+    with pytest.raises(InputError, match=f"make it with `ctseg match --direction {needed}`"):
+        read_pairs(tmp_path / "pairs.csv", source, target, direction=needed)
+    assert len(read_pairs(tmp_path / "pairs.csv", source, target, direction=made))
 
 
 def test_only_one_split(source: SliceSet, target: SliceSet) -> None:

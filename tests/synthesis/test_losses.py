@@ -74,3 +74,22 @@ def test_far_logits_stay_finite(logit: float) -> None:
 def test_weighted_sum_takes_the_named_terms_only() -> None:
     terms = {"cycle": torch.tensor(2.0), "gan_ct": torch.tensor(3.0), "features": torch.tensor(100.0)}
     assert losses.weighted_sum(terms, {"cycle": 5.0, "gan_ct": 1.0}).item() == 13.0
+
+
+def test_equation_2_as_printed_and_its_other_forms() -> None:
+    logits = torch.tensor([-2.0, 0.0, 3.0])
+    d = torch.sigmoid(logits)
+    torch.testing.assert_close(losses.adversarial(logits, "minimax"), torch.log(1 - d).mean())
+    torch.testing.assert_close(losses.adversarial(logits, "log"), -torch.log(d).mean())
+    torch.testing.assert_close(losses.adversarial(logits, "lsq"), (logits - 1).square().mean())
+    by_hand = -torch.log(d).mean() - torch.log(1 - d).mean()
+    for form in ("minimax", "log"):
+        torch.testing.assert_close(losses.discriminator(logits, logits, form), by_hand)
+
+
+def test_the_printed_form_saturates_where_the_discriminator_wins() -> None:
+    logits = torch.tensor([-8.0], requires_grad=True)
+    slopes = [
+        torch.autograd.grad(losses.adversarial(logits, form), logits)[0].abs().item() for form in ("minimax", "log")
+    ]
+    assert slopes[0] < 1e-3 < 0.99 < slopes[1]
