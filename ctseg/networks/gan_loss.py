@@ -34,9 +34,9 @@ def generator_loss(fake_logits: Tensor, form: ImageGanForm) -> Tensor:
 
     Args:
         fake_logits: a discriminator's logits of made images.
-        form: 'minimax' is log(1 - D(G(x))) as the equation is printed; 'log' is -log D(G(x)), which has the same optimum
-            and a gradient that does not vanish while the discriminator wins (Goodfellow et al. 2014, section 3); 'lsq'
-            is the squared distance of the logits from 1.
+        form: 'minimax' is log(1 - D(G(x))) as the equation is printed; 'log' is -log D(G(x)), which has the same
+            optimum and a gradient that does not vanish while the discriminator wins (Goodfellow et al. 2014, section
+            3); 'lsq' is the squared distance of the logits from 1.
     """
     if form == "minimax":
         return -functional.softplus(fake_logits.float()).mean()
