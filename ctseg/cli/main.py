@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from types import FrameType
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -14,7 +16,7 @@ from ctseg.cli import common
 from ctseg.errors import CtsegError, InputError
 from ctseg.version import __version__
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 DISK_ERRORS = frozenset(
     getattr(errno, name)
     for name in ["EACCES", "EDQUOT", "EEXIST", "EISDIR", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS"]
@@ -27,7 +29,7 @@ ClickException: Any = UsageError.__base__
 
 EPILOG = (
     "Research software, not a medical device. Exit codes: 0 done, 1 some cases failed, 2 bad usage or input, "
-    "130 interrupted."
+    "130 interrupted, 143 terminated."
 )
 COMMANDS = (
     "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate",
@@ -104,10 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(error.format_message(), error.exit_code)
     except CtsegError as error:
         return complain(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        return complain(
-            "interrupted; nothing half-written was left, --resume continues where a command knows it", INTERRUPTED
-        )
+    except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
+        return stopped_by_signal(stop)
     except SystemExit as stopped:
         if not isinstance(stopped.__context__, BrokenPipeError):
             raise
@@ -130,6 +130,22 @@ def complain(message: str, code: int) -> int:
     return code
 
 
+class Terminated(BaseException):
+    """SIGTERM, which batch systems and `kill` send; it ends a command as Ctrl-C does."""
+
+
+def stopped_by_signal(stop: BaseException) -> int:
+    """One line for Ctrl-C or SIGTERM, and its exit code."""
+    word, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
+    return complain(f"{word}; nothing half-written was left, --resume continues where a command knows it", code)
+
+
+def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Signal handler of SIGTERM."""
+    raise Terminated
+
+
 def run() -> None:
     """The console script."""
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(main())

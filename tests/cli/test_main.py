@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -229,3 +232,23 @@ def test_mr_as_the_source_of_a_preset_for_pseudo_ct_is_said(sets: Path, capsys: 
 def test_a_command_of_another_package_says_what_to_install(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 2
     assert "pip install ctseg-reproduce" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
+)
+@pytest.mark.parametrize("workers", ["0"])
+def test_signals_end_a_command_in_one_line(tmp_path: Path, number: int, code: int, word: str, workers: str) -> None:
+    argv = [sys.executable, "-m", "ctseg", "phantom", "-o", "phantom", "--workers", workers]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".partial-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(number)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode in (code, -number), error  # a shell shows both as 128 + number
+    assert [line for line in error.splitlines() if line.strip()][-1].startswith(f"ctseg: error: {word}")
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
