@@ -14,6 +14,7 @@ ORDER = ("io", "preprocess", "matching", "synthesis", "adaptation", "inference",
 BASE = {
     "errors", "files", "settings", "presets", "protocols", "progress", "runs", "networks", "version", "hookspecs",
     "training_settings", "plugins", "default_plugins", "pictures", "study", "workers",
+    "outputs", "locks",
 }  # fmt: skip
 HEAVY = (
     "torch",

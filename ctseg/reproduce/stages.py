@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from filelock import FileLock, Timeout
 from ctseg import presets
 from ctseg.errors import SettingError
 from ctseg.files import read_json, write_json, write_text
+from ctseg.outputs import remove_output
 from ctseg.reproduce.inputs import PHANTOM, Inputs
 from ctseg.reproduce.scales import Scale
 from ctseg.reproduce.systems import (
@@ -304,7 +304,7 @@ def _clear(folder: Path) -> None:
     for step in study.steps:
         output = folder / step.output
         if output.is_dir():
-            shutil.rmtree(output)
+            remove_output(output)
         else:
             output.unlink(missing_ok=True)
     study.state_path.unlink(missing_ok=True)

@@ -13,8 +13,8 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import COMMANDS, main
-from ctseg.files import new_folder
 from ctseg.io.slices import write_slices
+from ctseg.outputs import new_folder
 
 
 @pytest.fixture(autouse=True)
