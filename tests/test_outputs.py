@@ -454,6 +454,9 @@ def test_without_locks_leftovers_are_named_and_stay(tmp_path: Path, monkeypatch:
     assert len(os.listdir(tmp_path)) == 2
     finished(out, "a.txt", text="new", overwrite=True)
     assert files(out) == {"a.txt": "new"}
+    for _ in range(2):
+        grow(tmp_path / "run", ["a"], overwrite=True)
+    assert not list(tmp_path.glob(".replaced-*"))
 
 
 def test_the_errors_are_one_line_with_exit_code_2(tmp_path: Path) -> None:

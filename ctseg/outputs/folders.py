@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import creating, sync, umask
-from ctseg.locks import Busy, Unknown, locked
+from ctseg.locks import Busy, locked
 from ctseg.outputs.guard import Output, guard_output
 from ctseg.outputs.leftovers import (
     ASIDE,
@@ -96,7 +96,7 @@ def growing_folder(output: Output, files: Iterable[str]) -> Iterator[Path]:
         yield output.path
         write_mark(real, mark.finish(real))
         for aside in leftovers(real, ASIDE):
-            with suppress(Busy, Unknown), locked(aside):
+            with suppress(Busy), locked(aside, known=False):
                 discard(aside, real, output.say)
 
 

@@ -15,6 +15,7 @@ from ctseg.cli import common
 from ctseg.cli.main import COMMANDS, main
 from ctseg.io.slices import write_slices
 from ctseg.outputs import new_folder
+from ctseg.runs import read_header
 
 
 @pytest.fixture(autouse=True)
@@ -221,3 +222,29 @@ def test_mr_as_the_source_of_a_preset_for_pseudo_ct_is_said(sets: Path, capsys: 
     assert "for MR add --set brightness=0.2 --set freeze_norm_from=0 --set select_from=0" in capsys.readouterr().err
     assert main([*DAS, "--overwrite"]) == 0
     assert "for MR add" not in capsys.readouterr().err
+
+
+def test_a_training_begun_again_keeps_the_earlier_run_until_it_is_finished(
+    sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["-q", *TRAIN, "--set", "matched=false"]
+    assert main(argv) == 0
+    weights = Path("run/model.safetensors").read_bytes()
+    Path("run/notes.txt").write_text("mine")
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ctseg.synthesis.train.save_model", stopped)
+        assert main([*argv, "--overwrite", "--seed", "3"]) == 130
+    (aside,) = sets.glob(".replaced-run-*")
+    assert (aside / "model.safetensors").read_bytes() == weights
+    assert not Path("run/model.safetensors").exists()
+    assert main([*argv, "--resume", "--seed", "3"]) == 0
+    assert not list(sets.glob(".replaced-run-*"))
+    assert Path("run/model.safetensors").read_bytes() != weights
+    assert {"report.html", "model-card.md", "notes.txt"} <= {path.name for path in Path("run").iterdir()}
+    assert main([*argv, "--overwrite"]) == 0
+    assert read_header(Path("run")).training["seed"] == 0
+    assert Path("run/notes.txt").read_text() == "mine"
