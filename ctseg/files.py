@@ -1,17 +1,17 @@
-"""Files that are either whole or not there: atomic writes of files and folders."""
+"""Files that are either whole or not there: atomic writes of files; `ctseg.outputs` does the same for folders."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ctseg.errors import InputError, OutputExistsError
+from ctseg.errors import InputError
+from ctseg.locks import Busy, Unknown, lock, still_there, unlock
 
 
 def sync(path: Path) -> None:
@@ -39,24 +39,40 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
         InputError: if nothing can be made there (below /proc, say).
     """
     path = Path(path)
-    with _placed(path):
+    with creating(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+        handle, temporary = _temporary(path)
     try:
         write(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~umask())
         sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        unlock(handle)
+        os.close(handle)
     sync(path.parent)
     return path
 
 
+def _temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, open and locked, so that no other process takes it for a killed run's."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
+        try:
+            lock(handle)
+        except Unknown:
+            pass
+        except Busy:
+            os.close(handle)
+            continue
+        if still_there(handle, Path(name)):
+            return handle, Path(name)
+        os.close(handle)
+
+
 @contextmanager
-def _placed(path: Path) -> Iterator[None]:
+def creating(path: Path) -> Iterator[None]:
     """File systems that are no place for files (/proc) deny their own folders to exist."""
     try:
         yield
@@ -64,7 +80,7 @@ def _placed(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: nothing can be written there; choose another place") from None
 
 
-def _umask() -> int:
+def umask() -> int:
     """The process's umask: there is no way to read it without setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
@@ -97,37 +113,3 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
-
-
-def refuse_existing(path: Path, overwrite: bool = False) -> None:
-    """Raise `OutputExistsError` where `path` holds anything and `overwrite` is not set."""
-    path = Path(path)
-    filled = path.is_dir() and any(path.iterdir())
-    if (filled or path.is_file()) and not overwrite:
-        raise OutputExistsError(f"{path}: exists already; choose another output or add --overwrite")
-
-
-@contextmanager
-def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary neighbour of `path` that takes its place when the block ends well and vanishes when it does not.
-
-    Raises:
-        OutputExistsError: if `path` holds anything and `overwrite` is not set.
-        InputError: if nothing can be made there.
-    """
-    path = Path(path)
-    refuse_existing(path, overwrite)
-    with _placed(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".partial-{path.name}-", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        sync(temporary)
-        if path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        temporary.replace(path)
-        sync(path.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

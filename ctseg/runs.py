@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import write_text, write_with
+from ctseg.outputs.mark import MARK
 from ctseg.settings import read_toml
 from ctseg.version import __version__
 
@@ -28,6 +29,12 @@ OWN_FILES = (
     "report.html", "curves.png", "model-card.md", "metadata.json",
 )  # fmt: skip
 """What a training leaves in its folder beside `samples/`."""
+RUN_FILES = (
+    *OWN_FILES, "samples/epoch_*.png", "epochs/epoch_*.safetensors", "epochs/*.csv",
+    "masks.npy", "folds.csv", "summary.json",
+    *(f"fold_*/{name}" for name in OWN_FILES), "fold_*/samples/epoch_*.png",
+)  # fmt: skip
+"""All that a training may write in its folder, as `ctseg.outputs` wants it; the last two rows are `finetune`'s."""
 HEADER_LIMIT = 100_000_000
 """safetensors' own bound on the header's size in bytes."""
 
@@ -148,7 +155,7 @@ def start_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, resum
     if resume and started:
         _check_same_config(folder / "config.toml", config)
         return (folder / "checkpoint.pt").exists()
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != MARK for path in folder.iterdir()):
         if not overwrite:
             raise OutputExistsError(
                 f"{folder}: exists already; add --resume to continue it or --overwrite to start anew"

@@ -28,6 +28,7 @@ from typing import Any
 
 from ctseg.errors import InputError
 from ctseg.files import read_json, write_json
+from ctseg.outputs import recover
 from ctseg.progress import span
 from ctseg.settings import read_toml
 
@@ -195,6 +196,8 @@ def _run_step(
     fresh: bool,
 ) -> StepResult:
     record = state.get(step.name, {})
+    if step.output:
+        recover(Path(step.output).resolve(), say)
     exists = bool(step.output) and Path(step.output).exists()
     if record.get("key") == key and record.get("done") and (exists or not step.output):
         say(f"    done before in {span(record.get('seconds', 0.0))}, skipped")

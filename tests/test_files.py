@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ctseg.errors import InputError, OutputExistsError
-from ctseg.files import new_folder, read_json, refuse_existing, write_json, write_text, write_with
+from ctseg.errors import InputError
+from ctseg.files import read_json, write_json, write_text, write_with
+from ctseg.outputs import new_folder
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -29,35 +30,6 @@ def test_written_files_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert path.stat().st_mode & 0o777 == 0o640
-
-
-def test_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "set") as folder:
-        (folder / "half").write_text("x")
-        raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == []
-    with new_folder(tmp_path / "set") as folder:
-        assert not (tmp_path / "set").exists()
-        (folder / "whole").write_text("x")
-    assert os.listdir(tmp_path) == ["set"]
-    assert os.listdir(tmp_path / "set") == ["whole"]
-
-
-def test_new_folder_overwrites_only_when_told(tmp_path: Path) -> None:
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "old").write_text("x")
-    with pytest.raises(OutputExistsError, match="--overwrite"), new_folder(tmp_path / "set"):
-        pytest.fail("the block must not run")
-    with new_folder(tmp_path / "set", overwrite=True) as folder:
-        (folder / "new").write_text("x")
-    assert os.listdir(tmp_path / "set") == ["new"]
-
-
-def test_an_empty_folder_does_not_count_as_existing(tmp_path: Path) -> None:
-    refuse_existing(tmp_path)
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputExistsError):
-        refuse_existing(tmp_path)
 
 
 def test_json_refuses_nan_and_names_a_broken_file(tmp_path: Path) -> None:

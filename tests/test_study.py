@@ -113,3 +113,27 @@ def test_a_foreign_output_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_broken_study_is_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         read_study(write(tmp_path, text))
+
+
+def test_a_step_killed_between_two_moves_finds_its_output_again(tmp_path: Path) -> None:
+    from ctseg.outputs import new_folder
+
+    (tmp_path / "study.toml").write_text('[[step]]\ncommand = "phantom"\noutput = "set"\n')
+    study, calls = read_study(tmp_path / "study.toml"), list[list[str]]()
+
+    def execute(argv: list[str]) -> int:
+        calls.append(argv)
+        with new_folder(Path("set"), overwrite="--overwrite" in argv, kind="phantom") as made:
+            (made / "a").write_text(str(len(calls)))
+        if len(calls) == 1:
+            Path("set").rename(".replaced-set-0a1b2c3d")  # as a kill leaves it
+            return 2
+        return 0
+
+    said: list[str] = []
+    assert run_study(study, execute)[0].code == 2
+    assert run_study(study, execute, said.append)[0].code == 0
+    assert calls[1][-1] == "--overwrite"
+    assert any(line.startswith("restored") for line in said)
+    assert (tmp_path / "set" / "a").read_text() == "2"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "study.state.json", "study.toml"]

@@ -16,6 +16,7 @@ import typer
 from ctseg.errors import InputError, SettingError
 
 if TYPE_CHECKING:
+    from ctseg.outputs import Output
     from ctseg.plugins.host import Registry
     from ctseg.progress import Progress
 
@@ -134,6 +135,20 @@ def executor(scheduler: str) -> Iterator[Any]:
         raise SettingError(f"--scheduler {scheduler}: no answer ({error}); start one with `dask scheduler`") from None
     with client:
         yield client.get_executor()
+
+
+def guard(
+    path: Path,
+    kind: str,
+    inputs: Iterable[Path | str | None] = (),
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Output:
+    """`ctseg.outputs.guard_output`, which speaks as the commands do."""
+    from ctseg.outputs import guard_output
+
+    return guard_output(path, kind, inputs=inputs, overwrite=overwrite, resume=resume, say=say)
 
 
 def existing_path(path: Path) -> Path:

@@ -52,6 +52,9 @@ def das_train(
 
     if start is not None and pretrained is not None:
         raise SettingError("--from and --pretrained both give the first weights; leave one out")
+    place = common.guard(
+        output, "das-train", (source, target, pairs, source_list, start, pretrained), overwrite=overwrite, resume=resume
+    )
     base = training_options.with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
     stage = training_options.prepare(
         "das-train", AdaptationSettings, base, settings,
@@ -71,11 +74,11 @@ def das_train(
     if stage.sets[0].domain == "mr" and stage.settings.freeze_batch_norm_from:
         words = " ".join(f"--set {name}={value}" for name, value in presets.FOR_MR.items())
         common.say(f"note: --src is MR, and preset {preset!r} suits pseudo-CT; for MR add {words}")
-    with training_options.started(stage, output, device, devices, precision, resume, overwrite) as ready:
+    with training_options.started(stage, place, device, devices, precision) as ready:
         summary = train_adaptation(
             *stage.sets, stage.pairs, ready.module, stage.settings, output, source_rows=rows, **ready.options
         )
-    report, card = write_run_report(output), write_model_card(output)
+        report, card = write_run_report(output), write_model_card(output)
     labels = (
         "learnt from CT labels, here or in the weights it started from" if ready.ct_labels else "without any CT label"
     )

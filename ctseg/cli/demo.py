@@ -35,8 +35,11 @@ def demo(
     from ctseg.cli.demo_study import demo_steps, result_rows, study_text
     from ctseg.cli.run import execute
     from ctseg.files import write_text
+    from ctseg.outputs import shared_folder
 
     steps = demo_steps(full=full, seed=seed, workers=workers, device=device)
+    place = common.guard(output, "demo", resume=True)
+    shared_folder(place, ("study.toml", "study.state.json", "pairs.csv", "pairs.png", "report.html"))
     study = write_text(output / "study.toml", study_text(steps))
     code = execute(study)
     if code >= 2:

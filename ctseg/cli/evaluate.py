@@ -43,13 +43,13 @@ def evaluate(
 
     from ctseg.evaluation.evaluate import evaluate as measure
     from ctseg.evaluation.settings import EvaluationSettings
-    from ctseg.files import new_folder
+    from ctseg.outputs import whole_folder
     from ctseg.settings import parse_overrides, resolve
 
     resolved = resolve(EvaluationSettings, {"seed": seed}, parse_overrides(settings), where="evaluate")
-    for path in filter(None, (*pred, ref, cases, group, labels, images)):
-        common.existing_path(path)
-    with new_folder(output, overwrite) as folder, common.bar("Evaluate") as bar:
+    inputs = [common.existing_path(path) for path in filter(None, (*pred, ref, cases, group, labels, images))]
+    place = common.guard(output, "evaluate", inputs, overwrite=overwrite)
+    with whole_folder(place) as folder, common.bar("Evaluate") as bar:
         result = measure(
             pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=images,
             workers=workers, progress=bar.advance,

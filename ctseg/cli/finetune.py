@@ -40,8 +40,10 @@ def finetune(
 ) -> None:
     """Train on labelled CT, each patient outlined by a network that never saw them; supervised, and says so."""
     from ctseg.io.slices import check_domain, open_slices
-    from ctseg.runs import start_run
+    from ctseg.outputs import growing_folder
+    from ctseg.runs import RUN_FILES, start_run
 
+    place = common.guard(output, "finetune", (data, start), overwrite=overwrite, resume=resume)
     labelled = open_slices(data)
     labelled.require_masks("finetune trains on labelled CT")
     check_domain(labelled, "ct", "--data")
@@ -54,8 +56,8 @@ def finetune(
     make, origin = _maker(entry, values, start)
     fabric = make_fabric(device, precision, 1, seed)
     config = _config(entry, labelled, preset, seed, folds, origin)
-    start_run(output, {**config, "settings": resolved.model_dump()}, overwrite=overwrite, resume=resume)
-    with common.bar("finetune") as bar:
+    with growing_folder(place, RUN_FILES), common.bar("finetune") as bar:
+        start_run(output, {**config, "settings": resolved.model_dump()}, overwrite=overwrite, resume=resume)
         summary = train_supervised(
             labelled, make, resolved, output, fabric=fabric, header=_header(entry, values, labelled, config),
             folds=folds, seed=seed, resume=resume, progress=bar.update,

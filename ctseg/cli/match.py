@@ -40,17 +40,17 @@ def match(
     """Pair each MR slice with the most similar CT slices, or each CT slice with its MR slice."""
     import sys
 
-    from ctseg.files import refuse_existing
     from ctseg.io.slices import check_domain, open_slices
+    from ctseg.matching.pairs import is_pairs_header, matched_ids, write_pairs
     from ctseg.matching.pairs import match as match_sets
-    from ctseg.matching.pairs import matched_ids, write_pairs
+    from ctseg.outputs import guard_file
     from ctseg.settings import parse_overrides
 
     if direction not in ("source", "target"):
         raise SettingError(f"--direction {direction}: expected source or target")
     built = common.registry().get("metric", metric).build(parse_overrides(settings))
     if str(output) != "-":
-        refuse_existing(output, overwrite)
+        guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
     sets = open_slices(source), open_slices(target)
     check_domain(sets[1], "ct", "--tgt")
     with common.bar("Matching", len(sets[0 if direction == "source" else 1])) as bar:

@@ -27,13 +27,14 @@ def phantom(
     as_json: common.AsJson = False,
 ) -> None:
     """Make a cohort to learn and test on: glioma MR in MSD layout, bleeding head CT in RSNA layout, truth apart."""
-    from ctseg.files import new_folder
+    from ctseg.outputs import whole_folder
     from ctseg.phantom.cohort import make_cohort
     from ctseg.phantom.settings import PhantomSettings
     from ctseg.settings import parse_overrides, resolve
 
     sizes = {"mr_patients": mr, "ct_train_patients": ct, "ct_test_patients": ct_test, "seed": seed}
     resolved = resolve(PhantomSettings, sizes, parse_overrides(settings), where="phantom")
-    with new_folder(output, overwrite) as folder, common.bar("Phantom", mr + ct + ct_test) as bar:
+    place = common.guard(output, "phantom", overwrite=overwrite)
+    with whole_folder(place) as folder, common.bar("Phantom", mr + ct + ct_test) as bar:
         summary = make_cohort(folder, resolved, workers=workers, progress=bar.update)
     common.finish({**summary, "output": str(output)}, [f"{mr} MR and {ct + ct_test} CT patients -> {output}"], as_json)

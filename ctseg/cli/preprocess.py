@@ -54,8 +54,8 @@ def preprocess(
     as_json: common.AsJson = False,
 ) -> None:
     """Turn raw MR or CT scans into a slice set: oriented, brain only, scaled, split by patient."""
-    from ctseg.files import new_folder, refuse_existing
     from ctseg.io.discover import discover
+    from ctseg.outputs import whole_folder
     from ctseg.preprocess.pipeline import preprocess as make_set
     from ctseg.settings import parse_overrides
 
@@ -63,18 +63,19 @@ def preprocess(
         from ctseg.errors import SettingError
 
         raise SettingError(f"--domain {domain}: expected auto, mr or ct")
-    refuse_existing(output, overwrite)
     given = {
         "size": size, "fov_mm": fov, "window": common.number_pair(window, "--window"), "seed": seed,
         "select": select or None, "brain_extractor": brain, **_optional(slices, split),
     }  # fmt: skip
     resolved, extractor = _resolve(given, parse_overrides(settings))
+    paths = common.existing_paths(inputs)
+    place = common.guard(output, "preprocess", (*paths, *inputs, labels, masks, splits), overwrite=overwrite)
     with common.bar("Looking") as bar:
-        found = discover(common.existing_paths(inputs), domain, workers=workers, progress=bar.update)
+        found = discover(paths, domain, workers=workers, progress=bar.update, without=output)
     if not split and "split" not in parse_overrides(settings) and all(case.domain == "ct" for case in found.cases):
         resolved = resolved.model_copy(update={"split": (1.0,)})
     with (
-        new_folder(output, overwrite) as folder,
+        whole_folder(place) as folder,
         common.executor(scheduler) as executor,
         common.bar("Preprocess", len(found.cases)) as bar,
     ):

@@ -37,10 +37,12 @@ def run(
 def execute(path: Path, fresh: bool = False, as_json: bool = False) -> int:
     """Run a study file through the real commands; returns the worst exit code."""
     from ctseg.cli.main import main
+    from ctseg.outputs import guard_state
     from ctseg.progress import span
     from ctseg.study import read_study, run_study
 
     study = read_study(path)
+    guard_state(study.state_path, common.say)
     results = run_study(study, main, common.say, fresh=fresh)
     worst = max(result.code for result in results)
     seconds = sum(result.seconds for result in results)

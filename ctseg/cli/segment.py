@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ctseg.inference.results import CaseResult
     from ctseg.inference.settings import SegmentSettings
     from ctseg.io.case import Discovery
+    from ctseg.outputs import Output
     from ctseg.plugins.protocols import BrainExtractor
     from ctseg.preprocess.settings import PreprocessSettings
 
@@ -55,6 +56,7 @@ def segment(
 ) -> None:
     """Outline haemorrhage on CT scans and measure it; a bad case is named and the others go on (exit code 1)."""
     from ctseg.inference.settings import SegmentSettings
+    from ctseg.outputs import shared_folder
     from ctseg.settings import parse_overrides, resolve
 
     flags = {
@@ -63,20 +65,24 @@ def segment(
     }  # fmt: skip
     resolved = resolve(SegmentSettings, flags, parse_overrides(settings), where="segment")
     paths = common.existing_paths(inputs)
+    reads: tuple[Path | str, ...] = (*paths, *inputs, *model)
+    place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume)
+    cache = None if brains is None else common.guard(brains, "segment --brains", reads, resume=True)
 
     from ctseg.api import load_for_segment
     from ctseg.training.device import make_fabric
 
     models, extractor = load_for_segment(model, str(make_fabric(device, "32").device), common.registry())
-    if brains is not None:
-        extractor = _keeping(extractor, models[0].recipe, brains)
-    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
+    if cache is not None:
+        shared_folder(cache, ("*.npz",))
+        extractor = _keeping(extractor, models[0].recipe, cache.path)
+    options: dict[str, Any] = {}
     if len(paths) == 1 and (paths[0] / "dataset.json").exists() and (paths[0] / "slices.csv").exists():
-        results = _segment_set(paths[0], models, output, resolved, as_json, options)
+        results = _segment_set(paths[0], models, place, resolved, as_json, options)
     else:
-        found = _find(paths, workers)
+        found = _find(paths, output, workers)
         options |= {"extractor": extractor, "workers": workers}
-        results = _segment_scans(found, models, output, resolved, scheduler, as_json, options)
+        results = _segment_scans(found, models, place, resolved, scheduler, as_json, options)
     done = sum(item.status == "ok" for item in results)
     common.say(f"{done} of {len(results)} scans -> {output / 'volumes.csv'}")
     if done < len(results):
@@ -94,7 +100,7 @@ def _keeping(extractor: BrainExtractor, recipe: PreprocessSettings, folder: Path
 def _segment_set(
     folder: Path,
     models: list[LoadedModel],
-    output: Path,
+    place: Output,
     settings: SegmentSettings,
     as_json: bool,
     options: dict[str, Any],
@@ -105,15 +111,15 @@ def _segment_set(
 
     slices = open_slices(folder)
     with case_rows(list(slices_by_case(slices)), as_json=as_json) as rows:
-        return segment_slices(slices, models, output, settings, on_case=rows.add, **options)
+        return segment_slices(slices, models, place, settings, on_case=rows.add, **options)
 
 
-def _find(paths: list[Path], workers: int) -> Discovery:
+def _find(paths: list[Path], output: Path, workers: int) -> Discovery:
     """The scans below the paths; says what was left out, but for broken files, which become failed rows."""
     from ctseg.io.discover import discover
 
     with common.bar("Looking") as bar:
-        found = discover(paths, "ct", workers=workers, progress=bar.update)
+        found = discover(paths, "ct", workers=workers, progress=bar.update, without=output)
     for item in found.rejected:
         if not item.broken:
             common.say(f"left out: {item}")
@@ -123,7 +129,7 @@ def _find(paths: list[Path], workers: int) -> Discovery:
 def _segment_scans(
     found: Discovery,
     models: list[LoadedModel],
-    output: Path,
+    place: Output,
     settings: SegmentSettings,
     scheduler: str,
     as_json: bool,
@@ -136,5 +142,5 @@ def _segment_scans(
     names = [*(case.case_id for case in found.cases), *(row.case for row in lost)]
     with common.executor(scheduler) as executor, case_rows(names, as_json=as_json) as rows:
         return segment_cases(
-            found.cases, models, output, settings, executor=executor, lost=lost, on_case=rows.add, **options
+            found.cases, models, place, settings, executor=executor, lost=lost, on_case=rows.add, **options
         )

@@ -40,6 +40,7 @@ def synth_train(
     from ctseg.training import presets
     from ctseg.training.settings import SynthesisSettings
 
+    place = common.guard(output, "synth-train", (source, target, pairs, start), overwrite=overwrite, resume=resume)
     base = training_options.with_plugin(presets.preset(presets.SYNTHESIS, preset), "generator", generator)
     stage = training_options.prepare(
         "synth-train", SynthesisSettings, base, settings,
@@ -54,9 +55,9 @@ def synth_train(
         if not callable(getattr(module, "objective", None)):
             check_features(module, stage.settings)
 
-    with training_options.started(stage, output, device, devices, precision, resume, overwrite, check) as ready:
+    with training_options.started(stage, place, device, devices, precision, check) as ready:
         summary = train_synthesis(*stage.sets, stage.pairs, ready.module, stage.settings, output, **ready.options)
-    report, card = write_run_report(output), write_model_card(output)
+        report, card = write_run_report(output), write_model_card(output)
     common.finish(
         {**summary, "output": str(output)},
         [f"generator {stage.plugin.name!r} -> {output}", f"report: {report}", f"model card: {card}"],

@@ -28,8 +28,8 @@ def synthesize(
 ) -> None:
     """Translate MR slices to pseudo-CT; the masks come along."""
     from ctseg.errors import SettingError
-    from ctseg.files import new_folder, refuse_existing
     from ctseg.io.slices import check_domain, open_slices
+    from ctseg.outputs import whole_folder
     from ctseg.runs import load_model
     from ctseg.synthesis.translate import translate
     from ctseg.synthesis.volumes import translate_nifti
@@ -37,13 +37,13 @@ def synthesize(
 
     if format_ not in ("slices", "nifti"):
         raise SettingError(f"--format {format_}: expected slices or nifti")
-    refuse_existing(output, overwrite)
+    place = common.guard(output, "synthesize", (source, model), overwrite=overwrite)
     slices = open_slices(source)
     check_domain(slices, "mr", "--src")
     generator, header = load_model(model, common.registry().build_from_header, "generator")
     fabric = make_fabric(device, precision)
     write = translate if format_ == "slices" else translate_nifti
-    with new_folder(output, overwrite) as folder, common.bar("Pseudo-CT", len(slices)) as bar:
+    with whole_folder(place) as folder, common.bar("Pseudo-CT", len(slices)) as bar:
         write(generator, slices, folder, header=header, fabric=fabric, batch_size=batch_size, progress=bar.update)
     summary = {"slices": len(slices), "generator": header.name, "output": str(output)}
     common.finish(summary, [f"{len(slices)} pseudo-CT slices by {header.name!r} -> {output}"], as_json)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ctseg.cli.warm_start import Start
     from ctseg.io.slices import SliceSet
     from ctseg.matching.pairs import Direction, PairTable
+    from ctseg.outputs import Output
     from ctseg.plugins.host import Entry
     from ctseg.training.settings import TrainingSettings
 
@@ -142,12 +143,10 @@ def _pairs(
 @contextmanager
 def started(
     stage: Stage,
-    output: Path,
+    place: Output,
     device: str,
     devices: int,
     precision: str,
-    resume: bool,
-    overwrite: bool,
     check: Callable[[Any], None] | None = None,
 ) -> Iterator[Ready]:
     """Make the device, the network and the run folder, and show progress while the block trains.
@@ -155,7 +154,7 @@ def started(
     `check` gets the network before anything is written and raises where the settings ask too much of it.
     """
     from ctseg.cli import warm_start
-    from ctseg.runs import ModelHeader, start_run
+    from ctseg.runs import ModelHeader
     from ctseg.training.device import make_fabric
 
     fabric = make_fabric(device, precision, devices, stage.seed)
@@ -163,9 +162,8 @@ def started(
     if check is not None:
         check(module)
     config = config_of(stage)
-    if resume and stage.start is None and (output / "checkpoint.pt").exists():
-        config |= warm_start.recorded(output)  # the checkpoint holds what became of those weights
-    resuming = start_run(output, config, overwrite=overwrite, resume=resume)
+    if place.resume and stage.start is None and (place.path / "checkpoint.pt").exists():
+        config |= warm_start.recorded(place.path)  # the checkpoint holds what became of those weights
     ct_labels = bool(config.get("ct_labels")) or has_ct_labels(stage.sets[0])
     header = ModelHeader(
         stage.plugin.kind,
@@ -177,7 +175,7 @@ def started(
         {key: config[key] for key in ("command", "preset", "seed", "data", *warm_start.RECORDED) if key in config}
         | ({"ct_labels": True} if ct_labels else {}),
     )
-    with common.bar(stage.command) as bar:
+    with _run_folder(place, config, writes=fabric.is_global_zero) as resuming, common.bar(stage.command) as bar:
         options = {
             "fabric": fabric,
             "seed": stage.seed,
@@ -186,6 +184,22 @@ def started(
             "progress": bar.update,
         }
         yield Ready(module, options, ct_labels)
+
+
+@contextmanager
+def _run_folder(place: Output, config: dict[str, Any], *, writes: bool) -> Iterator[bool]:
+    """Hold the run folder while it is written; gives whether there is a checkpoint to resume from.
+
+    Of a training's several processes, one writes.
+    """
+    from ctseg.outputs import growing_folder
+    from ctseg.runs import RUN_FILES, start_run
+
+    if not writes:
+        yield place.resume and (place.path / "checkpoint.pt").exists()
+        return
+    with growing_folder(place, RUN_FILES):
+        yield start_run(place.path, config, overwrite=place.overwrite, resume=place.resume)
 
 
 def has_ct_labels(source: SliceSet) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
-from ctseg.files import new_folder
+from ctseg.outputs import new_folder
 
 TEMPLATE = Path(__file__).with_name("template")
 KINDS = ("metric", "generator", "segmenter", "brain_extractor", "command")
@@ -31,7 +31,7 @@ def write_package(folder: Path, name: str, kind: str = "all") -> list[Path]:
         OutputExistsError: if the folder is in use.
     """
     files = render(name, kind)
-    with new_folder(folder, overwrite=False) as made:
+    with new_folder(folder, kind="plugins new", marked=False) as made:
         for place, text in files.items():
             path = made / place
             path.parent.mkdir(parents=True, exist_ok=True)

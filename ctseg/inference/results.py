@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import read_json, write_json, write_text
+from ctseg.outputs import MARK
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-volumes/1"
@@ -28,6 +29,11 @@ CASE_FILES = (
     "probabilities/{}.json",
 )
 """All files of one case."""
+
+
+def files_of(cases: Iterable[str]) -> list[str]:
+    """All files that a segmentation of some cases may write."""
+    return [TABLE, DETAILS, *(file.format(case) for case in cases for file in CASE_FILES)]
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,8 @@ def start_folder(folder: Path, head: Mapping[str, Any], *, resume: bool, overwri
         InputError: if `resume` is set and the folder was made with other settings or models, or is no segmentation.
     """
     folder = Path(folder)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (resume or overwrite)):
+    filled = folder.is_dir() and any(path.name != MARK for path in folder.iterdir())
+    if folder.is_file() or (filled and not (resume or overwrite)):
         raise OutputExistsError(f"{folder}: exists already; add --resume to go on or --overwrite to start anew")
     old = read_table(folder) if (folder / DETAILS).exists() else {}
     if resume:

@@ -16,9 +16,10 @@ from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction, predict_ready
 from ctseg.inference.prefetch import Failure, Outcome, failure, prepared_ahead
 from ctseg.inference.prepare import ReadyCase
-from ctseg.inference.results import CaseResult, ResultTable, provenance, remove_case, start_folder
+from ctseg.inference.results import CaseResult, ResultTable, files_of, provenance, remove_case, start_folder
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, Rejected, safe_name
+from ctseg.outputs import Output, growing_folder, guard_output
 from ctseg.plugins.protocols import BrainExtractor
 
 PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
@@ -31,7 +32,7 @@ OnProgress = Callable[[int, int, str], None]
 def segment_cases(
     cases: Iterable[Case],
     models: Sequence[LoadedModel],
-    out: Path,
+    out: Path | Output,
     settings: SegmentSettings,
     *,
     extractor: BrainExtractor,
@@ -48,7 +49,8 @@ def segment_cases(
     Args:
         cases: as `ctseg.io.discover` finds them, names unique.
         models: one or more; their probabilities are averaged.
-        out: folder; each file in it is written atomically.
+        out: folder, or one that was guarded already, with its own `resume` and `overwrite`; each file in it is
+            written atomically.
         settings: threshold and what to write.
         extractor: finds the brain.
         resume: keep the finished cases of an earlier run with the same models and settings.
@@ -103,7 +105,7 @@ def segment_prepared(
     cases: Sequence[Case],
     prepare: Callable[[Sequence[Case]], Iterator[tuple[Case, Outcome]]],
     models: Sequence[LoadedModel],
-    out: Path,
+    out: Path | Output,
     settings: SegmentSettings,
     *,
     resume: bool = False,
@@ -113,8 +115,27 @@ def segment_prepared(
     progress: OnProgress | None = None,
 ) -> list[CaseResult]:
     """As `segment_cases`, with `prepare` turning those cases that are not finished into prepared ones, in order."""
-    head = provenance(settings.model_dump(), [model.describe() for model in models])
-    finished = start_folder(out, head, resume=resume, overwrite=overwrite)
+    if not isinstance(out, Output):
+        reads = [*(file for case in cases for file in case.files), *(case.zip_file for case in cases)]
+        out = guard_output(out, "segment", inputs=reads, overwrite=overwrite, resume=resume)
+    with growing_folder(out, files_of(case.case_id for case in cases)):
+        return _segment_all(cases, prepare, models, out, settings, lost=lost, on_case=on_case, progress=progress)
+
+
+def _segment_all(
+    cases: Sequence[Case],
+    prepare: Callable[[Sequence[Case]], Iterator[tuple[Case, Outcome]]],
+    models: Sequence[LoadedModel],
+    place: Output,
+    settings: SegmentSettings,
+    *,
+    lost: Sequence[CaseResult],
+    on_case: OnCase | None,
+    progress: OnProgress | None,
+) -> list[CaseResult]:
+    """Make or find every row, in a folder that is guarded."""
+    out, head = place.path, provenance(settings.model_dump(), [model.describe() for model in models])
+    finished = start_folder(out, head, resume=place.resume, overwrite=place.overwrite)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
     total = len(cases) + len(lost)
     coming = prepare([case for case in cases if case.case_id not in finished])

@@ -20,6 +20,7 @@ from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, safe_name
 from ctseg.io.slices import SliceSet
 from ctseg.io.volume import Volume
+from ctseg.outputs import Output
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.prepared import Prepared
 
@@ -27,7 +28,7 @@ from ctseg.preprocess.prepared import Prepared
 def segment_slices(
     slices: SliceSet,
     models: Sequence[LoadedModel],
-    out: Path,
+    out: Path | Output,
     settings: SegmentSettings,
     *,
     split: str | None = None,
@@ -43,7 +44,7 @@ def segment_slices(
     Args:
         slices: made with the size and field of view that the models were trained on.
         models: one or more; their probabilities are averaged.
-        out: folder.
+        out: folder, or one that was guarded already, with its own `resume` and `overwrite`.
         settings: threshold and what to write; there is no DICOM SEG of a slice set.
         split: only this split; None for all slices.
         resume: keep the finished cases of an earlier run with the same models and settings.

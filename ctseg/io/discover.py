@@ -51,6 +51,7 @@ def discover(
     *,
     workers: int = 0,
     progress: ProgressCallback | None = None,
+    without: Path | None = None,
 ) -> Discovery:
     """Find every scan in files and folders of any mix.
 
@@ -60,13 +61,16 @@ def discover(
         domain: 'ct', 'mr', or 'auto' to tell from Modality, dataset.json, file names and voxels.
         workers: processes for DICOM headers; 0 for as many as there are cores when there are many files.
         progress: called with (files read, files in all).
+        without: a folder not to look into: the command's own output, where it lies in an input.
 
     Raises:
         InputError: if a path is missing or an empty folder, or no scan is found at all.
     """
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     files = [file for path in paths for file in _files(path)]
+    files, left = _outside(files, without)
     cases, rejected = _nifti_part(files, domain)
+    rejected += left
     sources, refused = _dicom_sources(list(dict.fromkeys(files)))
     rejected += refused
     headers: list[SliceHeader] = []
@@ -99,6 +103,29 @@ def _files(path: Path) -> list[Path]:
     if not found:
         raise InputError(f"{path}: an empty folder; looked for {LOOKED_FOR}")
     return found
+
+
+def _outside(files: list[Path], folder: Path | None) -> tuple[list[Path], list[Rejected]]:
+    """The files that do not lie below a folder, and a line about those that do."""
+    if folder is None or not folder.is_dir():
+        return files, []
+    inside = _Below(folder)
+    kept = [file for file in files if not inside(file)]
+    if len(kept) == len(files):
+        return files, []
+    return kept, [Rejected(str(folder), f"the output folder; {len(files) - len(kept)} files in it are not looked at")]
+
+
+class _Below:
+    """Tells whether a file lies below a folder; asks the disk once for each folder of files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.known = folder.resolve(), dict[Path, bool]()
+
+    def __call__(self, file: Path) -> bool:
+        if file.parent not in self.known:
+            self.known[file.parent] = file.parent.resolve().is_relative_to(self.folder)
+        return self.known[file.parent]
 
 
 def _nifti_part(files: Sequence[Path], domain: str) -> tuple[list[Case], list[Rejected]]:

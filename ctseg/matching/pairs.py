@@ -130,6 +130,11 @@ def matched_ids(pairs: pd.DataFrame) -> list[str]:
     return [str(name) for name in pd.unique(pairs["source_id"])]
 
 
+def is_pairs_header(line: bytes) -> bool:
+    """Whether the first line of a file is that of `write_pairs`; a metric's own columns may follow."""
+    return tuple(line.decode("utf-8", "replace").split(",")[: len(COLUMNS)]) == COLUMNS
+
+
 def write_pairs(pairs: pd.DataFrame, out: Path | str | IO[str]) -> None:
     """Write pairs as CSV, a file atomically or an open stream such as stdout."""
     if not isinstance(out, Path | str):

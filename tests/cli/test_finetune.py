@@ -73,7 +73,7 @@ def test_every_slice_is_outlined_by_a_fold_that_never_saw_its_patient(
     header = read_header(tmp_path / "run/fold_1")
     assert header.training["supervised"] is True
     assert header.training["from"] == "nothing"
-    assert header.settings == {"width": 4}
+    assert header.settings == {"width": 4, "input_mean": 0.5, "input_std": 0.5, "initialisation": "vgg"}
 
 
 def test_it_starts_from_the_weights_of_a_run(ct: Path, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import COMMANDS, main
-from ctseg.files import new_folder
 from ctseg.io.slices import write_slices
+from ctseg.outputs import new_folder
+from ctseg.runs import read_header
 
 
 @pytest.fixture(autouse=True)
@@ -252,3 +253,29 @@ def test_signals_end_a_command_in_one_line(tmp_path: Path, number: int, code: in
     assert [line for line in error.splitlines() if line.strip()][-1].startswith(f"ctseg: error: {word}")
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_begun_again_keeps_the_earlier_run_until_it_is_finished(
+    sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["-q", *TRAIN, "--set", "matched=false"]
+    assert main(argv) == 0
+    weights = Path("run/model.safetensors").read_bytes()
+    Path("run/notes.txt").write_text("mine")
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ctseg.synthesis.train.save_model", stopped)
+        assert main([*argv, "--overwrite", "--seed", "3"]) == 130
+    (aside,) = sets.glob(".replaced-run-*")
+    assert (aside / "model.safetensors").read_bytes() == weights
+    assert not Path("run/model.safetensors").exists()
+    assert main([*argv, "--resume", "--seed", "3"]) == 0
+    assert not list(sets.glob(".replaced-run-*"))
+    assert Path("run/model.safetensors").read_bytes() != weights
+    assert {"report.html", "model-card.md", "notes.txt"} <= {path.name for path in Path("run").iterdir()}
+    assert main([*argv, "--overwrite"]) == 0
+    assert read_header(Path("run")).training["seed"] == 0
+    assert Path("run/notes.txt").read_text() == "mine"

@@ -30,6 +30,7 @@ from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.io.nifti.volumes import load_mask
+from ctseg.outputs import MARK
 from ctseg.runs import save_model
 
 PLAIN = SegmentSettings(preview=False, dicom_seg=False)
@@ -146,7 +147,7 @@ def test_a_case_that_fails_while_writing_leaves_no_file(tmp_path, monkeypatch):
     (result,) = run([tmp_path / "head.nii.gz"], tmp_path / "out", SegmentSettings(probabilities=True))
     assert (result.status, result.error) == ("failed", "OSError: No space left on device")
     files = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert sorted(files) == ["volumes.csv", "volumes.json"]
+    assert sorted(files) == [MARK, "volumes.csv", "volumes.json"]
 
 
 def test_resume_keeps_rows_and_files_of_finished_cases(tmp_path):
@@ -160,7 +161,14 @@ def test_resume_keeps_rows_and_files_of_finished_cases(tmp_path):
     assert [result.resumed for result in second] == [True, False, False]
     assert second[0] == first[0]
     assert (out / "a.nii.gz").stat().st_mtime_ns == before
-    assert {path.name for path in out.iterdir()} == {"a.nii.gz", "b.nii.gz", "c.nii.gz", "volumes.csv", "volumes.json"}
+    assert {path.name for path in out.iterdir()} == {
+        MARK,
+        "a.nii.gz",
+        "b.nii.gz",
+        "c.nii.gz",
+        "volumes.csv",
+        "volumes.json",
+    }
 
 
 def test_an_interrupted_run_resumes_with_the_rows_it_had(tmp_path):
@@ -190,7 +198,7 @@ def test_resume_refuses_other_settings_and_overwrite_removes_old_files(tmp_path)
     with pytest.raises(InputError, match="other settings"):
         run([tmp_path / "b.nii.gz"], out, PLAIN.model_copy(update={"threshold": 0.3}), resume=True)
     run([tmp_path / "b.nii.gz"], out, overwrite=True)
-    assert {path.name for path in out.iterdir()} == {"b.nii.gz", "own notes.txt", "volumes.csv", "volumes.json"}
+    assert {path.name for path in out.iterdir()} == {MARK, "b.nii.gz", "own notes.txt", "volumes.csv", "volumes.json"}
 
 
 def test_worker_processes_give_the_same_rows(dicom_folder, tmp_path):

@@ -52,6 +52,7 @@ def reproduce(
 ) -> None:
     """Run what is missing of one of the paper's tables and write it: the paper's numbers and ours."""
     from ctseg.cli.run import execute
+    from ctseg.outputs import shared_folder
     from ctseg_reproduce import run
     from ctseg_reproduce.kept import remember, remembered
     from ctseg_reproduce.scales import get_scale
@@ -62,6 +63,8 @@ def reproduce(
     inputs = _inputs(source, target, test, truth, train, train_truth)
     wanted = Plan(get_scale(scale), inputs, device, workers, precision)
     _check(wanted, table, chosen)
+    place = common.guard(output, "reproduce", (source, target, test, truth, train, train_truth, *join), resume=True)
+    shared_folder(place, run.FILES)
     plan = run.settled_plan(output, wanted)
     remember(output, [common.existing_path(path) for path in join])
     joined = tuple(remembered(output))
@@ -167,13 +170,15 @@ def source_lists(
 ) -> None:
     """Write the source sets of Table 4 as lists of slice_ids for `ctseg das-train --source-list`."""
     from ctseg.evaluation.cases import read_table
-    from ctseg.files import new_folder, write_text
+    from ctseg.files import write_text
     from ctseg.io.slices import open_slices
+    from ctseg.outputs import whole_folder
     from ctseg_reproduce.lists import source_lists as make
 
+    place = common.guard(output, "source-lists", (source, pairs), overwrite=overwrite)
     matched = list(read_table(pairs, ["source_id"])["source_id"].unique())
     lists = make(open_slices(source), matched, split, seed)
-    with new_folder(output, overwrite) as folder:
+    with whole_folder(place) as folder:
         for name, ids in lists.items():
             write_text(folder / f"{name}.txt", "\n".join(ids) + "\n")
     common.finish({}, [f"{name}: {len(ids)} slices" for name, ids in lists.items()], False)
@@ -186,11 +191,12 @@ def shuffle_labels(
     overwrite: common.Overwrite = False,
 ) -> None:
     """Write a slice set with each slice's mask taken from another patient: a control that must score worse."""
-    from ctseg.files import new_folder
     from ctseg.io.slices import open_slices
+    from ctseg.outputs import whole_folder
     from ctseg_reproduce.lists import shuffle_labels as make
 
+    place = common.guard(output, "shuffle-labels", (source,), overwrite=overwrite)
     labelled = open_slices(source)
-    with new_folder(output, overwrite) as folder:
+    with whole_folder(place) as folder:
         make(labelled, folder, seed)
     common.say(f"{len(labelled)} slices with shuffled labels -> {output}")

@@ -30,6 +30,8 @@ from ctseg_reproduce.table import Result
 Execute = Callable[[Path], int]
 INTERRUPTED = 130
 SHARED = "data"
+FILES = ("reproduce.json", "*.csv", "*.md", "*.html", "*.png", "joined/*.csv")
+"""What `ctseg reproduce` writes in its folder beside the outputs of other commands."""
 
 
 @dataclass(frozen=True)

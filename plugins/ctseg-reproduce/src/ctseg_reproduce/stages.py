@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from ctseg.errors import SettingError
 from ctseg.files import read_json, write_json, write_text
+from ctseg.outputs import remove_output
 from ctseg.study import HASTE, read_study
 from ctseg.training import presets
 from ctseg_reproduce.inputs import PHANTOM, Inputs
@@ -304,7 +304,7 @@ def _clear(folder: Path) -> None:
     for step in study.steps:
         output = folder / step.output
         if output.is_dir():
-            shutil.rmtree(output)
+            remove_output(output)
         else:
             output.unlink(missing_ok=True)
     study.state_path.unlink(missing_ok=True)

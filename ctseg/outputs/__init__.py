@@ -1,0 +1,16 @@
+"""Outputs that destroy nothing: what a command may write to, and how it replaces what it wrote before.
+
+`guard_output` and `guard_file` refuse a path that is an input, holds one, or holds what ctseg did not write.
+`whole_folder`, `growing_folder` and `shared_folder` then write it. Every folder carries a mark, `.ctseg.json`, which
+names its files. See docs/reliability.md.
+"""
+
+from ctseg.outputs.folders import growing_folder, new_folder, remove_output, shared_folder, whole_folder
+from ctseg.outputs.guard import Output, guard_file, guard_output, guard_state
+from ctseg.outputs.leftovers import recover
+from ctseg.outputs.mark import MARK, Mark, read_mark
+
+__all__ = [
+    "MARK", "Mark", "Output", "growing_folder", "guard_file", "guard_output", "guard_state", "new_folder", "read_mark",
+    "recover", "remove_output", "shared_folder", "whole_folder",
+]  # fmt: skip

@@ -1,0 +1,214 @@
+"""Writing output folders: the earlier one is put aside, the new one put in its place, and then the earlier one removed.
+
+A kill between any two steps leaves the earlier output or the new one whole, at its path or beside it under a name that
+the next run finds (`ctseg.outputs.leftovers`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from ctseg.errors import InputError, OutputExistsError
+from ctseg.files import creating, sync, umask
+from ctseg.locks import Busy, locked
+from ctseg.outputs.guard import Output, guard_output
+from ctseg.outputs.leftovers import (
+    ASIDE,
+    PARTIAL,
+    discard,
+    filled,
+    is_real_folder,
+    leftovers,
+    move_foreign,
+    put_back,
+    remove_owned,
+)
+from ctseg.outputs.mark import MARK, Mark, contents, entries, foreign, owner, read_mark, write_mark
+
+
+@contextmanager
+def new_folder(path: Path, overwrite: bool = False, *, kind: str = "output", marked: bool = True) -> Iterator[Path]:
+    """`whole_folder` of a command that reads nothing; arguments and errors as for `guard_output` and `whole_folder`."""
+    with whole_folder(guard_output(path, kind, overwrite=overwrite), marked=marked) as folder:
+        yield folder
+
+
+@contextmanager
+def whole_folder(output: Output, *, marked: bool = True) -> Iterator[Path]:
+    """A temporary neighbour of the output that takes its place when the block ends well and vanishes when it does not.
+
+    Args:
+        output: of `guard_output`.
+        marked: whether the folder keeps its mark; without, it is the user's own from then on.
+
+    Raises:
+        InputError: if nothing can be made there, or another process writes there.
+        OutputExistsError: if the block writes a file whose name a file has that is not ctseg's.
+    """
+    with _partial(output) as temporary:
+        yield temporary
+        mark = Mark(output.kind, contents(temporary))
+        write_mark(temporary, mark)
+        with ExitStack() as stack:
+            output.check_filled()
+            old = output.real if filled(output.real) else None
+            if old is not None:
+                stack.enter_context(_alone(old, output))
+                _refuse_clash(old, mark.files, output)
+            aside = _place(temporary, output.real)
+            if aside is not None:
+                discard(aside, output.real, output.say)
+        step("discarded")
+        if not marked:
+            (output.real / MARK).unlink(missing_ok=True)
+
+
+@contextmanager
+def growing_folder(output: Output, files: Iterable[str]) -> Iterator[Path]:
+    """The output itself, for what is written file by file and can be continued; its mark says whether it is finished.
+
+    An earlier output that is to be replaced is put aside until the block ends well.
+
+    Args:
+        output: of `guard_output`.
+        files: what will be written, as in `Mark.files`.
+
+    Raises:
+        InputError: if nothing can be made there, or another process writes there.
+        OutputExistsError: if a file that is not ctseg's has a name among `files`.
+    """
+    files = tuple(files)
+    if output.overwrite and not output.resume and filled(output.real):
+        _put_new(output, files)
+    real = output.real
+    with creating(output.path):
+        real.mkdir(parents=True, exist_ok=True)
+    with _alone(real, output):
+        old = read_mark(real)
+        mark = Mark(output.kind, tuple(dict.fromkeys([*(old.files if old else ()), *files])), finished=False)
+        _refuse_clash(real, mark.files, output)
+        write_mark(real, mark)
+        yield output.path
+        write_mark(real, mark.finish(real))
+        for aside in leftovers(real, ASIDE):
+            with suppress(Busy), locked(aside, known=False):
+                discard(aside, real, output.say)
+
+
+def shared_folder(output: Output, files: Iterable[str]) -> None:
+    """Make and mark the output itself, for a folder that several calls fill together; nothing in it is ever removed.
+
+    Args:
+        output: of `guard_output`, with `resume`.
+        files: what will be written beside the outputs of other commands.
+    """
+    with creating(output.path):
+        output.real.mkdir(parents=True, exist_ok=True)
+    if read_mark(output.real) is None:
+        write_mark(output.real, Mark(output.kind, tuple(files)))
+
+
+def remove_output(path: Path) -> None:
+    """Remove an output folder's own files, and the folder where nothing else is left in it.
+
+    Raises:
+        OutputExistsError: if ctseg did not write the folder.
+    """
+    if filled(path) and read_mark(path) is None:
+        raise OutputExistsError(f"{path}: holds files that ctseg did not write; move it and call again")
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+    remove_owned(path)
+    for earlier in leftovers(path, ASIDE):  # or the next call would put it back
+        remove_owned(earlier)
+
+
+def step(name: str) -> None:
+    """Called between the steps of a replacement, for tests that stop a process there."""
+
+
+@contextmanager
+def _partial(output: Output) -> Iterator[Path]:
+    """A locked, marked folder beside the output; removed unless it was moved into place."""
+    real = output.real
+    with creating(output.path), ExitStack() as stack:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{real.name}-", dir=real.parent))
+        stack.enter_context(locked(temporary, known=False))
+        write_mark(temporary, Mark(output.kind, finished=False))
+        held = stack.pop_all()
+    with held:
+        try:
+            yield temporary
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _alone(folder: Path, output: Output) -> Iterator[None]:
+    """Hold a folder against other processes of ctseg."""
+    try:
+        with locked(folder, known=False):
+            yield
+    except Busy:
+        raise InputError(f"{output.path}: another call of ctseg writes there; wait for it or give another -o") from None
+
+
+def _put_new(output: Output, files: tuple[str, ...]) -> None:
+    """Put the earlier output aside and an empty, unfinished one in its place."""
+    with _partial(output) as temporary, _alone(output.real, output):
+        _refuse_clash(output.real, files, output)
+        write_mark(temporary, Mark(output.kind, files, finished=False))
+        aside = _place(temporary, output.real)
+        if aside is not None:
+            move_foreign(aside, output.real)
+            output.say(f"{aside}: the earlier output, kept until {output.path} is finished")
+
+
+def _place(temporary: Path, path: Path) -> Path | None:
+    """Move a new folder to `path`; returns where the earlier one lies now."""
+    temporary.chmod(0o777 & ~umask())
+    sync(temporary)
+    aside = path.with_name(f"{ASIDE}{path.name}-{secrets.token_hex(4)}") if filled(path) else None
+    step("ready")
+    try:
+        if aside is None:
+            (path / MARK).unlink(missing_ok=True)
+        else:
+            path.replace(aside)
+            sync(path.parent)
+            step("aside")
+        temporary.replace(path)
+    except BaseException:
+        if aside is not None and aside.exists() and not path.exists():
+            put_back(aside, path)
+        raise
+    sync(path.parent)
+    step("placed")
+    return aside
+
+
+def _refuse_clash(folder: Path, files: tuple[str, ...], output: Output) -> None:
+    """No file that is not ctseg's has a name that is to be written, and no folder to write into is a link.
+
+    Raises:
+        OutputExistsError: naming the file.
+    """
+    mark = read_mark(folder)
+    strange = foreign(folder, mark) if mark else list(entries(folder))
+    written = owner([*files, *_folders_of(files)])
+    clash = next((name for name in strange if written(name) and not is_real_folder(folder / name)), None)
+    if clash is not None:
+        raise OutputExistsError(
+            f"{output.path / clash}: ctseg did not write it, and would have to; choose another output folder"
+        )
+
+
+def _folders_of(files: Iterable[str]) -> set[str]:
+    return {"/".join(parts[:depth]) for parts in (name.split("/") for name in files) for depth in range(1, len(parts))}

@@ -1,0 +1,159 @@
+"""The check that every command makes before it writes, so that no input and nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctseg.errors import InputError, OutputExistsError
+from ctseg.outputs.inputs import as_paths, refuse_hard_links, refuse_inputs
+from ctseg.outputs.leftovers import Say, clean_files, filled, recover
+from ctseg.outputs.mark import read_mark
+
+
+def to_stderr(message: str) -> None:
+    """A line for people."""
+    sys.stderr.write(message + "\n")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A folder that a command may write."""
+
+    path: Path
+    """As the user wrote it."""
+    kind: str
+    """The command; only its own outputs are replaced or continued."""
+    inputs: tuple[Path, ...] = ()
+    overwrite: bool = False
+    resume: bool = False
+    say: Say = to_stderr
+
+    @property
+    def real(self) -> Path:
+        """The folder with links resolved: a link to an output stays a link."""
+        return Path(os.path.realpath(self.path))
+
+    def check(self) -> None:
+        """Refuse what would destroy something; see `guard_output`."""
+        refuse_inputs(self.path, self.inputs)
+        recover(self.real, self.say)
+        self.check_filled()
+
+    def check_filled(self) -> None:
+        """Refuse a folder of the user's or of another command, and one to be neither replaced nor continued.
+
+        Raises:
+            OutputExistsError: naming the folder and what to do.
+        """
+        if os.path.lexists(self.path) and self.real.exists() and not self.real.is_dir():
+            raise OutputExistsError(f"{self.path}: exists already and is no folder; choose another output folder")
+        if not filled(self.real):
+            return
+        mark = read_mark(self.real)
+        if mark is None:
+            raise OutputExistsError(
+                f"{self.path}: exists already and holds files that ctseg did not write; choose another output folder"
+            )
+        if mark.kind != self.kind:
+            raise OutputExistsError(
+                f"{self.path}: exists already and was written by `ctseg {mark.kind}`; choose another output folder"
+            )
+        refuse_hard_links(self.path, self.inputs)
+        if not (self.overwrite or self.resume):
+            raise OutputExistsError(f"{self.path}: exists already; {WAYS.get(self.kind, CHOOSE)}")
+
+
+CHOOSE = "choose another output or add --overwrite"
+GO_ON = "add --resume to go on or --overwrite to start anew"
+WAYS = {"segment": GO_ON, **dict.fromkeys(("synth-train", "das-train", "finetune"), GO_ON)}
+"""What a command offers where its own output is there already."""
+
+
+def guard_output(
+    path: Path,
+    kind: str,
+    *,
+    inputs: Iterable[Path | str | None] = (),
+    overwrite: bool = False,
+    resume: bool = False,
+    say: Say = to_stderr,
+) -> Output:
+    """Check an output folder before anything is written, and clean up after killed runs.
+
+    Args:
+        path: the folder.
+        kind: the command that writes it.
+        inputs: all that the command reads; None and `-` are passed over.
+        overwrite: whether to replace an earlier output of the same command.
+        resume: whether to continue one.
+        say: takes a line for people about each leftover of a killed run.
+
+    Raises:
+        InputError: if the folder is an input, or holds one.
+        OutputExistsError: if it holds anything that this command did not write, or an output of it and neither
+            `overwrite` nor `resume` is set.
+    """
+    output = Output(Path(path), kind, as_paths(inputs), overwrite, resume, say)
+    output.check()
+    return output
+
+
+def guard_file(
+    path: Path,
+    looks_right: Callable[[bytes], bool],
+    *,
+    inputs: Iterable[Path | str | None] = (),
+    overwrite: bool = False,
+    say: Say = to_stderr,
+) -> Path:
+    """Check an output file before it is written.
+
+    Args:
+        path: the file.
+        looks_right: tells from the first line whether a file is such an output; an empty file is nothing to lose.
+        inputs: all that the command reads; None and `-` are passed over.
+        overwrite: whether to replace an earlier output.
+        say: takes a line for people about each leftover of a killed run.
+
+    Raises:
+        InputError: if the file is an input, or lies in a folder that is one.
+        OutputExistsError: if it exists and is something else, or `overwrite` is not set.
+    """
+    path = Path(path)
+    refuse_inputs(path, as_paths(inputs), file=True)
+    if path.exists() and not path.is_file():
+        raise OutputExistsError(f"{path}: exists already and is no file; choose another output file")
+    clean_files(path, say)
+    if not path.exists():
+        return path
+    with path.open("rb") as file:
+        first = file.readline(4096)
+    if first and not looks_right(first.rstrip(b"\r\n")):
+        raise OutputExistsError(
+            f"{path}: exists already and is not what this command writes; choose another output file"
+        )
+    if not overwrite:
+        raise OutputExistsError(f"{path}: exists already; {CHOOSE}")
+    return path
+
+
+def guard_state(path: Path, say: Say = to_stderr) -> None:
+    """Check a study's memory before it is written: JSON with a record a step, or nothing yet.
+
+    Raises:
+        InputError: if the file is something else.
+    """
+    clean_files(path, say)
+    if not path.exists():
+        return
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        data = None
+    if not isinstance(data, dict) or not all(isinstance(item, dict) and "key" in item for item in data.values()):
+        raise InputError(f"{path}: ctseg did not write it, and the study's memory goes there; rename the study file")

@@ -1,0 +1,150 @@
+"""What killed runs leave beside an output: found, named, and cleaned or put back by the next run.
+
+`.partial-NAME-xxxxxxxx` is a folder that was not finished, `.replaced-NAME-xxxxxxxx` the earlier output on its way out,
+`.partial-xxxxxxxx-NAME` a file that was not finished. What a living process uses is locked and stays.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ctseg.files import sync
+from ctseg.locks import Busy, Unknown, locked
+from ctseg.outputs.mark import MARK, TEMPORARY, entries, foreign, read_mark
+
+Say = Callable[[str], object]
+PARTIAL, ASIDE = ".partial-", ".replaced-"
+
+
+def filled(folder: Path) -> bool:
+    """Whether a folder holds anything but a mark."""
+    return folder.is_dir() and any(path.name != MARK for path in folder.iterdir())
+
+
+def leftovers(path: Path, prefix: str) -> list[Path]:
+    """Folders `PREFIXname-xxxxxxxx` beside `path` that are empty or carry ctseg's mark, the latest first."""
+    named = re.compile(re.escape(f"{prefix}{path.name}-") + "[a-z0-9_]{8}")
+    if not path.parent.is_dir():
+        return []
+    beside = [item for item in path.parent.iterdir() if named.fullmatch(item.name)]
+    ours = [item for item in beside if item.is_dir() and not item.is_symlink() and _ours(item)]
+    return sorted(ours, key=lambda item: (item.stat().st_ctime_ns, item.name), reverse=True)
+
+
+def _ours(folder: Path) -> bool:
+    return read_mark(folder) is not None or not any(folder.iterdir())
+
+
+def recover(path: Path, say: Say) -> None:
+    """Clean up after killed runs that wrote the folder `path`; put back an earlier output that nothing replaced.
+
+    Args:
+        path: the output with links resolved.
+        say: takes a line for people about each leftover.
+    """
+    for folder in leftovers(path, PARTIAL):
+        if _free(folder, partial(shutil.rmtree, folder), say):
+            say(f"removed {folder}: a killed run left it unfinished")
+    for folder in leftovers(path, ASIDE):
+        _recover_aside(folder, path, say)
+    clean_files(path, say)
+
+
+def _recover_aside(folder: Path, path: Path, say: Say) -> None:
+    mark = read_mark(path)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        if _free(folder, partial(put_back, folder, path), say):
+            say(f"restored {path} from {folder.name}: a killed run had put it aside")
+    elif mark is not None and mark.finished:
+        if _free(folder, partial(discard, folder, path, say), say):
+            say(f"removed {folder}: the earlier output, which {path} has replaced")
+    else:
+        say(f"{folder}: the earlier output, kept until {path} is finished")
+
+
+def clean_files(path: Path, say: Say) -> None:
+    """Remove unfinished files of killed runs: below a folder that carries ctseg's mark, or beside a file `path`."""
+    for file in _unfinished(path):
+        if _free(file, file.unlink, say):
+            say(f"removed {file}: a killed run left it unfinished")
+
+
+def _unfinished(path: Path) -> list[Path]:
+    if path.is_dir():
+        if read_mark(path) is None:
+            return []
+        return [Path(top) / name for top, _, names in os.walk(path) for name in names if TEMPORARY.fullmatch(name)]
+    if not path.parent.is_dir():
+        return []
+    found = ((item, TEMPORARY.fullmatch(item.name)) for item in path.parent.iterdir())
+    return [item for item, match in found if match and match["name"] == path.name and item.is_file()]
+
+
+def _free(path: Path, act: Callable[[], object], say: Say) -> bool:
+    """Do something with a leftover that no living process holds; returns whether it was done."""
+    try:
+        with locked(path):
+            act()
+    except Busy:
+        return False
+    except Unknown:
+        say(f"{path}: left by another run, killed or still at work; remove it if none is")
+        return False
+    return True
+
+
+def put_back(aside: Path, path: Path) -> None:
+    """Move the earlier output to its place."""
+    aside.replace(path)
+    sync(path.parent)
+
+
+def move_foreign(aside: Path, path: Path) -> list[str]:
+    """Move what is not ctseg's from the earlier output to the new one; returns names that were taken there."""
+    mark = read_mark(aside)
+    kept = []
+    for name in foreign(aside, mark) if mark else list(entries(aside)):
+        source, target = aside / name, path / name
+        if is_real_folder(source) and is_real_folder(target):
+            continue  # both empty of what is not ctseg's
+        if os.path.lexists(target):
+            kept.append(name)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+    return kept
+
+
+def discard(aside: Path, path: Path, say: Say) -> None:
+    """Remove the earlier output, once `path` is in its place; files that are not ctseg's go to `path`."""
+    kept = move_foreign(aside, path)
+    if not kept:
+        shutil.rmtree(aside)
+        return
+    remove_owned(aside)
+    say(f"{aside}: holds {len(kept)} files that ctseg did not write, as {kept[0]}; move them")
+
+
+def remove_owned(folder: Path) -> None:
+    """Remove the files that a marked folder owns, its mark, and the folders that are then empty; nothing else."""
+    mark = read_mark(folder)
+    if mark is None:
+        return
+    owns = mark.owns()
+    owned = [folder / name for name in entries(folder) if owns(name) and not is_real_folder(folder / name)]
+    for path in (*owned, folder / MARK):
+        path.unlink()
+    above = {parent for path in owned for parent in path.parents if folder in parent.parents}
+    for parent in (*sorted(above, key=lambda item: -len(item.parts)), folder):
+        if not any(parent.iterdir()):
+            parent.rmdir()
+
+
+def is_real_folder(path: Path) -> bool:
+    """Whether a path is a folder and no link to one."""
+    return path.is_dir() and not path.is_symlink()
