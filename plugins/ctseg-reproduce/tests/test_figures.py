@@ -167,17 +167,17 @@ def test_the_head_is_found_beside_its_table() -> None:
     assert head_box(np.full((9, 9), -1000.0, np.float32), (1.0, 1.0)) == (0, 9, 0, 9)
 
 
-def test_every_row_has_its_panels_and_says_what_is_missing(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_has_its_tiles_and_says_what_is_missing(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     finish_row(request_, "mr", 0.834)
     (finish_row(request_, "proposed") / "masks" / "ct_two.nii.gz").unlink()
     seen: list[list[str]] = []
-    sheet = figures.sheet
+    draw_sheet = figures.draw_sheet
 
-    def look(titles, rows, foot):  # type: ignore[no-untyped-def]
-        seen.extend([panel.note for panel in line] for line in rows)
-        return sheet(titles, rows, foot)
+    def look(rows, titles, foot):  # type: ignore[no-untyped-def]
+        seen.extend([tile.note for tile in line] for line in rows)
+        return draw_sheet(rows, titles, foot=foot)
 
-    monkeypatch.setattr(figures, "sheet", look)
+    monkeypatch.setattr(figures, "draw_sheet", look)
     done = ("mr", "proposed", "shuffled")  # the last came from another machine
     segmentations(request_, results_of(request_, *done, failed="cyclegan"), 0, lambda *_: None)
     assert len(seen) == 2
@@ -208,11 +208,11 @@ def test_table_two_has_both_figures_in_its_page_and_its_markdown(request_: Reque
 def test_pseudo_ct_of_an_unfinished_system_is_blank(request_: Request) -> None:
     source = open_slices(Path(request_.plan.inputs.source))
     rows, _ = largest_lesions(source)
-    panels = figures._pseudo_panels(request_, "cyclegan", 0, source, rows)
-    assert [panel.image for panel in panels] == [None]
-    assert panels[0].note == "not made with seed 0"
+    tiles = figures._pseudo_tiles(request_, "cyclegan", 0, source, rows)
+    assert [tile.image for tile in tiles] == [None]
+    assert tiles[0].note == "not made with seed 0"
     finish_synthesis(request_, "cyclegan")
-    assert figures._pseudo_panels(request_, "cyclegan", 0, source, rows)[0].image is not None
+    assert figures._pseudo_tiles(request_, "cyclegan", 0, source, rows)[0].image is not None
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_keep_the_others(

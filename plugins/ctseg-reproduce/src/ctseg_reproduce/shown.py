@@ -16,12 +16,11 @@ from scipy import ndimage
 from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import DICOM_CASE, masks_in
 from ctseg.evaluation.score import read_mask
-from ctseg.evaluation.viewer import window
 from ctseg.files import write_with
-from ctseg.inference.preview import WINDOW_HU, side_letters
 from ctseg.io.discover import Case, discover, read_case
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
+from ctseg.render.slices import WINDOW_HU, side_letters, window_hu
 
 POSITIVE, NEGATIVE = 4, 1
 """Patients shown with a bleed, and without."""
@@ -137,8 +136,7 @@ def _read(choice: Choice, case: Case | None, truth: Path) -> Shown:
 def _cut(choice: Choice, volume: Volume, truth: NDArray[np.bool_]) -> Shown:
     box = head_box(volume.voxels[choice.index], volume.spacing_mm)
     top, bottom, left, right = box
-    plane = volume.with_voxels(volume.voxels[choice.index : choice.index + 1])
-    image = window(plane, *WINDOW_HU)[0, top:bottom, left:right]
+    image = window_hu(volume.voxels[choice.index, top:bottom, left:right])
     part = truth[choice.index, top:bottom, left:right]
     return Shown(choice, image, part, box, volume.spacing_mm, side_letters(volume))
 
