@@ -30,8 +30,8 @@ def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> Path | None:
 
 def curves(names: Sequence[str], metrics: Sequence[Mapping[str, Any]]) -> Figure:
     """A plot of each name over the epochs, counted from 1; rows without the name are left out."""
-    lines = math.ceil(len(names) / COLUMNS)
-    width, height = COLUMNS * PLOT[0], lines * PLOT[1]
+    lines, columns = math.ceil(len(names) / COLUMNS), min(COLUMNS, len(names))
+    width, height = columns * PLOT[0], lines * PLOT[1]
     figure = Figure(figsize=(width, height))
     for place, name in enumerate(names):
         points = [(row["epoch"] + 1, row[name]) for row in metrics if _is_number(row.get(name))]

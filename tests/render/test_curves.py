@@ -30,6 +30,8 @@ def test_curves_stand_four_in_a_row_in_a_page_of_whole_rows(tmp_path: Path) -> N
     rows = [{"epoch": epoch, **{f"loss{n}": float(epoch) for n in range(5)}} for epoch in range(2)]
     curves_png(tmp_path / "c.png", rows)
     assert Image.open(tmp_path / "c.png").size == (1080, 300)
+    curves_png(tmp_path / "c.png", [{"epoch": row["epoch"], "loss": row["loss1"]} for row in rows])
+    assert Image.open(tmp_path / "c.png").size == (270, 150)
 
 
 def test_values_that_are_not_finite_do_not_stop_the_curves(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from ctseg.io.slices import SliceSet, open_slices
 from ctseg.render.png import write_png
 from ctseg.render.sheet import Tile, draw_sheet
 from ctseg.render.slices import WINDOW_HU, Outline
+from ctseg_reproduce.example_slices import ExampleSlice, Told, read_examples
 from ctseg_reproduce.run import Request
-from ctseg_reproduce.shown import Shown, Told, shown_slices
 from ctseg_reproduce.stages import is_done
 from ctseg_reproduce.systems import ROWS, SYNTHESIS, AnyRow, Row
 from ctseg_reproduce.table import Drawn, Result
@@ -137,11 +137,11 @@ def _pseudo_tiles(request: Request, name: str, seed: int, source: SliceSet, rows
         return [Tile(note=str(error))] * len(rows)
 
 
-def _slice_tile(shown: SliceSet, place: int, source: SliceSet, row: int, note: str = "") -> Tile:
+def _slice_tile(drawn: SliceSet, place: int, source: SliceSet, row: int, note: str = "") -> Tile:
     mask = source.require_masks("figures outline them")[row] > 0
     box = brain_box(source.images[row])
     row_mm, column_mm = (float(source.table[name][row]) for name in ("spacing_row_mm", "spacing_col_mm"))
-    return Tile(np.asarray(shown.images[place])[box], (Outline(mask[box]),), note, (row_mm, column_mm))
+    return Tile(np.asarray(drawn.images[place])[box], (Outline(mask[box]),), note, (row_mm, column_mm))
 
 
 def brain_box(image: NDArray[np.uint8]) -> tuple[slice, slice]:
@@ -169,11 +169,11 @@ def segmentations(request: Request, results: Sequence[Result], seed: int, told: 
         CtsegError: if the test scans or their truth are not there.
     """
     inputs = request.plan.inputs
-    shown = shown_slices(request.root, request.root / inputs.test, request.root / inputs.truth, told)
+    examples = read_examples(request.root, request.root / inputs.test, request.root / inputs.truth, told)
     window = f"{WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
-    columns = [[_scan_tile(item, False) for item in shown], [_scan_tile(item, True) for item in shown]]
+    columns = [[_scan_tile(item, False) for item in examples], [_scan_tile(item, True) for item in examples]]
     begun = [result for result in results if result.outcomes or result.failed]
-    columns += [_row_tiles(request, result, seed, shown) for result in begun]
+    columns += [_row_tiles(request, result, seed, examples) for result in begun]
     titles = [f"CT, {window}", "Truth", *(result.row.title for result in begun)]
     foot = (
         f"Seed {seed}. Test patients: the first in name order with a bleed, each with the slice of its largest true "
@@ -185,7 +185,7 @@ def segmentations(request: Request, results: Sequence[Result], seed: int, told: 
     return _drawn(path, "Outlines of every row", "Figure 8", titles, columns, foot)
 
 
-def _scan_tile(item: Shown, outlined: bool) -> Tile:
+def _scan_tile(item: ExampleSlice, outlined: bool) -> Tile:
     if item.image is None:
         return Tile(note=item.why)
     choice = item.choice
@@ -195,14 +195,14 @@ def _scan_tile(item: Shown, outlined: bool) -> Tile:
     return Tile(item.image, outlines, note, item.spacing_mm, item.sides)
 
 
-def _row_tiles(request: Request, result: Result, seed: int, shown: Sequence[Shown]) -> list[Tile]:
+def _row_tiles(request: Request, result: Result, seed: int, examples: Sequence[ExampleSlice]) -> list[Tile]:
     """What a row outlines on each slice."""
     if not _is_here(request, result.row, seed):
-        return [Tile(note=_why_not(result, seed))] * len(shown)
+        return [Tile(note=_why_not(result, seed))] * len(examples)
     folder = request.root / request.plan.row(result.row, seed).folder
     table = pd.read_csv(folder / "evaluation" / "cases.csv")
     scores = {str(line["case"]): line for line in table.to_dict("records")}
-    return [_found_tile(item, folder / "masks" / f"{item.choice.case}.nii.gz", scores) for item in shown]
+    return [_found_tile(item, folder / "masks" / f"{item.choice.case}.nii.gz", scores) for item in examples]
 
 
 def _why_not(result: Result, seed: int) -> str:
@@ -211,7 +211,7 @@ def _why_not(result: Result, seed: int) -> str:
     return failed or (f"seed {seed} was made in another folder" if elsewhere else f"not run with seed {seed}")
 
 
-def _found_tile(item: Shown, path: Path, scores: Scores) -> Tile:
+def _found_tile(item: ExampleSlice, path: Path, scores: Scores) -> Tile:
     if item.image is None:
         return Tile(note=item.why)
     try:
@@ -224,7 +224,7 @@ def _found_tile(item: Shown, path: Path, scores: Scores) -> Tile:
     return Tile(item.image, (Outline(found),), _score(item, found, scores), item.spacing_mm, item.sides)
 
 
-def _score(item: Shown, found: NDArray[np.bool_], scores: Scores) -> str:
+def _score(item: ExampleSlice, found: NDArray[np.bool_], scores: Scores) -> str:
     line = scores.get(item.choice.case)
     if line is None or line["status"] != "ok":
         return "not evaluated"
