@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "ctseg"
 ORDER = (
-    "io", "preprocess", "networks", "metrics", "matching", "augment", "training", "synthesis",
+    "io", "render", "preprocess", "networks", "metrics", "matching", "augment", "training", "synthesis",
     "segmentation", "inference", "evaluation", "cli",
 )  # fmt: skip
 """From below to above."""
@@ -29,6 +29,9 @@ HEAVY = (
     "matplotlib",
     "highdicom",
     "lightning_fabric",
+    "PIL",
+    "jinja2",
+    "ctseg.render",
 )
 
 
@@ -73,9 +76,16 @@ def test_networks_import_torch_and_protocols_alone() -> None:
         assert imports(path, lazy=True) <= {"networks", "plugins", "errors", "settings"}, path.name
 
 
-def test_phantom_imports_io_alone() -> None:
+def test_phantom_imports_io_alone_and_its_picture_render() -> None:
     for path in (ROOT / "phantom").glob("*.py"):
-        assert imports(path, lazy=True) <= {"phantom", "io", *ROOT_MODULES}, path.name
+        drawing = {"render"} if path.stem == "picture" else set()
+        assert imports(path, lazy=True) <= {"phantom", "io", *ROOT_MODULES, *drawing}, path.name
+
+
+def test_render_imports_the_base_and_volumes_alone() -> None:
+    for path in (ROOT / "render").glob("*.py"):
+        assert imports(path, lazy=True) <= {"render", "io", *ROOT_MODULES}, path.name
+        assert "torch" not in path.read_text(), path.name
 
 
 def test_the_base_imports_no_layer() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.cli.demo_study import interval
-from ctseg.evaluation.html import Page, Picture
+from ctseg.render.page import Page, Picture
 from ctseg.study import read_study
 
 STAGES = (
@@ -63,7 +63,7 @@ def _draw_pairs(folder: Path, shown: int = 4) -> None:
     import pandas as pd
 
     from ctseg.io.slices import open_slices
-    from ctseg.render.pictures import grid_png
+    from ctseg.render.sheet import grid_png
 
     mr, ct = open_slices(folder / "sets/mr"), open_slices(folder / "sets/ct")
     pairs = pd.read_csv(folder / "pairs.csv", dtype={"source_id": str, "target_id": str})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctseg.evaluation.html import Page, Picture, format_cell
+from ctseg.render.page import Page, Picture, format_cell
 
 TITLES = {"synth-train": "Stage 1: image synthesis", "das-train": "Stage 2: domain-adversarial segmentation"}
 SHOWN_SAMPLES = 4

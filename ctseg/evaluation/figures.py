@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ctseg.evaluation.html import COLOURS, INK, add_legend, new_figure
 from ctseg.evaluation.statistics import limits_of_agreement
+from ctseg.render.plots import add_legend, new_figure
+from ctseg.render.style import INK, MODELS
 
 
 def dice_by_size(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
@@ -62,4 +63,4 @@ def dice_distribution(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
 
 
 def _colours(models: tuple[str, ...]) -> list[str]:
-    return [COLOURS[place % len(COLOURS)] for place in range(len(models))]
+    return [MODELS[place % len(MODELS)] for place in range(len(models))]

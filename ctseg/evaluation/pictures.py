@@ -13,22 +13,25 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import SUFFIXES, Job
-from ctseg.evaluation.html import COLOURS, Picture
 from ctseg.evaluation.score import MaskFile, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.viewer import Outline, Viewer, make_viewer, picture_row, window
 from ctseg.io.nifti import volumes as nifti
+from ctseg.render.page import Picture
+from ctseg.render.png import png_bytes
+from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
+from ctseg.render.slices import Outline, window_hu
+from ctseg.render.style import MODELS, REFERENCE
+from ctseg.render.viewer import Viewer, make_viewer
 
-REFERENCE_COLOUR = "#ffd33d"
-"""Yellow: on none of the models' colours, and plain on grey."""
-
+ROW = Layout(DARK, side=300, gap=0)
+"""Slices of a case lie side by side, without text that the page cannot set."""
 MARGIN = 0.03
 """Air left around the head, as a share of the picture."""
 
 
 @dataclass(frozen=True)
-class ShownCase:
-    """One case loaded for showing."""
+class ExampleCase:
+    """One case that the report shows, loaded."""
 
     job: Job
     grey: NDArray[np.uint8]
@@ -39,8 +42,8 @@ class ShownCase:
     """Why there is no scan behind the outlines, where one was given."""
 
 
-def shown_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[str]]:
-    """The cases worth a look, `count` of each kind at most, no case twice.
+def example_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[str]]:
+    """The cases that the report shows, `count` of each kind at most, no case twice.
 
     Worst and best are by the model's Dice among the cases with a lesion in the reference; false positives are the
     largest predictions where the reference is empty.
@@ -49,36 +52,40 @@ def shown_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[st
     names = rows[rows["ref_ml"] > 0].sort_values(["dice", "case"])["case"].tolist()
     worst = names[: min(count, (len(names) + 1) // 2)]
     best = [name for name in names[::-1][:count] if name not in worst]
-    made_up = rows[(rows["ref_ml"] == 0) & (rows["pred_ml"] > 0)].sort_values(
+    false_positives = rows[(rows["ref_ml"] == 0) & (rows["pred_ml"] > 0)].sort_values(
         ["pred_ml", "case"], ascending=[False, True]
     )
-    kinds = {"Worst cases": worst, "Best cases": best, "Largest false positives": made_up["case"].head(count).tolist()}
+    kinds = {
+        "Worst cases": worst,
+        "Best cases": best,
+        "Largest false positives": false_positives["case"].head(count).tolist(),
+    }
     return {title: cases for title, cases in kinds.items() if cases}
 
 
-def load_shown(job: Job, models: Sequence[str], images: Path | None, settings: EvaluationSettings) -> ShownCase:
+def load_example(job: Job, models: Sequence[str], images: Path | None, settings: EvaluationSettings) -> ExampleCase:
     """Masks and scan of a case; a scan that is missing or on another grid leaves the background black."""
     ref = read_mask(job.ref, settings.reference_labels)
-    outlines = [Outline("reference", ref.mask, REFERENCE_COLOUR)]
+    outlines = [Outline(ref.mask, REFERENCE, "reference", inside=True)]
     for place, (model, path) in enumerate(zip(models, job.preds, strict=True)):
         mask = _other_mask(path, ref, settings)
         if mask is not None:
-            outlines.append(Outline(model, mask, COLOURS[place % len(COLOURS)]))
+            outlines.append(Outline(mask, MODELS[place % len(MODELS)], model, inside=True))
     grey, remark = _grey(job, ref, images)
-    return cropped(ShownCase(job, grey, ref, tuple(outlines), remark))
+    return cropped(ExampleCase(job, grey, ref, tuple(outlines), remark))
 
 
-def cropped(shown: ShownCase) -> ShownCase:
+def cropped(example: ExampleCase) -> ExampleCase:
     """The case without the air around the head; whole where there is no scan."""
-    seen: NDArray[np.bool_] = np.any(shown.grey > 0, axis=0)
+    seen: NDArray[np.bool_] = np.any(example.grey > 0, axis=0)
     if not seen.any():
-        return shown
-    for outline in shown.outlines:
+        return example
+    for outline in example.outlines:
         seen |= outline.mask.any(axis=0)
     rows, cols = np.flatnonzero(np.any(seen, axis=1)), np.flatnonzero(np.any(seen, axis=0))
     part = np.s_[:, _span(rows, seen.shape[0]), _span(cols, seen.shape[1])]
-    outlines = tuple(replace(outline, mask=outline.mask[part]) for outline in shown.outlines)
-    return replace(shown, grey=shown.grey[part], outlines=outlines)
+    outlines = tuple(replace(outline, mask=outline.mask[part]) for outline in example.outlines)
+    return replace(example, grey=example.grey[part], outlines=outlines)
 
 
 def _span(filled: NDArray[np.intp], size: int) -> slice:
@@ -107,7 +114,7 @@ def _grey(job: Job, ref: MaskFile, images: Path | None) -> tuple[NDArray[np.uint
         return blank, f"{path.name} cannot be read"
     if volume.voxels.shape != blank.shape:
         return blank, f"{path.name} is on another grid"
-    return window(volume), ""
+    return window_hu(volume.voxels), ""
 
 
 def image_of(case: str, images: Path | None) -> Path | None:
@@ -117,8 +124,8 @@ def image_of(case: str, images: Path | None) -> Path | None:
     return next((images / f"{case}{suffix}" for suffix in SUFFIXES if (images / f"{case}{suffix}").is_file()), None)
 
 
-def telling_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]:
-    """Up to three slices, in order: the largest reference area, the most missed and the most made up."""
+def example_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]:
+    """Up to three slices, in order: the largest reference area, the most missed and the most false positive."""
     chosen: list[int] = []
     for mask in (ref, ref & ~pred, pred & ~ref):
         area = np.count_nonzero(mask, axis=(1, 2))
@@ -127,27 +134,38 @@ def telling_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]
     return sorted(chosen) or [len(ref) // 2]
 
 
-def case_picture(shown: ShownCase, model: str, row: Mapping[Hashable, Any]) -> Picture:
-    """The slices of a case that tell most about one model, with every outline."""
-    pred = next((item for item in shown.outlines if item.name == model), shown.outlines[0])
-    slices = telling_slices(shown.outlines[0].mask, pred.mask)
-    picture = picture_row(shown.grey, shown.outlines, shown.ref.volume.spacing_mm, slices)
+def case_picture(example: ExampleCase, model: str, row: Mapping[Hashable, Any]) -> Picture:
+    """The example slices of a case for one model, with every outline."""
+    pred = next((item for item in example.outlines if item.name == model), example.outlines[0])
+    slices = example_slices(example.outlines[0].mask, pred.mask)
+    picture = slice_row(example.grey, example.outlines, example.ref.volume.spacing_mm, slices)
     numbers = ", ".join(str(index + 1) for index in slices)
     caption = (
-        f"{shown.job.case}: Dice {row['dice']:.3f}, reference {row['ref_ml']:.2f} mL, "
-        f"predicted {row['pred_ml']:.2f} mL; slices {numbers} of {len(shown.ref.mask)}"
-        f"{f' ({shown.remark})' if shown.remark else ''}"
+        f"{example.job.case}: Dice {row['dice']:.3f}, reference {row['ref_ml']:.2f} mL, "
+        f"predicted {row['pred_ml']:.2f} mL; slices {numbers} of {len(example.ref.mask)}"
+        f"{f' ({example.remark})' if example.remark else ''}"
     )
-    return Picture(picture, caption, f"Outlines of {shown.job.case} on slices {numbers}")
+    return Picture(picture, caption, f"Outlines of {example.job.case} on slices {numbers}")
 
 
-def case_viewer(shown: ShownCase) -> Viewer:
+def slice_row(
+    grey: NDArray[np.uint8], outlines: Sequence[Outline], spacing_mm: tuple[float, float], slices: Sequence[int]
+) -> bytes:
+    """PNG of chosen slices of a (K, H, W) volume side by side with their outlines, R and L in their corners."""
+    tiles = [
+        Tile(grey[index], tuple(item.slice(index) for item in outlines), spacing_mm=spacing_mm, sides=("R", "L"))
+        for index in slices
+    ]
+    return png_bytes(draw_sheet([tiles], layout=ROW))
+
+
+def case_viewer(example: ExampleCase) -> Viewer:
     """The whole volume of a case with every outline."""
-    volume = shown.ref.volume
-    areas = {item.name: np.count_nonzero(item.mask, axis=(1, 2)) * volume.voxel_ml for item in shown.outlines}
+    volume = example.ref.volume
+    areas = {item.name: np.count_nonzero(item.mask, axis=(1, 2)) * volume.voxel_ml for item in example.outlines}
     lines = [
         f"{place:.1f} mm · " + " · ".join(f"{name} {values[index]:.2f} mL" for name, values in areas.items())
         for index, place in enumerate(volume.z_mm - volume.z_mm[0])
     ]
-    start = int(np.argmax(np.count_nonzero(shown.ref.mask, axis=(1, 2))))
-    return make_viewer(shown.job.case, shown.grey, shown.outlines, volume.spacing_mm, lines, start)
+    start = int(np.argmax(np.count_nonzero(example.ref.mask, axis=(1, 2))))
+    return make_viewer(example.job.case, example.grey, example.outlines, volume.spacing_mm, lines, start)

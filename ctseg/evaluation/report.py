@@ -10,10 +10,12 @@ import pandas as pd
 
 from ctseg.evaluation.cases import Matching
 from ctseg.evaluation.figures import bland_altman, dice_by_size, dice_distribution
-from ctseg.evaluation.html import COLOURS, Page, Picture, png_bytes
-from ctseg.evaluation.pictures import REFERENCE_COLOUR, case_picture, case_viewer, load_shown, shown_cases
+from ctseg.evaluation.pictures import case_picture, case_viewer, example_cases, load_example
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.metrics.lesions import SIZES
+from ctseg.render.page import Page, Picture
+from ctseg.render.png import png_bytes
+from ctseg.render.style import MODELS, REFERENCE
 
 SIZE_NAMES = {"all": "all", "small": "< 1 mL", "medium": "1–10 mL", "large": "> 10 mL"}
 MOST_ROWS = 1000
@@ -195,7 +197,7 @@ def _add_plots(page: Page, done: pd.DataFrame, models: tuple[str, ...]) -> None:
         Picture(png_bytes(dice_distribution(done, models)), "Share of the lesion cases at or above a Dice."),
     ]
     for place, model in enumerate(models):
-        figure = bland_altman(done[done["model"] == model], COLOURS[place % len(COLOURS)])
+        figure = bland_altman(done[done["model"] == model], MODELS[place % len(MODELS)])
         pictures.append(
             Picture(png_bytes(figure), f"{model}: Bland–Altman plot of the volumes, 95 % limits of agreement.")
         )
@@ -264,20 +266,20 @@ def _add_pictures(
 ) -> None:
     """The worst and best cases and false positives of the last model, the one that the others are compared with."""
     model = matching.models[-1]
-    kinds = shown_cases(done, model, settings.pictured_cases)
+    kinds = example_cases(done, model, settings.pictured_cases)
     jobs = {job.case: job for job in matching.jobs}
     rows = done[done["model"] == model].set_index("case").to_dict("index")
-    shown = {
-        case: load_shown(jobs[case], matching.models, images, settings) for cases in kinds.values() for case in cases
+    examples = {
+        case: load_example(jobs[case], matching.models, images, settings) for cases in kinds.values() for case in cases
     }
     for title, cases in kinds.items():
         page.add_heading(f"{title} of {model}")
-        page.add_legend([(REFERENCE_COLOUR, "reference"), *zip(COLOURS, matching.models, strict=False)])
-        page.add_gallery([case_picture(shown[case], model, rows[case]) for case in cases], width=460)
-    if shown:
+        page.add_legend([(REFERENCE, "reference"), *zip(MODELS, matching.models, strict=False)])
+        page.add_gallery([case_picture(examples[case], model, rows[case]) for case in cases], width=460)
+    if examples:
         page.add_heading("Slice viewer")
         page.add_text("Move the slider, or click a picture and turn the wheel. The patient's right (R) is at the left.")
-        page.add_viewers([case_viewer(case) for case in shown.values()])
+        page.add_viewers([case_viewer(case) for case in examples.values()])
 
 
 def _add_cases(page: Page, table: pd.DataFrame) -> None:

@@ -11,25 +11,23 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.files import write_with
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 from ctseg.phantom.bleeds import Findings
 from ctseg.phantom.msd import TASK, MrCase, make_mr_case
 from ctseg.phantom.rsna import CtCase, make_ct_case
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from ctseg.render.png import write_png
+from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
+from ctseg.render.slices import WINDOW_HU, window_hu
 
 Image = NDArray[Any]
 Row = tuple[str, list[Image], float, float]
 
-SHOWN = (
+EXAMPLES = (
     (Findings(iph=1), 55.0),
     (Findings(iph=1, ivh=True), 60.0),
     (Findings(sah=True), 0.0),
@@ -38,6 +36,7 @@ SHOWN = (
 )
 """Findings of the phantom CT rows."""
 COLUMNS = 6
+LAYOUT = Layout(DARK, side=160)
 
 
 def _volumes(folder: Path, domain: str) -> list[Volume]:
@@ -55,12 +54,12 @@ def _ct_rows(folder: Path, real: Path) -> list[Row]:
     """One real and several phantom CTs in the brain window, one of each in the bone window."""
     original = _volumes(real / "ct-ge-tilted", "ct")[0]
     phantoms = []
-    for index, (findings, volume_ml) in enumerate(SHOWN):
+    for index, (findings, volume_ml) in enumerate(EXAMPLES):
         place = folder / f"ct{index}"
         make_ct_case(place, CtCase(index, "stage_2_train", findings, volume_ml, 512, 5.0, (2019, 2, index)))
         phantoms.append((findings, _volumes(place / "rsna", "ct")[0]))
-    rows = [("real CT (GE, tilted)", _slices(original, 0.22, 0.9), 0.0, 80.0)]
-    rows += [(f"phantom CT: {_words(findings)}", _slices(v, 0.14, 0.84), 0.0, 80.0) for findings, v in phantoms]
+    rows = [("real CT (GE, tilted)", _slices(original, 0.22, 0.9), *WINDOW_HU)]
+    rows += [(f"phantom CT: {_words(findings)}", _slices(v, 0.14, 0.84), *WINDOW_HU) for findings, v in phantoms]
     rows.append(("real CT, bone window", _slices(original, 0.1, 0.8), -700.0, 1600.0))
     rows.append(("phantom CT, bone window", _slices(phantoms[0][1], 0.0, 0.8), -700.0, 1600.0))
     return rows
@@ -103,15 +102,13 @@ def draw(out: Path, data: Path) -> None:
     """Make the picture."""
     with tempfile.TemporaryDirectory() as temporary:
         rows = _ct_rows(Path(temporary), data) + _mr_rows(Path(temporary), data)
-    figure, axes = plt.subplots(len(rows), COLUMNS, figsize=(2 * COLUMNS, 2 * len(rows)), facecolor="black")
-    for line, (title, pictures, low, high) in zip(axes, rows, strict=True):
-        for axis, picture in zip(line, pictures, strict=True):
-            axis.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
-            axis.axis("off")
-        line[0].text(0.02, 0.98, title, color="yellow", fontsize=8, va="top", transform=line[0].transAxes)
-    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.02, hspace=0.02)
-    write_with(out, lambda path: figure.savefig(path, dpi=80, format="png", facecolor="black"))
-    plt.close(figure)
+    write_png(out, draw_sheet([_tiles(*row) for row in rows], layout=LAYOUT))
+
+
+def _tiles(title: str, pictures: list[Image], low: float, high: float) -> list[Tile]:
+    """A row of the sheet; its title stands below the first picture."""
+    notes = [title, *[""] * (len(pictures) - 1)]
+    return [Tile(window_hu(picture, (low, high)), note=note) for picture, note in zip(pictures, notes, strict=True)]
 
 
 def main() -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.files import write_with
 from ctseg.preprocess.cases import CaseSlices
+from ctseg.render.png import write_png
+from ctseg.render.sheet import Layout, Sizes, Tile, draw_sheet, outlined
+from ctseg.render.style import OUTLINE, shorten
 
 COLUMNS = 6
 ROWS = 5
+LAYOUT = Layout(side=192)
 
 
 class Preview:
@@ -23,25 +26,20 @@ class Preview:
     def add(self, case: CaseSlices) -> None:
         """Look at one more case."""
         share = 1 if len(self.slices) else COLUMNS
-        for row in _telling_rows(case, share)[: COLUMNS * ROWS - len(self.slices)]:
+        for row in _example_rows(case, share)[: COLUMNS * ROWS - len(self.slices)]:
             mask = None if case.masks is None else case.masks[row].copy()
             self.slices.append((str(case.table["slice_id"].iloc[row]), case.images[row].copy(), mask))
 
     def save(self, path: Path) -> None:
         """Write the PNG, atomically; lesions are outlined."""
-        from matplotlib.figure import Figure
-
-        columns = min(COLUMNS, len(self.slices))
-        rows = -(-len(self.slices) // columns)
-        figure = Figure(figsize=(2 * columns, 2.15 * rows), layout="constrained")
-        for axis, item in zip(figure.subplots(rows, columns, squeeze=False).ravel(), self.slices, strict=False):
-            _show(axis, *item)
-        for axis in figure.axes:
-            axis.set_axis_off()
-        write_with(path, lambda temporary: figure.savefig(temporary, dpi=100, format="png"))
+        tiles = [_tile(*item) for item in self.slices]
+        rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+        labelled = any(mask is not None and mask.any() for _, _, mask in self.slices)
+        legend = [(OUTLINE, "lesion mask")] if labelled else []
+        write_png(path, draw_sheet(rows, legend=legend, layout=LAYOUT))
 
 
-def _telling_rows(case: CaseSlices, count: int) -> list[int]:
+def _example_rows(case: CaseSlices, count: int) -> list[int]:
     """`count` rows: spread over the volume for several, the one with most lesion (else most brain) for one."""
     if count > 1:
         return sorted(set(np.linspace(0, len(case.images) - 1, count).round().astype(int).tolist()))
@@ -49,8 +47,5 @@ def _telling_rows(case: CaseSlices, count: int) -> list[int]:
     return [int(case.table[column].to_numpy().argmax())]
 
 
-def _show(axis, name: str, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> None:  # type: ignore[no-untyped-def]
-    axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-    axis.set_title(name if len(name) <= 24 else "…" + name[-22:], fontsize=6)
-    if mask is not None and mask.any():
-        axis.contour(mask, [0.5], colors="#ff7f0e", linewidths=0.8)
+def _tile(name: str, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> Tile:
+    return Tile(image, outlined(mask), shorten(name, LAYOUT.side, Sizes.of(0).note))

@@ -1,1 +1,1 @@
-"""Pictures: slices, outlines and curves."""
+"""Every picture that ctseg makes: slices, contact sheets, curves, and pages with a slice viewer."""

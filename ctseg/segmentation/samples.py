@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ctseg.io.slices import SliceSet
 from ctseg.networks.intensity import to_images
 from ctseg.networks.modes import evaluating
-from ctseg.render.pictures import grid_png
+from ctseg.render.sheet import grid_png
 from ctseg.segmentation.steps import Adaptation
 from ctseg.selection.rules import THRESHOLD
 from ctseg.selection.validation import ValidationSlices, predict

@@ -14,7 +14,7 @@ from ctseg.errors import InputError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.pairs import PairTable
 from ctseg.networks.modes import frozen_batch_norm
-from ctseg.render.pictures import curves_png
+from ctseg.render.curves import curves_png
 from ctseg.runs import ModelHeader, save_model
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
 from ctseg.segmentation.batches import recalibration_batches, source_batch, target_batch

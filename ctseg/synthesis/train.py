@@ -19,7 +19,8 @@ from ctseg.networks.blocks import seeded
 from ctseg.networks.intensity import to_images, to_masks, to_uint8
 from ctseg.networks.modes import evaluating
 from ctseg.plugins.protocols import Batch, Objective, ObjectiveContext
-from ctseg.render.pictures import curves_png, grid_png
+from ctseg.render.curves import curves_png
+from ctseg.render.sheet import grid_png
 from ctseg.runs import ModelHeader, read_metrics, save_model
 from ctseg.synthesis import audit
 from ctseg.synthesis.objective import make_objective

@@ -1,8 +1,7 @@
-"""The page builder, the pictures and the report, as markup and in a headless browser where there is one."""
+"""The report and its pictures, as markup and in a headless browser where there is one."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import shutil
@@ -15,10 +14,8 @@ from PIL import Image
 
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.figures import bland_altman
-from ctseg.evaluation.html import Page, Picture, format_cell, new_figure
-from ctseg.evaluation.pictures import shown_cases, telling_slices
+from ctseg.evaluation.pictures import example_cases, example_slices, slice_row
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.viewer import edge, montage, outline_png, picture_row, picture_size
 from ctseg.io.nifti.volumes import save_map
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -85,58 +82,9 @@ def test_report_runs_in_a_browser_without_errors_or_requests(report, tmp_path):
     assert [host for host in asked if not BROWSER_HOSTS.search(host)] == []
 
 
-def test_hostile_names_are_text(tmp_path):
-    page = Page("<script>alert(1)</script>", "a & b").add_table(["<b>"], [["<img src=x>"]]).add_preformatted("<pre>")
-    html = page.add_list(["</ul><script>"]).html()
-    assert "<script>alert" not in html
-    assert "<img src=x>" not in html
-    assert "&lt;img src=x&gt;" in html
-
-
-def test_page_writes_every_kind_of_block(tmp_path):
-    figure, axes = new_figure()
-    axes.plot([0, 1])
-    page = Page("Title").add_heading("One").add_text("words").add_warning("careful").add_figure(figure, "drawn")
-    page.add_gallery([Picture(b"png", "caption", "what it shows")]).add_legend([("#123456", "name")])
-    page.add_table(["a", "b"], [["x", 1.23456], ["y", None]], "rows", folded=True)
-    html = page.write(tmp_path / "page.html").read_text()
-    for text in (
-        "<h1>Title",
-        "words",
-        "careful",
-        "drawn",
-        "caption",
-        "what it shows",
-        "#123456",
-        "1.23",
-        "–",
-        "<details>",
-    ):
-        assert text in html
-    encoded = re.search(r'<img src="data:image/png;base64,([^"]*)" alt="drawn"', html)
-    assert base64.b64decode(encoded[1]).startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    ("cell", "text"),
-    [(None, "–"), (float("nan"), "–"), (0.12345, "0.123"), (-12.3, "−12.3"), (12345.6, "12346"), (3, "3"), ("x", "x")],
-)
-def test_cells(cell, text):
-    assert format_cell(cell) == text
-
-
-def test_montage_places_tiles_row_by_row():
-    tiles = np.arange(3)[:, None, None] * np.ones((3, 2, 2), int) + 1
-    assert montage(tiles, 2, 2).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 0, 0], [3, 3, 0, 0]]
-
-
-def test_pictures_keep_true_proportions():
-    assert picture_size((100, 100), (1.0, 0.5), 200) == (200, 100)
-
-
 def test_every_slice_of_a_picture_row_has_its_sides_in_the_upper_corners():
     black = np.zeros((4, 30, 30), np.uint8)
-    row = np.asarray(Image.open(io.BytesIO(picture_row(black, (), (1.0, 1.0), [1, 2]))))
+    row = np.asarray(Image.open(io.BytesIO(slice_row(black, (), (1.0, 1.0), [1, 2]))))
     white = (row > 200).all(axis=2)
     assert row.shape == (300, 600, 3)
     for start in (0, 300):
@@ -153,30 +101,19 @@ def test_zero_and_the_limits_are_in_the_bland_altman_plot():
     assert high > 83.0
 
 
-def test_outline_is_a_closed_rim_of_two_pixels_and_otherwise_transparent():
-    mask = np.zeros((10, 10), bool)
-    mask[1:9, 1:9] = True
-    rim = edge(mask, 10, 10)
-    assert rim.sum() == 64 - 16
-    assert not rim[3:7, 3:7].any()
-    image = np.asarray(Image.open(io.BytesIO(outline_png(rim, "#0a141e"))).convert("RGBA"))
-    assert (image[rim] == (10, 20, 30, 255)).all()
-    assert (image[~rim][:, 3] == 0).all()
-
-
-def test_telling_slices_are_the_largest_the_most_missed_and_the_most_made_up():
+def test_example_slices_are_the_largest_the_most_missed_and_the_most_false_positive():
     ref, pred = np.zeros((6, 8, 8), bool), np.zeros((6, 8, 8), bool)
     ref[1, :6], pred[1, :6] = True, True
     ref[3, :4] = True
     pred[5, :3] = True
-    assert telling_slices(ref, pred) == [1, 3, 5]
-    assert telling_slices(np.zeros_like(ref), np.zeros_like(ref)) == [3]
+    assert example_slices(ref, pred) == [1, 3, 5]
+    assert example_slices(np.zeros_like(ref), np.zeros_like(ref)) == [3]
 
 
 def test_no_case_is_shown_as_worst_and_best():
     rows = pd.DataFrame({"model": "m", "case": list("abcde"), "dice": [0.5, 0.1, 0.9, np.nan, 0.0]})
     rows["ref_ml"], rows["pred_ml"] = [1, 1, 1, 0, 0], [1, 1, 1, 0, 4]
-    assert shown_cases(rows, "m", 2) == {
+    assert example_cases(rows, "m", 2) == {
         "Worst cases": ["b", "a"],
         "Best cases": ["c"],
         "Largest false positives": ["e"],

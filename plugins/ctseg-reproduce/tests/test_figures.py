@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ctseg_reproduce import figures, shown
+from ctseg_reproduce import example_slices, figures
+from ctseg_reproduce.example_slices import Choice, choose, head_box, read_examples
 from ctseg_reproduce.figures import largest_lesions, segmentations, write_figures
 from ctseg_reproduce.inputs import own_inputs
 from ctseg_reproduce.results import METRICS, Outcome
 from ctseg_reproduce.run import Request
 from ctseg_reproduce.scales import get_scale
-from ctseg_reproduce.shown import Choice, choose, head_box, shown_slices
 from ctseg_reproduce.stages import Plan, Stage
 from ctseg_reproduce.systems import ROWS, get_rows
 from ctseg_reproduce.table import Result, write_table
@@ -112,7 +112,7 @@ def test_one_patient_without_a_bleed_comes_last_in_the_middle_of_the_scan(
     def known(case: str, path: Path) -> Choice:
         return Choice(case, 3, (8, 4, 4), 0.0 if path.name == "none" else 1.0)
 
-    monkeypatch.setattr(shown, "_choice", known)
+    monkeypatch.setattr(example_slices, "_choice", known)
     names = ["a", "P0000000000_aaaaaa", "P0000000000_bbbbbb", "d", "e", "f", "g"]
     empty = {"a", "f"}
     found = choose({name: Path("none" if name in empty else "some") for name in names})
@@ -124,11 +124,13 @@ def test_slices_are_read_once_and_again_when_the_truth_is_another(
 ) -> None:
     truth = tmp_path / "truth"
     shutil.copytree(cohort / "truth", truth)
-    first = shown_slices(tmp_path, cohort / "scans", truth)
+    first = read_examples(tmp_path, cohort / "scans", truth)
     calls: list[Path] = []
-    discover = shown.discover
-    monkeypatch.setattr(shown, "discover", lambda path, domain: (calls.append(path), discover(path, domain))[1])
-    again = shown_slices(tmp_path, cohort / "scans", truth)
+    discover = example_slices.discover
+    monkeypatch.setattr(
+        example_slices, "discover", lambda path, domain: (calls.append(path), discover(path, domain))[1]
+    )
+    again = read_examples(tmp_path, cohort / "scans", truth)
     assert not calls
     for one, other in zip(first, again, strict=True):
         assert (one.choice, one.box, one.spacing_mm, one.sides) == (
@@ -144,7 +146,7 @@ def test_slices_are_read_once_and_again_when_the_truth_is_another(
     assert first[0].truth is not None
     assert first[0].truth.sum() == 64
     (truth / "ct_one.nii.gz").write_bytes((cohort / "truth/ct_two.nii.gz").read_bytes())
-    shown_slices(tmp_path, cohort / "scans", truth)
+    read_examples(tmp_path, cohort / "scans", truth)
     assert calls
 
 
@@ -152,11 +154,11 @@ def test_a_scan_that_is_not_there_is_a_reason_and_is_not_remembered(cohort: Path
     scans = tmp_path / "scans"
     scans.mkdir()
     shutil.copy(cohort / "scans/ct_one.nii.gz", scans)
-    found = shown_slices(tmp_path, scans, cohort / "truth")
+    found = read_examples(tmp_path, scans, cohort / "truth")
     assert found[0].image is not None
     assert found[1].image is None
     assert "ct_two" in found[1].why
-    assert not (tmp_path / shown.KEPT).exists()
+    assert not (tmp_path / example_slices.KEPT).exists()
 
 
 def test_the_head_is_found_beside_its_table() -> None:
@@ -167,17 +169,17 @@ def test_the_head_is_found_beside_its_table() -> None:
     assert head_box(np.full((9, 9), -1000.0, np.float32), (1.0, 1.0)) == (0, 9, 0, 9)
 
 
-def test_every_row_has_its_panels_and_says_what_is_missing(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_has_its_tiles_and_says_what_is_missing(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     finish_row(request_, "mr", 0.834)
     (finish_row(request_, "proposed") / "masks" / "ct_two.nii.gz").unlink()
     seen: list[list[str]] = []
-    sheet = figures.sheet
+    draw_sheet = figures.draw_sheet
 
-    def look(titles, rows, foot):  # type: ignore[no-untyped-def]
-        seen.extend([panel.note for panel in line] for line in rows)
-        return sheet(titles, rows, foot)
+    def look(rows, titles, foot):  # type: ignore[no-untyped-def]
+        seen.extend([tile.note for tile in line] for line in rows)
+        return draw_sheet(rows, titles, foot=foot)
 
-    monkeypatch.setattr(figures, "sheet", look)
+    monkeypatch.setattr(figures, "draw_sheet", look)
     done = ("mr", "proposed", "shuffled")  # the last came from another machine
     segmentations(request_, results_of(request_, *done, failed="cyclegan"), 0, lambda *_: None)
     assert len(seen) == 2
@@ -208,11 +210,11 @@ def test_table_two_has_both_figures_in_its_page_and_its_markdown(request_: Reque
 def test_pseudo_ct_of_an_unfinished_system_is_blank(request_: Request) -> None:
     source = open_slices(Path(request_.plan.inputs.source))
     rows, _ = largest_lesions(source)
-    panels = figures._pseudo_panels(request_, "cyclegan", 0, source, rows)
-    assert [panel.image for panel in panels] == [None]
-    assert panels[0].note == "not made with seed 0"
+    tiles = figures._pseudo_tiles(request_, "cyclegan", 0, source, rows)
+    assert [tile.image for tile in tiles] == [None]
+    assert tiles[0].note == "not made with seed 0"
     finish_synthesis(request_, "cyclegan")
-    assert figures._pseudo_panels(request_, "cyclegan", 0, source, rows)[0].image is not None
+    assert figures._pseudo_tiles(request_, "cyclegan", 0, source, rows)[0].image is not None
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_keep_the_others(
@@ -223,7 +225,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_keep_the_others(
     def broken(*_: object) -> None:
         raise InputError("no scans here")
 
-    monkeypatch.setattr(figures, "shown_slices", broken)
+    monkeypatch.setattr(figures, "read_examples", broken)
     said: list[str] = []
     drawn = write_figures(request_, results_of(request_, "mr"), said.append)
     assert [item.path.name for item in drawn] == ["table2-pseudo-ct.png"]

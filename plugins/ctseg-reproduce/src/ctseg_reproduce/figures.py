@@ -1,6 +1,6 @@
 """The paper's pictures beside its tables: pseudo-CT of every synthesis system (Figure 11), every row's outlines (8).
 
-Slices are chosen by names and by the truth, never by a result. What is missing is a blank panel that says why, and no
+Slices are chosen by names and by the truth, never by a result. What is missing is a blank tile that says why, and no
 figure ever keeps a table from being written.
 """
 
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CtsegError
 from ctseg.evaluation.score import read_mask
-from ctseg.files import write_with
-from ctseg.inference.preview import WINDOW_HU
 from ctseg.io.slices import SliceSet, open_slices
-from ctseg_reproduce.panels import Panel, sheet
+from ctseg.render.png import write_png
+from ctseg.render.sheet import Tile, draw_sheet
+from ctseg.render.slices import WINDOW_HU, Outline
+from ctseg_reproduce.example_slices import ExampleSlice, Told, read_examples
 from ctseg_reproduce.run import Request
-from ctseg_reproduce.shown import Shown, Told, shown_slices
 from ctseg_reproduce.stages import is_done
 from ctseg_reproduce.systems import ROWS, SYNTHESIS, AnyRow, Row
 from ctseg_reproduce.table import Drawn, Result
@@ -86,21 +86,20 @@ def pseudo_cts(request: Request, seed: int) -> Drawn:
     """
     source = open_slices(request.root / request.plan.inputs.source)
     chosen, split = largest_lesions(source)
-    columns = [_mr_panels(source, chosen)]
-    columns += [_pseudo_panels(request, name, seed, source, chosen) for name in SYNTHESIS]
+    columns = [_mr_tiles(source, chosen)]
+    columns += [_pseudo_tiles(request, name, seed, source, chosen) for name in SYNTHESIS]
     titles = ["MR and its mask", *(ROWS[name].title for name in SYNTHESIS)]
     foot = (
         f"Seed {seed}. Source slices of {split}: the first with a lesion in name order, at most {PATIENTS}, each with "
-        "the slice of its largest lesion; no result was looked at. Red: the MR mask, drawn around the lesion. All "
+        "the slice of its largest lesion; no result was looked at. Orange: the MR mask, drawn around the lesion. All "
         f"pseudo-CT in one window ({_window(request)}). Anterior up, the patient's right at the left."
     )
     path = request.root / f"{request.table}-{PSEUDO_CT}.png"
     return _drawn(path, "Pseudo-CT of every synthesis system", "Figure 11", titles, columns, foot)
 
 
-def _drawn(path: Path, title: str, like: str, titles: list[str], columns: list[list[Panel]], foot: str) -> Drawn:
-    page = sheet(titles, list(zip(*columns, strict=True)), foot)
-    write_with(path, lambda temporary: page.save(temporary, format="PNG"))
+def _drawn(path: Path, title: str, like: str, titles: list[str], columns: list[list[Tile]], foot: str) -> Drawn:
+    write_png(path, draw_sheet(list(zip(*columns, strict=True)), titles, foot=foot))
     return Drawn(path, title, f"As the paper's {like}.")
 
 
@@ -120,29 +119,29 @@ def largest_lesions(source: SliceSet, count: int = PATIENTS) -> tuple[list[int],
     return [int(part[areas[part].argmax()]) for part in rows], who
 
 
-def _mr_panels(source: SliceSet, rows: Sequence[int]) -> list[Panel]:
+def _mr_tiles(source: SliceSet, rows: Sequence[int]) -> list[Tile]:
     table = source.table
     notes = [f"{table['patient_id'][row]}, slice {table['index'][row]}" for row in rows]
-    return [_slice_panel(source, row, source, row, note) for row, note in zip(rows, notes, strict=True)]
+    return [_slice_tile(source, row, source, row, note) for row, note in zip(rows, notes, strict=True)]
 
 
-def _pseudo_panels(request: Request, name: str, seed: int, source: SliceSet, rows: Sequence[int]) -> list[Panel]:
+def _pseudo_tiles(request: Request, name: str, seed: int, source: SliceSet, rows: Sequence[int]) -> list[Tile]:
     stage = request.plan.synthesis(name, seed)
     if not is_done(request.root, stage):
-        return [Panel(note=f"not made with seed {seed}")] * len(rows)
+        return [Tile(note=f"not made with seed {seed}")] * len(rows)
     try:
         made = open_slices(request.root / stage.folder / "pseudo-ct")
         found = made.ids_to_rows([str(source.slice_ids[row]) for row in rows])
-        return [_slice_panel(made, there, source, row) for there, row in zip(found.tolist(), rows, strict=True)]
+        return [_slice_tile(made, there, source, row) for there, row in zip(found.tolist(), rows, strict=True)]
     except (CtsegError, OSError) as error:
-        return [Panel(note=str(error))] * len(rows)
+        return [Tile(note=str(error))] * len(rows)
 
 
-def _slice_panel(shown: SliceSet, place: int, source: SliceSet, row: int, note: str = "") -> Panel:
+def _slice_tile(drawn: SliceSet, place: int, source: SliceSet, row: int, note: str = "") -> Tile:
     mask = source.require_masks("figures outline them")[row] > 0
     box = brain_box(source.images[row])
     row_mm, column_mm = (float(source.table[name][row]) for name in ("spacing_row_mm", "spacing_col_mm"))
-    return Panel(np.asarray(shown.images[place])[box], mask[box], note, (row_mm, column_mm))
+    return Tile(np.asarray(drawn.images[place])[box], (Outline(mask[box]),), note, (row_mm, column_mm))
 
 
 def brain_box(image: NDArray[np.uint8]) -> tuple[slice, slice]:
@@ -170,15 +169,15 @@ def segmentations(request: Request, results: Sequence[Result], seed: int, told: 
         CtsegError: if the test scans or their truth are not there.
     """
     inputs = request.plan.inputs
-    shown = shown_slices(request.root, request.root / inputs.test, request.root / inputs.truth, told)
+    examples = read_examples(request.root, request.root / inputs.test, request.root / inputs.truth, told)
     window = f"{WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
-    columns = [[_scan_panel(item, False) for item in shown], [_scan_panel(item, True) for item in shown]]
+    columns = [[_scan_tile(item, False) for item in examples], [_scan_tile(item, True) for item in examples]]
     begun = [result for result in results if result.outcomes or result.failed]
-    columns += [_row_panels(request, result, seed, shown) for result in begun]
+    columns += [_row_tiles(request, result, seed, examples) for result in begun]
     titles = [f"CT, {window}", "Truth", *(result.row.title for result in begun)]
     foot = (
         f"Seed {seed}. Test patients: the first in name order with a bleed, each with the slice of its largest true "
-        "area, and the first without one, in the middle of the scan; no result was looked at. Red: outlines, drawn "
+        "area, and the first without one, in the middle of the scan; no result was looked at. Orange: outlines, drawn "
         "around what they enclose. Dice and mL are those of the whole scan, in brackets the Dice of the part "
         "shown. Anterior up."
     )
@@ -186,23 +185,24 @@ def segmentations(request: Request, results: Sequence[Result], seed: int, told: 
     return _drawn(path, "Outlines of every row", "Figure 8", titles, columns, foot)
 
 
-def _scan_panel(item: Shown, outlined: bool) -> Panel:
+def _scan_tile(item: ExampleSlice, outlined: bool) -> Tile:
     if item.image is None:
-        return Panel(note=item.why)
+        return Tile(note=item.why)
     choice = item.choice
     truth = f"bleed of {choice.ml:.1f} mL" if choice.ml else "no bleed"
     note = truth if outlined else f"{choice.case}, slice {choice.index + 1} of {choice.shape[0]}"
-    return Panel(item.image, item.truth if outlined else None, note, item.spacing_mm, item.sides)
+    outlines = (Outline(item.truth),) if outlined and item.truth is not None else ()
+    return Tile(item.image, outlines, note, item.spacing_mm, item.sides)
 
 
-def _row_panels(request: Request, result: Result, seed: int, shown: Sequence[Shown]) -> list[Panel]:
+def _row_tiles(request: Request, result: Result, seed: int, examples: Sequence[ExampleSlice]) -> list[Tile]:
     """What a row outlines on each slice."""
     if not _is_here(request, result.row, seed):
-        return [Panel(note=_why_not(result, seed))] * len(shown)
+        return [Tile(note=_why_not(result, seed))] * len(examples)
     folder = request.root / request.plan.row(result.row, seed).folder
     table = pd.read_csv(folder / "evaluation" / "cases.csv")
     scores = {str(line["case"]): line for line in table.to_dict("records")}
-    return [_found_panel(item, folder / "masks" / f"{item.choice.case}.nii.gz", scores) for item in shown]
+    return [_found_tile(item, folder / "masks" / f"{item.choice.case}.nii.gz", scores) for item in examples]
 
 
 def _why_not(result: Result, seed: int) -> str:
@@ -211,20 +211,20 @@ def _why_not(result: Result, seed: int) -> str:
     return failed or (f"seed {seed} was made in another folder" if elsewhere else f"not run with seed {seed}")
 
 
-def _found_panel(item: Shown, path: Path, scores: Scores) -> Panel:
+def _found_tile(item: ExampleSlice, path: Path, scores: Scores) -> Tile:
     if item.image is None:
-        return Panel(note=item.why)
+        return Tile(note=item.why)
     try:
         mask: NDArray[np.bool_] = read_mask(path).mask
     except (CtsegError, OSError) as error:
-        return Panel(note=str(error))
+        return Tile(note=str(error))
     if mask.shape != item.choice.shape:
-        return Panel(note=f"{path.name} is on another grid than the scan")
+        return Tile(note=f"{path.name} is on another grid than the scan")
     found = item.cut(mask)
-    return Panel(item.image, found, _score(item, found, scores), item.spacing_mm, item.sides)
+    return Tile(item.image, (Outline(found),), _score(item, found, scores), item.spacing_mm, item.sides)
 
 
-def _score(item: Shown, found: NDArray[np.bool_], scores: Scores) -> str:
+def _score(item: ExampleSlice, found: NDArray[np.bool_], scores: Scores) -> str:
     line = scores.get(item.choice.case)
     if line is None or line["status"] != "ok":
         return "not evaluated"

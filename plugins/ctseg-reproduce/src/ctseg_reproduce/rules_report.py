@@ -10,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ctseg.evaluation.html import COLOURS, Page, new_figure
 from ctseg.files import write_text, write_with
+from ctseg.render.page import Page
+from ctseg.render.plots import new_figure
+from ctseg.render.style import INK, MODELS
 from ctseg.selection.rules import RULES
 from ctseg_reproduce.rules import Regret, regrets
 
@@ -83,11 +85,11 @@ def _epochs_figure(tables: Tables, judge: str) -> Figure:
     figure, axes = new_figure(7.2, 3.8)
     names = list(dict.fromkeys(row for row, _ in tables))
     for (row, _), table in tables.items():
-        colour = COLOURS[names.index(row) % len(COLOURS)]
-        style = "-" if names.index(row) < len(COLOURS) else "--"
+        colour = MODELS[names.index(row) % len(MODELS)]
+        style = "-" if names.index(row) < len(MODELS) else "--"
         axes.plot(table["epoch"], 100 * table[f"dice_{judge}"], style, color=colour, linewidth=1.0)
     for place, row in enumerate(names):
-        axes.plot([], [], "-" if place < len(COLOURS) else "--", color=COLOURS[place % len(COLOURS)], label=row)
+        axes.plot([], [], "-" if place < len(MODELS) else "--", color=MODELS[place % len(MODELS)], label=row)
     axes.set(xlabel="epoch", ylabel="pooled Dice %")
-    axes.legend(fontsize=7, frameon=False, labelcolor="#7d8590")
+    axes.legend(fontsize=7, frameon=False, labelcolor=INK)
     return figure

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from ctseg.evaluation.html import Page
 from ctseg.evaluation.statistics import Estimate
 from ctseg.files import write_text, write_with
 from ctseg.progress import span
+from ctseg.render.page import Page
 from ctseg_reproduce.kept import Kept, write_outcomes
 from ctseg_reproduce.results import METRICS, Outcome, difference, estimate
 from ctseg_reproduce.scales import Scale

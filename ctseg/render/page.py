@@ -5,25 +5,23 @@ The same style serves evaluations, training runs and the demo.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ctseg.files import write_text
+from ctseg.render.png import data_uri, png_bytes
 from ctseg.version import __version__
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ctseg.render.viewer import Viewer
+
 NOTICE = "Research software. Not a medical device; not for diagnosis or treatment."
-INK = "#7d8590"
-"""Axes and letters of figures: a grey that reads on the light and on the dark page, since figures are transparent."""
-COLOURS = ("#2f81f7", "#e8790c", "#2da44e", "#bf4fd6", "#d1415b", "#0fa3a3")
-"""One colour a model, in order; blue and orange first, which most colour-blind eyes tell apart."""
 
 Cell = str | int | float | None
 
@@ -76,7 +74,7 @@ class Page:
 
     def add_figure(self, figure: Figure | bytes | Path, caption: str = "", alt: str = "") -> Page:
         """A matplotlib figure, PNG bytes or a PNG file."""
-        return self._add("gallery", pictures=[Picture(png_bytes(figure), caption, alt or caption)], width=0)
+        return self._add("gallery", pictures=[Picture(_png(figure), caption, alt or caption)], width=0)
 
     def add_gallery(self, pictures: Sequence[Picture], *, width: int = 320) -> Page:
         """Pictures side by side, each at least `width` CSS pixels wide."""
@@ -90,8 +88,8 @@ class Page:
         """Text as it stands (commands, settings), on a click where it has a caption."""
         return self._add("preformatted", text=text, caption=caption)
 
-    def add_viewers(self, viewers: Sequence[Any]) -> Page:
-        """Slice viewers side by side, each made by `ctseg.evaluation.viewer.make_viewer`."""
+    def add_viewers(self, viewers: Sequence[Viewer]) -> Page:
+        """Slice viewers side by side, each made by `ctseg.render.viewer.make_viewer`."""
         return self._add("viewers", viewers=list(viewers))
 
     def _add(self, kind: str, **content: Any) -> Page:
@@ -101,7 +99,7 @@ class Page:
     def html(self) -> str:
         """The page."""
         environment = Environment(
-            loader=PackageLoader("ctseg.evaluation"),
+            loader=PackageLoader("ctseg.render"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -123,36 +121,8 @@ def format_cell(cell: Cell) -> str:
     return str(cell)
 
 
-def data_uri(png: bytes) -> str:
-    """PNG bytes as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def png_bytes(figure: Figure | bytes | Path) -> bytes:
-    """The PNG of a figure (transparent, 144 dpi), of bytes or of a file."""
+def _png(figure: Figure | bytes | Path) -> bytes:
+    """PNG bytes of a plot, of a file, or as they are."""
     if isinstance(figure, bytes):
         return figure
-    if isinstance(figure, Path):
-        return figure.read_bytes()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, transparent=True, bbox_inches="tight", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def new_figure(width: float = 5.2, height: float = 3.6) -> tuple[Figure, Axes]:
-    """A figure with one plot in the page's style, in inches; made without pyplot, so nothing is global."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(INK)
-    axes.tick_params(colors=INK, which="both")
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.grid(color=INK, alpha=0.2, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def add_legend(axes: Axes) -> None:
-    """A legend in the page's style."""
-    axes.legend(frameon=False, labelcolor=INK, fontsize="small")
+    return figure.read_bytes() if isinstance(figure, Path) else png_bytes(figure)

@@ -16,12 +16,11 @@ from scipy import ndimage
 from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import DICOM_CASE, masks_in
 from ctseg.evaluation.score import read_mask
-from ctseg.evaluation.viewer import window
 from ctseg.files import write_with
-from ctseg.inference.preview import WINDOW_HU, side_letters
 from ctseg.io.discover import Case, discover, read_case
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
+from ctseg.render.slices import WINDOW_HU, side_letters, window_hu
 
 POSITIVE, NEGATIVE = 4, 1
 """Patients shown with a bleed, and without."""
@@ -45,7 +44,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ExampleSlice:
     """A chosen slice, read."""
 
     choice: Choice
@@ -66,7 +65,7 @@ class Shown:
         return mask[self.choice.index, top:bottom, left:right]
 
 
-def shown_slices(root: Path, test: Path, truth: Path, told: Told = lambda *_: None) -> list[Shown]:
+def read_examples(root: Path, test: Path, truth: Path, told: Told = lambda *_: None) -> list[ExampleSlice]:
     """The chosen slices of the test scans; read at the first call, and kept in `ROOT/figures` for the others.
 
     Args:
@@ -84,14 +83,14 @@ def shown_slices(root: Path, test: Path, truth: Path, told: Told = lambda *_: No
         return kept
     choices = choose(masks_in(truth))
     cases = {case.case_id: case for case in discover(test, "ct").cases}
-    shown = []
+    examples = []
     for place, choice in enumerate(choices):
         told(place, len(choices), choice.case)
-        shown.append(_read(choice, cases.get(choice.case), truth))
+        examples.append(_read(choice, cases.get(choice.case), truth))
     told(len(choices), len(choices), "")
-    if all(item.image is not None for item in shown):
-        _save(path, key, shown)
-    return shown
+    if all(item.image is not None for item in examples):
+        _save(path, key, examples)
+    return examples
 
 
 def choose(truths: dict[str, Path]) -> list[Choice]:
@@ -122,25 +121,24 @@ def _choice(case: str, path: Path) -> Choice:
     return Choice(case, index, (levels, rows, columns), round(Grid.of(truth.volume).volume_ml(truth.mask), 2))
 
 
-def _read(choice: Choice, case: Case | None, truth: Path) -> Shown:
+def _read(choice: Choice, case: Case | None, truth: Path) -> ExampleSlice:
     if case is None:
-        return Shown(choice, None, why=f"{choice.case}: no such scan among the test scans")
+        return ExampleSlice(choice, None, why=f"{choice.case}: no such scan among the test scans")
     try:
         volume = read_case(case)
     except (CtsegError, OSError) as error:
-        return Shown(choice, None, why=str(error))
+        return ExampleSlice(choice, None, why=str(error))
     if volume.voxels.shape != choice.shape:
-        return Shown(choice, None, why=f"{choice.case}: the truth is on another grid than the scan")
+        return ExampleSlice(choice, None, why=f"{choice.case}: the truth is on another grid than the scan")
     return _cut(choice, volume, read_mask(masks_in(truth)[choice.case]).mask)
 
 
-def _cut(choice: Choice, volume: Volume, truth: NDArray[np.bool_]) -> Shown:
+def _cut(choice: Choice, volume: Volume, truth: NDArray[np.bool_]) -> ExampleSlice:
     box = head_box(volume.voxels[choice.index], volume.spacing_mm)
     top, bottom, left, right = box
-    plane = volume.with_voxels(volume.voxels[choice.index : choice.index + 1])
-    image = window(plane, *WINDOW_HU)[0, top:bottom, left:right]
+    image = window_hu(volume.voxels[choice.index, top:bottom, left:right])
     part = truth[choice.index, top:bottom, left:right]
-    return Shown(choice, image, part, box, volume.spacing_mm, side_letters(volume))
+    return ExampleSlice(choice, image, part, box, volume.spacing_mm, side_letters(volume))
 
 
 def head_box(plane: NDArray[np.float32], spacing_mm: tuple[float, float]) -> Box:
@@ -163,18 +161,18 @@ def _key(test: Path, truth: Path) -> str:
     return sha256(json.dumps([str(test), files, POSITIVE, NEGATIVE, WINDOW_HU]).encode()).hexdigest()
 
 
-def _save(path: Path, key: str, shown: Sequence[Shown]) -> None:
-    arrays: dict[str, Any] = {f"image{place}": item.image for place, item in enumerate(shown)}
-    arrays |= {f"truth{place}": item.truth for place, item in enumerate(shown)}
+def _save(path: Path, key: str, examples: Sequence[ExampleSlice]) -> None:
+    arrays: dict[str, Any] = {f"image{place}": item.image for place, item in enumerate(examples)}
+    arrays |= {f"truth{place}": item.truth for place, item in enumerate(examples)}
     facts = [
         {"choice": asdict(item.choice), "box": item.box, "spacing_mm": item.spacing_mm, "sides": item.sides}
-        for item in shown
+        for item in examples
     ]
     text = np.array(json.dumps({"key": key, "slices": facts}))
     write_with(path, lambda temporary: np.savez_compressed(temporary, facts=text, **arrays))
 
 
-def _load(path: Path, key: str) -> list[Shown] | None:
+def _load(path: Path, key: str) -> list[ExampleSlice] | None:
     """What was kept; None where there is nothing, or it is of other data or broken."""
     if not path.exists():
         return None
@@ -187,13 +185,13 @@ def _load(path: Path, key: str) -> list[Shown] | None:
     if known.get("key") != key:
         return None
     return [
-        _shown(facts, arrays[f"image{place}"], arrays[f"truth{place}"]) for place, facts in enumerate(known["slices"])
+        _example(facts, arrays[f"image{place}"], arrays[f"truth{place}"]) for place, facts in enumerate(known["slices"])
     ]
 
 
-def _shown(facts: dict[str, Any], image: NDArray[np.uint8], truth: NDArray[np.bool_]) -> Shown:
+def _example(facts: dict[str, Any], image: NDArray[np.uint8], truth: NDArray[np.bool_]) -> ExampleSlice:
     levels, rows, columns = facts["choice"].pop("shape")
     choice = Choice(**facts["choice"], shape=(levels, rows, columns))
     top, bottom, left, right = facts["box"]
     (row, column), (first, last) = facts["spacing_mm"], facts["sides"]
-    return Shown(choice, image, truth, (top, bottom, left, right), (row, column), (first, last))
+    return ExampleSlice(choice, image, truth, (top, bottom, left, right), (row, column), (first, last))

@@ -1,0 +1,53 @@
+"""The one way to PNG: of an image, an array or a plot, as bytes, as a data URI or as a file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctseg.files import write_with
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURE_DPI = 144
+
+
+def png_bytes(picture: Image.Image | NDArray[np.uint8] | Figure, **options: Any) -> bytes:
+    """Encode a picture as PNG.
+
+    Args:
+        picture: an image; an (h, w) grey or (h, w, 3) RGB array; or a matplotlib figure, which is drawn at 144 dpi
+            on a transparent ground.
+        options: of Pillow's PNG writer, such as `transparency`.
+    """
+    buffer = io.BytesIO()
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    if isinstance(picture, Image.Image):
+        picture.save(buffer, "PNG", **options)
+    else:
+        style = {"dpi": FIGURE_DPI, "transparent": True, "bbox_inches": "tight", "metadata": {"Software": None}}
+        picture.savefig(buffer, format="png", **{**style, **options})
+    return buffer.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """PNG bytes as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def write_png(path: Path, picture: Image.Image | NDArray[np.uint8] | Figure, **options: Any) -> Path:
+    """Write a picture as a PNG file, atomically; see `png_bytes`."""
+    data = png_bytes(picture, **options)
+    return write_with(path, lambda temporary: _save(temporary, data))
+
+
+def _save(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

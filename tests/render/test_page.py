@@ -1,0 +1,51 @@
+"""The page builder."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+
+from ctseg.render.page import Page, Picture, format_cell
+from ctseg.render.plots import new_figure
+
+
+def test_hostile_names_are_text(tmp_path):
+    page = Page("<script>alert(1)</script>", "a & b").add_table(["<b>"], [["<img src=x>"]]).add_preformatted("<pre>")
+    html = page.add_list(["</ul><script>"]).html()
+    assert "<script>alert" not in html
+    assert "<img src=x>" not in html
+    assert "&lt;img src=x&gt;" in html
+
+
+def test_page_writes_every_kind_of_block(tmp_path):
+    figure, axes = new_figure()
+    axes.plot([0, 1])
+    page = Page("Title").add_heading("One").add_text("words").add_warning("careful").add_figure(figure, "drawn")
+    page.add_gallery([Picture(b"png", "caption", "what it shows")]).add_legend([("#123456", "name")])
+    page.add_table(["a", "b"], [["x", 1.23456], ["y", None]], "rows", folded=True)
+    html = page.write(tmp_path / "page.html").read_text()
+    for text in (
+        "<h1>Title",
+        "words",
+        "careful",
+        "drawn",
+        "caption",
+        "what it shows",
+        "#123456",
+        "1.23",
+        "–",
+        "<details>",
+    ):
+        assert text in html
+    encoded = re.search(r'<img src="data:image/png;base64,([^"]*)" alt="drawn"', html)
+    assert base64.b64decode(encoded[1]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [(None, "–"), (float("nan"), "–"), (0.12345, "0.123"), (-12.3, "−12.3"), (12345.6, "12346"), (3, "3"), ("x", "x")],
+)
+def test_cells(cell, text):
+    assert format_cell(cell) == text
