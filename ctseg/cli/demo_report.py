@@ -44,7 +44,7 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
             ]
             for row in rows
         ],
-        "95 % bootstrap intervals over patients. A phantom is no patient: the numbers show that the way works here.",
+        "95 % intervals over patients (jackknife). A phantom is no patient: the numbers show that the way works here.",
     )  # fmt: skip
     page.add_text("The full evaluation, with every metric and case, is in evaluation/report.html.")
     _draw_pairs(folder)

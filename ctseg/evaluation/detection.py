@@ -11,9 +11,10 @@ import pandas as pd
 
 from ctseg.errors import InputError
 from ctseg.evaluation.cases import read_table
+from ctseg.evaluation.intervals import AMOUNT
 from ctseg.evaluation.score import Score
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.statistics import bootstrap, bootstrap_proportion, mean_of
+from ctseg.evaluation.statistics import mean_of, proportion_interval, ratio_interval
 
 SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 ROWS = ("none", *SUBTYPES)
@@ -133,10 +134,10 @@ def by_subtype(
 def _row(chosen: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
     patients = chosen["patient"].astype(str).tolist()
     made_up, called = chosen["fp_ml"].to_numpy(float), chosen["called"].to_numpy(bool)
-    draws = settings.draws()
-    specificity = bootstrap_proportion(~called, np.ones(len(called)), patients, **draws)
+    specificity = proportion_interval(~called, np.ones(len(called)), patients, level=settings.level)
+    made_up_mean = ratio_interval(mean_of(made_up), patients, level=settings.level, bounds=AMOUNT)
     return {
         "specificity": specificity.as_dict(),
-        "fp_ml_mean": bootstrap(mean_of(made_up), patients, **draws).as_dict(),
+        "fp_ml_mean": made_up_mean.as_dict(),
         "fp_ml_max": float(made_up.max()) if len(made_up) else float("nan"),
     }

@@ -14,13 +14,14 @@ from typing import Any
 import pandas as pd
 
 from ctseg.evaluation.cases import Matching, match_cases
+from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_labels
 from ctseg.evaluation.pictures import image_of
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.score import Score
 from ctseg.evaluation.scoring import Advance, score_all
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.summary import EMPTY_RULES, compare_models, summarise
+from ctseg.evaluation.summary import EMPTY_RULES, summarise
 from ctseg.evaluation.uncertainty import read_doubts, summarise_doubts
 from ctseg.files import write_json, write_text
 from ctseg.metrics.volume import DEFINITIONS

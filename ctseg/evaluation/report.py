@@ -22,7 +22,8 @@ MOST_ROWS = 1000
 """A page with more rows than this is slow to open; all rows are in cases.csv."""
 
 FEW_PATIENTS = 15
-"""Below about this many clusters percentile intervals cover too rarely (Cameron, Gelbach and Miller 2008)."""
+"""Below about this many clusters percentile intervals cover too rarely (Cameron, Gelbach and Miller 2008); those of
+medians and correlations are still such."""
 
 SUMMARY_ROWS = (
     ("Dice, pooled over voxels", ("pooled", "dice")),
@@ -42,6 +43,7 @@ SUMMARY_ROWS = (
     ("Case specificity", ("detection", "specificity")),
     ("False positive volume in negative cases (mL), mean", ("detection", "fp_ml_mean")),
     ("Dice per slice as in the released code", ("dice_per_slice_released",)),
+    ("Dice per haemorrhage-positive slice", ("dice_per_slice_positive",)),
 )
 DOUBT_ROWS = (
     ("Cases with a range", "with_range"),
@@ -139,11 +141,16 @@ def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettin
     if not models:
         page.add_warning("No case could be measured.")
         return
-    intervals = f"{settings.level:.0%} intervals: percentile bootstrap over patients, {settings.resamples} resamples."
+    intervals = (
+        f"{settings.level:.0%} intervals over patients: jackknife with t quantiles for means and pooled numbers, exact "
+        f"binomial for shares, percentile bootstrap ({settings.resamples} resamples) for medians and concordance."
+    )
     caption = f"{intervals} NSD within {settings.nsd_tolerance_mm:g} mm."
     page.add_table(*summary_table(summary), caption)
     if min(model["patients"] for model in models) < FEW_PATIENTS:
-        page.add_text(f"Fewer than {FEW_PATIENTS} patients: bootstrap intervals are too narrow for so few.")
+        page.add_text(
+            f"Fewer than {FEW_PATIENTS} patients: the bootstrap intervals of medians and concordance are too narrow."
+        )
     undefined = sum(model["by_volume"]["hd95_mm"]["undefined"] for model in models)
     if undefined:
         page.add_text(
@@ -173,11 +180,31 @@ def _add_comparisons(page: Page, comparisons: list[dict[str, Any]]) -> None:
             _p(row["p_value"]),
             _p(row["p_holm"]),
             row["cases"],
+            number(row["difference_of_means"]) if _known(row["difference_of_means"]) else "–",
         ]
         for row in comparisons
     ]
-    columns = ["Difference", "Metric", "Value (interval)", "p", "p, Holm", "Cases"]
+    columns = ["Difference", "Metric", "Paired (interval)", "p", "p, Holm", "Cases", "Difference of the values above"]
     page.add_table(columns, rows, "Paired by case, permutation test within patients, two-sided.")
+    page.add_list([note for row in comparisons for note in comparison_notes(row)])
+
+
+def comparison_notes(row: dict[str, Any]) -> list[str]:
+    """Why a paired difference is not the difference of the two models' published values, where it is not."""
+    notes = []
+    for place in ("first", "second"):
+        undefined, lacking, model = row[f"undefined_{place}"], row[f"lacking_{place}"], row[place]
+        if undefined:
+            notes.append(
+                f"{row['metric']}: undefined for {model} alone in {counted(undefined, 'case')}; the paired difference "
+                "leaves these out, the other model's mean holds them."
+            )
+        if lacking:
+            notes.append(
+                f"{row['metric']}: {model} lacks {counted(lacking, 'case')} that the other model has; the paired "
+                "difference is over the cases that both have."
+            )
+    return notes
 
 
 def _difference(row: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 A statistic here is a function of case weights, (B, N) -> (B,): weights of one give the value itself, resampled weights
 the bootstrap. Patients, not cases, are drawn (Field and Welsh 2007, cluster bootstrap), and all cases of a drawn
-patient come along.
+patient come along. Means and ratios of sums have a better interval for few patients: `ratio_interval`, the jackknife
+over patients (`ctseg.evaluation.intervals`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
+from scipy.stats import t as student_t
+
+from ctseg.evaluation.intervals import ANY, SHARE, Interval, Sums, shared_patients_interval
 
 Weights = NDArray[np.float64]
 Statistic = Callable[[Weights], NDArray[np.float64]]
@@ -23,7 +28,7 @@ BLOCK = 250
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its percentile bootstrap interval; NaN where it cannot be had (no case, or one patient only)."""
+    """A statistic with its interval; NaN where it cannot be had (no case, or one patient only)."""
 
     value: float
     low: float
@@ -36,22 +41,37 @@ class Estimate:
         return asdict(self)
 
 
-def mean_of(values: ArrayLike) -> Statistic:
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    """Sum of N parts over the sum of N wholes, as a statistic; cases with a whole of 0 add nothing."""
+
+    parts: NDArray[np.float64]
+    wholes: NDArray[np.float64]
+
+    def __call__(self, weights: Weights) -> NDArray[np.float64]:
+        """(B,) of the weights (B, N)."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((weights @ self.parts) / (weights @ self.wholes))
+
+    def by_patient(self, numbers: NDArray[np.int64], count: int, sign: float = 1.0) -> Sums:
+        """Sums over each patient's cases, for the jackknife."""
+
+        def sums(column: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(np.bincount(numbers, column, count), np.float64)[None]
+
+        return Sums(sums(self.parts), sums(self.wholes), sign)
+
+
+def mean_of(values: ArrayLike) -> Ratio:
     """The mean of N values; NaN are left out."""
     array = np.asarray(values, float)
     known = np.isfinite(array)
     return ratio_of(np.where(known, array, 0.0), known.astype(float))
 
 
-def ratio_of(parts: ArrayLike, wholes: ArrayLike) -> Statistic:
+def ratio_of(parts: ArrayLike, wholes: ArrayLike) -> Ratio:
     """Sum of N parts over the sum of N wholes: pooled Dice is `ratio_of(2 * tp, 2 * tp + fp + fn)`."""
-    part, whole = np.asarray(parts, float), np.asarray(wholes, float)
-
-    def statistic(weights: Weights) -> NDArray[np.float64]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return (weights @ part) / (weights @ whole)
-
-    return statistic
+    return Ratio(np.asarray(parts, float), np.asarray(wholes, float))
 
 
 def median_of(values: ArrayLike) -> Statistic:
@@ -126,28 +146,72 @@ def bootstrap(
     return Estimate(value, float(low), float(high), cases, count)
 
 
-def bootstrap_proportion(
-    parts: ArrayLike,
-    wholes: ArrayLike,
+def ratio_interval(
+    ratio: Ratio,
     patients: Sequence[str],
     *,
-    resamples: int = 2000,
+    used: ArrayLike | None = None,
     level: float = 0.95,
-    seed: int = 0,
+    bounds: Interval = ANY,
 ) -> Estimate:
-    """A share, sum of (N,) parts over sum of (N,) wholes, with an interval that does not shrink to a point at 0 or 1.
+    """A mean or a ratio of sums with its jackknife interval over patients (`intervals.shared_patients_interval`).
 
-    Where nothing or everything counts, every resample says the same; then the interval is the exact binomial one
-    (Clopper and Pearson 1934) with one trial a patient, as if the cases of a patient told no more than one.
+    Args:
+        ratio: of N cases.
+        patients: (N,) whose case it is.
+        used: (N,) which cases count; all by default.
+        level: of the interval.
+        bounds: values that the statistic cannot pass, such as `intervals.SHARE`.
+    """
+    keep = np.ones(len(patients), bool) if used is None else np.asarray(used, bool)
+    numbers, count = patient_numbers(np.asarray(patients, dtype=str)[keep].tolist())
+    sums = Ratio(ratio.parts[keep], ratio.wholes[keep]).by_patient(numbers, count)
+    value = float(sums.ratios()[0]) if keep.any() else float("nan")
+    low, high = shared_patients_interval([sums], level, bounds)
+    return Estimate(value, low, high, int(keep.sum()), count)
+
+
+def proportion_interval(
+    parts: ArrayLike, wholes: ArrayLike, patients: Sequence[str], *, level: float = 0.95
+) -> Estimate:
+    """A share, sum of (N,) parts over sum of (N,) wholes, with a binomial interval that heeds patients.
+
+    The interval is the exact binomial one (Clopper and Pearson 1934). Where nothing or everything counts it has one
+    trial a patient, as if the cases of a patient told no more than one. Elsewhere it has the effective number of trials
+    that the jackknife variance over patients implies, at most the trials themselves (Korn and Graubard 1998).
     """
     part, whole = np.asarray(parts, float), np.asarray(wholes, float)
+    found = ratio_interval(ratio_of(part, whole), patients, used=whole > 0, level=level, bounds=SHARE)
+    if not np.isfinite(found.value):
+        return found
+    trials = float(found.patients)
+    if 0 < part.sum() < whole.sum():
+        if not np.isfinite(found.low):
+            return found
+        trials = _effective_trials(part, whole, patients, found.value, level)
+    low, high = _clopper_pearson(found.value * trials, trials, level)
+    return replace(found, low=low, high=high)
+
+
+def _effective_trials(part: Weights, whole: Weights, patients: Sequence[str], share: float, level: float) -> float:
+    """Trials of a binomial that varies as much as the share does over patients."""
     used = whole > 0
-    found = bootstrap(ratio_of(part, whole), patients, used=used, resamples=resamples, level=level, seed=seed)
-    if not 0 < part.sum() < whole.sum() and found.patients:
-        bound = ((1 - level) / 2) ** (1 / found.patients)
-        low, high = (0.0, 1 - bound) if part.sum() == 0 else (bound, 1.0)
-        return replace(found, low=low, high=high)
-    return found
+    numbers, count = patient_numbers(np.asarray(patients, dtype=str)[used].tolist())
+    influences = Ratio(part[used], whole[used]).by_patient(numbers, count).influences()
+    variance = float((influences**2).sum()) / (count - 1) / count
+    total = float(whole.sum())
+    if variance <= 0:
+        return total
+    correction = student_t.ppf((1 + level) / 2, [max(total - 1, 1), count - 1])
+    return float(min(total, share * (1 - share) / variance * (correction[0] / correction[1]) ** 2))
+
+
+def _clopper_pearson(hits: float, trials: float, level: float) -> Interval:
+    """Exact binomial limits; hits and trials need not be whole (Korn and Graubard 1998)."""
+    tail = (1 - level) / 2
+    low = 0.0 if hits <= 0 else float(beta.ppf(tail, hits, trials - hits + 1))
+    high = 1.0 if hits >= trials else float(beta.ppf(1 - tail, hits + 1, trials - hits))
+    return low, high
 
 
 def _draws(
@@ -187,28 +251,30 @@ def compare_ratios(
     second: tuple[ArrayLike, ArrayLike],
     patients: Sequence[str],
     *,
-    resamples: int = 2000,
     permutations: int = 10000,
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
     """Paired difference of two ratios of sums, `second - first`, with an interval and a permutation test.
 
-    `first` and `second` are (parts, wholes), (N,) each, of the same N cases; a mean is the ratio with wholes of one.
-    The test swaps the two models within patients (all cases of a patient together): two-sided, exact where 2**patients
-    is at most `permutations`, else by random swaps with the +1 correction of Phipson and Smyth (2010).
+    `first` and `second` are (parts, wholes), (N,) each, of the same N cases; a mean is the ratio with wholes of one. A
+    case that one of the two leaves out (a whole of 0) still counts in the other, so the difference is always that of
+    the two ratios. The interval is the jackknife's over patients. The test swaps the two models within patients (all
+    cases of a patient together): two-sided, exact where 2**patients is at most `permutations`, else by random swaps
+    with the +1 correction of Phipson and Smyth (2010).
     """
     one, two = ratio_of(*first), ratio_of(*second)
-    estimate = bootstrap(lambda w: two(w) - one(w), patients, resamples=resamples, level=level, seed=seed)
     numbers, count = patient_numbers(patients)
+    terms = [two.by_patient(numbers, count), one.by_patient(numbers, count, -1.0)]
+    value = float(terms[0].ratios()[0] - terms[1].ratios()[0]) if count else float("nan")
+    low, high = shared_patients_interval(terms, level) if count else (float("nan"), float("nan"))
     exact = 2**count <= permutations if count < 60 else False
     swaps = np.array(list(product((False, True), repeat=count))) if exact else _random_swaps(count, permutations, seed)
     found = _swapped_differences(first, second, swaps[:, numbers] if count else swaps)
-    extreme = int(np.count_nonzero(np.abs(found) >= abs(estimate.value) - 1e-12))
+    extreme = int(np.count_nonzero(np.abs(found) >= abs(value) - 1e-12))
     p_value = extreme / len(swaps) if exact else (extreme + 1) / (len(swaps) + 1)
-    value, low, high = estimate.value, estimate.low, estimate.high
     p_value = p_value if np.isfinite(value) else float("nan")
-    return Comparison(value, low, high, p_value, len(swaps), exact, estimate.cases, count)
+    return Comparison(value, low, high, p_value, len(swaps), exact, len(patients), count)
 
 
 def _random_swaps(count: int, permutations: int, seed: int) -> NDArray[np.bool_]:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ctseg.evaluation.intervals import AMOUNT, ANY, SHARE, Interval
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.statistics import (
-    Comparison,
+    Ratio,
     Statistic,
     bootstrap,
-    bootstrap_proportion,
-    compare_ratios,
     concordance_of,
-    holm,
     limits_of_agreement,
     mean_of,
     median_of,
+    proportion_interval,
+    ratio_interval,
     ratio_of,
 )
 from ctseg.metrics.lesions import SIZES
@@ -35,12 +34,16 @@ EMPTY_RULES = (
     "of all cases, so that false positives in healthy scans count.",
     "Case sensitivity and specificity: a case is called positive when more than the detection volume is predicted, "
     "wherever it lies.",
-    "Sensitivities, specificities and lesion precision that are 0 or 1: the interval is the exact binomial one with "
-    "one trial a patient, since the bootstrap would give none.",
+    "Sensitivities, specificities and lesion precision: the interval is the exact binomial one, with one trial a "
+    "patient where they are 0 or 1, else with the effective number of trials that the spread over patients implies.",
+    "Differences of two models keep every case that both were measured on, also where one of them predicts nothing. "
+    "Where HD95 is undefined for one model, its paired difference is over the cases that both define, and the "
+    "difference of the two means is given beside it.",
     "A case that failed (no prediction, another grid, unreadable) is in no number and is named.",
 )
 
 BY_VOLUME = ("dice", "iou", "sensitivity", "precision", "nsd", "hd95_mm")
+BOUNDS = {name: AMOUNT if name == "hd95_mm" else SHARE for name in BY_VOLUME}
 
 
 def summarise(cases: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
@@ -59,39 +62,63 @@ def summarise(cases: pd.DataFrame, settings: EvaluationSettings) -> dict[str, An
         "with_lesion": int(has_lesion.sum()),
         "both_empty": int((~has_lesion & (cases["pred_ml"] == 0)).sum()),
         "missed_whole": int((has_lesion & (cases["pred_ml"] == 0)).sum()),
-        "pooled": {name: estimate(ratio_of(*parts), None) for name, parts in pooled_parts(cases).items()},
-        "by_volume": {name: _by_volume(cases[name], has_lesion, estimate) for name in BY_VOLUME},
-        "dice_per_slice_released": estimate(
-            ratio_of(cases["dice_per_slice_released"] * cases["slices"], cases["slices"]), None
-        ),
+        "pooled": {name: estimate(ratio_of(*parts), None, SHARE) for name, parts in pooled_parts(cases).items()},
+        "by_volume": {name: _by_volume(cases[name], has_lesion, estimate, BOUNDS[name]) for name in BY_VOLUME},
+        **_per_slice(cases, estimate),
         "negative_slices": {
             "count": int(cases["negative_slices"].sum()),
-            "ml_in_100": estimate(ratio_of(100.0 * cases["negative_slices_ml"], cases["negative_slices"]), None),
+            "ml_in_100": estimate(
+                ratio_of(100.0 * cases["negative_slices_ml"], cases["negative_slices"]), None, AMOUNT
+            ),
         },
         "volume": _volume(cases, estimate),
         "lesions": _lesions(cases, estimate, share),
         "detection": {
             "sensitivity": share(called & has_lesion, has_lesion),
             "specificity": share(~called & ~has_lesion, ~has_lesion),
-            "fp_ml_mean": estimate(mean_of(cases["pred_ml"]), ~has_lesion),
+            "fp_ml_mean": estimate(mean_of(cases["pred_ml"]), ~has_lesion, AMOUNT),
         },
     }
 
 
-Estimator = Callable[[Any, Any], dict[str, Any]]
+class Estimator(Protocol):
+    """A statistic of the used cases with its interval, as summary.json holds it."""
+
+    def __call__(self, statistic: Statistic, used: Any, bounds: Interval = ANY) -> dict[str, Any]:
+        """`used` marks the cases that count, None for all; `bounds` are values that the statistic cannot pass."""
+        ...
 
 
-def _estimators(cases: pd.DataFrame, settings: EvaluationSettings) -> tuple[Estimator, Estimator]:
-    """`estimate(statistic, used)` and `share(parts, wholes)` over the patients of these cases."""
+Share = Callable[[Any, Any], dict[str, Any]]
+
+
+def _estimators(cases: pd.DataFrame, settings: EvaluationSettings) -> tuple[Estimator, Share]:
+    """`estimate(statistic, used, bounds)` and `share(parts, wholes)` over the patients of these cases.
+
+    Means and ratios have the jackknife's interval over patients; the others, which have none, the bootstrap's.
+    """
     patients = cases["patient"].astype(str).tolist()
 
-    def estimate(statistic: Statistic, used: Any) -> dict[str, Any]:
+    def estimate(statistic: Statistic, used: Any, bounds: Interval = ANY) -> dict[str, Any]:
+        if isinstance(statistic, Ratio):
+            return ratio_interval(statistic, patients, used=used, level=settings.level, bounds=bounds).as_dict()
         return bootstrap(statistic, patients, used=used, **settings.draws()).as_dict()
 
     def share(parts: Any, wholes: Any) -> dict[str, Any]:
-        return bootstrap_proportion(parts, wholes, patients, **settings.draws()).as_dict()
+        return proportion_interval(parts, wholes, patients, level=settings.level).as_dict()
 
     return estimate, share
+
+
+def _per_slice(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
+    """Dice per slice, over all slices as released and over the haemorrhage-positive slices alone."""
+    slices = cases["slices"].to_numpy(float)
+    positive = slices - cases["negative_slices"].to_numpy(float)
+    on_positive = np.nan_to_num(cases["dice_per_slice_positive"].to_numpy(float)) * positive
+    return {
+        "dice_per_slice_released": estimate(ratio_of(cases["dice_per_slice_released"] * slices, slices), None, SHARE),
+        "dice_per_slice_positive": estimate(ratio_of(on_positive, positive), positive > 0, SHARE),
+    }
 
 
 def pooled_parts(cases: pd.DataFrame) -> dict[str, Parts]:
@@ -104,11 +131,13 @@ def pooled_parts(cases: pd.DataFrame) -> dict[str, Parts]:
     }
 
 
-def _by_volume(column: pd.Series, has_lesion: NDArray[np.bool_], estimate: Estimator) -> dict[str, Any]:
+def _by_volume(
+    column: pd.Series, has_lesion: NDArray[np.bool_], estimate: Estimator, bounds: Interval
+) -> dict[str, Any]:
     values = column.to_numpy(float)
     used = has_lesion & np.isfinite(values)
     return {
-        "mean": estimate(mean_of(values), used),
+        "mean": estimate(mean_of(values), used, bounds),
         "median": estimate(median_of(values), used),
         "undefined": int((has_lesion & ~np.isfinite(values)).sum()),
     }
@@ -120,14 +149,14 @@ def _volume(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
     bias, low, high = limits_of_agreement(cases["error_ml"][either])
     return {
         "error_ml_mean": estimate(mean_of(cases["error_ml"]), either),
-        "abs_error_ml_mean": estimate(mean_of(cases["abs_error_ml"]), either),
+        "abs_error_ml_mean": estimate(mean_of(cases["abs_error_ml"]), either, AMOUNT),
         "abs_error_ml_median": estimate(median_of(cases["abs_error_ml"]), either),
         "limits_of_agreement_ml": {"bias": bias, "low": low, "high": high},
         "concordance": estimate(concordance_of(cases["pred_ml"], cases["ref_ml"]), either),
     }
 
 
-def _lesions(cases: pd.DataFrame, estimate: Estimator, share: Estimator) -> dict[str, Any]:
+def _lesions(cases: pd.DataFrame, estimate: Estimator, share: Share) -> dict[str, Any]:
     """F1, sensitivity (recall) and precision of lesions, all and by size."""
     found = {}
     for size in ("all", *SIZES):
@@ -137,60 +166,8 @@ def _lesions(cases: pd.DataFrame, estimate: Estimator, share: Estimator) -> dict
             "tp": int(tp.sum()),
             "fp": int(fp.sum()),
             "fn": int(fn.sum()),
-            "f1": estimate(ratio_of(2 * tp, 2 * tp + fp + fn), None),
+            "f1": estimate(ratio_of(2 * tp, 2 * tp + fp + fn), None, SHARE),
             "sensitivity": share(tp, tp + fn),
             "precision": share(tp, tp + fp),
         }
     return found
-
-
-def compare_models(cases: pd.DataFrame, models: tuple[str, ...], settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Paired differences of every two models, `second - first`, on the cases both have; p values also by Holm."""
-    done = cases[cases["status"] == "ok"]
-    rows = []
-    for first, second in combinations(models, 2):
-        one, two = (done[done["model"] == name].set_index("case") for name in (first, second))
-        common = one.index.intersection(two.index, sort=False)
-        for metric, pair in _paired(one.loc[common], two.loc[common]).items():
-            found = _compare(pair, settings)
-            rows.append({"first": first, "second": second, "metric": metric, **found.as_dict()})
-    for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["p_holm"] = p_value
-    return rows
-
-
-Pair = tuple[Parts, Parts, list[str]]
-
-
-def _paired(one: pd.DataFrame, two: pd.DataFrame) -> dict[str, Pair]:
-    patients = one["patient"].astype(str).tolist()
-    has_lesion = (one["tp"] + one["fn"]).to_numpy() > 0
-    pairs: dict[str, Pair] = {"dice_pooled": (pooled_parts(one)["dice"], pooled_parts(two)["dice"], patients)}
-    for metric in ("dice", "nsd", "hd95_mm"):
-        pairs[f"{metric}_mean"] = _paired_means(one[metric], two[metric], has_lesion, patients)
-    pairs["abs_error_ml_mean"] = _paired_means(
-        one["abs_error_ml"], two["abs_error_ml"], np.ones(len(one), bool), patients
-    )
-    return pairs
-
-
-def _paired_means(one: pd.Series, two: pd.Series, used: NDArray[np.bool_], patients: list[str]) -> Pair:
-    """Values of the cases in which both models have one."""
-    first, second = one.to_numpy(float), two.to_numpy(float)
-    keep = used & np.isfinite(first) & np.isfinite(second)
-    count = np.ones(int(keep.sum()))
-    chosen = [patient for patient, kept in zip(patients, keep, strict=True) if kept]
-    return (first[keep], count), (second[keep], count), chosen
-
-
-def _compare(pair: Pair, settings: EvaluationSettings) -> Comparison:
-    first, second, patients = pair
-    return compare_ratios(
-        first,
-        second,
-        patients,
-        resamples=settings.resamples,
-        permutations=settings.permutations,
-        level=settings.level,
-        seed=settings.seed,
-    )

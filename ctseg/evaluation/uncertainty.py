@@ -12,8 +12,16 @@ from scipy.stats import rankdata
 
 from ctseg.errors import InputError
 from ctseg.evaluation.cases import Matching, read_table
+from ctseg.evaluation.intervals import SHARE
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.statistics import Statistic, Weights, bootstrap, bootstrap_proportion
+from ctseg.evaluation.statistics import (
+    Statistic,
+    Weights,
+    bootstrap,
+    mean_of,
+    proportion_interval,
+    ratio_interval,
+)
 from ctseg.files import read_json
 from ctseg.inference.disagreement import RANGE_FLOOR_ML
 
@@ -96,13 +104,12 @@ def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: Evaluat
         return bootstrap(spearman_of(one, other, used), patients, used=used, **draws).as_dict()
 
     def mean_dice(used: NDArray[np.bool_]) -> dict[str, Any]:
-        part = np.where(used, dice, 0.0)
-        return bootstrap(lambda weights: (weights @ part) / (weights @ used), patients, used=used, **draws).as_dict()
+        return ratio_interval(mean_of(dice), patients, used=used, level=settings.level, bounds=SHARE).as_dict()
 
     return {
         "cases": len(both),
         "with_range": int(ranged.sum()),
-        "in_range": bootstrap_proportion(inside, ranged, patients, **draws).as_dict(),
+        "in_range": proportion_interval(inside, ranged, patients, level=settings.level).as_dict(),
         "agreement_dice": correlation(both["agreement"], dice, lesion & ranged),
         "range_error": correlation(both["ml_high"] - both["ml_low"], both["abs_error_ml"], ranged),
         "range_factor": range_factor(both, settings.range_level),

@@ -29,6 +29,8 @@ DEFINITIONS = {
     "and mL predicted on them",
     "dice_per_slice_released": "mean over all slices of (2 TP + 1) / (2 TP + FP + FN + 1): the released AMD-DAS code's "
     "variant, in which an empty slice left empty counts 1; not comparable with a Dice over volumes",
+    "dice_per_slice_positive": "mean of 2 TP / (2 TP + FP + FN) over the slices with a voxel of the reference; "
+    "undefined where there is none",
 }
 
 
@@ -62,6 +64,14 @@ def dice_per_slice_released(pred: Mask, ref: Mask, smooth: float = 1.0) -> float
     both = np.count_nonzero(pred & ref, axis=(1, 2))
     each = np.count_nonzero(pred, axis=(1, 2)) + np.count_nonzero(ref, axis=(1, 2))
     return float(np.mean((2 * both + smooth) / (each + smooth)))
+
+
+def dice_per_slice_positive(pred: Mask, ref: Mask) -> float:
+    """Mean Dice over the slices of a (K, H, W) pair that hold a voxel of the reference; NaN where none does."""
+    positive = ref.any(axis=(1, 2))
+    both = np.count_nonzero((pred & ref)[positive], axis=(1, 2))
+    each = np.count_nonzero(pred[positive], axis=(1, 2)) + np.count_nonzero(ref[positive], axis=(1, 2))
+    return float(np.mean(2 * both / each)) if positive.any() else float("nan")
 
 
 def negative_slices(pred: Mask, ref: Mask, grid: Grid) -> dict[str, float]:
@@ -105,6 +115,7 @@ def volume_metrics(
         "error_ml": pred_ml - ref_ml,
         "abs_error_ml": abs(pred_ml - ref_ml),
         "dice_per_slice_released": dice_per_slice_released(pred, ref),
+        "dice_per_slice_positive": dice_per_slice_positive(pred, ref),
         "slices": slices,
         **negative_slices(pred, ref, grid),
         **lesion_metrics(pred, ref, grid, min_lesion_ml),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from ctseg_reproduce.results import Outcome, difference, estimate, read_finetuned, read_trained
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import t as student_t
 
 from ctseg.errors import InputError
+from ctseg.evaluation.intervals import Sums, shared_patients_interval
 from ctseg.io.slices import SliceSet
 from ctseg.segmentation.supervised import dice_scores
 
@@ -28,15 +33,68 @@ def test_the_value_is_the_mean_of_the_seeds_pooled_ratios() -> None:
     assert found.low <= found.value <= found.high
 
 
-def test_the_interval_is_that_of_a_loop_over_draws() -> None:
+def test_seeds_on_shared_patients_have_two_variance_components() -> None:
     rng = np.random.default_rng(5)
     parts, wholes = rng.uniform(0, 1, (2, 9)), rng.uniform(1, 2, (2, 9))
-    found = estimate([outcome(list(parts[k]), list(wholes[k]), k) for k in (0, 1)], "pooled", resamples=6000)
-    drawn = []
-    for _ in range(6000):
-        patients, seeds = rng.integers(9, size=9), rng.integers(2, size=2)
-        drawn.append(np.mean([parts[k, patients].sum() / wholes[k, patients].sum() for k in seeds]))
-    np.testing.assert_allclose([found.low, found.high], np.percentile(drawn, [2.5, 97.5]), atol=0.012)
+    found = estimate([outcome(list(parts[k]), list(wholes[k]), k) for k in (0, 1)], "pooled")
+    assert (found.low, found.high) == pytest.approx(shared_patients_interval([Sums(parts, wholes)], bounds=(0, 1)))
+    assert (found.cases, found.patients) == (18, 9)
+
+
+def test_seeds_with_cohorts_of_their_own_have_students_interval_over_cohorts() -> None:
+    rows = [replace(outcome([part, 4.0], [8.0, 8.0], seed), cohort=3000 + seed) for seed, part in enumerate((2, 4, 3))]
+    values = np.array([6, 8, 7]) / 16
+    found = estimate(rows, "pooled")
+    half = student_t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
+    assert (found.value, found.high) == (pytest.approx(7 / 16), pytest.approx(7 / 16 + half))
+    assert found.patients == 6  # two of each cohort, though they are named alike
+    other = [replace(item, cases=item.cases.assign(pooled_part=item.cases["pooled_part"] - 1)) for item in rows]
+    paired = difference(rows, other, "pooled")
+    assert (paired.value, paired.low, paired.high) == (pytest.approx(1 / 8),) * 3  # the cohorts' spread cancels
+    strange = [replace(item, cohort=1) for item in other]
+    assert np.isnan(difference(rows, strange, "pooled").value)  # other patients: nothing can be paired
+
+
+count = st.integers(0, 5)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(count, count, count, count), min_size=3, max_size=3), min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_a_difference_is_always_that_of_the_values(seeds: list[list[tuple[int, ...]]], fresh: bool) -> None:
+    def rows(hit: int, false: int) -> list[Outcome]:
+        counts = [np.array(item, float) for item in seeds]
+        return [
+            replace(
+                outcome(list(2 * item[:, hit]), list(2 * item[:, hit] + item[:, false]), seed),
+                cohort=seed if fresh else None,
+            )
+            for seed, item in enumerate(counts)
+        ]
+
+    one, two = rows(0, 1), rows(2, 3)
+    found = difference(one, two, "pooled")
+    values = estimate(one, "pooled").value - estimate(two, "pooled").value
+    np.testing.assert_equal(found.difference_of_values, values)
+    if all(item.cases["pooled_whole"].sum() > 0 for item in (*one, *two)):
+        assert found.value == pytest.approx(values, abs=1e-12)
+        assert found.is_of_the_values
+
+
+def test_a_patient_on_whom_one_row_outlines_nothing_stays_in_the_difference() -> None:
+    silent, loud = [outcome([8, 8, 0], [10, 10, 0])], [outcome([8, 8, 0], [10, 10, 5])]
+    assert difference(loud, silent, "pooled").value == pytest.approx(16 / 25 - 16 / 20)
+    assert difference(silent, loud, "pooled").patients == 3
+
+
+def test_where_seeds_differ_both_numbers_are_known() -> None:
+    one, two = [outcome([5], [10]), outcome([9], [10], 1)], [outcome([4], [10])]
+    found = difference(one, two, "pooled")
+    assert (found.seeds, found.value) == ((0,), pytest.approx(0.1))
+    assert found.difference_of_values == pytest.approx(0.3)
+    assert not found.is_of_the_values
 
 
 def test_a_difference_is_paired_by_patient_and_seed() -> None:
@@ -103,6 +161,14 @@ def test_dice_on_slices_with_a_lesion_leaves_the_others_out(crossed: tuple[Path,
     overlap = (masks & (found > 0))[positive].sum()
     dice = 2 * overlap / (masks[positive].sum() + (found > 0)[positive].sum())
     assert estimate([read_finetuned(row, truth.folder, 0)], "positive").value == pytest.approx(dice)
+
+
+def test_dice_per_slice_with_a_lesion_is_the_plain_mean(crossed: tuple[Path, SliceSet, np.ndarray]) -> None:
+    row, truth, found = crossed
+    masks = truth.require_masks("x")[:] > 0
+    pairs = [(mask, one > 0) for mask, one in zip(masks, found, strict=True) if mask.any()]
+    plain = np.mean([2 * (mask & one).sum() / (mask.sum() + one.sum()) for mask, one in pairs])
+    assert estimate([read_finetuned(row, truth.folder, 0)], "per_slice_positive").value == pytest.approx(plain)
 
 
 def test_outlines_of_another_set_are_refused(

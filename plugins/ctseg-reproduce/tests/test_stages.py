@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ctseg_reproduce.inputs import Inputs, own_inputs
 from ctseg_reproduce.run import settled_plan
-from ctseg_reproduce.scales import SCALES, get_scale
+from ctseg_reproduce.scales import SCALES, cohort_seed, get_scale
 from ctseg_reproduce.stages import (
     BRAINS,
     Plan,
@@ -43,7 +43,7 @@ def test_rows_share_what_is_equal() -> None:
     assert [name for name in names if name.startswith("synthesis/")] == [
         f"synthesis/{name}/seed-0" for name in ("cyclegan", "mask-cyclegan", "matched-mask-cyclegan", "proposed")
     ]
-    assert names.count("data") == 1
+    assert names.count("data/seed-0") == 1
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -55,8 +55,23 @@ def test_needs_come_first(table: str) -> None:
         seen.add(stage.folder)
 
 
-def test_seeds_share_the_data_and_nothing_else() -> None:
-    assert set(folders("table4", 0)) & set(folders("table4", 1)) == {"data"}
+def test_seeds_of_the_phantom_share_nothing_and_those_of_own_data_share_the_data(tmp_path: Path) -> None:
+    assert not set(folders("table4", 0)) & set(folders("table4", 1))
+    for name in ("mr", "ct", "scans", "truth"):
+        (tmp_path / name).mkdir()
+    own = Plan(get_scale("cpu"), own_inputs(*(tmp_path / name for name in ("mr", "ct", "scans", "truth"))))
+    both = [{item.folder for item in in_order(own.row(row, seed) for row in get_rows("table4"))} for seed in (0, 1)]
+    assert both[0] & both[1] == {"data"}
+    assert (own.cohort(1), plan().cohort(1)) == (None, cohort_seed(1))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_seed_has_a_cohort_of_its_own_that_no_one_has_looked_at(scale: str) -> None:
+    cohorts = [plan(scale).data(seed).steps[0]["seed"] for seed in range(50)]
+    assert cohorts == [cohort_seed(seed) for seed in range(50)]
+    assert len(set(cohorts)) == 50
+    assert not {0, 2023} & set(cohorts)
+    assert plan(scale).data(0).key != replace(plan(scale).data(1), folder="data/seed-0").key
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -81,7 +96,7 @@ def test_only_matched_systems_get_pairs_and_only_das_gets_an_adversary() -> None
         return next(step for step in stages[folder].steps if step["command"] == command)
 
     assert "pairs" not in step("synthesis/mask-cyclegan/seed-0", "synth-train")
-    assert step("synthesis/matched-mask-cyclegan/seed-0", "synth-train")["pairs"] == "../../../data/pairs.csv"
+    assert step("synthesis/matched-mask-cyclegan/seed-0", "synth-train")["pairs"] == "../../../data/seed-0/pairs.csv"
     assert step("rows/mr/seed-0", "das-train")["set"]["lambda_adv"] == 0
     assert "lambda_adv" not in step("rows/das/seed-0", "das-train")["set"]
     assert step("rows/unmatched-2/seed-0", "das-train")["source_list"].endswith("lists/seed-0/lists/unmatched-2.txt")

@@ -141,11 +141,11 @@ def test_plus_sees_every_slice_where_scans_are_there_and_the_paper_only_the_chos
         return plan.row(ROWS[name], 0).steps[0]["tgt"]
 
     phantom = Plan(get_scale("cpu"))
-    assert targets("plus", phantom) == "../../../every-slice/ct"
-    assert targets("plus-without-every-slice", phantom) == targets("amd-das", phantom) == "../../../data/sets/ct"
+    assert targets("plus", phantom) == "../../../every-slice/seed-0/ct"
+    assert targets("plus-without-every-slice", phantom) == targets("amd-das", phantom) == "../../../data/seed-0/sets/ct"
     whole, less = (adaptation_of(name, "cpu") for name in ("plus-tried", "plus-without-every-slice"))
     assert whole == less
-    step = phantom.every_slice().steps[0]
+    step = phantom.every_slice(0).steps[0]
     assert step["input"].endswith("stage_2_train")
     assert not {"labels", "select", "masks"} & set(step)
     own = Plan(get_scale("cpu"), Inputs("/mr", "/ct", "/scans", "/truth"))

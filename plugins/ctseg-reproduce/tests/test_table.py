@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from ctseg_reproduce.results import METRICS, Outcome
+from ctseg_reproduce.kept import LATER, Kept, read_outcomes, write_outcomes
+from ctseg_reproduce.results import METRICS, Outcome, estimate
 from ctseg_reproduce.scales import get_scale
 from ctseg_reproduce.systems import ROWS, get_rows
-from ctseg_reproduce.table import Result, control_verdict, table_of, write_table
+from ctseg_reproduce.table import Result, control_verdict, shown, table_of, write_table
 
 
 def result(name: str, dice: float | None, failed: tuple[str, ...] = ()) -> Result:
@@ -27,6 +29,63 @@ def test_a_row_that_is_no_better_than_the_control_is_named() -> None:
     worse, text = control_verdict([result("mr", 0.2), result("proposed", 0.8), result("shuffled", 0.2)])
     assert worse is False
     assert "than mr:" in text
+
+
+def test_a_row_whose_interval_holds_the_control_is_not_said_to_be_above() -> None:
+    row = result("mr", 0.9)
+    row.outcomes[0].cases["pooled_part"] = [0.0, 0.1, 0.9]
+    worse, text = control_verdict([row, result("shuffled", 0.2)])
+    assert worse is False
+    assert "does not exclude 0" in text
+
+
+def with_seeds(item: Result, *parts: list[float]) -> Result:
+    """A row with a seed and cohort for each list of its patients' pooled parts."""
+    first = item.outcomes[0]
+    outcomes = [
+        replace(first, seed=seed, cohort=3000 + seed, cases=first.cases.assign(pooled_part=part))
+        for seed, part in enumerate(parts)
+    ]
+    return replace(item, outcomes=tuple(outcomes))
+
+
+def test_the_papers_order_is_said_as_far_as_intervals_go() -> None:
+    reference = with_seeds(result("proposed", 0.8), [0.8] * 3, [0.8] * 3)
+    below, above = (
+        with_seeds(result("mr", 0.5), [0.5] * 3, [0.5] * 3),
+        with_seeds(result("cyclegan", 0.9), [0.9] * 3, [0.9] * 3),
+    )
+    table = table_of("table2", [below, above, reference])
+    assert list(table["paper_order"]) == ["reproduces", "contradicts", ""]
+    unsure = with_seeds(result("mr", 0.5), [0.1] * 3, [0.9] * 3)
+    table = table_of("table2", [unsure, reference, result("shuffled", 0.1)])
+    assert list(table["paper_order"]) == ["undecided", "", ""]
+    assert shown(table)[0][10] == "undecided"
+
+
+def test_one_seed_decides_no_order() -> None:
+    table = table_of("table2", [result("mr", 0.5), result("proposed", 0.8)])
+    assert (table["difference_high"][0], table["paper_order"][0]) == (-30.0, "undecided")
+
+
+def test_a_difference_over_fewer_seeds_than_the_values_says_so() -> None:
+    more = result("mr", 0.5)
+    cases = more.outcomes[0].cases.assign(pooled_part=0.9)
+    more = replace(more, outcomes=(*more.outcomes, replace(more.outcomes[0], seed=1, cases=cases)))
+    table = table_of("table2", [more, result("proposed", 0.8)])
+    assert (table["difference"][0], table["difference_of_values"][0]) == (-30.0, -10.0)
+    assert shown(table)[0][9].endswith("seeds 0; of the values -10.00")
+
+
+def test_outcomes_of_an_earlier_version_are_read_without_the_later_columns(tmp_path: Path) -> None:
+    kept = Kept("mr", "k", 1.0, "m", result("mr", 0.5).outcomes[0])
+    path = write_outcomes(tmp_path / "outcomes.csv", [replace(kept, outcome=replace(kept.outcome, cohort=3000))])
+    assert read_outcomes(path)[0].outcome.cohort == 3000
+    pd.read_csv(path).drop(columns=list(LATER)).to_csv(path, index=False)
+    old = read_outcomes(path)[0].outcome
+    assert old.cohort is None
+    assert pd.isna(estimate([old], "per_slice_positive").value)
+    assert estimate([old], "pooled").value == 0.5
 
 
 def test_without_a_control_there_is_no_verdict() -> None:

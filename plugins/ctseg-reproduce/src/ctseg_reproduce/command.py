@@ -146,15 +146,18 @@ def _study_rules(request: Request, failed: dict[tuple[str, int], str], as_json: 
     from ctseg_reproduce.rules import run_epochs_table
     from ctseg_reproduce.rules_report import write_rules
 
-    judges = {name: open_slices(path) for name, path in run.run_judges(request, execute, common.say).items()}
     runs = run.finished_runs(request)
+    judges = {}
+    for seed in sorted({seed for _, seed in runs} or set(request.seeds)):
+        found = run.run_judges(request, execute, common.say, seed)
+        judges[seed] = {name: open_slices(path) for name, path in found.items()}
     tables = {}
     with common.bar("Epochs", len(runs)) as bar:
         for key, folder in runs.items():
-            tables[key] = run_epochs_table(folder, judges, common.registry().build_from_header)
+            tables[key] = run_epochs_table(folder, judges[key[1]], common.registry().build_from_header)
             bar.advance(note=f"{key[0]}, seed {key[1]}")
     command = run.command_of(request, sorted({seed for _, seed in runs}))
-    paths = write_rules(request.root, tables, list(judges), command, request.table)
+    paths = write_rules(request.root, tables, list(next(iter(judges.values()))), command, request.table)
     common.finish({"runs": len(tables), "files": [str(path) for path in paths]}, [f"study: {paths[-1]}"], as_json)
     if failed:
         raise typer.Exit(1)

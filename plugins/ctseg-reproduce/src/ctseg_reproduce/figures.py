@@ -84,7 +84,7 @@ def pseudo_cts(request: Request, seed: int) -> Drawn:
     Raises:
         InputError: if the source set is not there.
     """
-    source = open_slices(request.root / request.plan.inputs.source)
+    source = open_slices(request.root / request.plan.inputs.of_seed(seed).source)
     chosen, split = largest_lesions(source)
     columns = [_mr_tiles(source, chosen)]
     columns += [_pseudo_tiles(request, name, seed, source, chosen) for name in SYNTHESIS]
@@ -92,7 +92,7 @@ def pseudo_cts(request: Request, seed: int) -> Drawn:
     foot = (
         f"Seed {seed}. Source slices of {split}: the first with a lesion in name order, at most {PATIENTS}, each with "
         "the slice of its largest lesion; no result was looked at. Orange: the MR mask, drawn around the lesion. All "
-        f"pseudo-CT in one window ({_window(request)}). Anterior up, the patient's right at the left."
+        f"pseudo-CT in one window ({_window(request, seed)}). Anterior up, the patient's right at the left."
     )
     path = request.root / f"{request.table}-{PSEUDO_CT}.png"
     return _drawn(path, "Pseudo-CT of every synthesis system", "Figure 11", titles, columns, foot)
@@ -155,9 +155,9 @@ def brain_box(image: NDArray[np.uint8]) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def _window(request: Request) -> str:
+def _window(request: Request, seed: int) -> str:
     """HU of black and white in the target set."""
-    intensity = open_slices(request.root / request.plan.inputs.target).info["intensity"]
+    intensity = open_slices(request.root / request.plan.inputs.of_seed(seed).target).info["intensity"]
     slope, offset = intensity.get("a"), intensity.get("b")
     return f"{(0 - offset) / slope:.0f} to {(255 - offset) / slope:.0f} HU" if slope else "that of the target set"
 
@@ -168,7 +168,7 @@ def segmentations(request: Request, results: Sequence[Result], seed: int, told: 
     Raises:
         CtsegError: if the test scans or their truth are not there.
     """
-    inputs = request.plan.inputs
+    inputs = request.plan.inputs.of_seed(seed)
     examples = read_examples(request.root, request.root / inputs.test, request.root / inputs.truth, told)
     window = f"{WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
     columns = [[_scan_tile(item, False) for item in examples], [_scan_tile(item, True) for item in examples]]

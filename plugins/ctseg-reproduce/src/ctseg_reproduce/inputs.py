@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from ctseg.errors import InputError
@@ -27,15 +27,23 @@ class Inputs:
     train_truth: str = ""
     """Their masks: for the upper bound and the study of the rules alone."""
 
+    def of_seed(self, seed: int) -> Inputs:
+        """Those of a row's seed: the phantom has a cohort for each, a user's own data are the same for all."""
+        if self != PHANTOM:
+            return self
+        return Inputs(*(path.replace(f"/{ANY_SEED}/", f"/seed-{seed}/", 1) for path in astuple(self)))
 
+
+ANY_SEED = "seed-K"
+"""Stands for the seed's folder in `PHANTOM`."""
 PHANTOM = Inputs(
-    "data/sets/mr",
-    "data/sets/ct",
-    "data/phantom/rsna/stage_2_test",
-    "data/phantom/truth/iph/test",
-    "data/phantom/truth/stage_2_test.csv",
-    "data/phantom/rsna/stage_2_train",
-    "data/phantom/truth/iph/train",
+    f"data/{ANY_SEED}/sets/mr",
+    f"data/{ANY_SEED}/sets/ct",
+    f"data/{ANY_SEED}/phantom/rsna/stage_2_test",
+    f"data/{ANY_SEED}/phantom/truth/iph/test",
+    f"data/{ANY_SEED}/phantom/truth/stage_2_test.csv",
+    f"data/{ANY_SEED}/phantom/rsna/stage_2_train",
+    f"data/{ANY_SEED}/phantom/truth/iph/train",
 )
 
 

@@ -19,9 +19,11 @@ from ctseg.files import write_with
 from ctseg_reproduce.results import METRICS, Outcome
 
 PARTS = tuple(f"{metric}_{kind}" for metric in METRICS for kind in ("part", "whole"))
+LATER = ("cohort", "per_slice_positive_part", "per_slice_positive_whole")
+"""Columns that tables of earlier versions lack: their seeds share one cohort, and the metric is not known."""
 JOINED = "joined"
 """Where a folder keeps what was joined to it."""
-COLUMNS = ("row", "seed", "key", "machine", "seconds", "selection", "slices", "patient", *PARTS)
+COLUMNS = ("row", "seed", "cohort", "key", "machine", "seconds", "selection", "slices", "patient", *PARTS)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def write_outcomes(path: Path, outcomes: Sequence[Kept]) -> Path:
         item.outcome.cases.assign(
             row=item.row,
             seed=item.outcome.seed,
+            cohort="" if item.outcome.cohort is None else item.outcome.cohort,
             key=item.key,
             machine=item.machine,
             seconds=item.seconds,
@@ -62,9 +65,10 @@ def read_outcomes(path: Path) -> list[Kept]:
     """
     try:
         table = pd.read_csv(path, dtype={"row": str, "key": str, "machine": str, "selection": str, "patient": str})
-        lacking = sorted(set(COLUMNS) - set(table.columns))
+        lacking = sorted(set(COLUMNS) - set(LATER) - set(table.columns))
         if lacking:
             raise InputError(f"{path}: lacks the column {lacking[0]!r}; name a TABLE-outcomes.csv of ctseg reproduce")
+        table = table.assign(**{name: 0.0 for name in LATER if name in PARTS and name not in table})
         if not np.isfinite(table[list(PARTS)].to_numpy(float)).all():
             raise InputError(f"{path}: holds numbers that are not finite; make it again")
         return [_kept(part) for _, part in table.groupby(["row", "seed", "key"], sort=False)]
@@ -107,5 +111,6 @@ def this_machine() -> str:
 def _kept(part: pd.DataFrame) -> Kept:
     first = part.iloc[0]
     cases = part[["patient", *PARTS]].reset_index(drop=True)
-    outcome = Outcome(int(first["seed"]), cases, str(first["selection"]), int(first["slices"]))
+    cohort = None if pd.isna(first.get("cohort", np.nan)) else int(first["cohort"])
+    outcome = Outcome(int(first["seed"]), cases, str(first["selection"]), int(first["slices"]), cohort)
     return Kept(str(first["row"]), str(first["key"]), float(first["seconds"]), str(first["machine"]), outcome)

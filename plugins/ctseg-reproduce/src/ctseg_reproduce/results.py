@@ -11,14 +11,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError
+from ctseg.evaluation.intervals import (
+    AMOUNT,
+    ANY,
+    SHARE,
+    Interval,
+    Sums,
+    cohorts_interval,
+    shared_patients_interval,
+    value_of,
+)
 from ctseg.evaluation.statistics import Estimate
 from ctseg.io.slices import open_slices
 from ctseg.runs import read_header
 
-METRICS = ("pooled", "per_volume", "per_slice", "fp_ml", "fp_negative", "positive")
-"""Dice over all voxels; mean over volumes with a lesion; the released code's per slice with smooth 1; mL outlined in a
-volume without a lesion, mean; mL outlined on a slice without a lesion, mean; Dice over the
-voxels of slices with a lesion."""
+METRICS = ("pooled", "per_volume", "per_slice", "per_slice_positive", "fp_ml", "fp_negative", "positive")
+"""Dice over all voxels; mean over volumes with a lesion; the released code's per slice with smooth 1; per slice with a
+lesion, mean; mL outlined in a volume without a lesion, mean; mL outlined on a slice without a lesion, mean; Dice over
+the voxels of slices with a lesion."""
+AMOUNTS = ("fp_ml", "fp_negative")
+"""Metrics in mL; the others are shares."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,23 @@ class Outcome:
     """The rule that chose the weights."""
     slices: int
     """Source slices trained on; of Table 5, labelled CT slices in all folds."""
+    cohort: int | None = None
+    """Seed of the phantom cohort; None for test scans that all seeds share."""
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """A paired difference of two rows."""
+
+    seeds: tuple[int, ...] = ()
+    """Those that both rows have, and in which both define the metric."""
+    difference_of_values: float = float("nan")
+    """The first row's published value minus the other's; another number where a row has seeds that the other lacks."""
+
+    @property
+    def is_of_the_values(self) -> bool:
+        """Whether the paired difference is that of the published values."""
+        return bool(np.isclose(self.value, self.difference_of_values, rtol=0, atol=1e-9))
 
 
 def read_trained(folder: Path, seed: int) -> Outcome:
@@ -44,7 +73,7 @@ def read_trained(folder: Path, seed: int) -> Outcome:
     if not path.exists():
         raise InputError(f"{path}: no such file; run this row again")
     table = pd.read_csv(path)
-    if "negative_slices" not in table:
+    if not {"negative_slices", "dice_per_slice_positive"} <= set(table.columns):
         raise InputError(f"{path}: was made by an older ctseg; evaluate again with --overwrite")
     table = table[table["status"] == "ok"]
     if not len(table):
@@ -57,6 +86,7 @@ def read_trained(folder: Path, seed: int) -> Outcome:
 def _parts(table: pd.DataFrame) -> pd.DataFrame:
     """Parts and wholes of volumes with the columns of `cases.csv`."""
     names = ("tp", "fp", "fn", "dice", "slices", "dice_per_slice_released", "pred_ml")
+    on_positive = np.nan_to_num(table["dice_per_slice_positive"].to_numpy(float))
     on_negative = ("negative_slices", "negative_slices_fp", "negative_slices_ml")
     negative, negative_fp, negative_ml = (table[name].to_numpy(float) for name in on_negative)
     tp, fp, fn, dice, slices, per_slice, pred_ml = (table[name].to_numpy(float) for name in names)
@@ -70,6 +100,8 @@ def _parts(table: pd.DataFrame) -> pd.DataFrame:
             "per_volume_whole": lesion.astype(float),
             "per_slice_part": per_slice * slices,
             "per_slice_whole": slices,
+            "per_slice_positive_part": on_positive * (slices - negative),
+            "per_slice_positive_whole": slices - negative,
             "fp_ml_part": np.where(lesion, 0.0, pred_ml),
             "fp_ml_whole": (~lesion).astype(float),
             "fp_negative_part": negative_ml,
@@ -113,6 +145,8 @@ def _count(found: NDArray[np.bool_], masks: NDArray[np.bool_], table: pd.DataFra
         }
     )
     slices["negative"] = (slices["tp"] + slices["fn"] == 0).astype(float)
+    slices["dice"] = (2 * tp / np.maximum(2 * tp + fp + fn, 1.0)).astype(float)
+    slices.loc[slices["negative"] > 0, "dice"] = np.nan
     slices["negative_fp"] = slices["fp"] * slices["negative"]
     slices["negative_mm2"] = slices["mm2"] * slices["negative"]
     grouped = slices.groupby("series", sort=True)
@@ -124,6 +158,7 @@ def _count(found: NDArray[np.bool_], masks: NDArray[np.bool_], table: pd.DataFra
         slices=grouped.size(),
         dice=2 * cases["tp"] / total.where(total > 0),
         dice_per_slice_released=grouped["smooth"].mean(),
+        dice_per_slice_positive=grouped["dice"].mean(),
         pred_ml=grouped["mm2"].sum() * step_mm / 1000.0,
         negative_slices=grouped["negative"].sum(),
         negative_slices_fp=grouped["negative_fp"].sum(),
@@ -137,95 +172,83 @@ def _step_mm(z_mm: pd.Series) -> float:
     return float(np.median(steps)) if len(steps) else 1.0
 
 
-def estimate(
-    outcomes: Sequence[Outcome], metric: str, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
-) -> Estimate:
-    """Mean of a metric over seeds, with a percentile interval over patients and seeds.
+def estimate(outcomes: Sequence[Outcome], metric: str, *, level: float = 0.95) -> Estimate:
+    """Mean of a metric over the seeds that define it, with its interval.
 
-    Each resample draws patients, the same ones for every seed, and seeds, both with replacement. With one seed the
-    interval is over patients alone.
+    Where each seed has a cohort of its own, the interval is over cohorts; where all seeds share their test patients, it
+    is over patients and seeds (`ctseg.evaluation.intervals`). With one seed it is over patients alone.
     """
-    parts, wholes = _sums(outcomes, metric)
-    used = wholes.sum(axis=0) > 0
-    parts, wholes = parts[:, used], wholes[:, used]
-    seeds, count = parts.shape
-    if not count:
+    known = [item for item in outcomes if _is_defined(item, metric)]
+    if not known:
         return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
-    value = float(np.mean(parts.sum(axis=1) / wholes.sum(axis=1)))
-    draws = _draws(seeds, count, resamples, seed)
-    return Estimate(value, *_interval(_drawn(parts, wholes, *draws), count, level), seeds * count, count)
+    terms = [_sums(known, metric, _patients(known))]
+    bounds = AMOUNT if metric in AMOUNTS else SHARE
+    return Estimate(_value(terms), *_limits(terms, known, level, bounds), *_counts(terms, known))
 
 
 def difference(
-    outcomes: Sequence[Outcome],
-    reference: Sequence[Outcome],
-    metric: str,
-    *,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Estimate:
-    """A row's metric minus a reference row's, paired: over the patients and seeds that both have.
+    outcomes: Sequence[Outcome], reference: Sequence[Outcome], metric: str, *, level: float = 0.95
+) -> Difference:
+    """A row's metric minus a reference row's, paired by seed and patient.
 
-    Resamples are drawn as in `estimate`, the same ones for both rows, so that what makes a patient hard, or a seed
-    lucky for both, does not widen the interval.
+    Every patient counts that adds to either row, so over equal seeds it is the difference of the two rows' values, also
+    where a row outlines nothing. What makes a patient hard, or a seed lucky for both rows, cancels.
     """
-    shared = sorted({item.seed for item in outcomes} & {item.seed for item in reference})
+    seeds = _shared_seeds(outcomes, reference, metric)
+    of_values = estimate(outcomes, metric).value - estimate(reference, metric).value
+    if not seeds:
+        return Difference(float("nan"), float("nan"), float("nan"), 0, 0, (), of_values)
     mine, theirs = (
-        [item for number in shared for item in rows if item.seed == number] for rows in (outcomes, reference)
+        [next(item for item in rows if item.seed == seed) for seed in seeds] for rows in (outcomes, reference)
     )
-    if not shared:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
-    sums = [*_sums(mine, metric, _patients(mine, theirs)), *_sums(theirs, metric, _patients(mine, theirs))]
-    used = (sums[1].sum(axis=0) > 0) & (sums[3].sum(axis=0) > 0)
-    parts, wholes, other_parts, other_wholes = (table[:, used] for table in sums)
-    seeds, count = parts.shape
-    if not count:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0, 0)
-    value = float(np.mean(parts.sum(axis=1) / wholes.sum(axis=1) - other_parts.sum(axis=1) / other_wholes.sum(axis=1)))
-    draws = _draws(seeds, count, resamples, seed)
-    drawn = _drawn(parts, wholes, *draws) - _drawn(other_parts, other_wholes, *draws)
-    return Estimate(value, *_interval(drawn, count, level), seeds * count, count)
+    patients = _patients([*mine, *theirs])
+    terms = [_sums(mine, metric, patients), _sums(theirs, metric, patients, -1.0)]
+    return Difference(_value(terms), *_limits(terms, mine, level), *_counts(terms, mine), seeds, of_values)
 
 
-def _draws(seeds: int, count: int, resamples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """How often each patient, and in which share each seed, is drawn: (resamples, patients) and (resamples, seeds)."""
-    rng = np.random.default_rng(seed)
-    patients = rng.multinomial(count, np.full(count, 1 / count), resamples)
-    return patients, rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+def _shared_seeds(outcomes: Sequence[Outcome], reference: Sequence[Outcome], metric: str) -> tuple[int, ...]:
+    """Seeds in which both rows have the metric, on the same cohort."""
+    known = [{(item.seed, item.cohort) for item in rows if _is_defined(item, metric)} for rows in (outcomes, reference)]
+    return tuple(sorted(seed for seed, _ in known[0] & known[1]))
 
 
-def _drawn(
-    parts: NDArray[np.float64],
-    wholes: NDArray[np.float64],
-    patients: NDArray[np.int64],
-    shares: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """(resamples,) the metric in each resample."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((shares * ((patients @ parts.T) / (patients @ wholes.T))).sum(axis=1))
+def _is_defined(outcome: Outcome, metric: str) -> bool:
+    return bool(outcome.cases[f"{metric}_whole"].sum() > 0)
 
 
-def _interval(drawn: NDArray[np.float64], count: int, level: float) -> tuple[float, float]:
-    if count < 2:
-        return float("nan"), float("nan")
-    low, high = np.nanpercentile(drawn, [50 * (1 - level), 50 * (1 + level)])
-    return float(low), float(high)
+def _value(terms: Sequence[Sums]) -> float:
+    return float(value_of(terms).mean())
 
 
-def _patients(*rows: Sequence[Outcome]) -> list[str]:
-    """Patients that every outcome of these rows has."""
-    found = [set(item.cases["patient"].astype(str)) for outcomes in rows for item in outcomes]
-    return sorted(set.intersection(*found))
+def _limits(
+    terms: Sequence[Sums], outcomes: Sequence[Outcome], level: float, bounds: Interval = ANY
+) -> tuple[float, float]:
+    """Over cohorts where there are several, else over the patients that the seeds share."""
+    cohorts = [item.cohort for item in outcomes]
+    if len(set(cohorts)) == 1:
+        return shared_patients_interval(terms, level, bounds)
+    by_cohort = pd.Series(value_of(terms)).groupby(cohorts).mean()
+    return cohorts_interval(np.asarray(by_cohort, np.float64), level, bounds)
 
 
-def _sums(
-    outcomes: Sequence[Outcome], metric: str, patients: list[str] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _counts(terms: Sequence[Sums], outcomes: Sequence[Outcome]) -> tuple[int, int]:
+    """Pairs of seed and patient that add to a term, and patients: those of each cohort are others."""
+    adds = np.any([term.wholes > 0 for term in terms], axis=0)
+    cohorts = pd.Series([str(item.cohort) for item in outcomes])
+    patients = sum(int(adds[(cohorts == name).to_numpy()].any(axis=0).sum()) for name in cohorts.unique())
+    return int(adds.sum()), patients
+
+
+def _patients(outcomes: Sequence[Outcome]) -> list[str]:
+    """Patients that any of these outcomes has."""
+    return sorted(set().union(*(item.cases["patient"].astype(str) for item in outcomes)))
+
+
+def _sums(outcomes: Sequence[Outcome], metric: str, patients: list[str], sign: float = 1.0) -> Sums:
     """Parts and wholes, (seeds, patients) each: sums over each patient's volumes, 0 where a seed lacks a patient."""
 
     def table(column: str) -> NDArray[np.float64]:
-        sums = pd.concat([item.cases.groupby("patient")[column].sum() for item in outcomes], axis=1).fillna(0.0)
-        return (sums if patients is None else sums.loc[patients]).to_numpy(np.float64).T
+        sums = [item.cases.groupby(item.cases["patient"].astype(str))[column].sum() for item in outcomes]
+        return np.stack([one.reindex(patients, fill_value=0.0).to_numpy(np.float64) for one in sums])
 
-    return table(f"{metric}_part"), table(f"{metric}_whole")
+    return Sums(table(f"{metric}_part"), table(f"{metric}_whole"), sign)

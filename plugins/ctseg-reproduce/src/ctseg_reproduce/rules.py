@@ -17,6 +17,8 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from ctseg.errors import InputError
+from ctseg.evaluation.intervals import AMOUNT
+from ctseg.evaluation.statistics import mean_of, ratio_interval
 from ctseg.files import write_with
 from ctseg.inference.models import load_models
 from ctseg.inference.predict import predict_slices
@@ -28,7 +30,6 @@ from ctseg.settings import read_toml, resolve
 
 Build = Callable[[ModelHeader], nn.Module]
 THRESHOLD = 0.5
-RESAMPLES = 2000
 JUDGE_SLICES = 256
 """At most so many slices of a labelled set judge an epoch, evenly spaced over its patients and levels."""
 
@@ -44,7 +45,7 @@ class Regret:
     mean: float
     low: float
     high: float
-    """95 % bootstrap interval over runs."""
+    """95 % interval; runs of one seed, which share data, count together."""
     worst: float
     correlation: float
     """Spearman's, between score and Dice over a run's epochs, mean of the runs; signed so that 1 is right."""
@@ -102,27 +103,28 @@ def _dice(weights: Path, judges: Mapping[str, SliceSet], build: Build) -> dict[s
     return found
 
 
-def regrets(tables: Sequence[pd.DataFrame], judge: str) -> list[Regret]:
+def regrets(tables: Sequence[pd.DataFrame], judge: str, seeds: Sequence[int] | None = None) -> list[Regret]:
     """Every rule's regret over the runs that it can serve, the smallest first.
 
     Args:
         tables: of `run_epochs_table`, one a run.
         judge: which labels measure it.
+        seeds: of each run; without, every run counts as one of its own.
     """
-    found = [_regret(name, tables, judge) for name in RULES]
+    clusters = [str(seed) for seed in (range(len(tables)) if seeds is None else seeds)]
+    found = [_regret(name, tables, judge, clusters) for name in RULES]
     return sorted((item for item in found if item.runs), key=lambda item: item.mean)
 
 
-def _regret(name: str, tables: Sequence[pd.DataFrame], judge: str) -> Regret:
-    served = [table for table in tables if table[name].notna().any()]
+def _regret(name: str, tables: Sequence[pd.DataFrame], judge: str, clusters: Sequence[str]) -> Regret:
+    served = [place for place, table in enumerate(tables) if table[name].notna().any()]
     if not served:
         return Regret(name, judge, 0, *[math.nan] * 5)
-    lost = np.array([_lost(name, table, judge) for table in served])
-    draws = np.random.default_rng(0).integers(len(lost), size=(RESAMPLES, len(lost)))
-    low, high = np.percentile(lost[draws].mean(axis=1), [2.5, 97.5])
-    right = [_correlation(name, table, judge) for table in served]
+    lost = np.array([_lost(name, tables[place], judge) for place in served])
+    mean = ratio_interval(mean_of(lost), [clusters[place] for place in served], bounds=AMOUNT)
+    right = [_correlation(name, tables[place], judge) for place in served]
     return Regret(
-        name, judge, len(served), float(lost.mean()), float(low), float(high), float(lost.max()),
+        name, judge, len(served), mean.value, mean.low, mean.high, float(lost.max()),
         float(np.nanmean(right)) if not np.isnan(right).all() else math.nan,
     )  # fmt: skip
 

@@ -28,7 +28,8 @@ NOTES = (
     "train and confirmed by test. No run read either.",
     "Where a run's settings keep early epochs from being chosen (`select_from`), a rule chooses among the others and "
     "is ranked on them; the oracle has them all.",
-    "95 % bootstrap intervals over runs; runs of one seed share data and are not independent, so they are too narrow.",
+    "95 % intervals over seeds (cluster jackknife with t quantiles), since runs of one seed share data; none with one "
+    "seed. The rules' order is not tested.",
     "Spearman: between score and Dice over the epochs of a run, mean of the runs; 1 is a rule that ranks as labels do.",
 )
 
@@ -43,7 +44,7 @@ def write_rules(folder: Path, tables: Tables, judges: Sequence[str], command: st
         command: that makes the study.
         study: its name.
     """
-    found = {judge: regrets(list(tables.values()), judge) for judge in judges}
+    found = {judge: regrets(list(tables.values()), judge, [seed for _, seed in tables]) for judge in judges}
     flat = pd.DataFrame([asdict(item) for judge in judges for item in found[judge]])
     epochs = pd.concat([table.assign(row=row, seed=seed) for (row, seed), table in tables.items()], ignore_index=True)
     return [
@@ -58,11 +59,15 @@ def lines_of(found: Sequence[Regret]) -> list[list[str]]:
     """Regrets as a person reads them."""
     return [
         [
-            item.rule, RULES[item.rule].summary, str(item.runs), f"{item.mean:.2f} ({item.low:.2f} to {item.high:.2f})",
+            item.rule, RULES[item.rule].summary, str(item.runs), _with_interval(item),
             f"{item.worst:.2f}", "–" if math.isnan(item.correlation) else f"{item.correlation:.2f}",
         ]
         for item in found
     ]  # fmt: skip
+
+
+def _with_interval(item: Regret) -> str:
+    return f"{item.mean:.2f}" + ("" if math.isnan(item.low) else f" ({item.low:.2f} to {item.high:.2f})")
 
 
 def _markdown(found: Mapping[str, Sequence[Regret]], command: str) -> str:

@@ -14,6 +14,7 @@ from ctseg_reproduce.kept import Kept, this_machine
 from ctseg_reproduce.results import Outcome, read_finetuned, read_trained
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.stages import (
+    DATA,
     LABELLED,
     LABELLED_TRAIN,
     Plan,
@@ -29,7 +30,6 @@ from ctseg_reproduce.table import Result
 
 Execute = Callable[[Path], int]
 INTERRUPTED = 130
-SHARED = "data"
 FILES = ("reproduce.json", "*.csv", "*.md", "*.html", "*.png", "joined/*.csv")
 """What `ctseg reproduce` writes in its folder beside the outputs of other commands."""
 
@@ -97,8 +97,10 @@ def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = 
     return failed
 
 
-def run_judges(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[str, Path]:
-    """Make the labelled CT sets that the label-free rules are judged by.
+def run_judges(
+    request: Request, execute: Execute, say: Callable[[str], object] = str, seed: int = 0
+) -> dict[str, Path]:
+    """Make the labelled CT sets that the label-free rules are judged by, those of the seed's cohort.
 
     Returns:
         `train`: the target's patients, whose labels no run sees, where there are any; `test`: held-out patients.
@@ -107,11 +109,12 @@ def run_judges(request: Request, execute: Execute, say: Callable[[str], object] 
         InputError: if one could not be made.
     """
     plan = request.plan
-    stages = {"train": (plan.labelled_train, LABELLED_TRAIN), "test": (plan.labelled, LABELLED)}
-    wanted = {name: item for name, item in stages.items() if name == "test" or plan.inputs.train}
+    wanted = {"test": (plan.labelled(seed), plan.set_path(LABELLED, seed))}
+    if plan.inputs.train:
+        wanted = {"train": (plan.labelled_train(seed), plan.set_path(LABELLED_TRAIN, seed)), **wanted}
     broken: dict[str, str] = {}
-    for make, _ in wanted.values():
-        _run(request.root, make(), broken, execute, say)
+    for stage, _ in wanted.values():
+        _run(request.root, stage, broken, execute, say)
     if broken:
         raise InputError(f"{request.root}: {next(iter(broken.values()))}; mend what is said above, call again")
     return {name: request.root / path for name, (_, path) in wanted.items()}
@@ -143,7 +146,7 @@ def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code >= 2:
-        if stage.folder == SHARED:
+        if stage.folder.split("/")[0] == DATA:
             raise InputError(f"{root / stage.folder}: the data could not be made; mend what is said above, call again")
         broken[stage.folder] = f"{stage.folder} ended with {code}"
 
@@ -160,7 +163,7 @@ def _collect(request: Request, row: AnyRow, failed: dict[tuple[str, int], str]) 
         stage, reason = request.plan.row(row, seed), failed.get((row.name, seed))
         try:
             if reason is None and is_done(request.root, stage):
-                outcome, seconds = _read(request.root, row, stage, seed), seconds_of(request.root, stage)
+                outcome, seconds = _read(request, row, stage, seed), seconds_of(request.root, stage)
                 found[seed] = Kept(row.name, stage.key, seconds, this_machine(), outcome)
         except CtsegError as error:
             reason = str(error)
@@ -193,11 +196,13 @@ def _seeds_on_disk(root: Path, row: AnyRow) -> list[int]:
     return [int(name) for name in names if name.isdigit()]
 
 
-def _read(root: Path, row: AnyRow, stage: Stage, seed: int) -> Outcome:
-    folder = root / stage.folder
+def _read(request: Request, row: AnyRow, stage: Stage, seed: int) -> Outcome:
+    root, plan = request.root, request.plan
     if isinstance(row, Finetuned):
-        return read_finetuned(folder, root / LABELLED, seed)
-    return read_trained(folder, seed)
+        found = read_finetuned(root / stage.folder, root / plan.set_path(LABELLED, seed), seed)
+    else:
+        found = read_trained(root / stage.folder, seed)
+    return replace(found, cohort=plan.cohort(seed))
 
 
 def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None) -> str:
@@ -211,6 +216,9 @@ def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None
             words += [f"--{flag}", path]
         words += ["--truth", inputs.truth]
         words += ["--train", inputs.train, "--train-truth", inputs.train_truth] if inputs.train else []
+    plan = request.plan
+    words += ["--device", plan.device] if plan.device != "auto" else []
+    words += ["--precision", plan.precision] if plan.precision != "auto" else []
     return shlex.join([*words, "-o", str(request.root)])
 
 

@@ -1,8 +1,9 @@
 """The studies that lead to a row: what several rows share is a stage of its own, made once.
 
-    data -> [labelled] -> synthesis/SYSTEM/seed-K -> [shuffled, lists] -> rows/ROW/seed-K
+    data/seed-K -> [labelled/seed-K] -> synthesis/SYSTEM/seed-K -> [shuffled, lists] -> rows/ROW/seed-K
 
-Each stage is a folder with a `study.toml` of real commands.
+The phantom has a cohort for each seed; a user's own data are the same for all, and their `data`, `labelled` and the
+like have no `seed-K`. Each stage is a folder with a `study.toml` of real commands.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ctseg.outputs import remove_output
 from ctseg.study import HASTE, read_study
 from ctseg.training import presets
 from ctseg_reproduce.inputs import PHANTOM, Inputs
-from ctseg_reproduce.scales import Scale
+from ctseg_reproduce.scales import Scale, cohort_seed
 from ctseg_reproduce.systems import (
     ROWS,
     SYNTHESIS,
@@ -58,12 +59,13 @@ class Stage:
         return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-PAIRS = {"source": "data/pairs.csv", "target": "data/pairs-stage2.csv"}
-LABELLED = "labelled/ct-test"
-LABELLED_TRAIN = "labelled-train/ct-train"
-EVERY_SLICE = "every-slice/ct"
+DATA = "data"
+PAIRS = {"source": "pairs.csv", "target": "pairs-stage2.csv"}
+LABELLED, LABELLED_TRAIN, EVERY_SLICE = "labelled", "labelled-train", "every-slice"
+SETS = {LABELLED: "ct-test", LABELLED_TRAIN: "ct-train", EVERY_SLICE: "ct"}
+"""Slice sets of whole scans: stage -> its output."""
 BRAINS = "brains"
-"""The test scans are the same for every row, and so are their brains."""
+"""The test scans of a seed are the same for every row, and so are their brains."""
 
 
 @dataclass(frozen=True)
@@ -85,34 +87,46 @@ class Plan:
         """Whether the data for it are there: the supervised row needs labels of the target's patients."""
         return bool(self.inputs.train) or not (isinstance(row, Row) and row.source == "ct")
 
-    def data(self) -> Stage:
+    def cohort(self, seed: int) -> int | None:
+        """Seed of the phantom cohort that a row's seed has; None for a user's own data."""
+        return cohort_seed(seed) if self.inputs == PHANTOM else None
+
+    def folder(self, name: str, seed: int) -> str:
+        """Where what belongs to the data of a seed lies: each cohort has a folder of its own."""
+        return f"{name}/seed-{seed}" if self.inputs == PHANTOM else name
+
+    def data(self, seed: int) -> Stage:
         """Slice sets and pairs; the phantom and its sets first, where the user has no data of their own."""
-        folder = "data"
-        sets = {"src": _path(self.inputs.source, folder), "tgt": _path(self.inputs.target, folder)}
+        folder, inputs = self.folder(DATA, seed), self.inputs.of_seed(seed)
+        sets = {"src": _path(inputs.source, folder), "tgt": _path(inputs.target, folder)}
         match = [
-            {"name": f"match by {way}", "command": "match", **sets, "direction": way, "output": _path(path, folder)}
+            {"name": f"match by {way}", "command": "match", **sets, "direction": way, "output": path}
             for way, path in PAIRS.items()
         ]
-        return Stage(folder, (*(self._cohort() if self.inputs == PHANTOM else ()), *match))
+        return Stage(folder, (*(self._cohort(seed) if self.inputs == PHANTOM else ()), *match))
 
-    def _cohort(self) -> list[Step]:
+    def _pairs(self, way: str, seed: int) -> str:
+        return f"{self.folder(DATA, seed)}/{PAIRS[way]}"
+
+    def _cohort(self, seed: int) -> list[Step]:
         scale = self.scale
         sets = {"command": "preprocess", "size": scale.size, "workers": self.workers}
         split = {"split": scale.split} if scale.split else {}
         return [
-            {"name": "phantom", "command": "phantom", "output": "phantom", **scale.cohort, "set": dict(scale.phantom),
-             "workers": self.workers},
+            {"name": "phantom", "command": "phantom", "output": "phantom", **scale.cohort,
+             "seed": cohort_seed(seed), "set": dict(scale.phantom), "workers": self.workers},
             {"name": "preprocess MR", **sets, "input": "phantom/Task01_BrainTumour", "output": "sets/mr",
              "slices": scale.slices, **split},
             {"name": "preprocess CT", **sets, "input": "phantom/rsna/stage_2_train", "output": "sets/ct",
              "labels": "phantom/rsna/stage_2_train.csv", "select": "intraparenchymal"},
         ]  # fmt: skip
 
-    def labelled(self) -> Stage:
+    def labelled(self, seed: int) -> Stage:
         """The test patients as a labelled slice set, for Table 5 and the study of the rules."""
-        return self._labelled(LABELLED, self.inputs.test, self.inputs.truth)
+        inputs = self.inputs.of_seed(seed)
+        return self._whole_scans(LABELLED, seed, inputs.test, inputs.truth)
 
-    def labelled_train(self) -> Stage:
+    def labelled_train(self, seed: int) -> Stage:
         """The target's patients as a labelled slice set, for the supervised row and the study of the rules.
 
         Raises:
@@ -123,48 +137,51 @@ class Plan:
                 "the supervised row needs labelled scans of the target's patients: name them with --train and "
                 "--train-truth, or name the other rows with --rows"
             )
-        return self._labelled(LABELLED_TRAIN, self.inputs.train, self.inputs.train_truth)
+        inputs = self.inputs.of_seed(seed)
+        return self._whole_scans(LABELLED_TRAIN, seed, inputs.train, inputs.train_truth)
 
-    def every_slice(self) -> Stage:
+    def every_slice(self, seed: int) -> Stage:
         """The target's patients with all their slices, chosen by no label: for `plus`."""
-        return self._whole_scans(EVERY_SLICE, "every slice", self.inputs.train)
+        return self._whole_scans(EVERY_SLICE, seed, self.inputs.of_seed(seed).train)
 
-    def _labelled(self, path: str, scans: str, masks: str) -> Stage:
-        return self._whole_scans(path, "labelled CT", scans, masks)
+    def set_path(self, name: str, seed: int) -> str:
+        """Where one of `SETS` lies."""
+        return f"{self.folder(name, seed)}/{SETS[name]}"
 
-    def _whole_scans(self, path: str, what: str, scans: str, masks: str = "") -> Stage:
-        folder, _, output = path.partition("/")
+    def _whole_scans(self, name: str, seed: int, scans: str, masks: str = "") -> Stage:
+        folder, what = self.folder(name, seed), "labelled CT" if masks else "every slice"
         step = {
             "name": f"preprocess {what}", "command": "preprocess", "input": _path(scans, folder),
-            **({"masks": _path(masks, folder)} if masks else {}), "output": output, "domain": "ct",
+            **({"masks": _path(masks, folder)} if masks else {}), "output": SETS[name], "domain": "ct",
             "size": self.scale.size, "workers": self.workers,
         }  # fmt: skip
-        return Stage(folder, (step,), (self.data(),))
+        return Stage(folder, (step,), (self.data(seed),))
 
     def lists(self, seed: int) -> Stage:
         """The source sets of Table 4."""
         folder = f"lists/seed-{seed}"
         step = {
-            "name": "source lists", "command": "source-lists", "src": _path(self.inputs.source, folder),
-            "pairs": _path(PAIRS["target"], folder), "output": "lists", "seed": seed,
+            "name": "source lists", "command": "source-lists", "src": _path(self.inputs.of_seed(seed).source, folder),
+            "pairs": _path(self._pairs("target", seed), folder), "output": "lists", "seed": seed,
         }  # fmt: skip
-        return Stage(folder, (step,), (self.data(),))
+        return Stage(folder, (step,), (self.data(seed),))
 
     def synthesis(self, name: str, seed: int) -> Stage:
         """Stage 1 of a system, and its pseudo-CT."""
         system, folder = SYNTHESIS[name], f"synthesis/{name}/seed-{seed}"
-        source = _path(self.inputs.source, folder)
-        pairs = {"pairs": _path(PAIRS["source"], folder)} if system.matched else {}
+        inputs = self.inputs.of_seed(seed)
+        source = _path(inputs.source, folder)
+        pairs = {"pairs": _path(self._pairs("source", seed), folder)} if system.matched else {}
         generator = {"generator": system.generator} if system.generator != "amd" else {}
         train = {
-            "name": "synth-train", "command": "synth-train", "src": source, "tgt": _path(self.inputs.target, folder),
+            "name": "synth-train", "command": "synth-train", "src": source, "tgt": _path(inputs.target, folder),
             **pairs, **generator, "output": "run", **self._training(seed, synthesis_settings(system, self.scale)),
         }  # fmt: skip
         translate = {
             "name": "synthesize", "command": "synthesize", "model": "run", "src": source, "output": "pseudo-ct",
             **self._machine(),
         }  # fmt: skip
-        return Stage(folder, (train, translate), (self.data(),), self._recipe(presets.SYNTHESIS))
+        return Stage(folder, (train, translate), (self.data(seed),), self._recipe(presets.SYNTHESIS))
 
     def shuffled(self, labelled: str, made_by: Stage, name: str, seed: int) -> Stage:
         """A slice set with shuffled labels, for the control."""
@@ -183,14 +200,15 @@ class Plan:
         return {"device": self.device, **({} if self.precision == "auto" else {"precision": self.precision})}
 
     def _trained(self, row: Row, seed: int) -> Stage:
-        folder, needs = f"rows/{row.name}/seed-{seed}", [self.data()]
-        source, target = self.inputs.source, self.inputs.target
-        if row.every_slice and self.inputs.train:
-            needs.append(self.every_slice())
-            target = EVERY_SLICE
+        folder, needs = f"rows/{row.name}/seed-{seed}", [self.data(seed)]
+        inputs = self.inputs.of_seed(seed)
+        source, target = inputs.source, inputs.target
+        if row.every_slice and inputs.train:
+            needs.append(self.every_slice(seed))
+            target = self.set_path(EVERY_SLICE, seed)
         if row.source == "ct":
-            needs.append(self.labelled_train())
-            source = LABELLED_TRAIN
+            needs.append(self.labelled_train(seed))
+            source = self.set_path(LABELLED_TRAIN, seed)
         elif row.source != "mr":
             needs.append(self.synthesis(row.source, seed))
             source = f"{needs[-1].folder}/pseudo-ct"
@@ -207,27 +225,27 @@ class Plan:
             "tgt": _path(target, folder), **chosen, **segmenter, "output": "run",
             **self._training(seed, adaptation_settings(row, self.scale)),
         }  # fmt: skip
-        return Stage(folder, (train, *self._tested(folder)), tuple(needs), self._recipe(presets.ADAPTATION))
+        return Stage(folder, (train, *self._tested(folder, seed)), tuple(needs), self._recipe(presets.ADAPTATION))
 
-    def _tested(self, folder: str) -> tuple[Step, Step]:
-        inputs = self.inputs
+    def _tested(self, folder: str, seed: int) -> tuple[Step, Step]:
+        inputs = self.inputs.of_seed(seed)
         labels = {"labels": _path(inputs.labels, folder)} if inputs.labels else {}
         return (
             {"name": "segment", "command": "segment", "input": _path(inputs.test, folder), "model": "run",
-             "brains": _path(BRAINS, folder), "output": "masks", "device": self.device, "workers": self.workers,
-             "set": {"dicom_seg": False, "preview": False}},
+             "brains": _path(self.folder(BRAINS, seed), folder), "output": "masks", "device": self.device,
+             "workers": self.workers, "set": {"dicom_seg": False, "preview": False}},
             {"name": "evaluate", "command": "evaluate", "pred": "masks", "ref": _path(inputs.truth, folder),
              **labels, "output": "evaluation"},
         )  # fmt: skip
 
     def _finetuned(self, row: Finetuned, seed: int) -> Stage:
-        folder, needs, data = f"rows/{row.name}/seed-{seed}", [self.labelled()], LABELLED
+        folder, needs, data = f"rows/{row.name}/seed-{seed}", [self.labelled(seed)], self.set_path(LABELLED, seed)
         start: Step = {}
         if row.start:
             needs.append(self._start(row.start, seed))
             start = {"from": _path(f"{needs[-1].folder}/run", folder)}
         if row.shuffled:
-            needs.append(self.shuffled(LABELLED, needs[0], "labelled", seed))
+            needs.append(self.shuffled(self.set_path(LABELLED, seed), needs[0], "labelled", seed))
             data = f"{needs[-1].folder}/set"
         settings = {**self.scale.supervised, **({} if start else segmenter_settings(row.segmenter, self.scale))}
         segmenter = {"segmenter": row.segmenter} if row.segmenter != "fcn" else {}

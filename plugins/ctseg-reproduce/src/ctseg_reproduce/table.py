@@ -10,12 +10,14 @@ from typing import Any
 
 import pandas as pd
 
+from ctseg.evaluation.intervals import UNKNOWN
 from ctseg.evaluation.statistics import Estimate
+from ctseg.evaluation.verdict import verdict
 from ctseg.files import write_text, write_with
 from ctseg.progress import span
 from ctseg.render.page import Page
 from ctseg_reproduce.kept import Kept, write_outcomes
-from ctseg_reproduce.results import METRICS, Outcome, difference, estimate
+from ctseg_reproduce.results import METRICS, Difference, Outcome, difference, estimate
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.systems import REFERENCE, TABLES, TITLES, AnyRow
 
@@ -49,42 +51,70 @@ class Drawn:
 
 
 def control_verdict(results: Sequence[Result]) -> tuple[bool | None, str]:
-    """Whether the shuffled control scores below every other row; None where it or they are missing."""
-    scores = {item.row: item.numbers()["pooled"].value for item in results if item.outcomes}
-    control = [value for row, value in scores.items() if row.shuffled]
-    others = {row.name: value for row, value in scores.items() if not row.shuffled}
-    if not control or not others:
+    """Whether the shuffled control is shown to score below every other row; None where it or they are missing.
+
+    A row scores above the control where the whole interval of their paired difference does.
+    """
+    control = next((item for item in results if item.outcomes and item.row.shuffled), None)
+    others = [item for item in results if item.outcomes and not item.row.shuffled]
+    if control is None or not others:
         return None, "The control was not run, or nothing to compare it with."
-    lower = [name for name, value in others.items() if value <= control[0]]
-    if lower:
+    found = {item.row.name: difference(item.outcomes, control.outcomes, "pooled") for item in others}
+    unshown = [name for name, one in found.items() if verdict((one.low, one.high), 1) != "reproduces"]
+    score = f"The control with shuffled labels ({100 * control.numbers()['pooled'].value:.2f})"
+    if unshown:
         return False, (
-            f"The control with shuffled labels ({100 * control[0]:.2f}) does not score worse than {', '.join(lower)}: "
-            "these rows have learnt nothing here that its labels teach."
+            f"{score} is not shown to score worse than {', '.join(unshown)}: the 95 % interval of the difference does "
+            "not exclude 0, so nothing shows that these rows have learnt what its labels teach."
         )
-    return True, f"The control with shuffled labels scores worse ({100 * control[0]:.2f}) than every row."
+    alone = "" if all(len(one.seeds) > 1 for one in found.values()) else " (with one seed, over patients alone)"
+    return True, f"{score} scores worse than every row: each 95 % interval of the difference lies above 0{alone}."
+
+
+def claim_verdict(name: str, row: str, found: Difference | None) -> str:
+    """What the interval of a row's difference says of the paper's order of it and the table's reference row.
+
+    Returns:
+        "reproduces", "contradicts" or "undecided"; empty where the paper has no number for one of the two, or the row
+        was not compared. With one seed it is always undecided: the interval is over patients alone and speaks of two
+        trained networks, not of two systems.
+    """
+    paper, reference = TABLES[name][row], TABLES[name][REFERENCE[name]]
+    if found is None or paper is None or reference is None or paper == reference:
+        return ""
+    interval = (found.low, found.high) if len(found.seeds) > 1 else UNKNOWN
+    return verdict(interval, paper - reference)
 
 
 def table_of(name: str, results: Sequence[Result]) -> pd.DataFrame:
     """One line a row; Dice in %."""
     reference = next((item.outcomes for item in results if item.row.name == REFERENCE[name]), ())
-    return pd.DataFrame([_line(item, TABLES[name][item.row.name], REFERENCE[name], reference) for item in results])
+    return pd.DataFrame([_line(item, name, reference) for item in results])
 
 
-def _line(item: Result, paper: float | None, versus: str, reference: Sequence[Outcome]) -> dict[str, Any]:
-    line: dict[str, Any] = {"row": item.row.name, "system": item.row.title, "paper_dice": paper}
+def _line(item: Result, name: str, reference: Sequence[Outcome]) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "row": item.row.name,
+        "system": item.row.title,
+        "paper_dice": TABLES[name][item.row.name],
+    }
     numbers = item.numbers()
-    compared = item.outcomes and reference and item.row.name != versus
-    numbers |= {"difference": difference(item.outcomes, reference, "pooled")} if compared else {}
-    for metric in (*METRICS, "difference"):
-        scale, found = (1.0 if metric == "fp_ml" else 100.0), numbers.get(metric)
+    compared = item.outcomes and reference and item.row.name != REFERENCE[name]
+    paired = difference(item.outcomes, reference, "pooled") if compared else None
+    found: dict[str, Estimate | None] = {**{metric: numbers.get(metric) for metric in METRICS}, "difference": paired}
+    for metric, one in found.items():
+        scale = 1.0 if metric == "fp_ml" else 100.0
         for part in ("value", "low", "high"):
-            value = getattr(found, part) * scale if found else math.nan
+            value = getattr(one, part) * scale if one else math.nan
             line[metric if part == "value" else f"{metric}_{part}"] = round(value, 4)
-    line["difference_to"] = versus if compared else ""
     seeds = [item.seed for item in item.outcomes]
     return {
         **line,
+        "difference_to": REFERENCE[name] if compared else "",
+        **_paired_notes(paired),
+        "paper_order": claim_verdict(name, item.row.name, paired),
         "seeds": " ".join(map(str, seeds)),
+        "cohorts": " ".join(str(one.cohort) for one in item.outcomes if one.cohort is not None),
         "pooled_by_seed": " ".join(f"{100 * estimate([one], 'pooled').value:.2f}" for one in item.outcomes),
         "patients": numbers["pooled"].patients if numbers else 0,
         "slices": item.outcomes[0].slices if seeds else 0,
@@ -96,12 +126,23 @@ def _line(item: Result, paper: float | None, versus: str, reference: Sequence[Ou
     }
 
 
+def _paired_notes(paired: Difference | None) -> dict[str, Any]:
+    """Which seeds a difference is over, and the difference of the two published values beside it."""
+    if paired is None:
+        return {"difference_seeds": "", "difference_of_values": math.nan}
+    return {
+        "difference_seeds": " ".join(map(str, paired.seeds)),
+        "difference_of_values": round(100 * paired.difference_of_values, 4),
+    }
+
+
 def columns(name: str) -> list[str]:
     """The heads of a table for people."""
     return [
         "system", "paper, Dice %", "pooled Dice %", "Dice % a volume", "Dice % a slice, as released",
-        "false mL in a negative scan", "false mL in 100 negative slices", "pooled Dice % on slices with a bleed",
-        f"pooled, minus {REFERENCE[name]}", "by seed", "checkpoint", "wall time",
+        "Dice % a slice with a bleed", "false mL in a negative scan", "false mL in 100 negative slices",
+        "pooled Dice % on slices with a bleed", f"pooled, minus {REFERENCE[name]}",
+        f"the paper's order to {REFERENCE[name]}", "by seed", "checkpoint", "wall time",
     ]  # fmt: skip
 
 
@@ -111,7 +152,9 @@ def shown(table: pd.DataFrame) -> list[list[str]]:
         [
             str(line["system"]) + (" (FAILED)" if line["failed"] and not line["seeds"] else ""),
             "–" if pd.isna(line["paper_dice"]) else f"{line['paper_dice']:.2f}",
-            *(_interval(line, metric) for metric in (*METRICS, "difference")),
+            *(_interval(line, metric) for metric in METRICS),
+            _difference(line),
+            str(line["paper_order"]) or "–",
             str(line["pooled_by_seed"]) or "–",
             str(line["selection"]) or "–",
             span(float(line["seconds"])) if line["seeds"] else "not run",
@@ -127,7 +170,16 @@ def _interval(line: Mapping[Any, Any], metric: str) -> str:
     return f"{value:.2f}" if pd.isna(low) else f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
-def notes(scale: Scale, table: pd.DataFrame, own_data: bool, verdict: str) -> list[str]:
+def _difference(line: Mapping[Any, Any]) -> str:
+    """The paired difference; where it is not that of the two values in the table, its seeds and that one, too."""
+    text = _interval(line, "difference")
+    same = pd.isna(line["difference"]) or math.isclose(line["difference"], line["difference_of_values"], abs_tol=1e-3)
+    if same:
+        return text
+    return f"{text}, seeds {line['difference_seeds']}; of the values {line['difference_of_values']:.2f}"
+
+
+def notes(scale: Scale, table: pd.DataFrame, own_data: bool, control: str) -> list[str]:
     """What one must know to read the table."""
     data = (
         "Data: the user's own."
@@ -140,13 +192,25 @@ def notes(scale: Scale, table: pd.DataFrame, own_data: bool, verdict: str) -> li
         f"Scale {scale.name!r}: {scale.summary}.",
         f"Preset {scale.preset!r} with this scale's schedule and sizes, not 'paper': two of the paper's values did not "
         "train on the phantom (docs/decisions/0004-default-preset.md), and its schedule is longer.",
-        f"Means over seeds, 95 % bootstrap intervals over patients and seeds; {int(table['patients'].max())} test "
+        f"Means over seeds with 95 % intervals {_over(table, own_data)}; {int(table['patients'].max())} test "
         "patients. Checkpoints are chosen without any CT label but in Table 5, which is supervised and takes the last.",
-        "The paper does not say which of the three Dice it reports. Wall time is that of all seeds with everything a "
-        "row rests on, so shared stages count in each row.",
+        "Differences are paired by seed and patient, and keep every patient. The paper's order of a row and the "
+        "reference reproduces or is contradicted where the whole interval of the difference says so, each claim at "
+        "95 % by itself; else, and with one seed, it is undecided.",
+        "The paper does not say which Dice it reports. Wall time is that of all seeds with everything a row rests on, "
+        "so shared stages count in each row.",
         f"Machine: {'; '.join(sorted({name for name in table['machine'] if name})) or 'not known'}.",
-        verdict + (" At this scale that is to be expected." if scale.preset == "smoke" else ""),
+        control + (" At this scale that is to be expected." if scale.preset == "smoke" else ""),
     ]
+
+
+def _over(table: pd.DataFrame, own_data: bool) -> str:
+    """What the intervals are over."""
+    if max((len(str(seeds).split()) for seeds in table["seeds"]), default=0) < 2:
+        return "over patients alone, since one seed says nothing of others"
+    if own_data or not any(table["cohorts"]):
+        return "over patients and seeds (two variance components, t quantiles)"
+    return "over cohorts, one a seed (t over their values)"
 
 
 def write_table(
@@ -170,8 +234,8 @@ def write_table(
         command: that makes the whole table.
         figures: shown below it in the page, and linked in the Markdown.
     """
-    table, (_, verdict) = table_of(name, results), control_verdict(results)
-    remarks = notes(scale, table, own_data, verdict)
+    table, (_, control) = table_of(name, results), control_verdict(results)
+    remarks = notes(scale, table, own_data, control)
     remarks += [f"FAILED {line['row']}: {line['failed']}" for line in table.to_dict("records") if line["failed"]]
     csv = write_with(folder / f"{name}.csv", lambda temporary: table.to_csv(temporary, index=False))
     outcomes = write_outcomes(folder / f"{name}-outcomes.csv", [item for result in results for item in result.kept])

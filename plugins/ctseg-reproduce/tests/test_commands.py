@@ -1,0 +1,73 @@
+"""The printed command of every row, called in an empty folder, asks for the very row."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from ctseg_reproduce import run
+from ctseg_reproduce.inputs import PHANTOM, Inputs, own_inputs
+from ctseg_reproduce.run import Request, command_of
+from ctseg_reproduce.scales import SCALES, get_scale
+from ctseg_reproduce.stages import Plan
+from ctseg_reproduce.systems import RULES_STUDIES, TABLES, get_rows
+
+from ctseg.cli import common
+from ctseg.cli.main import main
+
+
+class _ReadError(Exception):
+    """Ends a call once its request is known."""
+
+
+def request_of(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    """What a printed command asks for when it is called with another folder."""
+    found: list[Request] = []
+
+    def stop(request: Request, *_: object) -> None:
+        found.append(request)
+        raise _ReadError
+
+    monkeypatch.setattr(run, "run_rows", stop)
+    common.STATE = common.State()
+    words = shlex.split(command)
+    assert words[0] == "ctseg"
+    with pytest.raises(_ReadError):
+        main(["-q", *words[1 : words.index("-o")], "-o", str(folder)])
+    return found[0]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Inputs:
+    names = ("mr", "ct", "scans", "truth", "train", "train truth")
+    for name in names:
+        (tmp_path / name).mkdir()
+    return own_inputs(*(tmp_path / name for name in names))
+
+
+def same_rows(request: Request, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, row in enumerate(get_rows(request.table)):
+        again = request_of(command_of(request, request.seeds, row), folder / str(place), monkeypatch)
+        assert [item.name for item in again.rows] == [row.name]
+        assert again.seeds == request.seeds
+        for seed in request.seeds:
+            assert again.plan.row(row, seed).key == request.plan.row(row, seed).key, (row.name, seed)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("table", TABLES)
+def test_a_printed_command_gives_the_rows_key(
+    scale: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(get_scale(scale), PHANTOM, "cpu", 3, "32")
+    same_rows(Request(tmp_path / "old", table, plan, (), (4, 7)), tmp_path / "new", monkeypatch)
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+@pytest.mark.parametrize("table", ["plus", *RULES_STUDIES])
+def test_so_does_that_of_own_data(
+    device: str, table: str, own: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(get_scale("cpu"), own, device, 2)
+    same_rows(Request(tmp_path / "old", table, plan, (), (0, 1)), tmp_path / "new", monkeypatch)
