@@ -103,7 +103,7 @@ class Rims:
             for values in (self.middle, np.radians(self.arc_deg) / 2, self.thickness * width)
         )
         away = (torch.remainder(angle - middle + math.pi, 2 * math.pi) - math.pi).abs() / half
-        distance = distance_to_outside(brain, math.ceil(RIM[1] * width))
+        distance = distance_to_outside(brain, math.ceil(self.thickness[self.painted].max() * width))
         return brain & (distance <= thickness * (1.0 - away**2).clamp(min=0.0))
 
 
@@ -200,11 +200,14 @@ class BloodyFluid:
     def pools(self, images: Tensor, free: Tensor) -> Tensor:
         """Return the pools to fill, (b, 1, H, W) bool, of the painted slices."""
         usual = median_within(images, brain_of(images)) - BACKGROUND
-        pools = connected_components(free & (images - BACKGROUND < FLUID * usual))  # (b, 1, H, W), 0: none
-        flat = pools.flatten(1)
-        sizes = flat.new_zeros(len(flat), flat.shape[1] + 1).scatter_add_(1, flat, torch.ones_like(flat))
-        chosen = torch.from_numpy(self.filled[self.painted]).to(images.device).gather(1, flat % POOLS)
-        found = chosen & (flat > 0) & (sizes.gather(1, flat) >= LEAST_FLUID)
+        pools = connected_components(free & (images - BACKGROUND < FLUID * usual)).flatten(1)  # 0: none
+        row, place = pools.nonzero(as_tuple=True)  # of the pixels of all pools
+        name = pools[row, place]  # of each pixel's pool, 1 to H * W in its slice
+        pool = row * pools.shape[1] + name - 1
+        large = torch.bincount(pool)[pool] >= LEAST_FLUID
+        filled = torch.from_numpy(self.filled[self.painted]).to(images.device)[row, name % POOLS]
+        found = torch.zeros_like(pools, dtype=torch.bool)
+        found[row, place] = large & filled
         return self._sink(found.reshape(images.shape))
 
     def _sink(self, pools: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from ctseg.augment.morphology import smooth_field
 from ctseg.augment.slices import DARKEST, RANGE, Floats, brain_of, mean_within, per_slice
 
 KNOTS = (4, 4)
@@ -63,8 +63,7 @@ class BiasField:
 
     def field(self, images: Tensor) -> Tensor:
         """Return the field (B, 1, H, W) on the scale [-1, 1], whatever the images hold."""
-        knots = torch.from_numpy(self.knots).to(images.device)
-        field = functional.interpolate(knots, images.shape[2:], mode="bicubic", align_corners=True)
+        field = smooth_field(torch.from_numpy(self.knots).to(images), (images.shape[2], images.shape[3]))
         largest = field.abs().amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
         return field / largest * per_slice(RANGE * self.peak, images)
 

@@ -41,6 +41,22 @@ def gaussian_blur(images: Tensor, sigma: Tensor | float) -> Tensor:
     return images
 
 
+def smooth_field(knots: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate knots (B, 1, h, w) to smooth fields (B, 1, H, W), cubic along rows and columns; corners stay.
+
+    The same as torch's bicubic interpolation, in two matrix products.
+    """
+    rows, columns = (_cubic_weights(count, length) for count, length in zip(knots.shape[2:], size, strict=True))
+    return rows.to(knots) @ knots @ columns.to(knots).mT
+
+
+def _cubic_weights(knots: int, length: int) -> Tensor:
+    """Return what each of `length` places takes from each knot, (length, knots)."""
+    one_each = torch.eye(knots)[:, None, :, None]  # (knots, 1, knots, 1): one line for each knot
+    lines = functional.interpolate(one_each, (length, 1), mode="bicubic", align_corners=True)
+    return lines[:, 0, :, 0].T
+
+
 def erode(masks: Tensor, pixels: int) -> Tensor:
     """Take `pixels` layers off bool masks (B, 1, H, W); what lies beyond the image counts as outside."""
     for _ in range(pixels):
@@ -64,21 +80,16 @@ def distance_to_outside(masks: Tensor, limit: int) -> Tensor:
     along = torch.where(masks, far, 0.0)  # distance within the column, found in steps of 1, 2, 4, ...
     step = 1
     while step <= limit:
-        along = _least(along, -2, step, float(step), far)
+        padded = functional.pad(along, (0, 0, step, step), value=far)
+        beside = torch.minimum(padded[..., : -2 * step, :], padded[..., 2 * step :, :])
+        along = torch.minimum(along, beside + step)
         step *= 2
     squared = (along**2).clamp(max=far)
-    found = squared
-    for step in range(1, limit + 1):
-        found = torch.minimum(found, _least(squared, -1, step, float(step**2), far))
-    return found.sqrt()
-
-
-def _least(values: Tensor, axis: int, step: int, cost: float, far: float) -> Tensor:
-    """Return the least of each value and its two neighbours `step` away along `axis`, which cost `cost` more."""
-    length = values.shape[axis]
-    padded = functional.pad(values, (0, 0, step, step) if axis == -2 else (step, step, 0, 0), value=far)
-    neighbours = torch.minimum(padded.narrow(axis, 0, length), padded.narrow(axis, 2 * step, length))
-    return torch.minimum(values, neighbours + cost)
+    width, padded = masks.shape[-1], functional.pad(squared, (limit, limit), value=far)
+    for step in range(1, limit + 1):  # Pythagoras with every column up to `limit` away
+        beside = torch.minimum(padded.narrow(-1, limit - step, width), padded.narrow(-1, limit + step, width))
+        squared = torch.minimum(squared, beside.add_(step**2), out=squared)
+    return squared.sqrt_()
 
 
 def fill_holes(masks: Tensor) -> Tensor:

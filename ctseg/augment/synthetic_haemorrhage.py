@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from ctseg.augment.morphology import erode, fill_holes, gaussian_blur
+from ctseg.augment.morphology import erode, fill_holes, gaussian_blur, smooth_field
 from ctseg.augment.slices import (
     DARKEST,
     Bools,
@@ -146,9 +145,10 @@ class SyntheticHaemorrhage:
 
     def _patches(self, images: Tensor) -> Tensor:
         """Return soft patches (b, 1, H, W) of the appearance's deviation."""
-        knots = torch.from_numpy(self.patches[self.painted]).to(images.device)
-        field = functional.interpolate(knots, images.shape[2:], mode="bicubic", align_corners=True)
-        deviation = field.std(dim=(2, 3), keepdim=True, correction=0).clamp(min=1e-6)
+        knots = torch.from_numpy(self.patches[self.painted]).to(images)
+        field = smooth_field(knots, (images.shape[2], images.shape[3]))
+        field = field - field.mean(dim=(2, 3), keepdim=True)
+        deviation = field.square().mean(dim=(2, 3), keepdim=True).sqrt().clamp(min=1e-6)
         return field * (hu_share(self.appearance.patches_hu) / deviation)
 
     def describe(self) -> list[str]:

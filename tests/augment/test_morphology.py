@@ -13,6 +13,7 @@ from ctseg.augment.morphology import (
     erode,
     fill_holes,
     gaussian_blur,
+    smooth_field,
     spread_maximum,
 )
 
@@ -38,6 +39,13 @@ def test_gaussian_blur_is_scipys(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4)  # the widest of a batch sets where all are cut off
         alone = gaussian_blur(torch.from_numpy(image)[None, None], width)[0, 0].numpy()
         np.testing.assert_allclose(alone, expected, atol=2e-6)
+
+
+def test_smooth_fields_are_torchs_bicubic(rng: np.random.Generator) -> None:
+    knots = torch.from_numpy(rng.standard_normal((3, 1, 5, 4), dtype=np.float32))
+    expected = torch.nn.functional.interpolate(knots, (40, 53), mode="bicubic", align_corners=True)
+    torch.testing.assert_close(smooth_field(knots, (40, 53)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(expected[..., ::39, ::52], knots[..., ::4, ::3], atol=1e-5, rtol=0)
 
 
 def test_fill_holes_is_scipys(rng: np.random.Generator) -> None:
