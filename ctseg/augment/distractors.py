@@ -212,10 +212,10 @@ class BloodyFluid:
 
     def _sink(self, pools: Tensor) -> Tensor:
         """Keep what lies behind the drawn row, where the blood has sunk."""
-        held = pools.any(dim=3, keepdim=True)  # (b, 1, H, 1)
+        filled = pools.any(dim=3, keepdim=True)  # (b, 1, H, 1)
         row = torch.arange(pools.shape[2], device=pools.device)[:, None]
-        first = torch.where(held, row, pools.shape[2]).amin(dim=2, keepdim=True)
-        last = torch.where(held, row, -1).amax(dim=2, keepdim=True)
+        first = torch.where(filled, row, pools.shape[2]).amin(dim=2, keepdim=True)
+        last = torch.where(filled, row, -1).amax(dim=2, keepdim=True)
         share = per_slice(np.where(self.sunk, self.level, 0.0)[self.painted].astype(np.float32), pools.float())
         return pools & (row >= first + torch.minimum((share * (last - first + 1)).floor(), last - first))
 

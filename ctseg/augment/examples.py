@@ -91,7 +91,7 @@ def write_examples(folder: Path, images: Tensor, masks: Tensor, seed: int = 0) -
 
 
 def choose_examples(source: SliceSet, target: SliceSet) -> tuple[Tensor, Tensor]:
-    """Lay lesions of labelled slices over target slices: an example of pseudo-CT without a synthesis network.
+    """Put lesions of labelled slices over target slices: an example of pseudo-CT without a synthesis network.
 
     Returns:
         Up to three images (B, 1, H, W) in [-1, 1], each of another patient, whose lesions are 8 HU brighter, and the

@@ -58,7 +58,7 @@ def slice_set(images: np.ndarray, masks: np.ndarray | None) -> SliceSet:
     return SliceSet(Path("toy"), images, masks, table, {})
 
 
-def test_lesions_are_laid_over_target_slices_within_the_brain() -> None:
+def test_lesions_lie_over_target_slices_within_the_brain() -> None:
     rng = np.random.default_rng(0)
     images = np.zeros((40, 32, 32), np.uint8)
     images[:, 8:24, 8:24] = 80
