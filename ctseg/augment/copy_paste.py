@@ -1,55 +1,54 @@
-"""Haematomas and distractors painted into unlabelled CT, so that the student meets known labels on real texture.
+"""Copy lesions of the source into unlabelled CT as fresh blood, so that the student meets known labels on real texture.
 
 What a segmenter learns on pseudo-CT it learns in the look of the synthesis network. Cross-domain mixing (DACS,
-Tranheden et al. 2021) lays source lesions over target slices: where they lie the label is the source's, everywhere else
-it is the teacher's. Here the source gives the shape only, the grey is that of fresh blood
-(`synthetic_haemorrhage.py`). Not in the paper.
+Tranheden et al. 2021) pastes source lesions over target slices: there the label is the source's, everywhere else it is
+the teacher's. Here the source gives the shape only, the grey is that of fresh blood (`synthetic_haemorrhage.py`). Not
+in the paper.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ctseg.augment.distractors import paint
-from ctseg.augment.synthetic_haemorrhage import lay
-from ctseg.networks.intensity import to_images, to_masks, to_uint8
+from ctseg.augment.synthetic_haemorrhage import BloodAppearance, SyntheticHaemorrhage
 
 INSIDE = 0.5
-"""Share of a lesion that must fall into the brain of the slice it is laid over; a smaller rest is no haematoma."""
+"""Share of a lesion that must fall into the brain of the slice it is pasted into; a smaller rest is no haematoma."""
 
 
-def paste(
-    target: Tensor, shapes: Tensor, labels: Tensor, weights: Tensor, pasted: float, distractors: float,
-    rng: np.random.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Lay lesions of a source batch over target slices as fresh blood, and distractors without a label.
+@dataclass(frozen=True, eq=False)
+class CopyPaste:
+    """Into which target slices a lesion is pasted, and what its blood looks like."""
 
-    Args:
-        target: (B, 1, H, W) CT in [-1, 1].
-        shapes: (b, 1, H, W) 0/1 source lesions; where b < B they are used again.
-        labels: (B, 1, H, W) 0/1, what the teacher says of the target.
-        weights: (B, 1, H, W) 0/1, where it is sure.
-        pasted: probability that a lesion is laid over a slice.
-        distractors: probability of each kind of distractor.
-        rng: where and what.
+    haemorrhage: SyntheticHaemorrhage
 
-    Returns:
-        New slices, labels and weights; weight 1 in all that was painted, for its label is known.
-    """
-    before, outlines = to_uint8(target), labels[:, 0].to("cpu", torch.uint8).numpy()
-    slices = before.copy()
-    lesions = shapes[:, 0].cpu().numpy() > 0
-    for place, (image, outline) in enumerate(zip(slices, outlines, strict=True)):
-        lesion = lesions[place % len(lesions)]
-        if rng.random() >= pasted or not lesion.any():
-            continue
-        core = lay(image, lesion, rng, INSIDE)
-        if core is not None:
-            outline[core] = 1
-    # A distractor may lie anywhere but on a lesion, painted or seen by the teacher.
-    painted = paint(slices, outlines, distractors, rng)
-    images, outlined = to_images(painted, target.device), to_masks(outlines, target.device)
-    known = torch.from_numpy((before != painted)[:, None]).to(target.device).float()
-    return images, outlined, torch.maximum(weights, known)
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, count: int, probability: float, appearance: BloodAppearance | None = None
+    ) -> CopyPaste:
+        """Draw for `count` target slices: a lesion is pasted into each with `probability`."""
+        return cls(SyntheticHaemorrhage.draw(rng, count, probability, appearance))
+
+    def apply(self, images: Tensor, masks: Tensor, lesions: Tensor) -> tuple[Tensor, Tensor]:
+        """Paste lesions into target slices.
+
+        Args:
+            images: (B, 1, H, W) CT in [-1, 1].
+            masks: (B, 1, H, W) 0/1, what the teacher says of it.
+            lesions: (b, 1, H, W) 0/1 masks of source slices; where b < B they are used again.
+
+        Returns:
+            Images, and masks with the pasted lesions added.
+        """
+        places = torch.arange(len(images), device=lesions.device) % len(lesions)
+        images, cores = self.haemorrhage.paint(images, lesions[places], INSIDE)
+        return images, torch.maximum(masks, cores.to(masks.dtype))
+
+    def describe(self) -> list[str]:
+        """Say the attenuation of each pasted lesion."""
+        drawn = zip(self.haemorrhage.painted, self.haemorrhage.hu, strict=True)
+        return [f"lesion pasted as blood of {hu:.0f} HU" if pasted else "" for pasted, hu in drawn]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import numpy as np
 from torch import Tensor
 
-from ctseg.augment.appearance import Ranges, change_grey, change_place
-from ctseg.augment.distractors import paint
-from ctseg.augment.flips_and_brightness import augment, draw_augmentation
-from ctseg.augment.synthetic_haemorrhage import repaint
+from ctseg.augment.pipeline import AugmentationSettings, SourceAugmentation
 from ctseg.io.slices import SliceSet
 from ctseg.networks.intensity import to_images, to_masks
 from ctseg.segmentation.steps import Adaptation
@@ -23,24 +21,14 @@ REFRESH = 0x4E04
 
 def source_batch(nets: Adaptation, source: SliceSet, rows: Rows, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Augmented labelled slices and their masks, (B, 1, H, W) each, on the device."""
-    settings = nets.settings
-    drawn = draw_augmentation(
-        rng, len(rows), flip_probability=settings.flip_probability, brightness=settings.brightness
-    )
-    slices, labels = source.images[rows], source.require_masks("stage 2 trains on labelled slices")[rows]
-    if settings.synthetic_haemorrhage:
-        slices, labels = repaint(slices, labels, settings.synthetic_haemorrhage, rng)
-    if settings.distractors:
-        slices = paint(slices, labels, settings.distractors, rng)
-    images, masks = augment(to_images(slices, nets.device), to_masks(labels, nets.device), drawn)
-    ranges = ranges_of(settings)
-    images, masks = change_place(images, masks, ranges, rng)
-    return change_grey(images, ranges, rng), masks
+    drawn = SourceAugmentation.draw(rng, len(rows), augmentation_of(nets.settings))
+    labels = source.require_masks("stage 2 trains on labelled slices")[rows]
+    return drawn.apply(to_images(source.images[rows], nets.device), to_masks(labels, nets.device))
 
 
-def ranges_of(settings: AdaptationSettings) -> Ranges:
-    """How far the settings let slices be changed."""
-    return Ranges(settings.contrast, settings.noise, settings.bias_field, settings.rotation_deg, settings.zoom)
+def augmentation_of(settings: AdaptationSettings) -> AugmentationSettings:
+    """Pick what the augmentations need from the training settings, which have the same names."""
+    return AugmentationSettings(**{item.name: getattr(settings, item.name) for item in fields(AugmentationSettings)})
 
 
 def recalibration_batches(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from torch import Tensor
 
-from ctseg.augment.appearance import change_grey
-from ctseg.augment.copy_paste import paste
-from ctseg.augment.flips_and_brightness import brighten, draw_augmentation
+from ctseg.augment.pipeline import StudentView
 from ctseg.networks.modes import frozen_batch_norm
-from ctseg.segmentation.batches import ranges_of
-from ctseg.segmentation.mean_teacher import consistency_loss, gate, mask_patches, teach
+from ctseg.segmentation.batches import augmentation_of
+from ctseg.segmentation.mean_teacher import consistency_loss, gate, teach
 from ctseg.segmentation.steps import Adaptation, Extra
 
 
@@ -33,10 +29,7 @@ def make_lesson(nets: Adaptation, epoch: int, rng: np.random.Generator, shapes: 
         labels, weights = teach(teacher, target, settings.pseudo_label_confidence, nets.autocast)
         if settings.pseudo_label_contrast:
             labels, weights = gate(labels, weights, target, settings.pseudo_label_contrast)
-        if settings.copy_paste:
-            chances = settings.copy_paste, settings.distractors
-            target, labels, weights = paste(target, shapes, labels, weights, *chances, rng)
-        seen = mask_patches(other_look(target, nets, rng), settings.mask_ratio, settings.mask_patch, rng)
+        seen, labels, weights = student_view(target, nets, rng).apply(target, labels, weights, shapes)
         with nets.autocast(), frozen_batch_norm(nets.segmenter, settings.freeze_batch_norm_on_target):
             logits = nets.segmenter(seen).logits
         return {"self_training": (settings.lambda_consistency, consistency_loss(logits, labels, weights))}
@@ -44,9 +37,15 @@ def make_lesson(nets: Adaptation, epoch: int, rng: np.random.Generator, shapes: 
     return lesson
 
 
-def other_look(target: Tensor, nets: Adaptation, rng: np.random.Generator) -> Tensor:
-    """The same slices in other grey values; nothing is moved, so that the teacher's labels still fit."""
+def student_view(target: Tensor, nets: Adaptation, rng: np.random.Generator) -> StudentView:
+    """Draw what the student sees of target slices (B, 1, H, W)."""
     settings = nets.settings
-    drawn = draw_augmentation(rng, len(target), flip_probability=0.0, brightness=settings.brightness)
-    still = replace(ranges_of(settings), rotation_deg=0.0, zoom=0.0)
-    return change_grey(brighten(target, drawn), still, rng)
+    return StudentView.draw(
+        rng,
+        len(target),
+        (target.shape[2], target.shape[3]),
+        augmentation_of(settings),
+        copy_paste=settings.copy_paste,
+        mask_ratio=settings.mask_ratio,
+        mask_patch=settings.mask_patch,
+    )

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ctseg.augment.flips_and_brightness import BACKGROUND
+from ctseg.augment.slices import BACKGROUND
 from ctseg.segmentation.losses import SMOOTH
 
 
@@ -78,20 +77,6 @@ def gate(labels: Tensor, weights: Tensor, target: Tensor, contrast: float) -> tu
         if bright - usual >= 2.0 * contrast:
             kept[place] = (label & (image > (bright + usual) / 2.0)).float()
     return kept, torch.maximum(weights, (labels > kept).float())
-
-
-def mask_patches(images: Tensor, share: float, patch: int, rng: np.random.Generator) -> Tensor:
-    """(B, 1, H, W) with random squares of `patch` pixels, `share` of all, filled with the slice's mean brain grey.
-
-    Grey, not background: a hole would look like the outside of the brain. The background stays as it is.
-    """
-    batch, _, height, width = images.shape
-    grid = -(-height // patch), -(-width // patch)
-    hidden = torch.from_numpy((rng.random((batch, 1, *grid)) < share).astype(np.float32)).to(images.device)
-    hidden = functional.interpolate(hidden, scale_factor=patch, mode="nearest")[..., :height, :width] > 0
-    brain = images > BACKGROUND
-    mean = (images * brain).sum(dim=(2, 3), keepdim=True) / brain.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    return torch.where(hidden & brain, mean.expand_as(images), images)
 
 
 def consistency_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

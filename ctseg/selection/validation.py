@@ -10,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctseg.augment.flips_and_brightness import Augmentation, brighten, flip
+from ctseg.augment.brightness import BrightnessShift
+from ctseg.augment.flips import Flips
+from ctseg.augment.pipeline import apply_all
+from ctseg.augment.slices import Augmentation
 from ctseg.io.slices import SliceSet
 from ctseg.networks.gan_loss import decision_boundary
 from ctseg.networks.intensity import to_images
@@ -24,7 +27,7 @@ SOURCE_SLICES = 128
 BATCH = 32
 PIXELS_PER_SLICE = 16
 """Lesion pixels, and as many others, that one slice gives to the neighbourhood density."""
-BRIGHTNESS = 0.1
+BRIGHTNESS_SHIFT = 0.1
 """Share of the range by which the augmented copies of target slices are brightened or darkened at most."""
 
 
@@ -97,16 +100,15 @@ def _predict_target(nets: Adaptation, target: SliceSet, chosen: ValidationSlices
         probabilities.append(found)
         features.append(sample_features(found, hidden, slices > 0, rng))
         judged.append(_judge(nets, hidden))
-        mirror = _mirror(len(slices), rng)
-        copies, _ = predict(nets, brighten(flip(images, mirror), mirror))
+        copies, _ = predict(nets, apply_all(_mirrored(len(slices), rng), images, images)[0])
         augmented.append(copies[:, :, ::-1])
     return _OnTarget(np.concatenate(probabilities), np.concatenate(augmented), np.concatenate(features), _share(judged))
 
 
-def _mirror(count: int, rng: np.random.Generator) -> Augmentation:
+def _mirrored(count: int, rng: np.random.Generator) -> tuple[Augmentation, ...]:
     """Left-right only: a head is nearly symmetric that way, and upside down it is none."""
-    yes, no = np.ones(count, bool), np.zeros(count, bool)
-    return Augmentation(yes, no, rng.uniform(-BRIGHTNESS, BRIGHTNESS, count))
+    flips = Flips(left_right=np.ones(count, bool), front_back=np.zeros(count, bool))
+    return flips, BrightnessShift.draw(rng, count, BRIGHTNESS_SHIFT)
 
 
 def _batches(nets: Adaptation, slices: SliceSet, rows: Rows) -> Iterator[tuple[Tensor, NDArray[np.uint8]]]:

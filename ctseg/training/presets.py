@@ -108,7 +108,7 @@ PAPER_ADAPTATION: dict[str, Any] = {
     "discriminator_width": 64,  # R
     "freeze_batch_norm_on_target": True,  # R
     "flip_probability": 0.5,  # P 4.3.3
-    "brightness": 0.2,  # P 4.3.3
+    "brightness": 0.2,  # P 4.3.3; a factor of 0.8 to 1.2 on grey values, as in R (decision 8)
     "batch_size": 12,  # P 4.2.2
     "epochs": 100,  # R
     "decay_epochs": 0,  # R: constant rate
@@ -138,15 +138,20 @@ _CALM_ADAPTATION: dict[str, Any] = {
 }
 MENDING: dict[str, Any] = {
     "freeze_batch_norm_from": 4,  # what is learnt with each batch's own statistics is used with others
-    # CT is calibrated (water within 5 HU: ACR phantom), and brain against blood is 20 to 50 HU: with the paper's 20 HU
-    # for brightness a segmenter learns to outline whatever is brighter than its surroundings (docs/plus.md).
-    "brightness": 0.05,
+    # CT is calibrated (water within 5 HU: ACR phantom): grey stays HU within 5 HU of 0 to 100.
+    "brightness": 0.0,
+    "brightness_shift": 0.05,
     "selection": "tta_consistency",
     "select_from": 4,  # before its norms are held, a network is another recipe's
 }
 """What kept precision from falling (decision 6): batch norm is used as it was trained, and grey stays HU."""
 DEFAULT_ADAPTATION: dict[str, Any] = {**_CALM_ADAPTATION, "recalibrate_batch_norm": 16, **MENDING}
-FOR_MR: dict[str, Any] = {"brightness": PAPER_ADAPTATION["brightness"], "freeze_batch_norm_from": 0, "select_from": 0}
+FOR_MR: dict[str, Any] = {
+    "brightness": PAPER_ADAPTATION["brightness"],
+    "brightness_shift": 0.0,
+    "freeze_batch_norm_from": 0,
+    "select_from": 0,
+}
 """What of it does not suit MR as the source: greys without a unit, and statistics that CT lies far from."""
 
 DEMO_ADAPTATION: dict[str, Any] = {
@@ -173,6 +178,7 @@ PLUS_TRIED: dict[str, Any] = {
     "recalibrate_batch_norm": 16,
     "freeze_batch_norm_from": MENDING["freeze_batch_norm_from"],
     "brightness": MENDING["brightness"],
+    "brightness_shift": MENDING["brightness_shift"],
     "contrast": 0.15,
     "bias_field": 0.08,  # 8 HU: beam hardening at the skull base
     "noise": 0.05,

@@ -93,7 +93,12 @@ class AdaptationSettings(TrainingSettings):
         0, description="epoch from which batch norm keeps its statistics, in training as in use; 0: never"
     )
     flip_probability: float = Field(0.5, ge=0, le=1, description="left-right and front-back flips of the source")
-    brightness: float = Field(0.2, ge=0, lt=1, description="brightness change of the source, +- this share")
+    brightness: float = Field(
+        0.2, ge=0, lt=1, description="grey values of the source are multiplied by 1 +- this (0 to 255, background 0)"
+    )
+    brightness_shift: float = Field(
+        0.0, ge=0, lt=1, description="grey values of the source are shifted by +- this share of the range"
+    )
     lambda_adv_output: NonNegativeFloat = Field(
         0.0, description="weight of a second adversary, on the lesion probabilities; not in the paper"
     )

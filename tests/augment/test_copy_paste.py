@@ -1,4 +1,4 @@
-"""Source lesions laid over unlabelled CT as fresh blood."""
+"""Source lesions pasted into unlabelled CT as fresh blood, and the student's view that they are part of."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ctseg.augment.copy_paste import paste
-from ctseg.augment.distractors import RIM_GREY
-from ctseg.augment.synthetic_haemorrhage import BLOOD_GREY, PATCHES
-from ctseg.networks.intensity import to_images, to_uint8
+from ctseg.augment.copy_paste import CopyPaste
+from ctseg.augment.distractors import RIM_HU
+from ctseg.augment.pipeline import AugmentationSettings, StudentBatch, StudentView
+from ctseg.augment.synthetic_haemorrhage import BloodAppearance
+from ctseg.networks.intensity import to_images
 
+BLOOD = BloodAppearance()
 BRAIN = 80
 
 
@@ -31,17 +33,26 @@ def none(like: Tensor) -> Tensor:
     return torch.zeros_like(like)
 
 
-def pasted(target: Tensor, shapes: Tensor, labels: Tensor, weights: Tensor, chance: float = 1.0, looks: float = 0.0):
-    return paste(target, shapes, labels, weights, chance, looks, np.random.default_rng(0))
+def pasted(
+    target: Tensor, lesions: Tensor, labels: Tensor, weights: Tensor, chance: float = 1.0, distractors: float = 0.0
+) -> StudentBatch:
+    view = StudentView.draw(
+        np.random.default_rng(0), len(target), (64, 64), AugmentationSettings(distractors=distractors),
+        copy_paste=chance, mask_ratio=0.0, mask_patch=8,
+    )  # fmt: skip
+    return view.apply(target, labels, weights, lesions)
+
+
+def hu(images: Tensor) -> Tensor:
+    return (images + 1) * 50
 
 
 def test_the_lesion_becomes_blood_with_a_sure_label() -> None:
     target, shape = ct(), disc(30, 30, 8)
     images, labels, weights = pasted(target, shape, none(target), none(target))
-    core = labels[:, 0].numpy() > 0
-    assert 0.9 <= core.sum() / shape.sum().item() <= 1.1
-    grey = to_uint8(images)[core]
-    assert BLOOD_GREY[0] - 3 * PATCHES <= np.median(grey) <= BLOOD_GREY[1] + 3 * PATCHES
+    assert 0.9 <= labels.sum().item() / shape.sum().item() <= 1.1
+    grey = hu(images)[labels > 0].median().item()
+    assert BLOOD.hu[0] - 3 * BLOOD.patches_hu <= grey <= BLOOD.hu[1] + 3 * BLOOD.patches_hu
     assert (weights[labels > 0] == 1).all()
     far = disc(30, 30, 12) == 0
     assert torch.equal(images[far], target[far])
@@ -68,31 +79,36 @@ def test_a_lesion_that_falls_beside_the_brain_is_left_out(row: int, column: int)
 
 def test_the_background_stays() -> None:
     target = ct()
-    images, labels, _ = pasted(target, disc(12, 30, 8), none(target), none(target), looks=1.0)
+    images, labels, _ = pasted(target, disc(12, 30, 8), none(target), none(target), distractors=1.0)
     assert (images[target == -1] == -1).all()
     assert not labels[target == -1].any()
     assert labels.any()
 
 
-def test_look_alikes_are_sure_to_be_none_and_spare_what_the_teacher_sees() -> None:
+def test_distractors_are_sure_to_be_none_and_spare_what_the_teacher_sees() -> None:
     target, seen = ct(8), disc(30, 30, 6, 8)
-    images, labels, weights = pasted(target, none(target), seen, none(target), looks=1.0)
+    images, labels, weights = pasted(target, none(target), seen, none(target), distractors=1.0)
     assert torch.equal(labels, seen)
-    bright = to_uint8(images) >= RIM_GREY[0]
+    bright = hu(images) >= RIM_HU[0]
     assert bright.any()
-    assert not bright[seen[:, 0].numpy() > 0].any()
-    assert (weights[:, 0].numpy()[bright] == 1).all()
+    assert not bright[seen > 0].any()
+    assert (weights[bright] == 1).all()
 
 
 def test_chance_zero_changes_nothing_and_one_in_two_about_half() -> None:
     target = ct(64)
     shape = disc(30, 30, 8, 64)
-    assert torch.equal(pasted(target, shape, none(target), none(target), 0.0)[0], target)
-    labels = pasted(target, shape, none(target), none(target), 0.5)[1]
+    assert torch.equal(pasted(target, shape, none(target), none(target), 0.0).images, target)
+    labels = pasted(target, shape, none(target), none(target), 0.5).labels
     assert 16 <= int(labels.flatten(1).any(1).sum()) <= 48
 
 
-def test_fewer_shapes_than_slices_are_used_again() -> None:
+def test_fewer_lesions_than_slices_are_used_again() -> None:
     target = ct(4)
-    labels = pasted(target, torch.cat([disc(30, 30, 8, 1), none(ct(1))]), none(target), none(target))[1]
+    labels = pasted(target, torch.cat([disc(30, 30, 8, 1), none(ct(1))]), none(target), none(target)).labels
     assert labels.flatten(1).any(1).tolist() == [True, False, True, False]
+
+
+def test_each_slice_is_described() -> None:
+    drawn = CopyPaste.draw(np.random.default_rng(0), 2, 1.0, BloodAppearance(hu=(60.0, 60.0)))
+    assert drawn.describe() == ["lesion pasted as blood of 60 HU"] * 2

@@ -107,14 +107,17 @@ def test_plus_is_what_won_of_all_that_was_tried() -> None:
 def test_a_mended_row_is_the_papers_but_for_what_mends_it(name: str) -> None:
     plain, better = (adaptation_of(item, "cpu").model_dump() for item in (name, f"{name}-mended"))
     changed = {key for key in plain if plain[key] != better[key]}
-    assert changed - {"brightness"} == {"freeze_batch_norm_from", "selection", "select_from"}
-    assert ("brightness" in changed) is (ROWS[name].source != "mr")
+    grey = {"brightness", "brightness_shift"}
+    assert changed - grey == {"freeze_batch_norm_from", "selection", "select_from"}
+    assert changed & grey == (grey if ROWS[name].source != "mr" else set())
     assert TABLES["mended"][f"{name}-mended"] == {**TABLES["table2"], **TABLES["table3"], **TABLES["table4"]}[name]
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_mr_keeps_the_papers_brightness(scale: str) -> None:
-    assert all(adaptation_of(name, scale).brightness == 0.2 for name in ("mr", "das", "mr-mended", "das-mended"))
+    for name in ("mr", "das", "mr-mended", "das-mended"):
+        assert adaptation_of(name, scale).brightness == 0.2
+        assert adaptation_of(name, scale).brightness_shift == 0.0
     assert all(adaptation_of(name, scale).freeze_batch_norm_from == 0 for name in ("mr", "das"))
     assert adaptation_of("amd-das", scale).brightness == ADAPTATION[get_scale(scale).preset].get("brightness", 0.2)
 
@@ -134,6 +137,7 @@ def test_the_bounds_have_nothing_unsupervised() -> None:
     whole = adaptation_of("plus", "cpu")
     assert like_plus.freeze_batch_norm_from == whole.freeze_batch_norm_from > 0
     assert like_plus.brightness == whole.brightness < plain.brightness
+    assert like_plus.brightness_shift == whole.brightness_shift > plain.brightness_shift
 
 
 def test_plus_sees_every_slice_where_scans_are_there_and_the_paper_only_the_chosen() -> None:

@@ -83,7 +83,7 @@ PLUS_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "output": ("adversary on the outputs", {"lambda_adv_output": 0}),
     "haematomas": ("lesions repainted as blood", {"synthetic_haemorrhage": 0}),
     "distractors": ("distractors", {"distractors": 0}),
-    "calibration": ("brightness and contrast of CT", {"brightness": 0.2, "contrast": 0.25}),
+    "calibration": ("brightness and contrast of CT", {"brightness": 0.2, "brightness_shift": 0, "contrast": 0.25}),
     "appearance": ("shading, noise, turns, sizes", {"bias_field": 0, "noise": 0, "rotation_deg": 0, "zoom": 0}),
     "slice-dice": ("loss for small lesions", {"loss": "bce+dice"}),
 }
@@ -176,7 +176,8 @@ _ROWS: tuple[AnyRow, ...] = (
 
 def mended(row: Row) -> Row:
     """A row of Tables 2 to 4 with what mends it; MR has no unit, so its brightness stays free."""
-    settings = {name: value for name, value in MENDING.items() if name != "brightness" or row.source != "mr"}
+    kept = ("brightness", "brightness_shift") if row.source == "mr" else ()
+    settings = {name: value for name, value in MENDING.items() if name not in kept}
     return replace(row, name=f"{row.name}-mended", title=f"{row.title}, mended", settings=settings)
 
 
