@@ -330,7 +330,7 @@ def test_it_learns(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path:
         validate_every=6,
     )  # fmt: skip
     summary = train_adaptation(
-        make_set("mr", 48, 32, 1), make_set("ct", 32, 32, 2), None, FcnVgg16(4, input_mean=0.15, input_std=0.25), settings,
-        tmp_path, fabric=fabric, header=HEADER,
+        make_set("mr", 48, 32, 1), make_set("ct", 32, 32, 2), None,
+        FcnVgg16(4, input_mean=0.15, input_std=0.25), settings, tmp_path, fabric=fabric, header=HEADER,
     )  # fmt: skip
     assert summary["scores"]["source_val"] > 0.8
