@@ -19,6 +19,7 @@ from ctseg.evaluation.score import read_mask
 from ctseg.files import write_with
 from ctseg.inference.preview import WINDOW_HU
 from ctseg.io.slices import SliceSet, open_slices
+from ctseg.metrics.overlap import dice_of
 from ctseg_reproduce.panels import Panel, sheet
 from ctseg_reproduce.run import Request
 from ctseg_reproduce.shown import Shown, Told, shown_slices
@@ -230,5 +231,4 @@ def _score(item: Shown, found: NDArray[np.bool_], scores: Scores) -> str:
         return "not evaluated"
     if not item.choice.ml or item.truth is None:
         return f"{line['pred_ml']:.1f} mL outlined"
-    here = 2 * np.count_nonzero(found & item.truth) / (np.count_nonzero(found) + np.count_nonzero(item.truth))
-    return f"Dice {line['dice']:.2f} ({here:.2f})"
+    return f"Dice {line['dice']:.2f} ({dice_of(found, item.truth):.2f})"
