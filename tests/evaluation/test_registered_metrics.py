@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import Field
 
+from ctseg.cli import common
+from ctseg.cli.main import main
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.registry import BY_VOLUME, TOTAL, Average, Metric, Ratio
+from ctseg.plugins.hookspecs import CONTRACT, hookimpl
+from ctseg.plugins.host import load
+from ctseg.settings import Settings
 
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
 
@@ -84,3 +93,59 @@ def test_sections_hold_each_built_in_summary(cohort):
     assert model["per_slice"]["dice_per_slice_released"]["value"] == pytest.approx(
         (found.cases["dice_per_slice_released"] * found.cases["slices"]).sum() / found.cases["slices"].sum()
     )
+
+
+class WidthSettings(Settings):
+    factor: float = Field(1.0, description="the width is multiplied by it", gt=0)
+
+
+def scaled_width_mm(pair, factor):
+    return factor * width_mm(pair)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """A plugin whose metric has a setting, as the command line finds it."""
+    module = ModuleType("widths")
+    module.CTSEG_CONTRACT = CONTRACT
+    module.ctseg_register_metrics = hookimpl(
+        lambda register: register(
+            "ref_width_mm",
+            lambda factor: replace(TOY, measure=partial(scaled_width_mm, factor=factor)),
+            settings=WidthSettings,
+        )
+    )
+    point = SimpleNamespace(load=lambda: module, name="widths")
+    monkeypatch.setattr(
+        common.STATE, "registry", load(found=[(point, SimpleNamespace(name="ctseg-widths", version="1.0"))])
+    )
+
+
+def command(cohort, *more):
+    fast = ["--set", "resamples=100", "--set", "permutations=100", "--set", "pictured_cases=0"]
+    folders = ["--pred", str(cohort / "pred"), "--ref", str(cohort / "ref"), "-o", str(cohort / "out")]
+    return ["-q", "evaluate", *folders, *fast, *more]
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_command_measures_what_plugins_register_with_their_settings(cohort):
+    assert main(command(cohort, "--set", "metric_settings.ref_width_mm.factor=2")) == 0
+    table = pd.read_csv(cohort / "out" / "cases.csv").set_index("case")
+    assert table.loc["a_1", ["dice", "ref_width_mm"]].tolist() == [1.0, 8.0]
+    settings = json.loads((cohort / "out" / "summary.json").read_text())["settings"]
+    assert settings["metric_settings"] == {"ref_width_mm": {"factor": 2}}
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("metric_settings.ref_with_mm.factor=2", "unknown metric 'ref_with_mm' (did you mean 'ref_width_mm'?)"),
+        ("metric_settings.ref_width_mm.facter=2", "metric ref_width_mm: unknown setting 'facter'"),
+        ("metric_settings.dice.smooth=1", "metric dice: unknown setting 'smooth'"),
+    ],
+)
+def test_unknown_metrics_and_settings_are_one_line_and_leave_nothing(cohort, capsys, setting, message):
+    assert main(command(cohort, "--set", setting)) == 2
+    assert message in capsys.readouterr().err
+    assert not (cohort / "out").exists()
