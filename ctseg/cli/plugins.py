@@ -103,9 +103,11 @@ def check(
     require_device(device)
     values, outcomes = parse_overrides(settings), []
     for entry in entries:
-        told = None if as_json else _print_outcome
+        progress = None if as_json else _print_outcome
         found = common.registry()
-        outcomes += run_checks(entry.kind, entry.name, settings=values, device=device, registry=found, told=told)
+        outcomes += run_checks(
+            entry.kind, entry.name, settings=values, device=device, registry=found, progress=progress
+        )
     counts = {status: sum(item.status == status for item in outcomes) for status in ("passed", "skipped", "failed")}
     if as_json:
         typer.echo(json.dumps({**counts, "checks": [asdict(item) for item in outcomes]}))

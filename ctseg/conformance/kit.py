@@ -118,9 +118,9 @@ def run_checks(
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
     registry: Registry | None = None,
-    told: Callable[[Outcome], None] | None = None,
+    progress: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Run all checks of a plugin; arguments as for `checks`, and `told` is told each outcome as it comes.
+    """Run all checks of a plugin; arguments as for `checks`, and `progress` gets each outcome as it comes.
 
     Raises:
         PluginError: if the name is unknown.
@@ -131,8 +131,8 @@ def run_checks(
     outcomes = []
     for item in bound:
         outcomes.append(item.run())
-        if told is not None:
-            told(outcomes[-1])
+        if progress is not None:
+            progress(outcomes[-1])
     return outcomes
 
 

@@ -1,4 +1,4 @@
-"""Small made-up data for the checks: slices of both domains, slice sets and a CT head."""
+"""Small synthetic data for the checks: slices of both domains, slice sets, mask pairs and a CT head."""
 
 from __future__ import annotations
 

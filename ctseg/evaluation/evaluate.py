@@ -41,7 +41,7 @@ class Evaluation:
     failed: tuple[str, ...]
     """`model: case: reason` of every case without metrics; not empty means exit code 1."""
     notes: tuple[str, ...]
-    """What a person should be told: masks without a partner, how patients were told apart."""
+    """What to report to a person: masks without a partner, and by which rule cases belong to patients."""
     out: Path
 
 

@@ -61,7 +61,7 @@ def write_report(
         matching: the masks' files, for pictures.
         settings: of the evaluation.
         images: folder of scans for the pictures.
-        notes: what a person should be told.
+        notes: what to report to a person.
     """
     page = Page("Evaluation of " + ", ".join(matching.models), f"{len(matching.jobs)} reference masks")
     done = table[table["status"] == "ok"]

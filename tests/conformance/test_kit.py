@@ -64,12 +64,10 @@ def test_all_in_one_names_every_failed_check(monkeypatch: pytest.MonkeyPatch) ->
         assert folder.is_dir()
 
     monkeypatch.setitem(CATALOGUE, "similarity_metric", lambda: (fails, passes))
-    told: list[Any] = []
-    assert [item.status for item in run_checks("similarity_metric", "amd", registry=BUILT_IN, told=told.append)] == [
-        "failed",
-        "passed",
-    ]
-    assert [item.check for item in told] == ["fails", "passes"]
+    seen: list[Any] = []
+    found = run_checks("similarity_metric", "amd", registry=BUILT_IN, progress=seen.append)
+    assert [item.status for item in found] == ["failed", "passed"]
+    assert [item.check for item in seen] == ["fails", "passes"]
     with pytest.raises(ConformanceError, match="similarity_metric amd: fails: RuntimeError: broken in two lines"):
         check("similarity_metric", "amd", registry=BUILT_IN)
 

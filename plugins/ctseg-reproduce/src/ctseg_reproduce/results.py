@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import InputError
 from ctseg.evaluation.statistics import Estimate
+from ctseg.evaluation.summary import pooled_parts
 from ctseg.io.slices import open_slices
 from ctseg.metrics.overlap import dice
 from ctseg.runs import read_header
@@ -57,16 +58,17 @@ def read_trained(folder: Path, seed: int) -> Outcome:
 
 def _parts(table: pd.DataFrame) -> pd.DataFrame:
     """Parts and wholes of volumes with the columns of `cases.csv`."""
-    names = ("tp", "fp", "fn", "dice", "slices", "dice_per_slice_released", "pred_ml")
+    names = ("tp", "fn", "dice", "slices", "dice_per_slice_released", "pred_ml")
     on_negative = ("negative_slices", "negative_slices_fp", "negative_slices_fp_ml")
     negative, negative_fp, negative_ml = (table[name].to_numpy(float) for name in on_negative)
-    tp, fp, fn, dice, slices, per_slice, pred_ml = (table[name].to_numpy(float) for name in names)
+    tp, fn, dice, slices, per_slice, pred_ml = (table[name].to_numpy(float) for name in names)
+    pooled_part, pooled_whole = pooled_parts(table)["dice"]
     lesion = tp + fn > 0
     return pd.DataFrame(
         {
             "patient": table["patient"].astype(str).to_numpy(),
-            "pooled_part": 2 * tp,
-            "pooled_whole": 2 * tp + fp + fn,
+            "pooled_part": pooled_part,
+            "pooled_whole": pooled_whole,
             "per_volume_part": np.where(lesion, np.nan_to_num(dice), 0.0),
             "per_volume_whole": lesion.astype(float),
             "per_slice_part": per_slice * slices,
@@ -75,8 +77,8 @@ def _parts(table: pd.DataFrame) -> pd.DataFrame:
             "fp_ml_whole": (~lesion).astype(float),
             "fp_negative_part": negative_ml,
             "fp_negative_whole": negative,
-            "positive_part": 2 * tp,
-            "positive_whole": 2 * tp + fp - negative_fp + fn,
+            "positive_part": pooled_part,
+            "positive_whole": pooled_whole - negative_fp,
         }
     )
 
