@@ -19,9 +19,8 @@ from ctseg.evaluation.summary import summarise
 from ctseg.io.stack import Grid
 from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.pair import MaskPair
-from ctseg.metrics.registry import EMPTY, RESERVED, Average, Cases, Metric, Ratio, SliceMean, Total
+from ctseg.metrics.registry import EMPTY, Average, Cases, Metric, Ratio, SliceMean, Total
 
-CASE_COLUMNS = ("model", "case", "patient", "status", "message")
 DIMENSIONS = {"mm": 1, "mm²": 2, "mL": 3}
 """By which power of a length a metric of this unit grows."""
 ENDINGS = {"mm": "_mm", "mL": "_ml"}
@@ -34,7 +33,6 @@ def describes_itself(subject: Subject, _folder: Path) -> None:
     metric = subject.build()
     require(isinstance(metric, Metric), f"the factory gives {type(metric).__name__}, not ctseg.metrics.registry.Metric")
     require(metric.name == subject.name, f"its name is {metric.name!r} but it is registered as {subject.name!r}")
-    require(metric.name not in CASE_COLUMNS, f"{metric.name!r} is a column of cases.csv already")
     for name in ("title", "definition"):
         text = getattr(metric, name)
         require(text.strip() and "\n" not in text, f"{name} must be one line, not {text!r}")
@@ -53,11 +51,11 @@ def _check_summaries(metric: Metric) -> None:
     for summary in metric.summaries:
         of_ours = isinstance(summary, Average | Ratio | SliceMean | Total)
         require(of_ours, f"{type(summary).__name__} is no summary of ctseg.metrics.registry")
-        require(summary.section not in RESERVED, f"section {summary.section!r} is taken in summary.json")
         over = getattr(summary, "over", "all")
         require(over in get_args(Cases), f"a mean over {over!r}, not over {', '.join(get_args(Cases))}")
         columns = {*summary.parts, *summary.wholes} if isinstance(summary, Ratio) else set()
         require(columns <= known, f"{', '.join(sorted(columns - known))} is no built-in metric and not its own name")
+    metric.check_names()
 
 
 def values_are_in_range(subject: Subject, _folder: Path) -> None:

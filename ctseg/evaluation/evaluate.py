@@ -75,13 +75,16 @@ def evaluate(
         progress: called with (1, case) after each case.
 
     Raises:
+        PluginError: if the name of a metric or of a section is taken.
         InputError: if nothing can be matched, or a table is broken. A bad case is no error: see `Evaluation.failed`.
     """
     settings = settings or EvaluationSettings()
     preds = [pred] if isinstance(pred, str | Path) else list(pred)
+    measured = tuple({metric.name: metric for metric in (*METRICS, *metrics)}.values())
+    for metric in measured:
+        metric.check_names()
     matching = match_cases([Path(folder) for folder in preds], Path(ref), table=cases, group=group)
     known_labels, label_notes = read_subtypes(labels) if labels else (None, [])
-    measured = tuple({metric.name: metric for metric in (*METRICS, *metrics)}.values())
     scores = score_all(matching, settings, metrics=measured, workers=workers, progress=progress)
     table = cases_table(scores)
     summary = _summary(matching, scores, table, known_labels, settings, measured)

@@ -186,8 +186,8 @@ def count_slices(pred: MaskFile, ref: MaskFile, grid: Grid) -> SliceCounts | Non
     if len(ids) != len(grid.slab_mm):
         return None
 
-    def count(mask: Any) -> NDArray[np.int64]:
-        return np.count_nonzero(mask, axis=(1, 2)).astype(np.int64)
+    def count(mask: Mask) -> NDArray[np.int64]:
+        return np.asarray(np.count_nonzero(mask, axis=(1, 2)), dtype=np.int64)
 
     false_positive, predicted = count(pred.mask & ~ref.mask), count(pred.mask)
     return SliceCounts(ids, count(ref.mask), predicted, false_positive * grid.voxel_ml, predicted * grid.voxel_ml)

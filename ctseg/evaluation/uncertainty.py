@@ -125,6 +125,6 @@ def spearman_of(one: ArrayLike, other: ArrayLike, used: NDArray[np.bool_]) -> St
             mean_x, mean_y = w @ x / total, w @ y / total
             shared = w @ (x * y) / total - mean_x * mean_y
             spread = (w @ x**2 / total - mean_x**2) * (w @ y**2 / total - mean_y**2)
-            return np.clip(shared / np.sqrt(np.where(spread > 1e-9, spread, np.nan)), -1.0, 1.0)
+            return np.asarray(np.clip(shared / np.sqrt(np.where(spread > 1e-9, spread, np.nan)), -1.0, 1.0))
 
     return statistic

@@ -24,6 +24,8 @@ Empty = Literal["both", "reference", "prediction"]
 
 EMPTY: tuple[Empty, ...] = ("both", "reference", "prediction")
 UNLIMITED = float("inf")
+CASE_COLUMNS = ("model", "case", "patient", "status", "message")
+"""Columns of cases.csv that are no metric."""
 RESERVED = frozenset(
     ("name", "failed", "cases", "patients", "with_lesion", "both_empty", "missed_cases", "lesions", "detection",
      "subtypes", "uncertainty")
@@ -152,6 +154,18 @@ class Metric:
             raise PluginError(
                 f"metric {self.name!r}: {type(error).__name__}: {text}; --no-plugins evaluates without it"
             ) from error
+
+    def check_names(self) -> None:
+        """Refuse a name or a section that would overwrite something else of the evaluation.
+
+        Raises:
+            PluginError: naming it.
+        """
+        if self.name in CASE_COLUMNS:
+            raise PluginError(f"metric {self.name!r}: is a column of cases.csv already; give it another name")
+        taken = sorted({summary.section for summary in self.summaries} & RESERVED)
+        if taken:
+            raise PluginError(f"metric {self.name!r}: section {taken[0]!r} of summary.json is taken; use another one")
 
     @property
     def heading(self) -> str:

@@ -86,7 +86,11 @@ FAULTS = [
     (replace(SOUND, unit="mm"), "describes_itself", "name must end with _mm"),
     (replace(SOUND, summaries=()), "describes_itself", "it has no summary"),
     (replace(SOUND, summaries=("mean",)), "describes_itself", "str is no summary"),
-    (replace(SOUND, summaries=(Average("detection", "all", ""),)), "describes_itself", "'detection' is taken"),
+    (
+        replace(SOUND, summaries=(Average("detection", "all", ""),)),
+        "describes_itself",
+        "section 'detection' of",
+    ),
     (replace(SOUND, summaries=(Ratio("pooled", "", {"tpp": 1}, {"tp": 1}),)), "describes_itself", "tpp is no built-in"),
     (replace(SOUND, measure=negative), "values_are_in_range", "outside its range 0 to inf"),
     (replace(SOUND, measure=infinite), "values_are_in_range", "is inf"),

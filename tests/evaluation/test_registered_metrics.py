@@ -14,6 +14,7 @@ from pydantic import Field
 
 from ctseg.cli import common
 from ctseg.cli.main import main
+from ctseg.errors import PluginError
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.metrics.catalogue import METRICS
@@ -79,6 +80,19 @@ def test_a_metric_that_raises_fails_the_case_and_is_named(cohort):
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, metrics=(broken,))
     assert len(found.failed) == 4
     assert "metric 'broken': ValueError: no width" in found.failed[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "patient"}, "metric 'patient': is a column of cases.csv already"),
+        ({"summaries": (Average("lesions", "all", ""),)}, "section 'lesions' of summary.json is taken"),
+    ],
+)
+def test_a_metric_overwrites_nothing_else(cohort, changes, message):
+    with pytest.raises(PluginError, match=message):
+        evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, metrics=(replace(TOY, **changes),))
+    assert not (cohort / "out").exists()
 
 
 def test_sections_hold_each_built_in_summary(cohort):
