@@ -15,14 +15,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ctseg.conformance.toys import toy_slices
+from ctseg.conformance.toys import toy_pairs, toy_slices, volume_of
+from ctseg.io.nifti.volumes import save_mask
 from ctseg.io.slices import write_slices
 from ctseg.plugins import hookspecs
 from ctseg.plugins import host as plugins
 
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
 BLOCK = re.compile(r"(?:^`(?P<path>[\w./-]+)`\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-WALKS = ("Walk 1: a metric", "Walk 2: a generator", "Walk 3: a segmenter")
+WALKS = ("Walk 1: a similarity metric", "Walk 2: a metric", "Walk 3: a generator", "Walk 4: a segmenter")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class Reader:
         self.folder, self.sources = folder, list[str]()
         slice_set(folder / "sets" / "mr", "mr")
         slice_set(folder / "sets" / "ct", "ct")
+        for name, pair in toy_pairs().items():
+            for kind, mask in (("masks", pair.pred), ("truth", pair.ref)):
+                save_mask(folder / kind / f"{name.replace(' ', '-')}.nii.gz", volume_of(mask, 0.5, 5.0), mask)
 
     def follow(self, block: Block) -> None:
         if block.language == "console":
@@ -84,6 +88,9 @@ class Reader:
     def call(self, command: list[str], shown: list[str]) -> None:
         if command[:3] == ["pip", "install", "-e"]:
             self.install(self.folder / command[3])
+            return
+        if command[0] == "head":
+            assert [(self.folder / command[2]).read_text()[: len(line)] for line in shown] == shown
             return
         module = {"ctseg": "ctseg", "pytest": "pytest"}[command[0]]
         found = [*self.sources, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -123,7 +130,7 @@ def commands(text: str) -> list[tuple[list[str], list[str]]]:
 @pytest.mark.parametrize("walk", WALKS)
 def test_the_walk_leads_to_a_plugin_that_works(tmp_path: Path, walk: str) -> None:
     reader = Reader(tmp_path)
-    if walk != WALKS[0]:
+    if walk in WALKS[2:]:
         reader.call(shlex.split("ctseg match --src sets/mr --tgt sets/ct -o pairs.csv"), [])
     for block in blocks(walk):
         reader.follow(block)
@@ -150,7 +157,7 @@ def test_hooks_stand_on_the_page_with_their_exact_signatures() -> None:
 
 def test_register_stands_on_the_page_with_its_exact_signature() -> None:
     shown = defined(blocks("The hooks")[1])["register"]
-    real = plugins._registrar(plugins.Registry(), "metric", "package", "1.0")
+    real = plugins._registrar(plugins.Registry(), "similarity_metric", "package", "1.0")
     assert signature(shown) == signature(real)
 
 

@@ -226,6 +226,6 @@ def test_a_second_run_does_nothing(study: Path, capsys: pytest.CaptureFixture[st
 def test_an_outside_metric_joins_the_way(study: Path) -> None:
     pytest.importorskip("ctseg_mind", reason="pip install plugins/ctseg-mind")
     pairs = study / "pairs-mind.csv"
-    argv = ["match", "--src", str(study / "sets/mr"), "--tgt", str(study / "sets/ct"), "--metric", "mind"]
+    argv = ["match", "--src", str(study / "sets/mr"), "--tgt", str(study / "sets/ct"), "--similarity", "mind"]
     assert main(["-q", *argv, "--set", "size=24", "-o", str(pairs)]) == 0
     assert {"structure", "lesion_difference"} <= set(pd.read_csv(pairs).columns)

@@ -105,7 +105,7 @@ def _row(model: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "pooled_dice": model["pooled"]["dice"],
         "volume_dice": model["by_volume"]["dice"]["mean"],
         "specificity": model["detection"]["specificity"],
-        "fp_ml": model["detection"]["fp_ml_mean"],
+        "fp_ml": model["negative_cases"]["fp_ml"]["mean"],
         "selection": training.get("selection", "last"),
     }
 

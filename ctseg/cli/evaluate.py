@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from ctseg.cli import common
 
 if TYPE_CHECKING:
     from ctseg.evaluation.evaluate import Evaluation
+    from ctseg.metrics.registry import Metric
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,12 +48,13 @@ def evaluate(
     from ctseg.settings import parse_overrides, resolve
 
     resolved = resolve(EvaluationSettings, {"seed": seed}, parse_overrides(settings), where="evaluate")
+    metrics = _metrics(resolved.metric_settings)
     inputs = [common.existing_path(path) for path in filter(None, (*pred, ref, cases, group, labels, images))]
     place = common.guard(output, "evaluate", inputs, overwrite=overwrite)
     with whole_folder(place) as folder, common.bar("Evaluate") as bar:
         result = measure(
             pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=images,
-            workers=workers, progress=bar.advance,
+            metrics=metrics, workers=workers, progress=bar.advance,
         )  # fmt: skip
     for line in _lines(result, output):
         common.say(line)
@@ -60,6 +62,19 @@ def evaluate(
         typer.echo(json.dumps(result.summary, default=str))
     if result.failed:
         raise typer.Exit(1)
+
+
+def _metrics(settings: dict[str, dict[str, Any]]) -> list[Metric]:
+    """Every registered metric, with its settings.
+
+    Raises:
+        PluginError, SettingError: naming an unknown metric or setting.
+    """
+    registry = common.registry()
+    for name in settings:
+        registry.get("metric", name)
+    entries = [entry for entry in registry.entries.values() if entry.kind == "metric"]
+    return [entry.build(settings.get(entry.name, {})) for entry in entries]
 
 
 def _lines(result: Evaluation, output: Path) -> list[str]:

@@ -20,7 +20,7 @@ def match(
     source: common.Source,
     target: common.Target,
     output: Annotated[Path, typer.Option("--output", "-o", help="pairs.csv to write; - for stdout.")],
-    metric: Annotated[str, typer.Option("--metric", help="Similarity metric; see `ctseg plugins`.")] = "amd",
+    similarity: Annotated[str, typer.Option("--similarity", help="Similarity metric; see `ctseg plugins`.")] = "amd",
     top: Annotated[
         int, typer.Option("--top", min=0, help="Pairs for each slice; 0: the paper's share of the slices.")
     ] = 0,
@@ -48,7 +48,7 @@ def match(
 
     if direction not in ("source", "target"):
         raise SettingError(f"--direction {direction}: expected source or target")
-    built = common.registry().get("metric", metric).build(parse_overrides(settings))
+    built = common.registry().get("similarity_metric", similarity).build(parse_overrides(settings))
     if str(output) != "-":
         guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
     sets = open_slices(source), open_slices(target)
@@ -68,7 +68,7 @@ def match(
         "sources": len(matched_ids(pairs)),
         "targets": int(pairs["target_id"].nunique()),
         "top": int(pairs["rank"].max()) if len(pairs) else 0,
-        "metric": metric,
+        "similarity": similarity,
         "output": str(output),
     }
     lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]

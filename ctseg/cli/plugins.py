@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ import typer
 from ctseg.cli import common
 
 KIND_TITLES = {
-    "metric": "Similarity metrics (ctseg match --metric)",
+    "similarity_metric": "Similarity metrics (ctseg match --similarity)",
+    "metric": "Metrics (ctseg evaluate)",
     "generator": "Generators (ctseg synth-train --generator)",
     "segmenter": "Segmenters (ctseg das-train --segmenter)",
     "brain_extractor": "Brain extractors (ctseg preprocess --brain)",
@@ -23,9 +25,8 @@ app = typer.Typer(help="List, show, check and start plugins.", no_args_is_help=F
 
 def add_to(root: typer.Typer) -> None:
     """Join the application."""
-    root.add_typer(
-        app, name="plugins", help="List, show, check and start metrics, generators, segmenters and brain extractors."
-    )
+    what = "similarity metrics, metrics, generators, segmenters and brain extractors"
+    root.add_typer(app, name="plugins", help=f"List, show, check and start {what}.")
 
 
 @app.callback()
@@ -35,16 +36,20 @@ def list_plugins(ctx: typer.Context, as_json: common.AsJson = False) -> None:
         return
     registry = common.registry()
     rows = [_row(entry) for entry in registry.entries.values()]
-    broken = [{"package": item.package, "version": item.version, "error": item.error} for item in registry.broken]
     if as_json:
-        typer.echo(json.dumps({"plugins": rows, "broken": broken}))
+        broken, deprecated = ([asdict(item) for item in items] for items in (registry.broken, registry.deprecated))
+        typer.echo(json.dumps({"plugins": rows, "broken": broken, "deprecated": deprecated}))
         return
     for kind, title in KIND_TITLES.items():
         typer.echo(title)
-        for row in sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["name"]):
-            typer.echo(f"  {row['name']:<14} {row['summary']}  [{row['package']} {row['version']}]")
-    for item in broken:
-        typer.echo(f"broken: {item['package']} {item['version']}: {item['error']}")
+        shown = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["name"])
+        width = max((len(row["name"]) for row in shown), default=0)
+        for row in shown:
+            typer.echo(f"  {row['name']:<{max(width, 14)}} {row['summary']}  [{row['package']} {row['version']}]")
+    for item in registry.broken:
+        typer.echo(f"broken: {item.package} {item.version}: {item.error}")
+    for old in registry.deprecated:
+        typer.echo(f"deprecated: {old.package} {old.version}: {old.note}")
 
 
 def _row(entry: Any) -> dict[str, str]:
@@ -90,8 +95,6 @@ def check(
     as_json: common.AsJson = False,
 ) -> None:
     """Run the conformance checks that every plugin must pass; exit code 2 if it fails one."""
-    from dataclasses import asdict
-
     from ctseg.conformance import run_checks
     from ctseg.conformance.devices import require_device
     from ctseg.settings import parse_overrides
@@ -100,9 +103,11 @@ def check(
     require_device(device)
     values, outcomes = parse_overrides(settings), []
     for entry in entries:
-        told = None if as_json else _print_outcome
+        progress = None if as_json else _print_outcome
         found = common.registry()
-        outcomes += run_checks(entry.kind, entry.name, settings=values, device=device, registry=found, told=told)
+        outcomes += run_checks(
+            entry.kind, entry.name, settings=values, device=device, registry=found, progress=progress
+        )
     counts = {status: sum(item.status == status for item in outcomes) for status in ("passed", "skipped", "failed")}
     if as_json:
         typer.echo(json.dumps({**counts, "checks": [asdict(item) for item in outcomes]}))
@@ -111,16 +116,19 @@ def check(
 
 
 def _print_outcome(outcome: Any) -> None:
-    line = f"{outcome.kind:<16} {outcome.name:<14} {outcome.check:<42} {outcome.status:<8} {outcome.detail}"
+    line = f"{outcome.kind:<18} {outcome.name:<14} {outcome.check:<42} {outcome.status:<8} {outcome.detail}"
     typer.echo(line.rstrip())
 
 
 @app.command("new")
 def new(
-    name: Annotated[str, typer.Argument(help="What the plugin will be called in --metric, --segmenter and so on.")],
+    name: Annotated[str, typer.Argument(help="What the plugin will be called in --similarity, --segmenter and so on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")],
     kind: Annotated[
-        str, typer.Option("--kind", help="metric, generator, segmenter, brain_extractor, command or all.")
+        str,
+        typer.Option(
+            "--kind", help="similarity_metric, metric, generator, segmenter, brain_extractor, command or all."
+        ),
     ] = "all",
 ) -> None:
     """Start a plugin: a small package that installs, works and passes its checks."""

@@ -122,7 +122,7 @@ def _summary(report: PreprocessReport, output: Path) -> dict[str, Any]:
 
 
 def _lines(report: PreprocessReport, output: Path) -> list[str]:
-    lines = _grouped(report.notes)
+    lines = [*report.label_notes, *_grouped(report.notes)]
     lines += [f"left out: {name}: {reason}" for name, reason in report.rejected]
     lines += [f"no slice kept: {case}" for case in report.empty]
     lines += [f"FAILED {case}: {reason}" for case, reason in report.failed]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ctseg.conformance import common_checks
-from ctseg.conformance.kit import Check
+from ctseg.conformance.subject import Check
 
 COMMON: tuple[Check, ...] = (
     common_checks.registers_without_heavy_imports,
@@ -16,8 +16,8 @@ COMMON: tuple[Check, ...] = (
 )
 
 
-def _metric() -> tuple[Check, ...]:
-    from ctseg.conformance import metric_checks as checks
+def _similarity_metric() -> tuple[Check, ...]:
+    from ctseg.conformance import similarity_metric_checks as checks
 
     return (
         *COMMON,
@@ -32,6 +32,23 @@ def _metric() -> tuple[Check, ...]:
         checks.nearest_is_exact,
         checks.parts_fit_the_distance,
         checks.matches_slice_sets,
+    )
+
+
+def _metric() -> tuple[Check, ...]:
+    from ctseg.conformance import metric_checks as checks
+
+    return (
+        *COMMON,
+        checks.describes_itself,
+        checks.values_are_in_range,
+        checks.is_undefined_as_declared,
+        checks.is_pure,
+        checks.is_repeatable,
+        checks.does_not_depend_on_flips,
+        checks.scales_with_its_unit,
+        checks.goes_to_worker_processes,
+        checks.is_summarised,
     )
 
 
@@ -89,6 +106,7 @@ def _brain_extractor() -> tuple[Check, ...]:
 
 
 CATALOGUE: dict[str, Callable[[], tuple[Check, ...]]] = {
+    "similarity_metric": _similarity_metric,
     "metric": _metric,
     "generator": _generator,
     "segmenter": _segmenter,

@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ctseg.conformance.subject import NotApplicable, Subject
+from ctseg.conformance.catalogue import CATALOGUE
+from ctseg.conformance.subject import Check, NotApplicable, Subject
 from ctseg.errors import SettingError, unknown_name
 
 if TYPE_CHECKING:
     from ctseg.plugins.host import Registry
 
-Check = Callable[[Subject, Path], None]
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
@@ -96,7 +96,7 @@ def checks(
     """The checks of a plugin, for `pytest.mark.parametrize`; nothing is looked up before one is called.
 
     Args:
-        kind: 'metric', 'generator', 'segmenter' or 'brain_extractor'.
+        kind: 'similarity_metric', 'metric', 'generator', 'segmenter' or 'brain_extractor'.
         name: as registered.
         settings: laid over the plugin's defaults, e.g. a small width so that the tests are fast.
         device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
@@ -105,8 +105,6 @@ def checks(
     Raises:
         SettingError: if the kind is unknown.
     """
-    from ctseg.conformance.catalogue import CATALOGUE
-
     if kind not in CATALOGUE:
         raise SettingError(unknown_name("kind of plugin", kind, list(CATALOGUE)))
     subject = Subject(kind, name, settings or {}, device, registry)
@@ -120,9 +118,9 @@ def run_checks(
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
     registry: Registry | None = None,
-    told: Callable[[Outcome], None] | None = None,
+    progress: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Run all checks of a plugin; arguments as for `checks`, and `told` is told each outcome as it comes.
+    """Run all checks of a plugin; arguments as for `checks`, and `progress` gets each outcome as it comes.
 
     Raises:
         PluginError: if the name is unknown.
@@ -133,8 +131,8 @@ def run_checks(
     outcomes = []
     for item in bound:
         outcomes.append(item.run())
-        if told is not None:
-            told(outcomes[-1])
+        if progress is not None:
+            progress(outcomes[-1])
     return outcomes
 
 

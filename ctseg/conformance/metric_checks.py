@@ -1,150 +1,178 @@
-"""Checks of similarity metrics."""
+"""Checks of metrics of `ctseg evaluate`, on small mask pairs: overlapping, apart, equal, of one slice, and empty."""
 
 from __future__ import annotations
 
+import math
+import pickle
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import pandas as pd
 
 from ctseg.conformance.subject import NotApplicable, Subject, require
-from ctseg.conformance.toys import toy_set, toy_slices
-from ctseg.matching.pairs import match
-from ctseg.matching.search import length, smallest, take
-from ctseg.plugins.protocols import Descriptors
+from ctseg.conformance.toys import toy_pairs
+from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.evaluation.summary import summarise
+from ctseg.io.stack import Grid
+from ctseg.metrics.catalogue import METRICS
+from ctseg.metrics.pair import MaskPair
+from ctseg.metrics.registry import EMPTY, Average, Cases, Metric, Ratio, SliceMean, Total
 
-COUNT = 6
-CLOSE = 1e-9
+DIMENSIONS = {"mm": 1, "mm²": 2, "mL": 3}
+"""By which power of a length a metric of this unit grows."""
+ENDINGS = {"mm": "_mm", "mL": "_ml"}
+CLOSE = 1e-6
 """Relative and absolute."""
 
 
-def described(metric: Any, domain: str = "mr", seed: int = 0, *, masked: bool = False) -> Descriptors:
-    """Descriptors of toy slices, without masks so that both domains are described alike unless `masked`."""
-    images, masks = toy_slices(domain, COUNT, seed=seed)
-    result: Descriptors = metric.describe(images, masks if masked else None)
-    return result
-
-
-def _equal(first: Descriptors, second: Descriptors) -> bool:
-    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
-
-
-def describes_slices(subject: Subject, _folder: Path) -> None:
-    """`describe` takes read-only slices of any size, with masks or None, and gives arrays of their number."""
+def describes_itself(subject: Subject, _folder: Path) -> None:
+    """It is a `Metric` of the registered name, with title, definition, range, direction and known summaries."""
     metric = subject.build()
-    for count, size in ((COUNT, (64, 64)), (COUNT, (37, 53)), (1, (48, 33))):
-        images, masks = toy_slices("mr", count, size)
-        for given in (masks, None):
-            found = metric.describe(images, given)
-            require(found and hasattr(found, "keys"), "describe must give a mapping of arrays")
-            for name, values in found.items():
-                require(isinstance(values, np.ndarray), f"descriptor {name!r} is no numpy array")
-                require(len(values) == count, f"descriptor {name!r} has length {len(values)} for {count} slices")
+    require(isinstance(metric, Metric), f"the factory gives {type(metric).__name__}, not ctseg.metrics.registry.Metric")
+    require(metric.name == subject.name, f"its name is {metric.name!r} but it is registered as {subject.name!r}")
+    for name in ("title", "definition"):
+        text = getattr(metric, name)
+        require(text.strip() and "\n" not in text, f"{name} must be one line, not {text!r}")
+    low, high = metric.range
+    require(low < high, f"its range {low} to {high} holds nothing")
+    require(metric.better in ("higher", "lower", "neither"), f"better is {metric.better!r}")
+    require(set(metric.undefined) <= set(EMPTY), f"undefined is {metric.undefined!r}, not of {', '.join(EMPTY)}")
+    ending = ENDINGS.get(metric.unit, "")
+    require(metric.name.endswith(ending), f"it is in {metric.unit}, so its name must end with {ending}")
+    _check_summaries(metric)
 
 
-def describes_each_slice_by_itself(subject: Subject, _folder: Path) -> None:
-    """A slice's descriptor does not depend on which others are described with it, unless `whole_set` is true."""
+def _check_summaries(metric: Metric) -> None:
+    require(metric.summaries, "it has no summary; ctseg.metrics.registry.BY_VOLUME is the usual one")
+    known = {*(item.name for item in METRICS), metric.name}
+    for summary in metric.summaries:
+        of_ours = isinstance(summary, Average | Ratio | SliceMean | Total)
+        require(of_ours, f"{type(summary).__name__} is no summary of ctseg.metrics.registry")
+        over = getattr(summary, "over", "all")
+        require(over in get_args(Cases), f"a mean over {over!r}, not over {', '.join(get_args(Cases))}")
+        columns = {*summary.parts, *summary.wholes} if isinstance(summary, Ratio) else set()
+        require(columns <= known, f"{', '.join(sorted(columns - known))} is no built-in metric and not its own name")
+    metric.check_names()
+
+
+def values_are_in_range(subject: Subject, _folder: Path) -> None:
+    """Values are finite numbers within the declared range wherever both masks hold something."""
     metric = subject.build()
-    if getattr(metric, "whole_set", False):
-        raise NotApplicable("says whole_set = True")
-    images, masks = toy_slices("mr", COUNT)
-    whole = metric.describe(images, masks)
-    for row in range(COUNT):
-        alone = metric.describe(images[row : row + 1], masks[row : row + 1])
-        same = _equal(alone, take(whole, slice(row, row + 1)))
-        require(same, f"slice {row} alone is described differently; if that is meant, set whole_set = True")
+    for name, pair in toy_pairs().items():
+        value = metric.measure(pair)
+        if name not in EMPTY:
+            require(isinstance(value, float | int | np.number), f"masks {name}: gives {type(value).__name__}")
+            require(math.isfinite(value), f"masks {name}: is {value}")
+        _require_in_range(metric, value, name)
 
 
-def describes_slices_in_any_order(subject: Subject, _folder: Path) -> None:
-    """The order in which slices are described does not matter."""
+def _require_in_range(metric: Metric, value: float, name: str) -> None:
+    low, high = metric.range
+    inside = math.isnan(value) or low <= value <= high
+    require(inside, f"masks {name}: is {value}, outside its range {low:g} to {high:g}")
+
+
+def is_undefined_as_declared(subject: Subject, _folder: Path) -> None:
+    """With empty masks it is NaN where `undefined` says so, and a number where it does not."""
+    metric, pairs = subject.build(), toy_pairs()
+    for empty in EMPTY:
+        value, declared = metric.measure(pairs[empty]), empty in metric.undefined
+        words = "both masks empty" if empty == "both" else f"an empty {empty}"
+        require(math.isnan(value) == declared, f"with {words} it is {value}; is {empty!r} in its `undefined`?")
+
+
+def is_pure(subject: Subject, _folder: Path) -> None:
+    """It changes neither the masks nor their geometry, which may be read-only."""
     metric = subject.build()
-    images, masks = toy_slices("mr", COUNT)
-    turned = np.roll(np.arange(COUNT)[::-1], 2)
-    for given in (masks, None):
-        whole = metric.describe(images, given)
-        found = metric.describe(images[turned], None if given is None else given[turned])
-        require(_equal(found, take(whole, turned)), "slices are described differently in another order")
+    for name, pair in toy_pairs().items():
+        before = pickle.dumps(_arrays(pair))
+        metric.measure(pair)
+        require(pickle.dumps(_arrays(pair)) == before, f"masks {name}: writes into what it is given")
+        metric.measure(_frozen(pair))
 
 
-def describing_is_repeatable(subject: Subject, _folder: Path) -> None:
-    """Two metrics with the same settings describe alike, bit for bit."""
-    require(
-        _equal(described(subject.build()), described(subject.build())),
-        "the same slices are described differently twice",
-    )
+def _arrays(pair: MaskPair) -> list[Any]:
+    grid = pair.grid
+    return [pair.pred, pair.ref, grid.origins_mm, grid.row_step_mm, grid.col_step_mm, grid.slab_mm]
 
 
-def distances_are_finite_and_not_negative(subject: Subject, _folder: Path) -> None:
-    """`distance` gives (n, m) float64, finite and not negative, MR with masks against CT without."""
+def _frozen(pair: MaskPair) -> MaskPair:
+    pred, ref, origins, row, col, slabs = (array.copy() for array in _arrays(pair))
+    for array in (pred, ref, origins, row, col, slabs):
+        array.flags.writeable = False
+    return replace(pair, pred=pred, ref=ref, grid=Grid(origins, row, col, slabs))
+
+
+def is_repeatable(subject: Subject, _folder: Path) -> None:
+    """The same masks give the same value, bit for bit: twice, and from two metrics with the same settings."""
     metric = subject.build()
-    source, target = described(metric, masked=True), described(metric, "ct")
-    found = metric.distance(take(source, slice(0, 4)), target)
-    require(found.shape == (4, COUNT), f"distance of 4 and {COUNT} slices has shape {found.shape}")
-    require(found.dtype == np.float64, f"distance is {found.dtype}, expected float64")
-    for values in (found, metric.distance(source, source)):
-        require(np.isfinite(values).all(), "a distance is not finite")
-        require((values >= 0).all(), f"a distance is negative: {values.min()}")
+    for name in toy_pairs():
+        values = [metric.measure(toy_pairs()[name]) for _ in range(2)] + [subject.build().measure(toy_pairs()[name])]
+        same = np.array_equal(values, [values[0]] * 3, equal_nan=True)
+        require(same, f"masks {name}: gives {', '.join(map(str, values))}")
 
 
-def distances_do_not_depend_on_the_block(subject: Subject, _folder: Path) -> None:
-    """Distances are the same however the slices are cut into blocks."""
+def does_not_depend_on_flips(subject: Subject, _folder: Path) -> None:
+    """The value stays when slices, rows or columns are stored the other way round."""
     metric = subject.build()
-    source, target = described(metric), described(metric, "ct")
-    whole = metric.distance(source, target)
-    part = metric.distance(take(source, slice(1, 3)), take(target, slice(2, 5)))
-    require(np.allclose(part, whole[1:3, 2:5], CLOSE, CLOSE), "distances of a block differ from those of the whole")
+    for name, pair in toy_pairs().items():
+        expected = metric.measure(pair)
+        for axis, words in enumerate(("slices", "rows", "columns")):
+            found = metric.measure(_flipped(pair, axis))
+            same = np.isclose(found, expected, CLOSE, CLOSE, equal_nan=True)
+            require(same, f"masks {name}: is {expected} but {found} with {words} the other way round")
 
 
-def is_nearest_to_itself(subject: Subject, _folder: Path) -> None:
-    """No slice is nearer to a slice than the slice itself."""
+def _flipped(pair: MaskPair, axis: int) -> MaskPair:
+    """The same masks in space, stored with one axis reversed."""
+    grid, last = pair.grid, pair.pred.shape[axis] - 1
+    if axis == 0:
+        turned = replace(grid, origins_mm=grid.origins_mm[::-1], slab_mm=grid.slab_mm[::-1])
+    elif axis == 1:
+        turned = replace(grid, origins_mm=grid.origins_mm + last * grid.row_step_mm, row_step_mm=-grid.row_step_mm)
+    else:
+        turned = replace(grid, origins_mm=grid.origins_mm + last * grid.col_step_mm, col_step_mm=-grid.col_step_mm)
+    return replace(pair, pred=np.flip(pair.pred, axis), ref=np.flip(pair.ref, axis), grid=turned)
+
+
+def scales_with_its_unit(subject: Subject, _folder: Path) -> None:
+    """Masks of twice the length in every direction give twice the mm, four times the mm² and eight times the mL."""
     metric = subject.build()
-    source = described(metric)
-    found = metric.distance(source, source)
-    worse = np.flatnonzero(np.diag(found) > found.min(axis=1) + 1e-6)
-    require(not len(worse), f"slice {worse[:1]} is farther from itself than from another; smaller must be more similar")
+    if metric.unit not in DIMENSIONS:
+        raise NotApplicable(f"its unit is {metric.unit or 'none'}, no length, area or volume")
+    factor = 2 ** DIMENSIONS[metric.unit]
+    for name, pair in toy_pairs().items():
+        small, large = metric.measure(pair), metric.measure(_enlarged(pair))
+        same = np.isclose(large, factor * small, CLOSE, CLOSE, equal_nan=True)
+        require(same, f"masks {name}: is {small}, and {large} at twice the size; is its unit {metric.unit}?")
 
 
-def is_symmetric(subject: Subject, _folder: Path) -> None:
-    """`distance(a, b)` is `distance(b, a)` transposed, unless the metric says `symmetric = False`."""
+def _enlarged(pair: MaskPair) -> MaskPair:
+    grid = pair.grid
+    doubled = Grid(2 * grid.origins_mm, 2 * grid.row_step_mm, 2 * grid.col_step_mm, 2 * grid.slab_mm)
+    return replace(pair, grid=doubled, nsd_tolerance_mm=2 * pair.nsd_tolerance_mm, min_lesion_ml=8 * pair.min_lesion_ml)
+
+
+def goes_to_worker_processes(subject: Subject, _folder: Path) -> None:
+    """It can be pickled, and the copy gives the same value: `ctseg evaluate --workers` sends it to other processes."""
+    metric, pair = subject.build(), toy_pairs()["overlapping"]
+    copy = pickle.loads(pickle.dumps(metric))  # noqa: S301 - what was just pickled
+    require(copy.measure(pair) == metric.measure(pair), "a pickled copy gives another value")
+
+
+def is_summarised(subject: Subject, _folder: Path) -> None:
+    """Its summaries of several cases are in summary.json where it says, with a line of the report for each."""
     metric = subject.build()
-    if getattr(metric, "symmetric", None) is False:
-        raise NotApplicable("says symmetric = False")
-    source, target = described(metric), described(metric, "ct")
-    same = np.allclose(metric.distance(source, target), metric.distance(target, source).T, CLOSE, CLOSE)
-    require(same, "distance(a, b) is not distance(b, a).T; if that is meant, set symmetric = False")
-
-
-def nearest_is_exact(subject: Subject, _folder: Path) -> None:
-    """`nearest` finds what sorting `distance` finds, ties in target order."""
-    metric = subject.build()
-    if not callable(getattr(metric, "nearest", None)):
-        raise NotApplicable("has no nearest of its own; ctseg sorts its distances")
-    source = described(metric, masked=True)
-    target = {name: np.concatenate([values, values]) for name, values in described(metric, "ct").items()}
-    distances = metric.distance(source, target)
-    for k in (1, 3, length(target)):
-        indices, found = metric.nearest(source, target, k)
-        expected, nearest = smallest(distances, k)
-        require(indices.shape == (COUNT, k) == found.shape, f"nearest of k={k} gives {indices.shape}, {found.shape}")
-        require(indices.dtype == np.int64, f"nearest gives indices of {indices.dtype}, expected int64")
-        require(np.array_equal(indices, expected), f"k={k}: nearest gives other slices, or ties in another order")
-        require(np.allclose(found, nearest, CLOSE, CLOSE), f"k={k}: nearest gives other distances")
-
-
-def parts_fit_the_distance(subject: Subject, _folder: Path) -> None:
-    """`parts` gives an (n, m) array for each name, and no name of pairs.csv's own."""
-    metric = subject.build()
-    if not callable(getattr(metric, "parts", None)):
-        raise NotApplicable("has no parts")
-    for name, values in metric.parts(take(described(metric), slice(0, 2)), described(metric, "ct")).items():
-        require(values.shape == (2, COUNT), f"part {name!r} has shape {values.shape}, expected {(2, COUNT)}")
-        require(name not in ("source_id", "target_id", "rank", "distance"), f"part {name!r} is a column of pairs.csv")
-
-
-def matches_slice_sets(subject: Subject, _folder: Path) -> None:
-    """`ctseg match` works with it in both directions."""
-    source, target = toy_set("mr"), toy_set("ct")
-    onward = match(source, target, subject.build(), top=3)
-    require(len(onward) == 3 * len(source), f"matching 8 slices with their 3 nearest gives {len(onward)} pairs")
-    back = match(source, target, subject.build(), top=2, direction="target")
-    require(len(back) == 2 * len(target), f"matching 8 slices with their 2 nearest gives {len(back)} pairs")
+    metrics = tuple({item.name: item for item in (*METRICS, metric)}.values())
+    rows = [
+        {"patient": name, **{item.name: item.measure(pair) for item in metrics}} for name, pair in toy_pairs().items()
+    ]
+    found = summarise(pd.DataFrame(rows), EvaluationSettings(resamples=100), metrics)
+    for summary in metric.summaries:
+        require(metric.name in found[summary.section], f"{summary.section} of summary.json lacks it")
+        for title, keys in summary.rows(metric):
+            estimate = reduce(lambda node, key: node[key], keys, found)
+            require("value" in estimate, f"{title}: no number at {'.'.join(keys)} of summary.json")

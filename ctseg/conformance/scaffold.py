@@ -8,9 +8,10 @@ from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
 from ctseg.outputs import new_folder
+from ctseg.plugins.hookspecs import CONTRACT
 
 TEMPLATE = Path(__file__).with_name("template")
-KINDS = ("metric", "generator", "segmenter", "brain_extractor", "command")
+KINDS = ("similarity_metric", "metric", "generator", "segmenter", "brain_extractor", "command")
 PREFIX = "ctseg-"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -21,7 +22,7 @@ def write_package(folder: Path, name: str, kind: str = "all") -> list[Path]:
     Args:
         folder: made; must not hold anything yet.
         name: what it registers; the package is called `ctseg-NAME`.
-        kind: 'metric', 'generator', 'segmenter', 'brain_extractor', 'command' or 'all'.
+        kind: 'similarity_metric', 'metric', 'generator', 'segmenter', 'brain_extractor', 'command' or 'all'.
 
     Returns:
         The files written.
@@ -49,6 +50,7 @@ def render(name: str, kind: str = "all") -> dict[str, str]:
     package = PREFIX + name
     kinds = list(KINDS) if kind == "all" else [kind]
     values: dict[str, Any] = {"name": name, "package": package, "module": package.replace("-", "_"), "kinds": kinds}
+    values["contract"] = CONTRACT
     places = _places(values["module"], kinds)
     return {place: _render(template, values) for place, template in places.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,3 +81,7 @@ class Subject:
         with seeded(99):  # other first weights: whatever the file does not bring back shows
             module, _ = load_model(path, self.registry.build_from_header, self.kind)
         return module.to(self.device)
+
+
+Check = Callable[[Subject, Path], None]
+"""Looks at one thing that a plugin promises, with an empty folder to write into; raises `Fault` or `NotApplicable`."""

@@ -1,4 +1,4 @@
-"""Small made-up data for the checks: slices of both domains, slice sets and a CT head."""
+"""Small synthetic data for the checks: slices of both domains, slice sets, mask pairs and a CT head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.io.slices import SliceSet
+from ctseg.io.stack import Grid, slab_mm
 from ctseg.io.volume import Volume
+from ctseg.metrics.pair import MaskPair
 
 Slices = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 ODD_SIZE = (37, 53)
@@ -59,6 +61,24 @@ def toy_set(domain: str, count: int = 8, size: tuple[int, int] = (40, 40)) -> Sl
     )
     info = {"domain": domain, "size": list(size), "intensity": {}, "settings": {}, "counts": {"slices": count}}
     return SliceSet(Path(f"toy-{domain}"), images, masks if domain == "mr" else None, table, info)
+
+
+def toy_pairs() -> dict[str, MaskPair]:
+    """Mask pairs by name on tilted, uneven slices; `both`, `reference` and `prediction` say which mask is empty."""
+    z = np.array([0.0, 4.2, 8.4, 9.5, 16.9])
+    origins = np.stack([np.full(5, 3.0), 0.3 * z, z], axis=1)
+    grid = Grid(origins, np.array([0.0, 0.6, 0.0]), np.array([0.5, 0.0, 0.0]), slab_mm(z))
+    one, other, apart, none = np.zeros((4, 5, 17, 14), bool)
+    one[1:4, 3:11, 2:9], one[2, 14, 12] = True, True
+    other[2:5, 5:13, 4:10], other[0, 1, 1] = True, True
+    apart[0, 13:16, 11:13] = True
+    masks = {
+        "overlapping": (one, other), "apart": (apart, other), "equal": (one, one), "both": (none, none),
+        "reference": (one, none), "prediction": (none, one),
+    }  # fmt: skip
+    pairs = {name: MaskPair.of(pred, ref, grid) for name, (pred, ref) in masks.items()}
+    flat = Grid.even(1, (5.0, 0.6, 0.5))
+    return {**pairs, "of one slice": MaskPair.of(one[2:3], other[2:3], flat)}
 
 
 def toy_head(slices: int = 12, size: int = 64, field_mm: float = 256.0, slice_mm: float = 11.0) -> Volume:

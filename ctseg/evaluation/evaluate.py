@@ -15,16 +15,17 @@ import pandas as pd
 
 from ctseg.evaluation.cases import Matching, match_cases
 from ctseg.evaluation.comparison import compare_models
-from ctseg.evaluation.detection import by_subtype, case_labels, read_labels
+from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.pictures import image_of
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.score import Score
 from ctseg.evaluation.scoring import Advance, score_all
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import EMPTY_RULES, summarise
-from ctseg.evaluation.uncertainty import read_doubts, summarise_doubts
+from ctseg.evaluation.uncertainty import read_uncertainty, summarise_uncertainty
 from ctseg.files import write_json, write_text
-from ctseg.metrics.volume import DEFINITIONS
+from ctseg.metrics.catalogue import METRICS
+from ctseg.metrics.registry import Metric
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-evaluation/1"
@@ -35,13 +36,13 @@ class Evaluation:
     """What an evaluation found; the same is in the files of `out`."""
 
     cases: pd.DataFrame
-    """One row a model and case: status ('ok' or 'failed'), message and the metrics of `metrics.DEFINITIONS`."""
+    """One row a model and case: status ('ok' or 'failed'), message and one column a metric."""
     summary: dict[str, Any]
     """What summary.json holds."""
     failed: tuple[str, ...]
     """`model: case: reason` of every case without metrics; not empty means exit code 1."""
     notes: tuple[str, ...]
-    """What a person should be told: masks without a partner, how patients were told apart."""
+    """What to report to a person: masks without a partner, and by which rule cases belong to patients."""
     out: Path
 
 
@@ -55,6 +56,7 @@ def evaluate(
     group: Path | None = None,
     cases: Path | None = None,
     images: Path | None = None,
+    metrics: Sequence[Metric] = METRICS,
     workers: int = 0,
     progress: Advance | None = None,
 ) -> Evaluation:
@@ -69,22 +71,27 @@ def evaluate(
         group: CSV `case,patient`.
         cases: CSV `case,ref,pred` instead of matching by name.
         images: folder of the scans as `CASE.nii.gz`, for the report's pictures.
+        metrics: what is measured beside the built-in metrics, which always are.
         workers: processes that measure cases; 0 does everything here.
         progress: called with (1, case) after each case.
 
     Raises:
+        PluginError: if the name of a metric or of a section is taken.
         InputError: if nothing can be matched, or a table is broken. A bad case is no error: see `Evaluation.failed`.
     """
     settings = settings or EvaluationSettings()
     preds = [pred] if isinstance(pred, str | Path) else list(pred)
+    measured = tuple({metric.name: metric for metric in (*METRICS, *metrics)}.values())
+    for metric in measured:
+        metric.check_names()
     matching = match_cases([Path(folder) for folder in preds], Path(ref), table=cases, group=group)
-    known_labels = read_labels(labels) if labels else None
-    scores = score_all(matching, settings, workers=workers, progress=progress)
+    known_labels, label_notes = read_subtypes(labels) if labels else (None, [])
+    scores = score_all(matching, settings, metrics=measured, workers=workers, progress=progress)
     table = cases_table(scores)
-    summary = _summary(matching, scores, table, known_labels, settings)
+    summary = _summary(matching, scores, table, known_labels, settings, measured)
     notes = (
-        *_notes(matching), *_missing_notes(scores), *_label_notes(scores, known_labels, labels),
-        *_image_notes(matching, images),
+        *_notes(matching), *_missing_notes(scores), *label_notes,
+        *_label_notes(scores, known_labels, labels), *_image_notes(matching, images),
     )  # fmt: skip
     failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)
     _write(Path(out), table, clean(summary))
@@ -114,19 +121,22 @@ def _summary(
     table: pd.DataFrame,
     labels: pd.DataFrame | None,
     settings: EvaluationSettings,
+    metrics: Sequence[Metric],
 ) -> dict[str, Any]:
-    doubts = read_doubts(matching)
+    uncertainty = read_uncertainty(matching)
     return {
         "schema": SCHEMA,
         "tool": {"name": "ctseg", "version": __version__},
         "versions": versions(),
         "settings": settings.model_dump(mode="json"),
-        "definitions": DEFINITIONS,
+        "metrics": [metric.described() for metric in metrics],
         "rules": list(EMPTY_RULES),
         "patient_rule": matching.patient_rule,
         "references": len(matching.jobs),
         "predictions_without_reference": matching.unreferenced,
-        "models": [_model(name, scores, table, labels, settings, doubts.get(name)) for name in matching.models],
+        "models": [
+            _model(name, scores, table, labels, settings, uncertainty.get(name), metrics) for name in matching.models
+        ],
         "comparisons": compare_models(table, matching.models, settings) if "tp" in table else [],
     }
 
@@ -137,7 +147,8 @@ def _model(
     table: pd.DataFrame,
     labels: pd.DataFrame | None,
     settings: EvaluationSettings,
-    doubts: pd.DataFrame | None,
+    uncertainty: pd.DataFrame | None,
+    metrics: Sequence[Metric],
 ) -> dict[str, Any]:
     rows = table[table["model"] == name]
     done = rows[rows["status"] == "ok"]
@@ -145,12 +156,12 @@ def _model(
     result: dict[str, Any] = {"name": name, "failed": dict(zip(lost["case"], lost["message"], strict=True))}
     if done.empty:
         return {**result, "cases": 0}
-    result |= summarise(done, settings)
+    result |= summarise(done, settings, metrics)
     if labels is not None:
         own = [score for score in scores if score.model == name and not score.error]
         result["subtypes"] = [row for by in ("case", "slice") for row in by_subtype(own, labels, by, settings)]
-    if doubts is not None:
-        result["uncertainty"] = summarise_doubts(done, doubts, settings)
+    if uncertainty is not None:
+        result["uncertainty"] = summarise_uncertainty(done, uncertainty, settings)
     return result
 
 
@@ -174,7 +185,7 @@ def _notes(matching: Matching) -> tuple[str, ...]:
 
 
 def _missing_notes(scores: Sequence[Score]) -> list[str]:
-    """How many predictions of each model were made up as empty."""
+    """How many references of each model have no prediction and are scored with an empty one."""
     counts = Counter(score.model for score in scores if score.note)
     return [f"{model}: {count} references without a prediction are scored as empty" for model, count in counts.items()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,35 +26,22 @@ FEW_PATIENTS = 15
 """Below about this many clusters percentile intervals cover too rarely (Cameron, Gelbach and Miller 2008); those of
 medians and correlations are still such."""
 
-SUMMARY_ROWS = (
-    ("Dice, pooled over voxels", ("pooled", "dice")),
-    ("Dice by volume, mean", ("by_volume", "dice", "mean")),
-    ("Dice by volume, median", ("by_volume", "dice", "median")),
-    ("IoU by volume, mean", ("by_volume", "iou", "mean")),
-    ("Voxel sensitivity, mean", ("by_volume", "sensitivity", "mean")),
-    ("Voxel precision, mean", ("by_volume", "precision", "mean")),
-    ("NSD, mean", ("by_volume", "nsd", "mean")),
-    ("HD95 (mm), mean", ("by_volume", "hd95_mm", "mean")),
-    ("HD95 (mm), median", ("by_volume", "hd95_mm", "median")),
-    ("Volume error (mL), mean", ("volume", "error_ml_mean")),
-    ("Absolute volume error (mL), mean", ("volume", "abs_error_ml_mean")),
+SET_ROWS = (
     ("Volume concordance (CCC)", ("volume", "concordance")),
     ("Lesion F1", ("lesions", "all", "f1")),
     ("Case sensitivity", ("detection", "sensitivity")),
     ("Case specificity", ("detection", "specificity")),
-    ("False positive volume in negative cases (mL), mean", ("detection", "fp_ml_mean")),
-    ("Dice per slice as in the released code", ("dice_per_slice_released",)),
-    ("Dice per haemorrhage-positive slice", ("dice_per_slice_positive",)),
 )
-DOUBT_ROWS = (
+"""Lines of the first table that are no summary of one metric."""
+UNCERTAINTY_ROWS = (
     ("Cases with a range", "with_range"),
     ("Reference volume within the range", "in_range"),
     ("Agreement and Dice, correlation", "agreement_dice"),
     ("Width of the range and absolute error, correlation", "range_error"),
     ("Factor for calibrated ranges", "range_factor"),
-    ("Cases flagged as unlike the training scans", "unlike"),
-    ("Dice of the flagged, mean", "dice_unlike"),
-    ("Dice of the others, mean", "dice_like"),
+    ("Cases flagged as out of distribution", "ood_cases"),
+    ("Dice of the flagged cases, mean", "dice_ood"),
+    ("Dice of the other cases, mean", "dice_in_distribution"),
 )
 
 
@@ -76,7 +64,7 @@ def write_report(
         matching: the masks' files, for pictures.
         settings: of the evaluation.
         images: folder of scans for the pictures.
-        notes: what a person should be told.
+        notes: what to report to a person.
     """
     page = Page("Evaluation of " + ", ".join(matching.models), f"{len(matching.jobs)} reference masks")
     done = table[table["status"] == "ok"]
@@ -89,7 +77,7 @@ def write_report(
         _add_subtypes(page, summary["models"])
         _add_uncertainty(page, summary["models"])
         _add_pictures(page, done, matching, settings, images)
-        _add_cases(page, table)
+        _add_cases(page, table, summary["metrics"])
     _add_method(page, summary)
     return page.write(path)
 
@@ -107,6 +95,14 @@ def number(value: float) -> str:
     return (f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}").replace("-", "−")
 
 
+def interval(ends: Sequence[float | None]) -> str:
+    """`0 to 1`; an end that is None is without limit."""
+    low, high = ends
+    if low is None:
+        return "any number" if high is None else f"≤ {high:g}"
+    return f"≥ {low:g}" if high is None else f"{low:g} to {high:g}"
+
+
 def counted(count: int, noun: str) -> str:
     """`1 case`, `2 cases`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
@@ -116,7 +112,7 @@ def _known(value: float | None) -> bool:
     return value is not None and value == value
 
 
-def _lookup(model: dict[str, Any], keys: tuple[str, ...]) -> Any:
+def _lookup(model: dict[str, Any], keys: Sequence[str]) -> Any:
     for key in keys:
         model = model[key]
     return model
@@ -128,10 +124,14 @@ def summary_table(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows: list[list[str]] = [
         ["Cases (patients)", *[f"{model['cases']} ({model['patients']})" for model in models]],
         ["Cases with a lesion", *[str(model["with_lesion"]) for model in models]],
-        ["Lesion cases with an empty prediction", *[str(model["missed_whole"]) for model in models]],
+        ["Lesion cases with an empty prediction", *[str(model["missed_cases"]) for model in models]],
         ["Cases failed", *[str(len(model["failed"])) for model in models]],
     ]
-    rows += [[title, *[with_interval(_lookup(model, keys)) for model in models]] for title, keys in SUMMARY_ROWS]
+    lines = [(title, keys) for metric in summary["metrics"] for title, keys in metric["report_rows"]]
+    rows += [
+        [title, *[with_interval(_lookup(model, tuple(keys))) for model in models]]
+        for title, keys in (*lines, *SET_ROWS)
+    ]
     return ["", *[model["name"] for model in models]], rows
 
 
@@ -239,7 +239,9 @@ def _add_lesions(page: Page, models: list[dict[str, Any]]) -> None:
             row = model["lesions"][size]
             scores = [with_interval(row[name]) for name in ("f1", "sensitivity", "precision")]
             rows.append([model["name"], SIZE_NAMES[size], row["tp"], row["fn"], row["fp"], *scores])
-    page.add_table(["Model", "Size", "Found", "Missed", "Made up", "F1", "Sensitivity", "Precision"], rows)
+    page.add_table(
+        ["Model", "Size", "True positive", "False negative", "False positive", "F1", "Sensitivity", "Precision"], rows
+    )
 
 
 def _add_subtypes(page: Page, models: list[dict[str, Any]]) -> None:
@@ -248,7 +250,7 @@ def _add_subtypes(page: Page, models: list[dict[str, Any]]) -> None:
     page.add_heading("Negatives by subtype")
     page.add_text(
         "Cases and slices without a lesion in the reference, by their labels. One with several subtypes counts in each "
-        "of its rows; intraparenchymal means labelled so, but nothing outlined in the reference."
+        "of its rows; intraparenchymal means labelled so, but not segmented in the reference."
     )
     rows = [
         [
@@ -263,25 +265,25 @@ def _add_subtypes(page: Page, models: list[dict[str, Any]]) -> None:
         for row in model.get("subtypes", ())
         if row["count"]
     ]
-    page.add_table(["Model", "By", "Subtype", "Count", "Specificity", "False positive mL, mean"], rows)
+    page.add_table(["Model", "By", "Subtype", "Count", "Specificity", "False-positive volume (mL), mean"], rows)
 
 
 def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
     known = [model for model in models if model.get("uncertainty", {}).get("cases")]
     if not known:
         return
-    page.add_heading("How far the models' own doubts can be trusted")
+    page.add_heading("Uncertainty")
     page.add_text(
         "From each segmentation's volumes.csv: the range of volumes and the agreement of its members (mirror images, "
-        "models), and scans flagged as unlike the training scans. Correlations are Spearman's. Factor: by how much "
+        "models), and scans flagged as out of distribution. Correlations are Spearman's. Factor: by how much "
         "ranges must be widened to hold the volumes of new patients of the same kind (segment --set range_factor)."
     )
     found = [model["uncertainty"] for model in known]
-    rows = [[title, *[_doubt(one, name) for one in found]] for title, name in DOUBT_ROWS]
+    rows = [[title, *[_uncertainty_cell(one, name) for one in found]] for title, name in UNCERTAINTY_ROWS]
     page.add_table(["", *[model["name"] for model in known]], rows)
 
 
-def _doubt(found: dict[str, Any], name: str) -> str:
+def _uncertainty_cell(found: dict[str, Any], name: str) -> str:
     value = found[name]
     if name == "range_factor":
         return "–" if value["factor"] is None else number(value["factor"])
@@ -309,20 +311,8 @@ def _add_pictures(
         page.add_viewers([case_viewer(case) for case in examples.values()])
 
 
-def _add_cases(page: Page, table: pd.DataFrame) -> None:
-    columns = [
-        "case",
-        "model",
-        "status",
-        "dice",
-        "nsd",
-        "hd95_mm",
-        "ref_ml",
-        "pred_ml",
-        "error_ml",
-        "lesions_fn",
-        "lesions_fp",
-    ]
+def _add_cases(page: Page, table: pd.DataFrame, metrics: list[dict[str, Any]]) -> None:
+    columns = ["case", "model", "status", *[metric["name"] for metric in metrics if metric["report_column"]]]
     shown = table[columns].head(MOST_ROWS)
     rows = [[None if pd.isna(cell) else cell for cell in row] for row in shown.itertuples(index=False, name=None)]
     more = f" (the first {MOST_ROWS}; all in cases.csv)" if len(table) > MOST_ROWS else ""
@@ -332,7 +322,12 @@ def _add_cases(page: Page, table: pd.DataFrame) -> None:
 
 def _add_method(page: Page, summary: dict[str, Any]) -> None:
     page.add_heading("How this was computed")
-    page.add_table(["Metric", "Definition"], list(summary["definitions"].items()))
+    rows = [
+        [metric["name"], metric["unit"] or "–", interval(metric["range"]), metric["better"], metric["definition"],
+         metric["reference"] or "–"]
+        for metric in summary["metrics"]
+    ]  # fmt: skip
+    page.add_table(["Metric", "Unit", "Range", "Better", "Definition", "Reference"], rows)
     page.add_list(summary["rules"])
     made = {name: summary[name] for name in ("tool", "versions", "settings")}
     page.add_preformatted(json.dumps(made, indent=2), "Settings and versions")

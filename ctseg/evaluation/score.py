@@ -16,6 +16,8 @@ from ctseg.files import read_json
 from ctseg.io.nifti import volumes as nifti
 from ctseg.io.stack import Grid, Mask, largest_offset_mm
 from ctseg.io.volume import Volume
+from ctseg.metrics.catalogue import METRICS
+from ctseg.metrics.registry import Metric
 from ctseg.metrics.volume import volume_metrics
 
 
@@ -77,41 +79,64 @@ def _sidecar(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) and str(found.get("schema", "")).startswith("ctseg-") else {}
 
 
-def score_case(job: Job, models: tuple[str, ...], settings: EvaluationSettings) -> list[Score]:
+def score_case(
+    job: Job, models: tuple[str, ...], settings: EvaluationSettings, metrics: tuple[Metric, ...] = METRICS
+) -> list[Score]:
     """Every model's score on one case; a missing or broken mask, or one on another grid, gets its error instead."""
     try:
         ref = read_mask(job.ref, settings.reference_labels)
     except (CtsegError, OSError) as error:
         return [Score(model, job.case, job.patient, error=_one_line(error, job.ref)) for model in models]
-    return [_score(job, model, pred, ref, settings) for model, pred in zip(models, job.preds, strict=True)]
+    return [_score(job, model, pred, ref, settings, metrics) for model, pred in zip(models, job.preds, strict=True)]
 
 
-def _score(job: Job, model: str, path: Path | None, ref: MaskFile, settings: EvaluationSettings) -> Score:
+def _score(
+    job: Job,
+    model: str,
+    path: Path | None,
+    ref: MaskFile,
+    settings: EvaluationSettings,
+    metrics: tuple[Metric, ...],
+) -> Score:
     try:
         if path is None and settings.missing == "empty":
-            return _scored_empty(job, model, ref, settings)
+            return _scored_empty(job, model, ref, settings, metrics)
         if path is None:
             raise CaseError(f"{job.case}: no prediction; segment this case too, or take its reference out")
         pred = read_mask(path, settings.prediction_labels)
         grid = common_grid(pred, ref, settings.grid_tolerance_mm)
+        return _measured(job, model, pred, ref, grid, settings, metrics)
     except (CtsegError, OSError) as error:
         return Score(model, job.case, job.patient, error=_one_line(error, path))
-    return _measured(job, model, pred, ref, grid, settings)
 
 
-def _scored_empty(job: Job, model: str, ref: MaskFile, settings: EvaluationSettings) -> Score:
-    """A missing prediction counts as one that outlines nothing."""
+def _scored_empty(
+    job: Job, model: str, ref: MaskFile, settings: EvaluationSettings, metrics: tuple[Metric, ...]
+) -> Score:
+    """A missing prediction counts as an empty mask."""
     nothing = replace(ref, mask=np.zeros_like(ref.mask))
-    return replace(
-        _measured(job, model, nothing, ref, Grid.of(ref.volume), settings), note="no prediction: scored as empty"
-    )
+    score = _measured(job, model, nothing, ref, Grid.of(ref.volume), settings, metrics)
+    return replace(score, note="no prediction: scored as empty")
 
 
-def _measured(job: Job, model: str, pred: MaskFile, ref: MaskFile, grid: Grid, settings: EvaluationSettings) -> Score:
-    metrics = volume_metrics(
-        pred.mask, ref.mask, grid, tolerance_mm=settings.nsd_tolerance_mm, min_lesion_ml=settings.min_lesion_ml
+def _measured(
+    job: Job,
+    model: str,
+    pred: MaskFile,
+    ref: MaskFile,
+    grid: Grid,
+    settings: EvaluationSettings,
+    metrics: tuple[Metric, ...],
+) -> Score:
+    values = volume_metrics(
+        pred.mask,
+        ref.mask,
+        grid,
+        metrics=metrics,
+        tolerance_mm=settings.nsd_tolerance_mm,
+        min_lesion_ml=settings.min_lesion_ml,
     )
-    return Score(model, job.case, job.patient, metrics, count_slices(pred, ref, grid))
+    return Score(model, job.case, job.patient, values, count_slices(pred, ref, grid))
 
 
 def _one_line(error: Exception, path: Path | None) -> str:
@@ -161,8 +186,8 @@ def count_slices(pred: MaskFile, ref: MaskFile, grid: Grid) -> SliceCounts | Non
     if len(ids) != len(grid.slab_mm):
         return None
 
-    def count(mask: Any) -> NDArray[np.int64]:
-        return np.count_nonzero(mask, axis=(1, 2)).astype(np.int64)
+    def count(mask: Mask) -> NDArray[np.int64]:
+        return np.asarray(np.count_nonzero(mask, axis=(1, 2)), dtype=np.int64)
 
-    made_up, predicted = count(pred.mask & ~ref.mask), count(pred.mask)
-    return SliceCounts(ids, count(ref.mask), predicted, made_up * grid.voxel_ml, predicted * grid.voxel_ml)
+    false_positive, predicted = count(pred.mask & ~ref.mask), count(pred.mask)
+    return SliceCounts(ids, count(ref.mask), predicted, false_positive * grid.voxel_ml, predicted * grid.voxel_ml)

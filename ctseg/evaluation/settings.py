@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from pydantic import Field
 
-from ctseg.metrics.volume import NSD_TOLERANCE_MM
+from ctseg.metrics.pair import NSD_TOLERANCE_MM
 from ctseg.settings import Settings
 
 
@@ -28,7 +28,7 @@ class EvaluationSettings(Settings):
         default=0.0, ge=0, description="smaller lesions count nowhere in the lesion-wise numbers"
     )
     detection_ml: float = Field(
-        default=0.0, ge=0, description="a case or slice is called positive if more than this is predicted"
+        default=0.0, ge=0, description="a case or slice is haemorrhage-positive if more than this is predicted"
     )
     reference_labels: tuple[int, ...] = Field(
         default=(), description="values of the reference that are the lesion; empty: all above 0"
@@ -50,6 +50,9 @@ class EvaluationSettings(Settings):
         default=0.9, gt=0, lt=1, description="share of patients that a calibrated range of volumes is to hold"
     )
     seed: int = Field(default=0, ge=0, description="of the resamples and permutations")
+    metric_settings: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="settings of metrics, as metric_settings.NAME.KEY=VALUE"
+    )
     pictured_cases: int = Field(
         default=3, ge=0, le=50, description="worst and best cases shown in the report, this many of each"
     )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ctseg.evaluation.intervals import AMOUNT, ANY, SHARE, Interval
+from ctseg.evaluation.intervals import ANY, SHARE, Interval
 from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.evaluation.statistics import Ratio as RatioStatistic
 from ctseg.evaluation.statistics import (
-    Ratio,
     Statistic,
     bootstrap,
     concordance_of,
@@ -23,7 +23,9 @@ from ctseg.evaluation.statistics import (
     ratio_interval,
     ratio_of,
 )
+from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.lesions import SIZES
+from ctseg.metrics.registry import Average, Cases, Metric, Ratio, SliceMean, Slices, Summary
 
 Parts = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -31,9 +33,9 @@ EMPTY_RULES = (
     "Both masks empty: a correct negative; Dice, IoU, HD95 and NSD are undefined and in no mean.",
     "One mask empty: Dice, IoU and NSD are 0, HD95 is undefined; the missed cases are counted beside its mean.",
     "Means and medians by volume are over the cases with a lesion in the reference; pooled numbers are over the voxels "
-    "of all cases, so that false positives in healthy scans count.",
-    "Case sensitivity and specificity: a case is called positive when more than the detection volume is predicted, "
-    "wherever it lies.",
+    "of all cases, so that false positives in negative cases count.",
+    "Case sensitivity and specificity: a case is haemorrhage-positive when more than the detection volume is "
+    "predicted, wherever it lies.",
     "Sensitivities, specificities and lesion precision: the interval is the exact binomial one, with one trial a "
     "patient where they are 0 or 1, else with the effective number of trials that the spread over patients implies.",
     "Differences of two models keep every case that both were measured on, also where one of them predicts nothing. "
@@ -42,43 +44,38 @@ EMPTY_RULES = (
     "A case that failed (no prediction, another grid, unreadable) is in no number and is named.",
 )
 
-BY_VOLUME = ("dice", "iou", "sensitivity", "precision", "nsd", "hd95_mm")
-BOUNDS = {name: AMOUNT if name == "hd95_mm" else SHARE for name in BY_VOLUME}
 
-
-def summarise(cases: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
+def summarise(cases: pd.DataFrame, settings: EvaluationSettings, metrics: Sequence[Metric] = METRICS) -> dict[str, Any]:
     """All numbers of one model.
 
     Args:
         cases: rows of one model that have metrics (`status == 'ok'`).
         settings: resamples, level, seed and the detection volume.
+        metrics: columns of `cases`; each adds its summaries, the built-in ones are among them.
+
+    Returns:
+        Counts of cases, `lesions`, `detection` and `volume`, and for each summary of each metric `SECTION.METRIC`.
     """
     has_lesion = (cases["tp"] + cases["fn"]).to_numpy() > 0
-    called = cases["pred_ml"].to_numpy() > settings.detection_ml
+    positive = cases["pred_ml"].to_numpy() > settings.detection_ml
     estimate, share = _estimators(cases, settings)
-    return {
+    result: dict[str, Any] = {
         "cases": len(cases),
         "patients": int(cases["patient"].nunique()),
         "with_lesion": int(has_lesion.sum()),
         "both_empty": int((~has_lesion & (cases["pred_ml"] == 0)).sum()),
-        "missed_whole": int((has_lesion & (cases["pred_ml"] == 0)).sum()),
-        "pooled": {name: estimate(ratio_of(*parts), None, SHARE) for name, parts in pooled_parts(cases).items()},
-        "by_volume": {name: _by_volume(cases[name], has_lesion, estimate, BOUNDS[name]) for name in BY_VOLUME},
-        **_per_slice(cases, estimate),
-        "negative_slices": {
-            "count": int(cases["negative_slices"].sum()),
-            "ml_in_100": estimate(
-                ratio_of(100.0 * cases["negative_slices_ml"], cases["negative_slices"]), None, AMOUNT
-            ),
-        },
-        "volume": _volume(cases, estimate),
-        "lesions": _lesions(cases, estimate, share),
-        "detection": {
-            "sensitivity": share(called & has_lesion, has_lesion),
-            "specificity": share(~called & ~has_lesion, ~has_lesion),
-            "fp_ml_mean": estimate(mean_of(cases["pred_ml"]), ~has_lesion, AMOUNT),
-        },
+        "missed_cases": int((has_lesion & (cases["pred_ml"] == 0)).sum()),
     }
+    for metric in metrics:
+        for summary in metric.summaries:
+            result.setdefault(summary.section, {})[metric.name] = _summary(metric, summary, cases, estimate)
+    result["volume"] |= _volume_agreement(cases, estimate)
+    result["lesions"] = _lesions(cases, estimate, share)
+    result["detection"] = {
+        "sensitivity": share(positive & has_lesion, has_lesion),
+        "specificity": share(~positive & ~has_lesion, ~has_lesion),
+    }
+    return result
 
 
 class Estimator(Protocol):
@@ -100,7 +97,7 @@ def _estimators(cases: pd.DataFrame, settings: EvaluationSettings) -> tuple[Esti
     patients = cases["patient"].astype(str).tolist()
 
     def estimate(statistic: Statistic, used: Any, bounds: Interval = ANY) -> dict[str, Any]:
-        if isinstance(statistic, Ratio):
+        if isinstance(statistic, RatioStatistic):
             return ratio_interval(statistic, patients, used=used, level=settings.level, bounds=bounds).as_dict()
         return bootstrap(statistic, patients, used=used, **settings.draws()).as_dict()
 
@@ -110,47 +107,70 @@ def _estimators(cases: pd.DataFrame, settings: EvaluationSettings) -> tuple[Esti
     return estimate, share
 
 
-def _per_slice(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
-    """Dice per slice, over all slices as released and over the haemorrhage-positive slices alone."""
+def _summary(metric: Metric, summary: Summary, cases: pd.DataFrame, estimate: Estimator) -> Any:
+    """One summary of one metric."""
+    values = cases[metric.name].to_numpy(float)
+    if isinstance(summary, Average):
+        return _average(values, cases_over(cases, summary.over), estimate, metric.range)
+    if isinstance(summary, Ratio):
+        return estimate(ratio_of(*ratio_parts(cases, summary)), None, metric.range)
+    if isinstance(summary, SliceMean):
+        slices = _slices(cases, summary.slices)
+        return estimate(ratio_of(np.where(slices > 0, values, 0.0) * slices, slices), slices > 0, metric.range)
+    return float(values.sum())
+
+
+def _slices(cases: pd.DataFrame, which: Slices) -> NDArray[np.float64]:
+    """(N,) how many slices of each case count: all, or the haemorrhage-positive ones."""
     slices = cases["slices"].to_numpy(float)
-    positive = slices - cases["negative_slices"].to_numpy(float)
-    on_positive = np.nan_to_num(cases["dice_per_slice_positive"].to_numpy(float)) * positive
-    return {
-        "dice_per_slice_released": estimate(ratio_of(cases["dice_per_slice_released"] * slices, slices), None, SHARE),
-        "dice_per_slice_positive": estimate(ratio_of(on_positive, positive), positive > 0, SHARE),
-    }
+    return slices if which == "all" else slices - cases["negative_slices"].to_numpy(float)
 
 
-def pooled_parts(cases: pd.DataFrame) -> dict[str, Parts]:
-    """Numerator and denominator of each case whose sums make the pooled numbers."""
-    tp, fp, fn = (cases[name].to_numpy(float) for name in ("tp", "fp", "fn"))
-    return {
-        "dice": (2 * tp, 2 * tp + fp + fn),
-        "sensitivity": (tp, tp + fn),
-        "precision": (tp, tp + fp),
-    }
+def cases_over(cases: pd.DataFrame, over: Cases) -> NDArray[np.bool_]:
+    """(N,) which cases a mean is over."""
+    if over == "all":
+        return np.ones(len(cases), bool)
+    if over == "volume":
+        return (cases["pred_ml"] + cases["ref_ml"]).to_numpy() > 0
+    has_lesion: NDArray[np.bool_] = (cases["tp"] + cases["fn"]).to_numpy() > 0
+    return has_lesion if over == "lesion" else ~has_lesion
 
 
-def _by_volume(
-    column: pd.Series, has_lesion: NDArray[np.bool_], estimate: Estimator, bounds: Interval
+def _average(
+    values: NDArray[np.float64], chosen: NDArray[np.bool_], estimate: Estimator, bounds: Interval
 ) -> dict[str, Any]:
-    values = column.to_numpy(float)
-    used = has_lesion & np.isfinite(values)
+    used = chosen & np.isfinite(values)
     return {
         "mean": estimate(mean_of(values), used, bounds),
         "median": estimate(median_of(values), used),
-        "undefined": int((has_lesion & ~np.isfinite(values)).sum()),
+        "undefined": int((chosen & ~np.isfinite(values)).sum()),
     }
 
 
-def _volume(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
+def ratio_parts(cases: pd.DataFrame, ratio: Ratio) -> Parts:
+    """(N,) numerators and (N,) denominators of each case, whose sums make the ratio."""
+    numerator, denominator = (
+        sum((factor * cases[name].to_numpy(float) for name, factor in columns.items()), np.zeros(len(cases)))
+        for columns in (ratio.parts, ratio.wholes)
+    )
+    return numerator, denominator
+
+
+def pooled_parts(cases: pd.DataFrame, metrics: Sequence[Metric] = METRICS) -> dict[str, Parts]:
+    """Numerator and denominator of each case whose sums make the pooled numbers."""
+    return {
+        metric.name: ratio_parts(cases, summary)
+        for metric in metrics
+        for summary in metric.summaries
+        if isinstance(summary, Ratio) and summary.section == "pooled"
+    }
+
+
+def _volume_agreement(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any]:
     """Agreement of volumes over the cases in which either mask holds anything."""
-    either = (cases["pred_ml"] + cases["ref_ml"]).to_numpy() > 0
+    either = cases_over(cases, "volume")
     bias, low, high = limits_of_agreement(cases["error_ml"][either])
     return {
-        "error_ml_mean": estimate(mean_of(cases["error_ml"]), either),
-        "abs_error_ml_mean": estimate(mean_of(cases["abs_error_ml"]), either, AMOUNT),
-        "abs_error_ml_median": estimate(median_of(cases["abs_error_ml"]), either),
         "limits_of_agreement_ml": {"bias": bias, "low": low, "high": high},
         "concordance": estimate(concordance_of(cases["pred_ml"], cases["ref_ml"]), either),
     }

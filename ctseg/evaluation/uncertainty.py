@@ -1,4 +1,4 @@
-"""Whether a segmentation's own doubts mean anything: its `volumes.csv` against the references."""
+"""How well the uncertainty that `ctseg segment` states in `volumes.csv` agrees with the errors against a reference."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from ctseg.inference.disagreement import RANGE_FLOOR_ML
 TABLE = "volumes.csv"
 DETAILS = "volumes.json"
 NUMBERS = ("ml", "ml_low", "ml_high", "agreement")
-COLUMNS = ("case", "ml", "ml_low", "ml_high", "agreement", "unlike")
+COLUMNS = ("case", "ml", "ml_low", "ml_high", "agreement", "ood")
 
 
-def read_doubts(matching: Matching) -> dict[str, pd.DataFrame]:
+def read_uncertainty(matching: Matching) -> dict[str, pd.DataFrame]:
     """Model -> what `ctseg segment` wrote beside its masks: index case, `COLUMNS`; only models that have it."""
     found = {}
     for place, model in enumerate(matching.models):
         folders = {path.parent for job in matching.jobs if (path := job.preds[place]) is not None}
         for folder in sorted(folders):
-            table = _doubts(folder / TABLE)
+            table = _read(folder / TABLE)
             if table is not None:
                 found[model] = table
     return found
 
 
-def _doubts(path: Path) -> pd.DataFrame | None:
+def _read(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     table = read_table(path, ())
@@ -51,8 +51,8 @@ def _doubts(path: Path) -> pd.DataFrame | None:
         return None
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
     if _is_widened(path.with_name(DETAILS)):
-        numbers["ml"] = numbers["ml"] * float("nan")  # what the members said is not known, so nothing can be calibrated
-    return pd.DataFrame({**numbers, "unlike": table["unlike"] != ""}).set_axis(table["case"], axis=0)
+        numbers["ml"] = numbers["ml"] * float("nan")  # the members' own range is unknown: nothing to calibrate
+    return pd.DataFrame({**numbers, "ood": table["ood"] != ""}).set_axis(table["case"], axis=0)
 
 
 def _is_widened(path: Path) -> bool:
@@ -81,23 +81,24 @@ def range_factor(both: pd.DataFrame, level: float) -> dict[str, Any]:
     return {"level": level, "patients": len(worst), "factor": factor}
 
 
-def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
-    """How a model's ranges and flags fared on the cases that it has and that were measured.
+def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
+    """Agreement of a model's ranges and flags with the references, over the cases that were measured.
 
     - `in_range`: share of the cases whose reference volume lies between `ml_low` and `ml_high`.
     - `agreement_dice`: Spearman's correlation of agreement and Dice, over the cases with a lesion in the reference.
     - `range_error`: Spearman's correlation of the range's width and the absolute volume error.
     - `range_factor`: what `ctseg segment --set range_factor=...` needs for ranges that hold new patients' volumes.
-    - `dice_unlike`, `dice_like`: mean Dice of the flagged and the other cases with a lesion.
+    - `ood_cases`: cases flagged as out of distribution.
+    - `dice_ood`, `dice_in_distribution`: mean Dice of the flagged and the other cases with a lesion.
 
     Intervals of correlations resample patients but keep the ranks of the whole sample.
     """
-    both = done.set_index("case").join(doubts, how="inner")
+    both = done.set_index("case").join(stated, how="inner")
     patients = both["patient"].astype(str).tolist()
     ranged = (both["ml_low"].notna() & both["ml_high"].notna()).to_numpy()
     inside = ((both["ref_ml"] >= both["ml_low"]) & (both["ref_ml"] <= both["ml_high"])).to_numpy() & ranged
     lesion = np.isfinite(both["dice"].to_numpy(float)) & (both["ref_ml"].to_numpy() > 0)
-    flagged = both["unlike"].to_numpy(bool)
+    flagged = both["ood"].to_numpy(bool)
     dice, draws = both["dice"].to_numpy(float), settings.draws()
 
     def correlation(one: ArrayLike, other: ArrayLike, used: NDArray[np.bool_]) -> dict[str, Any]:
@@ -113,9 +114,9 @@ def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: Evaluat
         "agreement_dice": correlation(both["agreement"], dice, lesion & ranged),
         "range_error": correlation(both["ml_high"] - both["ml_low"], both["abs_error_ml"], ranged),
         "range_factor": range_factor(both, settings.range_level),
-        "unlike": int(flagged.sum()),
-        "dice_unlike": mean_dice(lesion & flagged),
-        "dice_like": mean_dice(lesion & ~flagged),
+        "ood_cases": int(flagged.sum()),
+        "dice_ood": mean_dice(lesion & flagged),
+        "dice_in_distribution": mean_dice(lesion & ~flagged),
     }
 
 
@@ -131,6 +132,6 @@ def spearman_of(one: ArrayLike, other: ArrayLike, used: NDArray[np.bool_]) -> St
             mean_x, mean_y = w @ x / total, w @ y / total
             shared = w @ (x * y) / total - mean_x * mean_y
             spread = (w @ x**2 / total - mean_x**2) * (w @ y**2 / total - mean_y**2)
-            return np.clip(shared / np.sqrt(np.where(spread > 1e-9, spread, np.nan)), -1.0, 1.0)
+            return np.asarray(np.clip(shared / np.sqrt(np.where(spread > 1e-9, spread, np.nan)), -1.0, 1.0))
 
     return statistic

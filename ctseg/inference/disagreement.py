@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ctseg.inference.measure import drop_small, volume_ml
 from ctseg.io.volume import Volume
+from ctseg.metrics.overlap import dice
 
 Mask = NDArray[np.bool_]
 
@@ -84,6 +85,7 @@ def entropy_bits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _dice(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Dice of two masks packed to bits."""
-    sizes = int(np.bitwise_count(one).sum()) + int(np.bitwise_count(other).sum())
-    return 2 * int(np.bitwise_count(one & other).sum()) / sizes if sizes else 1.0
+    """Dice of two masks packed to bits; 1 where both are empty."""
+    both = int(np.bitwise_count(one & other).sum())
+    found = dice(both, int(np.bitwise_count(one).sum()) - both, int(np.bitwise_count(other).sum()) - both)
+    return 1.0 if np.isnan(found) else found

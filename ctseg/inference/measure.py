@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label
+from scipy.ndimage import find_objects
 from scipy.spatial import ConvexHull
 
+from ctseg.io.stack import Grid, Mask
 from ctseg.io.volume import Volume
+from ctseg.metrics.lesions import component_ml, components
 
-Mask = NDArray[np.bool_]
-NEIGHBOURS_26 = np.ones((3, 3, 3))
 HALF_PIXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 """From a pixel's centre to the middles of its four edges, in pixels: an n pixel line then is n pixels long."""
 
@@ -42,30 +42,13 @@ class Measures:
 def measure(mask: Mask, volume: Volume) -> Measures:
     """All measures of a mask (K, H, W) on the grid of `volume`."""
     numbers, count = components(mask)
-    lesions = np.sort(component_ml(numbers, count, volume))[::-1]
+    lesions = np.sort(component_ml(numbers, count, Grid.of(volume)))[::-1]
     return Measures(volume_ml(mask, volume), _abc2_ml(numbers, volume), tuple(float(ml) for ml in lesions))
 
 
 def volume_ml(mask: Mask, volume: Volume) -> float:
-    """Volume of a mask (K, H, W) in mL.
-
-    Each slice counts with the slab it stands for: half the distance along the slice normal to either neighbour. So a
-    tilted series is not measured too large by the length of its way along the table, and steps may differ.
-    """
-    return float(np.count_nonzero(mask, axis=(1, 2)) @ volume.voxel_ml)
-
-
-def components(mask: Mask) -> tuple[NDArray[np.int32], int]:
-    """(K, H, W) numbers of the connected lesions (26 neighbours), 0 outside, and how many there are."""
-    numbers, count = label(mask, NEIGHBOURS_26)
-    return numbers, int(count)
-
-
-def component_ml(numbers: NDArray[np.int32], count: int, volume: Volume) -> NDArray[np.float64]:
-    """(count,) volume in mL of each numbered lesion."""
-    slices, rows, cols = np.nonzero(numbers)
-    sums = np.bincount(numbers[slices, rows, cols], volume.voxel_ml[slices], minlength=count + 1)
-    return np.asarray(sums[1:], dtype=np.float64)
+    """Volume of a mask (K, H, W) in mL, see `Grid.volume_ml`."""
+    return Grid.of(volume).volume_ml(mask)
 
 
 def drop_small(mask: Mask, volume: Volume, min_ml: float) -> Mask:
@@ -73,7 +56,7 @@ def drop_small(mask: Mask, volume: Volume, min_ml: float) -> Mask:
     if min_ml <= 0:
         return mask
     numbers, count = components(mask)
-    keep = np.concatenate([[False], component_ml(numbers, count, volume) >= min_ml])
+    keep = np.concatenate([[False], component_ml(numbers, count, Grid.of(volume)) >= min_ml])
     return keep[numbers]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctseg.inference.disagreement import Disagreement, Members
-from ctseg.inference.measure import Measures, drop_small, measure
+from ctseg.inference.measure import Measures, drop_small, measure, volume_ml
 from ctseg.inference.models import LoadedModel, recipes
 from ctseg.inference.ood import unlike
 from ctseg.inference.prepare import ReadyCase, prepare_volume
@@ -71,7 +71,7 @@ def predict_ready(ready: ReadyCase, models: Sequence[LoadedModel], settings: Seg
         mask=mask,
         brain=ready.brain,
         measures=measure(mask, ready.volume),
-        brain_ml=float(np.count_nonzero(ready.brain, axis=(1, 2)) @ ready.volume.voxel_ml),
+        brain_ml=volume_ml(ready.brain, ready.volume),
         seconds=ready.seconds + time.perf_counter() - started,
         disagreement=disagreement,
         unlike=_unlike(ready, models),

@@ -1,28 +1,50 @@
-"""Where the voxels of a mask are in mm: tilted and unevenly spaced slices keep their true positions."""
+"""Geometry of a stack of slices: slab thickness, mL of a voxel, mL of a mask, and voxel centres in mm.
+
+Tilted and unevenly spaced slices keep their true positions. Everything that ctseg says in mL comes from here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.io.volume import Volume
+if TYPE_CHECKING:
+    from ctseg.io.volume import Volume
 
 Mask = NDArray[np.bool_]
+Vector = NDArray[np.float64]
+
+MM3_PER_ML = 1000.0
+
+
+def slab_mm(z_mm: Vector, thickness_mm: float | None = None) -> Vector:
+    """(K,) thickness in mm that each slice stands for: half the way to each neighbour, a whole step at the ends.
+
+    Args:
+        z_mm: (K,) slice positions along the slice normal.
+        thickness_mm: what a single slice stands for; 1 mm where it is not known.
+    """
+    if len(z_mm) < 2:
+        return np.full(len(z_mm), thickness_mm or 1.0)
+    steps = np.abs(np.diff(z_mm))
+    padded = np.concatenate([steps[:1], steps, steps[-1:]])
+    return np.asarray((padded[:-1] + padded[1:]) / 2)
 
 
 @dataclass(frozen=True)
 class Grid:
     """Geometry of a (K, H, W) mask: the centre of [k, r, c] is `origins_mm[k] + r * row_step_mm + c * col_step_mm`."""
 
-    origins_mm: NDArray[np.float64]
+    origins_mm: Vector
     """(K, 3) centre of voxel [k, 0, 0]."""
-    row_step_mm: NDArray[np.float64]
+    row_step_mm: Vector
     """(3,) step from one row to the next."""
-    col_step_mm: NDArray[np.float64]
+    col_step_mm: Vector
     """(3,) step from one column to the next."""
-    slab_mm: NDArray[np.float64]
+    slab_mm: Vector
     """(K,) thickness that each slice stands for."""
 
     @classmethod
@@ -39,19 +61,27 @@ class Grid:
         return cls(origins, np.array([0.0, row, 0.0]), np.array([col, 0.0, 0.0]), np.full(slices, float(z)))
 
     @property
-    def voxel_ml(self) -> NDArray[np.float64]:
-        """(K,) volume of one voxel of each slice in mL."""
+    def voxel_ml(self) -> Vector:
+        """(K,) volume of one voxel of each slice in mL: its slab times the area that the two steps span."""
         area = np.linalg.norm(np.cross(self.row_step_mm, self.col_step_mm))
-        return self.slab_mm * area / 1000.0
+        return np.asarray(self.slab_mm * area / MM3_PER_ML)
 
     def volume_ml(self, mask: Mask) -> float:
-        """Volume of a (K, H, W) mask in mL."""
-        return float(mask.sum(axis=(1, 2)) @ self.voxel_ml)
+        """Volume of a (K, H, W) mask in mL.
 
-    def points_mm(self, mask: Mask) -> NDArray[np.float64]:
+        Each slice counts with the slab it stands for, measured along the slice normal: a tilted series is not measured
+        too large, and slice steps may differ.
+        """
+        return float(np.count_nonzero(mask, axis=(1, 2)) @ self.voxel_ml)
+
+    def points_mm(self, mask: Mask) -> Vector:
         """(n, 3) centres of the voxels of a (K, H, W) mask, in array order."""
         slices, rows, cols = np.nonzero(mask)
-        return self.origins_mm[slices] + np.outer(rows, self.row_step_mm) + np.outer(cols, self.col_step_mm)
+        return np.asarray(self.origins_mm[slices] + np.outer(rows, self.row_step_mm) + np.outer(cols, self.col_step_mm))
+
+    def cropped(self, row: int, col: int) -> Grid:
+        """The grid of a mask without its first `row` rows and `col` columns."""
+        return replace(self, origins_mm=self.origins_mm + row * self.row_step_mm + col * self.col_step_mm)
 
 
 def largest_offset_mm(one: Volume, other: Volume) -> float:
@@ -64,5 +94,5 @@ def largest_offset_mm(one: Volume, other: Volume) -> float:
     )
 
 
-def _corner(volume: Volume, row: int, col: int) -> NDArray[np.float64]:
+def _corner(volume: Volume, row: int, col: int) -> Vector:
     return volume.origins_mm + row * volume.row_step_mm + col * volume.col_step_mm

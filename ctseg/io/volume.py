@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.io.stack import Grid, slab_mm
+
 Array = NDArray[Any]
 
 
@@ -105,17 +107,12 @@ class Volume:
 
         Volumes by these slabs are right for tilted series (the distance is along the normal) and for uneven ones.
         """
-        if len(self.z_mm) < 2:
-            return np.full(len(self.z_mm), self.thickness_mm or 1.0)
-        steps = np.abs(np.diff(self.z_mm))
-        padded = np.concatenate([steps[:1], steps, steps[-1:]])
-        return (padded[:-1] + padded[1:]) / 2
+        return slab_mm(self.z_mm, self.thickness_mm)
 
     @property
     def voxel_ml(self) -> NDArray[np.float64]:
         """(K,) volume of one voxel of each slice in mL."""
-        row, col = self.spacing_mm
-        return self.slab_mm * row * col / 1000.0
+        return Grid.of(self).voxel_ml
 
     def with_voxels(self, voxels: Array) -> Volume:
         """The same geometry with other voxels (K, H, W)."""

@@ -1,4 +1,4 @@
-"""Lesion by lesion: which were found, which were missed, what was made up, by size."""
+"""Connected lesions: how many there are, their mL, and which of them are detected, by size."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from ctseg.io.stack import Grid, Mask
+
+NEIGHBOURS_26 = np.ones((3, 3, 3))
+"""Voxels that share a face, an edge or a corner are one lesion."""
 
 SIZES = ("small", "medium", "large")
 """Lesions under 1 mL, from 1 to 10 mL, over 10 mL."""
@@ -21,32 +24,35 @@ def size_of(volume_ml: float) -> str:
 
 def components(mask: Mask) -> tuple[NDArray[np.int32], int]:
     """(K, H, W) numbers of the connected lesions (26 neighbours), 0 outside, and how many there are."""
-    numbers, count = label(mask, np.ones((3, 3, 3)))
+    numbers, count = label(mask, NEIGHBOURS_26)
     return numbers, int(count)
 
 
-def lesion_metrics(pred: Mask, ref: Mask, grid: Grid, min_ml: float = 0.0) -> dict[str, int]:
-    """Lesions found, made up and missed, all together and by size.
+def component_ml(numbers: NDArray[np.int32], count: int, grid: Grid) -> NDArray[np.float64]:
+    """(count,) volume in mL of each lesion of a (K, H, W) array of numbers from `components`."""
+    slices, rows, cols = np.nonzero(numbers)
+    sums = np.bincount(numbers[slices, rows, cols], grid.voxel_ml[slices], minlength=count + 1)
+    return np.asarray(sums[1:], dtype=np.float64)
 
-    A reference lesion is found (`tp`) if at least one of its voxels is in the prediction, otherwise missed (`fn`); a
-    predicted lesion without one voxel of the reference is made up (`fp`). Found and missed lesions go by the reference
-    lesion's size, made-up ones by their own. Lesions under `min_ml` count nowhere.
+
+def lesion_counts(pred: Mask, ref: Mask, grid: Grid, min_ml: float = 0.0) -> dict[tuple[str, str], int]:
+    """True positive, false positive and false negative lesions, all together and by size.
+
+    A reference lesion is a true positive if at least one of its voxels is predicted, otherwise a false negative. A
+    predicted lesion without one voxel of the reference is a false positive. True positives and false negatives have the
+    size of the reference lesion, false positives their own. Lesions under `min_ml` count nowhere.
+
+    Returns:
+        (`tp`, `fp` or `fn`, `all` or one of `SIZES`) -> number of lesions.
     """
-    counts = {
-        f"lesions_{kind}{size}": 0 for kind in ("tp", "fp", "fn") for size in ("", *(f"_{size}" for size in SIZES))
-    }
-    for volume, hit in _lesions(ref, pred, grid):
-        if volume >= min_ml:
-            _count(counts, "tp" if hit else "fn", volume)
-    for volume, hit in _lesions(pred, ref, grid):
-        if volume >= min_ml and not hit:
-            _count(counts, "fp", volume)
+    counts = {(kind, size): 0 for kind in ("tp", "fp", "fn") for size in ("all", *SIZES)}
+    kinds = [("tp" if hit else "fn", ml) for ml, hit in _lesions(ref, pred, grid)]
+    kinds += [("fp", ml) for ml, hit in _lesions(pred, ref, grid) if not hit]
+    for kind, ml in kinds:
+        if ml >= min_ml:
+            counts[kind, "all"] += 1
+            counts[kind, size_of(ml)] += 1
     return counts
-
-
-def _count(counts: dict[str, int], kind: str, volume_ml: float) -> None:
-    counts[f"lesions_{kind}"] += 1
-    counts[f"lesions_{kind}_{size_of(volume_ml)}"] += 1
 
 
 def _lesions(mask: Mask, other: Mask, grid: Grid) -> list[tuple[float, bool]]:
@@ -54,8 +60,6 @@ def _lesions(mask: Mask, other: Mask, grid: Grid) -> list[tuple[float, bool]]:
     numbers, count = components(mask)
     if not count:
         return []
-    slices, rows, cols = np.nonzero(mask)
-    found = numbers[slices, rows, cols]
-    volumes = np.bincount(found, grid.voxel_ml[slices], minlength=count + 1)[1:]
-    hits = np.bincount(found, other[slices, rows, cols], minlength=count + 1)[1:] > 0
+    hits = np.bincount(numbers[mask & other], minlength=count + 1)[1:] > 0
+    volumes = component_ml(numbers, count, grid)
     return [(float(volume), bool(hit)) for volume, hit in zip(volumes, hits, strict=True)]

@@ -56,19 +56,22 @@ def surface_distances(pred: Mask, ref: Mask, grid: Grid) -> tuple[NDArray[np.flo
     return np.asarray(to_ref), np.asarray(to_pred)
 
 
-def surface_metrics(pred: Mask, ref: Mask, grid: Grid, tolerance_mm: float) -> dict[str, float]:
-    """HD95 and NSD of two (K, H, W) masks.
+def hd95_mm(to_ref: NDArray[np.float64], to_pred: NDArray[np.float64]) -> float:
+    """The larger of the two directed 95th percentiles (linear interpolation) of the surface distances, in mm.
 
-    - `hd95_mm`: the larger of the two directed 95th percentiles (linear interpolation) of the surface distances, as
-      MONAI defines it; not the percentile of the pooled distances (MedPy). NaN unless both masks hold something.
-    - `nsd`: surface voxels of both masks at most `tolerance_mm` from the other surface, over all surface voxels of both
-      (Nikolov et al. 2018, counted by voxel as MONAI does). NaN where both masks are empty, 0 where one is.
+    So MONAI defines it; MedPy takes the percentile of the pooled distances, which can be smaller by many mm.
+
+    Args:
+        to_ref: (n,) distances from the prediction's surface to the reference's, as `surface_distances` gives them.
+        to_pred: (m,) distances the other way.
     """
-    if not pred.any() or not ref.any():
-        return {"hd95_mm": np.nan, "nsd": 0.0 if pred.any() or ref.any() else np.nan}
-    to_ref, to_pred = surface_distances(pred, ref, grid)
+    return float(max(np.percentile(to_ref, 95), np.percentile(to_pred, 95)))
+
+
+def nsd(to_ref: NDArray[np.float64], to_pred: NDArray[np.float64], tolerance_mm: float) -> float:
+    """Normalised surface Dice: share of the surface voxels of both masks within `tolerance_mm` of the other surface.
+
+    After Nikolov et al. (arXiv 1809.04430), counted by voxel as MONAI does; arguments as for `hd95_mm`.
+    """
     near = np.count_nonzero(to_ref <= tolerance_mm) + np.count_nonzero(to_pred <= tolerance_mm)
-    return {
-        "hd95_mm": float(max(np.percentile(to_ref, 95), np.percentile(to_pred, 95))),
-        "nsd": near / (len(to_ref) + len(to_pred)),
-    }
+    return near / (len(to_ref) + len(to_pred))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctseg.files import write_json
+from ctseg.io.stack import Grid
 from ctseg.phantom.anatomy import Subject, Tissue, make_subject
 from ctseg.phantom.fields import Floats, edge, ramp
 from ctseg.phantom.glioma import Glioma, draw_glioma, labels
@@ -60,9 +61,10 @@ def make_mr_case(folder: Path, case: MrCase) -> dict[str, Any]:
     for channel, sequence in enumerate(SEQUENCES):
         image[(*box, channel)] = np.rint(acquire(scanner, sequence, tissue, voxel_mm))
     _write(folder / TASK, case, image, label)
+    grid = Grid.even(case.slices, (HEIGHT_MM / case.slices, voxel_mm, voxel_mm))
     return {
         "slices": int((label > 0).any(axis=(1, 2)).sum()),
-        "tumour_ml": round(float((label > 0).sum()) * voxel_mm**2 * HEIGHT_MM / case.slices / 1000, 2),
+        "tumour_ml": round(grid.volume_ml(label > 0), 2),
     }
 
 

@@ -15,6 +15,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ctseg.io.dicom.reader import case_name, pseudonym
 from ctseg.io.masks import save_mask
+from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
 from ctseg.phantom.anatomy import make_subject
 from ctseg.phantom.bleeds import Findings, draw_pathology
@@ -172,7 +173,7 @@ def _case_row(
     masks: dict[str, Any],
     present: dict[str, Any],
 ) -> dict[str, Any]:
-    lesion_ml = float((masks["intraparenchymal"].sum(axis=(1, 2)) * volume.voxel_ml).sum())
+    lesion_ml = Grid.of(volume).volume_ml(masks["intraparenchymal"])
     blood = np.any(list(present.values()), axis=0)
     return {
         "case": volume.case_id,

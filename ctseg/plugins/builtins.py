@@ -5,16 +5,21 @@ Factories import what they need when they are called; this module stays light.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from ctseg.plugins.hookspecs import Register, hookimpl
+from ctseg.metrics.catalogue import METRICS
+from ctseg.plugins.hookspecs import CONTRACT, Register, hookimpl
 
+CTSEG_CONTRACT = CONTRACT
 PAPER = "Dong, Fu et al., AMD-DAS"
+DEFINED = "docs/evaluation.md"
 
 
 @hookimpl
-def ctseg_register_metrics(register: Register) -> None:
-    """The paper's metric, its normalised form and the imagehash family."""
+def ctseg_register_similarity_metrics(register: Register) -> None:
+    """The paper's similarity, its normalised form and the imagehash family."""
     register(
         "amd",
         _amd_metric,
@@ -37,6 +42,14 @@ def ctseg_register_metrics(register: Register) -> None:
             settings=_settings("matching", "HashMetricSettings"),
             reference="imagehash; lesion term as amd",
         )
+
+
+@hookimpl
+def ctseg_register_metrics(register: Register) -> None:
+    """The metrics of `ctseg.metrics.catalogue`."""
+    for metric in METRICS:
+        summary = f"{metric.heading}: {metric.definition}"
+        register(metric.name, partial(replace, metric), summary=summary, reference=metric.reference or DEFINED)
 
 
 @hookimpl

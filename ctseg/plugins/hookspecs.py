@@ -1,4 +1,4 @@
-"""The plugin contract: five hooks. Entry-point group `ctseg`, marker `ctseg.hookimpl`, contract version `CONTRACT`.
+"""The plugin contract: six hooks. Entry-point group `ctseg`, marker `ctseg.hookimpl`, contract version `CONTRACT`.
 
 Every hook gets `register(name, factory, summary=..., settings=..., reference=...)`. `factory(**settings)` makes the
 object and is only called when it is used: import heavy parts inside it. `settings` is a `ctseg.settings.Settings`
@@ -13,10 +13,13 @@ from typing import Any
 
 import pluggy
 
-CONTRACT = 1
+CONTRACT = 2
 """Raised when a hook or protocol changes so that an older plugin would break; the older form then keeps working for two
-minor releases. A plugin module that needs a newer form says so with `CTSEG_CONTRACT = 2`; an older ctseg then leaves it
-out and says what to upgrade.
+minor releases. A plugin module says with `CTSEG_CONTRACT = 2` which form it has, 1 where it says nothing. An older
+ctseg leaves a newer form out and says what to upgrade.
+
+2: `ctseg_register_metrics` adds metrics of `ctseg evaluate`. In 1 it added similarity metrics, which have
+`ctseg_register_similarity_metrics` now.
 """
 
 hookspec = pluggy.HookspecMarker("ctseg")
@@ -25,8 +28,13 @@ Register = Callable[..., None]
 
 
 @hookspec
+def ctseg_register_similarity_metrics(register: Register) -> None:
+    """Add similarity metrics of `ctseg match`: `factory(**settings) -> ctseg.plugins.protocols.SimilarityMetric`."""
+
+
+@hookspec
 def ctseg_register_metrics(register: Register) -> None:
-    """Add similarity metrics: `factory(**settings) -> ctseg.plugins.protocols.SimilarityMetric`."""
+    """Add metrics of `ctseg evaluate`: `factory(**settings) -> ctseg.metrics.registry.Metric`."""
 
 
 @hookspec

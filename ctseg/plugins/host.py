@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 GROUP = "ctseg"
 HOOKS = {
+    "similarity_metric": "ctseg_register_similarity_metrics",
     "metric": "ctseg_register_metrics",
     "generator": "ctseg_register_generators",
     "segmenter": "ctseg_register_segmenters",
     "brain_extractor": "ctseg_register_brain_extractors",
 }
+OLDER_HOOKS = {1: {"ctseg_register_metrics": "similarity_metric"}}
+"""Contract -> hooks that meant another kind then. They work for two minor releases after the contract was raised."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Entry:
         Raises:
             SettingError: naming the plugin, the key and the known keys.
         """
-        return resolve(self.settings_model(), *layers, where=f"{self.kind} {self.name}").model_dump()
+        return resolve(self.settings_model(), *layers, where=f"{_words(self.kind)} {self.name}").model_dump()
 
     def build(self, *layers: Mapping[str, Any]) -> Any:
         """Make the object from settings laid over the defaults."""
@@ -65,7 +68,9 @@ class Entry:
         try:
             return self.factory(**values)
         except ImportError as error:
-            raise PluginError(f"{self.kind} {self.name} of {self.package}: {error}; install what it needs") from error
+            raise PluginError(
+                f"{_words(self.kind)} {self.name} of {self.package}: {error}; install what it needs"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,23 @@ class Broken:
     error: str
 
 
+@dataclass(frozen=True)
+class Deprecated:
+    """A plugin that uses an older form of the contract, which still works."""
+
+    package: str
+    version: str
+    note: str
+    """What to change, one line."""
+
+
 @dataclass
 class Registry:
     """Everything that is installed."""
 
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
+    deprecated: list[Deprecated] = field(default_factory=list)
     manager: pluggy.PluginManager | None = None
 
     def add(self, entry: Entry) -> None:
@@ -94,7 +110,7 @@ class Registry:
         other = self.entries.get((entry.kind, entry.name))
         if other is not None:
             raise PluginError(
-                f"{entry.kind} {entry.name!r} is registered by both {other.package} and {entry.package}; "
+                f"{_words(entry.kind)} {entry.name!r} is registered by both {other.package} and {entry.package}; "
                 f"uninstall one or set CTSEG_DISABLE_PLUGINS={entry.package}"
             )
         self.entries[entry.kind, entry.name] = entry
@@ -111,8 +127,10 @@ class Registry:
         """
         entry = self.entries.get((kind, name))
         if entry is None:
+            others = [other for other, known in self.entries if known == name]
+            hint = f"; {name!r} is the name of a {_words(others[0])}" if others else ""
             lost = "".join(f"; plugin {item.package} is broken: {item.error}" for item in self.broken)
-            raise PluginError(unknown_name(kind, name, self.names(kind)) + lost)
+            raise PluginError(unknown_name(_words(kind), name, self.names(kind)) + hint + lost)
         return entry
 
     def build_from_header(self, header: ModelHeader) -> Any:
@@ -127,6 +145,11 @@ class Registry:
                 f"install it: pip install {header.package}"
             )
         return self.get(header.kind, header.name).build(header.settings)
+
+
+def _words(kind: str) -> str:
+    """`similarity metric` for `similarity_metric`."""
+    return kind.replace("_", " ")
 
 
 def disabled_plugins(environment: Mapping[str, str] = os.environ) -> tuple[bool, set[str]]:
@@ -180,9 +203,9 @@ def _load_one(registry: Registry, point: EntryPoint, package: Distribution) -> N
     except Exception as error:
         registry.broken.append(Broken(package.name, package.version, _one_line(error)))
         return
-    needed = getattr(module, "CTSEG_CONTRACT", hookspecs.CONTRACT)
-    if needed > hookspecs.CONTRACT:
-        reason = f"needs plugin contract {needed}, this ctseg has {hookspecs.CONTRACT}; pip install --upgrade ctseg"
+    contract = _contract(module)
+    if contract > hookspecs.CONTRACT:
+        reason = f"needs plugin contract {contract}, this ctseg has {hookspecs.CONTRACT}; pip install --upgrade ctseg"
         registry.broken.append(Broken(package.name, package.version, reason))
         return
     try:
@@ -191,6 +214,11 @@ def _load_one(registry: Registry, point: EntryPoint, package: Distribution) -> N
         raise
     except Exception as error:
         registry.broken.append(Broken(package.name, package.version, _one_line(error)))
+
+
+def _contract(module: Any) -> int:
+    """The version of the contract that a plugin follows; 1 where it does not say."""
+    return int(getattr(module, "CTSEG_CONTRACT", 1))
 
 
 def _one_line(error: BaseException) -> str:
@@ -209,9 +237,20 @@ def _register(registry: Registry, module: Any, package: str, version: str) -> No
             f"plugin {package} {version}: {_one_line(error)}; see docs/plugins.md for the hooks"
         ) from None
     own = {name for name in HOOKS.values() if callable(getattr(module, name, None))}
+    older = OLDER_HOOKS.get(_contract(module), {})
     for kind, hook in HOOKS.items():
         if hook in own:
-            getattr(module, hook)(register=_registrar(registry, kind, package, version))
+            meant = older.get(hook, kind)
+            getattr(module, hook)(register=_registrar(registry, meant, package, version))
+            if meant != kind:
+                registry.deprecated.append(Deprecated(package, version, _rename_note(hook, meant)))
+
+
+def _rename_note(hook: str, meant: str) -> str:
+    return (
+        f"{hook} registers a {_words(meant)} by plugin contract {min(OLDER_HOOKS)}; rename it to {HOOKS[meant]} "
+        f"and set CTSEG_CONTRACT = {hookspecs.CONTRACT}"
+    )
 
 
 def _registrar(registry: Registry, kind: str, package: str, version: str) -> Callable[..., None]:

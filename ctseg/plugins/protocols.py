@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Domain = Literal["mr", "ct"]
 Descriptors = Mapping[str, NDArray[Any]]
-"""Named arrays of equal length N: what a metric remembers of N slices."""
+"""Named arrays of equal length N: what a similarity metric remembers of N slices."""
 
 
 @runtime_checkable

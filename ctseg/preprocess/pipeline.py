@@ -15,12 +15,13 @@ import pandas as pd
 
 from ctseg.errors import CtsegError, InputError
 from ctseg.io.case import Case, Discovery
+from ctseg.io.rsna_labels import read_labels
 from ctseg.io.slices import SliceWriter, assign_splits
 from ctseg.parallel import worker_pool
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
 from ctseg.preprocess.ct import window_map
-from ctseg.preprocess.labels import check_label, read_slice_labels, read_splits
+from ctseg.preprocess.labels import check_label, read_splits
 from ctseg.preprocess.masks import check_masks
 from ctseg.preprocess.preview import Preview
 from ctseg.preprocess.settings import PreprocessSettings
@@ -58,6 +59,8 @@ class PreprocessReport:
     """(path or series, reason) of what was found but is no scan."""
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """case_id -> what the reader or the brain extractor noticed and mended."""
+    label_notes: tuple[str, ...] = ()
+    """What to tell a person about the table of labels."""
 
 
 def preprocess(
@@ -82,7 +85,7 @@ def preprocess(
         settings: what to make.
         extractor: CT volume -> brain mask; not needed for MR.
         domain: 'mr', 'ct', or 'auto' where all cases are of one.
-        labels: csv of slice labels by SOPInstanceUID, see `read_slice_labels`.
+        labels: csv of slice labels by SOPInstanceUID, see `ctseg.io.rsna_labels.read_labels`.
         splits: csv `patient_id,split` to use instead of drawing splits.
         masks: folder of lesion masks `CASE.nii.gz` on the scans' own grids, see `with_mask`.
         workers: processes; 0 or 1 works in this one. The result does not depend on it.
@@ -93,13 +96,15 @@ def preprocess(
         InputError: if no slice is left, domains are mixed, or labels or splits do not fit; drop `out` then.
     """
     domain, cases = _one_domain(discovery.cases, domain)
-    table = read_slice_labels(labels) if labels is not None else None
+    found = read_labels(labels) if labels is not None else None
+    table = None if found is None else found.table
     check_label(table, settings.select, labels)
     folder = check_masks(masks) if masks is not None else None
     labelled = folder is not None or any(case.label_file is not None for case in cases)
     task = CaseTask(settings, extractor, labelled, masks=folder)
     split_of = _splits(cases, settings, splits)
     report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
+    report.label_notes = () if found is None else found.notes
     writer = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled)
     preview = Preview()
     workers = min(workers, len(cases))
@@ -250,4 +255,5 @@ def _extra(report: PreprocessReport) -> dict[str, Any]:
         "failed": [{"case_id": case, "reason": reason} for case, reason in report.failed],
         "empty": report.empty,
         "notes": {case: list(notes) for case, notes in report.notes.items()},
+        "label_notes": list(report.label_notes),
     }

@@ -21,6 +21,7 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.files import write_json, write_with
 from ctseg.io.slices import SliceSet, assign_splits
+from ctseg.metrics.overlap import dice_per_slice
 from ctseg.networks.intensity import to_images
 from ctseg.networks.modes import evaluating
 from ctseg.runs import ModelHeader, save_model
@@ -206,12 +207,10 @@ def dice_scores(
         for name in pd.unique(series)
         if masks[series == name].any()
     ]
-    overlap = np.count_nonzero((found > 0) & (masks > 0), axis=(1, 2))
-    total = np.count_nonzero(found, axis=(1, 2)) + np.count_nonzero(masks, axis=(1, 2))
     return {
         "pooled": pooled_dice(found > 0, masks),
         "per_volume": float(np.mean([value or 0.0 for value in volumes])) if volumes else None,
-        "per_slice_smooth1": float(((2 * overlap + 1) / (total + 1)).mean()),
+        "per_slice_smooth1": dice_per_slice(found, masks),
         "volumes": len(volumes),
         "slices": len(found),
     }

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import SettingError, unknown_name
+from ctseg.metrics.overlap import defined, dice_of
 from ctseg.training.settings import AdaptationSettings
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ class Rule:
 
 def pooled_dice(prediction: NDArray[np.bool_], reference: NDArray[Any]) -> float | None:
     """2 TP / (2 TP + FP + FN) over all pixels together (equation 24); None where both are empty."""
-    total = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
-    return 2.0 * int(np.count_nonzero(prediction & (reference != 0))) / total if total else None
+    return defined(dice_of(prediction, reference))
 
 
 def lesion_share(evidence: ValidationOutputs) -> float:

@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import nn
 
 from ctseg.io.slices import SliceSet
+from ctseg.metrics.overlap import defined, dice_of
 from ctseg.networks.intensity import to_images, to_uint8
 from ctseg.networks.modes import evaluating
 from ctseg.training.sampling import Rows
@@ -104,8 +105,8 @@ def measure(slices: AuditSlices, translated: Translated) -> dict[str, float]:
     pseudo_ct, masks = translated.pseudo_ct, slices.masks.astype(bool)
     brain = slices.images > 0
     numbers = {
-        "audit_dice_s_ori": None if translated.found is None else dice(translated.found, masks),
-        "audit_dice_threshold": dice((pseudo_ct > THRESHOLD) & brain, masks),
+        "audit_dice_s_ori": None if translated.found is None else defined(dice_of(translated.found, masks)),
+        "audit_dice_threshold": defined(dice_of((pseudo_ct > THRESHOLD) & brain, masks)),
         **contrast(pseudo_ct, masks, brain),
         "audit_brain": _difference(pseudo_ct, brain, ~brain),
         "audit_correlation": _correlation(pseudo_ct, slices.images, brain & ~masks),
@@ -126,12 +127,6 @@ def warnings(numbers: dict[str, float]) -> list[str]:
         "inversion: most lesions are darker than what surrounds them": numbers.get("audit_brighter", 1.0) < 0.5,
     }
     return [text for text, bad in tests.items() if bad]
-
-
-def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float | None:
-    """Pooled Dice, equation (24); None where both are empty."""
-    total = int(found.sum()) + int(truth.sum())
-    return 2.0 * int((found & truth).sum()) / total if total else None
 
 
 def contrast(images: NDArray[np.uint8], masks: NDArray[np.bool_], brain: NDArray[np.bool_]) -> dict[str, float | None]:

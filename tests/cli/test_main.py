@@ -84,7 +84,12 @@ def test_bad_usage_is_one_line_and_2(sets: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_bad_names_list_the_known(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fails(capsys, [*MATCH, "-o", "p.csv", "--metric", "phsh"], "unknown metric 'phsh'", "did you mean 'phash'")
+    fails(
+        capsys,
+        [*MATCH, "-o", "p.csv", "--similarity", "phsh"],
+        "unknown similarity metric 'phsh'",
+        "did you mean 'phash'",
+    )
     fails(capsys, [*MATCH, "-o", "p.csv", "--set", "lamda=3"], "metric amd: unknown setting 'lamda'", "lambda_ham")
     fails(capsys, [*MATCH, "-o", "p.csv", "--set", "threshold=300"], "threshold=300", "less than or equal to 255")
     fails(capsys, [*TRAIN[:-1], "papr", "--set", "matched=false"], "unknown preset 'papr'", "did you mean 'paper'")

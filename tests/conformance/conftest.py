@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ctseg.conformance import Outcome, checks
-from ctseg.plugins.hookspecs import hookimpl
+from ctseg.plugins.hookspecs import CONTRACT, hookimpl
 from ctseg.plugins.host import HOOKS, Registry, load
 from ctseg.settings import Settings
 
@@ -19,6 +19,7 @@ def registry_of(kind: str, factory: Callable[..., Any], **given: Any) -> Registr
     """A plugin host with one outside plugin called `planted`."""
     options = {"summary": "planted", "reference": "this test", "settings": Settings, **given}
     module = ModuleType("planted")
+    module.CTSEG_CONTRACT = CONTRACT  # type: ignore[attr-defined]
     setattr(module, HOOKS[kind], hookimpl(lambda register: register("planted", factory, **options)))
     point = SimpleNamespace(load=lambda: module, name="planted")
     return load(found=[(point, SimpleNamespace(name="planted", version="1.0"))])  # type: ignore[list-item]

@@ -62,14 +62,14 @@ FAULTS = [
 
 @pytest.mark.parametrize(("given", "check", "message"), FAULTS)
 def test_the_fault_is_found(find_fault: Run, given: dict[str, Any], check: str, message: str) -> None:
-    outcome = find_fault("metric", check, **{"factory": lambda **_: object(), **given})
+    outcome = find_fault("similarity_metric", check, **{"factory": lambda **_: object(), **given})
     assert outcome.status == "failed"
     assert re.search(message, outcome.detail), outcome.detail
 
 
 @pytest.mark.parametrize("check", sorted({check for _, check, _ in FAULTS}))
 def test_sound_settings_pass(find_fault: Run, check: str) -> None:
-    assert find_fault("metric", check, lambda **_: object(), settings=Sound).status == "passed"
+    assert find_fault("similarity_metric", check, lambda **_: object(), settings=Sound).status == "passed"
 
 
 PLUGIN = """
@@ -77,7 +77,7 @@ import ctseg
 {top}
 
 @ctseg.hookimpl
-def ctseg_register_metrics(register):
+def ctseg_register_similarity_metrics(register):
     {inside}
     register("planted", object, settings=settings)
 
@@ -103,11 +103,11 @@ def test_heavy_imports(tmp_path: Path, install: Callable[..., None], place: str,
     lines = {"top": "", "inside": "pass", "late": "pass", place: line}
     (tmp_path / "planted_plugin.py").write_text(PLUGIN.format(**lines))
     install(tmp_path, "planted-plugin", "planted_plugin")
-    assert load().get("metric", "planted").package == "planted-plugin"
-    outcome = checks("metric", "planted")[0].run()
+    assert load().get("similarity_metric", "planted").package == "planted-plugin"
+    outcome = checks("similarity_metric", "planted")[0].run()
     assert (outcome.check, outcome.status) == ("registers_without_heavy_imports", status)
     assert ("skimage" in outcome.detail) == (status == "failed")
 
 
 def test_a_plugin_that_is_not_installed_cannot_be_looked_at_in_a_fresh_interpreter(find_fault: Run) -> None:
-    assert find_fault("metric", "registers_without_heavy_imports", object).status == "skipped"
+    assert find_fault("similarity_metric", "registers_without_heavy_imports", object).status == "skipped"

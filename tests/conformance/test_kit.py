@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ctseg import conformance
 from ctseg.conformance import ConformanceError, check, checks, run_checks
 from ctseg.conformance.catalogue import CATALOGUE
 from ctseg.errors import PluginError, SettingError
@@ -15,8 +17,10 @@ from ctseg.plugins.host import load
 
 BUILT_IN = load(found=[])
 SMALL = [
-    ("metric", "amd", {}),
-    ("metric", "phash", {}),
+    ("similarity_metric", "amd", {}),
+    ("similarity_metric", "phash", {}),
+    ("metric", "dice", {}),
+    ("metric", "hd95_mm", {}),
     ("generator", "amd", {"width": 4, "growth": 2, "layers": 2}),
     ("generator", "resnet", {"width": 4, "blocks": 1}),
     ("segmenter", "fcn", {"width": 4}),
@@ -39,13 +43,15 @@ def test_each_check_is_a_test_of_its_own() -> None:
 
 
 def test_nothing_is_looked_up_before_a_check_is_called() -> None:
-    bound = checks("metric", "no-such-metric", registry=BUILT_IN)
-    with pytest.raises(ConformanceError, match="unknown metric 'no-such-metric'"):
+    bound = checks("similarity_metric", "no-such-metric", registry=BUILT_IN)
+    with pytest.raises(ConformanceError, match="unknown similarity metric 'no-such-metric'"):
         bound[1]()
 
 
 def test_a_skipped_check_skips_the_test() -> None:
-    nearest = next(item for item in checks("metric", "amd", registry=BUILT_IN) if item.__name__ == "nearest_is_exact")
+    nearest = next(
+        item for item in checks("similarity_metric", "amd", registry=BUILT_IN) if item.__name__ == "nearest_is_exact"
+    )
     with pytest.raises(pytest.skip.Exception, match="no nearest of its own"):
         nearest()
 
@@ -57,30 +63,35 @@ def test_all_in_one_names_every_failed_check(monkeypatch: pytest.MonkeyPatch) ->
     def passes(subject: Any, folder: Any) -> None:
         assert folder.is_dir()
 
-    monkeypatch.setitem(CATALOGUE, "metric", lambda: (fails, passes))
-    told: list[Any] = []
-    assert [item.status for item in run_checks("metric", "amd", registry=BUILT_IN, told=told.append)] == [
-        "failed",
-        "passed",
-    ]
-    assert [item.check for item in told] == ["fails", "passes"]
-    with pytest.raises(ConformanceError, match="metric amd: fails: RuntimeError: broken in two lines"):
-        check("metric", "amd", registry=BUILT_IN)
+    monkeypatch.setitem(CATALOGUE, "similarity_metric", lambda: (fails, passes))
+    seen: list[Any] = []
+    found = run_checks("similarity_metric", "amd", registry=BUILT_IN, progress=seen.append)
+    assert [item.status for item in found] == ["failed", "passed"]
+    assert [item.check for item in seen] == ["fails", "passes"]
+    with pytest.raises(ConformanceError, match="similarity_metric amd: fails: RuntimeError: broken in two lines"):
+        check("similarity_metric", "amd", registry=BUILT_IN)
 
 
 def test_wrong_names_are_the_callers_fault() -> None:
     with pytest.raises(SettingError, match="unknown kind of plugin 'metrics'.*did you mean 'metric'"):
         checks("metrics", "amd")
-    with pytest.raises(PluginError, match="unknown metric 'adm'"):
-        run_checks("metric", "adm", registry=BUILT_IN)
+    with pytest.raises(PluginError, match="unknown similarity metric 'adm'"):
+        run_checks("similarity_metric", "adm", registry=BUILT_IN)
     with pytest.raises(SettingError, match="unknown setting 'lambda'"):
-        run_checks("metric", "amd", registry=BUILT_IN, settings={"lambda": 1})
+        run_checks("similarity_metric", "amd", registry=BUILT_IN, settings={"lambda": 1})
 
 
 def test_a_metric_is_checked_without_torch() -> None:
     code = (
         "import sys; from ctseg.plugins.host import load; from ctseg.conformance import check; "
-        "check('metric', 'phash', registry=load(found=[])); print('torch' in sys.modules)"
+        "found = load(found=[]); check('similarity_metric', 'phash', registry=found); "
+        "check('metric', 'dice', registry=found); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_catalogue_and_the_checks_do_not_import_the_kit() -> None:
+    folder = Path(conformance.__file__).parent
+    importers = {path.name for path in folder.glob("*.py") if "ctseg.conformance.kit import" in path.read_text()}
+    assert importers == {"__init__.py"}

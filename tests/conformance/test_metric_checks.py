@@ -1,197 +1,149 @@
-"""Each planted fault of a metric is found by the check that is there for it."""
+"""Each planted fault of a metric of `ctseg evaluate` is found by the check that is there for it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ctseg.conformance import Outcome
+from ctseg.conformance import Outcome, checks
+from ctseg.conformance.catalogue import CATALOGUE
+from ctseg.metrics.catalogue import METRICS
+from ctseg.metrics.registry import BY_VOLUME, Average, Metric, Ratio, Total
+from ctseg.plugins.host import load
 
+BUILT_IN = load(found=[])
 Run = Callable[..., Outcome]
 
 
-class Sound:
-    """Mean grey value of a slice, and its lesion area."""
-
-    symmetric = True
-
-    def describe(self, images: Any, masks: Any) -> dict[str, Any]:
-        lesions = masks > 0 if masks is not None else images > 120
-        return {"mean": images.mean(axis=(1, 2)), "lesion": lesions.mean(axis=(1, 2))}
-
-    def distance(self, source: Any, target: Any) -> Any:
-        return sum(np.abs(source[name][:, None] - target[name][None]) for name in ("mean", "lesion"))
-
-    def nearest(self, source: Any, target: Any, k: int) -> Any:
-        distances = self.distance(source, target)
-        indices = np.argsort(distances, axis=1, kind="stable")[:, :k]
-        return indices.astype(np.int64), np.take_along_axis(distances, indices, axis=1)
-
-    def parts(self, source: Any, target: Any) -> Any:
-        return {"mean_difference": np.abs(source["mean"][:, None] - target["mean"][None])}
+def centre_distance(pair: Any) -> float:
+    """Distance of the centres of gravity in mm."""
+    if pair.pred_empty or pair.ref_empty:
+        return float("nan")
+    centres = [
+        np.average(pair.grid.points_mm(mask), axis=0, weights=pair.grid.voxel_ml[np.nonzero(mask)[0]])
+        for mask in (pair.pred, pair.ref)
+    ]
+    return float(np.linalg.norm(centres[0] - centres[1]))
 
 
-class NeedsMasks(Sound):
-    def describe(self, images: Any, masks: Any) -> Any:
-        return {"mean": (images * masks).mean(axis=(1, 2)), "lesion": masks.mean(axis=(1, 2))}
+SOUND = Metric(
+    "planted", "Distance of centres", centre_distance, "distance of the centres of gravity", better="lower",
+    undefined=("both", "reference", "prediction"),
+)  # fmt: skip
+IN_MM = replace(SOUND, name="planted_mm", unit="mm")
 
 
-class DropsASlice(Sound):
-    def describe(self, images: Any, masks: Any) -> Any:
-        return {name: values[:-1] for name, values in super().describe(images, masks).items()}
+def writes(pair: Any) -> float:
+    value = centre_distance(pair)
+    pair.pred[0, 0, 0] = not pair.pred[0, 0, 0]
+    return value
 
 
-class WritesIntoTheImages(Sound):
-    def describe(self, images: Any, masks: Any) -> Any:
-        images[images < 10] = 0
-        return super().describe(images, masks)
+def rolls_dice(pair: Any) -> float:
+    return centre_distance(pair) + float(np.random.default_rng().random())
 
 
-class StandardisesOverTheCohort(Sound):
-    def describe(self, images: Any, masks: Any) -> Any:
-        found = super().describe(images, masks)
-        return {**found, "mean": found["mean"] - found["mean"].mean()}
+def looks_at_the_first_row(pair: Any) -> float:
+    return centre_distance(pair) + float(pair.pred[:, 0].sum())
 
 
-class ComparesWithTheFirst(Sound):
-    whole_set = True
-
-    def describe(self, images: Any, masks: Any) -> Any:
-        found = super().describe(images, masks)
-        return {**found, "mean": found["mean"] - found["mean"][0]}
+def in_pixels(pair: Any) -> float:
+    if pair.pred_empty or pair.ref_empty:
+        return float("nan")
+    return float(np.linalg.norm(np.argwhere(pair.pred).mean(axis=0) - np.argwhere(pair.ref).mean(axis=0)))
 
 
-class DrawsRandomPixels(Sound):
-    def __init__(self) -> None:
-        self.weights = np.random.default_rng().random(100_000)  # not one pixel: two draws may both hit background
-
-    def describe(self, images: Any, masks: Any) -> Any:
-        found, pixels = super().describe(images, masks), images.reshape(len(images), -1).astype(float)
-        return {**found, "mean": pixels @ self.weights[: pixels.shape[1]]}
+def negative(pair: Any) -> float:
+    return -centre_distance(pair)
 
 
-class IsNegative(Sound):
-    def distance(self, source: Any, target: Any) -> Any:
-        return super().distance(source, target) - 5.0
+def infinite(pair: Any) -> float:
+    return centre_distance(pair) * float("inf")
 
 
-class IsNotANumber(Sound):
-    def distance(self, source: Any, target: Any) -> Any:
-        return super().distance(source, target) * np.nan
+def defined_where_empty(pair: Any) -> float:
+    value = centre_distance(pair)
+    return 0.0 if np.isnan(value) else value
 
 
-class IsFloat32(Sound):
-    def distance(self, source: Any, target: Any) -> Any:
-        return super().distance(source, target).astype(np.float32)
-
-
-class NormalisesTheBlock(Sound):
-    def distance(self, source: Any, target: Any) -> Any:
-        found = super().distance(source, target)
-        return found / found.max()
-
-
-class IsASimilarity(Sound):
-    def distance(self, source: Any, target: Any) -> Any:
-        return 1 / (1 + super().distance(source, target))
-
-
-class IsLopsided(Sound):
-    def distance(self, source: Any, target: Any) -> Any:
-        difference = source["mean"][:, None] - target["mean"][None]
-        return np.where(difference > 0, difference, -2 * difference)
-
-
-class BreaksTiesBackwards(Sound):
-    def nearest(self, source: Any, target: Any, k: int) -> Any:
-        count = len(target["mean"])
-        distances = self.distance(source, target)
-        indices = count - 1 - np.argsort(distances[:, ::-1], axis=1, kind="stable")[:, :k]
-        return indices.astype(np.int64), np.take_along_axis(distances, indices, axis=1)
-
-
-class SearchesRoughly(Sound):
-    def nearest(self, source: Any, target: Any, k: int) -> Any:
-        indices = np.argsort(np.abs(source["lesion"][:, None] - target["lesion"][None]), kind="stable")[:, :k]
-        return indices.astype(np.int64), np.take_along_axis(self.distance(source, target), indices, axis=1)
-
-
-class ReportsSquaredDistances(Sound):
-    def nearest(self, source: Any, target: Any, k: int) -> Any:
-        indices, distances = super().nearest(source, target, k)
-        return indices, distances**2
-
-
-class HasFlatParts(Sound):
-    def parts(self, source: Any, target: Any) -> Any:
-        return {name: values.ravel() for name, values in super().parts(source, target).items()}
-
-
-class TakesOverAColumn(Sound):
-    def parts(self, source: Any, target: Any) -> Any:
-        return {"rank": super().parts(source, target)["mean_difference"]}
-
-
-class SaysSymmetricButNeedsTheLabelledSideFirst(Sound):
-    nearest = None  # type: ignore[assignment]
-
-    def describe(self, images: Any, masks: Any) -> Any:
-        found = super().describe(images, masks)
-        return found if masks is None else {**found, "labelled": found["lesion"]}
-
-    def distance(self, source: Any, target: Any) -> Any:
-        if "labelled" in target and "labelled" not in source:
-            raise KeyError("labelled")
-        return super().distance(source, target)
+class NotAMetric:
+    name = "planted"
 
 
 FAULTS = [
-    (NeedsMasks, "describes_slices", "NoneType"),
-    (DropsASlice, "describes_slices", "descriptor 'mean' has length 5 for 6 slices"),
-    (WritesIntoTheImages, "describes_slices", "read-only"),
-    (StandardisesOverTheCohort, "describes_each_slice_by_itself", "slice 0 alone is described differently"),
-    (ComparesWithTheFirst, "describes_slices_in_any_order", "in another order"),
-    (DrawsRandomPixels, "describing_is_repeatable", "described differently twice"),
-    (IsNegative, "distances_are_finite_and_not_negative", "negative"),
-    (IsNotANumber, "distances_are_finite_and_not_negative", "not finite"),
-    (IsFloat32, "distances_are_finite_and_not_negative", "float32, expected float64"),
-    (NormalisesTheBlock, "distances_do_not_depend_on_the_block", "differ from those of the whole"),
-    (IsASimilarity, "is_nearest_to_itself", "smaller must be more similar"),
-    (IsLopsided, "is_symmetric", "set symmetric = False"),
-    (BreaksTiesBackwards, "nearest_is_exact", "ties in another order"),
-    (SearchesRoughly, "nearest_is_exact", "other slices"),
-    (ReportsSquaredDistances, "nearest_is_exact", "other distances"),
-    (HasFlatParts, "parts_fit_the_distance", r"shape \(12,\), expected \(2, 6\)"),
-    (TakesOverAColumn, "parts_fit_the_distance", "column of pairs.csv"),
-    (SaysSymmetricButNeedsTheLabelledSideFirst, "matches_slice_sets", "KeyError"),
+    (NotAMetric, "describes_itself", "the factory gives NotAMetric"),
+    (replace(SOUND, name="other"), "describes_itself", "its name is 'other' but it is registered as 'planted'"),
+    (replace(SOUND, definition="two\nlines"), "describes_itself", "definition must be one line"),
+    (replace(SOUND, range=(1.0, 1.0)), "describes_itself", "range 1.0 to 1.0 holds nothing"),
+    (replace(SOUND, better="up"), "describes_itself", "better is 'up'"),
+    (replace(SOUND, undefined=("neither",)), "describes_itself", "not of both, reference, prediction"),
+    (replace(SOUND, unit="mm"), "describes_itself", "name must end with _mm"),
+    (replace(SOUND, summaries=()), "describes_itself", "it has no summary"),
+    (replace(SOUND, summaries=("mean",)), "describes_itself", "str is no summary"),
+    (
+        replace(SOUND, summaries=(Average("detection", "all", ""),)),
+        "describes_itself",
+        "section 'detection' of",
+    ),
+    (replace(SOUND, summaries=(Ratio("pooled", "", {"tpp": 1}, {"tp": 1}),)), "describes_itself", "tpp is no built-in"),
+    (replace(SOUND, measure=negative), "values_are_in_range", "outside its range 0 to inf"),
+    (replace(SOUND, measure=infinite), "values_are_in_range", "is inf"),
+    (replace(SOUND, measure=str), "values_are_in_range", "gives str"),
+    (replace(SOUND, measure=defined_where_empty), "is_undefined_as_declared", "with both masks empty it is 0.0"),
+    (replace(SOUND, undefined=("both",)), "is_undefined_as_declared", "with an empty reference it is nan"),
+    (replace(SOUND, measure=writes), "is_pure", "writes into what it is given"),
+    (replace(SOUND, measure=rolls_dice), "is_repeatable", "masks overlapping: gives"),
+    (replace(SOUND, measure=looks_at_the_first_row), "does_not_depend_on_flips", "with rows the other way round"),
+    (replace(SOUND, measure=lambda pair: centre_distance(pair)), "goes_to_worker_processes", "pickle"),
+    (replace(SOUND, summaries=(Average("volume", "nobody", ""),)), "describes_itself", "a mean over 'nobody'"),
+    (replace(SOUND, summaries=(BY_VOLUME, Total("by_volume"))), "is_summarised", "float"),
 ]
-CHECKS = sorted({check for _, check, _ in FAULTS})
 
 
-@pytest.mark.parametrize(("factory", "check", "message"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
-def test_the_fault_is_found(find_fault: Run, factory: type, check: str, message: str) -> None:
-    outcome = find_fault("metric", check, factory)
+def built(metric: Any) -> Callable[..., Any]:
+    return metric if isinstance(metric, type) else partial(replace, metric)
+
+
+@pytest.mark.parametrize(("metric", "check_name", "message"), FAULTS)
+def test_the_fault_is_found(find_fault: Run, metric: Any, check_name: str, message: str) -> None:
+    outcome = find_fault("metric", check_name, built(metric))
     assert outcome.status == "failed"
     assert re.search(message, outcome.detail), outcome.detail
 
 
-@pytest.mark.parametrize("check", CHECKS)
-def test_a_sound_metric_passes(find_fault: Run, check: str) -> None:
-    assert find_fault("metric", check, Sound).status == "passed"
+@pytest.mark.parametrize("check_name", sorted({name for _, name, _ in FAULTS}))
+def test_a_sound_metric_passes(find_fault: Run, check_name: str) -> None:
+    assert find_fault("metric", check_name, built(SOUND)).status == "passed"
 
 
-def test_what_a_metric_does_not_have_is_skipped(find_fault: Run) -> None:
-    class Plain:
-        symmetric = False
-        describe, distance = Sound.describe, IsLopsided.distance
+@pytest.mark.parametrize(("measure", "status"), [(centre_distance, "passed"), (in_pixels, "failed")])
+def test_a_length_must_grow_with_the_masks(measure: Any, status: str) -> None:
+    from ctseg.conformance.metric_checks import scales_with_its_unit
+    from ctseg.conformance.subject import Fault
 
-    class Ranks(StandardisesOverTheCohort):
-        whole_set = True
+    class Subject:
+        def build(self) -> Metric:
+            return replace(IN_MM, measure=measure)
 
-    assert find_fault("metric", "describes_each_slice_by_itself", Ranks).status == "skipped"
-    for check in ("is_symmetric", "nearest_is_exact", "parts_fit_the_distance"):
-        assert find_fault("metric", check, Plain).status == "skipped"
+    if status == "passed":
+        scales_with_its_unit(Subject(), None)  # type: ignore[arg-type]
+        return
+    with pytest.raises(Fault, match="at twice the size; is its unit mm"):
+        scales_with_its_unit(Subject(), None)  # type: ignore[arg-type]
+
+
+def test_a_pure_number_has_no_size_to_grow_with(find_fault: Run) -> None:
+    assert find_fault("metric", "scales_with_its_unit", built(SOUND)).status == "skipped"
+
+
+@pytest.mark.parametrize("name", [metric.name for metric in METRICS])
+def test_every_built_in_metric_passes(name: str) -> None:
+    bound = checks("metric", name, registry=BUILT_IN)
+    assert len(bound) == len(CATALOGUE["metric"]())
+    assert [(item.__name__, outcome.detail) for item in bound[1:] if (outcome := item.run()).status == "failed"] == []

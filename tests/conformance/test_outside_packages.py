@@ -1,4 +1,4 @@
-"""The whole way once with metric, generator, segmenter and brain extractor all from outside packages."""
+"""The whole way once with similarity metric, generator, segmenter and brain extractor all from outside packages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ workers = 0
 command = "match"
 src = "sets/mr"
 tgt = "sets/ct"
-metric = "mind"
+similarity = "mind"
 set = { size = 24 }
 output = "pairs.csv"
 
@@ -58,7 +58,7 @@ name = "match-target"
 command = "match"
 src = "sets/mr"
 tgt = "sets/ct"
-metric = "mind"
+similarity = "mind"
 direction = "target"
 output = "pairs-stage2.csv"
 

@@ -22,7 +22,7 @@ def test_the_template_package_is_in_step() -> None:
     on_disk = {
         str(path.relative_to(TEMPLATE)): path.read_text()
         for path in TEMPLATE.rglob("*")
-        if path.suffix in (".py", ".toml", ".md") and "egg-info" not in str(path)
+        if path.suffix in (".py", ".toml", ".md") and "egg-info" not in str(path) and "build" not in path.parts
     }
     assert on_disk == rendered
 
@@ -40,13 +40,16 @@ def test_each_kind_is_a_package_that_registers(tmp_path: Path, install: Install,
     assert registered == (set(KINDS) - {"command"} if kind == "all" else {kind} - {"command"})
 
 
-def test_a_new_metric_passes_its_own_tests(tmp_path: Path, install: Install) -> None:
-    write_package(tmp_path / "package", "fresh", "metric")
+@pytest.mark.parametrize(
+    ("kind", "counts"), [("similarity_metric", "14 passed, 2 skipped"), ("metric", "13 passed, 1 skipped")]
+)
+def test_a_new_metric_passes_its_own_tests(tmp_path: Path, install: Install, kind: str, counts: str) -> None:
+    write_package(tmp_path / "package", "fresh", kind)
     install(tmp_path / "package" / "src", "ctseg-fresh", "ctseg_fresh")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "package")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "14 passed, 2 skipped" in done.stdout
+    assert counts in done.stdout
 
 
 def test_a_new_command_joins_the_command_line(

@@ -12,7 +12,8 @@ from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.report import comparison_notes
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import summarise
-from ctseg.metrics.volume import dice_per_slice_positive
+from ctseg.io.stack import Grid
+from ctseg.metrics.volume import volume_metrics
 
 FAST = EvaluationSettings(resamples=100, permutations=100)
 PUBLISHED = {
@@ -20,7 +21,7 @@ PUBLISHED = {
     "dice_mean": ("by_volume", "dice", "mean"),
     "nsd_mean": ("by_volume", "nsd", "mean"),
     "hd95_mm_mean": ("by_volume", "hd95_mm", "mean"),
-    "abs_error_ml_mean": ("volume", "abs_error_ml_mean"),
+    "abs_error_ml_mean": ("volume", "abs_error_ml", "mean"),
 }
 
 
@@ -40,7 +41,7 @@ def rows_of(model: str, reference: list[int], predicted: list[int], hits: list[i
             "sensitivity": dice, "precision": dice, "hd95_mm": distance + pred,
             "pred_ml": pred + 0.0, "ref_ml": ref + 0.0, "error_ml": pred - ref + 0.0,
             "abs_error_ml": abs(pred - ref) + 0.0,
-            "slices": 4, "negative_slices": 2, "negative_slices_ml": 0.0, "dice_per_slice_released": 0.5,
+            "slices": 4, "negative_slices": 2, "negative_slices_fp": 0, "negative_slices_fp_ml": 0.0, "fp_ml": pred - tp + 0.0, "dice_per_slice_released": 0.5,
             "dice_per_slice_positive": np.where(ref > 0, 0.5, np.nan), **lesions,
         }
     )  # fmt: skip
@@ -99,7 +100,8 @@ def test_a_case_that_one_model_lacks_is_said() -> None:
 
 
 def test_dice_of_positive_slices_by_hand() -> None:
+    grid = Grid.even(3, (1.0, 1.0, 1.0))
     pred, ref = np.zeros((3, 2, 2), bool), np.zeros((3, 2, 2), bool)
     ref[0, 0], pred[0, 0, 0], ref[1, 0, 0], pred[2] = True, True, True, True
-    assert dice_per_slice_positive(pred, ref) == pytest.approx((2 / 3 + 0) / 2)
-    assert np.isnan(dice_per_slice_positive(pred, ref & False))
+    assert volume_metrics(pred, ref, grid)["dice_per_slice_positive"] == pytest.approx((2 / 3 + 0) / 2)
+    assert np.isnan(volume_metrics(pred, ref & False, grid)["dice_per_slice_positive"])

@@ -43,7 +43,7 @@ def test_numbers_by_hand(cohort):
     assert model["detection"]["specificity"]["value"] == 1
     assert model["by_volume"]["hd95_mm"]["undefined"] == 1
     assert (model["cases"], model["patients"], model["with_lesion"]) == (4, 2, 3)
-    assert (model["both_empty"], model["missed_whole"]) == (1, 1)
+    assert (model["both_empty"], model["missed_cases"]) == (1, 1)
 
 
 def test_a_perfect_specificity_of_one_patient_is_not_given_as_certain(cohort):
@@ -60,7 +60,7 @@ def test_files_written_are_the_numbers_returned(cohort):
     summary = json.loads((cohort / "out" / "summary.json").read_text())
     assert summary == found.summary
     assert summary["schema"] == "ctseg-evaluation/1"
-    assert {"tool", "versions", "settings", "definitions", "rules"} <= set(summary)
+    assert {"tool", "versions", "settings", "metrics", "rules"} <= set(summary)
     assert (cohort / "out" / "report.html").stat().st_size > 10_000
 
 

@@ -38,7 +38,7 @@ def test_a_missing_prediction_counts_as_empty_where_asked_for(cohort):
     assert np.isnan(table.loc["b_2", "dice"])
     model = found.summary["models"][0]
     assert model["by_volume"]["dice"]["mean"]["value"] == pytest.approx((0 + 2 / 3 + 0) / 3)
-    assert (model["cases"], model["missed_whole"], model["both_empty"]) == (4, 2, 1)
+    assert (model["cases"], model["missed_cases"], model["both_empty"]) == (4, 2, 1)
 
 
 def test_a_broken_prediction_stays_a_failure(cohort):

@@ -162,7 +162,7 @@ def test_matching_describes_each_set_once_and_whole(monkeypatch: pytest.MonkeyPa
 
 
 def test_it_is_registered_with_its_weights() -> None:
-    entry = load(outside=False).get("metric", "amd-normalised")
+    entry = load(outside=False).get("similarity_metric", "amd-normalised")
     built = entry.build({"lambda_ham": 3, "bright": 2.5})
     assert (built.lambda_ham, built.lambda_les, built.bright, built.size) == (3, 1, 2.5, 32)
 
@@ -170,4 +170,4 @@ def test_it_is_registered_with_its_weights() -> None:
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
     from ctseg.conformance import check
 
-    check("metric", "amd-normalised")
+    check("similarity_metric", "amd-normalised")

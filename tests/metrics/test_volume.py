@@ -12,9 +12,10 @@ from nibabel.imagestats import mask_volume
 
 from ctseg.errors import InputError
 from ctseg.io.stack import Grid
-from ctseg.metrics.lesions import lesion_metrics, size_of
-from ctseg.metrics.surface import surface, surface_distances, surface_metrics
-from ctseg.metrics.volume import dice_per_slice_released, volume_metrics
+from ctseg.metrics.lesions import size_of
+from ctseg.metrics.overlap import dice_per_slice
+from ctseg.metrics.surface import surface, surface_distances
+from ctseg.metrics.volume import volume_metrics
 
 SPACINGS = [(1.0, 1.0, 1.0), (5.0, 0.5, 0.5), (3.0, 0.7, 0.9)]
 
@@ -129,7 +130,7 @@ def test_hd95_takes_the_larger_direction_not_the_pooled_distances():
     pred = ref.copy()
     pred[0, 1, 100:130] = True
     far = np.r_[np.zeros(100), np.arange(1, 31)]
-    assert surface_metrics(pred, ref, grid, 2)["hd95_mm"] == pytest.approx(np.percentile(far, 95))
+    assert volume_metrics(pred, ref, grid)["hd95_mm"] == pytest.approx(np.percentile(far, 95))
     assert np.percentile(np.r_[far, np.zeros(100)], 95) < np.percentile(far, 95) - 2
 
 
@@ -153,10 +154,10 @@ def test_empty_masks_follow_the_stated_rules():
     assert math.isnan(missed["hd95_mm"])
     assert math.isnan(missed["precision"])
     assert missed["lesions_fn"] == missed["lesions_fn_small"] == 1
-    made_up = volume_metrics(something, nothing, grid)
-    assert made_up["dice"] == made_up["precision"] == 0
-    assert math.isnan(made_up["sensitivity"])
-    assert made_up["error_ml"] == pytest.approx(4 * 5 * 0.25 / 1000)
+    false_positive = volume_metrics(something, nothing, grid)
+    assert false_positive["dice"] == false_positive["precision"] == 0
+    assert math.isnan(false_positive["sensitivity"])
+    assert false_positive["error_ml"] == pytest.approx(4 * 5 * 0.25 / 1000)
 
 
 def test_volume_uses_each_slice_s_own_thickness():
@@ -174,19 +175,19 @@ def test_signed_and_absolute_volume_error():
     assert (found["error_ml"], found["abs_error_ml"]) == (-0.5, 0.5)
 
 
-def test_lesions_found_missed_and_made_up_by_size():
+def test_detected_missed_and_false_positive_lesions_by_size():
     grid = Grid.even(3, (10, 10, 10))  # 1 mL a voxel
     ref, pred = np.zeros((3, 20, 20), bool), np.zeros((3, 20, 20), bool)
-    ref[0, 0, 0:3] = True  # 3 mL, found by one voxel
+    ref[0, 0, 0:3] = True  # 3 mL, detected by one voxel
     pred[0, 0, 2:4] = True
     ref[0, 6:9, 0:4] = True  # 12 mL, missed
-    pred[0, 15, 15] = True  # 1 mL, made up
+    pred[0, 15, 15] = True  # 1 mL, false positive
     pred[1, 16, 16] = True  # touches it by a corner: the same lesion, now 2 mL
-    found = lesion_metrics(pred, ref, grid)
+    found = volume_metrics(pred, ref, grid)
     assert (found["lesions_tp"], found["lesions_fn"], found["lesions_fp"]) == (1, 1, 1)
     assert found["lesions_tp_medium"] == found["lesions_fn_large"] == found["lesions_fp_medium"] == 1
-    assert lesion_metrics(pred, ref, grid, min_ml=2.5)["lesions_fp"] == 0
-    assert lesion_metrics(pred, ref, grid, min_ml=3.5)["lesions_tp"] == 0
+    assert volume_metrics(pred, ref, grid, min_lesion_ml=2.5)["lesions_fp"] == 0
+    assert volume_metrics(pred, ref, grid, min_lesion_ml=3.5)["lesions_tp"] == 0
 
 
 @pytest.mark.parametrize(("ml", "size"), [(0.999, "small"), (1, "medium"), (10, "medium"), (10.001, "large")])
@@ -205,7 +206,7 @@ def test_lesions_of_each_size_agree_with_flood_fill(rng, share, spacing):
             ml = len(lesion) * voxel_ml
             if kind:
                 counts[kind, "small" if ml < 1 else "medium" if ml <= 10 else "large"] += 1
-    found = lesion_metrics(pred, ref, Grid.even(5, spacing))
+    found = volume_metrics(pred, ref, Grid.even(5, spacing))
     assert {(kind, size): found[f"lesions_{kind}_{size}"] for kind, size in counts} == counts
     for kind in ("tp", "fn", "fp"):
         total = sum(count for (name, _), count in counts.items() if name == kind)
@@ -245,18 +246,18 @@ def test_released_per_slice_dice_counts_empty_slices_as_one(rng):
     for one, other in zip(pred, ref, strict=True):
         plain.append((2 * (one * other).sum() + 1) / (one.sum() + other.sum() + 1))
     assert plain[:2] == [1, 1]
-    assert dice_per_slice_released(pred, ref) == pytest.approx(np.mean(plain))
+    assert dice_per_slice(pred, ref) == pytest.approx(np.mean(plain))
 
 
-def test_what_is_made_up_on_negative_slices_is_measured_apart(rng):
+def test_false_positives_on_negative_slices_are_measured_apart(rng):
     pred, ref = rng.random((5, 6, 6)) < 0.4, rng.random((5, 6, 6)) < 0.4
     ref[[1, 4]] = False
     found = volume_metrics(pred, ref, Grid.even(5, (3.0, 2.0, 0.5)))
     assert found["negative_slices"] == 2
     assert found["negative_slices_fp"] == pred[1].sum() + pred[4].sum()
-    assert found["negative_slices_ml"] == pytest.approx((pred[1].sum() + pred[4].sum()) * 3.0 / 1000)
+    assert found["negative_slices_fp_ml"] == pytest.approx((pred[1].sum() + pred[4].sum()) * 3.0 / 1000)
     whole = volume_metrics(pred, np.zeros_like(ref), Grid.even(5, (3.0, 2.0, 0.5)))
-    assert whole["negative_slices_ml"] == pytest.approx(whole["pred_ml"])
+    assert whole["negative_slices_fp_ml"] == pytest.approx(whole["pred_ml"])
 
 
 def test_masks_of_other_shapes_are_refused():

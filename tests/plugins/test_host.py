@@ -23,16 +23,17 @@ def plugin(name: str, **hooks: Any) -> tuple[Any, Any]:
 
 
 def metrics(*names: str) -> Any:
-    def ctseg_register_metrics(register: Any) -> None:
+    def register_metrics(register: Any) -> None:
         for name in names:
             register(name, dict, summary="a metric")
 
-    return ctseg_register_metrics
+    return register_metrics
 
 
 def test_the_built_ins_come_through_the_hooks() -> None:
     registry = load(found=[])
-    assert {"amd", "phash", "dhash", "whash", "ahash"} <= set(registry.names("metric"))
+    assert {"amd", "phash", "dhash", "whash", "ahash"} <= set(registry.names("similarity_metric"))
+    assert {"dice", "nsd", "hd95_mm", "fp_ml"} <= set(registry.names("metric"))
     assert registry.names("generator") == ["amd", "resnet"]
     assert registry.names("segmenter") == ["fcn", "unet"]
     assert "muschelli" in registry.names("brain_extractor")
@@ -44,14 +45,14 @@ def test_the_built_ins_come_through_the_hooks() -> None:
 
 
 def test_an_outside_plugin_registers_with_its_package() -> None:
-    registry = load(found=[plugin("other", ctseg_register_metrics=metrics("mine"))])
-    entry = registry.get("metric", "mine")
+    registry = load(found=[plugin("other", ctseg_register_similarity_metrics=metrics("mine"))])
+    entry = registry.get("similarity_metric", "mine")
     assert (entry.package, entry.version) == ("other", "1.2")
 
 
 def test_a_duplicate_name_names_both_packages() -> None:
     with pytest.raises(PluginError, match=r"'amd' is registered by both ctseg and other.*CTSEG_DISABLE_PLUGINS=other"):
-        load(found=[plugin("other", ctseg_register_metrics=metrics("amd"))])
+        load(found=[plugin("other", ctseg_register_similarity_metrics=metrics("amd"))])
 
 
 def test_a_misspelt_hook_fails_loudly() -> None:
@@ -72,19 +73,21 @@ def test_a_broken_plugin_is_named_and_does_not_take_the_tool_down() -> None:
         ("broken", "ImportError: no module named 'missing'"),
         ("bad", "ValueError: cannot register"),
     ]
-    with pytest.raises(PluginError, match=r"unknown metric 'mine'.*known: ahash, amd.*plugin broken is broken"):
-        registry.get("metric", "mine")
+    with pytest.raises(
+        PluginError, match=r"unknown similarity metric 'mine'.*known: ahash, amd.*plugin broken is broken"
+    ):
+        registry.get("similarity_metric", "mine")
 
 
 def test_plugins_can_be_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [plugin("other_one", ctseg_register_metrics=metrics("mine"))]
+    found = [plugin("other_one", ctseg_register_similarity_metrics=metrics("mine"))]
     monkeypatch.setenv("CTSEG_DISABLE_PLUGINS", "Other-One")
-    assert "mine" not in load(found=found).names("metric")
+    assert "mine" not in load(found=found).names("similarity_metric")
     monkeypatch.setenv("CTSEG_DISABLE_PLUGINS", "1")
-    assert "mine" not in load(found=found).names("metric")
+    assert "mine" not in load(found=found).names("similarity_metric")
     monkeypatch.delenv("CTSEG_DISABLE_PLUGINS")
-    assert "mine" not in load(found=found, outside=False).names("metric")
-    assert "mine" in load(found=found).names("metric")
+    assert "mine" not in load(found=found, outside=False).names("similarity_metric")
+    assert "mine" in load(found=found).names("similarity_metric")
     assert disabled_plugins({"CTSEG_DISABLE_PLUGINS": "a, B_c"}) == (False, {"a", "b-c"})
 
 
@@ -95,10 +98,10 @@ def test_settings_are_checked_before_the_factory_runs() -> None:
     def register_metrics(register: Any) -> None:
         register("mine", lambda weight: weight, settings=MetricSettings)
 
-    registry = load(found=[plugin("other", ctseg_register_metrics=register_metrics)])
-    assert registry.get("metric", "mine").build({"weight": 5}) == 5
-    with pytest.raises(SettingError, match="metric mine: unknown setting 'wieght'.*did you mean 'weight'"):
-        registry.get("metric", "mine").build({"wieght": 5})
+    registry = load(found=[plugin("other", ctseg_register_similarity_metrics=register_metrics)])
+    assert registry.get("similarity_metric", "mine").build({"weight": 5}) == 5
+    with pytest.raises(SettingError, match="similarity metric mine: unknown setting 'wieght'.*did you mean 'weight'"):
+        registry.get("similarity_metric", "mine").build({"wieght": 5})
 
 
 def test_a_model_whose_plugin_is_gone_says_what_to_install() -> None:
@@ -108,11 +111,42 @@ def test_a_model_whose_plugin_is_gone_says_what_to_install() -> None:
 
 
 def test_a_plugin_of_a_newer_contract_is_left_out_and_says_what_to_upgrade() -> None:
-    newer, current = plugin("newer", ctseg_register_metrics=metrics("mine")), plugin("current")
+    newer, current = plugin("newer", ctseg_register_similarity_metrics=metrics("mine")), plugin("current")
     newer[0].load().CTSEG_CONTRACT = CONTRACT + 1
     current[0].load().CTSEG_CONTRACT = CONTRACT
     registry = load(found=[newer, current])
-    assert "mine" not in registry.names("metric")
+    assert "mine" not in registry.names("similarity_metric")
     assert [(item.package, item.error) for item in registry.broken] == [
-        ("newer", "needs plugin contract 2, this ctseg has 1; pip install --upgrade ctseg")
+        ("newer", "needs plugin contract 3, this ctseg has 2; pip install --upgrade ctseg")
     ]
+
+
+def test_a_plugin_of_contract_1_registers_similarity_metrics_with_its_older_hook() -> None:
+    silent, declared = (plugin(name, ctseg_register_metrics=metrics(name)) for name in ("silent", "declared"))
+    declared[0].load().CTSEG_CONTRACT = 1
+    registry = load(found=[silent, declared])
+    assert not registry.broken
+    for name in ("silent", "declared"):
+        assert registry.get("similarity_metric", name).package == name
+        assert name not in registry.names("metric")
+    assert [item.package for item in registry.deprecated] == ["silent", "declared"]
+    for item in registry.deprecated:
+        assert item.note == (
+            "ctseg_register_metrics registers a similarity metric by plugin contract 1; rename it to "
+            "ctseg_register_similarity_metrics and set CTSEG_CONTRACT = 2"
+        )
+
+
+def test_a_plugin_of_contract_2_registers_metrics_of_evaluate_with_the_same_hook() -> None:
+    found = plugin("new", ctseg_register_metrics=metrics("mine"), ctseg_register_similarity_metrics=metrics("other"))
+    found[0].load().CTSEG_CONTRACT = 2
+    registry = load(found=[found])
+    assert (registry.get("metric", "mine").package, registry.names("metric").count("other")) == ("new", 0)
+    assert "mine" not in registry.names("similarity_metric")
+    assert "other" in registry.names("similarity_metric")
+    assert registry.deprecated == []
+
+
+def test_a_name_of_another_kind_is_pointed_to() -> None:
+    with pytest.raises(PluginError, match=r"unknown metric 'phash'.*'phash' is the name of a similarity metric"):
+        load(found=[]).get("metric", "phash")

@@ -82,13 +82,6 @@ class TestWarnings:
         assert sum(text.startswith("inversion") for text in texts) == 3
 
 
-def test_dice_of_two_empty_masks_is_not_defined() -> None:
-    empty, full = np.zeros((1, 2, 2), bool), np.ones((1, 2, 2), bool)
-    assert audit.dice(empty, empty) is None
-    assert audit.dice(full, empty) == 0
-    assert audit.dice(full, full) == 1
-
-
 class Shift(nn.Module):
     """A generator that adds 0.5, with dropout that would show if it were left in training mode."""
 

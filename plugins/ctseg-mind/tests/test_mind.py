@@ -12,7 +12,7 @@ from ctseg.conformance import BoundCheck, checks
 from ctseg.plugins.host import load
 
 
-@pytest.mark.parametrize("check", checks("metric", "mind", settings={"size": 16}))
+@pytest.mark.parametrize("check", checks("similarity_metric", "mind", settings={"size": 16}))
 def test_conformance(check: BoundCheck) -> None:
     check()
 
@@ -50,7 +50,7 @@ def test_the_lesion_term_counts_pixels_at_240() -> None:
 
 
 def test_it_is_found_through_its_entry_point() -> None:
-    entry = load().get("metric", "mind")
+    entry = load().get("similarity_metric", "mind")
     assert entry.package == "ctseg-mind"
     assert isinstance(entry.build({"size": 16}), MindMetric)
 

@@ -8,6 +8,11 @@ from ctseg.cli.main import main
 from ctseg.conformance import BoundCheck, checks
 
 
+@pytest.mark.parametrize("check", checks("similarity_metric", "plugin-template"))
+def test_similarity_metric(check: BoundCheck) -> None:
+    check()
+
+
 @pytest.mark.parametrize("check", checks("metric", "plugin-template"))
 def test_metric(check: BoundCheck) -> None:
     check()

@@ -1,4 +1,4 @@
-"""Registers the metric `mind`; what it needs is imported when it is used."""
+"""Registers the similarity metric `mind`; what it needs is imported when it is used."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 import ctseg
 
+CTSEG_CONTRACT = 2
+
 
 @ctseg.hookimpl
-def ctseg_register_metrics(register: Any) -> None:
-    """Add the metric `mind`."""
+def ctseg_register_similarity_metrics(register: Any) -> None:
+    """Add the similarity metric `mind`."""
     register(
         "mind",
         _build,

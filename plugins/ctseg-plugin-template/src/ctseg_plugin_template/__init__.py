@@ -6,15 +6,41 @@ from typing import Any
 
 import ctseg
 
+CTSEG_CONTRACT = 2
+"""The version of ctseg's plugin contract that this package follows."""
+
+
+@ctseg.hookimpl
+def ctseg_register_similarity_metrics(register: Any) -> None:
+    """Add the similarity metric `plugin-template`."""
+
+    def build(**settings: Any) -> Any:
+        from ctseg_plugin_template.similarity_metric import SimilarityMetric
+
+        return SimilarityMetric(**settings)
+
+    def settings() -> Any:
+        from ctseg_plugin_template.settings import SimilarityMetricSettings
+
+        return SimilarityMetricSettings
+
+    register(
+        "plugin-template",
+        build,
+        summary="grey value histograms",
+        settings=settings,
+        reference="the template of ctseg",
+    )
+
 
 @ctseg.hookimpl
 def ctseg_register_metrics(register: Any) -> None:
     """Add the metric `plugin-template`."""
 
     def build(**settings: Any) -> Any:
-        from ctseg_plugin_template.metric import Metric
+        from ctseg_plugin_template.metric import make_metric
 
-        return Metric(**settings)
+        return make_metric(**settings)
 
     def settings() -> Any:
         from ctseg_plugin_template.settings import MetricSettings
@@ -24,7 +50,7 @@ def ctseg_register_metrics(register: Any) -> None:
     register(
         "plugin-template",
         build,
-        summary="grey value histograms",
+        summary="F-score",
         settings=settings,
         reference="the template of ctseg",
     )

@@ -1,29 +1,32 @@
-"""A similarity metric: how different two slices' grey value histograms are."""
+"""A metric of `ctseg evaluate`: the F-score, which weighs missed voxels more or less than false positive ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
+from ctseg.metrics.overlap import ratio
+from ctseg.metrics.pair import MaskPair
+from ctseg.metrics.registry import BY_VOLUME, Metric, pooled
 
 
-class Metric:
-    """Half the summed difference of two histograms: 0 for equal ones, 1 for disjoint ones."""
+def make_metric(beta: float = 2.0) -> Metric:
+    """The F-score of a `beta`; 1 is Dice."""
+    weight = beta**2
+    counts = {"tp": 1 + weight, "fp": 1.0, "fn": weight}
+    return Metric(
+        name="plugin-template",
+        title=f"F{beta:g}-score",
+        measure=partial(f_score, weight=weight),
+        definition=f"{1 + weight:g} TP / ({1 + weight:g} TP + {weight:g} FN + FP)",
+        range=(0.0, 1.0),
+        better="higher",
+        undefined=("both",),
+        reference="van Rijsbergen, Information Retrieval, 1979",
+        summaries=(BY_VOLUME, pooled({"tp": 1 + weight}, counts)),
+    )
 
-    symmetric = True
 
-    def __init__(self, bins: int = 32) -> None:
-        self.bins = bins
-
-    def describe(self, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None) -> dict[str, NDArray[Any]]:
-        """(N, H, W) -> `histogram` (N, bins), each summing to 1; masks are not looked at."""
-        del masks
-        rows = [np.histogram(image, self.bins, (0, 256))[0] / image.size for image in images]
-        return {"histogram": np.array(rows).reshape(len(images), self.bins)}
-
-    def distance(self, source: Mapping[str, Any], target: Mapping[str, Any]) -> NDArray[np.float64]:
-        """(n, m) distances."""
-        difference = np.abs(source["histogram"][:, None] - target["histogram"][None]).sum(axis=2) / 2
-        return np.asarray(difference, dtype=np.float64)
+def f_score(pair: MaskPair, weight: float) -> float:
+    """From the voxel counts of one pair of (K, H, W) masks; NaN where both are empty."""
+    tp, fp, fn = pair.confusion
+    return ratio((1 + weight) * tp, (1 + weight) * tp + weight * fn + fp)

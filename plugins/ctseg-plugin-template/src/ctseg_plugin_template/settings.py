@@ -7,10 +7,16 @@ from pydantic import Field
 from ctseg.settings import Settings
 
 
+class SimilarityMetricSettings(Settings):
+    """Of the similarity metric."""
+
+    bins: int = Field(32, description="bins of the histogram", ge=2, le=256)
+
+
 class MetricSettings(Settings):
     """Of the metric."""
 
-    bins: int = Field(32, description="bins of the histogram", ge=2, le=256)
+    beta: float = Field(2.0, description="a missed voxel weighs beta squared times a false positive one", gt=0, le=10)
 
 
 class GeneratorSettings(Settings):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ctseg.errors import CtsegError
 from ctseg.evaluation.score import read_mask
 from ctseg.io.slices import SliceSet, open_slices
+from ctseg.metrics.overlap import dice_of
 from ctseg.render.png import write_png
 from ctseg.render.sheet import Tile, draw_sheet
 from ctseg.render.slices import WINDOW_HU, Outline
@@ -230,5 +231,4 @@ def _score(item: ExampleSlice, found: NDArray[np.bool_], scores: Scores) -> str:
         return "not evaluated"
     if not item.choice.ml or item.truth is None:
         return f"{line['pred_ml']:.1f} mL outlined"
-    here = 2 * np.count_nonzero(found & item.truth) / (np.count_nonzero(found) + np.count_nonzero(item.truth))
-    return f"Dice {line['dice']:.2f} ({here:.2f})"
+    return f"Dice {line['dice']:.2f} ({dice_of(found, item.truth):.2f})"

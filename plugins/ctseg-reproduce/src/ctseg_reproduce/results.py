@@ -22,7 +22,9 @@ from ctseg.evaluation.intervals import (
     value_of,
 )
 from ctseg.evaluation.statistics import Estimate
+from ctseg.evaluation.summary import pooled_parts
 from ctseg.io.slices import open_slices
+from ctseg.metrics.overlap import dice
 from ctseg.runs import read_header
 
 METRICS = ("pooled", "per_volume", "per_slice", "per_slice_positive", "fp_ml", "fp_negative", "positive")
@@ -73,7 +75,7 @@ def read_trained(folder: Path, seed: int) -> Outcome:
     if not path.exists():
         raise InputError(f"{path}: no such file; run this row again")
     table = pd.read_csv(path)
-    if not {"negative_slices", "dice_per_slice_positive"} <= set(table.columns):
+    if not {"negative_slices_fp_ml", "dice_per_slice_positive"} <= set(table.columns):
         raise InputError(f"{path}: was made by an older ctseg; evaluate again with --overwrite")
     table = table[table["status"] == "ok"]
     if not len(table):
@@ -85,17 +87,18 @@ def read_trained(folder: Path, seed: int) -> Outcome:
 
 def _parts(table: pd.DataFrame) -> pd.DataFrame:
     """Parts and wholes of volumes with the columns of `cases.csv`."""
-    names = ("tp", "fp", "fn", "dice", "slices", "dice_per_slice_released", "pred_ml")
+    names = ("tp", "fn", "dice", "slices", "dice_per_slice_released", "pred_ml")
     on_positive = np.nan_to_num(table["dice_per_slice_positive"].to_numpy(float))
-    on_negative = ("negative_slices", "negative_slices_fp", "negative_slices_ml")
+    on_negative = ("negative_slices", "negative_slices_fp", "negative_slices_fp_ml")
     negative, negative_fp, negative_ml = (table[name].to_numpy(float) for name in on_negative)
-    tp, fp, fn, dice, slices, per_slice, pred_ml = (table[name].to_numpy(float) for name in names)
+    tp, fn, dice, slices, per_slice, pred_ml = (table[name].to_numpy(float) for name in names)
+    pooled_part, pooled_whole = pooled_parts(table)["dice"]
     lesion = tp + fn > 0
     return pd.DataFrame(
         {
             "patient": table["patient"].astype(str).to_numpy(),
-            "pooled_part": 2 * tp,
-            "pooled_whole": 2 * tp + fp + fn,
+            "pooled_part": pooled_part,
+            "pooled_whole": pooled_whole,
             "per_volume_part": np.where(lesion, np.nan_to_num(dice), 0.0),
             "per_volume_whole": lesion.astype(float),
             "per_slice_part": per_slice * slices,
@@ -106,8 +109,8 @@ def _parts(table: pd.DataFrame) -> pd.DataFrame:
             "fp_ml_whole": (~lesion).astype(float),
             "fp_negative_part": negative_ml,
             "fp_negative_whole": negative,
-            "positive_part": 2 * tp,
-            "positive_whole": 2 * tp + fp - negative_fp + fn,
+            "positive_part": pooled_part,
+            "positive_whole": pooled_whole - negative_fp,
         }
     )
 
@@ -139,7 +142,7 @@ def _count(found: NDArray[np.bool_], masks: NDArray[np.bool_], table: pd.DataFra
             "tp": tp,
             "fp": fp,
             "fn": fn,
-            "smooth": (2 * tp + 1) / (2 * tp + fp + fn + 1),
+            "smooth": [dice(*counts, smooth=1) for counts in zip(tp, fp, fn, strict=True)],
             "mm2": (tp + fp) * table["spacing_row_mm"].to_numpy(float) * table["spacing_col_mm"].to_numpy(float),
             "z_mm": pd.to_numeric(table["z_mm"], errors="coerce").to_numpy(float),
         }
@@ -152,17 +155,16 @@ def _count(found: NDArray[np.bool_], masks: NDArray[np.bool_], table: pd.DataFra
     grouped = slices.groupby("series", sort=True)
     step_mm = grouped["z_mm"].agg(_step_mm)
     cases = grouped[["tp", "fp", "fn"]].sum()
-    total = 2 * cases["tp"] + cases["fp"] + cases["fn"]
     return cases.assign(
         patient=grouped["patient"].first(),
         slices=grouped.size(),
-        dice=2 * cases["tp"] / total.where(total > 0),
+        dice=[dice(*counts) for counts in cases.itertuples(index=False)],
         dice_per_slice_released=grouped["smooth"].mean(),
         dice_per_slice_positive=grouped["dice"].mean(),
         pred_ml=grouped["mm2"].sum() * step_mm / 1000.0,
         negative_slices=grouped["negative"].sum(),
         negative_slices_fp=grouped["negative_fp"].sum(),
-        negative_slices_ml=grouped["negative_mm2"].sum() * step_mm / 1000.0,
+        negative_slices_fp_ml=grouped["negative_mm2"].sum() * step_mm / 1000.0,
     )
 
 
