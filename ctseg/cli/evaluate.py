@@ -52,7 +52,7 @@ def evaluate(
     with new_folder(output, overwrite) as folder, common.bar("Evaluate") as bar:
         result = measure(
             pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=images,
-            workers=workers, progress=bar.advance,
+            workers=workers, progress=bar.update,
         )  # fmt: skip
     for line in _lines(result, output):
         common.say(line)

@@ -18,12 +18,13 @@ from ctseg.evaluation.detection import by_subtype, case_labels, read_labels
 from ctseg.evaluation.pictures import image_of
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.score import Score
-from ctseg.evaluation.scoring import Advance, score_all
+from ctseg.evaluation.scoring import score_all
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import EMPTY_RULES, compare_models, summarise
-from ctseg.evaluation.uncertainty import read_doubts, summarise_doubts
+from ctseg.evaluation.uncertainty import read_uncertainty, summarise_uncertainty
 from ctseg.files import write_json, write_text
 from ctseg.metrics.volume import DEFINITIONS
+from ctseg.progress import ProgressCallback
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-evaluation/1"
@@ -55,7 +56,7 @@ def evaluate(
     cases: Path | None = None,
     images: Path | None = None,
     workers: int = 0,
-    progress: Advance | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Measure predicted masks against references; write `cases.csv`, `summary.json` and `report.html` into `out`.
 
@@ -69,7 +70,7 @@ def evaluate(
         cases: CSV `case,ref,pred` instead of matching by name.
         images: folder of the scans as `CASE.nii.gz`, for the report's pictures.
         workers: processes that measure cases; 0 does everything here.
-        progress: called with (1, case) after each case.
+        progress: called with (done, total, case) after each case.
 
     Raises:
         InputError: if nothing can be matched, or a table is broken. A bad case is no error: see `Evaluation.failed`.
@@ -114,7 +115,7 @@ def _summary(
     labels: pd.DataFrame | None,
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
-    doubts = read_doubts(matching)
+    uncertainty = read_uncertainty(matching)
     return {
         "schema": SCHEMA,
         "tool": {"name": "ctseg", "version": __version__},
@@ -125,7 +126,7 @@ def _summary(
         "patient_rule": matching.patient_rule,
         "references": len(matching.jobs),
         "predictions_without_reference": matching.unreferenced,
-        "models": [_model(name, scores, table, labels, settings, doubts.get(name)) for name in matching.models],
+        "models": [_model(name, scores, table, labels, settings, uncertainty.get(name)) for name in matching.models],
         "comparisons": compare_models(table, matching.models, settings) if "tp" in table else [],
     }
 
@@ -136,7 +137,7 @@ def _model(
     table: pd.DataFrame,
     labels: pd.DataFrame | None,
     settings: EvaluationSettings,
-    doubts: pd.DataFrame | None,
+    uncertainty: pd.DataFrame | None,
 ) -> dict[str, Any]:
     rows = table[table["model"] == name]
     done = rows[rows["status"] == "ok"]
@@ -148,8 +149,8 @@ def _model(
     if labels is not None:
         own = [score for score in scores if score.model == name and not score.error]
         result["subtypes"] = [row for by in ("case", "slice") for row in by_subtype(own, labels, by, settings)]
-    if doubts is not None:
-        result["uncertainty"] = summarise_doubts(done, doubts, settings)
+    if uncertainty is not None:
+        result["uncertainty"] = summarise_uncertainty(done, uncertainty, settings)
     return result
 
 

@@ -47,9 +47,9 @@ DOUBT_ROWS = (
     ("Agreement and Dice, correlation", "agreement_dice"),
     ("Width of the range and absolute error, correlation", "range_error"),
     ("Factor for calibrated ranges", "range_factor"),
-    ("Cases flagged as unlike the training scans", "unlike"),
-    ("Dice of the flagged, mean", "dice_unlike"),
-    ("Dice of the others, mean", "dice_like"),
+    ("Cases flagged as out of distribution", "ood"),
+    ("Dice of the flagged, mean", "dice_ood"),
+    ("Dice of the others, mean", "dice_in_distribution"),
 )
 
 
@@ -241,10 +241,10 @@ def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
     known = [model for model in models if model.get("uncertainty", {}).get("cases")]
     if not known:
         return
-    page.add_heading("How far the models' own doubts can be trusted")
+    page.add_heading("How far the models' own uncertainty can be trusted")
     page.add_text(
         "From each segmentation's volumes.csv: the range of volumes and the agreement of its members (mirror images, "
-        "models), and scans flagged as unlike the training scans. Correlations are Spearman's. Factor: by how much "
+        "models), and scans flagged as out of distribution. Correlations are Spearman's. Factor: by how much "
         "ranges must be widened to hold the volumes of new patients of the same kind (segment --set range_factor)."
     )
     found = [model["uncertainty"] for model in known]

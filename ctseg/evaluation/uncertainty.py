@@ -1,4 +1,4 @@
-"""Whether a segmentation's own doubts mean anything: its `volumes.csv` against the references."""
+"""Whether a segmentation's own uncertainty means anything: its `volumes.csv` against the references."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ctseg.inference.disagreement import RANGE_FLOOR_ML
 TABLE = "volumes.csv"
 DETAILS = "volumes.json"
 NUMBERS = ("ml", "ml_low", "ml_high", "agreement")
-COLUMNS = ("case", "ml", "ml_low", "ml_high", "agreement", "unlike")
+COLUMNS = ("case", "ml", "ml_low", "ml_high", "agreement", "ood")
 
 
-def read_doubts(matching: Matching) -> dict[str, pd.DataFrame]:
+def read_uncertainty(matching: Matching) -> dict[str, pd.DataFrame]:
     """Model -> what `ctseg segment` wrote beside its masks: index case, `COLUMNS`; only models that have it."""
     found = {}
     for place, model in enumerate(matching.models):
         folders = {path.parent for job in matching.jobs if (path := job.preds[place]) is not None}
         for folder in sorted(folders):
-            table = _doubts(folder / TABLE)
+            table = _read(folder / TABLE)
             if table is not None:
                 found[model] = table
     return found
 
 
-def _doubts(path: Path) -> pd.DataFrame | None:
+def _read(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     table = read_table(path, ())
@@ -44,7 +44,7 @@ def _doubts(path: Path) -> pd.DataFrame | None:
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
     if _is_widened(path.with_name(DETAILS)):
         numbers["ml"] = numbers["ml"] * float("nan")  # what the members said is not known, so nothing can be calibrated
-    return pd.DataFrame({**numbers, "unlike": table["unlike"] != ""}).set_axis(table["case"], axis=0)
+    return pd.DataFrame({**numbers, "ood": table["ood"] != ""}).set_axis(table["case"], axis=0)
 
 
 def _is_widened(path: Path) -> bool:
@@ -73,23 +73,25 @@ def range_factor(both: pd.DataFrame, level: float) -> dict[str, Any]:
     return {"level": level, "patients": len(worst), "factor": factor}
 
 
-def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
+def summarise_uncertainty(
+    done: pd.DataFrame, uncertainty: pd.DataFrame, settings: EvaluationSettings
+) -> dict[str, Any]:
     """How a model's ranges and flags fared on the cases that it has and that were measured.
 
     - `in_range`: share of the cases whose reference volume lies between `ml_low` and `ml_high`.
     - `agreement_dice`: Spearman's correlation of agreement and Dice, over the cases with a lesion in the reference.
     - `range_error`: Spearman's correlation of the range's width and the absolute volume error.
     - `range_factor`: what `ctseg segment --set range_factor=...` needs for ranges that hold new patients' volumes.
-    - `dice_unlike`, `dice_like`: mean Dice of the flagged and the other cases with a lesion.
+    - `dice_ood`, `dice_in_distribution`: mean Dice of the flagged and the other cases with a lesion.
 
     Intervals of correlations resample patients but keep the ranks of the whole sample.
     """
-    both = done.set_index("case").join(doubts, how="inner")
+    both = done.set_index("case").join(uncertainty, how="inner")
     patients = both["patient"].astype(str).tolist()
     ranged = (both["ml_low"].notna() & both["ml_high"].notna()).to_numpy()
     inside = ((both["ref_ml"] >= both["ml_low"]) & (both["ref_ml"] <= both["ml_high"])).to_numpy() & ranged
     lesion = np.isfinite(both["dice"].to_numpy(float)) & (both["ref_ml"].to_numpy() > 0)
-    flagged = both["unlike"].to_numpy(bool)
+    flagged = both["ood"].to_numpy(bool)
     dice, draws = both["dice"].to_numpy(float), settings.draws()
 
     def correlation(one: ArrayLike, other: ArrayLike, used: NDArray[np.bool_]) -> dict[str, Any]:
@@ -106,9 +108,9 @@ def summarise_doubts(done: pd.DataFrame, doubts: pd.DataFrame, settings: Evaluat
         "agreement_dice": correlation(both["agreement"], dice, lesion & ranged),
         "range_error": correlation(both["ml_high"] - both["ml_low"], both["abs_error_ml"], ranged),
         "range_factor": range_factor(both, settings.range_level),
-        "unlike": int(flagged.sum()),
-        "dice_unlike": mean_dice(lesion & flagged),
-        "dice_like": mean_dice(lesion & ~flagged),
+        "ood": int(flagged.sum()),
+        "dice_ood": mean_dice(lesion & flagged),
+        "dice_in_distribution": mean_dice(lesion & ~flagged),
     }
 
 

@@ -50,7 +50,7 @@ def volume_ml(mask: Mask, volume: Volume) -> float:
     """Volume of a mask (K, H, W) in mL.
 
     Each slice counts with the slab it stands for: half the distance along the slice normal to either neighbour. So a
-    tilted series is not measured too large by the length of its way along the table, and steps may differ.
+    tilted series is not measured too large by its shift along the table, and steps may differ.
     """
     return float(np.count_nonzero(mask, axis=(1, 2)) @ volume.voxel_ml)
 

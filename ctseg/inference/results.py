@@ -23,7 +23,7 @@ CASE_FILES = (
     "{}.json",
     "{}.png",
     "{}.dcm",
-    "{}_straight.dcm",
+    "{}_resampled.dcm",
     "probabilities/{}.nii.gz",
     "probabilities/{}.json",
 )
@@ -45,7 +45,7 @@ class CaseResult:
     agreement: float | None = None
     """Mean Dice between every two members."""
     entropy_bits: float | None = None
-    """Mean entropy of the probability where any member outlines something."""
+    """Mean entropy of the probability where any member segments something."""
     abc2_ml: float | None = None
     lesions: int | None = None
     """Connected lesions (26 neighbours)."""
@@ -53,10 +53,10 @@ class CaseResult:
     brain_ml: float | None = None
     seconds: float | None = None
     slices: int | None = None
-    unlike: str = ""
-    """In which respects the scan lies outside the model's training scans."""
+    ood: str = ""
+    """Out-of-distribution flags: in which respects the scan lies outside the model's training scans."""
     note: str = ""
-    """What the reader noticed and mended, and what to look at."""
+    """What the reader noticed and corrected, and what to look at."""
     error: str = ""
     traceback: str = field(default="", compare=False, repr=False)
     """For a log; not in the tables, because paths in it may name a patient."""
@@ -127,7 +127,7 @@ def start_folder(folder: Path, head: Mapping[str, Any], *, resume: bool, overwri
     """
     folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (resume or overwrite)):
-        raise OutputExistsError(f"{folder}: exists already; add --resume to go on or --overwrite to start anew")
+        raise OutputExistsError(f"{folder}: exists already; add --resume to go on or --overwrite to start again")
     old = read_table(folder) if (folder / DETAILS).exists() else {}
     if resume:
         _check_same(folder, old, head)

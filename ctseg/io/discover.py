@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 from ctseg.errors import CaseError, InputError
@@ -19,7 +18,8 @@ from ctseg.io.nifti.file import read_labels
 from ctseg.io.nifti.layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.volume import Volume
-from ctseg.parallel import worker_pool
+from ctseg.parallel import Failure, ordered_map
+from ctseg.progress import ProgressCallback
 
 __all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
 
@@ -40,9 +40,10 @@ OTHER_SUFFIXES = frozenset(
 PARALLEL_FROM = 2000
 """Below this many files, starting workers takes longer than reading the headers."""
 
-LOOKED_FOR = "DICOM series, DICOM zips, NIfTI (.nii, .nii.gz), a Decathlon task folder or BraTS cases"
+CHUNK = 64
+"""Files whose headers are read in one go."""
 
-ProgressCallback = Callable[[int, int], None]
+LOOKED_FOR = "DICOM series, DICOM zips, NIfTI (.nii, .nii.gz), a Decathlon task folder or BraTS cases"
 
 
 def discover(
@@ -58,8 +59,8 @@ def discover(
         inputs: Decathlon or nnU-Net task folders, BraTS folders, NIfTI files and folders, DICOM trees and flat folders,
             zips of DICOM.
         domain: 'ct', 'mr', or 'auto' to tell from Modality, dataset.json, file names and voxels.
-        workers: processes for DICOM headers; 0 for as many as there are cores when there are many files.
-        progress: called with (files read, files in all).
+        workers: processes for DICOM headers where there are many files; 0 for as many as there are cores.
+        progress: called with (files read, files in all, "").
 
     Raises:
         InputError: if a path is missing or an empty folder, or no scan is found at all.
@@ -164,23 +165,34 @@ def _suffix(source: Source) -> str:
 
 def _read_headers(
     sources: Sequence[Source], workers: int, progress: ProgressCallback | None
-) -> list[SliceHeader | str]:
-    workers = workers or (os.cpu_count() or 1 if len(sources) >= PARALLEL_FROM else 1)
-    if workers <= 1 or len(sources) < 2 or "fork" not in get_all_start_methods():
-        return _counted(map(read_header, sources), len(sources), progress)
-    with worker_pool(workers, "fork") as pool:
-        return _counted(pool.map(read_header, sources, chunksize=64), len(sources), progress)
+) -> Iterator[SliceHeader | str]:
+    """The header of every source, or in one line why it has none; in processes where there are many."""
+    if len(sources) < PARALLEL_FROM:
+        workers = 1
+    chunks = [sources[start : start + CHUNK] for start in range(0, len(sources), CHUNK)]
+    done = 0
+    for chunk, headers in _read_chunks(chunks, workers or os.cpu_count() or 1):
+        yield from headers
+        done += len(chunk)
+        if progress:
+            progress(done, len(sources), "")
 
 
-def _counted(
-    headers: Iterable[SliceHeader | str], total: int, progress: ProgressCallback | None
-) -> list[SliceHeader | str]:
-    result: list[SliceHeader | str] = []
-    for header in headers:
-        result.append(header)
-        if progress and (len(result) % 64 == 0 or len(result) == total):
-            progress(len(result), total)
-    return result
+def _read_chunks(
+    chunks: Sequence[Sequence[Source]], workers: int
+) -> Iterator[tuple[Sequence[Source], Sequence[SliceHeader | str]]]:
+    """Of a chunk that kills its worker, the files are read one at a time to find the guilty one."""
+    for chunk, headers in ordered_map(_read_chunk, chunks, workers=workers if workers > 1 else 0):
+        if not isinstance(headers, Failure):
+            yield chunk, headers
+        elif len(chunk) == 1:
+            yield chunk, [headers.error]
+        else:
+            yield chunk, [found[0] for _, found in _read_chunks([[source] for source in chunk], workers)]
+
+
+def _read_chunk(chunk: Sequence[Source]) -> list[SliceHeader | str]:
+    return [read_header(source) for source in chunk]
 
 
 def _unique(cases: Sequence[Case]) -> list[Case]:

@@ -1,4 +1,4 @@
-"""Are these numbers HU? Air, water and soft tissue must lie where physics puts them; two known faults are mended."""
+"""Are these numbers HU? Air, water and soft tissue must lie where physics puts them; two known faults are corrected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WRAP = 4096
 WRAPPED_AIR = (WRAP - 1100, WRAP - 900)
 """Where air lies when signed 12-bit values were written as unsigned ones."""
 WRAP_FROM = 3000
-"""Values from here are wrapped negatives; the published mend keeps HU up to 3095 the same way."""
+"""Values from here are wrapped negatives; the published correction keeps HU up to 3095 the same way."""
 LOST_INTERCEPT = -1024.0
 SHIFTED_TISSUE = (990.0, 1130.0)
 """Soft tissue of 0 to 60 HU when an intercept of -1000 or -1024 is missing."""
@@ -64,19 +64,19 @@ class Histogram:
 
 
 def check_hu(volume: Volume) -> Volume:
-    """A CT volume whose values are HU, with notes on what was found and mended.
+    """A CT volume whose values are HU, with notes on what was found and corrected.
 
-    Mended are the two faults known from public head CT: negative values that were wrapped by 4096 (RSNA 2019, the mend
-    is Jeremy Howard's `fix_pxrepr`: add 1000, take 4096 off what reaches it, intercept -1000), and a lost intercept of
+    Corrected are two faults known from public head CT: negative values that were wrapped by 4096 (RSNA 2019, as in
+    Jeremy Howard's `fix_pxrepr`: add 1000, take 4096 off what reaches it, intercept -1000), and a lost intercept of
     -1024 (air at 0, tissue at 1024 and more).
 
     Raises:
         CaseError: if soft tissue does not lie near 0 to 60, so the values are no HU.
     """
-    mended, note = _mend(volume.voxels)
+    voxels, note = _correct(volume.voxels)
     notes = [note] if note else []
-    notes += _judge(_histogram(mended), volume.case_id)
-    return replace(volume, voxels=mended, notes=(*volume.notes, *notes))
+    notes += _check(_histogram(voxels), volume.case_id)
+    return replace(volume, voxels=voxels, notes=(*volume.notes, *notes))
 
 
 def _histogram(voxels: NDArray[np.float32]) -> Histogram:
@@ -84,15 +84,15 @@ def _histogram(voxels: NDArray[np.float32]) -> Histogram:
     return Histogram(voxels.ravel()[::step])
 
 
-def _mend(voxels: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
+def _correct(voxels: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
     histogram = _histogram(voxels)
     if histogram.share(LOST_INTERCEPT + 1, -100) > NO_SHARE:
         return voxels, ""
     if histogram.share(*WRAPPED_AIR) > ENOUGH and _tissue_peaks_at(histogram, *TISSUE):
-        return _unwrap(voxels), "negative values were wrapped by 4096 (a known fault of RSNA scans); mended"
+        return _unwrap(voxels), "negative values were wrapped by 4096 (a known fault of RSNA scans); corrected"
     if histogram.share(-100, 100) > ENOUGH and _tissue_peaks_at(histogram, *SHIFTED_TISSUE):
         return np.maximum(voxels + np.float32(LOST_INTERCEPT), np.float32(LOST_INTERCEPT)), (
-            "the intercept of -1024 is missing from the header; mended"
+            "the intercept of -1024 is missing from the header; corrected"
         )
     return voxels, ""
 
@@ -112,7 +112,7 @@ def _unwrap(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.maximum(unwrapped, np.float32(LOST_INTERCEPT)).astype(np.float32)
 
 
-def _judge(histogram: Histogram, case_id: str) -> list[str]:
+def _check(histogram: Histogram, case_id: str) -> list[str]:
     """What to say about plausible values.
 
     Raises:

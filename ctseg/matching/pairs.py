@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -17,6 +16,7 @@ from ctseg.files import write_with
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.search import nearest, nearest_sources, take
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
+from ctseg.progress import ProgressCallback
 
 Direction = Literal["source", "target"]
 DEFAULT_TOP = {"source": 20, "target": 1}
@@ -31,7 +31,7 @@ def match(
     top: int | None = None,
     direction: Direction = "source",
     split: str | None = None,
-    told: Callable[[int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> pd.DataFrame:
     """Pair the slices of two domains.
 
@@ -43,7 +43,7 @@ def match(
         direction: 'source': for each source slice its `top` target slices, the one-to-many pairs of stage 1. 'target':
             for each target slice its `top` source slices, whose distinct sources are the matched set of stage 2.
         split: pair only slices of this split, or all.
-        told: is told how many slices are done so far, for a progress bar.
+        progress: called with (done, total, ""), in slices that are asked for.
 
     Returns:
         `source_id, target_id, rank, distance` and the metric's parts; in the order of the slices that were asked for,
@@ -57,7 +57,7 @@ def match(
     target_rows, described_target = _describe(target, metric, split)
     search = nearest if direction == "source" else nearest_sources
     found, distances = search(
-        metric, described_source, described_target, DEFAULT_TOP[direction] if top is None else top, told
+        metric, described_source, described_target, DEFAULT_TOP[direction] if top is None else top, progress
     )
     asked = np.repeat(np.arange(len(found)), found.shape[1])
     pair = (asked, found.ravel()) if direction == "source" else (found.ravel(), asked)

@@ -1,4 +1,4 @@
-"""A segmentation's doubts against the references."""
+"""A segmentation's uncertainty against the references."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from scipy.stats import spearmanr
 
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.evaluation.uncertainty import range_factor, spearman_of, summarise_doubts
+from ctseg.evaluation.uncertainty import range_factor, spearman_of, summarise_uncertainty
 from ctseg.inference.disagreement import widened
 
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
-HEADER = "case,status,ml,ml_low,ml_high,agreement,unlike\n"
+HEADER = "case,status,ml,ml_low,ml_high,agreement,ood\n"
 
 
 def test_correlation_is_scipys_also_with_ties_and_weights():
@@ -32,30 +32,30 @@ def test_by_hand():
             "abs_error_ml": [0.0, 4, 20, 1, 1], "dice": [0.9, 0.7, 0.2, 0.0, 0.8],
         }
     )  # fmt: skip
-    doubts = pd.DataFrame(
+    uncertainty = pd.DataFrame(
         {
             "ml": [10.0, 24, 10, 1, 4], "ml_low": [9.0, 21, 5, 0, np.nan], "ml_high": [11.0, 25, 40, 1, np.nan],
-            "agreement": [0.95, 0.8, 0.3, 0.5, np.nan], "unlike": [False, False, True, False, False],
+            "agreement": [0.95, 0.8, 0.3, 0.5, np.nan], "ood": [False, False, True, False, False],
         },
         index=list("abcde"),
     )  # fmt: skip
-    found = summarise_doubts(done, doubts, FAST)
-    assert (found["cases"], found["with_range"], found["unlike"]) == (5, 4, 1)
+    found = summarise_uncertainty(done, uncertainty, FAST)
+    assert (found["cases"], found["with_range"], found["ood"]) == (5, 4, 1)
     assert found["in_range"]["value"] == 3 / 4
     assert found["agreement_dice"]["value"] == pytest.approx(1)
     assert found["range_error"]["value"] == pytest.approx(spearmanr([2, 4, 35, 1], [0, 4, 20, 1]).statistic)
-    assert found["dice_unlike"]["value"] == pytest.approx(0.2)
-    assert found["dice_like"]["value"] == pytest.approx((0.9 + 0.7 + 0.8) / 3)
+    assert found["dice_ood"]["value"] == pytest.approx(0.2)
+    assert found["dice_in_distribution"]["value"] == pytest.approx((0.9 + 0.7 + 0.8) / 3)
 
 
 def test_read_from_beside_the_masks_and_shown(cohort):
     rows = "a_1,ok,0.16,0.1,0.2,0.9,\na_2,ok,0.08,0.05,0.1,0.5,slice step 1.0 mm\nb_1,failed,,,,,\nb_2,ok,0,0,0,1,\n"
     (cohort / "pred" / "volumes.csv").write_text(HEADER + rows)
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
-    doubts = found.summary["models"][0]["uncertainty"]
-    assert doubts["in_range"]["value"] == pytest.approx(2 / 3)
-    assert doubts["unlike"] == 1
-    assert "doubts can be trusted" in (cohort / "out" / "report.html").read_text()
+    uncertainty = found.summary["models"][0]["uncertainty"]
+    assert uncertainty["in_range"]["value"] == pytest.approx(2 / 3)
+    assert uncertainty["ood"] == 1
+    assert "uncertainty can be trusted" in (cohort / "out" / "report.html").read_text()
 
 
 def test_another_tools_masks_have_none(cohort):

@@ -217,7 +217,7 @@ def test_a_flat_folder_of_mixed_series(write_series: Write, head_ct: np.ndarray,
     for number, path in enumerate(write_series(head_ct[:4], straight[:4], folder="x", SeriesInstanceUID="1.2.9")):
         path.rename(folder / f"b{number}.dcm")
     seen: list[tuple[int, int]] = []
-    found = discover(folder, progress=lambda done, total: seen.append((done, total)))
+    found = discover(folder, progress=lambda done, total, note: seen.append((done, total)))
     assert sorted(len(case.files) for case in found.cases) == [4, 6]
     assert len({case.patient_id for case in found.cases}) == 1
     assert seen[-1] == (10, 10)
@@ -225,7 +225,11 @@ def test_a_flat_folder_of_mixed_series(write_series: Write, head_ct: np.ndarray,
         np.testing.assert_array_equal(read_case(case).voxels, head_ct[: len(case.files)])
 
 
-def test_workers_find_the_same(write_series: Write, head_ct: np.ndarray, straight: Positions) -> None:
+def test_workers_find_the_same(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctseg.io.discover.PARALLEL_FROM", 2)
+    monkeypatch.setattr("ctseg.io.discover.CHUNK", 2)
     folder = write_series(head_ct, straight)[0].parent
     assert discover(folder, workers=2) == discover(folder)
 
