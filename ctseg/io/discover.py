@@ -14,7 +14,7 @@ from ctseg.io.case import Case, Discovery, Rejected
 from ctseg.io.dicom.header import MAX_MEMBER_BYTES, SliceHeader, Source, read_header
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
-from ctseg.io.nifti.file import read_labels
+from ctseg.io.nifti.file import open_nifti, read_labels
 from ctseg.io.nifti.layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.volume import Volume
@@ -238,7 +238,7 @@ def read_case(case: Case) -> Volume:
     try:
         volume = _read(case)
         if case.label_file is not None and volume.native is not None:
-            volume = replace(volume, labels=read_labels(case.label_file, volume.native))
+            volume = replace(volume, labels=read_labels(open_nifti(case.label_file), volume.native))
     except CaseError as error:
         message = str(error)
         raise CaseError(message if message.startswith(case.case_id) else f"{case.case_id}: {message}") from None

@@ -146,13 +146,13 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
     path = Path(path)
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
-    header, affine, shape = open_nifti(path)
-    grid, geometry = place(affine, shape, header)
+    file = open_nifti(path)
+    grid, geometry = place(file.affine, file.shape, file.header)
     domain, thickness = "ct", None
     sidecar = _read_sidecar(path)
     if sidecar is not None:
         grid, geometry, domain, thickness = _from_sidecar(sidecar, grid, path)
-    mask = read_labels(path, grid)
+    mask = read_labels(file, grid)
     name = sidecar_path(path).stem
     volume = Volume(
         voxels=mask.astype(np.float32),
