@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, InputError
-from ctseg.io.discover import Case, read_case
+from ctseg.io.case import Case
+from ctseg.io.digest import input_digest
+from ctseg.io.discover import read_case
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
@@ -33,6 +35,8 @@ class ReadyCase:
     """One for each group of models, in order."""
     seconds: float
     """Time spent on reading and preparing."""
+    digest: str = ""
+    """Of the input's bytes, see `input_digest`; empty for a volume that came from no file."""
 
 
 def preprocessing_of(model_input: Mapping[str, Any]) -> PreprocessSettings:
@@ -59,7 +63,7 @@ def prepare_case(case: Case, preprocessings: Sequence[PreprocessSettings], extra
     """
     started = time.perf_counter()
     ready = prepare_volume(read_case(case), preprocessings, extractor)
-    return replace(ready, seconds=time.perf_counter() - started)
+    return replace(ready, digest=input_digest(case), seconds=time.perf_counter() - started)
 
 
 def prepare_volume(

@@ -53,6 +53,8 @@ class CaseResult:
     brain_ml: float | None = None
     seconds: float | None = None
     slices: int | None = None
+    input: str = ""
+    """Digest of the bytes that the case was made of (`ctseg.io.digest`): says which file it was, without its name."""
     ood: str = ""
     """Out-of-distribution flags: in which respects the scan lies outside the model's training scans."""
     note: str = ""

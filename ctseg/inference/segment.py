@@ -17,8 +17,11 @@ from ctseg.inference.predict import Prediction, predict_ready
 from ctseg.inference.prefetch import Outcome, prefetch_prepared
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.results import CaseResult, ResultTable, provenance, remove_case, start_folder
+from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, Rejected, safe_name
+from ctseg.io.digest import input_digest
+from ctseg.io.identity import keyed_digest
 from ctseg.parallel import Failure, failure
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.progress import ProgressCallback
@@ -52,7 +55,8 @@ def segment_cases(
         out: folder; each file in it is written atomically.
         settings: threshold and what to write.
         extractor: finds the brain.
-        resume: keep the finished cases of an earlier run with the same models and settings.
+        resume: keep the finished cases of an earlier run with the same models and settings, if neither their input
+            has changed nor their mask is damaged.
         overwrite: replace an earlier segmentation.
         workers: processes that read and prepare cases ahead of the network; 0: none.
         executor: used instead of own processes.
@@ -75,6 +79,7 @@ def segment_cases(
     return segment_prepared(
         list(cases),
         prepare,
+        input_digest,
         groups,
         out,
         settings,
@@ -91,11 +96,9 @@ def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:
     rows: dict[str, CaseResult] = {}
     for file in files:
         path = Path(file.path_or_series)
-        name = stem = safe_name(path.name)
-        number = 1
-        while name in rows:
-            number += 1
-            name = f"{stem}_{number}"
+        name = safe_name(path.name)
+        if name in rows:
+            name = f"{name}-{keyed_digest(str(path))}"
         rows[name] = CaseResult(name, "failed", error=file.reason.replace(f"{path.parent}/", ""))
     return list(rows.values())
 
@@ -103,6 +106,7 @@ def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:
 def segment_prepared(
     cases: Sequence[Case],
     prepare: Callable[[Sequence[Case]], Iterator[tuple[Case, Outcome]]],
+    digest: Callable[[Case], str],
     groups: Sequence[ModelGroup],
     out: Path,
     settings: SegmentSettings,
@@ -113,9 +117,13 @@ def segment_prepared(
     on_case: OnCase | None = None,
     progress: ProgressCallback | None = None,
 ) -> list[CaseResult]:
-    """As `segment_cases`, with `prepare` turning those cases that are not finished into prepared ones, in order."""
+    """As `segment_cases`, with `prepare` turning those cases that are not finished into prepared ones, in order.
+
+    `digest` says of a case what it is made of, so that a finished case is done again where its input has changed.
+    """
     head = provenance(settings.model_dump(), [model.describe() for group in groups for model in group.models])
     finished = start_folder(out, head, resume=resume, overwrite=overwrite)
+    finished = unchanged(out, cases, finished, digest)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
     total = len(cases) + len(unreadable)
     prepared = prepare([case for case in cases if case.case_id not in finished])
@@ -171,6 +179,7 @@ def _segment_one(
         brain_ml=round(prediction.brain_ml, 1),
         seconds=round(ready.seconds + time.perf_counter() - started, 2),
         slices=len(prediction.mask),
+        input=ready.digest,
         ood="; ".join(prediction.ood),
         note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *brain_remarks(prediction), *remarks]),
     )

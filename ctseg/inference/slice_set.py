@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ctseg.inference.results import CaseResult
 from ctseg.inference.segment import OnCase, segment_prepared
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, safe_name
+from ctseg.io.digest import DIGITS
 from ctseg.io.slices import SliceSet
 from ctseg.io.volume import Volume
 from ctseg.preprocess.frame import Frame
@@ -63,8 +65,20 @@ def segment_slices(
     def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
         return ((case, ready_slices(slices, case.case_id, rows[case.case_id], groups)) for case in todo)
 
+    def digest(case: Case) -> str:
+        return _digest(slices, rows[case.case_id])
+
     return segment_prepared(
-        cases, prepare, groups, out, settings, resume=resume, overwrite=overwrite, on_case=on_case, progress=progress
+        cases,
+        prepare,
+        digest,
+        groups,
+        out,
+        settings,
+        resume=resume,
+        overwrite=overwrite,
+        on_case=on_case,
+        progress=progress,
     )
 
 
@@ -96,7 +110,12 @@ def ready_slices(slices: SliceSet, case: str, rows: NDArray[np.int64], groups: S
     frame = Frame(slices.size, slices.size, 0.0, 1.0, 0.0, 1.0)
     brain = np.stack([binary_fill_holes(image > 0) for image in images])  # CSF at 0 HU is as black as the background
     prepared = Prepared(images, brain, brain, frame, (1.0, 0.0))
-    return ReadyCase(slice_volume(slices, case, rows), brain, (prepared,) * len(groups), 0.0)
+    return ReadyCase(slice_volume(slices, case, rows), brain, (prepared,) * len(groups), 0.0, _digest(slices, rows))
+
+
+def _digest(slices: SliceSet, rows: NDArray[np.int64]) -> str:
+    """Of the images, in order."""
+    return sha256(np.ascontiguousarray(slices.images[rows]).data).hexdigest()[:DIGITS]
 
 
 def slice_volume(slices: SliceSet, case: str, rows: NDArray[np.int64]) -> Volume:

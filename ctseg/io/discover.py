@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ctseg.errors import CaseError, InputError
-from ctseg.io.case import Case, Discovery, Rejected
+from ctseg.io.case import Case, Discovery, Rejected, safe_name
 from ctseg.io.dicom.header import MAX_MEMBER_BYTES, SliceHeader, Source, read_header
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
+from ctseg.io.digest import input_digest
+from ctseg.io.identity import keyed_digest
 from ctseg.io.nifti.file import open_nifti, read_labels
 from ctseg.io.nifti.layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
 from ctseg.io.nifti.volumes import read_nifti
@@ -196,24 +198,43 @@ def _read_chunk(chunk: Sequence[Source]) -> list[SliceHeader | str]:
 
 
 def _unique(cases: Sequence[Case]) -> list[Case]:
-    """Cases in order of their names; NIfTI files of the same name get their folder's name in front, then a number."""
-    counts = Counter(case.case_id for case in cases)
-    taken: set[str] = set()
-    result = []
-    for case in sorted(cases, key=lambda case: (case.case_id, str(case.files[0]))):
-        name = case.case_id
-        if counts[name] > 1 and case.kind != "dicom":
-            name = f"{case.files[0].parent.name}_{name}"
-        number, base = 1, name
-        while name in taken:
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name)
-        result.append(case if name == case.case_id else _renamed(case, name))
+    """Cases in order of their names, which are tied to what each was made of, not to its place among the others.
+
+    NIfTI files of the same name get their folder's name in front; cases that still share a name get a digest of their
+    input behind it. Copies of one input get a number as well, since nothing else tells them apart.
+    """
+    named = _where_shared(cases, lambda case: case.case_id if case.kind == "dicom" else _with_folder(case))
+    named = _where_shared(named, lambda case: f"{case.case_id}-{_digest_of(case)}")
+    result: list[Case] = []
+    copies: Counter[str] = Counter()
+    for case in sorted(named, key=lambda case: (case.case_id, str(case.files[0]))):
+        copies[case.case_id] += 1
+        number = copies[case.case_id]
+        result.append(case if number == 1 else _renamed(case, f"{case.case_id}-{number}"))
     return result
 
 
+def _where_shared(cases: Sequence[Case], name: Callable[[Case], str]) -> list[Case]:
+    """The cases with another name where several share one."""
+    counts = Counter(case.case_id for case in cases)
+    return [case if counts[case.case_id] == 1 else _renamed(case, name(case)) for case in cases]
+
+
+def _with_folder(case: Case) -> str:
+    return f"{safe_name(case.files[0].parent.name)}_{case.case_id}"
+
+
+def _digest_of(case: Case) -> str:
+    """Six digits of the input's digest; of the path, where the input cannot be read."""
+    try:
+        return input_digest(case)[:6]
+    except Exception:  # whatever it is, reading the case says it in its row of the table
+        return keyed_digest(str(case.files[0]))
+
+
 def _renamed(case: Case, name: str) -> Case:
+    if name == case.case_id:
+        return case
     if case.kind == "dicom":
         return replace(case, case_id=name)
     return replace(case, case_id=name, patient_id=name, series_id=name)

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -169,6 +170,40 @@ def test_resume_keeps_rows_and_files_of_finished_cases(tmp_path):
     assert second[0] == first[0]
     assert (out / "a.nii.gz").stat().st_mtime_ns == before
     assert {path.name for path in out.iterdir()} == {"a.nii.gz", "b.nii.gz", "c.nii.gz", "volumes.csv", "volumes.json"}
+
+
+def test_resume_does_a_case_again_whose_input_is_another_scan(tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", Head())
+    out = tmp_path / "out"
+    (first,) = run([tmp_path / "a.nii.gz"], out)
+    assert first.input == sha256((tmp_path / "a.nii.gz").read_bytes()).hexdigest()[:12]
+    write_nifti(tmp_path / "a.nii.gz", Head(blood_mm=(8.0, 8.0, 8.0)), shape=(64, 64, 26))
+    (second,) = run([tmp_path / "a.nii.gz"], out, resume=True)
+    assert not second.resumed
+    assert second.slices == 26
+    assert second.ml < first.ml / 2
+    assert nib.load(out / "a.nii.gz").shape[2] == 26
+    (third,) = run([tmp_path / "a.nii.gz"], out, resume=True)
+    assert third.resumed
+
+
+def emptied(path):
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine, image.header), path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("damage", [emptied, cut, lambda path: path.write_bytes(b"")])
+def test_resume_does_a_case_again_whose_mask_is_damaged(damage, tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", Head())
+    (first,) = run([tmp_path / "a.nii.gz"], tmp_path / "out")
+    damage(tmp_path / "out" / "a.nii.gz")
+    (second,) = run([tmp_path / "a.nii.gz"], tmp_path / "out", resume=True)
+    assert (second.resumed, second.ml) == (False, first.ml)
+    assert np.asarray(nib.load(tmp_path / "out" / "a.nii.gz").dataobj).any()
 
 
 def test_an_interrupted_run_resumes_with_the_rows_it_had(tmp_path):

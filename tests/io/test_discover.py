@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io import discover as module
+from ctseg.io.case import safe_name
 from ctseg.io.dicom import header as dicom_header
 from ctseg.io.dicom.reader import case_name, pseudonym
+from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import save_mask
 
@@ -31,6 +35,10 @@ def nifti(path: Path, array: np.ndarray, affine: np.ndarray = RAS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(array, affine), path)
     return path
+
+
+def write_scan(path: Path, seed: int = 0) -> Path:
+    return nifti(path, np.random.default_rng(seed).integers(-900, 900, (8, 8, 6)).astype(np.int16))
 
 
 @pytest.fixture
@@ -430,3 +438,45 @@ def test_broken_files_are_told_from_those_that_are_no_scan(tmp_path: Path, mr: n
     found = discover(tmp_path, "mr")
     assert {Path(item.path_or_series).name for item in found.rejected if item.broken} == {"b.dcm", "c.zip"}
     assert {Path(item.path_or_series).name for item in found.rejected if not item.broken} == {"README", "d.img"}
+
+
+def test_names_are_tied_to_the_file_not_to_the_others(tmp_path: Path) -> None:
+    """Two Chinese names, then one more: each case keeps its name, which holds no letter of the patient's."""
+    for name in ("\u60a3\u8005\u7532", "\u60a3\u8005\u4e59"):
+        write_scan(tmp_path / f"{name}.nii.gz")
+    before = {case.files[0].name: case.case_id for case in discover(tmp_path, "ct").cases}
+    write_scan(tmp_path / "\u60a3\u8005\u4e01.nii.gz")
+    after = {case.files[0].name: case.case_id for case in discover(tmp_path, "ct").cases}
+    assert before.items() <= after.items()
+    assert len(set(after.values())) == 3
+    assert all(re.fullmatch(r"case-[0-9a-f]{6}", name) for name in after.values())
+
+
+def test_names_that_become_the_same_get_a_digest_of_their_input(tmp_path: Path) -> None:
+    write_scan(tmp_path / "a b.nii.gz", 1)
+    write_scan(tmp_path / "a_b.nii.gz", 2)
+    folder = safe_name(tmp_path.name)
+    names = {case.files[0].name: case.case_id for case in discover(tmp_path, "ct").cases}
+    for file, name in names.items():
+        digest = sha256((tmp_path / file).read_bytes()).hexdigest()
+        assert name == f"{folder}_a_b-{digest[:6]}"
+
+
+def test_copies_of_one_input_are_numbered(tmp_path: Path) -> None:
+    write_scan(tmp_path / "x" / "1" / "a.nii.gz")
+    (tmp_path / "y" / "1").mkdir(parents=True)
+    (tmp_path / "y" / "1" / "a.nii.gz").write_bytes((tmp_path / "x" / "1" / "a.nii.gz").read_bytes())
+    one, two = (case.case_id for case in discover(tmp_path, "ct").cases)
+    assert two == f"{one}-2"
+
+
+def test_a_series_digest_depends_on_neither_names_nor_place(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tmp_path: Path
+) -> None:
+    files = write_series(head_ct, straight)
+    (case,) = discover(files[0].parent).cases
+    archive = zipped(tmp_path / "z.zip", files[::-1], [f"{number}.dcm" for number in range(len(files))])
+    (inside,) = discover(archive).cases
+    assert input_digest(case) == input_digest(inside)
+    files[0].write_bytes(files[0].read_bytes() + b"\0")
+    assert input_digest(case) != input_digest(inside)
