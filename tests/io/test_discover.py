@@ -290,6 +290,91 @@ def test_strays_and_repeats_within_a_series(write_series: Write, head_ct: np.nda
     assert {float(read_case(case).voxels.max()) for case in found.cases} == {head_ct.max(), head_ct.max() + 7}
 
 
+def heads(found: module.Discovery) -> list[tuple[int, float]]:
+    """Slices and largest HU of each case, in no order."""
+    return sorted((len(case.files), float(read_case(case).voxels.max())) for case in found.cases)
+
+
+BETWEEN = [(0.0, 0.0, 1.7 + 5 * k) for k in range(6)]
+"""Positions between those of a straight series."""
+
+
+@pytest.mark.parametrize("tag", ["StudyInstanceUID", "FrameOfReferenceUID", "AcquisitionNumber", "AcquisitionTime"])
+def test_two_scans_under_one_series_uid_are_split(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tag: str
+) -> None:
+    values = {"AcquisitionNumber": ("1", "2"), "AcquisitionTime": ("101010", "111111")}.get(tag, ("1.2.1", "1.2.2"))
+    for place, (hu, positions) in enumerate(((head_ct, straight), (head_ct + 7, BETWEEN))):
+        for number, path in enumerate(write_series(hu, positions, f"part{place}", **{tag: values[place]})):
+            dataset = pydicom.dcmread(path)
+            dataset.InstanceNumber = number + 1
+            path.unlink()
+            path.parent.parent.joinpath("all").mkdir(exist_ok=True)
+            dataset.save_as(path.parent.parent / "all" / f"{place}-{path.name}", enforce_file_format=True)
+    found = discover(path.parent.parent / "all", "ct")
+    assert heads(found) == [(6, head_ct.max()), (6, head_ct.max() + 7)]
+    assert len({case.case_id for case in found.cases}) == 2
+
+
+def test_scans_without_uids_are_apart_by_folder(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tmp_path: Path
+) -> None:
+    blank = dict.fromkeys(("SeriesInstanceUID", "StudyInstanceUID", "PatientID"), "")
+    write_series(head_ct, straight, "a", **blank)
+    write_series(head_ct + 7, BETWEEN, "b", **blank)
+    assert heads(discover(tmp_path, "ct")) == [(6, head_ct.max()), (6, head_ct.max() + 7)]
+
+
+def test_interleaved_scans_that_nothing_tells_apart_are_refused(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tmp_path: Path
+) -> None:
+    files = write_series(head_ct, straight, "all", InstanceNumber=None)
+    for path, z in zip(list(files), [position[2] for position in straight], strict=True):
+        dataset = pydicom.dcmread(path)
+        dataset.InstanceNumber = round(dataset.ImagePositionPatient[2]) + 1000
+        dataset.save_as(path)
+        dataset.ImagePositionPatient[2] = float(dataset.ImagePositionPatient[2]) + 1.7
+        dataset.SOPInstanceUID = generate_uid()
+        dataset.save_as(path.with_name(f"again-{z}.dcm"))
+    write_series(head_ct, straight, "good", SeriesInstanceUID="1.2.9")
+    found = discover(tmp_path, "ct")
+    assert [len(case.files) for case in found.cases] == [6]
+    (refused,) = found.rejected
+    assert refused.broken
+    assert "two scans at interleaved positions" in refused.reason
+
+
+def test_two_blocks_that_count_from_one_are_one_scan(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    files = write_series(head_ct, straight)
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        dataset.InstanceNumber = 1 + round(dataset.ImagePositionPatient[2] / 5) % 3
+        dataset.save_as(path)
+    assert [len(case.files) for case in discover(files[0].parent).cases] == [6]
+
+
+def test_a_series_and_its_copy_in_another_folder_are_one_scan(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    write_series(head_ct, straight, "one")
+    files = write_series(head_ct, straight, "two")
+    (case,) = discover(files[0].parent.parent).cases
+    assert "6 identical copies of slices dropped" in read_case(case).notes
+
+
+def test_a_frame_of_reference_for_each_slice_splits_nothing(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    files = write_series(head_ct, straight)
+    for number, path in enumerate(files):
+        dataset = pydicom.dcmread(path)
+        dataset.FrameOfReferenceUID = f"1.2.{number}"
+        dataset.save_as(path)
+    assert [len(case.files) for case in discover(files[0].parent).cases] == [6]
+
+
 def zipped(path: Path, files: list[Path], names: list[str]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file, name in zip(files, names, strict=True):
