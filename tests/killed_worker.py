@@ -22,6 +22,13 @@ class DeadlyPath(type(Path())):  # type: ignore[misc]
         return kill_this_worker, ()
 
 
+class DeadlyName(str):
+    """A file name that does the same."""
+
+    def __reduce__(self) -> Any:
+        return kill_this_worker, ()
+
+
 def triple_or_die(number: int) -> int:
     """Three times the number; -1 kills the worker, 0 is a defect."""
     if number == -1:

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from killed_worker import DeadlyName
 from pydicom.uid import generate_uid
 from scipy.ndimage import gaussian_filter, zoom
 
@@ -240,6 +241,19 @@ def test_workers_find_the_same(
     monkeypatch.setattr("ctseg.io.discover.CHUNK", 2)
     folder = write_series(head_ct, straight)[0].parent
     assert discover(folder, workers=2) == discover(folder)
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_its_worker_costs_that_file(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PARALLEL_FROM", 2)
+    monkeypatch.setattr(module, "CHUNK", 3)
+    names = [str(path) for path in write_series(head_ct, straight)]
+    names[1] = DeadlyName(names[1])
+    headers = list(module._read_headers([dicom_header.Source(name) for name in names], 2, None))
+    assert [isinstance(header, dicom_header.SliceHeader) for header in headers] == [True, False, True, True, True, True]
+    assert "a worker process was killed" in str(headers[1])
 
 
 def test_what_is_no_slice_is_told_by_kind(write_series: Write, head_ct: np.ndarray, straight: Positions) -> None:
