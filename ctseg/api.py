@@ -7,11 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctseg.errors import InputError
 from ctseg.settings import resolve
 
 if TYPE_CHECKING:
-    from ctseg.inference.models import LoadedModel
+    from ctseg.inference.models import ModelGroup
     from ctseg.inference.predict import Prediction
     from ctseg.io.volume import Volume
     from ctseg.plugins.host import Registry
@@ -25,10 +24,11 @@ def segment(
     device: str = "auto",
     **settings: Any,
 ) -> Prediction:
-    """Outline haemorrhage on one head CT, with the numbers of `ctseg segment`.
+    """Segment haemorrhage on one head CT, with the numbers of `ctseg segment`.
 
     Args:
-        volume: a `Volume` in HU, or the path of one scan: NIfTI file, DICOM folder or zip.
+        volume: a `Volume` in HU, or the path of one CT scan: NIfTI file, DICOM folder or zip, or a slice set of
+            one scan.
         model: a run folder of `ctseg das-train`, or several to average.
         device: 'auto' (a GPU where there is one, else the CPU), 'cpu', 'cuda', 'cuda:1' or 'mps'.
         settings: those of `ctseg.inference.settings.SegmentSettings`, e.g. `threshold=0.4`.
@@ -44,18 +44,21 @@ def segment(
     Example:
         `ctseg.segment("scan.nii.gz", "runs/amd-das").measures.ml`
     """
-    from ctseg.inference.predict import predict_volume
+    from ctseg.inference.predict import predict_ready, predict_volume
+    from ctseg.inference.scans import ready_scan
     from ctseg.inference.settings import SegmentSettings
 
     resolved = resolve(SegmentSettings, settings, where="segment")
-    models, extractor = load_for_segment(_paths(model), _device(device))
-    return predict_volume(_volume(volume), models, resolved, extractor)
+    groups, extractor = load_for_segment(_paths(model), _device(device))
+    if isinstance(volume, (str, Path)):
+        return predict_ready(ready_scan(Path(volume), groups, extractor), groups, resolved)
+    return predict_volume(volume, groups, resolved, extractor)
 
 
 def load_for_segment(
     runs: Sequence[Path], device: str, registry: Registry | None = None
-) -> tuple[list[LoadedModel], BrainExtractor]:
-    """The models of some runs and the brain extractor they were trained with.
+) -> tuple[list[ModelGroup], BrainExtractor]:
+    """The models of some runs, grouped by preprocessing, and the brain extractor they were trained with.
 
     Args:
         runs: run folders or weights files.
@@ -66,12 +69,13 @@ def load_for_segment(
         InputError: if a run is unfinished, broken or no segmenter, or the models do not go together.
         PluginError: if a plugin is missing.
     """
-    from ctseg.inference.models import load_models, recipes
+    from ctseg.inference.models import by_preprocessing, load_models
 
     registry = registry or _registry()
-    models = load_models(runs, registry.build_from_header, device)
-    way = recipes(models)[0]
-    return models, registry.get("brain_extractor", way.brain_extractor).build(way.brain_extractor_settings)
+    groups = by_preprocessing(load_models(runs, registry.build_from_header, device))
+    preprocessing = groups[0].preprocessing
+    entry = registry.get("brain_extractor", preprocessing.brain_extractor)
+    return groups, entry.build(preprocessing.brain_extractor_settings)
 
 
 @lru_cache(maxsize=1)
@@ -91,16 +95,3 @@ def _device(name: str) -> str:
 
 def _paths(model: Path | str | Sequence[Path | str]) -> list[Path]:
     return [Path(model)] if isinstance(model, (str, Path)) else [Path(run) for run in model]
-
-
-def _volume(volume: Volume | Path | str) -> Volume:
-    """A volume as it is, or the only scan at a path."""
-    if not isinstance(volume, (str, Path)):
-        return volume
-    from ctseg.io.discover import discover, read_case
-
-    cases = discover([Path(volume)]).cases
-    if len(cases) != 1:
-        names = ", ".join(case.case_id for case in cases[:3])
-        raise InputError(f"{volume}: holds {len(cases)} scans ({names} ...); name one, or use the command for many")
-    return read_case(cases[0])

@@ -1,25 +1,175 @@
-"""Worker processes that do not outlive the command that started them."""
+"""One ordered parallel map for every command: a bad case is a `Failure`, a killed worker costs one case."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from concurrent.futures import ProcessPoolExecutor
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from ctseg.errors import CtsegError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+KILLED = "a worker process was killed while it worked on this case, often for lack of memory; use fewer --workers"
 
 
-def worker_pool(workers: int, method: str = "spawn") -> ProcessPoolExecutor:
-    """A pool whose workers end when their parent does, however it ends.
+@dataclass(frozen=True)
+class Failure:
+    """Why an item has no result."""
+
+    error: str
+    """One line."""
+    traceback: str = ""
+    """Where it was raised; empty for a `CtsegError`, which is the input's fault and not a defect."""
+
+
+def failure(error: BaseException) -> Failure:
+    """An exception as one line and, unless it is an expected one, with its traceback."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CtsegError):
+        return Failure(text)
+    return Failure(f"{type(error).__name__}: {text}", "".join(traceback.format_exception(error)))
+
+
+def attempt(work: Callable[[Item], Result], item: Item) -> Result | Failure:
+    """`work(item)`, or its exception as a `Failure`."""
+    try:
+        return work(item)
+    except Exception as error:
+        return failure(error)
+
+
+def ordered_map(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    executor: Executor | None = None,
+    look_ahead: int | None = None,
+) -> Iterator[tuple[Item, Result | Failure]]:
+    """Yield every item with its result or its `Failure`, in order; a bad item never stops the others.
+
+    When a worker is killed, its pool is lost. The items that were under way are then done again one at a time, so that
+    the item that kills its worker is found: it becomes a `Failure`, and all others get their results.
+
+    Args:
+        work: called with each item; with workers it has to be picklable, as items and results have.
+        items: taken one by one as they are needed.
+        workers: processes; 0 does everything in this one.
+        executor: used instead of own processes, such as that of a Dask cluster.
+        look_ahead: items under way or done but not yet taken, at most, so that memory does not grow with the number of
+            items; default: two for each worker.
+    """
+    if executor is None and not workers:
+        yield from ((item, attempt(work, item)) for item in items)
+        return
+    depth = look_ahead or max(2, 2 * workers)
+    with _Pool(work, workers, executor) as pool:
+        upcoming = iter(items)
+        waiting = deque((item, pool.start(item)) for item in islice(upcoming, depth))
+        while waiting:
+            item, future = waiting.popleft()
+            outcome = _outcome(future)
+            if isinstance(outcome, _Killed):
+                under_way = [(item, future), *waiting]
+                yield from pool.recover(under_way)
+                waiting = deque((item, pool.start(item)) for item in islice(upcoming, depth))
+                continue
+            waiting.extend((following, pool.start(following)) for following in islice(upcoming, 1))
+            yield item, outcome
+
+
+class _Killed:
+    """The worker is gone, and with it what it did."""
+
+
+def _outcome(future: Future[Any]) -> Any:
+    """A result, a `Failure`, or `_Killed`; Dask's own word for it is KilledWorker."""
+    try:
+        return future.result()
+    except Exception as error:
+        if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":
+            return _Killed()
+        return failure(error)
+
+
+class _Pool(Generic[Item, Result]):
+    """Own worker processes, which can be replaced, or an executor from outside."""
+
+    def __init__(self, work: Callable[[Item], Result], workers: int, executor: Executor | None) -> None:
+        self.work, self.workers, self.outside = work, max(1, workers), executor
+        self.pool: Executor = executor or worker_pool(self.workers)
+
+    def __enter__(self) -> _Pool[Item, Result]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """An interrupted map does not wait for the items that nobody takes any more."""
+        if self.pool is not self.outside:
+            self.pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def start(self, item: Item) -> Future[Any]:
+        """Begin with an item; in a pool that is lost, the future says so."""
+        try:
+            return self.pool.submit(attempt, self.work, item)
+        except BrokenExecutor as error:
+            lost: Future[Any] = Future()
+            lost.set_exception(error)
+            return lost
+
+    def recover(self, under_way: Iterable[tuple[Item, Future[Any]]]) -> Iterator[tuple[Item, Any]]:
+        """The items under way when a worker was killed: what is done already, and the rest one at a time."""
+        for item, future in under_way:
+            outcome = _outcome(future)
+            if isinstance(outcome, _Killed):
+                self._use(1)
+                outcome = _outcome(self.start(item))
+            if isinstance(outcome, _Killed):
+                outcome = Failure(KILLED)
+            yield item, outcome
+        self._use(self.workers)
+
+    def _use(self, workers: int) -> None:
+        """Have a pool that works, of `workers` processes; an executor from outside stays while it takes items."""
+        if self.pool is self.outside and not _is_broken(self.pool):
+            return
+        if not _is_broken(self.pool) and getattr(self.pool, "_max_workers", None) == workers:
+            return
+        if self.pool is not self.outside:
+            self.pool.shutdown(cancel_futures=True)
+        self.pool = worker_pool(workers)
+
+
+def _is_broken(pool: Executor) -> bool:
+    try:
+        pool.submit(int).cancel()
+    except BrokenExecutor:
+        return True
+    return False
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of spawned processes that end when their parent does, however it ends.
 
     Without that, a parent that is killed (by a batch system, for want of memory) leaves workers that wait for ever:
-    each holds the writing end of the queue that the others read, so none sees it close.
+    each holds the writing end of the queue that the others read, so none sees it close. Workers are spawned, because
+    forking a process that runs torch can hang.
 
     Args:
         workers: how many, at least 1.
-        method: 'spawn', since forking a process that runs torch can hang, or 'fork' where that cannot be.
     """
-    context = multiprocessing.get_context(method)
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_watch_parent)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_watch_parent)
 
 
 def _watch_parent() -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
+
+ProgressCallback = Callable[[int, int | None, str], None]
+"""`progress(done, total, note)`: `total` is None where it is not known; `Progress.update` is one."""
 
 LOG_SECONDS = 20.0
 """A log file gets one line at most this often."""
@@ -65,7 +69,7 @@ class Progress:
 
 
 def rich_bar(console: Any = None) -> Any:
-    """A bar with count, time spent and time left, not started yet; on stderr unless told otherwise."""
+    """A bar with count, time spent and time left, not started yet; on stderr by default."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.append(str(Path(__file__).parent))  # for helper modules, in spawned workers too
 
 
 def _real_data() -> Path | None:

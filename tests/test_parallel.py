@@ -4,11 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from killed_worker import triple_or_die
 
-from ctseg.parallel import worker_pool
+from ctseg.errors import CaseError
+from ctseg.parallel import KILLED, Failure, attempt, failure, ordered_map, worker_pool
 
 PARENT = """
 import os, sys, time
@@ -16,7 +21,7 @@ sys.path.insert(0, sys.argv[1])
 from ctseg.parallel import worker_pool
 
 if __name__ == "__main__":
-    pool = worker_pool(2, sys.argv[2])
+    pool = worker_pool(2)
     print(*{pool.submit(os.getpid).result() for _ in range(20)} | set(pool._processes), flush=True)
     pool.submit(time.sleep, 300)
     time.sleep(300)
@@ -32,12 +37,11 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
-@pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path, method: str) -> None:
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     root = str(Path(__file__).parents[1])
-    with subprocess.Popen([sys.executable, str(script), root, method], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([sys.executable, str(script), root], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert pids
@@ -52,3 +56,79 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path, method: str) ->
 def test_workers_work() -> None:
     with worker_pool(1) as pool:
         assert pool.submit(os.getppid).result() == os.getpid()
+
+
+def test_expected_errors_are_one_line_and_others_keep_their_traceback() -> None:
+    assert failure(CaseError("case: broken;\n copy it")) == Failure("case: broken; copy it")
+    found = attempt(triple_or_die, 0)
+    assert isinstance(found, Failure)
+    assert found.error.startswith("ZeroDivisionError: integer division")
+    assert "killed_worker.py" in found.traceback
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_and_failures_come_in_order(workers: int) -> None:
+    outcomes = list(ordered_map(triple_or_die, [5, 0, 3, 4], workers=workers))
+    assert [item for item, _ in outcomes] == [5, 0, 3, 4]
+    assert [outcome for item, outcome in outcomes if item] == [15, 9, 12]
+    assert isinstance(outcomes[1][1], Failure)
+    assert "1 // number" in outcomes[1][1].traceback  # the worker's own, not that of the future
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("items", [[-1, 1, 2, 3, 4, 5], [1, 2, -1, 3, 4, -1, 5], [1, -1]])
+def test_a_killed_worker_costs_one_item(items: list[int], workers: int) -> None:
+    outcomes = list(ordered_map(triple_or_die, items, workers=workers))
+    assert [item for item, _ in outcomes] == items
+    assert [outcome for _, outcome in outcomes] == [Failure(KILLED) if n == -1 else 3 * n for n in items]
+
+
+def test_an_executor_from_outside_that_is_lost_costs_one_item() -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        outcomes = list(ordered_map(triple_or_die, [1, -1, 2, 3], workers=2, executor=executor))
+    assert [outcome for _, outcome in outcomes] == [3, Failure(KILLED), 6, 9]
+
+
+class KilledWorker(Exception):
+    """What Dask raises, by this name."""
+
+
+class _Cluster(Executor):
+    """Goes on when a worker is killed, as Dask does, and only the future of the guilty item says so."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future: Future = Future()
+        if args and args[-1] == -1:
+            future.set_exception(KilledWorker("task", "worker"))
+        else:
+            future.set_result(function(*args, **kwargs))
+        return future
+
+
+def test_a_cluster_that_gives_an_item_up_costs_that_item() -> None:
+    outcomes = list(ordered_map(triple_or_die, [1, -1, 2], workers=1, executor=_Cluster()))
+    assert [outcome for _, outcome in outcomes] == [3, Failure(KILLED), 6]
+
+
+@pytest.mark.parametrize(("look_ahead", "workers", "most"), [(None, 3, 6), (2, 3, 2), (None, 1, 2)])
+def test_items_are_taken_as_results_are_taken(look_ahead: int | None, workers: int, most: int) -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for number in range(1, 21):
+            taken = number
+            yield number
+
+    with ThreadPoolExecutor(workers) as executor:
+        results = ordered_map(triple_or_die, items(), workers=workers, executor=executor, look_ahead=look_ahead)
+        for done, (item, outcome) in enumerate(results, start=1):
+            assert (item, outcome) == (done, 3 * done)
+            assert taken <= done + most
+    assert taken == 20
+
+
+def test_what_cannot_be_sent_to_a_worker_is_a_failure() -> None:
+    ((_, outcome),) = ordered_map(lambda number: number, [1], workers=1)
+    assert isinstance(outcome, Failure)
+    assert "pickle" in outcome.error.lower()

@@ -138,10 +138,10 @@ def cells(result: CaseResult) -> tuple[str, ...]:
     if result.ml is None:
         return result.case, result.status, "", "", "", seconds, result.error.removeprefix(f"{result.case}: ")
     between = "" if result.ml_low is None else f"{result.ml_low:.2f} to {result.ml_high:.2f}"
-    told = ["finished before"] if result.resumed else []
-    told += [f"UNLIKE the training scans: {result.unlike}"] if result.unlike else []
-    told += [result.note] if result.note else []
-    return result.case, result.status, f"{result.ml:.2f}", between, str(result.lesions), seconds, "; ".join(told)
+    remarks = ["finished before"] if result.resumed else []
+    remarks += [f"OUT OF DISTRIBUTION: {result.ood}"] if result.ood else []
+    remarks += [result.note] if result.note else []
+    return result.case, result.status, f"{result.ml:.2f}", between, str(result.lesions), seconds, "; ".join(remarks)
 
 
 def _print_line(text: str) -> None:

@@ -82,7 +82,7 @@ def finish(summary: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> N
 
 
 def bar(title: str, total: int | None = None) -> Progress:
-    """A progress bar that keeps silent under `--quiet`."""
+    """A progress bar; none under `--quiet`."""
     from ctseg.progress import Progress
 
     return Progress(title, total, quiet=STATE.quiet)

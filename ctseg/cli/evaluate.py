@@ -54,7 +54,7 @@ def evaluate(
     with whole_folder(place) as folder, common.bar("Evaluate") as bar:
         result = measure(
             pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=images,
-            metrics=metrics, workers=workers, progress=bar.advance,
+            metrics=metrics, workers=workers, progress=bar.update,
         )  # fmt: skip
     for line in _lines(result, output):
         common.say(line)

@@ -60,7 +60,7 @@ def match(
             top or None,
             direction,  # type: ignore[arg-type]
             None if split == "all" else split,
-            lambda done: bar.update(done),
+            bar.update,
         )
     write_pairs(pairs, sys.stdout if str(output) == "-" else output)
     summary = {

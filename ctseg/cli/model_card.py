@@ -29,7 +29,7 @@ LIMITS = {
         "Which finding it outlines was decided by the target slices that were chosen for training; it may outline any "
         "other bright blood, calcium, vessel or sinus, and miss old, dark or thin bleeds.",
         "Nothing is outlined outside the brain mask: films of blood thinner than 2 mm on the bone are lost there.",
-        "Scans unlike the training scans (the profile below) are flagged by `ctseg segment`; no flag is no assurance.",
+        "Scans out of distribution (by the profile below) are flagged by `ctseg segment`; no flag is no assurance.",
         "Children, contrast media, surgery and metal are not covered unless the training data held them.",
     ),
     "generator": (

@@ -37,4 +37,9 @@ def phantom(
     place = common.guard(output, "phantom", overwrite=overwrite)
     with whole_folder(place) as folder, common.bar("Phantom", mr + ct + ct_test) as bar:
         summary = make_cohort(folder, resolved, workers=workers, progress=bar.update)
-    common.finish({**summary, "output": str(output)}, [f"{mr} MR and {ct + ct_test} CT patients -> {output}"], as_json)
+    failed = summary.get("failed", {})
+    lines = [f"FAILED {name}: {reason}" for name, reason in failed.items()]
+    lines.append(f"{mr + ct + ct_test - len(failed)} of {mr} MR and {ct + ct_test} CT patients -> {output}")
+    common.finish({**summary, "output": str(output)}, lines, as_json)
+    if failed:
+        raise typer.Exit(1)

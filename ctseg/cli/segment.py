@@ -10,10 +10,11 @@ import typer
 from ctseg.cli import common
 
 if TYPE_CHECKING:
-    from ctseg.inference.models import LoadedModel
+    from ctseg.inference.models import ModelGroup
     from ctseg.inference.results import CaseResult
     from ctseg.inference.settings import SegmentSettings
     from ctseg.io.case import Discovery
+    from ctseg.io.slices import SliceSet
     from ctseg.outputs import Output
     from ctseg.plugins.protocols import BrainExtractor
     from ctseg.preprocess.settings import PreprocessSettings
@@ -43,8 +44,8 @@ def segment(
     deidentify: Annotated[
         bool, typer.Option("--deidentify", help="DICOM SEG under the pseudonym instead of the source's identity.")
     ] = False,
-    brains: Annotated[
-        Path | None, typer.Option("--brains", help="Folder that keeps brain masks, for a next model on the same scans.")
+    brain_cache: Annotated[
+        Path | None, typer.Option("--brain-cache", help="Folder of brain masks, for a next model on the same scans.")
     ] = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     device: common.Device = "auto",
@@ -54,7 +55,7 @@ def segment(
     overwrite: common.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a case on stdout.")] = False,
 ) -> None:
-    """Outline haemorrhage on CT scans and measure it; a bad case is named and the others go on (exit code 1)."""
+    """Segment haemorrhage on CT scans and measure it; a bad case is named and the others go on (exit code 1)."""
     from ctseg.inference.settings import SegmentSettings
     from ctseg.outputs import shared_folder
     from ctseg.settings import parse_overrides, resolve
@@ -67,39 +68,42 @@ def segment(
     paths = common.existing_paths(inputs)
     reads: tuple[Path | str, ...] = (*paths, *inputs, *model)
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume)
-    cache = None if brains is None else common.guard(brains, "segment --brains", reads, resume=True)
+    cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
 
     from ctseg.api import load_for_segment
+    from ctseg.inference.scans import find_scans
+    from ctseg.io.slices import SliceSet
     from ctseg.training.device import make_fabric
 
-    models, extractor = load_for_segment(model, str(make_fabric(device, "32").device), common.registry())
+    groups, extractor = load_for_segment(model, str(make_fabric(device, "32").device), common.registry())
     if cache is not None:
         shared_folder(cache, ("*.npz",))
-        extractor = _keeping(extractor, models[0].recipe, cache.path)
+        extractor = _cached(extractor, groups[0].preprocessing, cache.path)
     options: dict[str, Any] = {}
-    if len(paths) == 1 and (paths[0] / "dataset.json").exists() and (paths[0] / "slices.csv").exists():
-        results = _segment_set(paths[0], models, place, resolved, as_json, options)
+    with common.bar("Looking") as bar:
+        found = find_scans(paths, workers=workers, progress=bar.update, without=output)
+    if isinstance(found, SliceSet):
+        results = _segment_set(found, groups, place, resolved, as_json, options)
     else:
-        found = _find(paths, output, workers)
         options |= {"extractor": extractor, "workers": workers}
-        results = _segment_scans(found, models, place, resolved, scheduler, as_json, options)
+        results = _segment_scans(found, groups, place, resolved, scheduler, as_json, options)
     done = sum(item.status == "ok" for item in results)
     common.say(f"{done} of {len(results)} scans -> {output / 'volumes.csv'}")
     if done < len(results):
         raise typer.Exit(1)
 
 
-def _keeping(extractor: BrainExtractor, recipe: PreprocessSettings, folder: Path) -> BrainExtractor:
-    """The extractor with a memory."""
+def _cached(extractor: BrainExtractor, preprocessing: PreprocessSettings, folder: Path) -> BrainExtractor:
+    """The extractor with a cache on disk."""
     from ctseg.inference.brain_cache import BrainMaskCache
 
-    version = common.registry().get("brain_extractor", recipe.brain_extractor).version
-    return BrainMaskCache(extractor, folder, recipe, version)
+    version = common.registry().get("brain_extractor", preprocessing.brain_extractor).version
+    return BrainMaskCache(extractor, folder, preprocessing, version)
 
 
 def _segment_set(
-    folder: Path,
-    models: list[LoadedModel],
+    slices: SliceSet,
+    groups: list[ModelGroup],
     place: Output,
     settings: SegmentSettings,
     as_json: bool,
@@ -107,40 +111,30 @@ def _segment_set(
 ) -> list[CaseResult]:
     from ctseg.cli.case_rows import case_rows
     from ctseg.inference.slice_set import segment_slices, slices_by_case
-    from ctseg.io.slices import open_slices
 
-    slices = open_slices(folder)
     with case_rows(list(slices_by_case(slices)), as_json=as_json) as rows:
-        return segment_slices(slices, models, place, settings, on_case=rows.add, **options)
-
-
-def _find(paths: list[Path], output: Path, workers: int) -> Discovery:
-    """The scans below the paths; says what was left out, but for broken files, which become failed rows."""
-    from ctseg.io.discover import discover
-
-    with common.bar("Looking") as bar:
-        found = discover(paths, "ct", workers=workers, progress=bar.update, without=output)
-    for item in found.rejected:
-        if not item.broken:
-            common.say(f"left out: {item}")
-    return found
+        return segment_slices(slices, groups, place, settings, on_case=rows.add, **options)
 
 
 def _segment_scans(
     found: Discovery,
-    models: list[LoadedModel],
+    groups: list[ModelGroup],
     place: Output,
     settings: SegmentSettings,
     scheduler: str,
     as_json: bool,
     options: dict[str, Any],
 ) -> list[CaseResult]:
+    """Say what was left out, but for broken files, which become failed rows; then segment."""
     from ctseg.cli.case_rows import case_rows
     from ctseg.inference.segment import segment_cases, unreadable_rows
 
-    lost = unreadable_rows([item for item in found.rejected if item.broken])
-    names = [*(case.case_id for case in found.cases), *(row.case for row in lost)]
+    for item in found.rejected:
+        if not item.broken:
+            common.say(f"left out: {item}")
+    unreadable = unreadable_rows([item for item in found.rejected if item.broken])
+    names = [*(case.case_id for case in found.cases), *(row.case for row in unreadable)]
     with common.executor(scheduler) as executor, case_rows(names, as_json=as_json) as rows:
         return segment_cases(
-            found.cases, models, place, settings, executor=executor, lost=lost, on_case=rows.add, **options
+            found.cases, groups, place, settings, executor=executor, unreadable=unreadable, on_case=rows.add, **options
         )

@@ -12,8 +12,8 @@ import pandas as pd
 from ctseg.errors import InputError
 
 SUFFIXES = (".nii.gz", ".nii")
-DICOM_CASE = re.compile(r"(?P<patient>P[0-9a-f]{10})_[0-9a-f]{6}")
-"""ctseg's own names of DICOM series: a pseudonym of the patient, then of the series."""
+DICOM_CASE = re.compile(r"(?P<patient>P[0-9a-f]{10})_[0-9a-f]{6}(-[0-9a-f]+)*")
+"""ctseg's own names of DICOM series: pseudonyms of patient and series, and what tells scans of one name apart."""
 
 
 @dataclass(frozen=True)

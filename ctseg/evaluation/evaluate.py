@@ -19,13 +19,14 @@ from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.pictures import image_of
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.score import Score
-from ctseg.evaluation.scoring import Advance, score_all
+from ctseg.evaluation.scoring import score_all
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import EMPTY_RULES, summarise
 from ctseg.evaluation.uncertainty import read_uncertainty, summarise_uncertainty
 from ctseg.files import write_json, write_text
 from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.registry import Metric
+from ctseg.progress import ProgressCallback
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-evaluation/1"
@@ -58,7 +59,7 @@ def evaluate(
     images: Path | None = None,
     metrics: Sequence[Metric] = METRICS,
     workers: int = 0,
-    progress: Advance | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Measure predicted masks against references; write `cases.csv`, `summary.json` and `report.html` into `out`.
 
@@ -73,7 +74,7 @@ def evaluate(
         images: folder of the scans as `CASE.nii.gz`, for the report's pictures.
         metrics: what is measured beside the built-in metrics, which always are.
         workers: processes that measure cases; 0 does everything here.
-        progress: called with (1, case) after each case.
+        progress: called with (done, total, case) after each case.
 
     Raises:
         PluginError: if the name of a metric or of a section is taken.

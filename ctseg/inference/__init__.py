@@ -1,1 +1,1 @@
-"""A model outlines scans."""
+"""A model segments scans."""

@@ -1,4 +1,4 @@
-"""Brain masks kept on disk, so that a second model on the same scans need not look for the brain again."""
+"""Brain masks cached on disk, so that a second model on the same scans need not extract the brain again."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from ctseg.version import __version__
 
 @dataclass(frozen=True)
 class BrainMaskCache:
-    """A brain extractor that keeps what another one found.
+    """A brain extractor that caches the masks of another one.
 
-    A mask is kept under a digest of the voxels, their geometry, and the extractor with its settings and version: scans
-    are told apart by what is in them, so a file holds no name, and a changed scan or extractor is looked at anew.
+    The key is a digest of the voxels, their geometry, and the extractor with its settings and version: a file holds no
+    name, and a changed scan or extractor is a new entry.
     """
 
     extractor: BrainExtractor
     folder: Path
-    recipe: PreprocessSettings
+    preprocessing: PreprocessSettings
     """Names the extractor and its settings."""
     version: str = __version__
     """Of the package that the extractor comes from."""
 
     def __call__(self, volume: Volume) -> NDArray[np.bool_]:
-        """(K, h, w) the brain of a CT volume; from the folder where it was found before."""
+        """(K, h, w) the brain of a CT volume; from the folder where it is cached."""
         path = self.folder / f"{self._digest(volume)}.npz"
-        kept = _read(path, volume.voxels.shape)
-        if kept is not None:
-            return kept
+        cached = _read(path, volume.voxels.shape)
+        if cached is not None:
+            return cached
         brain = np.asarray(self.extractor(volume), dtype=bool)
 
         def save(temporary: Path) -> None:
@@ -48,8 +48,8 @@ class BrainMaskCache:
         return brain
 
     def _digest(self, volume: Volume) -> str:
-        way = [self.recipe.brain_extractor, self.recipe.brain_extractor_settings, self.version]
-        digest = blake2b(json.dumps(way, sort_keys=True, default=str).encode(), digest_size=16)
+        key = [self.preprocessing.brain_extractor, self.preprocessing.brain_extractor_settings, self.version]
+        digest = blake2b(json.dumps(key, sort_keys=True, default=str).encode(), digest_size=16)
         geometry = (volume.origins_mm, volume.row_step_mm, volume.col_step_mm)
         for part in (volume.voxels, *geometry):
             digest.update(np.ascontiguousarray(part).data)
@@ -57,7 +57,7 @@ class BrainMaskCache:
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """The kept mask; None where there is none, or one that cannot be read."""
+    """The cached mask; None where there is none, or one that cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             bits = file["brain"]

@@ -22,7 +22,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, generate_uid
 
 from ctseg.files import write_with
-from ctseg.inference.resampled import straighten
+from ctseg.inference.resampled import resample_evenly
 from ctseg.io.grid import native_grid
 from ctseg.io.volume import Volume
 from ctseg.version import __version__
@@ -78,7 +78,7 @@ def write_dicom_seg(
     _write(path, [_source(frame, volume, deidentify) for frame in frames], planes, algorithm, deidentify)
 
 
-def write_straight_seg(
+def write_resampled_seg(
     path: Path, volume: Volume, mask: NDArray[np.bool_], algorithm: SegAlgorithm, *, deidentify: bool = False
 ) -> None:
     """Write the mask on even, untilted planes that reference the series as a whole; see `ctseg.inference.resampled`.
@@ -89,19 +89,19 @@ def write_straight_seg(
     Raises:
         ValueError, AttributeError: if the source headers lack what a SEG needs.
     """
-    straight = straighten(volume, mask)
+    resampled = resample_evenly(volume, mask)
     across, down = (step / np.linalg.norm(step) for step in (volume.col_step_mm, volume.row_step_mm))
     _write(
         path,
         [_source(frame, volume, deidentify) for frame in source_order(volume, mask)[1]],
-        straight.planes.astype(np.uint8),
+        resampled.planes.astype(np.uint8),
         algorithm,
         deidentify,
         series_number=SERIES_NUMBER + 1,
-        series_description="ctseg haemorrhage, straightened, research use only",
-        plane_positions=[PlanePositionSequence("PATIENT", origin) for origin in straight.origins_mm],
+        series_description="ctseg haemorrhage, resampled, research use only",
+        plane_positions=[PlanePositionSequence("PATIENT", origin) for origin in resampled.origins_mm],
         plane_orientation=PlaneOrientationSequence("PATIENT", [*across, *down]),
-        pixel_measures=PixelMeasuresSequence(volume.spacing_mm, straight.step_mm, straight.step_mm),
+        pixel_measures=PixelMeasuresSequence(volume.spacing_mm, resampled.step_mm, resampled.step_mm),
     )
 
 
@@ -158,8 +158,8 @@ def source_order(volume: Volume, mask: NDArray[np.bool_]) -> tuple[NDArray[np.ui
 def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     """A copy of a source header with every attribute that a SEG takes over.
 
-    RSNA's files have no SOPClassUID, FrameOfReferenceUID (all slices get the same made-up one) and SliceThickness (all
-    get the typical distance of slices).
+    RSNA's files have no SOPClassUID, FrameOfReferenceUID (all slices get the same generated one) and SliceThickness
+    (all get the typical distance of slices).
     """
     source = Dataset()  # copy.copy would share its elements with the frame
     kept = [name for name in KEPT_DEIDENTIFIED if name in frame] if deidentify else list(frame.keys())

@@ -32,7 +32,7 @@ class Disagreement:
     agreement: float
     """Mean Dice between every two members; two empty masks agree (1)."""
     entropy_bits: float
-    """Mean binary entropy of the mean probability over the voxels that any member outlines; 0 where none does."""
+    """Mean binary entropy of the mean probability over the voxels that any member segments; 0 where none does."""
 
 
 RANGE_FLOOR_ML = 0.5

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from ctseg.errors import InputError
-from ctseg.inference.prepare import recipe
+from ctseg.inference.prepare import preprocessing_of
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, load_model, model_path
 
@@ -23,8 +24,8 @@ class LoadedModel:
     module: nn.Module
     header: ModelHeader
     device: torch.device
-    recipe: PreprocessSettings
-    """How the CT slices have to be made that it is fed with."""
+    preprocessing: PreprocessSettings
+    """Of the CT slices that it was trained on, and so of those that it segments."""
     digest: str
     """First 12 hex digits of the weights file's SHA-256: which model it was, without its path."""
 
@@ -61,24 +62,34 @@ def load_models(
 def _load(run: Path, build: Callable[[ModelHeader], nn.Module], device: torch.device) -> LoadedModel:
     module, header = load_model(run, build, "segmenter")
     digest = sha256(model_path(run).read_bytes()).hexdigest()[:12]
-    return LoadedModel(module.to(device).eval(), header, device, recipe(header.input), digest)
+    return LoadedModel(module.to(device).eval(), header, device, preprocessing_of(header.input), digest)
 
 
-def recipes(models: Sequence[LoadedModel]) -> list[PreprocessSettings]:
-    """The different ways the models want their slices made, each once, in order.
+@dataclass(frozen=True)
+class ModelGroup:
+    """Models that segment the same slices."""
+
+    preprocessing: PreprocessSettings
+    models: tuple[LoadedModel, ...]
+
+
+def by_preprocessing(models: Sequence[LoadedModel]) -> list[ModelGroup]:
+    """Group models by their preprocessing settings, in order of first appearance.
 
     Raises:
         InputError: if they need different brain extractors: there is one brain, and one mask within it.
     """
-    different: list[PreprocessSettings] = []
+    groups: list[list[LoadedModel]] = []
     for model in models:
-        if model.recipe not in different:
-            different.append(model.recipe)
-    first = different[0]
-    for other in different[1:]:
-        if (other.brain_extractor, other.brain_extractor_settings) != (
-            first.brain_extractor,
-            first.brain_extractor_settings,
-        ):
-            raise InputError("the models were trained with different brain extractors; segment with one at a time")
-    return different
+        alike = next((group for group in groups if group[0].preprocessing == model.preprocessing), None)
+        if alike is None:
+            groups.append([model])
+        else:
+            alike.append(model)
+    if any(_extractor(group[0]) != _extractor(groups[0][0]) for group in groups):
+        raise InputError("the models were trained with different brain extractors; segment with one at a time")
+    return [ModelGroup(group[0].preprocessing, tuple(group)) for group in groups]
+
+
+def _extractor(model: LoadedModel) -> tuple[str, dict[str, Any]]:
+    return model.preprocessing.brain_extractor, model.preprocessing.brain_extractor_settings

@@ -1,4 +1,4 @@
-"""What a model's training scans were like, kept in its header, and what is unlike them about a scan to segment.
+"""A profile of a model's training scans, kept in its header, and out-of-distribution flags for a scan to segment.
 
 A flag, not a test: it says in which plain respect a scan lies outside what the model has seen, never that a mask is
 right or wrong.
@@ -65,12 +65,12 @@ def training_profile(slices: SliceSet) -> dict[str, Any]:
     }
 
 
-def unlike(profile: Mapping[str, Any], prepared: Prepared, z_mm: Floats, pixel_mm: float) -> list[str]:
+def ood_flags(profile: Mapping[str, Any], prepared: Prepared, z_mm: Floats, pixel_mm: float) -> list[str]:
     """In which respects a prepared scan lies outside the training scans; empty where there is nothing to say.
 
     Args:
         profile: of `training_profile`; with an empty one only the model's field of view is looked at.
-        prepared: the scan's slices, made by the model's own recipe.
+        prepared: the scan's slices, made by the model's own preprocessing settings.
         z_mm: (K,) slice positions along the normal.
         pixel_mm: width of a model pixel.
 
@@ -93,7 +93,7 @@ def unlike(profile: Mapping[str, Any], prepared: Prepared, z_mm: Floats, pixel_m
 
 
 def distance_hu(one: Floats, other: Floats, hu_per_bin: float) -> float:
-    """First Wasserstein distance of two histograms that sum to 1: the mean way, in HU, from one to the other."""
+    """First Wasserstein distance of two histograms that sum to 1: the mean distance in HU between them."""
     return float(np.abs(np.cumsum(one - other)).sum() * hu_per_bin)
 
 
@@ -101,7 +101,7 @@ def _describe(images: Bytes, brain_mm2: Floats, z_mm: Floats, slope: float, offs
     """Slice step, largest brain area, median HU and histogram of one scan's (K, H, W) slices."""
     main = images[brain_mm2 >= MAIN_SHARE * brain_mm2.max()]
     counts = np.bincount(main.ravel(), minlength=256).astype(np.float64)
-    counts[0] = 0.0  # the background; brain at the window's lower end cannot be told from it
+    counts[0] = 0.0  # the background; brain at the window's lower end looks the same
     total = max(counts.sum(), 1.0)
     median = int(np.searchsorted(np.cumsum(counts), total / 2))
     return {

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ctseg.inference.disagreement import Disagreement, Members
 from ctseg.inference.measure import Measures, drop_small, measure, volume_ml
-from ctseg.inference.models import LoadedModel, recipes
-from ctseg.inference.ood import unlike
+from ctseg.inference.models import LoadedModel, ModelGroup
+from ctseg.inference.ood import ood_flags
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
@@ -39,31 +39,32 @@ class Prediction:
     seconds: float
     disagreement: Disagreement | None = None
     """Between mirror images and models; None where there is one member only."""
-    unlike: tuple[str, ...] = ()
-    """In which respects the scan lies outside the training scans."""
+    ood: tuple[str, ...] = ()
+    """Out-of-distribution flags: in which respects the scan lies outside the training scans."""
 
 
 def predict_volume(
-    volume: Volume, models: Sequence[LoadedModel], settings: SegmentSettings, extractor: BrainExtractor
+    volume: Volume, groups: Sequence[ModelGroup], settings: SegmentSettings, extractor: BrainExtractor
 ) -> Prediction:
-    """Outline haemorrhage on one CT volume.
+    """Segment haemorrhage on one CT volume.
 
     Args:
         volume: HU.
-        models: one or more; their probabilities are averaged.
+        groups: one or more models, grouped by preprocessing; their probabilities are averaged.
         settings: threshold, smallest lesion, batch size, test-time flips.
-        extractor: finds the brain; nothing is outlined outside it.
+        extractor: finds the brain; nothing is segmented outside it.
 
     Raises:
         CaseError: if the volume is no CT or shows no brain.
     """
-    return predict_ready(prepare_volume(volume, recipes(models), extractor), models, settings)
+    ready = prepare_volume(volume, [group.preprocessing for group in groups], extractor)
+    return predict_ready(ready, groups, settings)
 
 
-def predict_ready(ready: ReadyCase, models: Sequence[LoadedModel], settings: SegmentSettings) -> Prediction:
-    """As `predict_volume`, for a scan that is already prepared with `recipes(models)`."""
+def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings) -> Prediction:
+    """As `predict_volume`, for a scan that is already prepared for each group."""
     started = time.perf_counter()
-    probability, disagreement = _native_probability(ready, models, settings)
+    probability, disagreement = _native_probability(ready, groups, settings)
     mask = drop_small(probability >= settings.threshold, ready.volume, settings.min_lesion_ml)
     return Prediction(
         volume=ready.volume,
@@ -74,20 +75,20 @@ def predict_ready(ready: ReadyCase, models: Sequence[LoadedModel], settings: Seg
         brain_ml=volume_ml(ready.brain, ready.volume),
         seconds=ready.seconds + time.perf_counter() - started,
         disagreement=disagreement,
-        unlike=_unlike(ready, models),
+        ood=_ood(ready, groups),
     )
 
 
 def _native_probability(
-    ready: ReadyCase, models: Sequence[LoadedModel], settings: SegmentSettings
+    ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings
 ) -> tuple[NDArray[np.float32], Disagreement | None]:
     """(K, h, w) mean probability of all members, each brought back to the scan's own pixels; 0 outside the brain."""
     total = np.zeros(ready.volume.voxels.shape, dtype=np.float32)
     members = Members(ready.volume, settings.threshold, settings.min_lesion_ml)
-    count = len(models) * len(_mirrors(settings))
-    for way, prepared in zip(recipes(models), ready.prepared, strict=True):
-        for model in models:
-            for maps in _members(prepared.images, model, settings) if model.recipe == way else ():
+    count = sum(len(group.models) for group in groups) * len(_mirrors(settings))
+    for group, prepared in zip(groups, ready.prepared, strict=True):
+        for model in group.models:
+            for maps in _members(prepared.images, model, settings):
                 native = prepared.frame.to_native(maps) * ready.brain
                 total += native
                 if count > 1:
@@ -96,15 +97,17 @@ def _native_probability(
     return mean, members.disagreement(mean)
 
 
-def _unlike(ready: ReadyCase, models: Sequence[LoadedModel]) -> tuple[str, ...]:
-    """What `ctseg.inference.ood.unlike` says for any of the models, each text once."""
-    found: list[str] = []
-    for way, prepared in zip(recipes(models), ready.prepared, strict=True):
-        for model in models:
-            if model.recipe == way:
-                known = model.header.input.get("profile") or {}
-                found += unlike(known, prepared, ready.volume.z_mm, way.pixel_mm)
-    return tuple(dict.fromkeys(found))
+def _ood(ready: ReadyCase, groups: Sequence[ModelGroup]) -> tuple[str, ...]:
+    """The out-of-distribution flags of any of the models, each text once."""
+    flags = [
+        flag
+        for group, prepared in zip(groups, ready.prepared, strict=True)
+        for model in group.models
+        for flag in ood_flags(
+            model.header.input.get("profile") or {}, prepared, ready.volume.z_mm, group.preprocessing.pixel_mm
+        )
+    ]
+    return tuple(dict.fromkeys(flags))
 
 
 def predict_slices(images: NDArray[np.uint8], model: LoadedModel, settings: SegmentSettings) -> NDArray[np.float32]:

@@ -12,13 +12,13 @@ from ctseg.io.volume import Volume
 
 LARGEST_STEP_MM = 2.0
 """Distance of the planes: fine enough that no slab's border moves by more than 1 mm."""
-STRAIGHT_DEG = 0.1
+UNTILTED_DEG = 0.1
 """Below this, the shift over a whole head stays under half a millimetre."""
 
 
 @dataclass(frozen=True)
-class Straight:
-    """A right-angled, even stack."""
+class ResampledMask:
+    """A mask on a right-angled, even stack."""
 
     planes: NDArray[np.bool_]
     """(N, h, w)"""
@@ -28,14 +28,14 @@ class Straight:
     """From plane to plane, along the slice normal."""
 
 
-def needs_straightening(volume: Volume) -> bool:
+def needs_resampling(volume: Volume) -> bool:
     """Whether the series is tilted or its steps are uneven."""
     tilt = tilt_deg(volume.origins_mm, volume.normal)
-    return len(volume.origins_mm) > 1 and (tilt > STRAIGHT_DEG or is_uneven(volume.origins_mm))
+    return len(volume.origins_mm) > 1 and (tilt > UNTILTED_DEG or is_uneven(volume.origins_mm))
 
 
-def straighten(volume: Volume, mask: NDArray[np.bool_]) -> Straight:
-    """Lay a mask (K, H, W) on a right-angled, even grid of the same pixels.
+def resample_evenly(volume: Volume, mask: NDArray[np.bool_]) -> ResampledMask:
+    """Resample a mask (K, H, W) to a right-angled, even grid of the same pixels.
 
     Each plane is the slice in whose slab it lies, shifted in-plane by whole pixels: nothing moves by more than half a
     pixel. The planes are larger than the slices by the whole shift.
@@ -53,11 +53,11 @@ def straighten(volume: Volume, mask: NDArray[np.bool_]) -> Straight:
         row, col = shifts[k] - first
         plane[row : row + mask.shape[1], col : col + mask.shape[2]] = mask[k]
     corner = volume.origins_mm[0] + first[0] * volume.row_step_mm + first[1] * volume.col_step_mm
-    return Straight(planes, corner + (z_mm - volume.z_mm[0])[:, None] * volume.normal, step)
+    return ResampledMask(planes, corner + (z_mm - volume.z_mm[0])[:, None] * volume.normal, step)
 
 
 def _shifts(volume: Volume) -> NDArray[np.int64]:
     """(K, 2) whole rows and columns that each slice lies further than the first, seen along the normal."""
     steps = np.stack([volume.row_step_mm, volume.col_step_mm])
-    ways = volume.origins_mm - volume.origins_mm[0]
-    return np.rint(ways @ (steps / (steps**2).sum(axis=1, keepdims=True)).T).astype(np.int64)
+    offsets = volume.origins_mm - volume.origins_mm[0]
+    return np.rint(offsets @ (steps / (steps**2).sum(axis=1, keepdims=True)).T).astype(np.int64)

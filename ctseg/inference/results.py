@@ -24,7 +24,7 @@ CASE_FILES = (
     "{}.json",
     "{}.png",
     "{}.dcm",
-    "{}_straight.dcm",
+    "{}_resampled.dcm",
     "probabilities/{}.nii.gz",
     "probabilities/{}.json",
 )
@@ -51,7 +51,7 @@ class CaseResult:
     agreement: float | None = None
     """Mean Dice between every two members."""
     entropy_bits: float | None = None
-    """Mean entropy of the probability where any member outlines something."""
+    """Mean entropy of the probability where any member segments something."""
     abc2_ml: float | None = None
     lesions: int | None = None
     """Connected lesions (26 neighbours)."""
@@ -59,10 +59,12 @@ class CaseResult:
     brain_ml: float | None = None
     seconds: float | None = None
     slices: int | None = None
-    unlike: str = ""
-    """In which respects the scan lies outside the model's training scans."""
+    input: str = ""
+    """Digest of the bytes that the case was made of (`ctseg.io.digest`): says which file it was, without its name."""
+    ood: str = ""
+    """Out-of-distribution flags: in which respects the scan lies outside the model's training scans."""
     note: str = ""
-    """What the reader noticed and mended, and what to look at."""
+    """What the reader noticed and corrected, and what to look at."""
     error: str = ""
     traceback: str = field(default="", compare=False, repr=False)
     """For a log; not in the tables, because paths in it may name a patient."""
@@ -134,7 +136,7 @@ def start_folder(folder: Path, head: Mapping[str, Any], *, resume: bool, overwri
     folder = Path(folder)
     filled = folder.is_dir() and any(path.name != MARK for path in folder.iterdir())
     if folder.is_file() or (filled and not (resume or overwrite)):
-        raise OutputExistsError(f"{folder}: exists already; add --resume to go on or --overwrite to start anew")
+        raise OutputExistsError(f"{folder}: exists already; add --resume to go on or --overwrite to start again")
     old = read_table(folder) if (folder / DETAILS).exists() else {}
     if resume:
         _check_same(folder, old, head)

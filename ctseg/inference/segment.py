@@ -11,27 +11,31 @@ from typing import Any
 
 from ctseg.inference.dicom_seg import SegAlgorithm
 from ctseg.inference.disagreement import widened
-from ctseg.inference.models import LoadedModel, recipes
+from ctseg.inference.models import ModelGroup
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction, predict_ready
-from ctseg.inference.prefetch import Failure, Outcome, failure, prepared_ahead
+from ctseg.inference.prefetch import Outcome, prefetch_prepared
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.results import CaseResult, ResultTable, files_of, provenance, remove_case, start_folder
+from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, Rejected, safe_name
+from ctseg.io.digest import input_digest
+from ctseg.io.identity import keyed_digest
 from ctseg.outputs import Output, growing_folder, guard_output
+from ctseg.parallel import Failure, failure
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.progress import ProgressCallback
 
 PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
 """Outside these, a head is cut off or brain extraction failed; adult brains with CSF spaces have 1000 to 1900 mL."""
 
 OnCase = Callable[[CaseResult], None]
-OnProgress = Callable[[int, int, str], None]
 
 
 def segment_cases(
     cases: Iterable[Case],
-    models: Sequence[LoadedModel],
+    groups: Sequence[ModelGroup],
     out: Path | Output,
     settings: SegmentSettings,
     *,
@@ -40,48 +44,50 @@ def segment_cases(
     overwrite: bool = False,
     workers: int = 0,
     executor: Executor | None = None,
-    lost: Sequence[CaseResult] = (),
+    unreadable: Sequence[CaseResult] = (),
     on_case: OnCase | None = None,
-    progress: OnProgress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[CaseResult]:
-    """Outline haemorrhage on every case and write its files, `volumes.csv` and `volumes.json` into `out`.
+    """Segment haemorrhage on every case and write its files, `volumes.csv` and `volumes.json` into `out`.
 
     Args:
         cases: as `ctseg.io.discover` finds them, names unique.
-        models: one or more; their probabilities are averaged.
+        groups: one or more models, grouped by preprocessing; their probabilities are averaged.
         out: folder, or one that was guarded already, with its own `resume` and `overwrite`; each file in it is
             written atomically.
         settings: threshold and what to write.
         extractor: finds the brain.
-        resume: keep the finished cases of an earlier run with the same models and settings.
+        resume: keep the finished cases of an earlier run with the same models and settings, if neither their input
+            has changed nor their mask is damaged.
         overwrite: replace an earlier segmentation.
         workers: processes that read and prepare cases ahead of the network; 0: none.
         executor: used instead of own processes.
-        lost: failed rows of files that cannot be read (`unreadable_rows`), put behind the others.
+        unreadable: failed rows of files that cannot be read (`unreadable_rows`), put behind the others.
         on_case: called with every row as soon as its files are written.
         progress: called with (done, total, case).
 
     Returns:
-        One row a case, in order, then `lost`.
+        One row a case, in order, then `unreadable`.
 
     Raises:
         OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
-        InputError: if the models do not go together, or `resume` meets other settings.
+        InputError: if `resume` meets other settings.
     """
-    ways = recipes(models)
+    preprocessings = [group.preprocessing for group in groups]
 
     def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        return prepared_ahead(todo, ways, extractor, workers=workers, executor=executor)
+        return prefetch_prepared(todo, preprocessings, extractor, workers=workers, executor=executor)
 
     return segment_prepared(
         list(cases),
         prepare,
-        models,
+        input_digest,
+        groups,
         out,
         settings,
         resume=resume,
         overwrite=overwrite,
-        lost=lost,
+        unreadable=unreadable,
         on_case=on_case,
         progress=progress,
     )
@@ -92,11 +98,9 @@ def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:
     rows: dict[str, CaseResult] = {}
     for file in files:
         path = Path(file.path_or_series)
-        name = stem = safe_name(path.name)
-        number = 1
-        while name in rows:
-            number += 1
-            name = f"{stem}_{number}"
+        name = safe_name(path.name)
+        if name in rows:
+            name = f"{name}-{keyed_digest(str(path))}"
         rows[name] = CaseResult(name, "failed", error=file.reason.replace(f"{path.parent}/", ""))
     return list(rows.values())
 
@@ -104,54 +108,65 @@ def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:
 def segment_prepared(
     cases: Sequence[Case],
     prepare: Callable[[Sequence[Case]], Iterator[tuple[Case, Outcome]]],
-    models: Sequence[LoadedModel],
+    digest: Callable[[Case], str],
+    groups: Sequence[ModelGroup],
     out: Path | Output,
     settings: SegmentSettings,
     *,
     resume: bool = False,
     overwrite: bool = False,
-    lost: Sequence[CaseResult] = (),
+    unreadable: Sequence[CaseResult] = (),
     on_case: OnCase | None = None,
-    progress: OnProgress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[CaseResult]:
-    """As `segment_cases`, with `prepare` turning those cases that are not finished into prepared ones, in order."""
+    """As `segment_cases`, with `prepare` turning those cases that are not finished into prepared ones, in order.
+
+    `digest` says of a case what it is made of, so that a finished case is done again where its input has changed.
+    """
     if not isinstance(out, Output):
         reads = [*(file for case in cases for file in case.files), *(case.zip_file for case in cases)]
         out = guard_output(out, "segment", inputs=reads, overwrite=overwrite, resume=resume)
     with growing_folder(out, files_of(case.case_id for case in cases)):
-        return _segment_all(cases, prepare, models, out, settings, lost=lost, on_case=on_case, progress=progress)
+        return _segment_all(
+            cases, prepare, digest, groups, out, settings, unreadable=unreadable, on_case=on_case, progress=progress
+        )
 
 
 def _segment_all(
     cases: Sequence[Case],
     prepare: Callable[[Sequence[Case]], Iterator[tuple[Case, Outcome]]],
-    models: Sequence[LoadedModel],
+    digest: Callable[[Case], str],
+    groups: Sequence[ModelGroup],
     place: Output,
     settings: SegmentSettings,
     *,
-    lost: Sequence[CaseResult],
+    unreadable: Sequence[CaseResult],
     on_case: OnCase | None,
-    progress: OnProgress | None,
+    progress: ProgressCallback | None,
 ) -> list[CaseResult]:
     """Make or find every row, in a folder that is guarded."""
-    out, head = place.path, provenance(settings.model_dump(), [model.describe() for model in models])
+    out = place.path
+    head = provenance(settings.model_dump(), [model.describe() for group in groups for model in group.models])
     finished = start_folder(out, head, resume=place.resume, overwrite=place.overwrite)
+    finished = unchanged(out, cases, finished, digest)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
-    total = len(cases) + len(lost)
-    coming = prepare([case for case in cases if case.case_id not in finished])
+    total = len(cases) + len(unreadable)
+    prepared = prepare([case for case in cases if case.case_id not in finished])
     results: list[CaseResult] = []
     try:
-        made = (finished.get(case.case_id) or _finish(*next(coming), models, out, settings) for case in cases)
-        for result in chain(made, lost):
+        segmented = (finished.get(case.case_id) or _finish(*next(prepared), groups, out, settings) for case in cases)
+        for result in chain(segmented, unreadable):
             table.add(result)
             results.append(result)
-            _tell(result, len(results), total, on_case, progress)
+            _report(result, len(results), total, on_case, progress)
     finally:
         table.save()
     return results
 
 
-def _tell(result: CaseResult, done: int, total: int, on_case: OnCase | None, progress: OnProgress | None) -> None:
+def _report(
+    result: CaseResult, done: int, total: int, on_case: OnCase | None, progress: ProgressCallback | None
+) -> None:
     if on_case is not None:
         on_case(result)
     if progress is not None:
@@ -159,12 +174,12 @@ def _tell(result: CaseResult, done: int, total: int, on_case: OnCase | None, pro
 
 
 def _finish(
-    case: Case, outcome: Outcome, models: Sequence[LoadedModel], out: Path, settings: SegmentSettings
+    case: Case, outcome: Outcome, groups: Sequence[ModelGroup], out: Path, settings: SegmentSettings
 ) -> CaseResult:
     """Run the network on a prepared case and write its files; a failed case leaves none."""
     if isinstance(outcome, ReadyCase):
         try:
-            return _segment_one(case, outcome, models, out, settings)
+            return _segment_one(case, outcome, groups, out, settings)
         except Exception as error:
             outcome = failure(error)
     remove_case(out, case.case_id)
@@ -172,11 +187,11 @@ def _finish(
 
 
 def _segment_one(
-    case: Case, ready: ReadyCase, models: Sequence[LoadedModel], out: Path, settings: SegmentSettings
+    case: Case, ready: ReadyCase, groups: Sequence[ModelGroup], out: Path, settings: SegmentSettings
 ) -> CaseResult:
     started = time.perf_counter()
-    prediction = predict_ready(ready, models, settings)
-    remarks = write_case(out, case.case_id, prediction, settings, _algorithm(models, settings))
+    prediction = predict_ready(ready, groups, settings)
+    remarks = write_case(out, case.case_id, prediction, settings, _algorithm(groups, settings))
     measures = prediction.measures
     return CaseResult(
         case=case.case_id,
@@ -189,7 +204,8 @@ def _segment_one(
         brain_ml=round(prediction.brain_ml, 1),
         seconds=round(ready.seconds + time.perf_counter() - started, 2),
         slices=len(prediction.mask),
-        unlike="; ".join(prediction.unlike),
+        input=ready.digest,
+        ood="; ".join(prediction.ood),
         note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *brain_remarks(prediction), *remarks]),
     )
 
@@ -231,7 +247,8 @@ def _without_folders(outcome: Failure, case: Case) -> str:
     return text
 
 
-def _algorithm(models: Sequence[LoadedModel], settings: SegmentSettings) -> SegAlgorithm:
+def _algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> SegAlgorithm:
+    models = [model for group in groups for model in group.models]
     names = ", ".join(dict.fromkeys(model.header.name for model in models))
     return SegAlgorithm(
         names,

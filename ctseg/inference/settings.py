@@ -25,6 +25,6 @@ class SegmentSettings(Settings):
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="arithmetic of the network")
     probabilities: bool = Field(False, description="also write probabilities/CASE.nii.gz")
     dicom_seg: bool = Field(True, description="write CASE.dcm (DICOM SEG) for DICOM input")
-    straight: bool = Field(True, description="and CASE_straight.dcm of tilted or uneven series, for 3D Slicer")
+    resampled: bool = Field(True, description="and CASE_resampled.dcm of tilted or uneven series, for 3D Slicer")
     deidentify: bool = Field(False, description="DICOM SEG under the pseudonym, without the source's identity")
     preview: bool = Field(True, description="write CASE.png")

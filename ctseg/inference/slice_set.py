@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,25 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from ctseg.errors import InputError
-from ctseg.inference.models import LoadedModel, recipes
+from ctseg.inference.models import ModelGroup
 from ctseg.inference.prefetch import Outcome
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.results import CaseResult
-from ctseg.inference.segment import OnCase, OnProgress, segment_prepared
+from ctseg.inference.segment import OnCase, segment_prepared
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, safe_name
+from ctseg.io.digest import DIGITS
 from ctseg.io.slices import SliceSet
 from ctseg.io.volume import Volume
 from ctseg.outputs import Output
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.prepared import Prepared
+from ctseg.progress import ProgressCallback
 
 
 def segment_slices(
     slices: SliceSet,
-    models: Sequence[LoadedModel],
+    groups: Sequence[ModelGroup],
     out: Path | Output,
     settings: SegmentSettings,
     *,
@@ -35,15 +38,15 @@ def segment_slices(
     resume: bool = False,
     overwrite: bool = False,
     on_case: OnCase | None = None,
-    progress: OnProgress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[CaseResult]:
-    """Outline haemorrhage on a slice set, one mask for each scan it was made of; see `segment_cases`.
+    """Segment haemorrhage on a slice set, one mask for each scan it was made of; see `segment_cases`.
 
     Only the slices that the set holds are measured, so a volume is that of the scan only where none was left out.
 
     Args:
         slices: made with the size and field of view that the models were trained on.
-        models: one or more; their probabilities are averaged.
+        groups: one or more models, grouped by preprocessing; their probabilities are averaged.
         out: folder, or one that was guarded already, with its own `resume` and `overwrite`.
         settings: threshold and what to write; there is no DICOM SEG of a slice set.
         split: only this split; None for all slices.
@@ -56,19 +59,27 @@ def segment_slices(
         InputError: if the set has another size than the models want, or no such split.
         OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
     """
-    ways = recipes(models)
-    if any((way.size, way.size) != slices.size for way in ways):
-        wanted = ", ".join(f"{way.size} x {way.size}" for way in ways)
-        found = f"{slices.size[0]} x {slices.size[1]}"
-        raise InputError(f"{slices.folder}: slices are {found}, the model wants {wanted}; preprocess with its --size")
+    check_size(slices, groups)
     rows = slices_by_case(slices, split)
     cases = [Case(name, name, "slices", slices.domain, files=()) for name in rows]
 
     def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        return ((case, _ready(slices, case.case_id, rows[case.case_id], len(ways))) for case in todo)
+        return ((case, ready_slices(slices, case.case_id, rows[case.case_id], groups)) for case in todo)
+
+    def digest(case: Case) -> str:
+        return _digest(slices, rows[case.case_id])
 
     return segment_prepared(
-        cases, prepare, models, out, settings, resume=resume, overwrite=overwrite, on_case=on_case, progress=progress
+        cases,
+        prepare,
+        digest,
+        groups,
+        out,
+        settings,
+        resume=resume,
+        overwrite=overwrite,
+        on_case=on_case,
+        progress=progress,
     )
 
 
@@ -81,16 +92,35 @@ def slices_by_case(slices: SliceSet, split: str | None = None) -> dict[str, NDAr
     return {str(case): group["row"].to_numpy(np.int64) for case, group in ordered.groupby("case", sort=True)}
 
 
-def _ready(slices: SliceSet, case: str, rows: NDArray[np.int64], ways: int) -> ReadyCase:
+def check_size(slices: SliceSet, groups: Sequence[ModelGroup]) -> None:
+    """Refuse a slice set of another size than the models were trained on.
+
+    Raises:
+        InputError: naming both sizes.
+    """
+    sizes = [group.preprocessing.size for group in groups]
+    if any((size, size) != slices.size for size in sizes):
+        wanted = ", ".join(f"{size} x {size}" for size in sizes)
+        found = f"{slices.size[0]} x {slices.size[1]}"
+        raise InputError(f"{slices.folder}: slices are {found}, the model wants {wanted}; preprocess with its --size")
+
+
+def ready_slices(slices: SliceSet, case: str, rows: NDArray[np.int64], groups: Sequence[ModelGroup]) -> ReadyCase:
+    """The slices of one case (array rows from feet to head), ready for every group of models."""
     images = np.asarray(slices.images[rows])
     frame = Frame(slices.size, slices.size, 0.0, 1.0, 0.0, 1.0)
     brain = np.stack([binary_fill_holes(image > 0) for image in images])  # CSF at 0 HU is as black as the background
     prepared = Prepared(images, brain, brain, frame, (1.0, 0.0))
-    return ReadyCase(slice_volume(slices, case, rows), brain, (prepared,) * ways, 0.0)
+    return ReadyCase(slice_volume(slices, case, rows), brain, (prepared,) * len(groups), 0.0, _digest(slices, rows))
+
+
+def _digest(slices: SliceSet, rows: NDArray[np.int64]) -> str:
+    """Of the images, in order."""
+    return sha256(np.ascontiguousarray(slices.images[rows]).data).hexdigest()[:DIGITS]
 
 
 def slice_volume(slices: SliceSet, case: str, rows: NDArray[np.int64]) -> Volume:
-    """The slices of one case as a volume: positions along z, untilted, as `slices.csv` tells no more; HU for CT."""
+    """The slices of one case as a volume: positions along z, untilted, as `slices.csv` holds no more; HU for CT."""
     table = slices.table.iloc[rows]
     z_mm = pd.to_numeric(table["z_mm"], errors="coerce").to_numpy(np.float64)
     z_mm = np.where(np.isfinite(z_mm), z_mm, table["index"].to_numpy(np.float64))

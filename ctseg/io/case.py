@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+
+from ctseg.io.identity import keyed_digest
 
 
 @dataclass(frozen=True)
@@ -55,5 +58,11 @@ class Discovery:
 
 
 def safe_name(name: str) -> str:
-    """`name` with everything but letters, digits, dot, dash and underscore replaced, fit for a file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "case"
+    """`name` with everything but ASCII letters, digits, dot, dash and underscore replaced, fit for a file name.
+
+    Where letters or digits are lost, a digest of the name follows, so that other names stay other names.
+    """
+    name = unicodedata.normalize("NFC", name)  # macOS decomposes file names
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "case"
+    is_lossy = any(character.isalnum() and not character.isascii() for character in name)
+    return f"{safe}-{keyed_digest(name)}" if is_lossy else safe

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 from ctseg.errors import CaseError, InputError
-from ctseg.io.case import Case, Discovery, Rejected
+from ctseg.io.case import Case, Discovery, Rejected, safe_name
 from ctseg.io.dicom.header import MAX_MEMBER_BYTES, SliceHeader, Source, read_header
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
-from ctseg.io.nifti.file import read_labels
+from ctseg.io.digest import input_digest
+from ctseg.io.identity import keyed_digest
+from ctseg.io.nifti.file import open_nifti, read_labels
 from ctseg.io.nifti.layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.volume import Volume
-from ctseg.parallel import worker_pool
+from ctseg.parallel import Failure, ordered_map
+from ctseg.progress import ProgressCallback
 
 __all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
 
@@ -40,9 +42,10 @@ OTHER_SUFFIXES = frozenset(
 PARALLEL_FROM = 2000
 """Below this many files, starting workers takes longer than reading the headers."""
 
-LOOKED_FOR = "DICOM series, DICOM zips, NIfTI (.nii, .nii.gz), a Decathlon task folder or BraTS cases"
+CHUNK = 64
+"""Files whose headers are read in one go."""
 
-ProgressCallback = Callable[[int, int], None]
+LOOKED_FOR = "DICOM series, DICOM zips, NIfTI (.nii, .nii.gz), a Decathlon task folder or BraTS cases"
 
 
 def discover(
@@ -59,8 +62,8 @@ def discover(
         inputs: Decathlon or nnU-Net task folders, BraTS folders, NIfTI files and folders, DICOM trees and flat folders,
             zips of DICOM.
         domain: 'ct', 'mr', or 'auto' to tell from Modality, dataset.json, file names and voxels.
-        workers: processes for DICOM headers; 0 for as many as there are cores when there are many files.
-        progress: called with (files read, files in all).
+        workers: processes for DICOM headers where there are many files; 0 for as many as there are cores.
+        progress: called with (files read, files in all, "").
         without: a folder not to look into: the command's own output, where it lies in an input.
 
     Raises:
@@ -191,44 +194,74 @@ def _suffix(source: Source) -> str:
 
 def _read_headers(
     sources: Sequence[Source], workers: int, progress: ProgressCallback | None
-) -> list[SliceHeader | str]:
-    workers = workers or (os.cpu_count() or 1 if len(sources) >= PARALLEL_FROM else 1)
-    if workers <= 1 or len(sources) < 2 or "fork" not in get_all_start_methods():
-        return _counted(map(read_header, sources), len(sources), progress)
-    with worker_pool(workers, "fork") as pool:
-        return _counted(pool.map(read_header, sources, chunksize=64), len(sources), progress)
+) -> Iterator[SliceHeader | str]:
+    """The header of every source, or in one line why it has none; in processes where there are many."""
+    if len(sources) < PARALLEL_FROM:
+        workers = 1
+    chunks = [sources[start : start + CHUNK] for start in range(0, len(sources), CHUNK)]
+    done = 0
+    for chunk, headers in _read_chunks(chunks, workers or os.cpu_count() or 1):
+        yield from headers
+        done += len(chunk)
+        if progress:
+            progress(done, len(sources), "")
 
 
-def _counted(
-    headers: Iterable[SliceHeader | str], total: int, progress: ProgressCallback | None
-) -> list[SliceHeader | str]:
-    result: list[SliceHeader | str] = []
-    for header in headers:
-        result.append(header)
-        if progress and (len(result) % 64 == 0 or len(result) == total):
-            progress(len(result), total)
-    return result
+def _read_chunks(
+    chunks: Sequence[Sequence[Source]], workers: int
+) -> Iterator[tuple[Sequence[Source], Sequence[SliceHeader | str]]]:
+    """Of a chunk that kills its worker, the files are read one at a time to find the guilty one."""
+    for chunk, headers in ordered_map(_read_chunk, chunks, workers=workers if workers > 1 else 0):
+        if not isinstance(headers, Failure):
+            yield chunk, headers
+        elif len(chunk) == 1:
+            yield chunk, [headers.error]
+        else:
+            yield chunk, [found[0] for _, found in _read_chunks([[source] for source in chunk], workers)]
+
+
+def _read_chunk(chunk: Sequence[Source]) -> list[SliceHeader | str]:
+    return [read_header(source) for source in chunk]
 
 
 def _unique(cases: Sequence[Case]) -> list[Case]:
-    """Cases in order of their names; NIfTI files of the same name get their folder's name in front, then a number."""
-    counts = Counter(case.case_id for case in cases)
-    taken: set[str] = set()
-    result = []
-    for case in sorted(cases, key=lambda case: (case.case_id, str(case.files[0]))):
-        name = case.case_id
-        if counts[name] > 1 and case.kind != "dicom":
-            name = f"{case.files[0].parent.name}_{name}"
-        number, base = 1, name
-        while name in taken:
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name)
-        result.append(case if name == case.case_id else _renamed(case, name))
+    """Cases in order of their names, which are tied to what each was made of, not to its place among the others.
+
+    NIfTI files of the same name get their folder's name in front; cases that still share a name get a digest of their
+    input behind it. Copies of one input get a number as well, since nothing else tells them apart.
+    """
+    named = _where_shared(cases, lambda case: case.case_id if case.kind == "dicom" else _with_folder(case))
+    named = _where_shared(named, lambda case: f"{case.case_id}-{_digest_of(case)}")
+    result: list[Case] = []
+    copies: Counter[str] = Counter()
+    for case in sorted(named, key=lambda case: (case.case_id, str(case.files[0]))):
+        copies[case.case_id] += 1
+        number = copies[case.case_id]
+        result.append(case if number == 1 else _renamed(case, f"{case.case_id}-{number}"))
     return result
 
 
+def _where_shared(cases: Sequence[Case], name: Callable[[Case], str]) -> list[Case]:
+    """The cases with another name where several share one."""
+    counts = Counter(case.case_id for case in cases)
+    return [case if counts[case.case_id] == 1 else _renamed(case, name(case)) for case in cases]
+
+
+def _with_folder(case: Case) -> str:
+    return f"{safe_name(case.files[0].parent.name)}_{case.case_id}"
+
+
+def _digest_of(case: Case) -> str:
+    """Six digits of the input's digest; of the path, where the input cannot be read."""
+    try:
+        return input_digest(case)[:6]
+    except Exception:  # whatever it is, reading the case says it in its row of the table
+        return keyed_digest(str(case.files[0]))
+
+
 def _renamed(case: Case, name: str) -> Case:
+    if name == case.case_id:
+        return case
     if case.kind == "dicom":
         return replace(case, case_id=name)
     return replace(case, case_id=name, patient_id=name, series_id=name)
@@ -253,7 +286,7 @@ def read_case(case: Case) -> Volume:
     try:
         volume = _read(case)
         if case.label_file is not None and volume.native is not None:
-            volume = replace(volume, labels=read_labels(case.label_file, volume.native))
+            volume = replace(volume, labels=read_labels(open_nifti(case.label_file), volume.native))
     except CaseError as error:
         message = str(error)
         raise CaseError(message if message.startswith(case.case_id) else f"{case.case_id}: {message}") from None

@@ -96,11 +96,11 @@ def native_grid(volume: Volume) -> NativeGrid:
 
 
 def tilt_deg(origins_mm: Vector, normal: Vector) -> float:
-    """Angle in degrees between the slice normal and the way from the first slice origin to the last."""
-    way = origins_mm[-1] - origins_mm[0]
-    if not way.any():
+    """Angle in degrees between the slice normal and the vector from the first slice origin to the last."""
+    shift = origins_mm[-1] - origins_mm[0]
+    if not shift.any():
         return 0.0
-    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(way, normal)), abs(way @ normal))))
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(shift, normal)), abs(shift @ normal))))
 
 
 def is_uneven(origins_mm: Vector) -> bool:

@@ -1,4 +1,4 @@
-"""Are these numbers HU? Air, water and soft tissue must lie where physics puts them; two known faults are mended."""
+"""Are these numbers HU? Air, water and soft tissue must lie where physics puts them; two known faults are corrected."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
+from ctseg.io.intercept import has_lost_intercept, lost_intercept
 from ctseg.io.volume import Volume
 
 WRAP = 4096
 WRAPPED_AIR = (WRAP - 1100, WRAP - 900)
 """Where air lies when signed 12-bit values were written as unsigned ones."""
 WRAP_FROM = 3000
-"""Values from here are wrapped negatives; the published mend keeps HU up to 3095 the same way."""
-LOST_INTERCEPT = -1024.0
-SHIFTED_TISSUE = (990.0, 1130.0)
-"""Soft tissue of 0 to 60 HU when an intercept of -1000 or -1024 is missing."""
+"""Values from here are wrapped negatives; the published correction keeps HU up to 3095 the same way."""
+WRAPPED_16_BIT = (60_000.0, 65_536.0)
+"""Where negative values lie when signed 16-bit values were written as unsigned ones."""
+NARROW_HU = 40.0
+"""Voxels that span less than this are scaled values (0 to 1, z-scores), not HU: brain and CSF alone span more."""
 TISSUE = (0.0, 60.0)
 """Water to clotted blood and cortex: where head tissue peaks."""
 TISSUE_MARGIN = 50.0
@@ -33,6 +35,8 @@ ENOUGH = 0.005
 BACKGROUND = 0.1
 """One single value that fills more than this share is background or clipping, not tissue."""
 MAX_VOXELS = 2_000_000
+PADDING_HU = -1024.0
+"""The lowest value that CT keeps; faulty scans hold nothing between it and -100."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,19 @@ class Histogram:
 
 
 def check_hu(volume: Volume) -> Volume:
-    """A CT volume whose values are HU, with notes on what was found and mended.
+    """A CT volume whose values are HU, with notes on what was found and corrected.
 
-    Mended are the two faults known from public head CT: negative values that were wrapped by 4096 (RSNA 2019, the mend
-    is Jeremy Howard's `fix_pxrepr`: add 1000, take 4096 off what reaches it, intercept -1000), and a lost intercept of
-    -1024 (air at 0, tissue at 1024 and more).
+    Corrected are two faults known from public head CT: negative values that were wrapped by 4096 (RSNA 2019, as in
+    Jeremy Howard's `fix_pxrepr`: add 1000, take 4096 off what reaches it, intercept -1000), and a lost intercept
+    (`ctseg.io.intercept`).
 
     Raises:
-        CaseError: if soft tissue does not lie near 0 to 60, so the values are no HU.
+        CaseError: if soft tissue does not lie near 0 to 60, so the values are no HU, or a fault cannot be corrected.
     """
-    mended, note = _mend(volume.voxels)
+    voxels, note = _correct(volume.voxels, volume.case_id)
     notes = [note] if note else []
-    notes += _judge(_histogram(mended), volume.case_id)
-    return replace(volume, voxels=mended, notes=(*volume.notes, *notes))
+    notes += _check(_histogram(voxels), volume.case_id)
+    return replace(volume, voxels=voxels, notes=(*volume.notes, *notes))
 
 
 def _histogram(voxels: NDArray[np.float32]) -> Histogram:
@@ -84,16 +88,26 @@ def _histogram(voxels: NDArray[np.float32]) -> Histogram:
     return Histogram(voxels.ravel()[::step])
 
 
-def _mend(voxels: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
+def _correct(voxels: NDArray[np.float32], case_id: str) -> tuple[NDArray[np.float32], str]:
+    """The voxels in HU where a known fault explains them, and a note on it.
+
+    Raises:
+        CaseError: if a fault is found but not what to add.
+    """
     histogram = _histogram(voxels)
-    if histogram.share(LOST_INTERCEPT + 1, -100) > NO_SHARE:
+    if histogram.share(*WRAPPED_16_BIT) > ENOUGH:
+        raise CaseError(
+            f"{case_id}: not HU: negative values are wrapped by 65536 (signed values written as unsigned ones); "
+            "convert the scan again"
+        )
+    if histogram.share(PADDING_HU + 1, -100) > NO_SHARE:
         return voxels, ""
     if histogram.share(*WRAPPED_AIR) > ENOUGH and _tissue_peaks_at(histogram, *TISSUE):
-        return _unwrap(voxels), "negative values were wrapped by 4096 (a known fault of RSNA scans); mended"
-    if histogram.share(-100, 100) > ENOUGH and _tissue_peaks_at(histogram, *SHIFTED_TISSUE):
-        return np.maximum(voxels + np.float32(LOST_INTERCEPT), np.float32(LOST_INTERCEPT)), (
-            "the intercept of -1024 is missing from the header; mended"
-        )
+        return _unwrap(voxels), "negative values were wrapped by 4096 (a known fault of RSNA scans); corrected"
+    if has_lost_intercept(voxels):
+        intercept = lost_intercept(histogram.values, case_id)
+        note = f"the intercept of {intercept:.0f} is missing from the header; corrected"
+        return np.maximum(voxels + np.float32(intercept), np.float32(PADDING_HU)), note
     return voxels, ""
 
 
@@ -108,11 +122,11 @@ def _unwrap(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     outside = voxels == WRAP - 2000
     unwrapped = np.where(voxels >= WRAP_FROM, voxels - WRAP, voxels)
     if outside.mean() > 0.02:
-        unwrapped[outside] = LOST_INTERCEPT
-    return np.maximum(unwrapped, np.float32(LOST_INTERCEPT)).astype(np.float32)
+        unwrapped[outside] = PADDING_HU
+    return np.maximum(unwrapped, np.float32(PADDING_HU)).astype(np.float32)
 
 
-def _judge(histogram: Histogram, case_id: str) -> list[str]:
+def _check(histogram: Histogram, case_id: str) -> list[str]:
     """What to say about plausible values.
 
     Raises:
@@ -121,6 +135,11 @@ def _judge(histogram: Histogram, case_id: str) -> list[str]:
     values = histogram.values
     if not len(values) or values.min() == values.max():
         return ["all voxels have the same value"]
+    low, high = np.percentile(values, (0.1, 99.9))
+    if high - low < NARROW_HU:
+        raise CaseError(
+            f"{case_id}: not HU: values from {values.min():g} to {values.max():g}, so scaled; give the scan in HU"
+        )
     air = histogram.share(-np.inf, AIR_BELOW) > ENOUGH
     tissue = histogram.peak(-200, 200) if air else histogram.peak(float(values.min()), float(values.max()))
     return _about_air(histogram, air) + _about_tissue(tissue, air, case_id, values)

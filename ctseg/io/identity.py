@@ -12,8 +12,13 @@ def pseudonym(patient_id: str) -> str:
     Patient numbers are short enough to be guessed from a plain hash; with `CTSEG_PSEUDONYM_KEY` set in the environment
     the hash is keyed, so only the holder of the key can link the name back.
     """
+    return "P" + keyed_digest(patient_id.strip(), 5)
+
+
+def keyed_digest(text: str, size: int = 3) -> str:
+    """`size` bytes of the BLAKE2b hash of a text as hex digits, keyed with `CTSEG_PSEUDONYM_KEY` where it is set."""
     key = os.environ.get("CTSEG_PSEUDONYM_KEY", "").encode()[:64]
-    return "P" + blake2b(patient_id.strip().encode(), digest_size=5, key=key).hexdigest()
+    return blake2b(text.encode(), digest_size=size, key=key).hexdigest()
 
 
 def case_name(patient_id: str, series_uid: str) -> str:

@@ -32,8 +32,8 @@ UNSHEARED_DEG = 0.01
 def save_mask(path: Path, volume: Volume, mask: NDArray[Any]) -> None:
     """Write a mask (K, H, W) as uint8 NIfTI on the grid that `volume` was read from, atomically.
 
-    A volume from DICOM also gets the sidecar `CASE.json` beside `CASE.nii.gz` with its true slice positions, as does a
-    NIfTI whose header gave no orientation.
+    A volume from DICOM also gets the sidecar `CASE.json` beside `CASE.nii.gz` with its true slice positions and
+    SOPInstanceUIDs, as does a NIfTI whose header gave no orientation. The sidecar is there before the mask.
     """
     _save(Path(path), volume, np.asarray(mask), np.uint8)
 
@@ -54,9 +54,9 @@ def _save(path: Path, volume: Volume, canonical: Array, dtype: type[np.generic])
         raise ValueError(f"mask or map {canonical.shape} does not fit the volume {volume.voxels.shape}")
     native = np.ascontiguousarray(native_grid(volume).to_native(canonical).astype(dtype))
     image = _image(volume, native)
-    write_with(path, lambda temporary: nib.save(image, temporary))
     if not _affine_is_true(volume):
         write_json(sidecar_path(path), _sidecar(volume))
+    write_with(path, lambda temporary: nib.save(image, temporary))
 
 
 def _image(volume: Volume, native: Array) -> Any:
@@ -97,20 +97,24 @@ def _affine_is_true(volume: Volume) -> bool:
     grid = native_grid(volume)
     if grid.affine is None:
         return False
-    told = place(grid.affine, grid.shape, grid.header)[1]
+    placed = place(grid.affine, grid.shape, grid.header)[1]
     return all(
         one.shape == other.shape and np.allclose(one, other, atol=SAME_MM)
         for one, other in (
-            (told.origins_mm, volume.origins_mm),
-            (told.row_step_mm, volume.row_step_mm),
-            (told.col_step_mm, volume.col_step_mm),
+            (placed.origins_mm, volume.origins_mm),
+            (placed.row_step_mm, volume.row_step_mm),
+            (placed.col_step_mm, volume.col_step_mm),
         )
     )
 
 
 def _sidecar(volume: Volume) -> dict[str, Any]:
-    """True positions (LPS mm), slices in the order of canonical axis 0; no identity."""
+    """True positions (LPS mm), slices in the order of canonical axis 0; no identity.
+
+    DICOM slices are named by their SOPInstanceUIDs, as in published labels.
+    """
     grid = native_grid(volume)
+    named = {"slice_ids": list(volume.slice_ids)} if volume.frames else {}
     return {
         "schema": SIDECAR_SCHEMA,
         "domain": volume.domain,
@@ -123,6 +127,7 @@ def _sidecar(volume: Volume) -> dict[str, Any]:
         "slab_mm": _rounded(volume.slab_mm),
         "uneven": is_uneven(volume.origins_mm),
         "tilt_deg": round(tilt_deg(volume.origins_mm, volume.normal), 3),
+        **named,
     }
 
 
@@ -141,13 +146,13 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
     path = Path(path)
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
-    header, affine, shape = open_nifti(path)
-    grid, geometry = place(affine, shape, header)
+    file = open_nifti(path)
+    grid, geometry = place(file.affine, file.shape, file.header)
     domain, thickness = "ct", None
     sidecar = _read_sidecar(path)
     if sidecar is not None:
         grid, geometry, domain, thickness = _from_sidecar(sidecar, grid, path)
-    mask = read_labels(path, grid)
+    mask = read_labels(file, grid)
     name = sidecar_path(path).stem
     volume = Volume(
         voxels=mask.astype(np.float32),
@@ -164,7 +169,7 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
 
 
 def _read_sidecar(path: Path) -> dict[str, Any] | None:
-    """The sidecar of a mask; None where there is none or the JSON beside it is somebody else's."""
+    """The sidecar of a mask; None where there is none or the JSON beside it is of another schema."""
     beside = sidecar_path(path)
     if not beside.is_file():
         return None

@@ -99,6 +99,11 @@ class SliceSet:
         return self.masks
 
 
+def is_slice_set(folder: Path) -> bool:
+    """Whether a folder holds the files of a slice set."""
+    return (folder / "dataset.json").is_file() and (folder / "slices.csv").is_file()
+
+
 def open_slices(folder: Path | str) -> SliceSet:
     """Open a slice set and check all that can be checked without reading the pixels.
 

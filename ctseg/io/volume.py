@@ -7,6 +7,7 @@ so the rest of ctseg never thinks about orientation.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Volume:
 
     Canonical axes: slices from feet to head, rows from front to back (anterior at the top), columns from the patient's
     right to left (right side of the patient at the left of the picture), each up to the scan's own obliqueness.
-    Positions are DICOM's LPS mm.
+    Positions are DICOM's LPS mm. What is derived from them is computed once.
     """
 
     voxels: NDArray[np.float32]
@@ -76,18 +77,18 @@ class Volume:
     frames: tuple[Any, ...] = field(default=(), repr=False)
     """(K,) DICOM datasets without pixel data, in slice order, for DICOM SEG; empty for NIfTI."""
     notes: tuple[str, ...] = ()
-    """What the reader noticed and mended: tilt, uneven steps, dropped duplicates, intercept fault."""
+    """What the reader noticed and corrected: tilt, uneven steps, dropped duplicates, intercept fault."""
     labels: NDArray[np.uint8] | None = None
     """(K, H, W) label values where the source has them."""
     thickness_mm: float | None = None
     """Nominal slice thickness; what a single slice stands for."""
 
-    @property
+    @cached_property
     def spacing_mm(self) -> tuple[float, float]:
         """(row, column) distance of neighbouring pixel centres in mm."""
         return float(np.linalg.norm(self.row_step_mm)), float(np.linalg.norm(self.col_step_mm))
 
-    @property
+    @cached_property
     def normal(self) -> NDArray[np.float64]:
         """(3,) unit normal of the slices, pointing the way the slices are ordered."""
         normal = np.cross(self.col_step_mm, self.row_step_mm)
@@ -96,12 +97,12 @@ class Volume:
             normal = -normal
         return normal
 
-    @property
+    @cached_property
     def z_mm(self) -> NDArray[np.float64]:
         """(K,) slice positions along the normal in mm."""
         return self.origins_mm @ self.normal
 
-    @property
+    @cached_property
     def slab_mm(self) -> NDArray[np.float64]:
         """(K,) thickness in mm that each slice stands for: half the way to each neighbour, a whole step at the ends.
 
@@ -109,7 +110,7 @@ class Volume:
         """
         return slab_mm(self.z_mm, self.thickness_mm)
 
-    @property
+    @cached_property
     def voxel_ml(self) -> NDArray[np.float64]:
         """(K,) volume of one voxel of each slice in mL."""
         return Grid.of(self).voxel_ml

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -17,6 +16,7 @@ from ctseg.files import write_with
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.search import length, nearest, nearest_sources, take
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
+from ctseg.progress import ProgressCallback
 
 Direction = Literal["source", "target"]
 PAPER_TOP, PAPER_TARGETS = 20, 15_480
@@ -33,7 +33,7 @@ def match(
     top: int | None = None,
     direction: Direction = "source",
     split: str | None = None,
-    told: Callable[[int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> pd.DataFrame:
     """Pair the slices of two domains.
 
@@ -46,7 +46,7 @@ def match(
         direction: 'source': for each source slice its `top` target slices, the one-to-many pairs of stage 1. 'target':
             for each target slice its `top` source slices, whose distinct sources are the matched set of stage 2.
         split: pair only slices of this split, or all.
-        told: is told how many slices are done so far, for a progress bar.
+        progress: called with (done, total, ""), in slices that are asked for.
 
     Returns:
         `source_id, target_id, rank, distance` and the metric's parts; in the order of the slices that were asked for,
@@ -60,11 +60,11 @@ def match(
     target_rows, described_target = _describe(target, metric, split, None)
     if direction == "source":
         wanted = proportional_top(len(target_rows)) if top is None else top
-        found, distances = nearest(metric, described_source, described_target, wanted, told)
+        found, distances = nearest(metric, described_source, described_target, wanted, progress)
     elif top is None:
-        found, distances = _matched_third(metric, described_source, described_target, told)
+        found, distances = _matched_third(metric, described_source, described_target, progress)
     else:
-        found, distances = nearest_sources(metric, described_source, described_target, top, told)
+        found, distances = nearest_sources(metric, described_source, described_target, top, progress)
     asked = np.repeat(np.arange(len(found)), found.shape[1])
     pair = (asked, found.ravel()) if direction == "source" else (found.ravel(), asked)
     table = {
@@ -82,13 +82,13 @@ def proportional_top(targets: int) -> int:
 
 
 def _matched_third(
-    metric: SimilarityMetric, source: Descriptors, target: Descriptors, told: Callable[[int], None] | None
+    metric: SimilarityMetric, source: Descriptors, target: Descriptors, progress: ProgressCallback | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The nearest sources of each target slice, as few as make the distinct ones a third of the source."""
     sources = length(source)
     wanted, top = MATCHED_SHARE * sources, 1
     while True:
-        found, distances = nearest_sources(metric, source, target, top, told)
+        found, distances = nearest_sources(metric, source, target, top, progress)
         distinct = [len(np.unique(found[:, : count + 1])) for count in range(found.shape[1])]
         enough = next((count + 1 for count, number in enumerate(distinct) if number >= wanted), None)
         if enough is not None or top >= sources:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
+from ctseg.progress import ProgressCallback
 
 BLOCK = 1_000_000
 """Distances held at once: 8 MB, and a few times that while a metric works."""
@@ -20,7 +21,7 @@ def nearest(
     source: Descriptors,
     target: Descriptors,
     k: int,
-    told: Callable[[int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Nearest:
     """For each source slice the `k` nearest target slices.
 
@@ -31,7 +32,7 @@ def nearest(
         source: descriptors of n slices.
         target: descriptors of m slices.
         k: how many; at most m are given.
-        told: is told how many source slices are done so far, for a progress bar.
+        progress: called with (done, total, ""), in source slices.
 
     Returns:
         Indices (n, min(k, m)) int64 into the target, distances (n, min(k, m)) float64, nearest first.
@@ -40,7 +41,7 @@ def nearest(
     if callable(own):
         result: Nearest = own(source, target, min(k, length(target)))
         return result
-    return _blockwise(metric.distance, source, target, k, told)
+    return _blockwise(metric.distance, source, target, k, progress)
 
 
 def nearest_sources(
@@ -48,15 +49,15 @@ def nearest_sources(
     source: Descriptors,
     target: Descriptors,
     k: int,
-    told: Callable[[int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Nearest:
     """For each target slice the `k` nearest source slices, ties by source index: (m, min(k, n)) each.
 
     A metric whose `symmetric` is true serves it with its own `nearest`, the two swapped.
     """
     if getattr(metric, "symmetric", False):
-        return nearest(metric, target, source, k, told)
-    return _blockwise(lambda block, whole: metric.distance(whole, block).T, target, source, k, told)
+        return nearest(metric, target, source, k, progress)
+    return _blockwise(lambda block, whole: metric.distance(whole, block).T, target, source, k, progress)
 
 
 def _blockwise(
@@ -64,7 +65,7 @@ def _blockwise(
     source: Descriptors,
     target: Descriptors,
     k: int,
-    told: Callable[[int], None] | None,
+    progress: ProgressCallback | None,
 ) -> Nearest:
     n, m = length(source), length(target)
     k = min(k, m)
@@ -73,8 +74,8 @@ def _blockwise(
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         indices[rows], distances[rows] = smallest(distance(take(source, rows), target), k)
-        if told is not None:
-            told(rows.stop)
+        if progress is not None:
+            progress(rows.stop, n, "")
     return indices, distances
 
 

@@ -121,7 +121,9 @@ def _dice_per_slice_released(pair: MaskPair) -> float:
 
 def _dice_per_slice_positive(pair: MaskPair) -> float:
     positive = ~pair.negative_slices
-    return overlap.dice_per_slice(pair.pred[positive], pair.ref[positive]) if positive.any() else float("nan")
+    return (
+        overlap.dice_per_slice(pair.pred[positive], pair.ref[positive], smooth=0.0) if positive.any() else float("nan")
+    )
 
 
 def _lesions(pair: MaskPair, kind: str, size: str) -> float:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
-from concurrent.futures import as_completed
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctseg.errors import InputError
 from ctseg.files import write_json, write_with
-from ctseg.parallel import worker_pool
+from ctseg.parallel import Failure, ordered_map
 from ctseg.phantom.bleeds import Findings
 from ctseg.phantom.msd import MrCase, make_mr_case, write_dataset_json
 from ctseg.phantom.rsna import CtCase, make_ct_case
 from ctseg.phantom.settings import PhantomSettings
-
-Progress = Callable[[int, int, str], None]
+from ctseg.progress import ProgressCallback
 
 TEST_MIX: tuple[tuple[Findings, float], ...] = (
     (Findings(iph=1), 55),
@@ -50,6 +49,8 @@ TRAIN_MIX: tuple[tuple[Findings, float], ...] = (
 """The same for training patients: rich in IPH slices, as the paper chooses them by slice label."""
 DOMAINS = {"mr": 1, "stage_2_train": 2, "stage_2_test": 3}
 """Part of every seed, so that no brain occurs in two domains or splits."""
+PARTIAL = ".partial"
+"""Folder of patients that are not whole yet."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,26 @@ class Job:
     folder: Path
     case: MrCase | CtCase
 
+    @property
+    def name(self) -> str:
+        """Unique within the cohort."""
+        return f"{'mr' if isinstance(self.case, MrCase) else self.case.split}-{self.case.index}"
+
     def run(self) -> dict[str, Any]:
-        """Make the patient's files; returns what the summary needs."""
-        if isinstance(self.case, MrCase):
-            return make_mr_case(self.folder, self.case)
-        return make_ct_case(self.folder, self.case)
+        """Make the patient's files, all or none of them; returns what the summary needs."""
+        part = self.folder / PARTIAL / self.name
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was stopped when another worker was killed
+        mr = isinstance(self.case, MrCase)
+        result = make_mr_case(part, self.case) if mr else make_ct_case(part, self.case)  # type: ignore[arg-type]
+        for path in [path for path in sorted(part.rglob("*")) if path.is_file()]:
+            target = self.folder / path.relative_to(part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        return result
 
 
 def make_cohort(
-    folder: Path, settings: PhantomSettings, *, workers: int = 2, progress: Progress | None = None
+    folder: Path, settings: PhantomSettings, *, workers: int = 2, progress: ProgressCallback | None = None
 ) -> dict[str, Any]:
     """Fill `folder` with a cohort: `Task01_BrainTumour/`, `rsna/`, `truth/`, `phantom.json`.
 
@@ -78,17 +90,24 @@ def make_cohort(
         progress: called with (patients done, patients in all, what was done).
 
     Returns:
-        Counts, as written to `phantom.json`.
+        Counts, as written to `phantom.json`, and as `failed` the patients that could not be made, with the reason.
+
+    Raises:
+        InputError: if no patient could be made.
     """
     folder = Path(folder)
     jobs = _jobs(folder, settings)
-    results = _run_all(jobs, workers, progress or _silent)
+    results, failed = _run_all(jobs, workers, progress)
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    jobs = [job for job in jobs if job.name not in failed]
+    if not jobs:
+        raise InputError(f"{folder}: no patient could be made; first: {next(iter(failed.values()))}")
     by_split: dict[str, list[dict[str, Any]]] = {name: [] for name in DOMAINS}
     for job, result in zip(jobs, results, strict=True):
         by_split["mr" if isinstance(job.case, MrCase) else job.case.split].append(result)
     write_dataset_json(folder, [job.case.name for job in jobs if isinstance(job.case, MrCase)])
     _write_tables(folder, by_split)
-    counts = _counts(by_split)
+    counts = _counts(by_split) | ({"failed": failed} if failed else {})
     write_json(folder / "phantom.json", _description(settings, counts))
     return counts
 
@@ -113,28 +132,21 @@ def _jobs(folder: Path, settings: PhantomSettings) -> list[Job]:
     return jobs + [Job(folder, case) for case in mr]
 
 
-def _run_all(jobs: list[Job], workers: int, progress: Progress) -> list[dict[str, Any]]:
-    """Results in the order of `jobs`."""
-    if workers < 1:
-        return [_report(job.run(), n + 1, len(jobs), progress) for n, job in enumerate(jobs)]
-    with worker_pool(max(1, min(workers, len(jobs)))) as pool:
-        futures = [pool.submit(_run_single_threaded, job) for job in jobs]
-        try:
-            for n, future in enumerate(as_completed(futures)):
-                _report(future.result(), n + 1, len(jobs), progress)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
-
-
-def _silent(_done: int, _total: int, _text: str) -> None:
-    """No progress wanted."""
-
-
-def _report(result: dict[str, Any], done: int, total: int, progress: Progress) -> dict[str, Any]:
-    progress(done, total, "patients")
-    return result
+def _run_all(
+    jobs: list[Job], workers: int, progress: ProgressCallback | None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Results in the order of `jobs`, without those that failed, and name -> reason of these."""
+    results: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    work = _run_single_threaded if workers else Job.run
+    for done, (job, outcome) in enumerate(ordered_map(work, jobs, workers=min(workers, len(jobs))), start=1):
+        if isinstance(outcome, Failure):
+            failed[job.name] = outcome.error
+        else:
+            results.append(outcome)
+        if progress is not None:
+            progress(done, len(jobs), "patients")
+    return results, failed
 
 
 def _run_single_threaded(job: Job) -> dict[str, Any]:

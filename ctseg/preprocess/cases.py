@@ -93,7 +93,7 @@ def prepare(volume: Volume, settings: PreprocessSettings, extractor: BrainExtrac
         return prepare_mr(volume, settings)
     if extractor is None:
         raise ValueError("CT needs a brain extractor")
-    return prepare_ct(volume, settings, extractor)
+    return prepare_ct(volume, settings, np.asarray(extractor(volume), dtype=bool))
 
 
 def _wanted(volume: Volume, task: CaseTask) -> NDArray[np.bool_]:

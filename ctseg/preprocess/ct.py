@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.volume import Volume
-from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.frame import centred_frame
 from ctseg.preprocess.prepared import Prepared, to_images
 from ctseg.preprocess.settings import PreprocessSettings
@@ -20,18 +19,17 @@ def window_map(window: tuple[float, float]) -> tuple[float, float]:
     return slope, 0.0 - slope * low
 
 
-def prepare_ct(volume: Volume, settings: PreprocessSettings, extractor: BrainExtractor) -> Prepared:
-    """Strip the skull, window the HU and lay the slices on the model's field of view.
+def prepare_ct(volume: Volume, settings: PreprocessSettings, brain: NDArray[np.bool_]) -> Prepared:
+    """Strip the skull, window the HU and resample the slices to the model's field of view.
 
     Args:
         volume: CT in HU, canonical axes.
         settings: size, field of view and window.
-        extractor: CT volume -> brain mask (K, h, w).
+        brain: (K, h, w) mask on the volume's own grid.
 
     Raises:
-        CaseError: if no brain is found.
+        CaseError: if the mask is empty.
     """
-    brain = extractor(volume)
     if not brain.any():
         raise CaseError(
             f"{volume.case_id}: no brain found; is it a head CT in HU? look at it, or choose another with --brain"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import traceback
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ctseg.errors import CtsegError, InputError
+from ctseg.errors import InputError
 from ctseg.io.case import Case, Discovery
 from ctseg.io.rsna_labels import read_labels
 from ctseg.io.slices import SliceWriter, assign_splits
-from ctseg.parallel import worker_pool
+from ctseg.parallel import Failure, ordered_map
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
 from ctseg.preprocess.ct import window_map
@@ -25,18 +22,7 @@ from ctseg.preprocess.labels import check_label, read_splits
 from ctseg.preprocess.masks import check_masks
 from ctseg.preprocess.preview import Preview
 from ctseg.preprocess.settings import PreprocessSettings
-
-ProgressCall = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a case gave nothing."""
-
-    reason: str
-    trace: str = ""
-    """The traceback, for what is no `CtsegError`."""
-
+from ctseg.progress import ProgressCallback
 
 Outcome = CaseSlices | Failure
 
@@ -58,7 +44,7 @@ class PreprocessReport:
     rejected: list[tuple[str, str]] = field(default_factory=list)
     """(path or series, reason) of what was found but is no scan."""
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """case_id -> what the reader or the brain extractor noticed and mended."""
+    """case_id -> what the reader or the brain extractor noticed and corrected."""
     label_notes: tuple[str, ...] = ()
     """What to tell a person about the table of labels."""
 
@@ -75,7 +61,7 @@ def preprocess(
     masks: Path | None = None,
     workers: int = 0,
     executor: Executor | None = None,
-    progress: ProgressCall | None = None,
+    progress: ProgressCallback | None = None,
 ) -> PreprocessReport:
     """Fill the folder `out` (from `ctseg.files.new_folder`) with the slice set of a cohort.
 
@@ -107,15 +93,14 @@ def preprocess(
     report.label_notes = () if found is None else found.notes
     writer = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled)
     preview = Preview()
-    workers = min(workers, len(cases))
-    with _pool(workers, executor) as pool:
-        for done, (case, outcome) in enumerate(_outcomes(cases, task, table, pool, workers), start=1):
-            if _record(report, case, outcome) and isinstance(outcome, CaseSlices):
-                rows = outcome.table.assign(split=split_of[outcome.table["patient_id"].iloc[0]])
-                writer.add(outcome.images, outcome.masks, rows)
-                preview.add(outcome)
-            if progress is not None:
-                progress(done, len(cases), case.case_id)
+    outcomes = _outcomes(cases, task, table, min(workers, len(cases)), executor)
+    for done, (case, outcome) in enumerate(outcomes, start=1):
+        if _record(report, case, outcome) and isinstance(outcome, CaseSlices):
+            rows = outcome.table.assign(split=split_of[outcome.table["patient_id"].iloc[0]])
+            writer.add(outcome.images, outcome.masks, rows)
+            preview.add(outcome)
+        if progress is not None:
+            progress(done, len(cases), case.case_id)
     if not report.slices:
         raise InputError(_nothing_left(report, settings))
     writer.close(
@@ -152,46 +137,17 @@ def _splits(cases: Sequence[Case], settings: PreprocessSettings, path: Path | No
     return split_of
 
 
-@contextmanager
-def _pool(workers: int, executor: Executor | None) -> Iterator[Executor | None]:
-    """The given executor, own spawned processes, or None for this process."""
-    if executor is not None or workers < 2:
-        yield executor
-        return
-    with worker_pool(workers) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def _outcomes(
-    cases: Sequence[Case], task: CaseTask, labels: pd.DataFrame | None, pool: Executor | None, workers: int
+    cases: Sequence[Case], task: CaseTask, labels: pd.DataFrame | None, workers: int, executor: Executor | None
 ) -> Iterator[tuple[Case, Outcome]]:
-    """Results in case order; a bounded number of cases is under way, so memory does not grow with the cohort."""
-    if pool is None:
-        for case in cases:
-            yield case, _attempt(case, _task_of(case, task, labels))
-        return
-    ahead = 2 * workers if workers else 64
-    waiting: deque[tuple[Case, Future[Outcome]]] = deque()
-    for case in cases:
-        waiting.append((case, pool.submit(_attempt, case, _task_of(case, task, labels))))
-        if len(waiting) > ahead:
-            yield _next(waiting)
-    while waiting:
-        yield _next(waiting)
+    """Results in case order; one worker process would only cost time, so `workers=1` works in this one."""
+    jobs = ((case, _task_of(case, task, labels)) for case in cases)
+    for (case, _), outcome in ordered_map(_process, jobs, workers=workers if workers > 1 else 0, executor=executor):
+        yield case, outcome
 
 
-def _next(waiting: deque[tuple[Case, Future[Outcome]]]) -> tuple[Case, Outcome]:
-    case, future = waiting.popleft()
-    try:
-        return case, future.result()
-    except BrokenExecutor:
-        raise InputError(
-            f"{case.case_id}: a worker process died, most likely for lack of memory; use fewer --workers"
-        ) from None
+def _process(job: tuple[Case, CaseTask]) -> CaseSlices:
+    return process_case(*job)
 
 
 def _task_of(case: Case, task: CaseTask, labels: pd.DataFrame | None) -> CaseTask:
@@ -205,22 +161,13 @@ def _task_of(case: Case, task: CaseTask, labels: pd.DataFrame | None) -> CaseTas
     return replace(task, labels=labels.loc[own] if len(own) else labels)
 
 
-def _attempt(case: Case, task: CaseTask) -> Outcome:
-    """`process_case`, with errors given back instead of raised: one case never stops the others."""
-    try:
-        return process_case(case, task)
-    except CtsegError as error:
-        return Failure(str(error))
-    except Exception as error:
-        return Failure(f"{case.case_id}: unexpected {type(error).__name__}: {error}", traceback.format_exc())
-
-
 def _record(report: PreprocessReport, case: Case, outcome: Outcome) -> bool:
     """Enter an outcome in the report; whether it has slices to write."""
     if isinstance(outcome, Failure):
-        report.failed.append((case.case_id, outcome.reason))
-        if outcome.trace:
-            report.tracebacks[case.case_id] = outcome.trace
+        unexpected = f"{case.case_id}: unexpected {outcome.error}"
+        report.failed.append((case.case_id, unexpected if outcome.traceback else outcome.error))
+        if outcome.traceback:
+            report.tracebacks[case.case_id] = outcome.traceback
         return False
     if outcome.notes:
         report.notes[case.case_id] = outcome.notes

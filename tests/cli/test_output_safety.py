@@ -176,7 +176,7 @@ def test_match_writes_over_nothing_but_pairs(
 
 def test_brain_masks_are_kept_in_no_folder_of_the_users(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for place in ("scans", ".", "letters", "run"):
-        refused(["segment", "scans", "--model", "run", "-o", "new", "--brains", place], here, capsys)
+        refused(["segment", "scans", "--model", "run", "-o", "new", "--brain-cache", place], here, capsys)
 
 
 def test_a_studys_memory_costs_no_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,17 +70,17 @@ def test_json_lines_without_an_output_named(model, scans, capsys):
     assert (rows["cut"]["status"], rows["cut"]["ml"]) == ("failed", None)
     assert "cut.nii.gz" in rows["cut"]["error"]
     assert rows["a"]["ml_low"] <= rows["a"]["ml"] <= rows["a"]["ml_high"]
-    assert rows["a"]["unlike"] == "slice step 2.0 mm (training 4.0 to 5.0)"
+    assert rows["a"]["ood"] == "slice step 2.0 mm (training 4.0 to 5.0)"
     assert "2 of 3 scans" in err
     assert {"a.nii.gz", "b.nii.gz", "volumes.csv"} <= {path.name for path in Path("segmentation").iterdir()}
 
 
-def test_what_is_unlike_is_said_to_people(model, scans, capsys):
+def test_ood_flags_are_said_to_people(model, scans, capsys):
     Path("list.txt").write_text("scans/a.nii.gz\n")
     assert main(["segment", "list.txt", "--model", model, "-o", "masks", "--workers", "0", "--device", "cpu"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert "UNLIKE the training scans: slice step 2.0 mm" in err
+    assert "OUT OF DISTRIBUTION: slice step 2.0 mm" in err
     lines = err.splitlines()
     header = next(place for place, line in enumerate(lines) if line.startswith("case"))
     value = re.match(r"a +ok +(\d+\.\d\d)", lines[header + 1])

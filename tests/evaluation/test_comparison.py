@@ -41,7 +41,8 @@ def rows_of(model: str, reference: list[int], predicted: list[int], hits: list[i
             "sensitivity": dice, "precision": dice, "hd95_mm": distance + pred,
             "pred_ml": pred + 0.0, "ref_ml": ref + 0.0, "error_ml": pred - ref + 0.0,
             "abs_error_ml": abs(pred - ref) + 0.0,
-            "slices": 4, "negative_slices": 2, "negative_slices_fp": 0, "negative_slices_fp_ml": 0.0, "fp_ml": pred - tp + 0.0, "dice_per_slice_released": 0.5,
+            "slices": 4, "negative_slices": 2, "negative_slices_fp": 0, "negative_slices_fp_ml": 0.0,
+            "fp_ml": pred - tp + 0.0, "dice_per_slice_released": 0.5,
             "dice_per_slice_positive": np.where(ref > 0, 0.5, np.nan), **lesions,
         }
     )  # fmt: skip

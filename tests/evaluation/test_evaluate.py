@@ -228,13 +228,13 @@ def test_negatives_by_subtype_from_a_table_of_cases(cohort):
 
 
 def test_patients_from_ctseg_s_dicom_names_or_the_case_itself(tmp_path, masks):
-    for case in ("P0123456789_abcdef", "P0123456789_000000", "brain_1", "brain_2"):
+    for case in ("P0123456789_abcdef", "P0123456789_000000-1a2b3c", "brain_1", "brain_2"):
         masks.write(tmp_path / "ref", case, masks.box(masks.scan()))
     found = match_cases([tmp_path / "ref"], tmp_path / "ref")
     assert found.patient_rule == "patients from ctseg's DICOM case names for 2 cases, the other 2 a patient each"
     assert {job.case: job.patient for job in found.jobs} == {
         "P0123456789_abcdef": "P0123456789",
-        "P0123456789_000000": "P0123456789",
+        "P0123456789_000000-1a2b3c": "P0123456789",
         "brain_1": "brain_1",
         "brain_2": "brain_2",
     }

@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import partial
 from types import ModuleType, SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 from pydantic import Field
+from toy_metrics import width_mm
 
 from ctseg.cli import common
 from ctseg.cli.main import main
@@ -24,11 +24,6 @@ from ctseg.plugins.host import load
 from ctseg.settings import Settings
 
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
-
-
-def width_mm(pair):
-    columns = np.flatnonzero(pair.ref.any(axis=(0, 1)))
-    return float(len(columns) * np.linalg.norm(pair.grid.col_step_mm)) if len(columns) else float("nan")
 
 
 def fails(pair):

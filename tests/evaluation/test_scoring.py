@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
+from killed_worker import DeadlyPath
 
+from ctseg.evaluation.cases import match_cases
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
 
@@ -23,6 +27,20 @@ def test_worker_processes_change_nothing(cohort):
     assert found[0].cases.equals(found[1].cases)
     assert found[0].failed == found[1].failed != ()
     assert (cohort / "out0" / "summary.json").read_bytes() == (cohort / "out2" / "summary.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_one_case(cohort, monkeypatch):
+    def with_a_deadly_case(*arguments, **more):
+        matching = match_cases(*arguments, **more)
+        first, *rest = matching.jobs
+        return replace(matching, jobs=(replace(first, ref=DeadlyPath(first.ref)), *rest))
+
+    monkeypatch.setattr("ctseg.evaluation.evaluate.match_cases", with_a_deadly_case)
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, workers=2)
+    (failed,) = found.failed
+    assert failed.startswith("pred: a_1: a worker process was killed")
+    assert list(found.cases["status"]) == ["failed", "ok", "ok", "ok"]
 
 
 def test_a_missing_prediction_counts_as_empty_where_asked_for(cohort):

@@ -16,7 +16,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from torch import nn
 
-from ctseg.inference.models import LoadedModel
+from ctseg.inference.models import LoadedModel, ModelGroup, by_preprocessing
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.preprocess.settings import PreprocessSettings
@@ -70,8 +70,12 @@ def bright_header(size: int = 64, fov_mm: float = 96.0) -> ModelHeader:
 
 def bright_model(size: int = 64, fov_mm: float = 96.0) -> LoadedModel:
     header = bright_header(size, fov_mm)
-    recipe = PreprocessSettings(size=size, fov_mm=fov_mm)
-    return LoadedModel(BrightIsLesion().eval(), header, torch.device("cpu"), recipe, "0" * 12)
+    settings = PreprocessSettings(size=size, fov_mm=fov_mm)
+    return LoadedModel(BrightIsLesion().eval(), header, torch.device("cpu"), settings, "0" * 12)
+
+
+def bright_models(size: int = 64, fov_mm: float = 96.0) -> list[ModelGroup]:
+    return by_preprocessing([bright_model(size, fov_mm)])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from segment_helpers import NAME, NUMBER, UNEVEN_Z, Head, Stack, write_dicom
 
-from ctseg.inference.dicom_seg import SegAlgorithm, source_order, write_dicom_seg, write_straight_seg
+from ctseg.inference.dicom_seg import SegAlgorithm, source_order, write_dicom_seg, write_resampled_seg
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings
@@ -114,9 +114,9 @@ def errors_of(path):
     return [line for line in (done.stderr + done.stdout).splitlines() if line.startswith("Error")]
 
 
-def test_straightened_seg_lies_where_the_blood_is(scan, blood, tmp_path):
+def test_resampled_seg_lies_where_the_blood_is(scan, blood, tmp_path):
     """Read as ITK does: from positions and orientation alone, on one even, right-angled grid."""
-    write_straight_seg(tmp_path / "case.dcm", scan, blood, ALGORITHM)
+    write_resampled_seg(tmp_path / "case.dcm", scan, blood, ALGORITHM)
     seg = pydicom.dcmread(tmp_path / "case.dcm")
     shared = seg.SharedFunctionalGroupsSequence[0]
     across, down = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
@@ -165,9 +165,9 @@ def test_mirrored_scanner_rows_are_undone(dicom_folder, scan, blood):
 
 
 def test_unfit_headers_are_a_remark_not_a_failure(scan, tmp_path):
-    from segment_helpers import NonAirIsBrain, bright_model
+    from segment_helpers import NonAirIsBrain, bright_models
 
-    prediction = predict_volume(scan, [bright_model()], SegmentSettings(), NonAirIsBrain())
+    prediction = predict_volume(scan, bright_models(), SegmentSettings(), NonAirIsBrain())
     broken = replace(prediction, volume=replace(scan, frames=scan.frames[:-1]))
     remarks = write_case(tmp_path, "case", broken, SegmentSettings(preview=False), ALGORITHM)
     assert [remark[:13] for remark in remarks] == ["no DICOM SEG:"]
@@ -175,5 +175,5 @@ def test_unfit_headers_are_a_remark_not_a_failure(scan, tmp_path):
     assert (tmp_path / "case.nii.gz").exists()
     nothing = replace(prediction, mask=np.zeros_like(prediction.mask))
     assert write_case(tmp_path, "empty", nothing, SegmentSettings(preview=False), ALGORITHM) == [
-        "no DICOM SEG: nothing outlined"
+        "no DICOM SEG: nothing segmented"
     ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
-from segment_helpers import UNEVEN_Z, Head, NonAirIsBrain, Stack, bright_model, write_dicom
+from segment_helpers import UNEVEN_Z, Head, NonAirIsBrain, Stack, bright_model, bright_models, write_dicom
 from torch import nn
 
 from ctseg.inference.disagreement import Members, entropy_bits
+from ctseg.inference.models import by_preprocessing
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
@@ -80,14 +82,14 @@ def test_mirrors_that_contradict_each_other_are_seen_and_equal_models_are_not():
     stack = Stack(np.arange(5) * 4.0, 0.0)
     head = stack.volume(Head().hu(stack.points()))
     bright = bright_model()
-    alone = predict_volume(head, [bright], SegmentSettings(), NonAirIsBrain())
-    same = predict_volume(head, [bright, bright], SegmentSettings(), NonAirIsBrain())
+    alone = predict_volume(head, by_preprocessing([bright]), SegmentSettings(), NonAirIsBrain())
+    same = predict_volume(head, by_preprocessing([bright, bright]), SegmentSettings(), NonAirIsBrain())
     assert alone.disagreement is None
     assert same.disagreement.members == 2
     assert same.disagreement.agreement == 1
     assert same.disagreement.ml_low == same.disagreement.ml_high == pytest.approx(same.measures.ml)
-    half = bright.__class__(LeftOfTheMiddle().eval(), bright.header, bright.device, bright.recipe, bright.digest)
-    torn = predict_volume(head, [half], SegmentSettings(tta=True), NonAirIsBrain()).disagreement
+    half = replace(bright, module=LeftOfTheMiddle().eval())
+    torn = predict_volume(head, by_preprocessing([half]), SegmentSettings(tta=True), NonAirIsBrain()).disagreement
     assert torn.members == 4
     assert torn.agreement == pytest.approx(1 / 3, abs=0.05)  # of six pairs two show the same side, four share nothing
     assert torn.ml_low > 0
@@ -100,7 +102,7 @@ def test_a_calibrated_range_is_written_where_a_factor_is_given(tmp_path):
     plain = SegmentSettings(preview=False, dicom_seg=False, tta=True)
     wide = plain.model_copy(update={"range_factor": 2.0})
     rows = [
-        segment_cases(cases, [bright_model()], tmp_path / str(place), settings, extractor=NonAirIsBrain())[0]
+        segment_cases(cases, bright_models(), tmp_path / str(place), settings, extractor=NonAirIsBrain())[0]
         for place, settings in enumerate((plain, wide))
     ]
     assert rows[0].ml_low == pytest.approx(rows[0].ml_high, abs=0.05)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctseg.inference.ood import distance_hu, training_profile, unlike
+from ctseg.inference.ood import distance_hu, ood_flags, training_profile
 from ctseg.io.slices import open_slices, write_slices
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.prepared import Prepared
@@ -57,7 +57,7 @@ def training(tmp_path):
 
 
 def told(training, images, step_mm=4.5, frame=None):
-    return unlike(training_profile(training), prepared(images, frame), np.arange(len(images)) * step_mm, PIXEL_MM)
+    return ood_flags(training_profile(training), prepared(images, frame), np.arange(len(images)) * step_mm, PIXEL_MM)
 
 
 def test_ranges_are_those_of_the_scans_also_where_slices_were_left_out(training):
@@ -107,8 +107,8 @@ def test_brain_beyond_the_field_of_view_is_said_even_without_a_profile():
         prepared(images[:, :, : SIZE // 2], Frame((SIZE, SIZE // 2), (SIZE, SIZE), 0.0, 1.0, 0.0, 1.0)),
         native_brain=images > 0,
     )
-    assert unlike({}, half, np.arange(9) * 4.5, PIXEL_MM) == ["50% of the brain beyond the model's field of view"]
-    assert unlike({}, prepared(images), np.arange(9) * 4.5, PIXEL_MM) == []
+    assert ood_flags({}, half, np.arange(9) * 4.5, PIXEL_MM) == ["50% of the brain beyond the model's field of view"]
+    assert ood_flags({}, prepared(images), np.arange(9) * 4.5, PIXEL_MM) == []
 
 
 def test_few_scans_make_no_profile_and_single_slices_no_step(training):

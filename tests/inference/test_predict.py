@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from segment_helpers import BrightIsLesion, Head, NonAirIsBrain, Stack, bright_header, bright_model
+from segment_helpers import BrightIsLesion, Head, NonAirIsBrain, Stack, bright_header, bright_model, bright_models
 from torch import nn
 
 from ctseg.errors import CaseError, InputError
-from ctseg.inference.models import load_models, recipes
+from ctseg.inference.models import by_preprocessing, load_models
 from ctseg.inference.predict import predict_slices, predict_volume
-from ctseg.inference.prepare import recipe
+from ctseg.inference.prepare import preprocessing_of
 from ctseg.inference.settings import SegmentSettings
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.runs import save_model
@@ -38,7 +38,7 @@ def head(tilted):
 
 
 def test_probabilities_end_at_the_brain(head):
-    prediction = predict_volume(head, [model_of(LeftIsLesion())], SegmentSettings(), NonAirIsBrain())
+    prediction = predict_volume(head, by_preprocessing([model_of(LeftIsLesion())]), SegmentSettings(), NonAirIsBrain())
     assert prediction.probability.dtype == np.float32
     assert prediction.probability.shape == head.voxels.shape
     assert not prediction.probability[~prediction.brain].any()
@@ -60,8 +60,8 @@ def test_flips_are_undone_before_averaging(head):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_batch_size_changes_nothing(head, batch_size):
-    one = predict_volume(head, [bright_model()], SegmentSettings(batch_size=batch_size), NonAirIsBrain())
-    other = predict_volume(head, [bright_model()], SegmentSettings(batch_size=8), NonAirIsBrain())
+    one = predict_volume(head, bright_models(), SegmentSettings(batch_size=batch_size), NonAirIsBrain())
+    other = predict_volume(head, bright_models(), SegmentSettings(batch_size=8), NonAirIsBrain())
     np.testing.assert_allclose(one.probability, other.probability, atol=1e-6)
     np.testing.assert_array_equal(one.mask, other.mask)
 
@@ -79,44 +79,50 @@ def test_slices_without_brain_are_not_run():
 def test_two_models_of_other_sizes_are_averaged_on_the_scans_grid(head):
     settings, brain = SegmentSettings(), NonAirIsBrain()
     one, other = model_of(LeftIsLesion()), bright_model(48, 96.0)
-    single = [predict_volume(head, [model], settings, brain).probability for model in (one, other)]
-    both = predict_volume(head, [one, other], settings, brain)
+    single = [predict_volume(head, by_preprocessing([model]), settings, brain).probability for model in (one, other)]
+    both = predict_volume(head, by_preprocessing([one, other]), settings, brain)
     np.testing.assert_allclose(both.probability, (single[0] + single[1]) / 2, atol=1e-6)
 
 
 def test_models_with_other_brain_extractors_do_not_go_together():
     one = bright_model()
-    other = replace(one, recipe=one.recipe.model_copy(update={"brain_extractor": "threshold"}))
+    other = replace(one, preprocessing=one.preprocessing.model_copy(update={"brain_extractor": "threshold"}))
     with pytest.raises(InputError, match="different brain extractors"):
-        recipes([one, other])
-    assert recipes([one, one]) == [one.recipe]
+        by_preprocessing([one, other])
 
 
-def test_training_only_settings_do_not_tell_recipes_apart():
+def test_models_are_grouped_by_preprocessing_in_order():
+    one, other = bright_model(), bright_model(48)
+    groups = by_preprocessing([one, other, one])
+    assert [group.preprocessing for group in groups] == [one.preprocessing, other.preprocessing]
+    assert [group.models for group in groups] == [(one, one), (other,)]
+
+
+def test_training_only_settings_do_not_make_groups():
     base = bright_header().input["preprocess"]
-    assert recipe({"preprocess": {**base, "seed": 7, "split": [1.0], "select": "any", "later": 1}}) == recipe(
-        {"preprocess": base}
-    )
-    with pytest.raises(InputError, match="does not say how"):
-        recipe({})
+    assert preprocessing_of(
+        {"preprocess": {**base, "seed": 7, "split": [1.0], "select": "any", "later": 1}}
+    ) == preprocessing_of({"preprocess": base})
+    with pytest.raises(InputError, match="no preprocessing settings"):
+        preprocessing_of({})
 
 
 def test_mr_is_refused(head):
     with pytest.raises(CaseError, match="is MR"):
-        predict_volume(replace(head, domain="mr"), [bright_model()], SegmentSettings(), NonAirIsBrain())
+        predict_volume(replace(head, domain="mr"), bright_models(), SegmentSettings(), NonAirIsBrain())
 
 
 def test_bf16_is_close_to_full_precision(head):
     settings = SegmentSettings(precision="bf16-mixed")
-    low = predict_volume(head, [bright_model()], settings, NonAirIsBrain())
-    full = predict_volume(head, [bright_model()], SegmentSettings(), NonAirIsBrain())
+    low = predict_volume(head, bright_models(), settings, NonAirIsBrain())
+    full = predict_volume(head, bright_models(), SegmentSettings(), NonAirIsBrain())
     assert low.measures.ml == pytest.approx(full.measures.ml, rel=0.01)
 
 
 def test_single_slice(tilted):
     stack = Stack(np.array([0.0]), tilt_deg=0.0)
     prediction = predict_volume(
-        stack.volume(Head().hu(stack.points())), [bright_model()], SegmentSettings(), NonAirIsBrain()
+        stack.volume(Head().hu(stack.points())), bright_models(), SegmentSettings(), NonAirIsBrain()
     )
     np.testing.assert_array_equal(prediction.mask, Head().inside_blood(stack.points()))
 
@@ -127,7 +133,7 @@ def test_models_load_from_runs_with_their_digest(tmp_path):
     module.threshold.data += 1
     save_model(tmp_path / "b" / "model.safetensors", module, bright_header(48))
     first, second = load_models([tmp_path / "a", tmp_path / "b"], lambda header: BrightIsLesion())
-    assert (first.recipe.size, second.recipe.size) == (64, 48)
+    assert (first.preprocessing.size, second.preprocessing.size) == (64, 48)
     assert first.digest != second.digest
     assert second.module.threshold.item() == pytest.approx(1.1)
     assert first.describe()["segmenter"] == "bright"
@@ -140,8 +146,8 @@ def test_models_load_from_runs_with_their_digest(tmp_path):
 def test_gpu_gives_the_cpus_numbers(head):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    cpu = predict_volume(head, [bright_model()], SegmentSettings(tta=True), NonAirIsBrain())
+    cpu = predict_volume(head, bright_models(), SegmentSettings(tta=True), NonAirIsBrain())
     model = replace(bright_model(), module=BrightIsLesion().eval().cuda(), device=torch.device("cuda"))
-    gpu = predict_volume(head, [model], SegmentSettings(tta=True), NonAirIsBrain())
+    gpu = predict_volume(head, by_preprocessing([model]), SegmentSettings(tta=True), NonAirIsBrain())
     np.testing.assert_allclose(gpu.probability, cpu.probability, atol=1e-5)
     np.testing.assert_array_equal(gpu.mask, cpu.mask)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 import pytest
-from segment_helpers import Head, NonAirIsBrain, bright_model
+from segment_helpers import Head, NonAirIsBrain, bright_models
 
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.preview import slices_to_show, write_preview
@@ -13,7 +13,7 @@ from ctseg.inference.settings import SegmentSettings
 @pytest.fixture(scope="module")
 def prediction(tilted):
     volume = tilted.volume(Head().hu(tilted.points()))
-    return predict_volume(volume, [bright_model()], SegmentSettings(), NonAirIsBrain())
+    return predict_volume(volume, bright_models(), SegmentSettings(), NonAirIsBrain())
 
 
 def test_slices_with_the_most_lesion_are_shown_from_feet_to_head():

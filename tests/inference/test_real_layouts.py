@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from segment_helpers import Head, NonAirIsBrain, Stack, bright_model
+from segment_helpers import Head, NonAirIsBrain, Stack, bright_models
 
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
@@ -35,7 +35,7 @@ def write_pair(image: Path, label: Path, value: int) -> None:
 
 def segmented(inputs: list[Path], out: Path) -> list[str]:
     cases = discover(inputs, "ct").cases
-    results = segment_cases(cases, [bright_model()], out, PLAIN, extractor=NonAirIsBrain())
+    results = segment_cases(cases, bright_models(), out, PLAIN, extractor=NonAirIsBrain())
     assert {result.status for result in results} == {"ok"}
     return sorted(result.case for result in results)
 

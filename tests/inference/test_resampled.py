@@ -2,44 +2,44 @@ import numpy as np
 import pytest
 from segment_helpers import UNEVEN_Z, Head, Stack
 
-from ctseg.inference.resampled import needs_straightening, straighten
+from ctseg.inference.resampled import needs_resampling, resample_evenly
 
 
-def points_of(straight, volume):
-    rows, cols = (np.arange(count) for count in straight.planes.shape[1:])
+def points_of(resampled, volume):
+    rows, cols = (np.arange(count) for count in resampled.planes.shape[1:])
     in_plane = rows[:, None, None] * volume.row_step_mm + cols[None, :, None] * volume.col_step_mm
-    return straight.origins_mm[:, None, None] + in_plane
+    return resampled.origins_mm[:, None, None] + in_plane
 
 
 @pytest.mark.parametrize("tilt", [0.0, 18.5, -25.0])
-def test_straightened_mask_stays_in_place_and_keeps_its_volume(tilt):
+def test_resampled_mask_stays_in_place_and_keeps_its_volume(tilt):
     stack = Stack(UNEVEN_Z, tilt)
     mask = Head().inside_blood(stack.points())
     volume = stack.volume(mask)
-    straight = straighten(volume, mask)
+    resampled = resample_evenly(volume, mask)
     row, col = volume.spacing_mm
-    ml = np.count_nonzero(straight.planes) * row * col * straight.step_mm / 1000
+    ml = np.count_nonzero(resampled.planes) * row * col * resampled.step_mm / 1000
     weights = np.repeat(volume.voxel_ml, mask.sum(axis=(1, 2)))
     true_centre = np.average(stack.points()[mask], axis=0, weights=weights)
     assert ml == pytest.approx(weights.sum(), rel=0.02)
-    np.testing.assert_allclose(points_of(straight, volume)[straight.planes].mean(axis=0), true_centre, atol=0.4)
+    np.testing.assert_allclose(points_of(resampled, volume)[resampled.planes].mean(axis=0), true_centre, atol=0.4)
 
 
 def test_planes_are_even_and_at_right_angles():
     volume = Stack(UNEVEN_Z, 18.5).volume(np.zeros((17, 64, 64)))
-    straight = straighten(volume, np.zeros((17, 64, 64), bool))
-    steps = np.diff(straight.origins_mm, axis=0)
-    np.testing.assert_allclose(steps, np.tile(straight.step_mm * volume.normal, (len(steps), 1)), atol=1e-9)
-    assert straight.step_mm == 2.0
+    resampled = resample_evenly(volume, np.zeros((17, 64, 64), bool))
+    steps = np.diff(resampled.origins_mm, axis=0)
+    np.testing.assert_allclose(steps, np.tile(resampled.step_mm * volume.normal, (len(steps), 1)), atol=1e-9)
+    assert resampled.step_mm == 2.0
 
 
 def test_an_even_untilted_stack_of_thin_slices_is_itself():
     stack = Stack(np.arange(6) * 1.5, 0.0, size=16)
     mask = np.random.default_rng(0).random((6, 16, 16)) > 0.5
     volume = stack.volume(mask)
-    straight = straighten(volume, mask)
-    np.testing.assert_array_equal(straight.planes, mask)
-    np.testing.assert_allclose(straight.origins_mm, volume.origins_mm, atol=1e-9)
+    resampled = resample_evenly(volume, mask)
+    np.testing.assert_array_equal(resampled.planes, mask)
+    np.testing.assert_allclose(resampled.origins_mm, volume.origins_mm, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_an_even_untilted_stack_of_thin_slices_is_itself():
 )
 def test_only_tilted_and_uneven_series_need_it(stack, wanted):
     volume = stack.volume(np.zeros((len(stack.z_mm), 64, 64)))
-    assert needs_straightening(volume) is wanted
+    assert needs_resampling(volume) is wanted

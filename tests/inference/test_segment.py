@@ -6,7 +6,9 @@ import csv
 import itertools
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from zipfile import ZipFile
 
 import nibabel as nib
 import numpy as np
@@ -17,20 +19,25 @@ from segment_helpers import (
     UNEVEN_Z,
     BrightIsLesion,
     Head,
+    KilledOn,
     NonAirIsBrain,
     Stack,
     bright_header,
     bright_model,
+    bright_models,
     write_dicom,
 )
 
 import ctseg
+from ctseg.cli.main import main
 from ctseg.errors import InputError, OutputExistsError
+from ctseg.inference.scans import find_scans
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.io.nifti.volumes import load_mask
-from ctseg.outputs import MARK
+from ctseg.outputs import MARK, new_folder
+from ctseg.preprocess.pipeline import preprocess
 from ctseg.runs import save_model
 
 PLAIN = SegmentSettings(preview=False, dicom_seg=False)
@@ -38,7 +45,7 @@ PLAIN = SegmentSettings(preview=False, dicom_seg=False)
 
 def run(inputs, out, settings=PLAIN, **more):
     cases = discover(inputs).cases
-    return segment_cases(cases, [bright_model()], out, settings, extractor=NonAirIsBrain(), **more)
+    return segment_cases(cases, bright_models(), out, settings, extractor=NonAirIsBrain(), **more)
 
 
 def dice(one, other):
@@ -47,6 +54,7 @@ def dice(one, other):
 
 def write_nifti(path: Path, head: Head, axes=(0, 1, 2), signs=(1, 1, 1), steps=(1.5, 1.5, 4.0), shape=(64, 64, 30)):
     """A head on any axis order and flips; returns its affine and the RAS mm of every voxel."""
+    path.parent.mkdir(exist_ok=True)
     affine = np.zeros((4, 4))
     for native, world in enumerate(axes):
         affine[world, native] = steps[world] * signs[world]
@@ -110,7 +118,7 @@ def test_a_bad_case_is_a_row_and_the_others_finish(dicom_folder, tmp_path):
     (scans / "a.nii.gz").write_bytes((scans / "c.nii.gz").read_bytes()[:500])
     seen = []
     results = segment_cases(
-        cases, [bright_model()], tmp_path / "out", PLAIN, extractor=NonAirIsBrain(), on_case=seen.append
+        cases, bright_models(), tmp_path / "out", PLAIN, extractor=NonAirIsBrain(), on_case=seen.append
     )
     assert sorted(result.status for result in results) == ["failed", "ok", "ok"]
     assert seen == results
@@ -132,7 +140,7 @@ def test_a_crashing_extractor_keeps_its_traceback_for_the_log(tmp_path):
 
     write_nifti(tmp_path / "head.nii.gz", Head())
     cases = discover(tmp_path / "head.nii.gz").cases
-    (result,) = segment_cases(cases, [bright_model()], tmp_path / "out", PLAIN, extractor=crash)
+    (result,) = segment_cases(cases, bright_models(), tmp_path / "out", PLAIN, extractor=crash)
     assert result.error == "ZeroDivisionError: in the extractor"
     assert "raise ZeroDivisionError" in result.traceback
     assert "Traceback" not in (tmp_path / "out" / "volumes.json").read_text()
@@ -169,6 +177,40 @@ def test_resume_keeps_rows_and_files_of_finished_cases(tmp_path):
         "volumes.csv",
         "volumes.json",
     }
+
+
+def test_resume_does_a_case_again_whose_input_is_another_scan(tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", Head())
+    out = tmp_path / "out"
+    (first,) = run([tmp_path / "a.nii.gz"], out)
+    assert first.input == sha256((tmp_path / "a.nii.gz").read_bytes()).hexdigest()[:12]
+    write_nifti(tmp_path / "a.nii.gz", Head(blood_mm=(8.0, 8.0, 8.0)), shape=(64, 64, 26))
+    (second,) = run([tmp_path / "a.nii.gz"], out, resume=True)
+    assert not second.resumed
+    assert second.slices == 26
+    assert second.ml < first.ml / 2
+    assert nib.load(out / "a.nii.gz").shape[2] == 26
+    (third,) = run([tmp_path / "a.nii.gz"], out, resume=True)
+    assert third.resumed
+
+
+def emptied(path):
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine, image.header), path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("damage", [emptied, cut, lambda path: path.write_bytes(b"")])
+def test_resume_does_a_case_again_whose_mask_is_damaged(damage, tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", Head())
+    (first,) = run([tmp_path / "a.nii.gz"], tmp_path / "out")
+    damage(tmp_path / "out" / "a.nii.gz")
+    (second,) = run([tmp_path / "a.nii.gz"], tmp_path / "out", resume=True)
+    assert (second.resumed, second.ml) == (False, first.ml)
+    assert np.asarray(nib.load(tmp_path / "out" / "a.nii.gz").dataobj).any()
 
 
 def test_an_interrupted_run_resumes_with_the_rows_it_had(tmp_path):
@@ -208,6 +250,32 @@ def test_worker_processes_give_the_same_rows(dicom_folder, tmp_path):
     assert [replace(row, seconds=0) for row in here] == [replace(row, seconds=0) for row in there]
 
 
+@pytest.mark.slow
+def test_a_killed_worker_costs_one_case(tmp_path):
+    for name in "abc":
+        write_nifti(tmp_path / f"{name}.nii.gz", Head())
+    cases = discover([tmp_path]).cases
+    rows = segment_cases(cases, bright_models(), tmp_path / "out", PLAIN, extractor=KilledOn("b"), workers=1)
+    assert [(row.case, row.status) for row in rows] == [("a", "ok"), ("b", "failed"), ("c", "ok")]
+    assert "a worker process was killed" in rows[1].error
+    assert not (tmp_path / "out" / "b.nii.gz").exists()
+
+
+def test_the_mask_is_the_last_file_and_each_is_written_once(dicom_folder, tmp_path, monkeypatch):
+    written = []
+    replace_file = Path.replace
+
+    def note(self, target):
+        written.append(Path(target).relative_to(tmp_path / "out").as_posix())
+        return replace_file(self, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+    (result,) = run([dicom_folder], tmp_path / "out", SegmentSettings(probabilities=True))
+    own = [name.replace(result.case, "CASE") for name in written if result.case in name]
+    assert own[-2:] == ["CASE.json", "CASE.nii.gz"]
+    assert sorted(own) == sorted({*own})
+
+
 class _Registry:
     """The two look-ups that `ctseg.segment` makes."""
 
@@ -231,6 +299,63 @@ def test_python_and_command_give_the_same_numbers(dicom_folder, tmp_path, monkey
     assert prediction.measures.lesions == result.lesions
     mask, _ = load_mask(tmp_path / "out" / f"{result.case}.nii.gz")
     np.testing.assert_array_equal(prediction.mask, mask > 0)
+
+
+def zipped(folder, path):
+    with ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    return path
+
+
+def windowed(path):
+    """A NIfTI with neither air nor a word such as ct in its name: by a guess, MR."""
+    write_nifti(path, Head())
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.clip(np.asarray(image.dataobj), 0, 100), image.affine), path)
+    return path
+
+
+def slice_set(scan, folder):
+    with new_folder(folder) as made:
+        settings = bright_model().preprocessing.model_copy(update={"split": (1.0,)})
+        preprocess(discover(scan, "ct"), made, settings, extractor=NonAirIsBrain())
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["dicom", "zip", "nifti", "slices"])
+def test_python_and_command_read_the_same_scan(layout, dicom_folder, tmp_path, monkeypatch):
+    scan = {
+        "dicom": lambda: dicom_folder,
+        "zip": lambda: zipped(dicom_folder, tmp_path / "scan.zip"),
+        "nifti": lambda: windowed(tmp_path / "head.nii.gz"),
+        "slices": lambda: slice_set(dicom_folder, tmp_path / "set"),
+    }[layout]()
+    save_model(tmp_path / "model.safetensors", BrightIsLesion(), bright_header())
+    monkeypatch.setattr("ctseg.api._registry", _Registry)
+    monkeypatch.setattr("ctseg.cli.common.registry", _Registry)
+    prediction = ctseg.segment(scan, tmp_path)
+    out = str(tmp_path / "out")
+    assert main(["segment", str(scan), "--model", str(tmp_path), "-o", out, "--workers", "0", "--device", "cpu"]) == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "volumes.csv").open())
+    assert float(row["ml"]) == round(prediction.measures.ml, 4) > 1
+    mask, _ = load_mask(tmp_path / "out" / f"{row['case']}.nii.gz")
+    np.testing.assert_array_equal(prediction.mask, mask > 0)
+
+
+def test_a_slice_set_beside_other_paths_is_refused(dicom_folder, tmp_path):
+    found = slice_set(dicom_folder, tmp_path / "set")
+    with pytest.raises(InputError, match="set: is a slice set; segment it in a call of its own"):
+        find_scans([found, dicom_folder])
+
+
+def test_python_passes_over_no_broken_file(dicom_folder, tmp_path, monkeypatch):
+    write_nifti(tmp_path / "scans" / "a.nii.gz", Head())
+    (tmp_path / "scans" / "b.zip").write_bytes(b"PK garbage")
+    save_model(tmp_path / "model.safetensors", BrightIsLesion(), bright_header())
+    monkeypatch.setattr("ctseg.api._registry", _Registry)
+    with pytest.raises(InputError, match=r"holds 2 scans \(a, .*b.zip: not a readable zip"):
+        ctseg.segment(tmp_path / "scans", tmp_path)
 
 
 def test_python_names_the_scans_of_a_folder_with_several(dicom_folder, tmp_path, monkeypatch):
@@ -270,7 +395,7 @@ def test_a_head_without_brain_and_a_small_brain_are_said(tmp_path):
     write_nifti(tmp_path / "a.nii.gz", Head())
     write_nifti(tmp_path / "b.nii.gz", Head())
     cases = discover([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]).cases
-    failed, small = segment_cases(cases, [bright_model()], tmp_path / "out", PLAIN, extractor=blind_to_a)
+    failed, small = segment_cases(cases, bright_models(), tmp_path / "out", PLAIN, extractor=blind_to_a)
     assert failed.status == "failed"
     assert "a: no brain found" in failed.error
     assert "brain of 44" in small.note

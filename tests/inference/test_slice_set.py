@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from segment_helpers import bright_model
+from segment_helpers import bright_models
 
 from ctseg.errors import InputError
 from ctseg.inference.settings import SegmentSettings
@@ -51,7 +51,7 @@ def test_rows_are_sorted_from_feet_to_head_within_each_case(slices):
 
 
 def test_masks_are_on_the_model_grid_with_the_sets_positions(slices, tmp_path):
-    one, two = segment_slices(slices, [bright_model(16, 16.0)], tmp_path / "out", SegmentSettings())
+    one, two = segment_slices(slices, bright_models(16, 16.0), tmp_path / "out", SegmentSettings())
     assert (one.status, two.status) == ("ok", "ok")
     mask, volume = load_mask(tmp_path / "out" / "one.nii.gz")
     truth = np.stack([slices.images[row] == 220 for row in (2, 3, 0, 6)])
@@ -66,5 +66,5 @@ def test_masks_are_on_the_model_grid_with_the_sets_positions(slices, tmp_path):
 
 def test_another_size_is_refused(slices, tmp_path):
     with pytest.raises(InputError, match="16 x 16, the model wants 64 x 64"):
-        segment_slices(slices, [bright_model()], tmp_path / "out", SegmentSettings())
+        segment_slices(slices, bright_models(), tmp_path / "out", SegmentSettings())
     assert not (tmp_path / "out").exists()

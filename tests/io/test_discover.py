@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,16 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from killed_worker import DeadlyName
 from pydicom.uid import generate_uid
 from scipy.ndimage import gaussian_filter, zoom
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io import discover as module
+from ctseg.io.case import safe_name
 from ctseg.io.dicom import header as dicom_header
 from ctseg.io.dicom.reader import case_name, pseudonym
+from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import save_mask
 
@@ -31,6 +36,10 @@ def nifti(path: Path, array: np.ndarray, affine: np.ndarray = RAS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(array, affine), path)
     return path
+
+
+def write_scan(path: Path, seed: int = 0) -> Path:
+    return nifti(path, np.random.default_rng(seed).integers(-900, 900, (8, 8, 6)).astype(np.int16))
 
 
 @pytest.fixture
@@ -217,7 +226,7 @@ def test_a_flat_folder_of_mixed_series(write_series: Write, head_ct: np.ndarray,
     for number, path in enumerate(write_series(head_ct[:4], straight[:4], folder="x", SeriesInstanceUID="1.2.9")):
         path.rename(folder / f"b{number}.dcm")
     seen: list[tuple[int, int]] = []
-    found = discover(folder, progress=lambda done, total: seen.append((done, total)))
+    found = discover(folder, progress=lambda done, total, note: seen.append((done, total)))
     assert sorted(len(case.files) for case in found.cases) == [4, 6]
     assert len({case.patient_id for case in found.cases}) == 1
     assert seen[-1] == (10, 10)
@@ -225,9 +234,26 @@ def test_a_flat_folder_of_mixed_series(write_series: Write, head_ct: np.ndarray,
         np.testing.assert_array_equal(read_case(case).voxels, head_ct[: len(case.files)])
 
 
-def test_workers_find_the_same(write_series: Write, head_ct: np.ndarray, straight: Positions) -> None:
+def test_workers_find_the_same(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctseg.io.discover.PARALLEL_FROM", 2)
+    monkeypatch.setattr("ctseg.io.discover.CHUNK", 2)
     folder = write_series(head_ct, straight)[0].parent
     assert discover(folder, workers=2) == discover(folder)
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_its_worker_costs_that_file(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PARALLEL_FROM", 2)
+    monkeypatch.setattr(module, "CHUNK", 3)
+    names = [str(path) for path in write_series(head_ct, straight)]
+    names[1] = DeadlyName(names[1])
+    headers = list(module._read_headers([dicom_header.Source(name) for name in names], 2, None))
+    assert [isinstance(header, dicom_header.SliceHeader) for header in headers] == [True, False, True, True, True, True]
+    assert "a worker process was killed" in str(headers[1])
 
 
 def test_what_is_no_slice_is_told_by_kind(write_series: Write, head_ct: np.ndarray, straight: Positions) -> None:
@@ -276,6 +302,91 @@ def test_strays_and_repeats_within_a_series(write_series: Write, head_ct: np.nda
     assert all("split by AcquisitionNumber" in case.notes[0] for case in found.cases)
     assert "unlike the 12 other slices" in reasons(found)
     assert {float(read_case(case).voxels.max()) for case in found.cases} == {head_ct.max(), head_ct.max() + 7}
+
+
+def heads(found: module.Discovery) -> list[tuple[int, float]]:
+    """Slices and largest HU of each case, in no order."""
+    return sorted((len(case.files), float(read_case(case).voxels.max())) for case in found.cases)
+
+
+BETWEEN = [(0.0, 0.0, 1.7 + 5 * k) for k in range(6)]
+"""Positions between those of a straight series."""
+
+
+@pytest.mark.parametrize("tag", ["StudyInstanceUID", "FrameOfReferenceUID", "AcquisitionNumber", "AcquisitionTime"])
+def test_two_scans_under_one_series_uid_are_split(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tag: str
+) -> None:
+    values = {"AcquisitionNumber": ("1", "2"), "AcquisitionTime": ("101010", "111111")}.get(tag, ("1.2.1", "1.2.2"))
+    for place, (hu, positions) in enumerate(((head_ct, straight), (head_ct + 7, BETWEEN))):
+        for number, path in enumerate(write_series(hu, positions, f"part{place}", **{tag: values[place]})):
+            dataset = pydicom.dcmread(path)
+            dataset.InstanceNumber = number + 1
+            path.unlink()
+            path.parent.parent.joinpath("all").mkdir(exist_ok=True)
+            dataset.save_as(path.parent.parent / "all" / f"{place}-{path.name}", enforce_file_format=True)
+    found = discover(path.parent.parent / "all", "ct")
+    assert heads(found) == [(6, head_ct.max()), (6, head_ct.max() + 7)]
+    assert len({case.case_id for case in found.cases}) == 2
+
+
+def test_scans_without_uids_are_apart_by_folder(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tmp_path: Path
+) -> None:
+    blank = dict.fromkeys(("SeriesInstanceUID", "StudyInstanceUID", "PatientID"), "")
+    write_series(head_ct, straight, "a", **blank)
+    write_series(head_ct + 7, BETWEEN, "b", **blank)
+    assert heads(discover(tmp_path, "ct")) == [(6, head_ct.max()), (6, head_ct.max() + 7)]
+
+
+def test_interleaved_scans_that_nothing_tells_apart_are_refused(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tmp_path: Path
+) -> None:
+    files = write_series(head_ct, straight, "all", InstanceNumber=None)
+    for path, z in zip(list(files), [position[2] for position in straight], strict=True):
+        dataset = pydicom.dcmread(path)
+        dataset.InstanceNumber = round(dataset.ImagePositionPatient[2]) + 1000
+        dataset.save_as(path)
+        dataset.ImagePositionPatient[2] = float(dataset.ImagePositionPatient[2]) + 1.7
+        dataset.SOPInstanceUID = generate_uid()
+        dataset.save_as(path.with_name(f"again-{z}.dcm"))
+    write_series(head_ct, straight, "good", SeriesInstanceUID="1.2.9")
+    found = discover(tmp_path, "ct")
+    assert [len(case.files) for case in found.cases] == [6]
+    (refused,) = found.rejected
+    assert refused.broken
+    assert "two scans at interleaved positions" in refused.reason
+
+
+def test_two_blocks_that_count_from_one_are_one_scan(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    files = write_series(head_ct, straight)
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        dataset.InstanceNumber = 1 + round(dataset.ImagePositionPatient[2] / 5) % 3
+        dataset.save_as(path)
+    assert [len(case.files) for case in discover(files[0].parent).cases] == [6]
+
+
+def test_a_series_and_its_copy_in_another_folder_are_one_scan(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    write_series(head_ct, straight, "one")
+    files = write_series(head_ct, straight, "two")
+    (case,) = discover(files[0].parent.parent).cases
+    assert "6 identical copies of slices dropped" in read_case(case).notes
+
+
+def test_a_frame_of_reference_for_each_slice_splits_nothing(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    files = write_series(head_ct, straight)
+    for number, path in enumerate(files):
+        dataset = pydicom.dcmread(path)
+        dataset.FrameOfReferenceUID = f"1.2.{number}"
+        dataset.save_as(path)
+    assert [len(case.files) for case in discover(files[0].parent).cases] == [6]
 
 
 def zipped(path: Path, files: list[Path], names: list[str]) -> Path:
@@ -426,3 +537,45 @@ def test_broken_files_are_told_from_those_that_are_no_scan(tmp_path: Path, mr: n
     found = discover(tmp_path, "mr")
     assert {Path(item.path_or_series).name for item in found.rejected if item.broken} == {"b.dcm", "c.zip"}
     assert {Path(item.path_or_series).name for item in found.rejected if not item.broken} == {"README", "d.img"}
+
+
+def test_names_are_tied_to_the_file_not_to_the_others(tmp_path: Path) -> None:
+    """Two Chinese names, then one more: each case keeps its name, which holds no letter of the patient's."""
+    for name in ("\u60a3\u8005\u7532", "\u60a3\u8005\u4e59"):
+        write_scan(tmp_path / f"{name}.nii.gz")
+    before = {case.files[0].name: case.case_id for case in discover(tmp_path, "ct").cases}
+    write_scan(tmp_path / "\u60a3\u8005\u4e01.nii.gz")
+    after = {case.files[0].name: case.case_id for case in discover(tmp_path, "ct").cases}
+    assert before.items() <= after.items()
+    assert len(set(after.values())) == 3
+    assert all(re.fullmatch(r"case-[0-9a-f]{6}", name) for name in after.values())
+
+
+def test_names_that_become_the_same_get_a_digest_of_their_input(tmp_path: Path) -> None:
+    write_scan(tmp_path / "a b.nii.gz", 1)
+    write_scan(tmp_path / "a_b.nii.gz", 2)
+    folder = safe_name(tmp_path.name)
+    names = {case.files[0].name: case.case_id for case in discover(tmp_path, "ct").cases}
+    for file, name in names.items():
+        digest = sha256((tmp_path / file).read_bytes()).hexdigest()
+        assert name == f"{folder}_a_b-{digest[:6]}"
+
+
+def test_copies_of_one_input_are_numbered(tmp_path: Path) -> None:
+    write_scan(tmp_path / "x" / "1" / "a.nii.gz")
+    (tmp_path / "y" / "1").mkdir(parents=True)
+    (tmp_path / "y" / "1" / "a.nii.gz").write_bytes((tmp_path / "x" / "1" / "a.nii.gz").read_bytes())
+    one, two = (case.case_id for case in discover(tmp_path, "ct").cases)
+    assert two == f"{one}-2"
+
+
+def test_a_series_digest_depends_on_neither_names_nor_place(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tmp_path: Path
+) -> None:
+    files = write_series(head_ct, straight)
+    (case,) = discover(files[0].parent).cases
+    archive = zipped(tmp_path / "z.zip", files[::-1], [f"{number}.dcm" for number in range(len(files))])
+    (inside,) = discover(archive).cases
+    assert input_digest(case) == input_digest(inside)
+    files[0].write_bytes(files[0].read_bytes() + b"\0")
+    assert input_digest(case) != input_digest(inside)

@@ -41,7 +41,7 @@ def test_hu_pass_without_a_word(head_hu: np.ndarray) -> None:
     np.testing.assert_array_equal(checked.voxels, head_hu)
 
 
-def test_values_wrapped_by_4096_are_mended(head_hu: np.ndarray) -> None:
+def test_values_wrapped_by_4096_are_corrected(head_hu: np.ndarray) -> None:
     checked = check_hu(volume_of(np.where(head_hu < 0, head_hu + 4096, head_hu)))
     np.testing.assert_array_equal(checked.voxels, head_hu)
     assert any("wrapped by 4096" in note for note in checked.notes)
@@ -55,18 +55,69 @@ def test_wrapped_padding_of_minus_2000_becomes_air(head_hu: np.ndarray) -> None:
     np.testing.assert_array_equal(checked.voxels[:, 4:], head_hu[:, 4:])
 
 
-def test_a_lost_intercept_is_mended(head_hu: np.ndarray) -> None:
+def test_a_lost_intercept_is_corrected(head_hu: np.ndarray) -> None:
     checked = check_hu(volume_of(head_hu + 1024))
     np.testing.assert_array_equal(checked.voxels, head_hu)
     assert any("intercept of -1024 is missing" in note for note in checked.notes)
 
 
-def test_a_lost_intercept_is_mended_inside_padding(head_hu: np.ndarray) -> None:
+def test_a_lost_intercept_is_corrected_inside_padding(head_hu: np.ndarray) -> None:
     shifted = head_hu + 1024
     shifted[:, :3] = -1024
     checked = check_hu(volume_of(shifted))
     np.testing.assert_array_equal(checked.voxels[:, 3:], head_hu[:, 3:])
     assert (checked.voxels[:, :3] == -1024).all()
+
+
+@pytest.mark.parametrize("intercept", [-1000, -1024, -8192])
+@pytest.mark.parametrize("is_clipped", [False, True])
+def test_the_lost_intercept_is_found_by_air_and_tissue(head_hu: np.ndarray, intercept: int, is_clipped: bool) -> None:
+    stored = head_hu - intercept
+    checked = check_hu(volume_of(np.maximum(stored, 0) if is_clipped else stored))
+    inside = head_hu > -900
+    np.testing.assert_array_equal(checked.voxels[inside], head_hu[inside])
+    assert any(f"intercept of {intercept} is missing" in note for note in checked.notes)
+
+
+def test_an_intercept_that_air_and_tissue_disagree_about_is_refused(head_hu: np.ndarray) -> None:
+    stored = np.where(head_hu < -500, head_hu + 1000, head_hu + 1024)
+    with pytest.raises(CaseError, match=r"its intercept is lost, and air at -?\d, soft tissue at 105\d do not tell"):
+        check_hu(volume_of(stored))
+
+
+def test_a_clipped_scan_with_bone_at_1000_keeps_its_intercept(head_hu: np.ndarray) -> None:
+    clipped = np.clip(np.where(head_hu > 800, head_hu + 120, head_hu), 0, 2000)
+    np.testing.assert_array_equal(check_hu(volume_of(clipped)).voxels, clipped)
+
+
+def test_an_mr_with_its_brain_at_1050_is_refused(head_hu: np.ndarray, rng: np.random.Generator) -> None:
+    mr = np.where(head_hu > -500, rng.normal(1050, 200, SHAPE), 0)
+    with pytest.raises(CaseError, match="not HU"):
+        check_hu(volume_of(mr))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (0, 10)])
+def test_scaled_values_are_refused(head_hu: np.ndarray, low: float, high: float) -> None:
+    scaled = low + np.clip(head_hu / 80, 0, 1) * (high - low)
+    with pytest.raises(CaseError, match=f"case: not HU: values from {low} to {high}, so scaled"):
+        check_hu(volume_of(scaled))
+
+
+def test_negative_values_wrapped_by_65536_are_refused(head_hu: np.ndarray) -> None:
+    with pytest.raises(CaseError, match="negative values are wrapped by 65536"):
+        check_hu(volume_of(head_hu % 65536))
+
+
+@pytest.mark.parametrize("intercept", [-1000, -1024, -8192])
+def test_a_real_scan_gets_its_lost_intercept_back(real_data: Path, intercept: int) -> None:
+    from ctseg.io.discover import discover, read_case
+
+    (case,) = discover(real_data / "ct-ge-tilted", "ct").cases
+    volume = read_case(case)
+    lost = np.maximum(volume.voxels - intercept, 0)
+    checked = check_hu(volume.with_voxels(lost))
+    inside = volume.voxels > -900
+    np.testing.assert_array_equal(checked.voxels[inside], volume.voxels[inside])
 
 
 @pytest.mark.parametrize("window", [(-200, 200), (0, 100), (-100, 300)])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ctseg.errors import CaseError
+from ctseg.io.discover import discover, read_case
 from ctseg.io.nifti.volumes import load_mask, read_nifti, save_map, save_mask, sidecar_path
 from ctseg.io.volume import Volume
 
@@ -223,3 +224,70 @@ def test_written_bytes_do_not_depend_on_time_or_name(tmp_path: Path) -> None:
     for name in ("x", "y"):
         save_mask(tmp_path / name / f"{name}.nii.gz", volume, volume.voxels > 0)
     assert (tmp_path / "x/x.nii.gz").read_bytes() == (tmp_path / "y/y.nii.gz").read_bytes()
+
+
+def headed(path: Path, **fields: object) -> Path:
+    """An uncompressed head-sized file, 2.5 x 2.5 x 8 mm, with header fields overwritten as they stand on disk."""
+    write(path, np.arange(6 * 7 * 5, dtype=np.int16).reshape(6, 7, 5) % 60 - 20, np.diag([2.5, 2.5, 8.0, 1.0]))
+    data = bytearray(path.read_bytes())
+    header = nib.Nifti1Header(bytes(data[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    data[:348] = header.binaryblock
+    path.write_bytes(data)
+    return path
+
+
+ROW = {"srow_x": (1, 0, 0, 0), "srow_y": (0, 1, 0, 0), "srow_z": (0, 0, 1, 0)}
+SCANNER = {"qform_code": 1, "quatern_b": 0, "quatern_c": 0, "quatern_d": 0}
+
+
+def test_an_unknown_unit_is_taken_for_mm_and_said(tmp_path: Path) -> None:
+    volume = read_nifti(headed(tmp_path / "odd.nii", xyzt_units=4), domain="mr", case_id="odd")
+    assert volume.spacing_mm == (2.5, 2.5)
+    assert "the header has an unknown unit of length (code 4); taken for mm" in volume.notes
+
+
+@pytest.mark.parametrize("units", [4, 5, 6, 7, 12])
+def test_one_odd_header_does_not_end_a_discovery(tmp_path: Path, units: int) -> None:
+    headed(tmp_path / "good.nii")
+    headed(tmp_path / "odd.nii", xyzt_units=units)
+    headed(tmp_path / "quaternion.nii", sform_code=0, **SCANNER | {"quatern_b": 3})
+    found = discover(tmp_path, "ct")
+    assert [case.case_id for case in found.cases] == ["good", "odd", "quaternion"]
+    with pytest.raises(CaseError, match="quaternion.nii: broken or cut short"):
+        read_case(found.cases[2])
+
+
+def test_an_sform_of_another_voxel_size_is_refused(tmp_path: Path) -> None:
+    path = headed(tmp_path / "unit.nii", **ROW)
+    with pytest.raises(CaseError, match=r"unit.nii: its sform has voxels of 1 x 1 x 1 mm, its pixdim 2.5 x 2.5 x 8 mm"):
+        read_nifti(path, domain="mr", case_id="unit")
+
+
+def test_an_sform_in_a_templates_space_gives_way_to_the_scanners_qform(tmp_path: Path) -> None:
+    stretched = {"srow_x": (2.875, 0, 0, 0), "srow_y": (0, 2.875, 0, 0), "srow_z": (0, 0, 9.2, 0), "sform_code": 4}
+    volume = read_nifti(headed(tmp_path / "t.nii", **stretched, **SCANNER), domain="mr", case_id="t")
+    assert volume.spacing_mm == (2.5, 2.5)
+    np.testing.assert_allclose(volume.slab_mm, 8.0)
+    assert any(note.endswith("the qform is used") for note in volume.notes)
+    save_mask(tmp_path / "mask.nii.gz", volume, volume.voxels > 0)
+    np.testing.assert_allclose(load_mask(tmp_path / "mask.nii.gz")[1].slab_mm, 8.0)
+
+
+def test_sform_and_qform_that_are_mirror_images_are_refused(tmp_path: Path) -> None:
+    path = headed(tmp_path / "m.nii", srow_x=(-2.5, 0, 0, 12), **SCANNER)
+    with pytest.raises(CaseError, match="m.nii: its sform and qform are mirror images"):
+        read_nifti(path, domain="mr", case_id="m")
+
+
+def test_sform_and_qform_far_apart_are_said(tmp_path: Path) -> None:
+    path = headed(tmp_path / "far.nii", qoffset_x=30, **SCANNER)
+    assert (
+        "sform and qform lie up to 30 mm apart; the sform is used" in read_nifti(path, domain="mr", case_id="far").notes
+    )
+
+
+def test_a_pixdim_of_ones_states_nothing(tmp_path: Path) -> None:
+    volume = read_nifti(headed(tmp_path / "ones.nii", pixdim=[1] * 8), domain="mr", case_id="ones")
+    assert volume.spacing_mm == (2.5, 2.5)

@@ -89,6 +89,6 @@ def test_a_metrics_own_search_is_used_both_ways(rng: np.random.Generator) -> Non
 
 def test_progress_counts_every_slice(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "BLOCK", 50)
-    done: list[int] = []
-    nearest(AmdMetric(), described(rng, 11), described(rng, 10), 2, done.append)
-    assert done == [5, 10, 11]
+    calls: list[tuple[int, int | None, str]] = []
+    nearest(AmdMetric(), described(rng, 11), described(rng, 10), 2, lambda *call: calls.append(call))
+    assert calls == [(5, 11, ""), (10, 11, ""), (11, 11, "")]

@@ -3,15 +3,18 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from killed_worker import DeadlyPath
 
 from ctseg.io.dicom.reader import case_name
 from ctseg.io.discover import discover, read_case
+from ctseg.phantom import cohort as module
 from ctseg.phantom.cohort import TEST_MIX, make_cohort
 from ctseg.phantom.msd import MrCase, _points
 from ctseg.phantom.settings import PhantomSettings
@@ -174,6 +177,23 @@ def test_no_patient_is_in_two_splits_or_seeds(cohort, tmp_path):
 def test_files_do_not_depend_on_the_number_of_workers(cohort, tmp_path):
     _make(tmp_path / "parallel", 2, 2, 2, workers=2)
     assert _files(tmp_path / "parallel") == _files(cohort)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_one_patient(tmp_path, monkeypatch):
+    def with_a_deadly_patient(*arguments):
+        jobs = every_job(*arguments)
+        return [replace(job, folder=DeadlyPath(job.folder)) if job.name == "mr-0" else job for job in jobs]
+
+    every_job = module._jobs
+    monkeypatch.setattr(module, "_jobs", with_a_deadly_patient)
+    counts = _make(tmp_path / "cohort", 2, 1, 0, workers=2)
+    assert list(counts["failed"]) == ["mr-0"]
+    assert "was killed" in counts["failed"]["mr-0"]
+    assert counts["mr_patients"] == 1
+    names = [Path(name).name for name in _files(tmp_path / "cohort")]
+    assert names.count("BRATS_002.nii.gz") == 2
+    assert not any(name == "BRATS_001.nii.gz" or name.startswith(".") for name in names)
 
 
 def test_progress_counts_every_patient(tmp_path):

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from killed_worker import DeadlyPath
 
 from ctseg.errors import InputError
 from ctseg.io.case import Discovery
@@ -99,6 +101,18 @@ def test_bad_cases_are_named_and_the_others_go_on(cohort, tmp_path):
     assert "no lesion labels" in dict(report.failed)["BraTS_100"]
     assert not set(slices.table["patient_id"]) & {"BraTS_001", "BraTS_100"}
     assert len(slices.info["failed"]) == 2
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_one_case(cohort, tmp_path):
+    found = discover([cohort])
+    guilty = replace(found.cases[1], files=(DeadlyPath(found.cases[1].files[0]),))
+    found = replace(found, cases=(found.cases[0], guilty, *found.cases[2:]))
+    slices, report = made(found, tmp_path / "set", workers=2)
+    ((case, reason),) = report.failed
+    assert case == guilty.case_id
+    assert "a worker process was killed" in reason
+    assert set(slices.table["case_id"]) == {"BraTS_000", "BraTS_002", "BraTS_003"}
 
 
 def test_defects_keep_their_traceback(cohort, tmp_path, monkeypatch):

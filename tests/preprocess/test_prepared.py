@@ -29,7 +29,7 @@ def test_window_map_is_the_papers():
 def test_ct_is_windowed_inside_the_brain_and_zero_outside(square, volume_of):
     hu = np.where(square, 40.0, 900.0)
     hu[:, 30, 30] = 3000
-    prepared = prepare_ct(volume_of(hu, pixel_mm=1.0), SETTINGS, lambda volume: square)
+    prepared = prepare_ct(volume_of(hu, pixel_mm=1.0), SETTINGS, square)
     assert prepared.images.shape == (3, 32, 32)
     assert prepared.images.dtype == np.uint8
     assert not prepared.images[~prepared.brain].any()
@@ -43,7 +43,7 @@ def test_ct_is_windowed_inside_the_brain_and_zero_outside(square, volume_of):
 def test_hu_come_back_from_grey_values(square, volume_of, rng):
     hu = np.where(square, rng.uniform(5, 95, square.shape), -1000)
     settings = PreprocessSettings(size=80, fov_mm=80.0)
-    prepared = prepare_ct(volume_of(hu, pixel_mm=1.0), settings, lambda volume: square)
+    prepared = prepare_ct(volume_of(hu, pixel_mm=1.0), settings, square)
     slope, offset = prepared.intensity
     native = prepared.frame.to_native((prepared.images.astype(float) - offset) / slope)
     np.testing.assert_allclose(native[square], hu[square], atol=0.21)
@@ -51,12 +51,12 @@ def test_hu_come_back_from_grey_values(square, volume_of, rng):
 
 def test_a_ct_without_brain_is_a_case_error(square, volume_of):
     with pytest.raises(CaseError, match="case: no brain found"):
-        prepare_ct(volume_of(square * 1.0), SETTINGS, lambda volume: np.zeros_like(square))
+        prepare_ct(volume_of(square * 1.0), SETTINGS, np.zeros_like(square))
 
 
 def test_a_stripped_ct_is_noted(square, volume_of):
     hu = np.where(square, 30.0, 0.0)
-    assert prepare_ct(volume_of(hu), SETTINGS, lambda volume: square).notes == ("the skull was already removed",)
+    assert prepare_ct(volume_of(hu), SETTINGS, square).notes == ("the skull was already removed",)
 
 
 def test_mr_percentiles_become_black_and_white(square, volume_of, rng):
@@ -93,6 +93,6 @@ def test_unusable_mr_is_a_case_error(voxels, message, volume_of):
 
 
 def test_masks_take_pixels_that_are_half_covered(square, volume_of):
-    prepared = prepare_ct(volume_of(np.where(square, 30.0, 0), pixel_mm=1.0), SETTINGS, lambda volume: square)
+    prepared = prepare_ct(volume_of(np.where(square, 30.0, 0), pixel_mm=1.0), SETTINGS, square)
     masks = to_masks(square, prepared.frame)
     np.testing.assert_array_equal(masks.astype(bool), prepared.brain)

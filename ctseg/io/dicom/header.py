@@ -22,6 +22,7 @@ MAX_MEMBER_BYTES = 2 * 1024**3
 
 HEADER_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
+    "FrameOfReferenceUID",
     "AcquisitionNumber", "AcquisitionTime", "ContentTime", "InstanceNumber", "ConvolutionKernel",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
     "NumberOfFrames",
@@ -40,6 +41,12 @@ class Source:
 
     path: str
     member: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where the file lies, on disk or inside its archive."""
+        place = self.path if self.member is None else f"{self.path}/{self.member}"
+        return str(Path(place).parent)
 
     def __str__(self) -> str:
         return self.path if self.member is None else f"{self.path}[{self.member}]"
@@ -69,7 +76,9 @@ class SliceHeader:
     source: Source
     patient: str
     """PatientID, or StudyInstanceUID where it is empty; it never leaves `ctseg.io`."""
+    study_uid: str
     series_uid: str
+    frame_of_reference_uid: str
     sop_uid: str
     sop_class: str
     modality: str
@@ -116,7 +125,9 @@ def header_of(dataset: Dataset, source: Source) -> SliceHeader:
     return SliceHeader(
         source=source,
         patient=text(dataset, "PatientID") or text(dataset, "StudyInstanceUID"),
+        study_uid=text(dataset, "StudyInstanceUID"),
         series_uid=text(dataset, "SeriesInstanceUID"),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         sop_uid=text(dataset, "SOPInstanceUID"),
         sop_class=text(dataset, "SOPClassUID"),
         modality=text(dataset, "Modality").upper(),

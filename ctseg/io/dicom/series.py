@@ -1,4 +1,4 @@
-"""Which DICOM slices make one scan: by series, then by orientation, matrix and spacing, then by acquisition."""
+"""Which DICOM slices make one scan: by study and series, by frame of reference, by geometry, then by acquisition."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from ctseg.io.identity import case_name, pseudonym
 
 STRAY_SLICES = 2
 """So few slices of another geometry beside a real stack are strays (an unmarked scout), not a scan."""
+
+INTERLEAVED = (
+    "two scans at interleaved positions under one SeriesInstanceUID (InstanceNumbers occur twice); "
+    "put each in a folder of its own"
+)
 
 SCOUT_NORMAL_Z = 0.7
 """A lone slice whose normal is further than 45 degrees from the body axis is a scout view."""
@@ -36,18 +41,29 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
     """
     cases: list[Case] = []
     rejected: list[Rejected] = []
-    for slices in _by(headers, _series_key):
-        kept, refused = _sift(slices, domain)
-        groups, strays = stackable_groups(kept)
-        rejected += refused + strays
-        cases += [_case(group, place) for place, group in enumerate(groups)]
+    for series in _by(headers, _series_key):
+        kept, refused = _sift(series, domain)
+        rejected += refused
+        for slices in _by_frame_of_reference(kept):
+            groups, strays = stackable_groups(slices)
+            rejected += strays
+            cases += [_case(group, place) for place, group in enumerate(groups)]
     return cases, rejected
 
 
 def _series_key(header: SliceHeader) -> Hashable:
-    """A copy of a series inside an archive is a scan of its own."""
+    """Anonymisers give one SeriesInstanceUID to several studies, or none at all: then the folder tells them apart.
+
+    A copy of a series inside an archive is a scan of its own.
+    """
     archive = header.source.path if header.source.member is not None else ""
-    return header.patient, header.series_uid, archive
+    return header.patient, header.study_uid, header.series_uid or header.source.folder, archive
+
+
+def _by_frame_of_reference(slices: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """A series apart by FrameOfReferenceUID, unless that is another one for single slices, as some anonymisers do."""
+    parts = list(_by(slices, lambda header: header.frame_of_reference_uid))
+    return parts if all(len(part) > STRAY_SLICES for part in parts) else [list(slices)]
 
 
 def _sift(slices: Sequence[SliceHeader], domain: str) -> tuple[list[SliceHeader], list[Rejected]]:
@@ -60,9 +76,9 @@ def _sift(slices: Sequence[SliceHeader], domain: str) -> tuple[list[SliceHeader]
     return [header for header, reason in zip(slices, reasons, strict=True) if not reason], refused
 
 
-def _refuse(first: SliceHeader, count: int, reason: str) -> Rejected:
+def _refuse(first: SliceHeader, count: int, reason: str, *, broken: bool = False) -> Rejected:
     more = f" and {count - 1} more of its series" if count > 1 else ""
-    return Rejected(f"{first.source}{more}", reason)
+    return Rejected(f"{first.source}{more}", reason, broken)
 
 
 def stackable_groups(slices: Sequence[SliceHeader]) -> tuple[list[Group], list[Rejected]]:
@@ -81,8 +97,10 @@ def stackable_groups(slices: Sequence[SliceHeader]) -> tuple[list[Group], list[R
         reason = _stray(group, len(alike[0]))
         if reason:
             rejected.append(_refuse(group[0], len(group), reason))
+        elif found := _split_repeats(group):
+            groups += found
         else:
-            groups += _split_repeats(group)
+            rejected.append(_refuse(group[0], len(group), INTERLEAVED, broken=True))
     return groups, rejected
 
 
@@ -97,26 +115,57 @@ def _stray(group: Sequence[SliceHeader], largest: int) -> str:
 
 
 def _split_repeats(group: list[SliceHeader]) -> list[Group]:
-    """Split a group that visits its positions several times, where a tag tells the visits apart.
+    """Split a group that visits its positions several times, or holds several scans, where a tag tells them apart.
 
-    Repeats that no tag explains are left to the reader, which compares their pixels.
+    Repeats that no tag explains are left to the reader, which compares their pixels. Interleaved scans that no tag
+    tells apart make no scan: the list is empty.
     """
-    numbers = places(group)
-    if len(set(numbers)) in (1, len(numbers)):
+    if _is_interleaved(group):
+        return _split(group, (*_VISIT_KEYS, _FOLDER_KEY), "holds {} scans at interleaved positions")
+    if len(set(places(group))) in (1, len(group)):
         return [Group(tuple(group))]
-    for name, key in _VISIT_KEYS:
+    return _split(group, _VISIT_KEYS, "visits its positions {} times") or [Group(tuple(group))]
+
+
+def _split(group: Sequence[SliceHeader], keys: Iterable[tuple[str, Key]], what: str) -> list[Group]:
+    """The group by the first key that makes stacks of it; empty where none does."""
+    for name, key in keys:
         parts = list(_by(group, key))
-        if len(parts) > 1 and all(_is_stack(part) for part in parts):
-            note = f"the series visits its positions {len(parts)} times; split by {name}"
+        if len(parts) > 1 and all(_is_stack(part) and not _is_interleaved(part) for part in parts):
+            note = f"the series {what.format(len(parts))}; split by {name}"
             return [Group(tuple(part), (note,)) for part in parts]
-    return [Group(tuple(group))]
+    return []
 
 
-_VISIT_KEYS: tuple[tuple[str, Callable[[SliceHeader], Hashable]], ...] = (
+def _is_interleaved(slices: Sequence[SliceHeader]) -> bool:
+    """Whether two scans have been merged: most InstanceNumbers occur again, at positions between the first.
+
+    A scan of two blocks that each count from 1 is one scan: the blocks lie one above the other.
+    """
+    counts = Counter(header.order[2] for header in slices)
+    numbers = places(slices)
+    repeated = sum(count > 1 for count in counts.values())
+    if 2 * repeated < len(counts) or len(counts) <= STRAY_SLICES or len(set(numbers)) < len(numbers):
+        return False
+    first: dict[int, int] = {}
+    again: list[int] = []
+    for place, header in sorted(zip(numbers, slices, strict=True), key=lambda pair: pair[0]):
+        if header.order[2] in first:
+            again.append(place)
+        else:
+            first[header.order[2]] = place
+    return min(again) < max(first.values())
+
+
+Key = Callable[[SliceHeader], Hashable]
+_VISIT_KEYS: tuple[tuple[str, Key], ...] = (
     ("AcquisitionNumber", lambda header: header.acquisition),
     ("ConvolutionKernel", lambda header: header.kernel),
     ("ImageType", lambda header: header.image_type),
+    ("AcquisitionTime", lambda header: header.order[1]),
 )
+_FOLDER_KEY: tuple[str, Key] = ("folder", lambda header: header.source.folder)
+"""Not for repeats: the same series in two folders is one scan and its copy."""
 
 
 def _is_stack(slices: Sequence[SliceHeader]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,16 +15,27 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.grid import Geometry, canonical_axes, geometry_from_affine
+from ctseg.io.nifti.header import Affine, Header, affine_mm
 from ctseg.io.volume import Array, NativeGrid
 
 BRATS_SHAPE = (240, 240)
 """In-plane matrix of BraTS and of the Decathlon's brain tumour task."""
 
-UNIT_MM = {"meter": 1000.0, "micron": 1e-3}
-
-Header = Any
-Affine = NDArray[np.float64]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """An opened file: its header is read, its voxels are not."""
+
+    path: Path
+    image: Any
+    header: Header
+    affine: Affine
+    """(4, 4) RAS+ mm."""
+    shape: tuple[int, int, int]
+    notes: tuple[str, ...] = ()
+    """What was assumed about a header that contradicts itself or the standard."""
 
 
 def guarded(path: Path, read: Callable[[], T]) -> T:
@@ -37,9 +48,12 @@ def guarded(path: Path, read: Callable[[], T]) -> T:
         return read()
     except FileNotFoundError:
         raise CaseError(f"{path}: no such file") from None
+    except CaseError as error:
+        message = str(error)
+        raise CaseError(message if message.startswith(str(path)) else f"{path}: {message}") from None
     except (ImageFileError, HeaderDataError) as error:
         raise CaseError(f"{path}: not a NIfTI file ({_first_line(error)}); convert it or leave it out") from None
-    except (EOFError, OSError, zlib.error, ValueError, OverflowError, MemoryError) as error:
+    except Exception as error:  # nibabel raises whatever a broken field makes Python raise
         raise CaseError(f"{path}: broken or cut short ({_first_line(error)}); copy it again") from None
 
 
@@ -48,24 +62,25 @@ def _first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:120]
 
 
-def open_nifti(path: Path) -> tuple[Header, Affine, tuple[int, int, int]]:
-    """Header, RAS affine (mm) and spatial shape of a file, without its voxels.
+def open_nifti(path: Path) -> NiftiFile:
+    """Open a file and read its header, without its voxels.
 
     Raises:
-        CaseError: if it is no NIfTI, has fewer than three axes, or an affine that maps space onto less.
+        CaseError: if it is no NIfTI, has fewer than three axes, an affine that maps space onto less, or a header that
+            contradicts itself about voxel size or sides.
     """
-    image = guarded(path, lambda: nib.load(path))
+    return guarded(path, lambda: _open(path))
+
+
+def _open(path: Path) -> NiftiFile:
+    image = nib.load(path)
     if not isinstance(image, nib.Nifti1Image):
-        raise CaseError(f"{path}: not a NIfTI file; convert it or leave it out")
+        raise CaseError("not a NIfTI file; convert it or leave it out")
     shape = tuple(int(size) for size in image.shape)
     if len(shape) < 3 or min(shape) < 1:
-        raise CaseError(f"{path}: has shape {shape}, not a volume; give the 3-D scan")
-    affine = np.asarray(image.header.get_best_affine(), dtype=float)
-    scale = UNIT_MM.get(image.header.get_xyzt_units()[0], 1.0)
-    affine = np.diag([scale, scale, scale, 1.0]) @ affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise CaseError(f"{path}: its affine is singular, so its voxels have no size; write a header with spacing")
-    return image.header, affine, (shape[0], shape[1], shape[2])
+        raise CaseError(f"has shape {shape}, not a volume; give the 3-D scan")
+    affine, notes = affine_mm(image.header, shape)
+    return NiftiFile(path, image, image.header, affine, (shape[0], shape[1], shape[2]), notes)
 
 
 def place(
@@ -113,7 +128,7 @@ def orientation_notes(header: Header, affine: Affine, orientation: str | None) -
     return [f"the header carries no orientation; voxels are taken to be stored in {order} order"]
 
 
-def read_voxels(path: Path, channel: int | None) -> Array:
+def read_voxels(file: NiftiFile, channel: int | None) -> Array:
     """The native (i, j, k) voxels of one channel, slope and intercept applied.
 
     Raises:
@@ -121,29 +136,25 @@ def read_voxels(path: Path, channel: int | None) -> Array:
     """
 
     def read() -> Array:
-        image: Any = nib.load(path)
+        image = file.image
         if image.get_data_dtype().kind not in "iuf":
-            raise CaseError(f"{path}: voxels are {image.get_data_dtype()}, not numbers; give a greyscale scan")
+            raise CaseError(f"voxels are {image.get_data_dtype()}, not numbers; give a greyscale scan")
         extra = tuple(size for size in image.shape[3:] if size != 1)
         if not extra:
             return np.asanyarray(image.dataobj).reshape(image.shape[:3])
         if channel is None or len(extra) > 1 or not 0 <= channel < extra[0]:
-            raise CaseError(f"{path}: holds {'x'.join(map(str, extra))} volumes; give one 3-D scan a file")
+            raise CaseError(f"holds {'x'.join(map(str, extra))} volumes; give one 3-D scan a file")
         return np.asanyarray(image.dataobj[..., channel]).reshape(image.shape[:3])
 
-    return guarded(path, read)
+    return guarded(file.path, read)
 
 
-def read_slab(path: Path, slices: int = 5) -> Array:
+def read_slab(file: NiftiFile, slices: int = 5) -> Array:
     """A few slices from the middle of the third axis of the first channel, for a quick look at the values."""
-
-    def read() -> Array:
-        image: Any = nib.load(path)
-        middle = image.shape[2] // 2
-        first = (0,) * (len(image.shape) - 3)
-        return np.asanyarray(image.dataobj[(slice(None), slice(None), slice(middle, middle + slices), *first)])
-
-    return guarded(path, read)
+    middle = file.shape[2] // 2
+    first = (0,) * (len(file.image.shape) - 3)
+    slab = (slice(None), slice(None), slice(middle, middle + slices), *first)
+    return guarded(file.path, lambda: np.asanyarray(file.image.dataobj[slab]))
 
 
 def finite(native: Array) -> tuple[Array, list[str]]:
@@ -157,18 +168,18 @@ def finite(native: Array) -> tuple[Array, list[str]]:
     return np.where(finite, native, lowest), [f"{int((~finite).sum())} voxels that are no numbers set to {lowest:g}"]
 
 
-def read_labels(path: Path, grid: NativeGrid) -> NDArray[np.uint8]:
+def read_labels(file: NiftiFile, grid: NativeGrid) -> NDArray[np.uint8]:
     """Label values (K, H, W) of a file on the grid given, on canonical axes.
 
     Raises:
         CaseError: if the file is broken, on another grid, or holds anything but whole numbers from 0 to 255.
     """
-    header, affine, shape = open_nifti(path)
-    if shape != grid.shape:
-        raise CaseError(f"{path}: has {_times(shape)} voxels, the scan {_times(grid.shape)}; give labels on its grid")
-    if grid.affine is not None and not _same_grid(affine, grid, header):
+    path, shape = file.path, _times(file.shape)
+    if file.shape != grid.shape:
+        raise CaseError(f"{path}: has {shape} voxels, the scan {_times(grid.shape)}; give labels on its grid")
+    if grid.affine is not None and not _same_grid(file.affine, grid, file.header):
         raise CaseError(f"{path}: lies elsewhere than its scan (another affine); give labels on its grid")
-    native = read_voxels(path, None)
+    native = read_voxels(file, None)
     labels = np.round(native)
     if not np.isfinite(native).all() or np.abs(native - labels).max() > 1e-3 or labels.min() < 0 or labels.max() > 255:
         raise CaseError(f"{path}: no mask: values from {native.min():g} to {native.max():g}, not whole numbers from 0")

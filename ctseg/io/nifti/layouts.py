@@ -13,7 +13,7 @@ import numpy as np
 from ctseg.errors import CaseError, InputError
 from ctseg.files import read_json
 from ctseg.io.case import Case, Rejected, safe_name
-from ctseg.io.nifti.file import BRATS_SHAPE, open_nifti, read_slab
+from ctseg.io.nifti.file import BRATS_SHAPE, NiftiFile, open_nifti, read_slab
 
 NIFTI = (".nii", ".nii.gz")
 TASK_FILE = "dataset.json"
@@ -197,9 +197,9 @@ def _nifti_case(path: Path, label: Path | None, domain: str) -> Case | Rejected:
     flair = bool(FLAIR_WORDS & set(_words(path)))
     shape: tuple[int, ...] = ()
     try:
-        header, _, shape = open_nifti(path)
-        small = header.get_data_dtype().itemsize == 1
-        found = "mr" if flair else domain if domain != "auto" and not small else _look(path, label is not None)
+        file = open_nifti(path)
+        shape, small = file.shape, file.header.get_data_dtype().itemsize == 1
+        found = "mr" if flair else domain if domain != "auto" and not small else _look(file, label is not None)
     except CaseError as error:
         if domain == "auto":
             return Rejected(str(path), str(error).removeprefix(f"{path}: "), broken=True)
@@ -213,12 +213,12 @@ def _nifti_case(path: Path, label: Path | None, domain: str) -> Case | Rejected:
     return Case(name, name, kind, found if domain == "auto" else domain, (path,), label, name)
 
 
-def _look(path: Path, labelled: bool) -> str:
+def _look(file: NiftiFile, labelled: bool) -> str:
     """'ct', 'mr' or 'mask', from a slab around the middle, or the name where CT has no air left."""
-    values = read_slab(path)
+    values = read_slab(file)
     whole = values.dtype.kind in "iu" or np.array_equal(values, np.round(values))
     if whole and not labelled and len(np.unique(values)) <= FEW_VALUES:
         return "mask"
     if values.size and values.min() <= CT_BELOW_HU:
         return "ct"
-    return "ct" if CT_WORDS & set(_words(path)) else "mr"
+    return "ct" if CT_WORDS & set(_words(file.path)) else "mr"

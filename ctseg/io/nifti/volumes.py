@@ -31,12 +31,11 @@ def read_nifti(
     Raises:
         CaseError: if the file is broken, has no usable geometry, or a CT has no HU.
     """
-    path = Path(path)
-    header, affine, shape = open_nifti(path)
-    grid, geometry = place(affine, shape, header, orientation)
-    native, notes = finite(read_voxels(path, channel))
+    file = open_nifti(Path(path))
+    grid, geometry = place(file.affine, file.shape, file.header, orientation)
+    native, notes = finite(read_voxels(file, channel))
     voxels = np.ascontiguousarray(grid.to_canonical(native), dtype=np.float32)
-    notes += orientation_notes(header, affine, orientation)
+    notes += [*file.notes, *orientation_notes(file.header, file.affine, orientation)]
     keys = tuple(range(len(voxels)))[:: -1 if grid.flips[0] else 1]
     volume = Volume(
         voxels=voxels,

@@ -232,7 +232,7 @@ class Plan:
         labels = {"labels": _path(inputs.labels, folder)} if inputs.labels else {}
         return (
             {"name": "segment", "command": "segment", "input": _path(inputs.test, folder), "model": "run",
-             "brains": _path(self.folder(BRAINS, seed), folder), "output": "masks", "device": self.device,
+             "brain_cache": _path(self.folder(BRAINS, seed), folder), "output": "masks", "device": self.device,
              "workers": self.workers, "set": {"dicom_seg": False, "preview": False}},
             {"name": "evaluate", "command": "evaluate", "pred": "masks", "ref": _path(inputs.truth, folder),
              **labels, "output": "evaluation"},

@@ -1,0 +1,46 @@
+"""Which finished cases of an earlier run still stand: the same input, and a mask that is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ctseg.errors import CaseError
+from ctseg.inference.results import CaseResult
+from ctseg.io.case import Case
+from ctseg.io.nifti.volumes import load_mask
+from ctseg.parallel import attempt
+
+
+def unchanged(
+    folder: Path, cases: Sequence[Case], finished: Mapping[str, CaseResult], digest: Callable[[Case], str]
+) -> dict[str, CaseResult]:
+    """The finished rows without those of `cases` that have to be done again.
+
+    A name is no proof: another scan can have it now. Rows of cases that are not among `cases` are kept.
+
+    Args:
+        folder: the output folder.
+        cases: to segment now.
+        finished: rows of the earlier run by case name.
+        digest: of a case's input.
+    """
+    changed = {
+        case.case_id
+        for case in cases
+        if case.case_id in finished and not _stands(folder, case, finished[case.case_id], digest)
+    }
+    return {name: row for name, row in finished.items() if name not in changed}
+
+
+def _stands(folder: Path, case: Case, row: CaseResult, digest: Callable[[Case], str]) -> bool:
+    return _is_whole(folder / f"{case.case_id}.nii.gz", row) and attempt(digest, case) == row.input
+
+
+def _is_whole(mask: Path, row: CaseResult) -> bool:
+    """Whether the mask can be read and is empty only where the row says so."""
+    try:
+        values, _ = load_mask(mask)
+    except CaseError:
+        return False
+    return bool(values.any()) == bool(row.lesions)

@@ -1,0 +1,40 @@
+"""What a case was made of: a digest of its input's bytes, whatever their names and places."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from ctseg.io.case import Case
+from ctseg.io.dicom.header import Source
+
+DIGITS = 12
+"""Hex digits that are kept, as for models."""
+CHUNK_BYTES = 1 << 20
+
+
+def input_digest(case: Case) -> str:
+    """The first 12 hex digits of a SHA-256.
+
+    Of a case in one file it is the file's own, as `sha256sum` prints it. Of a DICOM series it is that of its slices'
+    digests, sorted, so that neither names nor order count.
+
+    Raises:
+        OSError, InvalidDicomError: if a file cannot be read.
+    """
+    digests = sorted(_digest(source) for source in _sources(case))
+    whole = digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+    return whole[:DIGITS]
+
+
+def _sources(case: Case) -> list[Source]:
+    if case.zip_file is not None:
+        return [Source(str(case.zip_file), member) for member in case.members]
+    return [Source(str(file)) for file in case.files]
+
+
+def _digest(source: Source) -> str:
+    digest = sha256()
+    with source.open() as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,36 @@
+"""Things that end the worker process that unpickles or calls them, as the kernel does when memory runs out.
+
+A module of its own, not a conftest, so that spawned worker processes can import what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+
+def kill_this_worker() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeadlyPath(type(Path())):  # type: ignore[misc]
+    """A path that kills the process it is sent to."""
+
+    def __reduce__(self) -> Any:
+        return kill_this_worker, ()
+
+
+class DeadlyName(str):
+    """A file name that does the same."""
+
+    def __reduce__(self) -> Any:
+        return kill_this_worker, ()
+
+
+def triple_or_die(number: int) -> int:
+    """Three times the number; -1 kills the worker, 0 is a defect."""
+    if number == -1:
+        kill_this_worker()
+    return 3 * number + 0 * (1 // number)
