@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+ProgressCallback = Callable[[int, int | None, str], None]
+"""`progress(done, total, note)`, as `Progress.update`; `total` is None where it is not known."""
 LOG_SECONDS = 20.0
 """A log file gets one line at most this often."""
 

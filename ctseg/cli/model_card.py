@@ -157,7 +157,8 @@ def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -
     if "size" in made:
         window = " to ".join(f"{value:g}" for value in made.get("window", (0, 100)))
         rows.append(["Slices", f"{made['size']} pixels over {made.get('fov_mm')} mm, {window} HU, skull stripped"])
-    weights = {name: value for name, value in settings.items() if name.startswith("lambda_") or name == "loss"}
+    losses = {name: value for name, value in settings.items() if name.startswith("lambda_") or name == "loss"}
+    weights = {name: value for name, value in losses.items() if value != 0}
     return [*rows, ["Losses", _pairs(weights)], ["All settings", "`config.toml`"]]
 
 

@@ -154,7 +154,7 @@ DEMO_ADAPTATION: dict[str, Any] = {
     "segmenter_settings": {"width": 16},  # a quarter of VGG-16
     "discriminator_width": 16,
     # Chosen on the source's own validation patients, for a thousand steps: Dice 0.85 against 0.71, and norms measured
-    # anew since the running ones swung (docs/method-adaptation.md).
+    # anew since the running ones swung (docs/method-segmentation.md).
     "loss": "bce+dice",
     "optimiser": "adam",
     "lr": 3e-3,

@@ -12,7 +12,7 @@ from ctseg_reproduce.results import Outcome, difference, estimate, read_finetune
 
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet
-from ctseg.segmentation.supervised import dice_scores
+from ctseg.segmentation.folds import dice_scores
 
 
 def outcome(parts: list[float], wholes: list[float], seed: int = 0) -> Outcome:

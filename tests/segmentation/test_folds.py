@@ -15,9 +15,9 @@ from ctseg.files import read_json
 from ctseg.io.slices import SliceSet
 from ctseg.networks.unet import UNet
 from ctseg.runs import ModelHeader, load_model
-from ctseg.segmentation.supervised import dice_scores, patient_folds, train_supervised
+from ctseg.segmentation.folds import dice_scores, patient_folds, train_folds
 from ctseg.training.device import make_fabric
-from ctseg.training.settings import AdaptationSettings
+from ctseg.training.settings import FinetuneSettings
 
 HEADER = ModelHeader("segmenter", "unet", {"width": 4, "depth": 2}, "ctseg", "0")
 MakeSet = Callable[..., SliceSet]
@@ -72,22 +72,22 @@ def test_a_missed_volume_counts_zero_and_no_lesion_at_all_has_no_dice() -> None:
 def test_every_slice_is_predicted_by_a_network_that_never_saw_its_patient(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ctseg.segmentation import supervised
+    from ctseg.segmentation import train
 
     labelled, seen = make_set("ct", 16, 32, 0), []
-    real = supervised.source_batch
+    real = train.source_batch
 
-    def spy(nets: Any, slices: SliceSet, rows: np.ndarray, rng: np.random.Generator) -> Any:
+    def spy(slices: SliceSet, rows: np.ndarray, *rest: Any) -> Any:
         seen[-1].update(slices.table["patient_id"].to_numpy()[rows])
-        return real(nets, slices, rows, rng)
+        return real(slices, rows, *rest)
 
     def start() -> UNet:
         seen.append(set())
         return unet()
 
-    monkeypatch.setattr(supervised, "source_batch", spy)
-    settings = AdaptationSettings(batch_size=4, epochs=1)
-    train_supervised(labelled, start, settings, tmp_path, fabric=fabric, header=HEADER, folds=2)
+    monkeypatch.setattr(train, "source_batch", spy)
+    settings = FinetuneSettings(batch_size=4, epochs=1)
+    train_folds(labelled, start, settings, tmp_path, fabric=fabric, header=HEADER, folds=2)
     table = pd.read_csv(tmp_path / "folds.csv")
     assert table["slice_id"].tolist() == labelled.slice_ids.tolist()
     tested = [set(table["patient_id"][table["fold"] == fold]) for fold in (1, 2)]
@@ -96,11 +96,11 @@ def test_every_slice_is_predicted_by_a_network_that_never_saw_its_patient(
 
 def test_a_run_is_resumed_fold_by_fold(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
     labelled = make_set("ct", 16, 32, 0)
-    settings = AdaptationSettings(batch_size=4, epochs=2, steps_per_epoch=1)
+    settings = FinetuneSettings(batch_size=4, epochs=2, steps_per_epoch=1)
 
     def train(run: str, **rest: Any) -> dict[str, Any]:
         (tmp_path / run).mkdir(exist_ok=True)
-        return train_supervised(
+        return train_folds(
             labelled, unet, settings, tmp_path / run, fabric=fabric, header=HEADER, folds=2, seed=5, **rest
         )
 
@@ -123,18 +123,16 @@ def test_it_learns_from_labels_and_starts_from_given_weights(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
 ) -> None:
     labelled = make_set("ct", 24, 32, 0)
-    settings = AdaptationSettings(
-        batch_size=6, epochs=1, steps_per_epoch=60, optimiser="adam", lr=0.01, loss="bce+dice"
-    )
-    trained = train_supervised(labelled, unet, settings, tmp_path, fabric=fabric, header=HEADER, folds=2)
+    settings = FinetuneSettings(batch_size=6, epochs=1, steps_per_epoch=60, optimiser="adam", lr=0.01, loss="bce+dice")
+    trained = train_folds(labelled, unet, settings, tmp_path, fabric=fabric, header=HEADER, folds=2)
     assert trained["overall"]["pooled"] > 0.6
 
     def warm() -> Any:
         return load_model(tmp_path / "fold_1", lambda _: unet(), "segmenter")[0]
 
-    still = AdaptationSettings(batch_size=6, epochs=1, steps_per_epoch=1, optimiser="adam", lr=1e-9)
+    still = FinetuneSettings(batch_size=6, epochs=1, steps_per_epoch=1, optimiser="adam", lr=1e-9)
     (tmp_path / "warm").mkdir()
     (tmp_path / "cold").mkdir()
-    kept = train_supervised(labelled, warm, still, tmp_path / "warm", fabric=fabric, header=HEADER, folds=2)
-    cold = train_supervised(labelled, unet, still, tmp_path / "cold", fabric=fabric, header=HEADER, folds=2)
+    kept = train_folds(labelled, warm, still, tmp_path / "warm", fabric=fabric, header=HEADER, folds=2)
+    cold = train_folds(labelled, unet, still, tmp_path / "cold", fabric=fabric, header=HEADER, folds=2)
     assert kept["overall"]["pooled"] > 0.5 > (cold["overall"]["pooled"] or 0.0)
