@@ -82,7 +82,7 @@ def das_train(
     )
     note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, {labels}"
     length = training_options.schedule(stage.settings)
-    lines = [f"segmenter {stage.plugin.name!r}, {length} ({note}) -> {output}", *_warnings(output, summary)]
+    lines = [f"segmenter {stage.plugin.name!r}, {length} ({note}) -> {output}", *no_foreground_warning(output, summary)]
     common.finish({**summary, "output": str(output)}, [*lines, f"report: {report}", f"model card: {card}"], as_json)
 
 
@@ -108,7 +108,7 @@ def _check_source(stage: Stage) -> None:
         common.say(f"note: --src is MR, and preset {stage.preset!r} suits pseudo-CT; for MR add {words}")
 
 
-def _warnings(output: Path, summary: dict[str, Any]) -> list[str]:
+def no_foreground_warning(output: Path, summary: dict[str, Any]) -> list[str]:
     """One line where the selected epoch's network segments nothing on the validation CT."""
     from ctseg.runs import read_metrics
 

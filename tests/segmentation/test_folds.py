@@ -17,6 +17,8 @@ from ctseg.networks.unet import UNet
 from ctseg.runs import ModelHeader, load_model
 from ctseg.segmentation.folds import dice_scores, patient_folds, train_folds
 from ctseg.training.device import make_fabric
+from ctseg.training.presets import ADAPTATION
+from ctseg.training.resolve import resolve_training
 from ctseg.training.settings import FinetuneSettings
 
 HEADER = ModelHeader("segmenter", "unet", {"width": 4, "depth": 2}, "ctseg", "0")
@@ -94,9 +96,13 @@ def test_every_slice_is_predicted_by_a_network_that_never_saw_its_patient(
     assert seen == [tested[1], tested[0]]
 
 
-def test_a_run_is_resumed_fold_by_fold(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preset", ["smoke", "plus"])
+def test_a_run_is_resumed_fold_by_fold(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, preset: str
+) -> None:
     labelled = make_set("ct", 16, 32, 0)
-    settings = FinetuneSettings(batch_size=4, epochs=2, steps_per_epoch=1)
+    few = {"batch_size": 4, "epochs": 2, "decay_epochs": 0, "steps_per_epoch": 1, "freeze_batch_norm_from": 1}
+    settings = resolve_training(FinetuneSettings, ADAPTATION[preset] | few, {}, "test")
 
     def train(run: str, **rest: Any) -> dict[str, Any]:
         (tmp_path / run).mkdir(exist_ok=True)
@@ -136,3 +142,104 @@ def test_it_learns_from_labels_and_starts_from_given_weights(
     kept = train_folds(labelled, warm, still, tmp_path / "warm", fabric=fabric, header=HEADER, folds=2)
     cold = train_folds(labelled, unet, still, tmp_path / "cold", fabric=fabric, header=HEADER, folds=2)
     assert kept["overall"]["pooled"] > 0.5 > (cold["overall"]["pooled"] or 0.0)
+
+
+FLIPS = (lambda image: image, np.fliplr, np.flipud, lambda image: np.flipud(np.fliplr(image)))
+
+
+def batches_of(
+    labelled: SliceSet, fabric: lightning_fabric.Fabric, run: Path, monkeypatch: pytest.MonkeyPatch,
+    preset: str, **given: Any,
+) -> list[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """(image, mask) of each slice that the loss gets, image 0..255."""
+    from ctseg.segmentation import train
+
+    real, seen = train.training_step, []
+
+    def spy(training: Any, batch: Any, epoch: int) -> Any:
+        images = ((batch.images[:, 0] + 1.0) * 127.5).numpy()
+        seen.extend(zip(images, batch.masks[:, 0].numpy(), strict=True))
+        return real(training, batch, epoch)
+
+    monkeypatch.setattr(train, "training_step", spy)
+    few = {"batch_size": 8, "epochs": 1, "decay_epochs": 0, "steps_per_epoch": 3}
+    settings = resolve_training(FinetuneSettings, ADAPTATION[preset], few | given, "finetune")
+    train_folds(labelled, unet, settings, run, fabric=fabric, header=HEADER, folds=2)
+    return seen
+
+
+@pytest.mark.parametrize("preset", ADAPTATION)
+def test_no_preset_paints_over_real_lesions_or_labels(
+    make_set: MakeSet,
+    fabric: lightning_fabric.Fabric,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    preset: str,
+) -> None:
+    """Without a move, a mask is a flipped original, and grey values are a rising function of the original's."""
+    labelled = make_set("ct", 16, 32, 0)
+    still = {"rotation_deg": 0.0, "zoom": 0.0, "noise": 0.0, "bias_field": 0.0}
+    seen = batches_of(labelled, fabric, tmp_path, monkeypatch, preset, **still)
+    assert len(seen) == 48
+    for image, mask in seen:
+        found = [
+            flip(original)
+            for original, truth in zip(labelled.images, labelled.masks, strict=True)
+            for flip in FLIPS
+            if np.array_equal(flip(truth), mask)
+        ]
+        assert found, "the mask is none of the originals"
+        assert any(is_rising(original, image) for original in found)
+
+
+def is_rising(original: np.ndarray, image: np.ndarray) -> bool:
+    """Whether equal greys stay equal, and darker ones are not brighter, up to rounding."""
+    order = np.argsort(original, axis=None, kind="stable")
+    values, greys = image.ravel()[order], original.ravel()[order]
+    same_grey = np.diff(greys) == 0
+    return bool((np.diff(values) >= -1e-3).all() and np.allclose(np.diff(values)[same_grey], 0, atol=1e-3))
+
+
+@pytest.mark.parametrize("preset", ADAPTATION)
+def test_moves_keep_a_lesion_what_it_is(
+    make_set: MakeSet,
+    fabric: lightning_fabric.Fabric,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    preset: str,
+) -> None:
+    """With all of a preset, a lesion has an original's area, within its zoom, and stands out by an original's share.
+
+    Fresh blood painted in, or a label made of its smooth core, would change both.
+    """
+    labelled = make_set("ct", 16, 32, 0)
+    areas, contrasts = zip(*(size_and_contrast(*pair) for pair in zip(labelled.images, labelled.masks, strict=True)),
+                           strict=True)  # fmt: skip
+    zoom = ADAPTATION[preset].get("zoom", 0.0)
+    spread = 1.0 + 2 * ADAPTATION[preset].get("contrast", 0.0)
+    for image, mask in batches_of(labelled, fabric, tmp_path, monkeypatch, preset):
+        area, contrast = size_and_contrast(image, mask)
+        assert min(areas) * (1 - zoom) ** 2 * 0.8 <= area <= max(areas) * (1 + zoom) ** 2 * 1.2
+        assert min(contrasts) / spread - 12 <= contrast <= max(contrasts) * spread + 12
+
+
+def size_and_contrast(image: np.ndarray, mask: np.ndarray) -> tuple[int, float]:
+    """Pixels of the lesion, and how much brighter it is than the rest of the brain."""
+    lesion, rest = mask > 0, (image > 0.5) & (mask == 0)
+    return int(lesion.sum()), float(np.median(image[lesion]) - np.median(image[rest]))
+
+
+def test_batch_norm_is_frozen_where_the_settings_say_so(
+    make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
+) -> None:
+    """finetune once recorded `freeze_batch_norm_from` and did not use it."""
+    labelled, statistics = make_set("ct", 16, 32, 0), []
+    for epochs in (1, 2, 3):
+        settings = FinetuneSettings(batch_size=4, epochs=epochs, steps_per_epoch=2, lr=1e-9, freeze_batch_norm_from=1)
+        (tmp_path / str(epochs)).mkdir()
+        train_folds(labelled, unet, settings, tmp_path / str(epochs), fabric=fabric, header=HEADER, folds=2)
+        model, _ = load_model(tmp_path / str(epochs) / "fold_1", lambda _: unet(), "segmenter")
+        statistics.append([value for name, value in model.state_dict().items() if "running_mean" in name])
+    assert statistics[0]
+    for later in statistics[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(statistics[0], later, strict=True))

@@ -19,6 +19,7 @@ from ctseg.runs import ModelHeader, load_model, read_header, read_metrics
 from ctseg.segmentation.train import _training_rows, make_sampler, matched_rows, train_adaptation
 from ctseg.selection.validation import choose_validation
 from ctseg.training.device import make_fabric
+from ctseg.training.presets import ADAPTATION
 from ctseg.training.settings import AdaptationSettings
 
 HEADER = ModelHeader("segmenter", "unet", {"width": 4, "depth": 2}, "ctseg", "0", training={"seed": 0})
@@ -125,6 +126,12 @@ BEYOND = {
     "bias_field": 0.1,
 }  # fmt: skip
 """Everything that the paper does not have."""
+PLUS_TINY = {
+    **{name: value for name, value in ADAPTATION["plus"].items() if not name.startswith("segmenter")}, **TINY,
+    "decay_epochs": 0, "select_from": 1, "consistency_from": 1, "freeze_batch_norm_from": 1,
+    "pseudo_label_confidence": 0.5,
+}  # fmt: skip
+"""The preset `plus`, all of it within three epochs."""
 
 
 @pytest.mark.parametrize(
@@ -155,8 +162,8 @@ def test_no_epoch_before_the_first_allowed_is_chosen(
 
 @pytest.mark.parametrize(
     "changed",
-    [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND],
-    ids=["sgd", "adam", "beyond"],
+    [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND, PLUS_TINY],
+    ids=["sgd", "adam", "beyond", "plus"],
 )
 def test_a_resumed_run_is_bit_equal(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, changed: dict[str, Any]
