@@ -67,7 +67,7 @@ class Ready:
     module: Any
     options: dict[str, Any]
     ct_labels: bool = False
-    """Whether it learns from CT outlines, or the weights it starts from did."""
+    """Whether it learns from CT labels, or the weights it starts from did."""
 
 
 def with_plugin(preset: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
@@ -189,14 +189,14 @@ def started(
 
 
 def schedule(settings: TrainingSettings) -> str:
-    """The length of a training in words, as `12 epochs (3, and 9 with the rate falling to 0)`."""
+    """The length of a training in words, as `12 epochs, the last 9 with the rate falling to 0`."""
     total = f"{settings.total_epochs} epochs"
-    falling = f" ({settings.epochs}, and {settings.decay_epochs} with the rate falling to 0)"
+    falling = f", the last {settings.decay_epochs} with the rate falling to 0"
     return total + (falling if settings.decay_epochs else "")
 
 
 def has_ct_labels(source: SliceSet) -> bool:
-    """Whether a labelled set holds outlines of real CT: MR and pseudo-CT do not."""
+    """Whether a labelled set holds labels of real CT: MR and pseudo-CT do not."""
     return source.domain == "ct" and not source.info.get("pseudo", False)
 
 

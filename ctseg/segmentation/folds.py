@@ -135,7 +135,7 @@ def _progress_of_fold(progress: ProgressCallback | None, fold: int, folds: int) 
 def dice_scores(
     segmented: NDArray[np.uint8], masks: NDArray[np.uint8], series: NDArray[Any]
 ) -> dict[str, float | int | None]:
-    """Three Dice (equation 24), each named, of (N, H, W) outlines and masks.
+    """Three Dice (equation 24), each named, of (N, H, W) predicted and true masks.
 
     `pooled` over all pixels together; `per_volume` the mean over series that hold a lesion (`volumes` of them), `None`
     where there is none; `per_slice_smooth1` as in the released code: the mean over slices of (2 TP + 1) / (2 TP + FP +

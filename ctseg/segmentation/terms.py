@@ -173,7 +173,10 @@ def lesion_probabilities(output: SegmenterOutput) -> Tensor:
 
 
 def discriminator_accuracy(source_logits: Tensor, target_logits: Tensor, form: GanForm) -> Tensor:
-    """Share of positions told right, the mean of both domains; the boundary is 0 for log, 0.5 for least squares."""
+    """Share of positions whose domain is recognised, the mean of both domains.
+
+    The boundary of the logits is 0 for log, 0.5 for least squares.
+    """
     boundary = decision_boundary(form)
     return 0.5 * ((source_logits > boundary).float().mean() + (target_logits <= boundary).float().mean())
 

@@ -123,7 +123,7 @@ class EpochLoop:
 def run_epochs(loop: EpochLoop, *, resume: bool, device: torch.device | str = "cpu") -> list[dict[str, Any]]:
     """The outer loop: resume, train, log, checkpoint. Gives all rows of `metrics.jsonl`.
 
-    Ctrl-C or an error leaves the last checkpoint intact. torch's own generators (dropout) are seeded anew each epoch.
+    Ctrl-C or an error leaves the last checkpoint intact. torch's own generators (dropout) are seeded in each epoch.
 
     Raises:
         TrainingError: if weights are no longer finite.

@@ -13,7 +13,7 @@ T = TypeVar("T", bound=TrainingSettings)
 
 
 def resolve_training(model: type[T], preset: Mapping[str, Any], given: Mapping[str, Any], where: str) -> T:
-    """Lay `given` over the preset over the defaults.
+    """The settings of a training: `given`, then the preset, then the defaults.
 
     Args:
         model: the training's settings.

@@ -1,8 +1,8 @@
 """Typed settings of the trainings, in groups of what they belong to.
 
-`ctseg.training.presets` has what each preset sets, and why. Names are flat, for `--set key=value`. A group bounds its
-settings, and `without_effect` says which of them change nothing under the others; `ctseg.training.resolve` refuses or
-drops those, so that a run records only what it uses.
+`ctseg.training.presets` has what each preset sets, and why. Names are flat, for `--set key=value`; pydantic orders
+them from the last group to the first. A group bounds its settings, and `without_effect` says which of them change
+nothing under the others; `ctseg.training.resolve` refuses or drops those, so that a run records only what it uses.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class PairSettings(Settings):
     target_split: str = Field("train", description="split of the target set to train on; 'all' for every slice")
 
 
-class SynthesisSettings(TrainingSettings, SynthesisOutputSettings, PairSettings):
+class SynthesisSettings(SynthesisOutputSettings, PairSettings, TrainingSettings):
     """Stage 1, equations (1) to (7)."""
 
     generator: str = Field("amd", description="registered generator")
@@ -248,7 +248,7 @@ class SelectionSettings(Settings):
         return {"select_from": "selection=last"} if self.selection == "last" else {}
 
 
-class FinetuneSettings(SegmenterSettings, BatchNormSettings, AugmentationSettings, OutputSettings):
+class FinetuneSettings(OutputSettings, AugmentationSettings, BatchNormSettings, SegmenterSettings):
     """Supervised training on labelled CT: nothing is painted into it, and there is no target."""
 
     def without_effect(self) -> Reasons:
@@ -257,8 +257,8 @@ class FinetuneSettings(SegmenterSettings, BatchNormSettings, AugmentationSetting
 
 
 class AdaptationSettings(
-    SegmenterSettings, BatchNormSettings, AugmentationSettings, PaintingSettings, AdversarySettings,
-    ConsistencySettings, SelectionSettings, PairSettings, AdaptationOutputSettings,
+    AdaptationOutputSettings, SelectionSettings, ConsistencySettings, AdversarySettings, PaintingSettings,
+    AugmentationSettings, BatchNormSettings, PairSettings, SegmenterSettings,
 ):  # fmt: skip
     """Stage 2, equations (18) to (23); `lambda_adv=0` trains the segmenter on the source alone."""
 

@@ -142,7 +142,7 @@ def test_epochs_that_a_preset_adds_are_said_before_and_after(
     shown = capsys.readouterr().err
     note = "note: 3 epochs: 1 at the full rate (epochs) and the preset's 2 with it falling to 0 (decay_epochs)"
     assert (note in shown) is said
-    assert "3 epochs (1, and 2 with the rate falling to 0)" in shown.split(note)[-1]
+    assert "3 epochs, the last 2 with the rate falling to 0" in shown.split(note)[-1]
     assert len(read_metrics(Path("run/fold_1" if command == "finetune" else "run"))) == 3
 
 

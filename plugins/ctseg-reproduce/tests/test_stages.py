@@ -26,6 +26,8 @@ from ctseg.errors import InputError
 from ctseg.files import write_json
 from ctseg.study import read_study, run_study
 from ctseg.training import presets
+from ctseg.training.resolve import resolve_training
+from ctseg.training.settings import AdaptationSettings, FinetuneSettings, SynthesisSettings
 
 
 def plan(scale: str = "smoke") -> Plan:
@@ -53,6 +55,19 @@ def test_needs_come_first(table: str) -> None:
     for stage in stages:
         assert {item.folder for item in stage.needs} <= seen, stage.folder
         seen.add(stage.folder)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", ROWS)
+def test_no_training_is_given_a_setting_without_effect(scale: str, name: str) -> None:
+    """It would be refused."""
+    models = {"synth-train": SynthesisSettings, "das-train": AdaptationSettings, "finetune": FinetuneSettings}
+    for stage in in_order([plan(scale).row(ROWS[name], 0)]):
+        for step in stage.steps:
+            if step["command"] in models:
+                known = presets.SYNTHESIS if step["command"] == "synth-train" else presets.ADAPTATION
+                given = {key: value for key, value in step["set"].items() if "." not in key}
+                resolve_training(models[step["command"]], known[step["preset"]], given, step["command"])
 
 
 def test_seeds_share_the_data_and_nothing_else() -> None:
