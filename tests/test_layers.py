@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "ctseg"
 ORDER = (
-    "io", "render", "preprocess", "networks", "metrics", "matching", "augment", "training", "synthesis",
+    "io", "render", "preprocess", "networks", "metrics", "matching", "augment", "selection", "training", "synthesis",
     "segmentation", "inference", "evaluation", "cli",
 )  # fmt: skip
 """From below to above."""

@@ -25,7 +25,7 @@ from ctseg.augment.synthetic_haemorrhage import SyntheticHaemorrhage
 
 
 @dataclass(frozen=True)
-class AugmentationSettings:
+class AugmentationRanges:
     """How far each augmentation may go; the names are those of the training settings, 0 leaves one out."""
 
     flip_probability: float = 0.0
@@ -57,7 +57,7 @@ class SourceAugmentation:
     steps: tuple[Augmentation, ...]
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, count: int, settings: AugmentationSettings) -> SourceAugmentation:
+    def draw(cls, rng: np.random.Generator, count: int, settings: AugmentationRanges) -> SourceAugmentation:
         """Draw for `count` slices.
 
         Flips and brightness are drawn first and applied after what is painted, so that the draws of the paper's
@@ -110,7 +110,7 @@ class StudentView:
         rng: np.random.Generator,
         count: int,
         size: tuple[int, int],
-        settings: AugmentationSettings,
+        settings: AugmentationRanges,
         *,
         copy_paste: float,
         mask_ratio: float,
@@ -160,7 +160,7 @@ class StudentView:
         return describe_all((*painted, *self.steps))
 
 
-def draw_brightness(rng: np.random.Generator, count: int, settings: AugmentationSettings) -> tuple[Augmentation, ...]:
+def draw_brightness(rng: np.random.Generator, count: int, settings: AugmentationRanges) -> tuple[Augmentation, ...]:
     """Draw the factor and the shift, each where its setting is above 0."""
     drawn: list[Augmentation] = []
     if settings.brightness:
@@ -170,7 +170,7 @@ def draw_brightness(rng: np.random.Generator, count: int, settings: Augmentation
     return tuple(drawn)
 
 
-def draw_intensity(rng: np.random.Generator, count: int, settings: AugmentationSettings) -> tuple[Augmentation, ...]:
+def draw_intensity(rng: np.random.Generator, count: int, settings: AugmentationRanges) -> tuple[Augmentation, ...]:
     """Draw contrast, bias field and noise, each where its setting is above 0."""
     drawn: list[Augmentation] = []
     if settings.contrast:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from ctseg.cli import common
 from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
 from ctseg.errors import SettingError
 from ctseg.training.presets import DEFAULT
+
+if TYPE_CHECKING:
+    from ctseg.cli.training_options import Stage
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,9 +74,7 @@ def das_train(
         stage = replace(stage, source_list=chosen_slices)
     rows = stage.source_list.rows if stage.source_list else None
     check_adaptation(*stage.sets, stage.pairs, stage.settings, source_rows=rows)
-    if stage.sets[0].domain == "mr" and stage.settings.freeze_batch_norm_from:
-        words = " ".join(f"--set {name}={value}" for name, value in presets.FOR_MR.items())
-        common.say(f"note: --src is MR, and preset {preset!r} suits pseudo-CT; for MR add {words}")
+    _check_source(stage)
     with training_options.started(stage, place, device, devices, precision) as ready:
         summary = train_adaptation(
             *stage.sets, stage.pairs, ready.module, stage.settings, output, source_rows=rows, **ready.options
@@ -83,5 +84,38 @@ def das_train(
         "learnt from CT labels, here or in the weights it started from" if ready.ct_labels else "without any CT label"
     )
     note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, {labels}"
-    lines = [f"segmenter {stage.plugin.name!r} ({note}) -> {output}", f"report: {report}", f"model card: {card}"]
-    common.finish({**summary, "output": str(output)}, lines, as_json)
+    length = training_options.schedule(stage.settings)
+    lines = [f"segmenter {stage.plugin.name!r}, {length} ({note}) -> {output}", *no_foreground_warning(output, summary)]
+    common.finish({**summary, "output": str(output)}, [*lines, f"report: {report}", f"model card: {card}"], as_json)
+
+
+def _check_source(stage: Stage) -> None:
+    """Say what does not suit MR, and refuse to repaint lesions of real CT.
+
+    Raises:
+        SettingError: if the source is labelled CT and its lesions would be painted over.
+    """
+    from ctseg.cli.training_options import has_ct_labels
+    from ctseg.training import presets
+    from ctseg.training.resolve import recorded
+
+    source, settings = stage.sets[0], stage.settings
+    if settings.synthetic_haemorrhage and has_ct_labels(source):
+        raise SettingError(
+            f"das-train: synthetic_haemorrhage repaints lesions and labels, and {source.folder} is real labelled CT; "
+            "add --set synthetic_haemorrhage=0"
+        )
+    if source.domain == "mr" and settings.freeze_batch_norm_from:
+        used = recorded(settings)
+        words = " ".join(f"--set {name}={value}" for name, value in presets.FOR_MR.items() if name in used)
+        common.say(f"note: --src is MR, and preset {stage.preset!r} suits pseudo-CT; for MR add {words}")
+
+
+def no_foreground_warning(output: Path, summary: dict[str, Any]) -> list[str]:
+    """One line where the selected epoch's network segments nothing on the validation CT."""
+    from ctseg.runs import read_metrics
+
+    row = next((row for row in read_metrics(output) if row["epoch"] + 1 == summary["selected_epoch"]), {})
+    if row.get("val_target_lesion_share") != 0:
+        return []
+    return ["warning: the selected network segments nothing on the validation CT; see docs/selection.md"]

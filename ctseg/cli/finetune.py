@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from ctseg.errors import SettingError
 if TYPE_CHECKING:
     from ctseg.io.slices import SliceSet
     from ctseg.plugins.host import Entry
+    from ctseg.training.settings import FinetuneSettings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,45 +40,55 @@ def finetune(
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
 ) -> None:
-    """Train on labelled CT, each patient outlined by a network that never saw them; supervised, and says so."""
+    """Train on labelled CT, each patient segmented by a network that never saw them; supervised, and says so."""
     from ctseg.io.slices import check_domain, open_slices
     from ctseg.outputs import growing_folder
     from ctseg.runs import RUN_FILES, start_run
+    from ctseg.settings import parse_overrides
+    from ctseg.training.resolve import recorded, schedule_note
 
     place = common.guard(output, "finetune", (data, start), overwrite=overwrite, resume=resume)
     labelled = open_slices(data)
     labelled.require_masks("finetune trains on labelled CT")
     check_domain(labelled, "ct", "--data")
-    entry, resolved, values = _resolve(segmenter, start, preset, settings)
+    given = parse_overrides(settings)
+    entry, resolved, values = _resolve(segmenter, start, preset, given)
 
-    from ctseg.segmentation.supervised import patient_folds, train_supervised
+    from ctseg.segmentation.folds import patient_folds, train_folds
     from ctseg.training.device import make_fabric
 
     patient_folds(labelled, folds, seed)
     make, origin = _maker(entry, values, start)
     fabric = make_fabric(device, precision, 1, seed)
     config = _config(entry, labelled, preset, seed, folds, origin)
+    if note := schedule_note(resolved, given):
+        common.say(note)
     with growing_folder(place, RUN_FILES), common.bar("finetune") as bar:
-        start_run(output, {**config, "settings": resolved.model_dump()}, overwrite=overwrite, resume=resume)
-        summary = train_supervised(
+        start_run(output, {**config, "settings": recorded(resolved)}, overwrite=overwrite, resume=resume)
+        summary = train_folds(
             labelled, make, resolved, output, fabric=fabric, header=_header(entry, values, labelled, config),
             folds=folds, seed=seed, resume=resume, progress=bar.update,
         )  # fmt: skip
-    common.finish({**summary, "output": str(output)}, _lines(summary, entry.name, output), as_json)
+    common.finish({**summary, "output": str(output)}, _lines(summary, entry.name, resolved, output), as_json)
 
 
-def _resolve(segmenter: str, start: Path | None, preset: str, overrides: list[str]) -> tuple[Entry, Any, Any]:
+def _resolve(
+    segmenter: str, start: Path | None, preset: str, given: Mapping[str, Any]
+) -> tuple[Entry, FinetuneSettings, dict[str, Any]]:
     """The segmenter's plugin, the training settings and the segmenter's own.
 
+    Of a preset, only what supervised training has is used: no adversary, teacher, rule or painting.
+
     Raises:
-        SettingError: if `--segmenter` is another network than `--from` holds.
+        SettingError: if a setting is das-train's alone or has no effect, or if `--segmenter` is another network than
+            `--from` holds.
     """
     from ctseg.cli.warm_start import read_start
-    from ctseg.settings import parse_overrides, resolve
     from ctseg.training import presets
-    from ctseg.training.settings import AdaptationSettings
+    from ctseg.training.resolve import resolve_training
+    from ctseg.training.settings import FinetuneSettings
 
-    base = {**presets.preset(presets.ADAPTATION, preset), "lambda_adv": 0.0, "matched": False}
+    base = dict(presets.preset(presets.ADAPTATION, preset))
     if segmenter and segmenter != base["segmenter"]:
         base |= {"segmenter": segmenter, "segmenter_settings": {}}
     if start is not None:
@@ -84,7 +96,7 @@ def _resolve(segmenter: str, start: Path | None, preset: str, overrides: list[st
         if segmenter and header.name != segmenter:
             raise SettingError(f"--segmenter {segmenter}: {start} holds {header.name!r}; leave --segmenter out")
         base |= {"segmenter": header.name, "segmenter_settings": header.settings}
-    settings = resolve(AdaptationSettings, base, parse_overrides(overrides), where="finetune")
+    settings = resolve_training(FinetuneSettings, base, given, where="finetune")
     entry = common.registry().get("segmenter", settings.segmenter)
     values = entry.resolve(settings.segmenter_settings)
     return entry, settings.model_copy(update={"segmenter_settings": values}), values
@@ -120,10 +132,13 @@ def _header(entry: Entry, values: dict[str, Any], labelled: SliceSet, config: di
     )  # fmt: skip
 
 
-def _lines(summary: dict[str, Any], name: str, output: Path) -> list[str]:
+def _lines(summary: dict[str, Any], name: str, settings: FinetuneSettings, output: Path) -> list[str]:
+    from ctseg.cli.training_options import schedule
+
     overall = summary["overall"]
     pooled = "-" if overall["pooled"] is None else f"{100 * overall['pooled']:.2f} %"
     return [
-        f"segmenter {name!r}, supervised, {len(summary['by_fold'])} folds: pooled Dice {pooled} on patients never "
-        f"trained on ({overall['volumes']} scans with a lesion, {overall['slices']} slices) -> {output}"
+        f"segmenter {name!r}, supervised, {len(summary['by_fold'])} folds of {schedule(settings)}: pooled Dice "
+        f"{pooled} on patients never trained on ({overall['volumes']} scans with a lesion, {overall['slices']} "
+        f"slices) -> {output}"
     ]

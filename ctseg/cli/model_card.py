@@ -1,7 +1,8 @@
 """`model-card.md` and `metadata.json` of a finished run: what it was trained on, how it was chosen, what it is for.
 
 Sections after Mitchell et al., Model Cards for Model Reporting (FAT* 2019); the JSON uses the keys of MONAI bundles'
-`metadata.json` where they fit. Only what the run itself holds is said: how good a model is on CT is not known to it.
+`metadata.json` where they fit. It states only what the run itself holds, and the losses in use: a run does not
+know how good its model is on CT.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ if TYPE_CHECKING:
 
 CARD, METADATA = "model-card.md", "metadata.json"
 TASKS = {
-    "segmenter": "Outline haemorrhage on head CT, slice by slice",
+    "segmenter": "Segment haemorrhage on head CT, slice by slice",
     "generator": "Turn labelled brain MR slices into pseudo-CT slices to train a segmenter with",
 }
 INTENDED = {
-    "segmenter": "Research on head CT of adults, with a person who looks at every outline. Not a medical device: not "
-    "for diagnosis, triage or treatment.",
+    "segmenter": "Research on head CT of adults, with a person who looks at every segmentation. Not a medical device: "
+    "not for diagnosis, triage or treatment.",
     "generator": "Making training slices. The pictures are no CT of anybody: not for diagnosis, dose or measurement.",
 }
 LIMITS = {
     "segmenter": (
-        "Which finding it outlines was decided by the target slices that were chosen for training; it may outline any "
+        "Which finding it segments was decided by the target slices that were chosen for training; it may segment any "
         "other bright blood, calcium, vessel or sinus, and miss old, dark or thin bleeds.",
-        "Nothing is outlined outside the brain mask: films of blood thinner than 2 mm on the bone are lost there.",
+        "Nothing is segmented outside the brain mask: films of blood thinner than 2 mm on the bone are lost there.",
         "Scans out of distribution (by the profile below) are flagged by `ctseg segment`; no flag is no assurance.",
         "Children, contrast media, surgery and metal are not covered unless the training data held them.",
     ),
@@ -157,7 +158,8 @@ def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -
     if "size" in made:
         window = " to ".join(f"{value:g}" for value in made.get("window", (0, 100)))
         rows.append(["Slices", f"{made['size']} pixels over {made.get('fov_mm')} mm, {window} HU, skull stripped"])
-    weights = {name: value for name, value in settings.items() if name.startswith("lambda_") or name == "loss"}
+    losses = {name: value for name, value in settings.items() if name.startswith("lambda_") or name == "loss"}
+    weights = {name: value for name, value in losses.items() if value != 0}
     return [*rows, ["Losses", _pairs(weights)], ["All settings", "`config.toml`"]]
 
 

@@ -60,6 +60,10 @@ def synth_train(
         report, card = write_run_report(output), write_model_card(output)
     common.finish(
         {**summary, "output": str(output)},
-        [f"generator {stage.plugin.name!r} -> {output}", f"report: {report}", f"model card: {card}"],
+        [
+            f"generator {stage.plugin.name!r}, {training_options.schedule(stage.settings)} -> {output}",
+            f"report: {report}",
+            f"model card: {card}",
+        ],
         as_json,
     )

@@ -68,7 +68,7 @@ class Ready:
     module: Any
     options: dict[str, Any]
     ct_labels: bool = False
-    """Whether it learns from CT outlines, or the weights it starts from did."""
+    """Whether it learns from CT labels, or the weights it starts from did."""
 
 
 def with_plugin(preset: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
@@ -110,10 +110,12 @@ def prepare(
     """
     from ctseg.cli.warm_start import start_of
     from ctseg.io.slices import check_domain, check_same_size, open_slices
-    from ctseg.settings import parse_overrides, resolve
+    from ctseg.settings import parse_overrides
+    from ctseg.training.resolve import resolve_training, schedule_note
 
     kind, key = plugin
-    settings = resolve(model, base, parse_overrides(overrides), where=command)
+    given = parse_overrides(overrides)
+    settings = resolve_training(model, base, given, where=command)
     entry = common.registry().get(kind, getattr(settings, key))
     values = entry.resolve(getattr(settings, f"{key}_settings"))
     begin = None if start is None else start_of(start, entry, values)
@@ -123,6 +125,8 @@ def prepare(
     check_same_size(source, target)
     settings = settings.model_copy(update={f"{key}_settings": values})
     paired = _pairs(settings, pairs, source, target, "target" if kind == "segmenter" else "source")
+    if note := schedule_note(settings, given):
+        common.say(note)
     return Stage(command, preset, seed, settings, entry, values, (source, target), paired, start=begin)
 
 
@@ -202,13 +206,21 @@ def _run_folder(place: Output, config: dict[str, Any], *, writes: bool) -> Itera
         yield start_run(place.path, config, overwrite=place.overwrite, resume=place.resume)
 
 
+def schedule(settings: TrainingSettings) -> str:
+    """The length of a training in words, as `12 epochs, the last 9 with the rate falling to 0`."""
+    total = f"{settings.total_epochs} epochs"
+    falling = f", the last {settings.decay_epochs} with the rate falling to 0"
+    return total + (falling if settings.decay_epochs else "")
+
+
 def has_ct_labels(source: SliceSet) -> bool:
-    """Whether a labelled set holds outlines of real CT: MR and pseudo-CT do not."""
+    """Whether a labelled set holds labels of real CT: MR and pseudo-CT do not."""
     return source.domain == "ct" and not source.info.get("pseudo", False)
 
 
 def config_of(stage: Stage) -> dict[str, Any]:
-    """What `config.toml` holds: the resolved settings and where they came from; folder names only, no absolute path."""
+    """What `config.toml` holds: the settings in use and the data; folder names only, no absolute path."""
+    from ctseg.training.resolve import recorded
     from ctseg.version import __version__
 
     plugin = stage.plugin
@@ -223,7 +235,7 @@ def config_of(stage: Stage) -> dict[str, Any]:
             for name, item in zip(("source", "target"), stage.sets, strict=True)
         }
         | _list_config(stage.source_list),
-        "settings": stage.settings.model_dump(),
+        "settings": recorded(stage.settings),
         **(stage.start.record if stage.start else {}),
     }
 

@@ -60,6 +60,8 @@ class DomainDiscriminator(nn.Module):
     Args:
         in_channels: channels of the feature map.
         width: channels of the first layer; then 2, 4 and 8 times as many, and 1.
+        initialisation: 'normal' draws weights from N(0, 0.02) (the released D_fusion), 'pytorch' leaves PyTorch's own
+            first weights (the released D_seg).
     """
 
     LEAST = 32
@@ -67,15 +69,16 @@ class DomainDiscriminator(nn.Module):
     FULL_WIDTH = 64
     """The width that the deviation of 0.02 belongs to."""
 
-    def __init__(self, in_channels: int, width: int = 64) -> None:
+    def __init__(self, in_channels: int, width: int = 64, initialisation: str = "normal") -> None:
         super().__init__()
         widths = [in_channels, width, 2 * width, 4 * width, 8 * width]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(LEAK, inplace=True)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, stride=2, padding=1))
-        # Without a norm a narrow network drawn from N(0, 0.02) passes hardly anything on: keep the gain of width 64.
-        init_normal(self, NORMAL_STD * (self.FULL_WIDTH / width) ** 0.5)
+        if initialisation == "normal":
+            # A narrow network without a norm drawn from N(0, 0.02) passes hardly anything on: keep width 64's gain.
+            init_normal(self, NORMAL_STD * (self.FULL_WIDTH / width) ** 0.5)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> logits (B, 1, h / 32, w / 32); any h and w, small ones are padded to 32."""

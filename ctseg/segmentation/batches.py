@@ -1,4 +1,4 @@
-"""Rows of slice sets become batches on the device."""
+"""Rows of slice sets become batches on the device, and all augmentation of them."""
 
 from __future__ import annotations
 
@@ -6,41 +6,78 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from ctseg.augment.pipeline import AugmentationSettings, SourceAugmentation
+from ctseg.augment.pipeline import AugmentationRanges, SourceAugmentation, StudentBatch, StudentView
 from ctseg.io.slices import SliceSet
 from ctseg.networks.intensity import to_images, to_masks
-from ctseg.segmentation.steps import Adaptation
 from ctseg.training.sampling import Rows, SliceSampler
-from ctseg.training.settings import AdaptationSettings
+from ctseg.training.settings import AdaptationSettings, AugmentationSettings
 
-REFRESH = 0x4E04
-"""Keeps these draws apart from training's."""
-
-
-def source_batch(nets: Adaptation, source: SliceSet, rows: Rows, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Augmented labelled slices and their masks, (B, 1, H, W) each, on the device."""
-    drawn = SourceAugmentation.draw(rng, len(rows), augmentation_of(nets.settings))
-    labels = source.require_masks("stage 2 trains on labelled slices")[rows]
-    return drawn.apply(to_images(source.images[rows], nets.device), to_masks(labels, nets.device))
+RECALIBRATION = 0x4E04
+"""Keeps the draws of batch norm's recalibration apart from training's."""
 
 
-def augmentation_of(settings: AdaptationSettings) -> AugmentationSettings:
-    """Pick what the augmentations need from the training settings, which have the same names."""
-    return AugmentationSettings(**{item.name: getattr(settings, item.name) for item in fields(AugmentationSettings)})
+def source_batch(
+    source: SliceSet, rows: Rows, settings: AugmentationSettings, rng: np.random.Generator, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Augmented labelled slices and their masks, (B, 1, H, W) each, on the device.
+
+    Lesions and distractors are painted only where the settings have a say in it: those of `finetune` have not.
+    """
+    drawn = SourceAugmentation.draw(rng, len(rows), augmentation_ranges(settings))
+    labels = source.require_masks("a segmenter trains on labelled slices")[rows]
+    return drawn.apply(to_images(source.images[rows], device), to_masks(labels, device))
+
+
+def augmentation_ranges(settings: AugmentationSettings) -> AugmentationRanges:
+    """What the augmentations need of the training settings, which have the same names; 0 where they have none."""
+    return AugmentationRanges(**{item.name: getattr(settings, item.name, 0.0) for item in fields(AugmentationRanges)})
+
+
+def student_view(
+    target: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    lesions: Tensor,
+    settings: AdaptationSettings,
+    rng: np.random.Generator,
+) -> StudentBatch:
+    """What the student sees of target slices, with the pseudo-labels that fit it; nothing is moved.
+
+    Args:
+        target: (B, 1, H, W) CT in [-1, 1].
+        labels: (B, 1, H, W) 0/1 pseudo-labels.
+        weights: (B, 1, H, W) 0/1, where they are sure.
+        lesions: (b, 1, H, W) 0/1 masks of the step's source slices, for `copy_paste`.
+        settings: of augmentation, painting and consistency.
+        rng: of all draws.
+    """
+    drawn = StudentView.draw(
+        rng,
+        len(target),
+        (target.shape[2], target.shape[3]),
+        augmentation_ranges(settings),
+        copy_paste=settings.copy_paste,
+        mask_ratio=settings.mask_ratio,
+        mask_patch=settings.mask_patch,
+    )
+    return drawn.apply(target, labels, weights, lesions)
 
 
 def recalibration_batches(
-    nets: Adaptation, source: SliceSet, sampler: SliceSampler, epoch: int, seed: int
+    source: SliceSet,
+    sampler: SliceSampler,
+    settings: AugmentationSettings,
+    count: int,
+    *,
+    epoch: int,
+    seed: int,
+    device: torch.device,
 ) -> Iterator[Tensor]:
-    """Augmented slices (B, 1, H, W) of an epoch, as training sees them, for `batch_norm.recalibrate`."""
+    """`count` batches of augmented slices (B, 1, H, W), as an epoch of training sees them."""
     rows, _ = sampler.draws(epoch)
-    for step in range(nets.settings.recalibrate_batch_norm):
-        rng = np.random.default_rng([seed, epoch, step, REFRESH])
-        yield source_batch(nets, source, rows[step % len(rows)], rng)[0]
-
-
-def target_batch(nets: Adaptation, target: SliceSet, rows: Rows) -> Tensor | None:
-    """Target slices as they are, (B, 1, H, W); None, and nothing read, where no term looks at them."""
-    return to_images(target.images[rows], nets.device) if nets.needs_target else None
+    for step in range(count):
+        rng = np.random.default_rng([seed, epoch, step, RECALIBRATION])
+        yield source_batch(source, rows[step % len(rows)], settings, rng, device)[0]

@@ -1,4 +1,4 @@
-"""The losses of stage 2, equations (20) to (22), from logits.
+"""The losses of a segmenter, equations (20) to (22) and beyond, from logits.
 
 The paper sums over positions; these are means over positions and slices, so that a loss, and the learning rate that
 suits it, does not depend on image size or batch size.
@@ -65,3 +65,21 @@ def discriminator_loss(source_logits: Tensor, target_logits: Tensor, form: GanFo
 def adversarial_loss(target_logits: Tensor, form: GanForm) -> Tensor:
     """Equation (22): small where D_seg takes the target's hidden maps for the source's."""
     return gan_loss(target_logits, True, form)
+
+
+def consistency_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy and one minus soft Dice between the student's logits and pseudo-labels, where those are sure.
+
+    The Dice is pooled over the batch: lesions are few pixels, and cross-entropy alone would lose them.
+
+    Args:
+        logits: (B, 1, H, W), the student's.
+        labels: (B, 1, H, W) 0/1.
+        weights: (B, 1, H, W) 0/1, where the labels are sure.
+    """
+    logits = logits.float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    mean = (entropy * weights).sum() / weights.sum().clamp(min=1.0)
+    probabilities = torch.sigmoid(logits) * weights
+    overlap = (probabilities * labels).sum()
+    return mean + 1.0 - (2.0 * overlap + SMOOTH) / (probabilities.sum() + (labels * weights).sum() + SMOOTH)

@@ -1,7 +1,7 @@
-"""Self-training on unlabelled CT: a mean teacher labels what it is sure of, the student learns it from hidden views.
+"""Self-training on unlabelled CT: a mean teacher gives pseudo-labels, the student learns them from masked views.
 
-The teacher is the running mean of the student (Tarvainen and Valpola 2017). It sees a CT slice whole, the student sees
-it with patches hidden and with other grey values, and must still find the same (masked image consistency, Hoyer et al.
+The teacher is the running mean of the student (Tarvainen and Valpola 2017). It sees a CT slice whole; the student sees
+it with patches masked and with other grey values, and should find the same (masked image consistency, Hoyer et al.
 2023). None of this is in the paper.
 """
 
@@ -14,10 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ctseg.augment.slices import BACKGROUND
-from ctseg.segmentation.losses import SMOOTH
 
 
 def make_teacher(segmenter: nn.Module) -> nn.Module:
@@ -26,8 +24,11 @@ def make_teacher(segmenter: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, segmenter: nn.Module, decay: float) -> None:
-    """One step of the running mean: `teacher = decay * teacher + (1 - decay) * segmenter`; norm statistics alike."""
+def update_ema(teacher: nn.Module, segmenter: nn.Module, decay: float) -> None:
+    """One step of the running mean: `teacher = decay * teacher + (1 - decay) * segmenter`.
+
+    Batch norm's statistics, too.
+    """
     student = segmenter.state_dict()
     for name, mine in teacher.state_dict().items():
         if mine.is_floating_point():
@@ -37,24 +38,24 @@ def follow(teacher: nn.Module, segmenter: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def teach(
-    teacher: nn.Module, target: Tensor, certainty: float, autocast: Callable[[], AbstractContextManager[Any]]
+def pseudo_labels(
+    teacher: nn.Module, target: Tensor, confidence: float, autocast: Callable[[], AbstractContextManager[Any]]
 ) -> tuple[Tensor, Tensor]:
-    """What the teacher says of target slices (B, 1, H, W).
+    """The teacher's prediction on target slices (B, 1, H, W) as labels.
 
     Returns:
-        0/1 labels and 0/1 weights, (B, 1, H, W) float: weight 1 where the label's probability is at least `certainty`.
+        0/1 labels and 0/1 weights, (B, 1, H, W) float: weight 1 where the label's probability is at least `confidence`.
     """
     with autocast():
         logits = teacher(target).logits
     probabilities = torch.sigmoid(logits.float())
     labels = (probabilities >= 0.5).float()
-    return labels, (torch.maximum(probabilities, 1.0 - probabilities) >= certainty).float()
+    return labels, (torch.maximum(probabilities, 1.0 - probabilities) >= confidence).float()
 
 
 @torch.no_grad()
-def gate(labels: Tensor, weights: Tensor, target: Tensor, contrast: float) -> tuple[Tensor, Tensor]:
-    """Take back labels that are not bright enough for fresh blood; what is taken back is learnt from for certain.
+def filter_pseudo_labels(labels: Tensor, weights: Tensor, target: Tensor, contrast: float) -> tuple[Tensor, Tensor]:
+    """Remove pseudo-labels that are not bright enough for fresh blood; where they were, the label 0 counts as sure.
 
     In each slice, pixels stay labelled that lie above half the way from the other brain's median to that of the label
     (half maximum, where an edge lies that the scanner has blurred), and none where that way is shorter than `contrast`.
@@ -77,16 +78,3 @@ def gate(labels: Tensor, weights: Tensor, target: Tensor, contrast: float) -> tu
         if bright - usual >= 2.0 * contrast:
             kept[place] = (label & (image > (bright + usual) / 2.0)).float()
     return kept, torch.maximum(weights, (labels > kept).float())
-
-
-def consistency_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy and one minus soft Dice between the student's logits and the teacher's labels where it is sure.
-
-    The Dice is pooled over the batch: lesions are few pixels, and cross-entropy alone would let them go.
-    """
-    logits = logits.float()
-    entropy = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    mean = (entropy * weights).sum() / weights.sum().clamp(min=1.0)
-    probabilities = torch.sigmoid(logits) * weights
-    overlap = (probabilities * labels).sum()
-    return mean + 1.0 - (2.0 * overlap + SMOOTH) / (probabilities.sum() + (labels * weights).sum() + SMOOTH)

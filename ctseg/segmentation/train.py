@@ -1,7 +1,8 @@
-"""Stage 2: train a segmenter on labelled slices and adapt it to unlabelled CT (equations 18 to 23)."""
+"""Train a segmenter: the epoch loop of `das-train` and `finetune`, and stage 2 around it (equations 18 to 23)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,33 +14,143 @@ from torch import nn
 from ctseg.errors import InputError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.pairs import PairTable
+from ctseg.networks.intensity import to_images
 from ctseg.networks.modes import frozen_batch_norm
+from ctseg.progress import ProgressCallback
 from ctseg.render.curves import curves_png
 from ctseg.runs import ModelHeader, save_model
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
-from ctseg.segmentation.batches import recalibration_batches, source_batch, target_batch
-from ctseg.segmentation.consistency import make_lesson
-from ctseg.segmentation.mean_teacher import follow
-from ctseg.segmentation.samples import choose_samples, write_samples
-from ctseg.segmentation.steps import Adaptation, adaptation_step, make_adaptation
-from ctseg.selection.rules import LOGGED, Choice, check_rule, lesion_share, score_all
-from ctseg.selection.validation import ValidationSlices, choose_validation, gather
-from ctseg.training.loop import EpochLoop, LossMeter, Report, Ticker, lr_factor, run_epochs, set_lr_factor, steps_of
+from ctseg.segmentation.batches import recalibration_batches, source_batch
+from ctseg.segmentation.samples import write_samples
+from ctseg.segmentation.steps import SegmenterTraining, make_training, training_step
+from ctseg.segmentation.terms import Batch
+from ctseg.selection.rules import LOGGED, CheckpointSelection, check_rule, lesion_share, score_all
+from ctseg.selection.validation import Validation, choose_validation, gather
+from ctseg.training.loop import EpochLoop, LossMeter, Ticker, lr_factor, run_epochs, set_lr_factor, steps_of
 from ctseg.training.sampling import Rows, SliceSampler, step_rng
-from ctseg.training.settings import AdaptationSettings
+from ctseg.training.settings import AdaptationSettings, TrainingSettings
 
-LESSONS = 0x7EAC
-"""Keeps the draws of self-training apart from those of the source's augmentation."""
+TARGET_DRAWS = 0x7EAC
+"""Keeps the draws of the student's view apart from those of the source's augmentation."""
 
 
 @dataclass(frozen=True)
-class Data:
-    """What is trained and validated on."""
+class TrainingData:
+    """What is trained on."""
 
     source: SliceSet
-    target: SliceSet
+    """Labelled slices."""
     sampler: SliceSampler
-    validation: ValidationSlices
+    target: SliceSet | None = None
+    """Unlabelled CT; None where no term looks at it."""
+
+
+def train_epoch(
+    training: SegmenterTraining, data: TrainingData, epoch: int, seed: int, ticker: Ticker
+) -> dict[str, float]:
+    """One epoch (from 0) of S and its terms; every random draw is a function of seed, epoch and step.
+
+    Returns:
+        Mean losses and the learning rate.
+    """
+    settings, device = training.settings, training.device
+    set_lr_factor(training.optimisers, lr_factor(epoch, settings.epochs, settings.decay_epochs))
+    for name, module in training.modules.items():
+        module.train(name != "teacher")
+    meter, is_frozen = LossMeter(epoch), batch_norm_is_frozen(settings, epoch)
+    with frozen_batch_norm(training.segmenter, is_frozen):
+        for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
+            images, masks = source_batch(data.source, source_rows, settings, step_rng(seed, epoch, step), device)
+            target = None if data.target is None else to_images(data.target.images[target_rows], device)
+            batch = Batch(images, masks, target, np.random.default_rng([seed, epoch, step, TARGET_DRAWS]))
+            meter.add(training_step(training, batch, epoch))
+            if training.consistency is not None:
+                training.consistency.update_teacher()
+    if settings.recalibrate_batch_norm and not is_frozen:
+        batches = recalibration_batches(
+            data.source, data.sampler, settings, settings.recalibrate_batch_norm, epoch=epoch, seed=seed, device=device
+        )
+        recalibrate(training.segmenter, batches, training.autocast)
+    return {**meter.means(), "lr": training.optimiser.param_groups[0]["lr"]}
+
+
+def train_segmenter(
+    training: SegmenterTraining,
+    data: TrainingData,
+    run: Path,
+    *,
+    fabric: lightning_fabric.Fabric,
+    seed: int,
+    resume: bool = False,
+    progress: ProgressCallback | None = None,
+    selection: CheckpointSelection | None = None,
+    after_epoch: Callable[[int], dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """All epochs of a training, with exact resume; the last weights are in `training`.
+
+    Args:
+        training: networks, optimisers and terms.
+        data: what is trained on.
+        run: an existing folder, which gets `metrics.jsonl` and `checkpoint.pt`.
+        fabric: processes.
+        seed: of every draw.
+        resume: go on from the run's checkpoint.
+        progress: called with (done, total, note) after every step.
+        selection: kept in the checkpoint.
+        after_epoch: epoch (from 0) -> what else its line of `metrics.jsonl` says; called by the process that writes.
+
+    Returns:
+        The rows of `metrics.jsonl`.
+
+    Raises:
+        TrainingError: if training diverges.
+    """
+    settings = training.settings
+    ticker = Ticker(progress, settings.total_epochs)
+    parts: dict[str, Any] = {"training": training} | ({} if selection is None else {"selection": selection})
+
+    def run_epoch(epoch: int) -> dict[str, Any]:
+        row: dict[str, Any] = dict(train_epoch(training, data, epoch, seed, ticker))
+        return row | (after_epoch(epoch) if after_epoch is not None and fabric.is_global_zero else {})
+
+    def restore(state: dict[str, Any]) -> None:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+
+    loop = EpochLoop(
+        run=run,
+        epochs=settings.total_epochs,
+        train_epoch=run_epoch,
+        state=lambda: {name: part.state_dict() for name, part in parts.items()},
+        restore=restore,
+        modules=training.modules,
+        seed=seed,
+        checkpoint_every=settings.checkpoint_every,
+        writes=fabric.is_global_zero,
+    )
+    return run_epochs(loop, resume=resume, device=fabric.device)
+
+
+def make_sampler(
+    settings: TrainingSettings,
+    source_rows: Rows,
+    target_rows: Rows,
+    *,
+    seed: int,
+    fabric: lightning_fabric.Fabric,
+    pairs: PairTable | None = None,
+) -> SliceSampler:
+    """Which rows meet in each step; with `pairs`, a source slice meets the targets it was matched with."""
+    return SliceSampler(
+        source_rows,
+        target_rows,
+        batch_size=settings.batch_size,
+        seed=seed,
+        candidates=None if pairs is None else pairs.candidates,
+        steps_per_epoch=settings.steps_per_epoch,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+    )
 
 
 def train_adaptation(
@@ -56,9 +167,9 @@ def train_adaptation(
     resume: bool = False,
     validation_split: str = "val",
     source_rows: Rows | None = None,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
-    """Train and adapt `segmenter`; leaves metrics, samples, curves, checkpoint and the chosen weights in `run`.
+    """Train and adapt `segmenter`; leaves metrics, samples, curves, checkpoint and the selected weights in `run`.
 
     Args:
         source: labelled slices, MR or the pseudo-CT made of them.
@@ -66,9 +177,9 @@ def train_adaptation(
         pairs: for each target slice its most similar source slice (`ctseg match --direction target`), needed where
             `settings.matched`; the distinct source slices are the matched set (paper 3.2), and a source slice meets one
             of the target slices it was matched with.
-        segmenter: as `ctseg.plugins.protocols.Segmenter`; training starts from its weights, and leaves the chosen ones
-            in it.
-        settings: with `lambda_adv=0` the target is read for validation and samples only.
+        segmenter: as `ctseg.plugins.protocols.Segmenter`; training starts from its weights, and leaves the selected
+            ones in it.
+        settings: without any term on the target, the target is read for validation and samples only.
         run: a run folder made by `ctseg.runs.start_run`.
         fabric: device and precision.
         header: what `model.safetensors` says; its `training` is completed by the outcome.
@@ -77,10 +188,10 @@ def train_adaptation(
         validation_split: the source split for rules that need one; a source without it has none, and
             patients that are trained on are left out of it.
         source_rows: train on these rows of the source only (Table 4); they must be of the training split.
-        progress: told (done, total, note) after every step.
+        progress: called with (done, total, note) after every step.
 
     Returns:
-        A summary: epochs, steps, slices, the selection rule, the chosen epoch (from 1), its scores, the last losses.
+        A summary: epochs, steps, slices, the selection rule, the selected epoch (from 1), its scores, the last losses.
 
     Raises:
         InputError: if the sets do not fit each other, the source is unlabelled or a split is empty.
@@ -88,42 +199,40 @@ def train_adaptation(
         TrainingError: if training diverges.
     """
     check_adaptation(source, target, pairs, settings, validation_split=validation_split, source_rows=source_rows)
-    data = _prepare(source, target, pairs, settings, seed, validation_split, source_rows, fabric)
-    nets = make_adaptation(segmenter, settings, device=fabric.device, autocast=fabric.autocast, seed=seed)
-    choice = Choice(settings.selection)
-    epochs = settings.epochs + settings.decay_epochs
-    ticker = Ticker(progress, epochs)
+    train_rows, target_rows = _training_rows(source, target, pairs, settings, source_rows)
+    sampler = make_sampler(
+        settings, train_rows, target_rows, seed=seed, fabric=fabric, pairs=pairs if settings.matched else None
+    )
+    data = TrainingData(source, sampler, target if settings.uses_target else None)
+    training = make_training(segmenter, settings, device=fabric.device, autocast=fabric.autocast, seed=seed)
+    slices = choose_validation(_held_out(source, validation_split, train_rows), target_rows, seed)
+    validation = Validation(
+        slices, target.images, source.images, source.require_masks("validation on the source needs them"),
+        fabric.autocast, None if training.adversary is None else training.adversary.takes_for_source,
+    )  # fmt: skip
+    selection = CheckpointSelection(settings.selection)
 
-    def train_epoch(epoch: int) -> dict[str, Any]:
-        row = _train_epoch(nets, data, epoch, seed, ticker)
-        last = epoch + 1 == epochs
-        if fabric.is_global_zero and (last or (epoch + 1) % settings.validate_every == 0):
-            row |= _validate(nets, data, choice if last or epoch >= settings.select_from else None, epoch)
+    def after_epoch(epoch: int) -> dict[str, Any]:
+        row, is_last = {}, epoch + 1 == settings.total_epochs
+        if is_last or (epoch + 1) % settings.validate_every == 0:
+            row = _validate(
+                training, validation, selection if is_last or epoch >= settings.select_from else None, epoch
+            )
             if settings.keep_epochs:
-                save_model(run / "epochs" / f"epoch_{epoch + 1:04d}.safetensors", nets.final, header)
-        if fabric.is_global_zero and (last or (epoch + 1) % settings.sample_every == 0):
-            rows = choose_samples(source, data.validation, data.sampler.source_rows)
-            write_samples(run / "samples" / f"epoch_{epoch + 1:04d}.png", nets, source, target, *rows)
+                save_model(run / "epochs" / f"epoch_{epoch + 1:04d}.safetensors", training.final, header)
+        if is_last or (epoch + 1) % settings.sample_every == 0:
+            write_samples(run / "samples" / f"epoch_{epoch + 1:04d}.png", training.final, validation, train_rows)
         return row
 
-    metrics = run_epochs(
-        EpochLoop(
-            run=run,
-            epochs=epochs,
-            train_epoch=train_epoch,
-            state=lambda: {"adaptation": nets.state_dict(), "choice": choice.state_dict()},
-            restore=lambda state: _restore(state, nets, choice),
-            modules=nets.modules,
-            seed=seed,
-            checkpoint_every=settings.checkpoint_every,
-            writes=fabric.is_global_zero,
-        ),
-        resume=resume,
-        device=fabric.device,
-    )
-    outcome = _outcome(data, choice, epochs)
+    metrics = train_segmenter(
+        training, data, run, fabric=fabric, seed=seed, resume=resume, progress=progress, selection=selection,
+        after_epoch=after_epoch,
+    )  # fmt: skip
+    outcome = _outcome(sampler, selection, settings.total_epochs)
     if fabric.is_global_zero:
-        _finish(run, segmenter, choice, header, outcome, metrics)
+        curves_png(run / "curves.png", metrics)
+        segmenter.load_state_dict(selection.weights)
+        save_model(run / "model.safetensors", segmenter, replace(header, training={**header.training, **outcome}))
     return {**outcome, "losses": _last_losses(metrics)}
 
 
@@ -154,7 +263,11 @@ def check_adaptation(
             "das-train: copy_paste needs the teacher's pseudo-labels; --set lambda_consistency=1 or --set copy_paste=0"
         )
     train_rows, _ = _training_rows(source, target, pairs, settings, source_rows)
-    check_rule(settings, has_source_validation=len(_held_out(source, validation_split, train_rows)) > 0)
+    check_rule(
+        settings.selection,
+        has_discriminator=settings.lambda_adv > 0,
+        has_source_validation=len(_held_out(source, validation_split, train_rows)) > 0,
+    )
 
 
 def _training_rows(
@@ -176,31 +289,6 @@ def _held_out(source: SliceSet, split: str, train_rows: Rows) -> Rows:
     return np.flatnonzero((source.table["split"] == split) & ~trained_on)
 
 
-def _prepare(
-    source: SliceSet,
-    target: SliceSet,
-    pairs: PairTable | None,
-    settings: AdaptationSettings,
-    seed: int,
-    validation_split: str,
-    source_rows: Rows | None,
-    fabric: lightning_fabric.Fabric,
-) -> Data:
-    train_rows, target_rows = _training_rows(source, target, pairs, settings, source_rows)
-    held_out = _held_out(source, validation_split, train_rows)
-    sampler = SliceSampler(
-        train_rows,
-        target_rows,
-        batch_size=settings.batch_size,
-        seed=seed,
-        candidates=pairs.candidates if settings.matched and pairs is not None else None,
-        steps_per_epoch=settings.steps_per_epoch,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
-    )
-    return Data(source, target, sampler, choose_validation(held_out, target_rows, seed))
-
-
 def matched_rows(pairs: PairTable | None, source_rows: Rows, target_rows: Rows) -> Rows:
     """The matched set: those of `source_rows` that are the nearest of some slice in `target_rows` (paper 3.2).
 
@@ -219,60 +307,25 @@ def matched_rows(pairs: PairTable | None, source_rows: Rows, target_rows: Rows) 
     return np.array(chosen, dtype=np.int64)
 
 
-def _train_epoch(nets: Adaptation, data: Data, epoch: int, seed: int, ticker: Ticker) -> dict[str, Any]:
-    settings = nets.settings
-    set_lr_factor(nets.optimisers, lr_factor(epoch, settings.epochs, settings.decay_epochs))
-    meter = LossMeter(epoch)
-    for name, module in nets.modules.items():
-        module.train(name != "teacher")
-    held = batch_norm_is_frozen(settings, epoch)
-    with frozen_batch_norm(nets.segmenter, held):
-        for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
-            images, masks = source_batch(nets, data.source, source_rows, step_rng(seed, epoch, step))
-            lesson = make_lesson(nets, epoch, np.random.default_rng([seed, epoch, step, LESSONS]), masks)
-            meter.add(adaptation_step(nets, images, masks, target_batch(nets, data.target, target_rows), lesson))
-            if nets.teacher is not None:
-                follow(nets.teacher, nets.segmenter, settings.ema_decay)
-    if not held:
-        recalibrate(nets, recalibration_batches(nets, data.source, data.sampler, epoch, seed))
-    return {**meter.means(), "lr": nets.optimiser.param_groups[0]["lr"]}
-
-
-def _validate(nets: Adaptation, data: Data, choice: Choice | None, epoch: int) -> dict[str, Any]:
-    """Every rule's score; the epoch is offered to `choice`, if there is one."""
-    evidence = gather(nets, data.source, data.target, data.validation, epoch)
-    scores = score_all(evidence)
-    taken = choice is not None and choice.update(epoch, scores, nets.final)
+def _validate(
+    training: SegmenterTraining, validation: Validation, selection: CheckpointSelection | None, epoch: int
+) -> dict[str, Any]:
+    """Every rule's score; `selection`, if there is one, is updated with the epoch."""
+    outputs = gather(training.final, validation, epoch)
+    scores = score_all(outputs)
+    selected = selection is not None and selection.update(epoch, scores, training.final)
     logged = {f"val_{name}": scores[name] for name in LOGGED}
-    return {**logged, "val_target_lesion_share": lesion_share(evidence), "chosen": taken}
+    return {**logged, "val_target_lesion_share": lesion_share(outputs), "chosen": selected}
 
 
-def _restore(state: dict[str, Any], nets: Adaptation, choice: Choice) -> None:
-    nets.load_state_dict(state["adaptation"])
-    choice.load_state_dict(state["choice"])
-
-
-def _outcome(data: Data, choice: Choice, epochs: int) -> dict[str, Any]:
+def _outcome(sampler: SliceSampler, selection: CheckpointSelection, epochs: int) -> dict[str, Any]:
     return {
         "epochs": epochs,
-        "steps": epochs * data.sampler.steps,
-        "source_slices": len(data.sampler.source_rows),
-        "target_slices": len(data.sampler.target_rows),
-        **choice.summary(),
+        "steps": epochs * sampler.steps,
+        "source_slices": len(sampler.source_rows),
+        "target_slices": len(sampler.target_rows),
+        **selection.summary(),
     }
-
-
-def _finish(
-    run: Path,
-    segmenter: nn.Module,
-    choice: Choice,
-    header: ModelHeader,
-    outcome: dict[str, Any],
-    metrics: list[dict[str, Any]],
-) -> None:
-    curves_png(run / "curves.png", metrics)
-    segmenter.load_state_dict(choice.weights)
-    save_model(run / "model.safetensors", segmenter, replace(header, training={**header.training, **outcome}))
 
 
 def _last_losses(metrics: list[dict[str, Any]]) -> dict[str, float]:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ctseg.errors import SettingError, unknown_name
 from ctseg.metrics.overlap import defined, dice_of
-from ctseg.training.settings import AdaptationSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +47,7 @@ class ValidationOutputs:
     source_masks: NDArray[np.uint8] | None = None
     """(k, H, W) their 0/1 masks."""
     discriminator_accuracy: float | None = None
-    """Share of hidden positions that D_seg judges right, mean of both domains; None without D_seg or a source split."""
+    """Of D_seg over hidden positions, mean of both domains; None without D_seg or a source split."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Rule:
     """One way to score an epoch."""
 
     score: Callable[[ValidationOutputs], float | None]
-    """None where the evidence allows no score, which is worse than any score."""
+    """None where the outputs allow no score, which is worse than any score."""
     higher_is_better: bool
     summary: str
     needs_source: bool = False
@@ -69,41 +68,42 @@ def pooled_dice(prediction: NDArray[np.bool_], reference: NDArray[Any]) -> float
     return defined(dice_of(prediction, reference))
 
 
-def lesion_share(evidence: ValidationOutputs) -> float:
-    """Share of the target's brain that is outlined: 0 tells of a network that has gone silent."""
-    brain = np.count_nonzero(evidence.target_brain)
-    return float(np.count_nonzero(_outlined(evidence)) / brain) if brain else 0.0
+def lesion_share(outputs: ValidationOutputs) -> float:
+    """Share of the target's brain that is segmented: 0 is a network without foreground."""
+    brain = np.count_nonzero(outputs.target_brain)
+    return float(np.count_nonzero(_segmented(outputs)) / brain) if brain else 0.0
 
 
-def _outlined(evidence: ValidationOutputs) -> NDArray[np.bool_]:
-    return (evidence.target >= THRESHOLD) & evidence.target_brain
+def _segmented(outputs: ValidationOutputs) -> NDArray[np.bool_]:
+    return (outputs.target >= THRESHOLD) & outputs.target_brain
 
 
-def source_dice(evidence: ValidationOutputs) -> float | None:
-    """Pooled Dice on the labelled source's validation split."""
-    if evidence.source is None or evidence.source_masks is None:
+def source_dice(outputs: ValidationOutputs) -> float | None:
+    """Pooled Dice on the labelled source's validation split; None where nothing is segmented there."""
+    if outputs.source is None or outputs.source_masks is None:
         return None
-    return pooled_dice(evidence.source >= THRESHOLD, evidence.source_masks)
+    segmented = outputs.source >= THRESHOLD
+    return pooled_dice(segmented, outputs.source_masks) if segmented.any() else None
 
 
-def mean_entropy(evidence: ValidationOutputs) -> float | None:
-    """Mean entropy of the prediction over the target's brain, in bits; None where nothing is outlined.
+def mean_entropy(outputs: ValidationOutputs) -> float | None:
+    """Mean entropy of the prediction over the target's brain, in bits; None where nothing is segmented.
 
-    A silent network is certain everywhere; without that exception it would always win.
+    A network without foreground is certain everywhere; without that exception it would always win.
     """
-    if not _outlined(evidence).any():
+    if not _segmented(outputs).any():
         return None
-    p = evidence.target[evidence.target_brain].astype(np.float64).clip(1e-12, 1 - 1e-12)
+    p = outputs.target[outputs.target_brain].astype(np.float64).clip(1e-12, 1 - 1e-12)
     return float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).mean())
 
 
-def neighbourhood_density(evidence: ValidationOutputs) -> float | None:
+def neighbourhood_density(outputs: ValidationOutputs) -> float | None:
     """Soft neighbourhood density (Saito et al. 2021) of the hidden vectors, as a share of its maximum log(m - 1).
 
     Each vector's cosine similarities to the others, softmax at temperature 0.05, entropy, mean: high where each point
     has many equally near neighbours, that is where classes form dense clusters. None with too few lesion pixels.
     """
-    vectors = evidence.features.astype(np.float64)
+    vectors = outputs.features.astype(np.float64)
     if len(vectors) < 2 * LEAST_PIXELS:
         return None
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
@@ -117,20 +117,23 @@ def neighbourhood_density(evidence: ValidationOutputs) -> float | None:
     return float(entropy.mean() / math.log(len(vectors) - 1))
 
 
-def domain_confusion(evidence: ValidationOutputs) -> float | None:
+def domain_confusion(outputs: ValidationOutputs) -> float | None:
     """How far D_seg's accuracy is from chance, 0 to 0.5."""
-    accuracy = evidence.discriminator_accuracy
-    return None if accuracy is None or not _outlined(evidence).any() else abs(accuracy - 0.5)
+    accuracy = outputs.discriminator_accuracy
+    return None if accuracy is None or not _segmented(outputs).any() else abs(accuracy - 0.5)
 
 
-def tta_consistency(evidence: ValidationOutputs) -> float | None:
-    """Pooled Dice between the outlines of target slices and of the same slices mirrored and brightened."""
-    augmented = (evidence.target_augmented >= THRESHOLD) & evidence.target_brain
-    return pooled_dice(_outlined(evidence), augmented) if _outlined(evidence).any() else None
+def tta_consistency(outputs: ValidationOutputs) -> float | None:
+    """Pooled Dice between the masks of target slices and of the same slices mirrored and brightened.
+
+    None where nothing is segmented in the slices themselves, whatever is segmented in their copies.
+    """
+    augmented = (outputs.target_augmented >= THRESHOLD) & outputs.target_brain
+    return pooled_dice(_segmented(outputs), augmented) if _segmented(outputs).any() else None
 
 
 RULES: dict[str, Rule] = {
-    "last": Rule(lambda evidence: float(evidence.epoch), True, "the last epoch"),
+    "last": Rule(lambda outputs: float(outputs.epoch), True, "the last epoch"),
     "source_val": Rule(source_dice, True, "pooled Dice on the source's validation split", needs_source=True),
     "entropy": Rule(mean_entropy, False, "mean prediction entropy on target brain"),
     "snd": Rule(neighbourhood_density, True, "soft neighbourhood density on target pixels"),
@@ -144,22 +147,21 @@ RULES: dict[str, Rule] = {
 LOGGED = tuple(name for name in RULES if name != "last")
 
 
-def score_all(evidence: ValidationOutputs) -> Scores:
+def score_all(outputs: ValidationOutputs) -> Scores:
     """Every rule's score, by name."""
-    return {name: rule.score(evidence) for name, rule in RULES.items()}
+    return {name: rule.score(outputs) for name, rule in RULES.items()}
 
 
-def check_rule(settings: AdaptationSettings, *, has_source_validation: bool, where: str = "das-train") -> Rule:
-    """The rule that settings ask for.
+def check_rule(name: str, *, has_discriminator: bool, has_source_validation: bool, where: str = "das-train") -> Rule:
+    """The rule of this name, where a run can serve it.
 
     Raises:
         SettingError: if it is unknown, or needs a validation split or a discriminator that this run does not have.
     """
-    name = settings.selection
     if name not in RULES:
         raise SettingError(f"{where}: {unknown_name('selection', name, sorted(RULES))}")
     rule = RULES[name]
-    if rule.needs_discriminator and settings.lambda_adv == 0:
+    if rule.needs_discriminator and not has_discriminator:
         raise SettingError(f"{where}: selection={name} needs a discriminator, but lambda_adv is 0; use selection=last")
     if rule.needs_source and not has_source_validation:
         raise SettingError(
@@ -184,7 +186,7 @@ def select_epoch(name: str, scores: Sequence[float | None]) -> int:
     return kept
 
 
-class Choice:
+class CheckpointSelection:
     """Keeps the weights of the best epoch so far; of equal scores, the earlier epoch."""
 
     def __init__(self, name: str) -> None:
@@ -194,20 +196,20 @@ class Choice:
         self.scores: Scores = {}
         self.weights: dict[str, Any] = {}
 
-    def update(self, epoch: int, scores: Mapping[str, float | None], segmenter: nn.Module) -> bool:
+    def update(self, epoch: int, scores: Mapping[str, float | None], network: nn.Module) -> bool:
         """Take this epoch if it is better; returns whether it is. Until an epoch has a score, the newest is taken."""
         if self.epoch is not None and not is_better(self.rule, scores[self.name], self.scores[self.name]):
             return False
         self.epoch, self.scores = epoch, dict(scores)
-        self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in segmenter.state_dict().items()}
+        self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
         return True
 
     def summary(self) -> dict[str, Any]:
-        """What results and model headers say of the choice; epochs counted from 1."""
-        chosen = 0 if self.epoch is None else self.epoch + 1
+        """What results and model headers say of the selection; epochs counted from 1."""
+        selected = 0 if self.epoch is None else self.epoch + 1
         return {
             "selection": self.name,
-            "selected_epoch": chosen,
+            "selected_epoch": selected,
             "scores": {name: self.scores.get(name) for name in LOGGED},
         }
 

@@ -1,26 +1,28 @@
-"""Gathers what the selection rules look at, on a fixed, seeded subset of slices. Target masks are never read."""
+"""Gathers what the selection rules look at, on a fixed, seeded subset of slices. There is no place for target masks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ctseg.augment.brightness import BrightnessShift
 from ctseg.augment.flips import Flips
 from ctseg.augment.pipeline import apply_all
 from ctseg.augment.slices import Augmentation
-from ctseg.io.slices import SliceSet
-from ctseg.networks.gan_loss import decision_boundary
 from ctseg.networks.intensity import to_images
 from ctseg.networks.modes import evaluating
-from ctseg.segmentation.steps import Adaptation
+from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.selection.rules import THRESHOLD, ValidationOutputs
-from ctseg.training.sampling import Rows
+
+Rows = NDArray[np.int64]
+Autocast = Callable[[], AbstractContextManager[Any]]
 
 TARGET_SLICES = 64
 SOURCE_SLICES = 128
@@ -51,58 +53,74 @@ def _subset(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
     return np.sort(rng.choice(rows, min(count, len(rows)), replace=False)) if len(rows) else rows
 
 
-@torch.no_grad()
-def gather(
-    nets: Adaptation, source: SliceSet, target: SliceSet, chosen: ValidationSlices, epoch: int
-) -> ValidationOutputs:
-    """Predict the validation slices with the network as it is after `epoch`."""
-    with evaluating(nets.final):
-        on_source = _predict_source(nets, source, chosen.source_rows)
-        on_target = _predict_target(nets, target, chosen)
-    has_source = len(chosen.source_rows) > 0
-    masks = source.require_masks("validation on the source needs them")[chosen.source_rows] if has_source else None
-    return ValidationOutputs(
-        epoch=epoch,
-        target=on_target.probabilities,
-        target_augmented=on_target.augmented,
-        target_brain=target.images[chosen.target_rows] > 0,
-        features=on_target.features,
-        source=on_source[0] if has_source else None,
-        source_masks=masks,
-        discriminator_accuracy=_accuracy(on_source[1], on_target.judged),
-    )
+@dataclass(frozen=True)
+class Validation:
+    """What is predicted after each epoch, and how."""
+
+    slices: ValidationSlices
+    target: NDArray[np.uint8]
+    """(N, H, W) images of the target set."""
+    source: NDArray[np.uint8]
+    """(M, H, W) images of the source set."""
+    source_masks: NDArray[np.uint8]
+    """(M, H, W) its 0/1 masks."""
+    autocast: Autocast = nullcontext
+    takes_for_source: Callable[[SegmenterOutput], Tensor] | None = None
+    """Output -> bool at each position that D_seg takes for the source domain; None without D_seg."""
 
 
 @dataclass(frozen=True)
-class _OnTarget:
+class _Predicted:
     probabilities: NDArray[np.float32]
+    """(n, H, W)"""
     augmented: NDArray[np.float32]
+    """(n, H, W) of mirrored and brightened copies, mirrored back; empty where they were not asked for."""
     features: NDArray[np.float32]
-    judged: float | None
+    """(m, C) hidden vectors."""
+    for_source: float | None
     """Share of hidden positions taken for the source domain."""
 
 
-def _predict_source(nets: Adaptation, source: SliceSet, rows: Rows) -> tuple[NDArray[np.float32], float | None]:
-    """Probabilities, and the share of hidden positions taken for the source domain."""
-    probabilities, judged = [np.zeros((0, *source.size), np.float32)], []
-    for images, _ in _batches(nets, source, rows):
-        found, hidden = predict(nets, images)
-        probabilities.append(found)
-        judged.append(_judge(nets, hidden))
-    return np.concatenate(probabilities), _share(judged)
+@torch.no_grad()
+def gather(network: nn.Module, validation: Validation, epoch: int) -> ValidationOutputs:
+    """Predict the validation slices with the network as it is after `epoch` (from 0)."""
+    slices = validation.slices
+    with evaluating(network):
+        source = _predict_source(network, validation) if len(slices.source_rows) else None
+        target = _predict_target(network, validation)
+    return ValidationOutputs(
+        epoch=epoch,
+        target=target.probabilities,
+        target_augmented=target.augmented,
+        target_brain=validation.target[slices.target_rows] > 0,
+        features=target.features,
+        source=None if source is None else source.probabilities,
+        source_masks=None if source is None else validation.source_masks[slices.source_rows],
+        discriminator_accuracy=_accuracy(None if source is None else source.for_source, target.for_source),
+    )
 
 
-def _predict_target(nets: Adaptation, target: SliceSet, chosen: ValidationSlices) -> _OnTarget:
-    rng = np.random.default_rng([chosen.seed, 0xA06])
-    probabilities, augmented, features, judged = [], [], [], []
-    for images, slices in _batches(nets, target, chosen.target_rows):
-        found, hidden = predict(nets, images)
+def _predict_source(network: nn.Module, validation: Validation) -> _Predicted:
+    probabilities, taken = [], []
+    for images, _ in _batches(network, validation.source, validation.slices.source_rows):
+        found, output = predict(network, images, validation.autocast)
         probabilities.append(found)
-        features.append(sample_features(found, hidden, slices > 0, rng))
-        judged.append(_judge(nets, hidden))
-        copies, _ = predict(nets, apply_all(_mirrored(len(slices), rng), images, images)[0])
+        taken.append(_taken(validation, output))
+    none = np.zeros((0, 1), np.float32)
+    return _Predicted(np.concatenate(probabilities), none, none, _share(taken))
+
+
+def _predict_target(network: nn.Module, validation: Validation) -> _Predicted:
+    rng = np.random.default_rng([validation.slices.seed, 0xA06])
+    probabilities, augmented, features, taken = [], [], [], []
+    for images, slices in _batches(network, validation.target, validation.slices.target_rows):
+        found, output = predict(network, images, validation.autocast)
+        probabilities.append(found)
+        features.append(sample_features(found, output.hidden, slices > 0, rng))
+        taken.append(_taken(validation, output))
+        copies, _ = predict(network, apply_all(_mirrored(len(slices), rng), images, images)[0], validation.autocast)
         augmented.append(copies[:, :, ::-1])
-    return _OnTarget(np.concatenate(probabilities), np.concatenate(augmented), np.concatenate(features), _share(judged))
+    return _Predicted(np.concatenate(probabilities), np.concatenate(augmented), np.concatenate(features), _share(taken))
 
 
 def _mirrored(count: int, rng: np.random.Generator) -> tuple[Augmentation, ...]:
@@ -111,17 +129,33 @@ def _mirrored(count: int, rng: np.random.Generator) -> tuple[Augmentation, ...]:
     return flips, BrightnessShift.draw(rng, count, BRIGHTNESS_SHIFT)
 
 
-def _batches(nets: Adaptation, slices: SliceSet, rows: Rows) -> Iterator[tuple[Tensor, NDArray[np.uint8]]]:
+def _batches(network: nn.Module, images: NDArray[np.uint8], rows: Rows) -> Iterator[tuple[Tensor, NDArray[np.uint8]]]:
+    device = next(network.parameters()).device
     for start in range(0, len(rows), BATCH):
-        chosen = slices.images[rows[start : start + BATCH]]
-        yield to_images(chosen, nets.device), chosen
+        chosen = images[rows[start : start + BATCH]]
+        yield to_images(chosen, device), chosen
 
 
-def predict(nets: Adaptation, images: Tensor) -> tuple[NDArray[np.float32], Tensor]:
-    """(B, 1, H, W) in [-1, 1] -> lesion probability (B, H, W) and the hidden map on its device."""
-    with torch.no_grad(), nets.autocast():
-        output = nets.final(images)
-    return torch.sigmoid(output.logits.float())[:, 0].cpu().numpy(), output.hidden
+@torch.no_grad()
+def predict(
+    network: nn.Module, images: Tensor, autocast: Autocast = nullcontext
+) -> tuple[NDArray[np.float32], SegmenterOutput]:
+    """(B, 1, H, W) in [-1, 1] -> lesion probability (B, H, W), and the output on its device."""
+    with autocast():
+        output: SegmenterOutput = network(images)
+    return torch.sigmoid(output.logits.float())[:, 0].cpu().numpy(), output
+
+
+def segment_slices(
+    network: nn.Module, slices: NDArray[np.uint8], autocast: Autocast = nullcontext
+) -> NDArray[np.uint8]:
+    """(N, H, W) uint8 slices -> (N, H, W) 0/1 masks, batch by batch, the network in evaluation mode."""
+    with evaluating(network):
+        found = [
+            predict(network, images, autocast)[0] >= THRESHOLD
+            for images, _ in _batches(network, slices, np.arange(len(slices)))
+        ]
+    return np.concatenate(found).astype(np.uint8) if found else np.zeros(slices.shape, np.uint8)
 
 
 def sample_features(
@@ -140,20 +174,19 @@ def sample_features(
     return np.concatenate(vectors) if vectors else np.zeros((0, hidden.shape[1]), np.float32)
 
 
-def _judge(nets: Adaptation, hidden: Tensor) -> tuple[int, int] | None:
+def _taken(validation: Validation, output: SegmenterOutput) -> tuple[int, int] | None:
     """(positions taken for the source, positions)."""
-    if nets.discriminator is None:
+    if validation.takes_for_source is None:
         return None
-    with nets.autocast():
-        logits = nets.discriminator(hidden)
-    boundary = decision_boundary(nets.settings.gan)
-    return int((logits > boundary).sum()), logits.numel()
+    taken = validation.takes_for_source(output)
+    return int(taken.sum()), taken.numel()
 
 
-def _share(judged: list[tuple[int, int] | None]) -> float | None:
-    counts = [item for item in judged if item is not None]
-    return sum(taken for taken, _ in counts) / sum(count for _, count in counts) if counts else None
+def _share(taken: list[tuple[int, int] | None]) -> float | None:
+    counts = [item for item in taken if item is not None]
+    return sum(positions for positions, _ in counts) / sum(count for _, count in counts) if counts else None
 
 
-def _accuracy(source_judged: float | None, target_judged: float | None) -> float | None:
-    return None if source_judged is None or target_judged is None else 0.5 * (source_judged + 1.0 - target_judged)
+def _accuracy(source_share: float | None, target_share: float | None) -> float | None:
+    """Mean accuracy of both domains, from the shares of positions taken for the source."""
+    return None if source_share is None or target_share is None else 0.5 * (source_share + 1.0 - target_share)

@@ -218,7 +218,9 @@ def _helpers(generator: nn.Module, context: ObjectiveContext) -> dict[str, nn.Mo
         nets["d_fusion"] = DomainDiscriminator(cast(Any, generator).feature_channels, settings.features_width)
     if settings.lambda_les:
         for name in ("s_ori", "s_rec"):
-            nets[name] = FcnVgg16(settings.lesion_width, context.channels)
+            nets[name] = FcnVgg16(
+                settings.lesion_width, context.channels, initialisation=settings.lesion_initialisation
+            )
     return nets
 
 

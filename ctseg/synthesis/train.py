@@ -19,12 +19,13 @@ from ctseg.networks.blocks import seeded
 from ctseg.networks.intensity import to_images, to_masks, to_uint8
 from ctseg.networks.modes import evaluating
 from ctseg.plugins.protocols import Batch, Objective, ObjectiveContext
+from ctseg.progress import ProgressCallback
 from ctseg.render.curves import curves_png
 from ctseg.render.sheet import grid_png
 from ctseg.runs import ModelHeader, read_metrics, save_model
 from ctseg.synthesis import audit
 from ctseg.synthesis.objective import make_objective
-from ctseg.training.loop import EpochLoop, LossMeter, Report, Ticker, lr_factor, run_epochs, steps_of
+from ctseg.training.loop import EpochLoop, LossMeter, Ticker, lr_factor, run_epochs, steps_of
 from ctseg.training.sampling import Rows, SliceSampler, step_rng
 from ctseg.training.settings import SynthesisSettings
 
@@ -50,7 +51,7 @@ def train_synthesis(
     seed: int,
     resume: bool,
     header: ModelHeader,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Train `generator` in `run`, a folder made by `ctseg.runs.start_run`.
 

@@ -15,8 +15,8 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet, SliceWriter
 from ctseg.networks.intensity import to_images, to_uint8
+from ctseg.progress import ProgressCallback
 from ctseg.runs import ModelHeader
-from ctseg.training.loop import Report
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -30,7 +30,7 @@ def translate(
     header: ModelHeader,
     fabric: Fabric,
     batch_size: int = 16,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Write the pseudo-CT of every source slice into `folder` as a slice set of domain 'ct'.
 
@@ -60,7 +60,12 @@ def translate(
 
 
 def translated(
-    generator: nn.Module, source: SliceSet, *, fabric: Fabric, batch_size: int = 16, progress: Report | None = None
+    generator: nn.Module,
+    source: SliceSet,
+    *,
+    fabric: Fabric,
+    batch_size: int = 16,
+    progress: ProgressCallback | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
     """(rows, pseudo-CT (B, H, W) uint8) of all source slices in order, 0 outside the brain."""
     generator.to(fabric.device).eval()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import nn
 
+    from ctseg.progress import ProgressCallback
     from ctseg.runs import ModelHeader
-    from ctseg.training.loop import Report
 
 AIR_HU = -1024
 """What lies outside the brain: slice sets hold 0 there, which is no HU value."""
@@ -35,7 +35,7 @@ def translate_nifti(
     header: ModelHeader,
     fabric: Fabric,
     batch_size: int = 16,
-    progress: Report | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Write `CASE.nii.gz` (int16 HU, air outside the brain) and `CASE_mask.nii.gz` for every series of the source.
 

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.errors import TrainingError
+from ctseg.progress import ProgressCallback
 from ctseg.runs import append_metrics, load_checkpoint, read_metrics, rewind_metrics, save_checkpoint
 from ctseg.training.sampling import Rows, SliceSampler
 
-Report = Callable[[int, int | None, str], None]
-"""`report(done, total, note)`: what `ctseg.progress.Progress.update` is."""
 CHECK_EVERY = 10
 """Steps between two looks at whether the losses are finite: on a GPU each look waits for the device."""
 
@@ -124,7 +123,7 @@ class EpochLoop:
 def run_epochs(loop: EpochLoop, *, resume: bool, device: torch.device | str = "cpu") -> list[dict[str, Any]]:
     """The outer loop: resume, train, log, checkpoint. Gives all rows of `metrics.jsonl`.
 
-    Ctrl-C or an error leaves the last checkpoint intact. torch's own generators (dropout) are seeded anew each epoch.
+    Ctrl-C or an error leaves the last checkpoint intact. torch's own generators (dropout) are seeded in each epoch.
 
     Raises:
         TrainingError: if weights are no longer finite.
@@ -156,9 +155,9 @@ def _first_epoch(loop: EpochLoop, resume: bool, device: torch.device | str) -> i
 
 
 class Ticker:
-    """Tells a progress bar of each step; counts from the epoch a run was resumed at, so that the time left is right."""
+    """Reports each step; counts from the epoch a run was resumed at, so that the time left is right."""
 
-    def __init__(self, progress: Report | None, epochs: int) -> None:
+    def __init__(self, progress: ProgressCallback | None, epochs: int) -> None:
         self.progress, self.epochs = progress, epochs
         self._first: int | None = None
 

@@ -3,7 +3,8 @@
 P = the paper (section), R = the released code of AMD-DAS, C = CycleGAN (Zhu et al. 2017), both where the paper is
 silent. `default`, the default, is the paper with those values of the released code without which training was seen to
 fail. `plus` goes past the paper in stage 2. `smoke` is tiny, for tests; `demo` is for two CPU cores at 96 x 96. A
-preset is a diff over the defaults of `ctseg.training.settings`, laid under `--set`.
+preset is a diff over the defaults of `ctseg.training.settings`; `--set` changes its values. `finetune` takes of it what
+supervised training has.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ PAPER_SYNTHESIS: dict[str, Any] = {
     "discriminator_layers": 4,  # P 4.2.1: "repeated four times: conv, BN, leaky ReLU"
     "features_width": 64,  # R
     "lesion_width": 64,  # VGG-16
+    "lesion_initialisation": "normal",  # R
     "lesion_optimiser": "sgd",  # P 4.2.2
     "lr_lesion": 0.1,  # P 4.2.2
     "lesion_momentum": 0.7,  # P 4.2.2
@@ -67,6 +69,7 @@ SMOKE_SYNTHESIS: dict[str, Any] = {
     "discriminator_width": 4,
     "features_width": 4,
     "lesion_width": 4,
+    "lesion_initialisation": "vgg",  # so narrow, N(0, 0.02) passes nothing on
     "epochs": 2,
     "decay_epochs": 0,
     "steps_per_epoch": 2,
@@ -78,6 +81,7 @@ DEFAULT_SYNTHESIS: dict[str, Any] = {
     **RELEASED_SYNTHESIS,  # its loss forms and norms: with the paper's, D_CT won in every short trial (decision 4)
     "generator_settings": {"width": 64, "growth": 12, "layers": 5, "skip": True},  # P 4.2.1
     "batch_size": 2,  # P 4.2.2
+    "lesion_initialisation": "vgg",  # He for VGG: thirteen convolutions from N(0, 0.02) pass hardly anything on
 }
 
 DEMO_SYNTHESIS: dict[str, Any] = {
@@ -96,7 +100,7 @@ DEMO_SYNTHESIS: dict[str, Any] = {
 
 PAPER_ADAPTATION: dict[str, Any] = {
     "segmenter": "fcn",  # P 4.2.1: FCN on VGG-16
-    "segmenter_settings": {"width": 64},  # VGG-16
+    "segmenter_settings": {"width": 64, "input_mean": 0.074, "input_std": 0.148},  # VGG-16; R normalises CT so
     "loss": "bce",  # P equation (20)
     "gan": "log",  # P equations (21), (22)
     "lambda_adv": 0.001,  # R; the paper does not say
@@ -137,14 +141,14 @@ _CALM_ADAPTATION: dict[str, Any] = {
     "selection": "tta_consistency",  # the rule nearest to the best epoch over 15 runs (docs/selection.md)
 }
 MENDING: dict[str, Any] = {
-    "freeze_batch_norm_from": 4,  # what is learnt with each batch's own statistics is used with others
+    "freeze_batch_norm_from": 4,  # else the network learns with each batch's own statistics and is used with others
     # CT is calibrated (water within 5 HU: ACR phantom): grey stays HU within 5 HU of 0 to 100.
     "brightness": 0.0,
     "brightness_shift": 0.05,
     "selection": "tta_consistency",
-    "select_from": 4,  # before its norms are held, a network is another recipe's
+    "select_from": 4,  # before it, batch norm is not yet frozen
 }
-"""What kept precision from falling (decision 6): batch norm is used as it was trained, and grey stays HU."""
+"""What keeps precision from falling (decision 6): batch norm is used as it is trained, and grey stays HU."""
 DEFAULT_ADAPTATION: dict[str, Any] = {**_CALM_ADAPTATION, "recalibrate_batch_norm": 16, **MENDING}
 FOR_MR: dict[str, Any] = {
     "brightness": PAPER_ADAPTATION["brightness"],
@@ -152,14 +156,14 @@ FOR_MR: dict[str, Any] = {
     "freeze_batch_norm_from": 0,
     "select_from": 0,
 }
-"""What of it does not suit MR as the source: greys without a unit, and statistics that CT lies far from."""
+"""What does not suit MR as the source: its greys have no unit, and CT lies far from its statistics."""
 
 DEMO_ADAPTATION: dict[str, Any] = {
     **_CALM_ADAPTATION,  # the tables at scale cpu were measured with it; `reproduce mended` is the same with decision 6
-    "segmenter_settings": {"width": 16},  # a quarter of VGG-16
+    "segmenter_settings": {"width": 16, "input_mean": 0.074, "input_std": 0.148},  # a quarter of VGG-16
     "discriminator_width": 16,
-    # Chosen on the source's own validation patients, for a thousand steps: Dice 0.85 against 0.71, and norms measured
-    # anew since the running ones swung (docs/method-adaptation.md).
+    # Chosen on the source's own validation patients, for a thousand steps: Dice 0.85 against 0.71; batch norm is
+    # recalibrated since its running statistics swung (docs/method-segmentation.md).
     "loss": "bce+dice",
     "optimiser": "adam",
     "lr": 3e-3,
@@ -173,7 +177,7 @@ DEMO_ADAPTATION: dict[str, Any] = {
 PLUS_TRIED: dict[str, Any] = {
     # Beyond the paper, see docs/plus.md for what each is worth.
     "selection": "tta_consistency",
-    "select_from": 5,  # as consistency_from: before, a network has not met all that plus is made of
+    "select_from": 5,  # as consistency_from: before, a network has not met all parts of plus
     "loss": "bce+dice+slice-dice",  # small lesions weigh like large ones
     "recalibrate_batch_norm": 16,
     "freeze_batch_norm_from": MENDING["freeze_batch_norm_from"],
@@ -188,13 +192,13 @@ PLUS_TRIED: dict[str, Any] = {
     "distractors": 0.5,
     "lambda_adv_output": 0.001,  # second level of discrimination (Tsai et al. 2018), weight as lambda_adv
     "lambda_consistency": 1.0,  # masked consistency with a mean teacher (Hoyer et al. 2023)
-    "consistency_from": 5,  # while it finds little, its labels teach silence
+    "consistency_from": 5,  # before, the teacher finds little, and a student learns to find nothing
     "pseudo_label_contrast": 0.1,  # 10 HU of 0..100: fresh blood is at least that much brighter than the brain
     "copy_paste": 0.5,  # cross-domain mixing (Tranheden et al. 2021)
 }
 """All that was tried for stage 2 beyond the paper and measured part by part."""
 PLUS: dict[str, Any] = {**PLUS_TRIED, "copy_paste": 0, "lambda_adv_output": 0}
-"""What of it won over seeds (docs/plus.md), to be laid over any preset."""
+"""What of it won over seeds (docs/plus.md), for any preset."""
 PLUS_ADAPTATION: dict[str, Any] = {
     **DEFAULT_ADAPTATION,
     **PLUS,

@@ -1,4 +1,9 @@
-"""Typed settings of the two training stages; `ctseg.training.presets` has what each preset sets, and why."""
+"""Typed settings of the trainings, in groups of what they belong to.
+
+`ctseg.training.presets` has what each preset sets, and why. Names are flat, for `--set key=value`; pydantic orders
+them from the last group to the first. A group bounds its settings, and `without_effect` says which of them change
+nothing under the others; `ctseg.training.resolve` refuses or drops those, so that a run records only what it uses.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +15,68 @@ from ctseg.networks.settings import GanForm, ImageGanForm
 from ctseg.settings import Settings
 
 Betas = tuple[float, float]
+Reasons = dict[str, str]
+"""Setting -> the setting under which it has no effect, as `lambda_adv=0`."""
 
 
 class TrainingSettings(Settings):
-    """What both stages share."""
+    """The schedule, which all trainings share."""
 
     batch_size: PositiveInt = Field(2, description="source slices (and as many target slices) in one step")
     epochs: PositiveInt = Field(100, description="epochs at the full learning rate")
     decay_epochs: NonNegativeInt = Field(0, description="further epochs with the rate falling linearly to 0")
     steps_per_epoch: PositiveInt | None = Field(None, description="steps an epoch; default: each source slice once")
-    source_split: str = Field("train", description="split of the source set to train on; 'all' for every slice")
-    target_split: str = Field("train", description="split of the target set to train on; 'all' for every slice")
-    sample_every: PositiveInt = Field(1, description="epochs between pictures in samples/")
+
+    @property
+    def total_epochs(self) -> int:
+        """At the full rate and at the falling one."""
+        return self.epochs + self.decay_epochs
+
+    def without_effect(self) -> Reasons:
+        """Settings that change nothing under the others."""
+        return {}
+
+
+class OutputSettings(Settings):
+    """What a training writes, and how fast it is; none of these, or of the groups below, changes a weight."""
+
     checkpoint_every: PositiveInt = Field(1, description="epochs between checkpoints")
     channels_last: bool = Field(True, description="memory layout that makes convolutions faster; no other effect")
 
 
-class SynthesisSettings(TrainingSettings):
+class SampleOutputSettings(OutputSettings):
+    """What both stages write."""
+
+    sample_every: PositiveInt = Field(1, description="epochs between pictures in samples/")
+
+
+class SynthesisOutputSettings(SampleOutputSettings):
+    """What stage 1 writes."""
+
+    audit_slices: PositiveInt = Field(48, description="slices for the lesion audit of each epoch")
+
+
+class AdaptationOutputSettings(SampleOutputSettings):
+    """What stage 2 writes."""
+
+    validate_every: PositiveInt = Field(
+        1, description="epochs between validations; a selection rule chooses among the validated epochs"
+    )
+    keep_epochs: bool = Field(False, description="keep each validated epoch's weights in epochs/, to study the rules")
+
+
+OUTPUT = frozenset({*SynthesisOutputSettings.model_fields, *AdaptationOutputSettings.model_fields})
+"""Names of all output settings."""
+
+
+class PairSettings(Settings):
+    """Which slices meet."""
+
+    source_split: str = Field("train", description="split of the source set to train on; 'all' for every slice")
+    target_split: str = Field("train", description="split of the target set to train on; 'all' for every slice")
+
+
+class SynthesisSettings(SynthesisOutputSettings, PairSettings, TrainingSettings):
     """Stage 1, equations (1) to (7)."""
 
     generator: str = Field("amd", description="registered generator")
@@ -57,41 +107,72 @@ class SynthesisSettings(TrainingSettings):
     discriminator_layers: PositiveInt = Field(3, le=5, description="normed layers of D_CT and D_MRI")
     features_width: PositiveInt = Field(64, description="width of D_fusion")
     lesion_width: PositiveInt = Field(64, description="width of S_ori and S_rec (FCN on VGG-16)")
+    lesion_initialisation: Literal["vgg", "normal"] = Field(
+        "vgg", description="first weights of S_ori and S_rec; normal: N(0, 0.02) everywhere, as released"
+    )
     lesion_optimiser: Literal["sgd", "adam"] = "sgd"
     lr_lesion: PositiveFloat = 0.1
     lesion_momentum: float = Field(0.7, ge=0, lt=1)
     image_pool: NonNegativeInt = Field(0, description="earlier fakes kept for the discriminators")
     flip: bool = Field(False, description="mirror source and target together at random, left-right")
     clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the generator's gradient to; 0: never")
-    audit_slices: PositiveInt = Field(48, description="slices for the lesion audit of each epoch")
+
+    def without_effect(self) -> Reasons:
+        """Settings of the helper networks of a term whose weight is 0, and of pairs that are not drawn from."""
+        reasons: Reasons = {}
+        if not self.lambda_gan:
+            gan = ("gan", "lr_discriminator", "discriminator_width", "discriminator_norm", "discriminator_layers")
+            reasons |= dict.fromkeys((*gan, "image_pool"), "lambda_gan=0")
+        if not self.lambda_fda:
+            features = ("gan_features", "fda_scope", "lr_features", "betas_features", "features_width")
+            reasons |= dict.fromkeys(features, "lambda_fda=0")
+        if self.lesion_optimiser == "adam":
+            reasons["lesion_momentum"] = "lesion_optimiser=adam"
+        if not self.lambda_les:
+            lesion = ("lesion_width", "lesion_initialisation", "lesion_optimiser", "lr_lesion", "lesion_momentum")
+            reasons |= dict.fromkeys(lesion, "lambda_les=0")
+        if not self.matched:
+            reasons["pairs_top"] = "matched=false"
+        return reasons
 
 
-class AdaptationSettings(TrainingSettings):
-    """Stage 2, equations (18) to (23); `lambda_adv=0` trains the segmenter on the source alone."""
+class SegmenterSettings(TrainingSettings):
+    """The segmenter, its loss and its optimiser."""
 
     segmenter: str = Field("fcn", description="registered segmenter")
     segmenter_settings: dict[str, Any] = Field(default_factory=dict, description="settings of the segmenter")
     loss: Literal["bce", "bce+dice", "bce+dice+slice-dice"] = Field(
         "bce", description="segmentation loss (equation 20); slice-dice weighs small lesions like large ones"
     )
-    gan: GanForm = Field("log", description="form of the adversary (equations 21, 22)")
-    lambda_adv: NonNegativeFloat = Field(0.001, description="weight of the adversarial loss (equation 22)")
-    matched: bool = Field(
-        True, description="train on each target slice's most similar source slice; false: on all of the source"
-    )
     optimiser: Literal["sgd", "adam"] = "sgd"
     lr: PositiveFloat = 0.1
     momentum: float = Field(0.7, ge=0, lt=1)
-    lr_discriminator: PositiveFloat = 0.01
-    betas_discriminator: Betas = (0.9, 0.99)
-    discriminator_width: PositiveInt = 64
-    freeze_batch_norm_on_target: bool = Field(True, description="batch norm in eval mode in the CT pass")
+    clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")
+
+    def without_effect(self) -> Reasons:
+        """Momentum, where Adam has its own."""
+        return {"momentum": "optimiser=adam"} if self.optimiser == "adam" else {}
+
+
+class BatchNormSettings(TrainingSettings):
+    """Which statistics batch norm uses."""
+
     recalibrate_batch_norm: NonNegativeInt = Field(
         0, description="source batches that batch norm's statistics are measured on after each epoch; 0: running ones"
     )
     freeze_batch_norm_from: NonNegativeInt = Field(
         0, description="epoch from which batch norm keeps its statistics, in training as in use; 0: never"
     )
+
+    def without_effect(self) -> Reasons:
+        """An epoch to freeze from that never comes."""
+        late = self.freeze_batch_norm_from >= self.total_epochs
+        return {"freeze_batch_norm_from": f"epochs + decay_epochs={self.total_epochs}"} if late else {}
+
+
+class AugmentationSettings(Settings):
+    """How source slices are moved and their grey values changed; fit for every labelled slice."""
+
     flip_probability: float = Field(0.5, ge=0, le=1, description="left-right and front-back flips of the source")
     brightness: float = Field(
         0.2, ge=0, lt=1, description="grey values of the source are multiplied by 1 +- this (0 to 255, background 0)"
@@ -99,43 +180,116 @@ class AdaptationSettings(TrainingSettings):
     brightness_shift: float = Field(
         0.0, ge=0, lt=1, description="grey values of the source are shifted by +- this share of the range"
     )
-    lambda_adv_output: NonNegativeFloat = Field(
-        0.0, description="weight of a second adversary, on the lesion probabilities; not in the paper"
-    )
     contrast: float = Field(0.0, ge=0, lt=1, description="contrast change of the source, +- this share")
     noise: float = Field(0.0, ge=0, lt=1, description="largest deviation of noise on the source, share of the range")
     bias_field: float = Field(
         0.0, ge=0, lt=1, description="largest slow change of grey over a source slice, share of the range"
     )
-    rotation_deg: float = Field(0.0, ge=0, le=180, description="source slices are turned by up to this")
+    rotation_deg: float = Field(0.0, ge=0, le=180, description="source slices are rotated by up to this")
     zoom: float = Field(0.0, ge=0, lt=0.5, description="source slices are made larger or smaller by up to this share")
+
+
+class PaintingSettings(Settings):
+    """What is painted into source slices: for pseudo-CT, whose lesions are no haemorrhages."""
+
     distractors: float = Field(
         0.0, ge=0, le=1, description="probability of an unlabelled bright rim, and of spots, in a source slice"
     )
     synthetic_haemorrhage: float = Field(
         0.0, ge=0, le=1, description="probability that a source lesion is repainted as fresh blood; pseudo-CT only"
     )
+
+
+class AdversarySettings(Settings):
+    """The discriminators of domains, equations (21) and (22)."""
+
+    lambda_adv: NonNegativeFloat = Field(0.001, description="weight of the adversarial loss (equation 22)")
+    lambda_adv_output: NonNegativeFloat = Field(
+        0.0, description="weight of a second adversary, on the lesion probabilities; not in the paper"
+    )
+    gan: GanForm = Field("log", description="form of the adversary (equations 21, 22)")
+    lr_discriminator: PositiveFloat = 0.01
+    betas_discriminator: Betas = (0.9, 0.99)
+    discriminator_width: PositiveInt = 64
+
+    def without_effect(self) -> Reasons:
+        """All but the weights, where there is no adversary."""
+        if self.lambda_adv or self.lambda_adv_output:
+            return {}
+        return dict.fromkeys(("gan", "lr_discriminator", "betas_discriminator", "discriminator_width"), "lambda_adv=0")
+
+
+class ConsistencySettings(Settings):
+    """Self-training on CT with a mean teacher and masked views; not in the paper."""
+
     lambda_consistency: NonNegativeFloat = Field(
-        0.0, description="weight of self-training on CT with a mean teacher and hidden patches; not in the paper"
+        0.0, description="weight of consistency with a mean teacher on masked CT slices; not in the paper"
     )
     ema_decay: float = Field(0.99, ge=0, lt=1, description="of the teacher's running mean, per step")
-    consistency_from: NonNegativeInt = Field(2, description="epochs before the teacher's labels are used")
+    consistency_from: NonNegativeInt = Field(2, description="epochs before the teacher's pseudo-labels are used")
     pseudo_label_confidence: float = Field(
-        0.8, ge=0.5, lt=1, description="probability from which a label is learnt from"
+        0.8, ge=0.5, lt=1, description="probability from which a pseudo-label is used"
     )
     pseudo_label_contrast: float = Field(
-        0.0, ge=0, lt=1, description="least brightness of a label over the brain, share of the range; 0: any"
+        0.0, ge=0, lt=1, description="least brightness of a pseudo-label over the brain, share of the range; 0: any"
     )
     copy_paste: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="probability that a source lesion is laid over a CT slice of self-training as fresh blood",
+        0.0, ge=0, le=1, description="probability that a source lesion is pasted into a CT slice as fresh blood"
     )
     mask_ratio: float = Field(0.5, ge=0, lt=1, description="share of a CT slice that the student does not see")
-    mask_patch: PositiveInt = Field(8, description="side of a hidden patch in pixels")
+    mask_patch: PositiveInt = Field(8, description="side of a masked patch in pixels")
+
+    def without_effect(self) -> Reasons:
+        """All but the weight, where there is no teacher; the patch, where nothing is masked."""
+        if not self.lambda_consistency:
+            rest = ConsistencySettings.model_fields.keys() - {"lambda_consistency"}
+            return dict.fromkeys(rest, "lambda_consistency=0")
+        return {} if self.mask_ratio else {"mask_patch": "mask_ratio=0"}
+
+
+class SelectionSettings(Settings):
+    """The label-free choice of the checkpoint."""
+
     selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")
     select_from: NonNegativeInt = Field(0, description="first epoch (from 0) that the rule may choose; the last always")
-    validate_every: PositiveInt = Field(1, description="epochs between validations")
-    keep_epochs: bool = Field(False, description="keep each validated epoch's weights in epochs/, to study the rules")
-    clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")
+
+    def without_effect(self) -> Reasons:
+        """The first epoch, where the last is taken anyway."""
+        return {"select_from": "selection=last"} if self.selection == "last" else {}
+
+
+class FinetuneSettings(OutputSettings, AugmentationSettings, BatchNormSettings, SegmenterSettings):
+    """Supervised training on labelled CT: nothing is painted into it, and there is no target."""
+
+    def without_effect(self) -> Reasons:
+        """Of every group."""
+        return SegmenterSettings.without_effect(self) | BatchNormSettings.without_effect(self)
+
+
+class AdaptationSettings(
+    AdaptationOutputSettings, SelectionSettings, ConsistencySettings, AdversarySettings, PaintingSettings,
+    AugmentationSettings, BatchNormSettings, PairSettings, SegmenterSettings,
+):  # fmt: skip
+    """Stage 2, equations (18) to (23); `lambda_adv=0` trains the segmenter on the source alone."""
+
+    matched: bool = Field(
+        True, description="train on each target slice's most similar source slice; false: on all of the source"
+    )
+    freeze_batch_norm_on_target: bool = Field(True, description="batch norm in eval mode in the CT pass")
+
+    @property
+    def uses_target(self) -> bool:
+        """Whether any term looks at the target."""
+        return bool(self.lambda_adv or self.lambda_adv_output or self.lambda_consistency)
+
+    def without_effect(self) -> Reasons:
+        """Of every group, and what concerns a target that no term, rule or pair looks at."""
+        groups = (SegmenterSettings, BatchNormSettings, AdversarySettings, ConsistencySettings, SelectionSettings)
+        reasons: Reasons = {}
+        for group in groups:
+            reasons |= group.without_effect(self)
+        if not self.uses_target:
+            reasons["freeze_batch_norm_on_target"] = "lambda_adv=0"
+            if self.selection in ("last", "source_val") and not self.matched:
+                reasons["target_split"] = f"lambda_adv=0 and selection={self.selection}"
+        return reasons

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ctseg.augment.copy_paste import CopyPaste
 from ctseg.augment.distractors import RIM_HU
-from ctseg.augment.pipeline import AugmentationSettings, StudentBatch, StudentView
+from ctseg.augment.pipeline import AugmentationRanges, StudentBatch, StudentView
 from ctseg.augment.synthetic_haemorrhage import BloodAppearance
 from ctseg.networks.intensity import to_images
 
@@ -37,7 +37,7 @@ def pasted(
     target: Tensor, lesions: Tensor, labels: Tensor, weights: Tensor, chance: float = 1.0, distractors: float = 0.0
 ) -> StudentBatch:
     view = StudentView.draw(
-        np.random.default_rng(0), len(target), (64, 64), AugmentationSettings(distractors=distractors),
+        np.random.default_rng(0), len(target), (64, 64), AugmentationRanges(distractors=distractors),
         copy_paste=chance, mask_ratio=0.0, mask_patch=8,
     )  # fmt: skip
     return view.apply(target, labels, weights, lesions)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctseg.augment.brightness import BrightnessFactor
 from ctseg.augment.examples import SHOWN, choose_examples, contact_sheet, main, write_examples
-from ctseg.augment.pipeline import AugmentationSettings
+from ctseg.augment.pipeline import AugmentationRanges
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet
 from ctseg.networks.intensity import to_images, to_masks
@@ -88,7 +88,7 @@ def test_a_missing_set_is_named(tmp_path: Path) -> None:
 def test_every_setting_is_on_the_page_with_the_values_of_the_presets() -> None:
     rows = [line.split("|")[1:-1] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
     page = {row[0].strip().strip("`"): [cell.strip() for cell in row] for row in rows}
-    assert {item.name for item in fields(AugmentationSettings)} <= set(page)
+    assert {item.name for item in fields(AugmentationRanges)} <= set(page)
     for name, cells in page.items():
         columns = ("paper", "default", "plus") if len(cells) == 7 else ("plus",)
         for preset, text in zip(columns, cells[3:], strict=False):

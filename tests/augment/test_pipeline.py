@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ctseg.augment.pipeline import AugmentationSettings, SourceAugmentation, StudentView
+from ctseg.augment.pipeline import AugmentationRanges, SourceAugmentation, StudentView
 from ctseg.networks.intensity import to_images, to_masks
-from ctseg.segmentation.batches import augmentation_of
+from ctseg.segmentation.batches import augmentation_ranges
 from ctseg.settings import resolve
 from ctseg.training import presets
 from ctseg.training.settings import AdaptationSettings
 
-ALL = AugmentationSettings(0.5, 0.2, 0.05, 0.15, 0.08, 0.05, 15.0, 0.15, 1.0, 0.5)
+ALL = AugmentationRanges(0.5, 0.2, 0.05, 0.15, 0.08, 0.05, 15.0, 0.15, 1.0, 0.5)
 COUNT, SIDE = 8, 64
 
 
@@ -31,7 +31,7 @@ def heads() -> tuple[Tensor, Tensor]:
     return to_images(images.astype(np.uint8)), to_masks(masks.astype(np.uint8))
 
 
-def student(rng: np.random.Generator, settings: AugmentationSettings = ALL, count: int = COUNT) -> StudentView:
+def student(rng: np.random.Generator, settings: AugmentationRanges = ALL, count: int = COUNT) -> StudentView:
     return StudentView.draw(rng, count, (SIDE, SIDE), settings, copy_paste=0.5, mask_ratio=0.5, mask_patch=8)
 
 
@@ -47,7 +47,7 @@ def flipped(images: Tensor, flips: np.ndarray) -> Tensor:
 @pytest.mark.parametrize("preset", ["paper", "released", "smoke", "demo", "default"])
 def test_the_draws_of_the_papers_augmentation_are_flips_then_brightness(preset: str) -> None:
     values = {name: value for name, value in presets.ADAPTATION[preset].items() if "segmenter" not in name}
-    settings = augmentation_of(resolve(AdaptationSettings, values))
+    settings = augmentation_ranges(resolve(AdaptationSettings, values))
     images, masks = heads()
     new, moved = SourceAugmentation.draw(np.random.default_rng([7, 3, 1]), COUNT, settings).apply(images, masks)
     rng = np.random.default_rng([7, 3, 1])
@@ -66,7 +66,7 @@ def test_the_draws_of_the_papers_augmentation_are_flips_then_brightness(preset: 
 
 
 def test_what_is_added_leaves_the_draws_of_flips_and_brightness() -> None:
-    plain = SourceAugmentation.draw(np.random.default_rng(1), COUNT, AugmentationSettings(0.5, 0.2))
+    plain = SourceAugmentation.draw(np.random.default_rng(1), COUNT, AugmentationRanges(0.5, 0.2))
     more = SourceAugmentation.draw(np.random.default_rng(1), COUNT, ALL)
     flips, factor = plain.steps
     assert (more.steps[2].left_right == flips.left_right).all()
@@ -74,10 +74,10 @@ def test_what_is_added_leaves_the_draws_of_flips_and_brightness() -> None:
 
 
 def test_every_setting_is_a_training_setting_and_zero_leaves_its_part_out(rng: np.random.Generator) -> None:
-    assert {item.name for item in fields(AugmentationSettings)} <= set(AdaptationSettings.model_fields)
+    assert {item.name for item in fields(AugmentationRanges)} <= set(AdaptationSettings.model_fields)
     whole = len(SourceAugmentation.draw(rng, 2, ALL).steps)
     assert whole == 9
-    for item in fields(AugmentationSettings):
+    for item in fields(AugmentationRanges):
         one_off = replace(ALL, **{item.name: 0.0})
         gone = item.name not in ("flip_probability", "rotation_deg", "zoom")
         assert len(SourceAugmentation.draw(rng, 2, one_off).steps) == whole - gone
@@ -86,7 +86,7 @@ def test_every_setting_is_a_training_setting_and_zero_leaves_its_part_out(rng: n
 
 def test_nothing_asked_for_changes_nothing(rng: np.random.Generator) -> None:
     images, masks = heads()
-    drawn = SourceAugmentation.draw(rng, COUNT, AugmentationSettings())
+    drawn = SourceAugmentation.draw(rng, COUNT, AugmentationRanges())
     assert all(map(torch.equal, drawn.apply(images, masks), (images, masks)))
     assert drawn.describe() == ["unchanged"] * COUNT
 

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ctseg.augment.copy_paste import CopyPaste
 from ctseg.augment.distractors import Distractors
-from ctseg.augment.pipeline import AugmentationSettings, SourceAugmentation, StudentView
+from ctseg.augment.pipeline import AugmentationRanges, SourceAugmentation, StudentView
 from ctseg.augment.synthetic_haemorrhage import SyntheticHaemorrhage
 from ctseg.networks.intensity import to_images, to_masks
 
 pytestmark = pytest.mark.slow
 ROUNDS, DRAWS = 7, 4
-PLUS = AugmentationSettings(0.5, 0.0, 0.05, 0.15, 0.08, 0.05, 15.0, 0.15, 1.0, 0.5)
-PAPER = AugmentationSettings(0.5, 0.2)
+PLUS = AugmentationRanges(0.5, 0.0, 0.05, 0.15, 0.08, 0.05, 15.0, 0.15, 1.0, 0.5)
+PAPER = AugmentationRanges(0.5, 0.2)
 RANGES = Ranges(PLUS.contrast, PLUS.noise, PLUS.bias_field, PLUS.rotation_deg, PLUS.zoom)
 STILL = Ranges(PLUS.contrast, PLUS.noise, PLUS.bias_field)
 
@@ -82,7 +82,7 @@ def test_tensors_beside_numpy(count: int, side: int, capsys: pytest.CaptureFixtu
     images, masks = to_images(slices), to_masks(labels)
     none = torch.zeros_like(images)
 
-    def source(settings: AugmentationSettings) -> Callable[[np.random.Generator], object]:
+    def source(settings: AugmentationRanges) -> Callable[[np.random.Generator], object]:
         return lambda rng: SourceAugmentation.draw(rng, count, settings).apply(to_images(slices), to_masks(labels))
 
     def student(rng: np.random.Generator) -> object:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 from ctseg_reproduce.scales import GPU
@@ -17,7 +18,8 @@ from ctseg.networks.fcn import FcnVgg16
 from ctseg.networks.generator import AmdGenerator
 from ctseg.networks.resnet_generator import ResnetGenerator
 from ctseg.plugins.protocols import Batch, ObjectiveContext
-from ctseg.segmentation.steps import adaptation_step, make_adaptation
+from ctseg.segmentation.steps import make_training, training_step
+from ctseg.segmentation.terms import Batch as SegmenterBatch
 from ctseg.settings import resolve
 from ctseg.synthesis.objective import make_objective
 from ctseg.training import presets
@@ -55,10 +57,11 @@ def stage2(row: str) -> float:
     """As `stage1`."""
     values = {**presets.ADAPTATION[GPU.preset], **adaptation_settings(ROWS[row], GPU)}  # type: ignore[arg-type]
     settings = resolve(AdaptationSettings, {name: value for name, value in values.items() if "segmenter" not in name})
-    nets = make_adaptation(FcnVgg16(), settings, device=torch.device("cpu"), autocast=nullcontext, seed=0)
+    training = make_training(FcnVgg16(), settings, device=torch.device("cpu"), autocast=nullcontext, seed=0)
     source = image()
+    batch = SegmenterBatch(source, (source > 0.8).float(), image(), np.random.default_rng(0))
     with FlopCounterMode(display=False) as counter:
-        adaptation_step(nets, source, (source > 0.8).float(), image())
+        training_step(training, batch)
     return whole(counter, settings)
 
 

@@ -155,7 +155,8 @@ def test_a_stopped_warm_start_goes_on_bit_for_bit(
 ) -> None:
     assert train(command, "old", "--seed", "5") == 0
     assert train(command, "whole", "--from", "old") == 0
-    epoch = module._train_epoch
+    name = "train_epoch" if hasattr(module, "train_epoch") else "_train_epoch"
+    epoch = getattr(module, name)
 
     def interrupt(*args: Any, **rest: Any) -> Any:
         if 1 in args[1:4]:
@@ -163,7 +164,7 @@ def test_a_stopped_warm_start_goes_on_bit_for_bit(
         return epoch(*args, **rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_train_epoch", interrupt)
+        patched.setattr(module, name, interrupt)
         assert train(command, "stopped", "--from", "old") == 130
     assert not Path("stopped/model.safetensors").exists()
     if not keep_start:

@@ -74,3 +74,11 @@ def test_a_narrow_domain_discriminator_passes_on_as_much_as_a_wide_one(width: in
     maps = torch.randn(4, width, 64, 64)
     logits = DomainDiscriminator(width, width).layers[:-1](maps)
     assert 0.1 < logits.std().item() < 0.4
+
+
+def test_the_first_weights_of_the_released_d_seg_are_pytorchs() -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(8, 4, 4).weight
+    torch.manual_seed(0)
+    assert torch.equal(DomainDiscriminator(8, 4, initialisation="pytorch").layers[0].weight, plain)
+    assert DomainDiscriminator(256, 64).layers[2].weight.std().item() == pytest.approx(0.02, rel=0.05)

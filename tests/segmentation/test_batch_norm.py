@@ -1,4 +1,4 @@
-"""Batch norm's statistics measured anew."""
+"""Batch norm's statistics: recalibrated, and frozen."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ctseg.networks.modes import frozen_batch_norm
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
-from ctseg.segmentation.steps import make_adaptation
-from ctseg.training.settings import AdaptationSettings
+from ctseg.training.settings import FinetuneSettings
 
 
 class Normed(nn.Module):
@@ -29,12 +28,10 @@ class Normed(nn.Module):
         return SegmenterOutput(self.last(hidden), hidden)
 
 
-def refreshed(count: int, batches: list[Tensor]) -> Normed:
-    settings = AdaptationSettings(lambda_adv=0.0, recalibrate_batch_norm=count)
+def recalibrated(count: int, batches: list[Tensor]) -> Normed:
     network = Normed().train()
     network.norm.running_mean.fill_(7.0)
-    nets = make_adaptation(network, settings, device=torch.device("cpu"), autocast=nullcontext, seed=0)
-    recalibrate(nets, iter(batches))
+    recalibrate(network, iter(batches[:count]), nullcontext)
     return network
 
 
@@ -44,7 +41,7 @@ def batches() -> list[Tensor]:
 
 
 def test_statistics_are_the_batches_averages(batches: list[Tensor]) -> None:
-    norm = refreshed(3, batches).norm
+    norm = recalibrated(3, batches).norm
     torch.testing.assert_close(norm.running_mean, torch.stack([item.mean() for item in batches]).mean()[None])
     torch.testing.assert_close(norm.running_var, torch.stack([item.var() for item in batches]).mean()[None])
     assert norm.momentum == 0.3
@@ -54,36 +51,34 @@ def test_weights_and_gradients_stay_as_they_are(batches: list[Tensor]) -> None:
     torch.manual_seed(0)
     fresh = Normed()
     torch.manual_seed(0)
-    network = refreshed(3, batches)
+    network = recalibrated(3, batches)
     assert all(torch.equal(one, other) for one, other in zip(fresh.parameters(), network.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_nothing_happens_unless_asked(batches: list[Tensor]) -> None:
-    assert refreshed(0, batches).norm.running_mean.item() == 7.0
+    assert recalibrated(0, batches).norm.running_mean.item() == 7.0
 
 
 def test_a_fault_on_the_way_leaves_the_momentum(batches: list[Tensor]) -> None:
     network = Normed().train()
-    settings = AdaptationSettings(lambda_adv=0.0, recalibrate_batch_norm=2)
-    nets = make_adaptation(network, settings, device=torch.device("cpu"), autocast=nullcontext, seed=0)
 
     def broken():
         yield batches[0]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        recalibrate(nets, broken())
+        recalibrate(network, broken(), nullcontext)
     assert network.norm.momentum == 0.3
 
 
-@pytest.mark.parametrize(("start", "epoch", "held"), [(0, 0, False), (0, 9, False), (3, 2, False), (3, 3, True)])
-def test_norms_are_held_from_their_epoch_on(batches: list[Tensor], start: int, epoch: int, held: bool) -> None:
+@pytest.mark.parametrize(("start", "epoch", "frozen"), [(0, 0, False), (0, 9, False), (3, 2, False), (3, 3, True)])
+def test_batch_norm_is_frozen_from_its_epoch_on(batches: list[Tensor], start: int, epoch: int, frozen: bool) -> None:
     network = Normed().train()
-    settings = AdaptationSettings(lambda_adv=0.0, freeze_batch_norm_from=start)
+    settings = FinetuneSettings(freeze_batch_norm_from=start)
     before = network.norm.running_mean.clone()
-    assert batch_norm_is_frozen(settings, epoch) is held
+    assert batch_norm_is_frozen(settings, epoch) is frozen
     with frozen_batch_norm(network, batch_norm_is_frozen(settings, epoch)):
         network(batches[0])
-    assert torch.equal(network.norm.running_mean, before) is held
+    assert torch.equal(network.norm.running_mean, before) is frozen
     assert network.training

@@ -16,9 +16,10 @@ from ctseg.matching.pairs import PairTable
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.networks.unet import UNet
 from ctseg.runs import ModelHeader, load_model, read_header, read_metrics
-from ctseg.segmentation.train import matched_rows, train_adaptation
+from ctseg.segmentation.train import _training_rows, make_sampler, matched_rows, train_adaptation
 from ctseg.selection.validation import choose_validation
 from ctseg.training.device import make_fabric
+from ctseg.training.presets import ADAPTATION
 from ctseg.training.settings import AdaptationSettings
 
 HEADER = ModelHeader("segmenter", "unet", {"width": 4, "depth": 2}, "ctseg", "0", training={"seed": 0})
@@ -125,6 +126,12 @@ BEYOND = {
     "bias_field": 0.1,
 }  # fmt: skip
 """Everything that the paper does not have."""
+PLUS_TINY = {
+    **{name: value for name, value in ADAPTATION["plus"].items() if not name.startswith("segmenter")}, **TINY,
+    "decay_epochs": 0, "select_from": 1, "consistency_from": 1, "freeze_batch_norm_from": 1,
+    "pseudo_label_confidence": 0.5,
+}  # fmt: skip
+"""The preset `plus`, all of it within three epochs."""
 
 
 @pytest.mark.parametrize(
@@ -155,8 +162,8 @@ def test_no_epoch_before_the_first_allowed_is_chosen(
 
 @pytest.mark.parametrize(
     "changed",
-    [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND],
-    ids=["sgd", "adam", "beyond"],
+    [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND, PLUS_TINY],
+    ids=["sgd", "adam", "beyond", "plus"],
 )
 def test_a_resumed_run_is_bit_equal(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, changed: dict[str, Any]
@@ -187,25 +194,25 @@ def test_a_resumed_run_is_bit_equal(
     ]
     assert rows[0] == rows[1]
     states = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "stopped")]
-    for part in states[0]["adaptation"]["modules"]:
-        first, second = (state["adaptation"]["modules"][part] for state in states)
+    for part in states[0]["training"]["modules"]:
+        first, second = (state["training"]["modules"][part] for state in states)
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_self_training_starts_when_told_and_the_teacher_is_saved(
+def test_consistency_starts_in_its_epoch_and_the_teacher_is_saved(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
 ) -> None:
     settings = AdaptationSettings(**TINY | BEYOND | {"keep_epochs": True})
     source, target = make_set("ct", 16, 32, 1), sets(make_set)[1]
     train_adaptation(source, target, None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
-    assert ["self_training" in row for row in read_metrics(tmp_path)] == [False, True, True]
+    assert ["consistency" in row for row in read_metrics(tmp_path)] == [False, True, True]
     saved, _ = load_model(tmp_path, lambda _: UNet(4, 2), "segmenter")
     kept, _ = load_model(tmp_path / "epochs" / "epoch_0003.safetensors", lambda _: UNet(4, 2), "segmenter")
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     name = "classifier.weight"
-    assert torch.equal(saved.state_dict()[name], checkpoint["adaptation"]["modules"]["teacher"][name])
+    assert torch.equal(saved.state_dict()[name], checkpoint["training"]["modules"]["teacher"][name])
     assert torch.equal(saved.state_dict()[name], kept.state_dict()[name])
-    assert not torch.equal(saved.state_dict()[name], checkpoint["adaptation"]["modules"]["segmenter"][name])
+    assert not torch.equal(saved.state_dict()[name], checkpoint["training"]["modules"]["segmenter"][name])
 
 
 def test_the_chosen_epochs_weights_are_saved(
@@ -225,9 +232,9 @@ def test_the_chosen_epochs_weights_are_saved(
     assert [row["chosen"] for row in read_metrics(tmp_path)] == [True, True, False]
     saved, _ = load_model(tmp_path, lambda _: UNet(4, 2), "segmenter")
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert torch.equal(saved.state_dict()["classifier.weight"], checkpoint["choice"]["weights"]["classifier.weight"])
+    assert torch.equal(saved.state_dict()["classifier.weight"], checkpoint["selection"]["weights"]["classifier.weight"])
     assert not torch.equal(
-        saved.state_dict()["classifier.weight"], checkpoint["adaptation"]["modules"]["segmenter"]["classifier.weight"]
+        saved.state_dict()["classifier.weight"], checkpoint["training"]["modules"]["segmenter"]["classifier.weight"]
     )
 
 
@@ -254,11 +261,9 @@ def test_matching_decides_which_slices_are_trained_on(
 def test_a_matched_slice_meets_the_targets_it_was_matched_with(
     make_set: MakeSet, fabric: lightning_fabric.Fabric
 ) -> None:
-    from ctseg.segmentation.train import _prepare
-
     settings = AdaptationSettings(**TINY | {"matched": True, "steps_per_epoch": 20})
-    data = _prepare(*sets(make_set), PAIRS, settings, 0, "val", None, fabric)
-    source, target = data.sampler.draws(0)
+    rows = _training_rows(*sets(make_set), PAIRS, settings, None)
+    source, target = make_sampler(settings, *rows, seed=0, fabric=fabric, pairs=PAIRS).draws(0)
     assert set(source.ravel()) == {1}
     assert set(target.ravel()) == {0, 3}
 

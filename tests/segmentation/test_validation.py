@@ -1,9 +1,9 @@
-"""ValidationOutputs from a network whose answer is known: it outlines every pixel brighter than grey 150."""
+"""ValidationOutputs from a network whose answer is known: it segments every pixel brighter than grey 150."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from ctseg.io.slices import SliceSet
 from ctseg.networks.modes import evaluating
 from ctseg.plugins.protocols import SegmenterOutput
-from ctseg.segmentation.steps import Adaptation
 from ctseg.selection import rules as selection
-from ctseg.selection.validation import ValidationSlices, gather, sample_features
-from ctseg.training.settings import AdaptationSettings
+from ctseg.selection.validation import Validation, ValidationSlices, gather, sample_features
 
 GREY = 150
 
@@ -33,19 +31,16 @@ class Threshold(nn.Module):
         return SegmenterOutput(logits, torch.cat([images, -images], dim=1))
 
 
-class Judge(nn.Module):
+def right_half_is_source(output: SegmenterOutput) -> Tensor:
     """Takes every position of the right half for the source domain."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        logits = -torch.ones_like(maps[:, :1])
-        logits[..., maps.shape[-1] // 2 :] = 1
-        return logits
+    taken = torch.zeros_like(output.hidden[:, :1], dtype=torch.bool)
+    taken[..., taken.shape[-1] // 2 :] = True
+    return taken
 
 
-def nets(discriminator: nn.Module | None = None) -> Adaptation:
-    module = Threshold()
-    optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
-    return Adaptation(module, optimiser, discriminator, None, AdaptationSettings(), nullcontext)
+def validate(source: SliceSet, target: SliceSet, slices: ValidationSlices, epoch: int = 0, **rest: Any):
+    validation = Validation(slices, target.images, source.images, source.masks, **rest)
+    return gather(Threshold(), validation, epoch)
 
 
 @pytest.fixture
@@ -56,21 +51,21 @@ def both(make_set: Callable[..., SliceSet]) -> tuple[SliceSet, SliceSet]:
 def test_predictions_are_of_the_slices_asked_for(both: tuple[SliceSet, SliceSet]) -> None:
     source, target = both
     chosen = ValidationSlices(np.array([3, 33, 64, 69]), np.array([38, 39]), seed=0)
-    evidence = gather(nets(), source, target, chosen, epoch=4)
-    assert np.array_equal(evidence.target >= 0.5, target.images[chosen.target_rows] >= GREY)
-    assert np.array_equal(evidence.source >= 0.5, source.images[chosen.source_rows] >= GREY)
-    assert np.array_equal(evidence.source_masks, source.masks[chosen.source_rows])
-    assert np.array_equal(evidence.target_brain, target.images[chosen.target_rows] > 0)
-    assert evidence.epoch == 4
-    assert evidence.discriminator_accuracy is None
+    outputs = validate(source, target, chosen, epoch=4)
+    assert np.array_equal(outputs.target >= 0.5, target.images[chosen.target_rows] >= GREY)
+    assert np.array_equal(outputs.source >= 0.5, source.images[chosen.source_rows] >= GREY)
+    assert np.array_equal(outputs.source_masks, source.masks[chosen.source_rows])
+    assert np.array_equal(outputs.target_brain, target.images[chosen.target_rows] > 0)
+    assert outputs.epoch == 4
+    assert outputs.discriminator_accuracy is None
 
 
 def test_a_perfect_source_and_many_batches(both: tuple[SliceSet, SliceSet]) -> None:
     source, target = both
     chosen = ValidationSlices(np.arange(70), np.arange(40), seed=0)
-    evidence = gather(nets(), source, target, chosen, epoch=0)
-    assert selection.source_dice(evidence) == 1.0
-    assert evidence.target.shape == (70, 24, 24)
+    outputs = validate(source, target, chosen)
+    assert selection.source_dice(outputs) == 1.0
+    assert outputs.target.shape == (70, 24, 24)
 
 
 def test_augmented_copies_are_mirrored_back(both: tuple[SliceSet, SliceSet]) -> None:
@@ -78,16 +73,18 @@ def test_augmented_copies_are_mirrored_back(both: tuple[SliceSet, SliceSet]) -> 
     source, target = both
     images = np.where(target.images > 130, 230, np.where(target.images > 0, 60, 0)).astype(np.uint8)
     target = SliceSet(target.folder, images, None, target.table, target.info)
-    evidence = gather(nets(), source, target, ValidationSlices(np.arange(40), np.arange(0), seed=0), epoch=0)
-    assert np.array_equal(evidence.target_augmented >= 0.5, evidence.target >= 0.5)
-    assert not np.array_equal(evidence.target, evidence.target[:, :, ::-1])
-    assert selection.tta_consistency(evidence) == 1.0
-    assert evidence.source is None
+    outputs = validate(source, target, ValidationSlices(np.arange(40), np.arange(0), seed=0))
+    assert np.array_equal(outputs.target_augmented >= 0.5, outputs.target >= 0.5)
+    assert not np.array_equal(outputs.target, outputs.target[:, :, ::-1])
+    assert selection.tta_consistency(outputs) == 1.0
+    assert outputs.source is None
 
 
-def test_the_discriminator_is_judged_on_both_domains(both: tuple[SliceSet, SliceSet]) -> None:
-    evidence = gather(nets(Judge()), *both, ValidationSlices(np.arange(40), np.arange(8), seed=0), epoch=0)
-    assert evidence.discriminator_accuracy == pytest.approx(0.5)
+def test_the_discriminators_accuracy_is_of_both_domains(both: tuple[SliceSet, SliceSet]) -> None:
+    outputs = validate(
+        *both, ValidationSlices(np.arange(40), np.arange(8), seed=0), takes_for_source=right_half_is_source
+    )
+    assert outputs.discriminator_accuracy == pytest.approx(0.5)
 
 
 def test_features_are_of_lesion_and_of_as_many_other_brain_pixels(rng: np.random.Generator) -> None:
@@ -112,7 +109,7 @@ def test_features_of_a_coarser_hidden_map(rng: np.random.Generator) -> None:
     assert sample_features(probabilities, hidden, np.ones((1, 8, 8), bool), rng)[0, 0] == 15
 
 
-def test_no_outline_gives_no_features(rng: np.random.Generator) -> None:
+def test_no_foreground_gives_no_features(rng: np.random.Generator) -> None:
     nothing = sample_features(np.zeros((1, 8, 8), np.float32), torch.zeros(1, 3, 8, 8), np.ones((1, 8, 8), bool), rng)
     assert nothing.shape == (0, 3)
 

@@ -17,7 +17,7 @@ from scipy.stats import t as student_t
 from ctseg.errors import InputError
 from ctseg.evaluation.intervals import Sums, shared_patients_interval
 from ctseg.io.slices import SliceSet
-from ctseg.segmentation.supervised import dice_scores
+from ctseg.segmentation.folds import dice_scores
 
 
 def outcome(parts: list[float], wholes: list[float], seed: int = 0) -> Outcome:

@@ -26,6 +26,8 @@ from ctseg.errors import InputError
 from ctseg.files import write_json
 from ctseg.study import read_study, run_study
 from ctseg.training import presets
+from ctseg.training.resolve import resolve_training
+from ctseg.training.settings import AdaptationSettings, FinetuneSettings, SynthesisSettings
 
 
 def plan(scale: str = "smoke") -> Plan:
@@ -72,6 +74,19 @@ def test_every_seed_has_a_cohort_of_its_own_that_no_one_has_looked_at(scale: str
     assert len(set(cohorts)) == 50
     assert not {0, 2023} & set(cohorts)
     assert plan(scale).data(0).key != replace(plan(scale).data(1), folder="data/seed-0").key
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", ROWS)
+def test_no_training_is_given_a_setting_without_effect(scale: str, name: str) -> None:
+    """It would be refused."""
+    models = {"synth-train": SynthesisSettings, "das-train": AdaptationSettings, "finetune": FinetuneSettings}
+    for stage in in_order([plan(scale).row(ROWS[name], 0)]):
+        for step in stage.steps:
+            if step["command"] in models:
+                known = presets.SYNTHESIS if step["command"] == "synth-train" else presets.ADAPTATION
+                given = {key: value for key, value in step["set"].items() if "." not in key}
+                resolve_training(models[step["command"]], known[step["preset"]], given, step["command"])
 
 
 @pytest.mark.parametrize("scale", SCALES)

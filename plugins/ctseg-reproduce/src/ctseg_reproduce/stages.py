@@ -25,6 +25,8 @@ from ctseg.files import read_json, write_json, write_text
 from ctseg.outputs import remove_output
 from ctseg.study import HASTE, read_study
 from ctseg.training import presets
+from ctseg.training.resolve import effective
+from ctseg.training.settings import AdaptationSettings
 from ctseg_reproduce.inputs import PHANTOM, Inputs
 from ctseg_reproduce.scales import Scale, cohort_seed
 from ctseg_reproduce.systems import (
@@ -195,6 +197,10 @@ class Plan:
     def _training(self, seed: int, settings: dict[str, Any]) -> Step:
         return {"preset": self.scale.preset, "seed": seed, **self._machine(), "set": settings}
 
+    def _effective(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Without what has no effect beside the rest, as the delay of a part that a row leaves out."""
+        return effective(AdaptationSettings, presets.preset(presets.ADAPTATION, self.scale.preset), settings)
+
     def _machine(self) -> Step:
         """Device and precision; a precision that is not asked for is not named, so that older folders stay done."""
         return {"device": self.device, **({} if self.precision == "auto" else {"precision": self.precision})}
@@ -223,7 +229,7 @@ class Plan:
         train = {
             "name": "das-train", "command": "das-train", "src": _path(source, folder),
             "tgt": _path(target, folder), **chosen, **segmenter, "output": "run",
-            **self._training(seed, adaptation_settings(row, self.scale)),
+            **self._training(seed, self._effective(adaptation_settings(row, self.scale))),
         }  # fmt: skip
         return Stage(folder, (train, *self._tested(folder, seed)), tuple(needs), self._recipe(presets.ADAPTATION))
 
