@@ -34,7 +34,7 @@ TURN_SD_DEG: Mm = (7.0, 3.0, 4.0)
 class Pusher(Protocol):
     """Something that displaces brain tissue: a lesion with mass effect."""
 
-    def push(self, points: Floats, wall_mm: Floats) -> Floats:
+    def push(self, points: Floats, wall_mm: Floats, /) -> Floats:
         """Displacement (..., 3) in mm to the tissue that came to lie at template points; `wall_mm`: cavity distance."""
         ...
 
@@ -159,12 +159,13 @@ def rotation(pitch: float, roll: float, yaw: float) -> NDArray[np.float64]:
     return z @ y @ x
 
 
-def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
+def make_subject(rng: np.random.Generator, turned: float = 1.0, widening_mm: float = 0.0) -> Subject:
     """Draw a patient.
 
     Args:
         rng: the patient's own generator.
         turned: how freely the head lies, 1 as in a CT head holder, near 0 as after registration to an atlas.
+        widening_mm: how much further blood in the ventricles drives their walls apart.
     """
     template = head_template()
     traits = draw_traits(rng)
@@ -177,7 +178,7 @@ def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
     wall = template.surface.at(head + warp)[0]
     fine = sum(_bend(rng, points, scale, spread) for scale, spread in WARP_MM[1:])
     warp += fine * (0.2 + 0.8 * ramp(-wall, -2, 14))[..., None]
-    warp += _widen(template, head + warp, traits.ventricle_mm)
+    warp += _widen(template, head + warp, traits.ventricle_mm + widening_mm)
     return Subject(
         traits,
         linear,
