@@ -143,8 +143,8 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     age = float(rng.beta(2.4, 1.6))
     return Traits(
         age=age,
-        ventricle_mm=float(-1.5 + 5.5 * age**1.5 + rng.normal(0, 1.0)),
-        sulcus=float(np.clip(0.42 - 0.20 * age + rng.normal(0, 0.05), 0.16, 0.5)),
+        ventricle_mm=float(-1.5 + 6.5 * age**1.5 + rng.normal(0, 1.2)),
+        sulcus=float(np.clip(0.44 - 0.24 * age + rng.normal(0, 0.06), 0.14, 0.5)),
         skull=float(np.clip(rng.normal(1.0, 0.13), 0.72, 1.35)),
         leukoaraiosis=float(np.clip(rng.normal(age - 0.45, 0.25), 0, 1)),
     )

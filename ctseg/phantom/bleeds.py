@@ -43,7 +43,7 @@ class Findings:
     trauma: bool = False
     """Contusions, axonal injury and convexity SAH instead of spontaneous bleeds."""
     severe: bool = False
-    """Larger bleeds with more parts, see `ctseg.phantom.bleed_statistics.SEVERE_SIZE`."""
+    """Larger IPH with more parts, see `ctseg.phantom.bleed_statistics.SEVERE_SIZE`."""
 
     @property
     def kinds(self) -> tuple[str, ...]:

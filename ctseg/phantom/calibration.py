@@ -152,7 +152,7 @@ def wanted(kind: str) -> dict[str, NDArray[np.float64]]:
     return {
         "hu": np.array([quantile(table.hu, share) for share in SHOWN]),
         "ml": np.array([quantile(table.ml, share, log=True) for share in SHOWN]),
-        "parts": np.quantile(table.parts, SHOWN),
+        "parts": np.array([table.parts_at(share) for share in SHOWN]),
     }
 
 

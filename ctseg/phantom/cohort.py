@@ -23,13 +23,13 @@ TEST_MIX: tuple[Findings, ...] = (
     Findings(iph=True, ivh=True, severe=True),
     Findings(),
     Findings(iph=True, sah=True, sdh=True, trauma=True, severe=True),
-    Findings(iph=True, sah=True, severe=True),
+    Findings(iph=True, ivh=True, severe=True),
     Findings(),
     Findings(iph=True, ivh=True, sah=True, severe=True),
-    Findings(iph=True, trauma=True, severe=True),
+    Findings(iph=True, sdh=True, trauma=True, severe=True),
     Findings(),
     Findings(iph=True, sah=True, edh=True, trauma=True, severe=True),
-    Findings(iph=True, sdh=True, trauma=True, severe=True),
+    Findings(iph=True, ivh=True, sah=True, sdh=True, trauma=True, severe=True),
     Findings(),
 )
 """Findings of test patients, repeated for larger cohorts; a third of the patients have no bleed.

@@ -16,12 +16,12 @@ WHITE_HU, CSF_HU = 29.5, 6.0
 CONTRAST_HU, CONTRAST_SD_HU, CONTRAST_RANGE_HU = 6.5, 1.3, (4.0, 9.0)
 """Grey minus white matter (Arimitsu et al., 1977: 5-8 HU; Torbey et al., Stroke 2000; less at higher kV and in
 thicker slices)."""
-AGE_HU = 3.5
+AGE_HU = 4.5
 """The brain of the oldest is this much darker than that of the youngest: water and myelin
 (Cala et al., JCAT 1981)."""
 TISSUE_SD_HU = 0.8
 """Between patients: haematocrit and water (Torbey et al., Stroke 2000)."""
-CALIBRATION_SD_HU, CALIBRATION_MOST_HU = 2.2, 5.0
+CALIBRATION_SD_HU, CALIBRATION_MOST_HU = 2.5, 5.0
 """Between scanners: the HU of water is accepted within 5 HU (IEC 61223-3-5: 4; ACR CT accreditation: 5 to 7)."""
 LEUKOARAIOSIS_HU = -8.0
 """White matter disease against normal white matter (van Swieten et al., JNNP 1990, reads it on CT from 4-8 HU)."""

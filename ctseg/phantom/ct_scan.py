@@ -23,6 +23,8 @@ WHOLE = ("intraparenchymal", "brain")
 WHOLE_LEVEL, BRIGHT_LEVEL = 0.5, 0.3
 FLUID_TEXTURE_HU = 2.0
 """Unevenness of blood in fluid."""
+MOST_CORRECTED_HU = 20.0
+"""Of a part's mean, for what interpolation changes."""
 BONE_SHARE = 0.02
 """Share of bone that makes a voxel bright."""
 TRIES = 4
@@ -54,6 +56,8 @@ class Frames:
     voxel_ml: Floats
     """(K,)."""
     covers: dict[str, Floats] = field(default_factory=dict)
+    placed: list[tuple[str, float, Box, Floats]] = field(default_factory=list)
+    """Of each part: kind, wanted HU, box and coverage."""
     taken: Floats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +83,7 @@ def scan(
     for fluid in head.pathology.fluids:
         _add_fluid(frames, fluid, geometry)
     full = sharpen_twice(frames.hu)
+    _correct(full, frames)
     full += _noise(rng, geometry, protocol, sharpen_twice(sharpen_twice(spread)))
     covers = {"brain": frames.brain} | frames.covers
     return full, {name: sharpen_twice(cover) for name, cover in covers.items()}
@@ -187,8 +192,23 @@ def _fill(
     frames.hu[box] += change
     frames.inside[box] += change
     frames.taken[box] += cover
+    frames.placed.append((kind, size.hu, box, cover))
     whole = frames.covers.setdefault(kind, np.zeros_like(frames.hu))
     whole[box] = np.maximum(whole[box], cover)
+
+
+def _correct(full: Floats, frames: Frames) -> None:
+    """Take back, in place at the full matrix, what interpolation changed in the mean of each part.
+
+    It overshoots at bone: two half-matrix pixels away the scan is darker by up to 7 % of the bone's contrast.
+    """
+    for kind, wanted, (slices, rows, columns), cover in frames.placed:
+        box = slices, slice(2 * rows.start, 2 * rows.stop), slice(2 * columns.start, 2 * columns.stop)
+        fine = sharpen_twice(cover)
+        mask = fine > mask_level(kind)
+        if mask.any():
+            error = wanted - float(full[box][mask].mean())
+            full[box] += fine * f32(np.clip(error / float(fine[mask].mean()), -MOST_CORRECTED_HU, MOST_CORRECTED_HU))
 
 
 def _add_fluid(frames: Frames, fluid: FluidBlood, geometry: Geometry) -> None:

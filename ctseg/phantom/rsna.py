@@ -52,7 +52,7 @@ class CtCase:
         """The patient's turn among those with each kind of bleed."""
         shifts = np.random.default_rng((*self.seed[:-1], len(KINDS))).random((len(KINDS), 3))
         return {
-            kind: Turn(number, (float(a), float(b), float(c)), self.findings.severe)
+            kind: Turn(number, (float(a), float(b), float(c)), self.findings.severe and kind == "intraparenchymal")
             for kind, number, (a, b, c) in zip(KINDS, self.order, shifts, strict=True)
         }
 
