@@ -304,10 +304,10 @@ CALIBRATION_CORRELATION = 0.25
 """Of a bleed's HU with the scanner's calibration offset: both shift alike, offset SD 2 HU against 8 HU of bleeds."""
 SEVERE_SIZE, SEVERE_PARTS = 0.80, 0.75
 """Severe patients lie above these shares of patients in size of the largest part and in number of parts."""
-_STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
-_PART_STEPS = (0.7548776662, 0.5698402910)
-"""Steps of golden-ratio sequences in three and two dimensions: powers of 1 / 1.2207... and 1 / 1.3247... (Roberts,
-2018)."""
+_STEPS = (0.7320508076, 0.6180339887, 0.4142135624)
+_PART_STEPS = (0.6180339887, 0.4142135624)
+"""Fractions of the square roots of 3 and 2 and of the golden ratio: Kronecker sequences of quadratic irrationals cover
+an interval most evenly (Niederreiter, 1992)."""
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,7 @@ class PartSize:
 class Turn:
     """Which of the patients with one kind of bleed a patient is, counted from 0, and the cohort's shift.
 
-    Patients in turn follow a golden-ratio sequence instead of independent draws, so that a small cohort covers the
+    Patients in turn follow a Kronecker sequence instead of independent draws, so that a small cohort covers the
     distribution evenly (quasi-Monte Carlo) and a patient still does not depend on the size of the cohort.
     """
 
