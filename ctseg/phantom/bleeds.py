@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctseg.phantom.anatomy import Subject
-from ctseg.phantom.bleed_statistics import BHSD, PartSize, Turn, draw_parts
+from ctseg.phantom.bhsd import BHSD
+from ctseg.phantom.bleed_statistics import PartSize, Turn, draw_parts
 from ctseg.phantom.contusion import draw_contusion
 from ctseg.phantom.csf_blood import FluidBlood, draw_ivh, draw_sah
 from ctseg.phantom.distractors import Distractors, draw_distractors

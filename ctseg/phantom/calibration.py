@@ -23,7 +23,8 @@ from scipy import ndimage
 from ctseg.files import write_with
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
-from ctseg.phantom.bleed_statistics import BHSD, LEVELS, quantile
+from ctseg.phantom.bhsd import BHSD, LEVELS
+from ctseg.phantom.bleed_statistics import quantile
 from ctseg.phantom.bleeds import KINDS, Findings
 from ctseg.phantom.cohort import orders
 from ctseg.phantom.fitting import FACES

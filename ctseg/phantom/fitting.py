@@ -104,6 +104,15 @@ def _piece(mask: NDArray[np.bool_], seed: tuple[int, int, int]) -> NDArray[np.bo
     return found
 
 
+def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected piece of a mask."""
+    labels, count = ndimage.label(mask, FACES)
+    if count < 2:
+        return mask
+    found: NDArray[np.bool_] = labels == int(np.bincount(labels.ravel())[1:].argmax()) + 1
+    return found
+
+
 def _alone(cover: Floats, mask: NDArray[np.bool_], level: float) -> Floats:
     """Coverage without what is neither part of the mask nor beside it; what is beside it stays below the level."""
     near = ndimage.binary_dilation(mask, np.ones((1, 3, 3), dtype=bool))

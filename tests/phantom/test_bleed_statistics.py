@@ -5,7 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from ctseg.phantom.bleed_statistics import BHSD, LEVELS, Turn, draw_parts, quantile
+from ctseg.phantom.bhsd import BHSD, LEVELS
+from ctseg.phantom.bleed_statistics import Turn, draw_parts, quantile
 
 NAMES = {
     "IPH": "intraparenchymal",
