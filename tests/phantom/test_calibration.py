@@ -73,9 +73,9 @@ def test_every_quantile_of_a_large_cohort():
     cohort = measure_cohort(**FULL)
     for kind in KINDS:
         have, want = quantiles(cohort, kind), wanted(kind)
-        # The lowest HU of subdural blood and the largest epidural ones rest on three to six parts.
-        assert have["hu"][1:] == pytest.approx(want["hu"][1:], abs=2), table(cohort)
-        assert have["hu"][0] == pytest.approx(want["hu"][0], abs=5), table(cohort)
-        assert have["ml"][:4] == pytest.approx(want["ml"][:4], rel=0.2, abs=0.1), table(cohort)
-        assert have["ml"][4] == pytest.approx(want["ml"][4], rel=0.3), table(cohort)
-        assert have["parts"] == pytest.approx(want["parts"], rel=0.1, abs=1), table(cohort)
+        assert have["hu"] == pytest.approx(want["hu"], abs=2), table(cohort)
+        # Subdural and epidural quantiles rest on 104 and 60 parts, their largest 5 % on three to five.
+        few = 0.25 if kind in ("subdural", "epidural") else 0.1
+        assert have["ml"][:4] == pytest.approx(want["ml"][:4], rel=0.2, abs=few), table(cohort)
+        assert have["ml"][4] == pytest.approx(want["ml"][4], rel=0.3 if few > 0.1 else 0.2), table(cohort)
+        assert have["parts"] == pytest.approx(want["parts"], rel=0.15, abs=1), table(cohort)
