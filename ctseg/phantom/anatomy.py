@@ -34,7 +34,7 @@ TURN_SD_DEG: Mm = (7.0, 3.0, 4.0)
 class Pusher(Protocol):
     """Something that displaces brain tissue: a lesion with mass effect."""
 
-    def push(self, points: Floats, wall_mm: Floats) -> Floats:
+    def push(self, points: Floats, wall_mm: Floats, /) -> Floats:
         """Displacement (..., 3) in mm to the tissue that came to lie at template points; `wall_mm`: cavity distance."""
         ...
 
@@ -143,8 +143,8 @@ def draw_traits(rng: np.random.Generator) -> Traits:
     age = float(rng.beta(2.4, 1.6))
     return Traits(
         age=age,
-        ventricle_mm=float(-1.5 + 5.5 * age**1.5 + rng.normal(0, 1.0)),
-        sulcus=float(np.clip(0.42 - 0.20 * age + rng.normal(0, 0.05), 0.16, 0.5)),
+        ventricle_mm=float(-1.5 + 6.5 * age**1.5 + rng.normal(0, 1.2)),
+        sulcus=float(np.clip(0.44 - 0.24 * age + rng.normal(0, 0.06), 0.14, 0.5)),
         skull=float(np.clip(rng.normal(1.0, 0.13), 0.72, 1.35)),
         leukoaraiosis=float(np.clip(rng.normal(age - 0.45, 0.25), 0, 1)),
     )
@@ -159,12 +159,13 @@ def rotation(pitch: float, roll: float, yaw: float) -> NDArray[np.float64]:
     return z @ y @ x
 
 
-def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
+def make_subject(rng: np.random.Generator, turned: float = 1.0, widening_mm: float = 0.0) -> Subject:
     """Draw a patient.
 
     Args:
         rng: the patient's own generator.
         turned: how freely the head lies, 1 as in a CT head holder, near 0 as after registration to an atlas.
+        widening_mm: how much further blood in the ventricles drives their walls apart.
     """
     template = head_template()
     traits = draw_traits(rng)
@@ -177,7 +178,7 @@ def make_subject(rng: np.random.Generator, turned: float = 1.0) -> Subject:
     wall = template.surface.at(head + warp)[0]
     fine = sum(_bend(rng, points, scale, spread) for scale, spread in WARP_MM[1:])
     warp += fine * (0.2 + 0.8 * ramp(-wall, -2, 14))[..., None]
-    warp += _widen(template, head + warp, traits.ventricle_mm)
+    warp += _widen(template, head + warp, traits.ventricle_mm + widening_mm)
     return Subject(
         traits,
         linear,

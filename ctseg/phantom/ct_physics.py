@@ -27,8 +27,9 @@ RESIDUAL = (0.25, 0.6)
 ANGLES = 96
 NOISE_HU = (2.6, 4.2)
 """SD in a 5 mm slice of routine head CT (EU quality criteria; ACR: below about 5 HU)."""
-KERNEL_LP_CM = 3.6
-"""Gaussian roll-off; the noise power of a soft head kernel peaks at 2-3 lp/cm (Solomon et al., Med Phys 2012)."""
+KERNEL_LP_CM = (2.9, 4.6)
+"""Gaussian roll-off; the noise power of soft to standard head kernels peaks at 2-3.5 lp/cm
+(Solomon et al., Med Phys 2012)."""
 HOLDER_HU = (120.0, 420.0)
 """Carbon-fibre shell of a head holder, as seen with partial volume."""
 
@@ -105,13 +106,15 @@ def _smear(profiles: Floats, angle: float) -> Floats:
     return profiles[:, low] * (1 - share) + profiles[:, low + 1] * share
 
 
-def kernel_noise(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float) -> Floats:
+def kernel_noise(
+    rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: float, kernel_lp_cm: float = 3.6
+) -> Floats:
     """Noise (K, H, W) of unit variance with the spectrum of filtered back-projection: ramp times kernel roll-off."""
     white = rng.standard_normal(shape, dtype=np.float32)
     fy = np.fft.fftfreq(shape[1], pixel_mm / 10).astype(np.float32)[:, None]
     fx = np.fft.rfftfreq(shape[2], pixel_mm / 10).astype(np.float32)[None]
     radius = np.hypot(fy, fx)
-    gain = np.sqrt(radius + 0.15) * np.exp(-((radius / KERNEL_LP_CM) ** 2) / 2)
+    gain = np.sqrt(radius + 0.15) * np.exp(-((radius / kernel_lp_cm) ** 2) / 2)
     coloured = scipy.fft.irfft2(scipy.fft.rfft2(white) * gain, s=shape[1:])
     return (coloured / max(float(coloured.std()), 1e-6)).astype(np.float32)
 

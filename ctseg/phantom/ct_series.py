@@ -1,4 +1,4 @@
-"""A CT series: where its slices lie, how they are scanned, how they are stored."""
+"""A CT series: how it is scanned, where its slices lie, how they are stored."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.phantom.anatomy import Subject
-from ctseg.phantom.ct_contrast import HeadCt
-from ctseg.phantom.ct_physics import HOLDER_HU, NOISE_HU, RESIDUAL, beam_hardening, holder, kernel_noise, sharpen_twice
-from ctseg.phantom.fields import Floats, f32
-from ctseg.phantom.skull import AIR
+from ctseg.phantom.ct_physics import KERNEL_LP_CM, NOISE_HU, RESIDUAL
+from ctseg.phantom.fields import Floats
 
 SUBSLICE_MM = 1.6
 """Finest step through a slice; thicker slices average several of these."""
@@ -40,6 +38,8 @@ class Protocol:
     """The fault of some RSNA series: 12 bit unsigned with a lost intercept, values modulo 4096."""
     noise_hu: float
     residual: float
+    kernel_lp_cm: float
+    """Roll-off of the reconstruction kernel."""
 
     @property
     def uneven(self) -> bool:
@@ -88,6 +88,7 @@ def draw_protocol(rng: np.random.Generator, index: int, step_mm: float, matrix: 
         wrapped=index % 12 == 5,
         noise_hu=float(rng.uniform(*NOISE_HU)),
         residual=float(rng.uniform(*RESIDUAL)),
+        kernel_lp_cm=float(rng.uniform(*KERNEL_LP_CM)),
     )
 
 
@@ -145,69 +146,6 @@ def slice_points(geometry: Geometry, k: int) -> Floats:
     columns = along[None, :, None] * geometry.right_to_left
     plane = (first + rows + columns).astype(np.float32)
     return plane[None] + (through[:, None] * geometry.normal).astype(np.float32)[:, None, None, :]
-
-
-def scan(
-    rng: np.random.Generator, head: HeadCt, geometry: Geometry, protocol: Protocol
-) -> tuple[Floats, dict[str, Floats]]:
-    """Scan a head.
-
-    Returns:
-        HU (K, H, W), and the coverage of every finding (K, H, W) in 0..1.
-    """
-    count, size = len(geometry.origins), geometry.matrix // 2
-    hu = np.empty((count, size, size), dtype=np.float32)
-    covers: dict[str, Floats] = {}
-    hu.fill(AIR)
-    for k in range(count):
-        points = slice_points(geometry, k)
-        box = _head_box(head.subject, points)
-        slab, parts = head.slab(np.ascontiguousarray(points[:, *box]))
-        hu[k][box] = slab.mean(axis=0)
-        for name, part in parts.items():
-            covers.setdefault(name, np.zeros_like(hu))[k][box] = part.mean(axis=0)
-    hu = _with_holder(rng, hu, 2 * geometry.pixel_mm)
-    small = hu.reshape(count, size // 2, 2, size // 2, 2).mean(axis=(2, 4))
-    error, spread = beam_hardening(small, 4 * geometry.pixel_mm, protocol.residual)
-    full = sharpen_twice(hu + sharpen_twice(error))
-    full += _noise(rng, geometry, protocol, sharpen_twice(sharpen_twice(spread)))
-    return full, {name: sharpen_twice(cover) for name, cover in covers.items()}
-
-
-def _head_box(subject: Subject, points: Floats) -> tuple[slice, slice]:
-    """Rows and columns of a slice that hold the head: the rest is air and need not be computed."""
-    coarse = subject.to_template(np.ascontiguousarray(points[:, ::4, ::4]))
-    wall, outside, _ = subject.template.surface.at(coarse)
-    inside = ((outside > AIR + 50) | (wall < 8)).any(axis=0)
-    if not inside.any():
-        return slice(0, 8), slice(0, 8)
-    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    return slice(max(4 * int(rows[0]) - 6, 0), 4 * int(rows[-1]) + 8), slice(
-        max(4 * int(columns[0]) - 6, 0), 4 * int(columns[-1]) + 8
-    )
-
-
-def _noise(rng: np.random.Generator, geometry: Geometry, protocol: Protocol, spread: Floats) -> Floats:
-    """Quantum noise: more where less radiation comes through and in thinner slices."""
-    middle = float(np.median(spread[len(spread) // 2 :, geometry.matrix // 2, geometry.matrix // 2]))
-    local = protocol.noise_hu * np.clip(spread / max(middle, 1e-6), 0.35, 2.2)
-    thin = np.sqrt(5.0 / geometry.thickness).astype(np.float32)[:, None, None]
-    return (kernel_noise(rng, spread.shape, geometry.pixel_mm) * local * np.minimum(thin, 1.5)).astype(np.float32)
-
-
-def _with_holder(rng: np.random.Generator, hu: Floats, pixel_mm: float) -> Floats:
-    """Add the head holder in the scanner's frame, wherever there is air."""
-    tall = np.abs(hu[:, :, :] + 1000).max(axis=0) > 400
-    rows, columns = np.flatnonzero(tall.any(axis=1)), np.flatnonzero(tall.any(axis=0))
-    size = hu.shape[-1]
-    place = ((np.arange(size) - (size - 1) / 2) * pixel_mm).astype(np.float32)
-    width = (columns[-1] - columns[0]) * pixel_mm / 2 + rng.uniform(3, 8)
-    middle = (columns[-1] + columns[0] - size + 1) / 2 * pixel_mm
-    depth = (rows[-1] - size / 2) * pixel_mm + rng.uniform(3, 7)
-    arcs = holder(
-        place[None, :] - f32(middle), place[:, None], float(width), float(depth), float(rng.uniform(*HOLDER_HU))
-    )
-    return np.maximum(hu, arcs[None])
 
 
 def stored(hu: Floats, protocol: Protocol) -> tuple[NDArray[Any], dict[str, Any]]:

@@ -1,14 +1,16 @@
-"""Intraparenchymal haemorrhage on CT: fresh clot, irregular and multi-lobed, with a halo of oedema and mass effect."""
+"""Intraparenchymal haemorrhage on CT: irregular, multi-lobed, deep or lobar, with oedema around."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from ctseg.phantom.anatomy import Tissue
+from ctseg.phantom.bleed_statistics import PartSize
 from ctseg.phantom.blobs import Blob, make_blob
-from ctseg.phantom.fields import Field, Floats, Mm, edge, f32, noise, ramp
+from ctseg.phantom.fields import Floats, Mm, edge, noise, ramp
+from ctseg.phantom.parts import Part, Texture
 
 SITES: dict[str, tuple[float, list[Mm]]] = {
     "putamen": (0.36, [(28, 0, 0), (27, -4, 4)]),
@@ -22,49 +24,61 @@ SITES: dict[str, tuple[float, list[Mm]]] = {
 LARGEST_ML = {"pons": 8.0, "thalamus": 30.0, "cerebellum": 40.0}
 """Largest volume in mL that a small structure holds; larger bleeds lie elsewhere (maxima of the same series)."""
 
-VOLUME_SPREAD = 0.4
-"""SD of log volume around the median that the case mix asks for."""
-
-IPH_HU = (55.0, 80.0)
-"""Mean attenuation of fresh clot: 55-90 HU, from haematocrit and clot retraction (New & Aronow, Radiology 1976)."""
-CLOT_TEXTURE_HU = 4.0
+CLOT_TEXTURE_HU = (2.5, 5.0)
 """Patchiness of fresh clot (density heterogeneity of growing bleeds; Barras et al., Stroke 2009)."""
-OEDEMA_HU = -11.0
-"""Perihaematomal oedema against white matter: 5-33 HU in total (Urday et al., Nat Rev Neurol 2015)."""
+SWIRL_SHARE, SWIRL_HU = 0.30, (8.0, 18.0)
+"""Bleeds with darker, unclotted blood inside: swirl sign in 30 % (Selariu et al., Acta Neurol Scand 2012)."""
+LEVEL_SHARE, LEVEL_HU = 0.06, (14.0, 26.0)
+"""Bleeds with a fluid level, and its step (Pfleger et al., AJNR 1994: 5 to 7 %)."""
+LEVEL_ML = 8.0
+"""Smallest bleed that shows a level or a swirl here."""
+OEDEMA_HU = (-12.0, -6.0)
+"""Perihaematomal oedema against the tissue around it (Urday et al., Nat Rev Neurol 2015: 5-33 HU in total)."""
+OEDEMA_MM = (0.0, 15.0)
+"""Width of the oedema: none in the first hours, up to 15 mm after days (Venkatasubramanian et al., Stroke 2011)."""
+BOX = (-48.0, -48.0, -48.0), (48.0, 48.0, 48.0)
 
 
 @dataclass
 class Haematoma:
-    """One IPH: the clot, a halo of oedema, its HU."""
+    """One IPH: the clot and a halo of oedema."""
 
     blob: Blob
-    hu: float
     halo_mm: float
-    texture: Field = field(repr=False)
+
+    @property
+    def centre(self) -> Floats:
+        """Centre of the main lobe, template mm."""
+        return self.blob.centre
+
+    @property
+    def reach_mm(self) -> float:
+        """Clot, its surface moved out, and oedema lie within."""
+        return self.blob.reach_mm(max(1.35 * self.halo_mm, 4.0) + 3.0)
 
     def push(self, points: Floats, wall_mm: Floats) -> Floats:
         """Mass effect of the clot."""
         return self.blob.push(points, wall_mm)
 
-    def clot(self, tissue: Tissue, depth: Floats) -> Floats:
-        """Coverage by clot: inside the blob, in the brain, not in a ventricle."""
-        inside = edge(depth, 1.4) * edge(-tissue.wall_mm - 3.0, 1.5)
-        return inside * (1 - tissue.ventricle)
+    def score(self, tissue: Tissue) -> Floats:
+        """Mm inside the blob."""
+        return self.blob.depth(tissue.template, 1e3)
 
-    def halo(self, tissue: Tissue, depth: Floats) -> Floats:
+    def room(self, tissue: Tissue) -> Floats:
+        """The brain without its surface and its ventricles."""
+        return edge(-tissue.wall_mm - 3.0, 1.5) * (1 - tissue.ventricle)
+
+    def oedema(self, tissue: Tissue, score: Floats) -> Floats:
         """Weight of the oedema around the clot: it spreads in white matter."""
+        if self.halo_mm < 0.5:
+            return np.zeros_like(score)
         reach = self.halo_mm * (0.45 + 0.9 * tissue.deep_white)
-        return ramp(depth + reach, 0, 0.6 * self.halo_mm) * tissue.white
-
-    def clot_hu(self, points: Floats) -> Floats:
-        """HU of the clot, patchy."""
-        return f32(self.hu) + CLOT_TEXTURE_HU * self.texture.at(points - self.blob.centre)[0]
+        return ramp(score + reach, 0, 0.6 * self.halo_mm) * tissue.white
 
 
-def draw_haematoma(rng: np.random.Generator, median_ml: float) -> Haematoma:
-    """Draw an IPH: volume log-normal, site by published shares among those that hold it; larger ones, wider halo."""
-    volume = float(np.clip(median_ml * np.exp(rng.normal(0, VOLUME_SPREAD)), 2.0, 120.0))
-    names = [name for name in SITES if volume <= LARGEST_ML.get(name, np.inf)]
+def draw_haematoma(rng: np.random.Generator, size: PartSize) -> Part:
+    """Draw an IPH of a size: site by published shares among those that hold it."""
+    names = [name for name in SITES if size.ml <= LARGEST_ML.get(name, np.inf)]
     shares = np.array([SITES[name][0] for name in names])
     site = names[int(rng.choice(len(names), p=shares / shares.sum()))]
     spots = SITES[site][1]
@@ -73,15 +87,34 @@ def draw_haematoma(rng: np.random.Generator, median_ml: float) -> Haematoma:
     blob = make_blob(
         rng,
         (float(spot[0] * side), float(spot[1]), float(spot[2])),
-        volume,
-        rough=float(rng.uniform(0.12, 0.24)),
+        size.ml,
+        rough=float(rng.uniform(0.12, 0.30)),
         mass=float(rng.uniform(0.35, 0.65)),
         lobes=int(rng.integers(1, 5)),
         long=_lengths(rng, site),
     )
-    box = (-48.0, -48.0, -48.0), (48.0, 48.0, 48.0)
-    halo = float(np.clip(rng.normal(5.0, 2.0) + 0.03 * volume, 2, 11))
-    return Haematoma(blob, float(rng.uniform(*IPH_HU)), halo, noise(rng, 7.0, *box))
+    shape = Haematoma(blob, draw_oedema_mm(rng, size.ml))
+    texture = draw_texture(rng, size.ml)
+    return Part("intraparenchymal", size, shape, texture, oedema_hu=float(rng.uniform(*OEDEMA_HU)))
+
+
+def draw_oedema_mm(rng: np.random.Generator, ml: float) -> float:
+    """Draw the width of the oedema: any age of the bleed, wider around larger ones."""
+    width = rng.uniform(0, 1) ** 1.3 * (4.0 + 11.0 * min(ml / 25.0, 1.0) ** 0.5)
+    return float(np.clip(width, *OEDEMA_MM))
+
+
+def draw_texture(rng: np.random.Generator, ml: float) -> Texture:
+    """Draw the inside of a clot: patchy, sometimes with swirls or a fluid level."""
+    large = ml >= LEVEL_ML
+    level, swirl = rng.random() < LEVEL_SHARE, rng.random() < SWIRL_SHARE
+    return Texture(
+        noise(rng, 9.0, *BOX, channels=2),
+        patchy_hu=float(rng.uniform(*CLOT_TEXTURE_HU)),
+        swirl_hu=float(rng.uniform(*SWIRL_HU)) if swirl and large else 0.0,
+        level_hu=float(rng.uniform(*LEVEL_HU)) if level and large else 0.0,
+        level_mm=float(rng.uniform(-4, 6)),
+    )
 
 
 def _lengths(rng: np.random.Generator, site: str) -> Mm | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
-from ctseg.phantom.bleeds import Findings
+from ctseg.phantom.bleeds import KINDS, Findings
 from ctseg.phantom.msd import TASK, MrCase, make_mr_case
 from ctseg.phantom.rsna import CtCase, make_ct_case
 from ctseg.render.png import write_png
@@ -28,11 +28,13 @@ Image = NDArray[Any]
 Row = tuple[str, list[Image], float, float]
 
 EXAMPLES = (
-    (Findings(iph=1), 55.0),
-    (Findings(iph=1, ivh=True), 60.0),
-    (Findings(sah=True), 0.0),
-    (Findings(iph=1, sdh=True), 40.0),
-    (Findings(edh=True), 0.0),
+    Findings(iph=True, severe=True),
+    Findings(iph=True, trauma=True, severe=True),
+    Findings(iph=True, ivh=True),
+    Findings(sah=True),
+    Findings(sdh=True),
+    Findings(edh=True),
+    Findings(),
 )
 """Findings of the phantom CT rows."""
 COLUMNS = 6
@@ -54,9 +56,10 @@ def _ct_rows(folder: Path, real: Path) -> list[Row]:
     """One real and several phantom CTs in the brain window, one of each in the bone window."""
     original = _volumes(real / "ct-ge-tilted", "ct")[0]
     phantoms = []
-    for index, (findings, volume_ml) in enumerate(EXAMPLES):
+    for index, findings in enumerate(EXAMPLES):
         place = folder / f"ct{index}"
-        make_ct_case(place, CtCase(index, "stage_2_train", findings, volume_ml, 512, 5.0, (2019, 2, index)))
+        order = (index,) * len(KINDS)
+        make_ct_case(place, CtCase(index, "stage_2_train", findings, 512, 5.0, (2019, 2, index), order))
         phantoms.append((findings, _volumes(place / "rsna", "ct")[0]))
     rows = [("real CT (GE, tilted)", _slices(original, 0.22, 0.9), *WINDOW_HU)]
     rows += [(f"phantom CT: {_words(findings)}", _slices(v, 0.14, 0.84), *WINDOW_HU) for findings, v in phantoms]
@@ -66,7 +69,8 @@ def _ct_rows(folder: Path, real: Path) -> list[Row]:
 
 
 def _words(findings: Findings) -> str:
-    return " + ".join(name.upper() for name in ("iph", "ivh", "sah", "sdh", "edh") if getattr(findings, name))
+    names = [name.upper() for name in ("iph", "ivh", "sah", "sdh", "edh") if getattr(findings, name)]
+    return (" + ".join(names) or "no bleed") + (" after trauma" if findings.trauma else "")
 
 
 def _mr_rows(folder: Path, real: Path) -> list[Row]:

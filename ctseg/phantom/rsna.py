@@ -18,18 +18,20 @@ from ctseg.io.masks import save_mask
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
 from ctseg.phantom.anatomy import make_subject
-from ctseg.phantom.bleeds import Findings, draw_pathology
-from ctseg.phantom.ct_contrast import make_head
-from ctseg.phantom.ct_series import Geometry, Protocol, draw_protocol, plan_slices, scan, stored
+from ctseg.phantom.bleed_statistics import Turn
+from ctseg.phantom.bleeds import KINDS, Findings, draw_pathology, draw_sizes, widening_mm
+from ctseg.phantom.ct_contrast import draw_calibration, make_head
+from ctseg.phantom.ct_scan import mask_level, scan
+from ctseg.phantom.ct_series import Geometry, Protocol, draw_protocol, plan_slices, stored
 from ctseg.phantom.fields import Floats
 
 SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural", "any")
 """Label columns in the order of Kaggle's file."""
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-WHOLE = ("intraparenchymal", "brain")
-"""Masks drawn at half coverage; blood in sulci, ventricles and under the skull is called from less, being bright."""
-LABEL_MM2 = 12.0
-"""Smallest area in a slice that a reader would call: about 3 x 4 mm."""
+LABEL_MM2 = 4.0
+"""Smallest area in a slice that a reader would call: 5 % of the bleeds drawn in BHSD are smaller in 5 mm slices."""
+TRUTH = {"iph": "intraparenchymal", "brain": "brain"}
+"""Folders of truth masks and the findings they hold."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,21 @@ class CtCase:
     index: int
     split: str
     findings: Findings
-    median_ml: float
     matrix: int
     step_mm: float
     seed: tuple[int, ...]
+    order: tuple[int, ...] = (0, 0, 0, 0, 0)
+    """How many patients of the split before this one show each of `KINDS`."""
+    every_mask: bool = False
+    """Whether truth masks of all kinds of bleed are written, not of IPH and brain alone."""
+
+    def turns(self) -> dict[str, Turn]:
+        """The patient's turn among those with each kind of bleed."""
+        shifts = np.random.default_rng((*self.seed[:-1], len(KINDS))).random((len(KINDS), 3))
+        return {
+            kind: Turn(number, (float(a), float(b), float(c)), self.findings.severe and kind == "intraparenchymal")
+            for kind, number, (a, b, c) in zip(KINDS, self.order, shifts, strict=True)
+        }
 
 
 def identifier(*parts: object) -> str:
@@ -54,17 +67,19 @@ def make_ct_case(folder: Path, case: CtCase) -> dict[str, Any]:
     """Make one CT patient: DICOM files, truth masks; returns its label rows and its row of cases.csv."""
     streams = np.random.SeedSequence(case.seed).spawn(4)
     anatomy, lesions, protocol_rng, scanner = (np.random.default_rng(s) for s in streams)
-    subject = make_subject(anatomy)
-    pathology = draw_pathology(lesions, case.findings, subject.traits.age, case.median_ml)
+    calibration = draw_calibration(protocol_rng)
+    sizes = draw_sizes(case.findings, case.turns(), calibration)
+    subject = make_subject(anatomy, widening_mm=widening_mm(sizes))
+    pathology = draw_pathology(lesions, subject.template, case.findings, sizes, subject.traits.age)
     pathology.settle(subject)
     protocol = draw_protocol(protocol_rng, case.index, case.step_mm, case.matrix)
     geometry = plan_slices(subject, protocol, case.matrix)
-    hu, covers = scan(scanner, make_head(lesions, subject, pathology), geometry, protocol)
+    hu, covers = scan(scanner, make_head(lesions, subject, pathology, calibration), geometry, protocol)
     masks, present = _truth(covers, geometry.pixel_mm)
     uids = _identities(case, len(hu))
     _write_dicom(folder / "rsna" / case.split, uids, geometry, protocol, hu)
     volume = _volume(uids, geometry, hu)
-    for kind, name in (("iph", "intraparenchymal"), ("brain", "brain")):
+    for kind, name in (TRUTH | ({name: name for name in KINDS} if case.every_mask else {})).items():
         # Train and test apart (truth/iph/test, truth/iph/train): `ctseg evaluate --ref` takes one of them.
         place = folder / "truth" / kind / case.split.removeprefix("stage_2_")
         save_mask(place / f"{volume.case_id}.nii.gz", volume, masks[name])
@@ -79,8 +94,8 @@ def _truth(
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.bool_]]]:
     """Masks where a finding fills enough of a voxel, and the slices that show it; areas too small to call dropped."""
     masks, present = {}, {}
-    for name, cover in covers.items():
-        mask = cover > (0.5 if name in WHOLE else 0.3)
+    for name in ("brain", *KINDS):
+        mask = covers[name] > mask_level(name) if name in covers else np.zeros(covers["brain"].shape, dtype=bool)
         seen = mask.sum(axis=(1, 2)) * pixel_mm**2 >= LABEL_MM2
         masks[name] = (mask & seen[:, None, None]).astype(np.uint8)
         if name != "brain":

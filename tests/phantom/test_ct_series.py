@@ -19,6 +19,7 @@ PLAIN = Protocol(
     wrapped=False,
     noise_hu=3.0,
     residual=0.4,
+    kernel_lp_cm=3.6,
 )
 
 

@@ -36,8 +36,8 @@ CHANGED: dict[str, Any] = {
     "batch_size": 3, "epochs": 3, "decay_epochs": 0, "steps_per_epoch": 1,
     "loss": "bce+dice", "optimiser": "adam", "lr": 0.1, "momentum": 0.1, "clip_gradient": 1e-3,
     "recalibrate_batch_norm": 2, "freeze_batch_norm_from": 1,
-    "flip_probability": 0.1, "brightness": 0.3, "brightness_shift": 0.2, "contrast": 0.4, "noise": 0.2, "bias_field": 0.3,
-    "rotation_deg": 40.0, "zoom": 0.3, "distractors": 1.0, "synthetic_haemorrhage": 0.2,
+    "flip_probability": 0.1, "brightness": 0.3, "brightness_shift": 0.2, "contrast": 0.4, "noise": 0.2,
+    "bias_field": 0.3, "rotation_deg": 40.0, "zoom": 0.3, "distractors": 1.0, "synthetic_haemorrhage": 0.2,
     "lambda_adv": 0.5, "lambda_adv_output": 0.5, "gan": "lsq", "lr_discriminator": 0.3,
     "betas_discriminator": (0.1, 0.5), "discriminator_width": 3, "freeze_batch_norm_on_target": False,
     "lambda_consistency": 3.0, "ema_decay": 0.5, "consistency_from": 0, "pseudo_label_confidence": 0.75,
@@ -228,7 +228,7 @@ def test_what_is_about_writing_changes_no_weight(
         changed = settings.model_copy(update={name: 3})
     one, two = adapt(toy_sets, settings, tmp_path / "one"), adapt(toy_sets, changed, tmp_path / "two")
     for before, after in zip(one, two, strict=True):
-        torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(before, after, rtol=1e-4, atol=5e-6)
 
 
 def test_a_preset_is_recorded_without_what_it_does_not_use() -> None:

@@ -35,7 +35,8 @@ CHANGED: dict[str, Any] = {
     "lr_generator": 1e-2, "lr_discriminator": 1e-2, "betas": (0.1, 0.3), "lr_features": 1e-2,
     "betas_features": (0.1, 0.3), "discriminator_width": 6, "discriminator_norm": "instance",
     "discriminator_layers": 2, "features_width": 6, "lesion_width": 6, "lesion_initialisation": "normal",
-    "lesion_optimiser": "adam", "lr_lesion": 0.01, "lesion_momentum": 0.1, "image_pool": 3, "flip": True, "clip_gradient": 1e-3,
+    "lesion_optimiser": "adam", "lr_lesion": 0.01, "lesion_momentum": 0.1, "image_pool": 3,
+    "flip": True, "clip_gradient": 1e-3,
 }  # fmt: skip
 OTHER = {
     "gan": "log", "gan_features": "log", "discriminator_norm": "batch", "batch_size": 3,
