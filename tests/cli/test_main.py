@@ -227,7 +227,7 @@ def test_naming_the_presets_own_network_keeps_its_width() -> None:
 def test_mr_as_the_source_of_a_preset_for_pseudo_ct_is_said(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = [*DAS, "--set", "freeze_batch_norm_from=1", "--overwrite"]
     assert main(held) == 0
-    settings = ("brightness=0.2", "brightness_shift=0.0", "freeze_batch_norm_from=0", "select_from=0")
+    settings = ("brightness=0.2", "brightness_shift=0.0", "freeze_batch_norm_from=0")
     assert f"for MR add {' '.join(f'--set {setting}' for setting in settings)}" in capsys.readouterr().err
     assert main([*DAS, "--overwrite"]) == 0
     assert "for MR add" not in capsys.readouterr().err
