@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
@@ -116,13 +118,17 @@ class _Pool(Generic[Item, Result]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """An interrupted map does not wait for the items that nobody takes any more."""
-        if self.pool is not self.outside:
-            self.pool.shutdown(wait=kind is None, cancel_futures=True)
+        if self.pool is self.outside:
+            return
+        if kind is not None:
+            end_workers(self.pool)
+        self.pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self, item: Item) -> Future[Any]:
         """Begin with an item; in a pool that is lost, the future says so."""
         try:
-            return self.pool.submit(attempt, self.work, item)
+            with interrupts_blocked():
+                return self.pool.submit(attempt, self.work, item)
         except BrokenExecutor as error:
             lost: Future[Any] = Future()
             lost.set_exception(error)
@@ -170,6 +176,28 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
         workers: how many, at least 1.
     """
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_watch_parent)
+
+
+def end_workers(pool: Executor) -> None:
+    """End the processes of a pool without waiting for what they are doing."""
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.terminate()
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Ctrl-C waits until the block is over, and never reaches a process that the block starts.
+
+    A terminal sends Ctrl-C to the workers, too; each would print a traceback. Their parent ends them instead.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _watch_parent() -> None:

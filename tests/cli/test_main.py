@@ -242,16 +242,21 @@ def test_a_command_of_another_package_says_what_to_install(argv: list[str], caps
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 )
-@pytest.mark.parametrize("workers", ["0"])
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_signals_end_a_command_in_one_line(tmp_path: Path, number: int, code: int, word: str, workers: str) -> None:
     argv = [sys.executable, "-m", "ctseg", "phantom", "-o", "phantom", "--workers", workers]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".partial-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1.0)
-    process.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: the workers get it, too
+    else:
+        process.send_signal(number)
     error = process.communicate(timeout=60)[1]
     assert process.returncode in (code, -number), error  # a shell shows both as 128 + number
     assert [line for line in error.splitlines() if line.strip()][-1].startswith(f"ctseg: error: {word}")
