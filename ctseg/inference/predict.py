@@ -18,6 +18,7 @@ from ctseg.inference.ood import ood_flags
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
+from ctseg.networks.intensity import to_images
 from ctseg.plugins.protocols import BrainExtractor
 
 MIRRORS = ((), (-1,), (-2,), (-2, -1))
@@ -128,8 +129,7 @@ def _members(images: NDArray[np.uint8], model: LoadedModel, settings: SegmentSet
     filled = np.flatnonzero(images.any(axis=(1, 2)))
     for start in range(0, len(filled), settings.batch_size):
         rows = filled[start : start + settings.batch_size]
-        batch = torch.from_numpy(np.ascontiguousarray(images[rows])).to(model.device)
-        scaled = batch[:, None].float() / 127.5 - 1  # (B, 1, H, W) in [-1, 1]
+        scaled = to_images(images[rows], model.device)  # (B, 1, H, W) in [-1, 1]
         result[:, rows] = _probabilities(scaled, model, settings)[:, :, 0].cpu().numpy()
     return result
 
