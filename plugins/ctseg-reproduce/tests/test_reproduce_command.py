@@ -6,13 +6,16 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from ctseg_reproduce.systems import CLAIM_PAIRS
 
 from ctseg.cli import common
 from ctseg.cli.main import main
 
 pytestmark = pytest.mark.end_to_end
+CT_IMAGES = "data/seed-0/sets/ct/images.npy"
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +156,56 @@ def test_every_row_of_every_table_on_the_phantom(tmp_path: Path) -> None:
         found = pd.read_csv(tmp_path / f"{table}.csv")
         assert len(found) == rows
         drawn = sorted(path.name for path in tmp_path.glob(f"{table}-*.png"))
-        both = ["table2-pseudo-ct.png", "table2-segmentations.png"]
-        assert drawn == {"table2": both, "table5": []}.get(table, [f"{table}-segmentations.png"])
+        figures = {
+            "table2": ["fingerprint", "pairs", "pseudo-ct", "segmentations"],
+            "table3": ["one-and-two-stages", "segmentations"],
+            "table4": ["segmentations", "source-subsets"],
+            "table5": [],
+        }
+        assert drawn == [f"{table}-{name}.png" for name in figures.get(table, ["segmentations"])]
         assert found[["pooled", "per_volume", "per_slice"]].notna().all(axis=None), table
         assert found["pooled"].between(0, 100).all()
+    with_skull, stripped = (np.load(tmp_path / name) for name in ("whole-head/seed-0/ct/images.npy", CT_IMAGES))
+    assert with_skull.shape == stripped.shape
+    assert (with_skull > 240).mean() > 2 * (stripped > 240).mean()  # bone
+
+    before = stamps(tmp_path / "rows")
+    assert main(["-q", "reproduce", "claims", "--scale", "smoke", "--seeds", "1", "-o", str(tmp_path)]) == 0
+    assert stamps(tmp_path / "rows") == before  # the tables have run all that the claims need
+    claims = pd.read_csv(tmp_path / "claims.csv")
+    assert len(claims) == len(CLAIM_PAIRS)
+    assert claims[["pooled_difference", "per_slice_difference"]].notna().all(axis=None)
+    assert set(claims["pooled_verdict"]) == {"undecided"}  # one seed
+
+
+def test_a_preset_has_tables_and_stages_of_its_own_and_shares_the_data(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = reproduce(tmp_path, cohort, "table3", "--rows", "das", "--seed", "0", "--preset", "paper")
+    assert main(argv) == 0
+    rows = {row["row"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert math.isfinite(rows["das"]["pooled"])
+    assert "--preset paper" in rows["das"]["command"]
+    assert (tmp_path / "paper/rows/das/seed-0/run").is_dir()
+    assert not (tmp_path / "rows").exists()
+    assert {path.name for path in tmp_path.glob("table3*.md")} == {"table3-paper.md"}
+    assert "Preset 'paper'" in (tmp_path / "table3-paper.md").read_text()
+    assert main([*reproduce(tmp_path, cohort, "table3", "--rows", "das"), "--preset", "pape"]) == 2
+    assert "did you mean 'paper'" in capsys.readouterr().err
+
+
+def test_das_with_the_skull_needs_scans_and_a_whole_table_goes_without_it(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = reproduce(tmp_path / "out", cohort, "table3", "--seed", "0")
+    assert main([*argv, "--rows", "das-whole-head"]) == 2
+    assert "--train" in capsys.readouterr().err
+    assert main([*[word for word in argv if word != "-q"], "--plan"]) == 0
+    said = capsys.readouterr()
+    assert "left out: das-whole-head" in said.err
+    assert "rows/das/seed-0" in [stage["folder"] for stage in json.loads(said.out)["stages"]]
+    labels = ["--train", str(cohort / "scans"), "--train-truth", str(cohort / "truth")]
+    assert main([*argv, *labels, "--rows", "das-whole-head", "--plan"]) == 0
+    found = [stage["folder"] for stage in json.loads(capsys.readouterr().out)["stages"]]
+    assert found == ["data", "whole-head", "rows/das-whole-head/seed-0"]
+    assert not (tmp_path / "out").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from ctseg_reproduce.whole_head import WHOLE_HEAD, WholeHeadExtractor
 
+from ctseg.conformance.kit import checks
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 from ctseg.plugins.host import load
@@ -45,3 +46,9 @@ def test_it_is_a_brain_extractor_of_this_package_and_goes_to_workers() -> None:
     entry = load().get("brain_extractor", WHOLE_HEAD)
     assert entry.package == "ctseg-reproduce"
     assert isinstance(pickle.loads(pickle.dumps(entry.build())), WholeHeadExtractor)  # noqa: S301 - made in this line
+
+
+def test_of_the_contract_it_breaks_only_what_it_is_there_to_break() -> None:
+    found = [check.run() for check in checks("brain_extractor", WHOLE_HEAD)]
+    assert [item.check for item in found if item.status == "failed"] == ["finds_brain_and_no_air"]
+    assert next(item.detail for item in found if item.status == "failed").endswith("of the mask is not brain")

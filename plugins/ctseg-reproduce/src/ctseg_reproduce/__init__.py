@@ -18,7 +18,12 @@ def ctseg_register_commands(app: Any) -> None:
 @hookimpl
 def ctseg_register_brain_extractors(register: Any) -> None:
     """Add the extractor that keeps the skull, which one row of Table 3 needs."""
-    register("whole-head", _whole_head, summary="the whole head with its skull: a control, not a brain extractor")
+    register(
+        "whole-head",
+        _whole_head,
+        summary="the whole head with its skull, for one row of Table 3: no brain is extracted",
+        reference="Dong et al., AMD-DAS, 4.3.3: DAS on CT images (with the skull)",
+    )
 
 
 def _whole_head() -> Any:

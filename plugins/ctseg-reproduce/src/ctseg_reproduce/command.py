@@ -230,7 +230,7 @@ def _say_plan(request: Request, as_json: bool) -> None:
 
 
 def _study_claims(request: Request, as_json: bool) -> None:
-    """Run seed by seed, and write the claims anew after each: an interrupted call has decided what it could."""
+    """Run seed by seed, and write the claims again after each: an interrupted call has decided what it could."""
     from ctseg.cli.run import execute
     from ctseg_reproduce import run
     from ctseg_reproduce.claims import decide, order_claims

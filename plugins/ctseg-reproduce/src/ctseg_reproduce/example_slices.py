@@ -156,7 +156,7 @@ def head_box(plane: NDArray[np.float32], spacing_mm: tuple[float, float]) -> Box
 
 
 def _key(test: Path, truth: Path) -> str:
-    """A digest of what the choice rests on; where the cohort is made anew, its truth has other times."""
+    """A digest of what the choice rests on; where the cohort is made again, its truth has other times."""
     files = [(case, path.stat().st_size, path.stat().st_mtime_ns) for case, path in sorted(masks_in(truth).items())]
     return sha256(json.dumps([str(test), files, POSITIVE, NEGATIVE, WINDOW_HU]).encode()).hexdigest()
 

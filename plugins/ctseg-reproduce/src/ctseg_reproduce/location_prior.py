@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from ctseg.io.slices import SliceSet, check_same_size
 
 LEVELS = 32
-"""Heights between the lowest and the highest slice of a brain for which the prior is kept."""
+"""Heights between the lowest and the highest slice of a brain for which the prior is calculated."""
 SPREAD = 0.05
 """Standard deviation over heights, as a share of the brain's: a source lesion counts near its own height."""
 CHUNK = 256
-"""Source slices that are held as float32 at once."""
+"""Source slices that are in memory as float32 at once."""
 
 
 def prior_masks(source: SliceSet, scans: SliceSet, split: str = "train") -> NDArray[np.uint8]:

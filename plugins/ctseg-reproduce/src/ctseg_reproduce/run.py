@@ -44,7 +44,7 @@ class Request:
 
 
 def settled_plan(root: Path, plan: Plan) -> Plan:
-    """The plan of a folder: with the device and precision it was begun with, so that others do not begin it anew.
+    """The plan of a folder: with the device and precision of its first call, since others would run it again.
 
     Raises:
         InputError: if the folder was begun at another scale or with other data.

@@ -1,7 +1,7 @@
 """How large a reproduction is: size of the slices, cohort, widths and schedules.
 
 A scale has a preset of its own. Under another one (`--preset`) it keeps its sizes and the number of steps, so that
-presets differ in the recipe alone. Tables print both.
+presets differ in nothing else. Tables print both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Values = Mapping[str, Any]
 FIRST_COHORT = 3000
 """Neither the demo's cohort (0) nor 2023: their test patients were looked at while settings were chosen."""
 PRESETS = ("paper", "released", "default")
-"""Recipes that every scale can be run with."""
+"""Presets that every scale can be run with beside its own."""
 
 
 def cohort_seed(seed: int) -> int:
@@ -73,7 +73,7 @@ class Scale:
             return self
         if name not in PRESETS:
             raise SettingError(unknown_name("preset", name, list(PRESETS)))
-        kept = {key: value for key, value in self.adaptation.items() if key != "selection"}
+        stored = {key: value for key, value in self.adaptation.items() if key != "selection"}
         return replace(
             self,
             preset=name,
@@ -81,7 +81,7 @@ class Scale:
             amd=self.sizes.get("amd", {}),
             fcn=self.sizes.get("fcn", {}),
             synthesis={**self.sizes.get("synthesis", {}), **self.synthesis},
-            adaptation={**kept, **self.sizes.get("adaptation", {})},
+            adaptation={**stored, **self.sizes.get("adaptation", {})},
         )
 
     def file_name(self, table: str) -> str:

@@ -1,4 +1,4 @@
-"""How well the label-free rules choose: each kept epoch's scores beside its Dice on labelled CT.
+"""How well the label-free rules choose: each stored epoch's scores beside its Dice on labelled CT.
 
 A study of finished runs, apart from them: no run reads its result, and the labels it uses choose nothing in any row.
 The oracle, the epoch with the best Dice on the labels themselves, is an upper bound that no unsupervised run reaches.
@@ -52,7 +52,7 @@ class Regret:
 
 
 def run_epochs_table(run: Path, label_sets: Mapping[str, SliceSet], build: Build) -> pd.DataFrame:
-    """Scores and Dice of each epoch that a run kept; cached in the run's `epochs/dice.csv`.
+    """Scores and Dice of each epoch that a run stored; cached in the run's `epochs/dice.csv`.
 
     Args:
         run: a folder of `das-train --set keep_epochs=true`.
@@ -64,7 +64,7 @@ def run_epochs_table(run: Path, label_sets: Mapping[str, SliceSet], build: Build
         `dice_NAME` for each labelled set (pooled, slices at the model's size).
 
     Raises:
-        InputError: if the run kept no epochs.
+        InputError: if the run stored no epochs.
     """
     path = run / "epochs" / "dice.csv"
     wanted = ["epoch", *RULES, *(f"dice_{name}" for name in label_sets)]
@@ -72,7 +72,7 @@ def run_epochs_table(run: Path, label_sets: Mapping[str, SliceSet], build: Build
         return known
     rows = [row for row in read_metrics(run) if (run / _weights(row)).exists()]
     if not rows:
-        raise InputError(f"{run}: kept no epochs; train it with --set keep_epochs=true")
+        raise InputError(f"{run}: stored no epochs; train it with --set keep_epochs=true")
     first = read_toml(run / "config.toml").get("settings", {}).get("select_from", 0)
     found = [_scores(row, first) | _dice(run / _weights(row), label_sets, build) for row in rows]
     table = pd.DataFrame(found, columns=wanted)

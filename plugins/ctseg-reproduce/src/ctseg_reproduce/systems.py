@@ -296,7 +296,7 @@ def is_control(row: AnyRow) -> bool:
 
 
 def needs_skull(row: AnyRow) -> bool:
-    """Whether its CT slices are made anew with the skull, from scans that a user need not give."""
+    """Whether its CT slices are made with the skull, from scans that are optional."""
     return isinstance(row, Row) and bool(row.brain_extractor)
 
 

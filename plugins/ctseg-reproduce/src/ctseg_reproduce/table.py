@@ -71,7 +71,7 @@ def control_lines(results: Sequence[Result]) -> list[str]:
     return [control_verdict(results)[1], *([prior[1]] if prior[0] is not None else [])]
 
 
-def _below_all(control: Result | None, results: Sequence[Result], name: str, lesson: str) -> tuple[bool | None, str]:
+def _below_all(control: Result | None, results: Sequence[Result], name: str, knowledge: str) -> tuple[bool | None, str]:
     others = [item for item in results if item.outcomes and not is_control(item.row)]
     if control is None or not others:
         return None, "The control was not run, or nothing to compare it with."
@@ -81,7 +81,7 @@ def _below_all(control: Result | None, results: Sequence[Result], name: str, les
     if unshown:
         return False, (
             f"{score} is not shown to score worse than {', '.join(unshown)}: the 95 % interval of the difference does "
-            f"not exclude 0, so nothing shows that these rows know more {lesson}."
+            f"not exclude 0, so nothing shows that these rows know more {knowledge}."
         )
     alone = "" if all(len(one.seeds) > 1 for one in found.values()) else " (with one seed, over patients alone)"
     return True, f"{score} scores worse than every row: each 95 % interval of the difference lies above 0{alone}."
@@ -222,11 +222,11 @@ def notes(scale: Scale, table: pd.DataFrame, own_data: bool, controls: Sequence[
 
 def _preset_note(scale: Scale) -> str:
     """What the preset and the scale have to do with the paper."""
-    recipe = f"Preset {scale.preset!r} with this scale's schedule and sizes"
+    text = f"Preset {scale.preset!r} with this scale's schedule and sizes"
     if scale.preset in ("paper", "released"):
-        return f"{recipe}; the schedule of the paper and its released code is longer."
+        return f"{text}; the schedule of the paper and its released code is longer."
     return (
-        f"{recipe}, not 'paper': two of the paper's values did not train on the phantom "
+        f"{text}, not 'paper': two of the paper's values did not train on the phantom "
         "(docs/decisions/0004-default-preset.md), and its schedule is longer."
     )
 
