@@ -221,7 +221,8 @@ def _say_plan(request: Request, as_json: bool) -> None:
     from ctseg_reproduce.systems import CLAIMS
 
     planned = planned_stages(request)
-    lines = claim_lines(order_claims(request.plan)) if request.table == CLAIMS else []
+    claims = order_claims(request.plan) if request.table == CLAIMS else []
+    lines = claim_lines([item for item in claims if {item.better, item.worse} <= set(request.rows)])
     lines += [f"{item.minutes:7.1f} min  {item.folder}{' (done)' if item.done else ''}" for item in planned]
     left = sum(item.minutes for item in planned if not item.done)
     stages = [{"folder": item.folder, "minutes": item.minutes, "done": item.done} for item in planned]
