@@ -37,7 +37,7 @@ COMMANDS = (
     "run", "demo", "phantom", "plugins",
 )  # fmt: skip
 
-ELSEWHERE = {"reproduce": "ctseg-reproduce", "source-lists": "ctseg-reproduce", "shuffle-labels": "ctseg-reproduce"}
+ELSEWHERE = dict.fromkeys(("reproduce", "source-subsets", "location-prior", "shuffle-labels"), "ctseg-reproduce")
 """Commands that other packages of this project bring."""
 
 

@@ -51,11 +51,12 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ],
         ("--overwrite",),
     ),
-    "source-lists": (["source-lists", "--src", "mr", "--pairs", "pairs.csv"], ("--overwrite",)),
+    "source-subsets": (["source-subsets", "--src", "mr", "--pairs", "pairs.csv"], ("--overwrite",)),
+    "location-prior": (["location-prior", "--src", "mr", "--data", "ct"], ("--overwrite",)),
     "shuffle-labels": (["shuffle-labels", "--src", "mr"], ("--overwrite",)),
     "reproduce": (
         [
-            "reproduce", "table4", "--scale", "smoke", *SETS, "--test", "scans", "--truth", "truth", "--join",
+            "reproduce", "table4", "--scale", "smoke", *SETS, "--test", "scans", "--truth", "truth", "--import",
             "table4-outcomes.csv",
         ],
         (),

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ctseg_reproduce import example_slices, figures
+from ctseg_reproduce import chart_figures, example_slices, figures, matching_figures
 from ctseg_reproduce.example_slices import Choice, choose, head_box, read_examples
-from ctseg_reproduce.figures import largest_lesions, segmentations, write_figures
+from ctseg_reproduce.figures import segmentations, write_figures
 from ctseg_reproduce.inputs import own_inputs
+from ctseg_reproduce.plan import Plan
 from ctseg_reproduce.results import METRICS, Outcome
 from ctseg_reproduce.run import Request
 from ctseg_reproduce.scales import get_scale
-from ctseg_reproduce.stages import Plan, Stage
+from ctseg_reproduce.source_slices import largest_lesions
+from ctseg_reproduce.source_subsets import source_subsets
+from ctseg_reproduce.stages import Stage
 from ctseg_reproduce.systems import ROWS, get_rows
 from ctseg_reproduce.table import Result, write_table
 
@@ -25,6 +28,8 @@ from ctseg.errors import InputError
 from ctseg.evaluation.score import read_mask
 from ctseg.files import write_json
 from ctseg.io.slices import SliceSet, open_slices
+from ctseg.matching.metrics import AmdMetric
+from ctseg.matching.pairs import match, write_pairs
 
 
 @pytest.fixture
@@ -158,7 +163,7 @@ def test_a_scan_that_is_not_there_is_a_reason_and_is_not_remembered(cohort: Path
     assert found[0].image is not None
     assert found[1].image is None
     assert "ct_two" in found[1].why
-    assert not (tmp_path / example_slices.KEPT).exists()
+    assert not (tmp_path / example_slices.CACHE).exists()
 
 
 def test_the_head_is_found_beside_its_table() -> None:
@@ -183,7 +188,7 @@ def test_every_row_has_its_tiles_and_says_what_is_missing(request_: Request, mon
     done = ("mr", "proposed", "shuffled")  # the last came from another machine
     segmentations(request_, results_of(request_, *done, failed="cyclegan"), 0, lambda *_: None)
     assert len(seen) == 2
-    assert seen[0][1:4] == ["bleed of 8.6 mL", "Dice 0.83 (1.00)", "seed 0: it broke"]
+    assert seen[0][1:4] == ["haemorrhage of 8.6 mL", "Dice 0.83 (1.00)", "seed 0: it broke"]
     assert seen[0][4:] == ["Dice 1.00 (1.00)", "seed 0 was made in another folder"]  # no column for what never ran
     assert "ct_two" in seen[1][4]
 
@@ -240,3 +245,105 @@ def test_before_the_first_row_is_done_here_there_is_no_figure(request_: Request)
 def test_k_fold_rows_have_no_figure(request_: Request) -> None:
     table5 = replace(request_, table="table5", rows=tuple(get_rows("table5")))
     assert write_figures(table5, results_of(table5, "fcn-none")) == []
+
+
+@pytest.fixture
+def paired(request_: Request) -> Request:
+    """With the data stage done: pairs and the source sets of Table 4."""
+    inputs, data = request_.plan.inputs, request_.plan.data(0)
+    source, target = open_slices(Path(inputs.source)), open_slices(Path(inputs.target))
+    (request_.root / data.folder).mkdir()
+    for step in data.steps:
+        pairs = match(source, target, AmdMetric(), 2, step["direction"], "train")
+        write_pairs(pairs, request_.root / data.folder / step["output"])
+    stage = request_.plan.source_subsets(0)
+    folder = request_.root / stage.folder / "subsets"
+    folder.mkdir(parents=True)
+    for name, ids in source_subsets(source, ["mr_0", "mr_1", "mr_5"]).items():
+        (folder / f"{name}.txt").write_text("\n".join(ids))
+    for item in (data, stage):
+        write_json(request_.root / item.folder / "stage.json", {"key": item.key})
+        write_json(
+            request_.root / item.folder / "study.state.json", {step["name"]: {"done": True} for step in item.steps}
+        )
+    return request_
+
+
+def test_each_mr_stands_over_its_nearest_ct(paired: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    draw_sheet = matching_figures.draw_sheet
+
+    def look(rows, *args, **kwargs):  # type: ignore[no-untyped-def]
+        seen.extend([tile.note for tile in line] for line in rows)
+        return draw_sheet(rows, *args, **kwargs)
+
+    monkeypatch.setattr(matching_figures, "draw_sheet", look)
+    drawn = matching_figures.pairs_figure(paired, 0)
+    assert drawn.path.name == "table2-pairs.png"
+    assert "Figure 5" in drawn.caption
+    assert len(seen) == 1 + matching_figures.NEAREST
+    assert all(note.startswith("MR: mr_p") for note in seen[0])
+    assert all(note.startswith("CT 1: ct_p") for note in seen[1])
+    assert all(note.startswith("CT 3: ct_p") for note in seen[3])
+    table = pd.read_csv(paired.root / "data/pairs.csv")
+    patient, index = seen[0][0].removeprefix("MR: ").split(", slice ")
+    asked = f"mr_{4 * int(patient.removeprefix('mr_p')) + int(index)}"
+    nearest = int(table[(table["source_id"] == asked) & (table["rank"] == 1)]["target_id"].iloc[0].removeprefix("ct_"))
+    assert seen[1][0] == f"CT 1: ct_p{nearest // 2}, slice {nearest % 2}"
+
+
+def test_a_fingerprint_is_drawn_with_the_distance_that_match_writes(
+    paired: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feet: list[str] = []
+    draw_sheet = matching_figures.draw_sheet
+
+    def look(rows, titles, foot):  # type: ignore[no-untyped-def]
+        feet.append(foot)
+        return draw_sheet(rows, titles, foot=foot)
+
+    monkeypatch.setattr(matching_figures, "draw_sheet", look)
+    drawn = matching_figures.fingerprint_figure(paired, 0)
+    assert drawn.path.stat().st_size > 1000
+    table = pd.read_csv(paired.root / "data/pairs.csv")
+    bits = {f"{int(value)} of 64 bits differ" for value in table[table["rank"] == 1]["hamming"]}
+    assert any(text in feet[0] for text in bits)
+    assert "25 and" in feet[0]  # the toy lesion has 5 x 5 pixels
+
+
+def test_source_sets_are_drawn_as_parts_of_the_source(paired: Request) -> None:
+    drawn = chart_figures.subsets_figure(replace(paired, table="table4"), 0)
+    assert drawn.path.name == "table4-source-subsets.png"
+    assert drawn.path.stat().st_size > 1000
+    assert chart_figures._runs(np.array([0, 1, 2, 5, 7, 8])) == [(0, 3), (5, 1), (7, 2)]
+    assert chart_figures._runs(np.array([], int)) == []
+
+
+def test_one_and_two_stages_stand_side_by_side(request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+    heights: dict[str, list[float]] = {}
+    bars = chart_figures._bars
+
+    def look(axes, results, shift, colour, name):  # type: ignore[no-untyped-def]
+        bars(axes, results, shift, colour, name)
+        heights[name] = [patch.get_height() for patch in axes.containers[-1]]
+
+    monkeypatch.setattr(chart_figures, "_bars", look)
+    monkeypatch.setattr(chart_figures, "collect", lambda request, failed: results_of(request, "mr", "proposed"))
+    table3 = replace(request_, table="table3", rows=tuple(get_rows("table3")))
+    drawn = chart_figures.stages_figure(table3, results_of(table3, "amd-das"))
+    assert drawn.path.name == "table3-one-and-two-stages.png"
+    assert heights == {"without DAS": [100, 0, 0, 0, 100], "with DAS": [0, 0, 0, 0, 100]}
+
+
+def test_tables_have_the_figures_of_the_stages_that_are_here(paired: Request) -> None:
+    finish_row(paired, "mr")
+    finish_row(paired, "amd-das")
+    for table, names in (
+        ("table2", ["fingerprint", "pairs", "pseudo-ct", "segmentations"]),
+        ("table3", ["one-and-two-stages", "segmentations"]),
+        ("table4", ["source-subsets", "segmentations"]),
+    ):
+        request, said = replace(paired, table=table, rows=tuple(get_rows(table))), []
+        drawn = write_figures(request, results_of(request, "mr", "amd-das"), said.append)
+        assert [item.path.name for item in drawn] == [f"{table}-{name}.png" for name in names]
+        assert not said

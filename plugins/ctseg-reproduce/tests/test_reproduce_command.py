@@ -6,13 +6,16 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from ctseg_reproduce.systems import CLAIM_PAIRS
 
 from ctseg.cli import common
 from ctseg.cli.main import main
 
 pytestmark = pytest.mark.end_to_end
+CT_IMAGES = "data/seed-0/sets/ct/images.npy"
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +49,13 @@ def test_one_row_runs_resumes_and_joins_its_table(
     assert all(math.isfinite(row[name]) for name in ("pooled", "per_volume", "per_slice", "seconds"))
     assert row["selection"].startswith("last (no CT label)")
     assert row["patients"] == 2
-    listed = (out / "lists/seed-4/lists/matched.txt").read_text().split()
+    listed = (out / "source-subsets/seed-4/subsets/matched.txt").read_text().split()
     assert row["slices"] == len(listed)
     assert {path.name for path in out.glob("table4*.*")} >= {
         "table4.csv", "table4.md", "table4.html", "table4-outcomes.csv",
     }  # fmt: skip
-    assert summary["figures"] == [str(out / "table4-segmentations.png")]
-    assert (out / "table4-segmentations.png").stat().st_size > 1000
+    assert summary["figures"] == [str(out / f"table4-{name}.png") for name in ("source-subsets", "segmentations")]
+    assert all(Path(path).stat().st_size > 1000 for path in summary["figures"])
 
     before = stamps(out)
     assert main(argv) == 0
@@ -87,26 +90,26 @@ def test_outcomes_of_another_machine_join_the_table(
     there, here = tmp_path / "there", tmp_path / "here"
     assert main(reproduce(there, cohort, "table3", "--rows", "das", "--seed", "0")) == 0
     first = {row["row"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
-    carried = ["--join", str(there / "table3-outcomes.csv")]
+    carried = ["--import", str(there / "table3-outcomes.csv")]
     assert main([*reproduce(here, cohort, "table3", "--rows", "das", "--seed", "0"), *carried]) == 0
-    joined = {row["row"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
-    assert joined["das"] == first["das"] | {"command": joined["das"]["command"]}
+    imported = {row["row"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert imported["das"] == first["das"] | {"command": imported["das"]["command"]}
     again = reproduce(here, cohort, "table3", "--rows", "das", "--seed", "0")
-    assert main(again) == 0  # once joined, it stays
-    assert json.loads(capsys.readouterr().out)["rows"] == list(joined.values())
+    assert main(again) == 0  # once imported, it stays
+    assert json.loads(capsys.readouterr().out)["rows"] == list(imported.values())
     assert not (here / "rows").exists()  # what is known is not run again
 
     wrong, here = tmp_path / "wrong.csv", tmp_path / "elsewhere"
     wrong.write_text((there / "table3-outcomes.csv").read_text().replace(pd.read_csv(carried[1])["key"][0], "0" * 16))
-    assert main([*reproduce(here, cohort, "table3", "--rows", "das", "--seed", "0"), "--join", str(wrong)]) == 0
+    assert main([*reproduce(here, cohort, "table3", "--rows", "das", "--seed", "0"), "--import", str(wrong)]) == 0
     assert (here / "rows/das/seed-0").exists()
     wrong.write_text("row,seed\n")
-    assert main([*reproduce(here, cohort, "table3", "--rows", "das"), "--join", str(wrong)]) == 2
+    assert main([*reproduce(here, cohort, "table3", "--rows", "das"), "--import", str(wrong)]) == 2
     assert "wrong.csv: lacks the column" in capsys.readouterr().err
-    assert len(list((here / "joined").iterdir())) == 1  # and what was refused is not kept
+    assert len(list((here / "imported").iterdir())) == 1  # and what was refused is not kept
 
 
-def test_the_rules_are_judged_apart_from_the_runs(
+def test_the_selection_rules_are_measured_apart_from_the_runs(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = ["--train", str(cohort / "scans"), "--train-truth", str(cohort / "truth")]
@@ -147,13 +150,62 @@ def test_own_data_come_whole_or_not_at_all(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.slow
 @pytest.mark.phantom
 def test_every_row_of_every_table_on_the_phantom(tmp_path: Path) -> None:
-    for table, rows in (("table2", 6), ("table3", 6), ("table4", 6), ("table5", 8), ("mended", 15), ("plus", 17)):
+    for table, rows in (("table2", 7), ("table3", 8), ("table4", 8), ("table5", 8), ("plus", 17)):
         argv = ["-q", "reproduce", table, "--scale", "smoke", "--seeds", "1", "--workers", "0", "-o", str(tmp_path)]
         assert main(argv) == 0, table
         found = pd.read_csv(tmp_path / f"{table}.csv")
         assert len(found) == rows
         drawn = sorted(path.name for path in tmp_path.glob(f"{table}-*.png"))
-        both = ["table2-pseudo-ct.png", "table2-segmentations.png"]
-        assert drawn == {"table2": both, "table5": []}.get(table, [f"{table}-segmentations.png"])
+        figures = {
+            "table2": ["fingerprint", "pairs", "pseudo-ct", "segmentations"],
+            "table3": ["one-and-two-stages", "segmentations"],
+            "table4": ["segmentations", "source-subsets"],
+            "table5": [],
+        }
+        assert drawn == [f"{table}-{name}.png" for name in figures.get(table, ["segmentations"])]
         assert found[["pooled", "per_volume", "per_slice"]].notna().all(axis=None), table
         assert found["pooled"].between(0, 100).all()
+    with_skull, stripped = (np.load(tmp_path / name) for name in ("whole-head/seed-0/ct/images.npy", CT_IMAGES))
+    assert with_skull.shape == stripped.shape
+    assert (with_skull > 240).mean() > 2 * (stripped > 240).mean()  # bone
+
+    before = stamps(tmp_path / "rows")
+    assert main(["-q", "reproduce", "claims", "--scale", "smoke", "--seeds", "1", "-o", str(tmp_path)]) == 0
+    assert stamps(tmp_path / "rows") == before  # the tables have run all that the claims need
+    claims = pd.read_csv(tmp_path / "claims.csv")
+    assert len(claims) == len(CLAIM_PAIRS)
+    assert claims[["pooled_difference", "per_slice_difference"]].notna().all(axis=None)
+    assert set(claims["pooled_verdict"]) == {"undecided"}  # one seed
+
+
+def test_a_preset_has_tables_and_stages_of_its_own_and_shares_the_data(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = reproduce(tmp_path, cohort, "table3", "--rows", "das", "--seed", "0", "--preset", "paper")
+    assert main(argv) == 0
+    rows = {row["row"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert math.isfinite(rows["das"]["pooled"])
+    assert "--preset paper" in rows["das"]["command"]
+    assert (tmp_path / "paper/rows/das/seed-0/run").is_dir()
+    assert not (tmp_path / "rows").exists()
+    assert {path.name for path in tmp_path.glob("table3*.md")} == {"table3-paper.md"}
+    assert "Preset 'paper'" in (tmp_path / "table3-paper.md").read_text()
+    assert main([*reproduce(tmp_path, cohort, "table3", "--rows", "das"), "--preset", "pape"]) == 2
+    assert "did you mean 'paper'" in capsys.readouterr().err
+
+
+def test_das_with_the_skull_needs_scans_and_a_whole_table_goes_without_it(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = reproduce(tmp_path / "out", cohort, "table3", "--seed", "0")
+    assert main([*argv, "--rows", "das-whole-head"]) == 2
+    assert "--train" in capsys.readouterr().err
+    assert main([*[word for word in argv if word != "-q"], "--plan"]) == 0
+    said = capsys.readouterr()
+    assert "left out: das-whole-head" in said.err
+    assert "rows/das/seed-0" in [stage["folder"] for stage in json.loads(said.out)["stages"]]
+    labels = ["--train", str(cohort / "scans"), "--train-truth", str(cohort / "truth")]
+    assert main([*argv, *labels, "--rows", "das-whole-head", "--plan"]) == 0
+    found = [stage["folder"] for stage in json.loads(capsys.readouterr().out)["stages"]]
+    assert found == ["data", "whole-head", "rows/das-whole-head/seed-0"]
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ctseg_reproduce.results import Outcome, difference, estimate, read_finetuned, read_trained
+from ctseg_reproduce.results import Outcome, difference, estimate, read_slices, read_trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student_t
@@ -51,8 +51,8 @@ def test_seeds_with_cohorts_of_their_own_have_students_interval_over_cohorts() -
     other = [replace(item, cases=item.cases.assign(pooled_part=item.cases["pooled_part"] - 1)) for item in rows]
     paired = difference(rows, other, "pooled")
     assert (paired.value, paired.low, paired.high) == (pytest.approx(1 / 8),) * 3  # the cohorts' spread cancels
-    strange = [replace(item, cohort=1) for item in other]
-    assert np.isnan(difference(rows, strange, "pooled").value)  # other patients: nothing can be paired
+    other_cohort = [replace(item, cohort=1) for item in other]
+    assert np.isnan(difference(rows, other_cohort, "pooled").value)  # other patients: nothing can be paired
 
 
 count = st.integers(0, 5)
@@ -83,10 +83,10 @@ def test_a_difference_is_always_that_of_the_values(seeds: list[list[tuple[int, .
         assert found.is_of_the_values
 
 
-def test_a_patient_on_whom_one_row_outlines_nothing_stays_in_the_difference() -> None:
-    silent, loud = [outcome([8, 8, 0], [10, 10, 0])], [outcome([8, 8, 0], [10, 10, 5])]
-    assert difference(loud, silent, "pooled").value == pytest.approx(16 / 25 - 16 / 20)
-    assert difference(silent, loud, "pooled").patients == 3
+def test_a_patient_on_whom_one_row_has_no_foreground_stays_in_the_difference() -> None:
+    empty, full = [outcome([8, 8, 0], [10, 10, 0])], [outcome([8, 8, 0], [10, 10, 5])]
+    assert difference(full, empty, "pooled").value == pytest.approx(16 / 25 - 16 / 20)
+    assert difference(empty, full, "pooled").patients == 3
 
 
 def test_where_seeds_differ_both_numbers_are_known() -> None:
@@ -142,7 +142,7 @@ def crossed(tmp_path: Path, make_slices: Callable[..., SliceSet]) -> tuple[Path,
 
 def test_fine_tuned_scores_are_those_of_dice_scores(crossed: tuple[Path, SliceSet, np.ndarray]) -> None:
     row, truth, found = crossed
-    outcomes = [read_finetuned(row, truth.folder, 0)]
+    outcomes = [read_slices(row, truth.folder, 0)]
     scores = dice_scores(found, truth.require_masks("x"), truth.table["series_id"].to_numpy())
     assert estimate(outcomes, "pooled").value == pytest.approx(scores["pooled"])
     assert estimate(outcomes, "per_volume").value == pytest.approx(scores["per_volume"])
@@ -151,7 +151,7 @@ def test_fine_tuned_scores_are_those_of_dice_scores(crossed: tuple[Path, SliceSe
 
 def test_false_ml_is_that_of_the_volume_without_a_lesion(crossed: tuple[Path, SliceSet, np.ndarray]) -> None:
     row, truth, _ = crossed
-    assert estimate([read_finetuned(row, truth.folder, 0)], "fp_ml").value == pytest.approx(8 * 7.5 * 7.5 * 5.0 / 1000)
+    assert estimate([read_slices(row, truth.folder, 0)], "fp_ml").value == pytest.approx(8 * 7.5 * 7.5 * 5.0 / 1000)
 
 
 def test_dice_on_slices_with_a_lesion_leaves_the_others_out(crossed: tuple[Path, SliceSet, np.ndarray]) -> None:
@@ -160,7 +160,7 @@ def test_dice_on_slices_with_a_lesion_leaves_the_others_out(crossed: tuple[Path,
     positive = masks.any(axis=(1, 2))
     overlap = (masks & (found > 0))[positive].sum()
     dice = 2 * overlap / (masks[positive].sum() + (found > 0)[positive].sum())
-    assert estimate([read_finetuned(row, truth.folder, 0)], "positive").value == pytest.approx(dice)
+    assert estimate([read_slices(row, truth.folder, 0)], "pooled_positive").value == pytest.approx(dice)
 
 
 def test_dice_per_slice_with_a_lesion_is_the_plain_mean(crossed: tuple[Path, SliceSet, np.ndarray]) -> None:
@@ -168,7 +168,7 @@ def test_dice_per_slice_with_a_lesion_is_the_plain_mean(crossed: tuple[Path, Sli
     masks = truth.require_masks("x")[:] > 0
     pairs = [(mask, one > 0) for mask, one in zip(masks, found, strict=True) if mask.any()]
     plain = np.mean([2 * (mask & one).sum() / (mask.sum() + one.sum()) for mask, one in pairs])
-    assert estimate([read_finetuned(row, truth.folder, 0)], "per_slice_positive").value == pytest.approx(plain)
+    assert estimate([read_slices(row, truth.folder, 0)], "per_slice_positive").value == pytest.approx(plain)
 
 
 def test_outlines_of_another_set_are_refused(
@@ -176,7 +176,7 @@ def test_outlines_of_another_set_are_refused(
 ) -> None:
     other = make_slices(tmp_path / "other", "ct", 2, 3, labelled=True)
     with pytest.raises(InputError, match="run this row again"):
-        read_finetuned(crossed[0], other.folder, 0)
+        read_slices(crossed[0], other.folder, 0)
 
 
 def test_a_row_without_evaluation_is_named(tmp_path: Path) -> None:

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 from ctseg_reproduce.inputs import Inputs, own_inputs
+from ctseg_reproduce.plan import BRAIN_MASKS, Plan
 from ctseg_reproduce.run import settled_plan
 from ctseg_reproduce.scales import SCALES, cohort_seed, get_scale
 from ctseg_reproduce.stages import (
-    BRAINS,
-    Plan,
     Stage,
-    alone,
     in_order,
     is_done,
     run_stage,
     seconds_of,
+    stage_lock,
     study_text,
 )
 from ctseg_reproduce.systems import ROWS, TABLES, get_rows
@@ -63,7 +62,7 @@ def test_seeds_of_the_phantom_share_nothing_and_those_of_own_data_share_the_data
         (tmp_path / name).mkdir()
     own = Plan(get_scale("cpu"), own_inputs(*(tmp_path / name for name in ("mr", "ct", "scans", "truth"))))
     both = [{item.folder for item in in_order(own.row(row, seed) for row in get_rows("table4"))} for seed in (0, 1)]
-    assert both[0] & both[1] == {"data"}
+    assert both[0] & both[1] == {"data", "labelled"}
     assert (own.cohort(1), plan().cohort(1)) == (None, cohort_seed(1))
 
 
@@ -94,7 +93,7 @@ def test_no_training_is_given_a_setting_without_effect(scale: str, name: str) ->
 def test_every_study_can_be_read_and_reads_what_an_earlier_stage_writes(scale: str, name: str, tmp_path: Path) -> None:
     stages = in_order([plan(scale).row(ROWS[name], 2)])
     written = {(tmp_path / item.folder / step["output"]).resolve() for item in stages for step in item.steps}
-    written.add((tmp_path / BRAINS).resolve())  # kept by whichever row is segmented first
+    written.add((tmp_path / BRAIN_MASKS).resolve())  # kept by whichever row is segmented first
     for stage in stages:
         folder = tmp_path / stage.folder
         folder.mkdir(parents=True)
@@ -114,9 +113,26 @@ def test_only_matched_systems_get_pairs_and_only_das_gets_an_adversary() -> None
     assert step("synthesis/matched-mask-cyclegan/seed-0", "synth-train")["pairs"] == "../../../data/seed-0/pairs.csv"
     assert step("rows/mr/seed-0", "das-train")["set"]["lambda_adv"] == 0
     assert "lambda_adv" not in step("rows/das/seed-0", "das-train")["set"]
-    assert step("rows/unmatched-2/seed-0", "das-train")["source_list"].endswith("lists/seed-0/lists/unmatched-2.txt")
+    assert step("rows/unmatched-2/seed-0", "das-train")["source_list"].endswith("seed-0/subsets/unmatched-2.txt")
     assert step("rows/fcn-amd-das/seed-0", "finetune")["from"] == "../../amd-das/seed-0/run"
     assert "from" not in step("rows/unet-none/seed-0", "finetune")
+
+
+def test_each_reading_of_a_row_has_its_stages() -> None:
+    stages = {item.folder: item for item in in_order(plan().row(row, 0) for row in ROWS.values())}
+    whole = stages["whole-head/seed-0"].steps[0]
+    assert (whole["brain"], whole["select"]) == ("whole-head", "intraparenchymal")
+    assert whole["labels"].endswith("stage_2_train.csv")
+    assert "masks" not in whole
+    assert stages["rows/das-whole-head/seed-0"].steps[0]["tgt"] == "../../../whole-head/seed-0/ct"
+    assert stages["rows/das-whole-head/seed-0"].steps[0]["src"] == stages["rows/das/seed-0"].steps[0]["src"]
+    matched, listed = (stages[f"rows/{name}/seed-0"].steps[0] for name in ("matched-pairs", "matched"))
+    assert matched["pairs"] == "../../../data/seed-0/pairs-stage2.csv"
+    assert matched["set"]["matched"] is True
+    assert "source_list" not in matched
+    assert "pairs" not in listed
+    prior = stages["rows/location-prior/seed-0"].steps[0]
+    assert (prior["command"], prior["src"]) == ("location-prior", "../../../data/seed-0/sets/mr")
 
 
 def test_a_start_that_is_no_row_is_trained_and_not_tested() -> None:
@@ -180,7 +196,7 @@ def test_a_call_waits_for_the_stage_that_another_is_making(tmp_path: Path, stage
     inside, waiting = threading.Event(), threading.Event()
 
     def other() -> None:
-        with alone(tmp_path, stage):
+        with stage_lock(tmp_path, stage):
             inside.set()
             waiting.wait(10)
             run_stage(tmp_path, stage, Recorder())
@@ -192,7 +208,7 @@ def test_a_call_waits_for_the_stage_that_another_is_making(tmp_path: Path, stage
     thread = threading.Thread(target=other)
     thread.start()
     assert inside.wait(10)
-    with alone(tmp_path, stage, say):
+    with stage_lock(tmp_path, stage, say):
         assert is_done(tmp_path, stage)
     thread.join()
     assert said == ["== second: another call is making it; waiting"]

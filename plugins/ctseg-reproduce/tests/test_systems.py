@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 from ctseg_reproduce.inputs import Inputs
-from ctseg_reproduce.scales import SCALES, get_scale
-from ctseg_reproduce.stages import Plan
+from ctseg_reproduce.plan import Plan
+from ctseg_reproduce.scales import PRESETS, SCALES, Scale, get_scale
 from ctseg_reproduce.systems import (
-    MENDED,
     PLUS_PARTS,
     ROWS,
     TABLES,
@@ -27,8 +26,8 @@ from ctseg.training.settings import AdaptationSettings, SynthesisSettings
 FCN_ROWS = [name for name, row in ROWS.items() if isinstance(row, Row) and row.segmenter == "fcn"]
 
 
-def synthesis_of(name: str, scale: str) -> SynthesisSettings:
-    chosen, system = get_scale(scale), SYSTEMS[name]
+def synthesis_of(name: str, scale: str | Scale) -> SynthesisSettings:
+    chosen, system = get_scale(scale) if isinstance(scale, str) else scale, SYSTEMS[name]
     base = {**SYNTHESIS[chosen.preset]}
     if system.generator != "amd":
         base |= {"generator": system.generator, "generator_settings": {}}
@@ -36,8 +35,8 @@ def synthesis_of(name: str, scale: str) -> SynthesisSettings:
     return resolve(SynthesisSettings, base, given)
 
 
-def adaptation_of(name: str, scale: str) -> AdaptationSettings:
-    row, chosen = ROWS[name], get_scale(scale)
+def adaptation_of(name: str, scale: str | Scale) -> AdaptationSettings:
+    row, chosen = ROWS[name], get_scale(scale) if isinstance(scale, str) else scale
     assert isinstance(row, Row)
     given = {key: value for key, value in adaptation_settings(row, chosen).items() if "." not in key}
     return resolve(AdaptationSettings, ADAPTATION[chosen.preset], given)
@@ -79,14 +78,13 @@ def test_systems_differ_in_nothing_else(scale: str) -> None:
 )
 def test_a_row_has_an_adversary_where_its_table_says_das(scale: str, name: str) -> None:
     settings = adaptation_of(name, scale)
-    plain = name.removesuffix("-mended")
-    with_das = plain in TABLES["table3"] or plain in TABLES["table4"] or name.startswith("plus")
-    beyond = name != plain or name.startswith("plus")
+    with_das = name in TABLES["table3"] or name in TABLES["table4"] or name.startswith("plus")
+    beyond = name.startswith("plus")
     assert (settings.lambda_adv > 0) is with_das
     assert settings.lambda_adv in (0, ADAPTATION[get_scale(scale).preset]["lambda_adv"])
     by_agreement = name != "supervised-plus" and (beyond or scale == "gpu")
     assert settings.selection == ("tta_consistency" if by_agreement else "last")
-    assert settings.matched is False
+    assert settings.matched is (name == "matched-pairs")
 
 
 @pytest.mark.parametrize("part", PLUS_PARTS)
@@ -103,19 +101,46 @@ def test_plus_is_what_won_of_all_that_was_tried() -> None:
     assert kept["copy_paste"] == kept["lambda_adv_output"] == 0
 
 
-@pytest.mark.parametrize("name", MENDED)
-def test_a_mended_row_is_the_papers_but_for_what_mends_it(name: str) -> None:
-    plain, better = (adaptation_of(item, "cpu").model_dump() for item in (name, f"{name}-mended"))
-    changed = {key for key in plain if plain[key] != better[key]}
-    grey = {"brightness", "brightness_shift"}
-    assert changed - grey == {"freeze_batch_norm_from", "selection", "select_from"}
-    assert changed & grey == (grey if ROWS[name].source != "mr" else set())
-    assert TABLES["mended"][f"{name}-mended"] == {**TABLES["table2"], **TABLES["table3"], **TABLES["table4"]}[name]
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_preset_keeps_its_recipe_and_the_scale_its_sizes(scale: str, preset: str) -> None:
+    own, chosen = get_scale(scale), get_scale(scale).with_preset(preset)
+    recipe = resolve(AdaptationSettings, ADAPTATION[preset]).model_dump()
+    plain, found = (adaptation_of("amd-das", item).model_dump() for item in (own, chosen))
+    steps = {"epochs", "decay_epochs", "steps_per_epoch", "batch_size", "sample_every", "keep_epochs"}
+    sizes = {*steps, "discriminator_width", "matched", "segmenter_settings"}
+    assert {key for key in recipe if found[key] != recipe[key]} <= sizes
+    assert found["discriminator_width"] == plain["discriminator_width"]
+    whole = [
+        (item["epochs"] + item["decay_epochs"]) * item["steps_per_epoch"] * item["batch_size"]
+        for item in (plain, found)
+    ]
+    assert whole[0] == whole[1]
+    stage1 = [synthesis_of("proposed", item).model_dump() for item in (own, chosen)]
+    for key in ("epochs", "decay_epochs", "steps_per_epoch", "batch_size", "lesion_width", "features_width"):
+        assert stage1[0][key] == stage1[1][key], key
+    assert stage1[1]["gan"] == SYNTHESIS[preset]["gan"]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_generators_are_as_wide_under_every_preset(scale: str) -> None:
+    own = get_scale(scale)
+    width = SYNTHESIS[own.preset]["generator_settings"]["width"]
+    for preset in PRESETS:
+        chosen = own.with_preset(preset)
+        settings = {**SYNTHESIS[preset]["generator_settings"], **chosen.amd}
+        assert settings["width"] == width
+        assert settings["skip"] == SYNTHESIS[preset]["generator_settings"]["skip"]
+
+
+def test_an_unknown_preset_is_met_with_the_known_ones() -> None:
+    with pytest.raises(SettingError, match="did you mean 'released'"):
+        get_scale("cpu").with_preset("release")
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_mr_keeps_the_papers_brightness(scale: str) -> None:
-    for name in ("mr", "das", "mr-mended", "das-mended"):
+    for name in ("mr", "das", "das-whole-head"):
         assert adaptation_of(name, scale).brightness == 0.2
         assert adaptation_of(name, scale).brightness_shift == 0.0
     assert all(adaptation_of(name, scale).freeze_batch_norm_from == 0 for name in ("mr", "das"))
@@ -157,9 +182,9 @@ def test_plus_sees_every_slice_where_scans_are_there_and_the_paper_only_the_chos
 
 
 def test_the_papers_numbers_and_order() -> None:
-    assert list(TABLES["table2"].values()) == [72.42, 65.15, 67.67, 76.28, 81.41, None]
-    assert list(TABLES["table3"].values()) == [74.22, 72.31, 78.60, 80.14, 85.77, None]
-    assert list(TABLES["table4"].values()) == [85.77, 83.55, 83.24, 82.12, 86.93, None]
+    assert list(TABLES["table2"].values()) == [72.42, 65.15, 67.67, 76.28, 81.41, None, None]
+    assert list(TABLES["table3"].values()) == [74.22, 74.22, 72.31, 78.60, 80.14, 85.77, None, None]
+    assert list(TABLES["table4"].values()) == [85.77, 83.55, 83.24, 82.12, 86.93, 86.93, None, None]
     assert list(TABLES["table5"].values()) == [93.82, 94.50, 95.01, 95.10, 95.49, 95.73, 95.96, None]
 
 

@@ -4,11 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from ctseg_reproduce.kept import LATER, Kept, read_outcomes, write_outcomes
+import pytest
+from ctseg_reproduce.outcomes import OutcomeRecord, read_outcomes, write_outcomes
 from ctseg_reproduce.results import METRICS, Outcome, estimate
 from ctseg_reproduce.scales import get_scale
 from ctseg_reproduce.systems import ROWS, get_rows
-from ctseg_reproduce.table import Result, control_verdict, shown, table_of, write_table
+from ctseg_reproduce.table import (
+    Result,
+    control_lines,
+    control_verdict,
+    prior_verdict,
+    table_of,
+    text_cells,
+    write_table,
+)
+
+from ctseg.errors import InputError
 
 
 def result(name: str, dice: float | None, failed: tuple[str, ...] = ()) -> Result:
@@ -60,7 +71,7 @@ def test_the_papers_order_is_said_as_far_as_intervals_go() -> None:
     unsure = with_seeds(result("mr", 0.5), [0.1] * 3, [0.9] * 3)
     table = table_of("table2", [unsure, reference, result("shuffled", 0.1)])
     assert list(table["paper_order"]) == ["undecided", "", ""]
-    assert shown(table)[0][10] == "undecided"
+    assert text_cells(table)[0][10] == "undecided"
 
 
 def test_one_seed_decides_no_order() -> None:
@@ -74,18 +85,35 @@ def test_a_difference_over_fewer_seeds_than_the_values_says_so() -> None:
     more = replace(more, outcomes=(*more.outcomes, replace(more.outcomes[0], seed=1, cases=cases)))
     table = table_of("table2", [more, result("proposed", 0.8)])
     assert (table["difference"][0], table["difference_of_values"][0]) == (-30.0, -10.0)
-    assert shown(table)[0][9].endswith("seeds 0; of the values -10.00")
+    assert text_cells(table)[0][9].endswith("seeds 0; of the values -10.00")
 
 
-def test_outcomes_of_an_earlier_version_are_read_without_the_later_columns(tmp_path: Path) -> None:
-    kept = Kept("mr", "k", 1.0, "m", result("mr", 0.5).outcomes[0])
-    path = write_outcomes(tmp_path / "outcomes.csv", [replace(kept, outcome=replace(kept.outcome, cohort=3000))])
-    assert read_outcomes(path)[0].outcome.cohort == 3000
-    pd.read_csv(path).drop(columns=list(LATER)).to_csv(path, index=False)
-    old = read_outcomes(path)[0].outcome
-    assert old.cohort is None
-    assert pd.isna(estimate([old], "per_slice_positive").value)
-    assert estimate([old], "pooled").value == 0.5
+def test_outcomes_come_back_with_their_cohort_and_those_of_earlier_versions_are_refused(tmp_path: Path) -> None:
+    record = OutcomeRecord("mr", "k", 1.0, "m", result("mr", 0.5).outcomes[0])
+    path = write_outcomes(tmp_path / "outcomes.csv", [replace(record, outcome=replace(record.outcome, cohort=3000))])
+    found = read_outcomes(path)[0].outcome
+    assert found.cohort == 3000
+    assert estimate([found], "pooled").value == 0.5
+    pd.read_csv(path).drop(columns="cohort").to_csv(path, index=False)
+    with pytest.raises(InputError, match="lacks the column 'cohort'"):
+        read_outcomes(path)
+
+
+def test_retired_outcomes_are_refused() -> None:
+    retired = Path(__file__).parents[1] / "docs/results/retired-2026-11/cpu"
+    for path in retired.glob("*-outcomes.csv"):
+        with pytest.raises(InputError, match="lacks the column"):
+            read_outcomes(path)
+
+
+def test_the_location_prior_is_a_control_of_its_own() -> None:
+    prior = replace(result("mr", 0.4), row=ROWS["location-prior"])
+    rows = [result("proposed", 0.8), result("shuffled", 0.2), prior]
+    assert prior_verdict(rows)[0] is True
+    assert control_verdict(rows)[0] is True
+    lines = control_lines([result("mr", 0.3), *rows])
+    assert "location prior at the true volume (40.00) is not shown to score worse than mr:" in lines[1]
+    assert len(control_lines(rows[:2])) == 1
 
 
 def test_without_a_control_there_is_no_verdict() -> None:
@@ -109,11 +137,11 @@ def test_rows_are_compared_with_the_one_their_table_is_about() -> None:
 
 
 def test_all_three_forms_are_written_and_name_what_failed(tmp_path: Path) -> None:
-    results = [result(row.name, 0.5) for row in get_rows("table2")[:-1]]
+    results = [result(row.name, 0.5) for row in get_rows("table2") if not row.shuffled]
     results.append(result("shuffled", None, ("seed 0: rows/shuffled/seed-0 ended with 2",)))
     paths = write_table(tmp_path, "table2", results, get_scale("cpu"), own_data=False, command="ctseg reproduce table2")
     assert [path.name for path in paths] == ["table2.csv", "table2-outcomes.csv", "table2.md", "table2.html"]
-    assert len(pd.read_csv(paths[0])) == 6
+    assert len(pd.read_csv(paths[0])) == 7
     for path in paths[2:]:
         text = path.read_text()
         for needed in ("72.42", "81.41", "FAILED", "0004-default-preset", "no CT label", "no phantom is a patient"):

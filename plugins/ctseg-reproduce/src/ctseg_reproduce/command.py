@@ -1,7 +1,9 @@
-"""`ctseg reproduce`: the paper's tables, and the two small commands that their studies need beside the others."""
+"""`ctseg reproduce`: the paper's tables and claims."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,28 +11,29 @@ import typer
 
 from ctseg.cli import common
 from ctseg.errors import SettingError
+from ctseg_reproduce import small_commands
 
 if TYPE_CHECKING:
     from ctseg_reproduce.inputs import Inputs
+    from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.run import Request
-    from ctseg_reproduce.stages import Plan
     from ctseg_reproduce.systems import AnyRow
     from ctseg_reproduce.table import Result
 
-TABLE_HELP = "table2, table3, table4, table5, mended, plus, selection or selection-mended."
+TABLE_HELP = "table2, table3, table4, table5, plus, selection or claims."
 
 
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
     app.command("reproduce")(reproduce)
-    app.command("source-lists", hidden=True)(source_lists)
-    app.command("shuffle-labels", hidden=True)(shuffle_labels)
+    small_commands.add_to(app)
 
 
 def reproduce(
     table: Annotated[str, typer.Argument(metavar="TABLE", help=TABLE_HELP)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all tables of one scale and data.")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, cpu or gpu; see docs/reproduce.md.")] = "cpu",
+    preset: Annotated[str, typer.Option("--preset", help="paper, released or default; without, the scale's own.")] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")] = 3,
     seed: Annotated[list[int], typer.Option("--seed", min=0, help="This seed only; repeat for more.")] = [],  # noqa: B006
     rows: Annotated[list[str], typer.Option("--rows", help="This row only; repeat for more.")] = [],  # noqa: B006
@@ -42,54 +45,103 @@ def reproduce(
     train_truth: Annotated[
         Path | None, typer.Option("--train-truth", help="Their masks, for the upper bound and nothing else.")
     ] = None,
-    join: Annotated[
-        list[Path], typer.Option("--join", help="TABLE-outcomes.csv of another machine: its rows and seeds count.")
+    imports: Annotated[
+        list[Path], typer.Option("--import", help="TABLE-outcomes.csv of another machine: its rows and seeds count.")
     ] = [],  # noqa: B006
+    hours: Annotated[
+        float, typer.Option("--hours", min=0, help="Only the claims that fit in this time; 0: all.")
+    ] = 0.0,
+    only_plan: Annotated[bool, typer.Option("--plan", help="Say what would be run and how long; run nothing.")] = False,
     device: common.Device = "auto",
     precision: common.Precision = "auto",
     workers: common.Workers = 2,
     as_json: common.AsJson = False,
 ) -> None:
     """Run what is missing of one of the paper's tables and write it: the paper's numbers and ours."""
-    from ctseg.cli.run import execute
     from ctseg.outputs import shared_folder
     from ctseg_reproduce import run
-    from ctseg_reproduce.kept import remember, remembered
+    from ctseg_reproduce.outcomes import import_outcomes, imported_outcomes
+    from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.scales import get_scale
-    from ctseg_reproduce.stages import Plan
-    from ctseg_reproduce.systems import RULES_STUDIES, get_rows
 
-    chosen = tuple(get_rows(table, rows))
+    chosen_scale = get_scale(scale).with_preset(preset) if preset else get_scale(scale)
     inputs = _inputs(source, target, test, truth, train, train_truth)
-    wanted = Plan(get_scale(scale), inputs, device, workers, precision)
-    _check(wanted, table, chosen)
-    place = common.guard(output, "reproduce", (source, target, test, truth, train, train_truth, *join), resume=True)
+    wanted = Plan(chosen_scale, inputs, device, workers, precision)
+    chosen_seeds = tuple(seed) or tuple(range(seeds))
+    chosen = _rows(wanted, table, rows, 60 * hours / len(chosen_seeds))
+    if only_plan:
+        _say_plan(run.Request(output, table, wanted, chosen, chosen_seeds), as_json)
+        return
+    place = common.guard(output, "reproduce", (source, target, test, truth, train, train_truth, *imports), resume=True)
     shared_folder(place, run.FILES)
     plan = run.settled_plan(output, wanted)
-    remember(output, [common.existing_path(path) for path in join])
-    joined = tuple(remembered(output))
-    request = run.Request(output, table, plan, chosen, tuple(seed) or tuple(range(seeds)), joined)
+    import_outcomes(output, [common.existing_path(path) for path in imports])
+    imported = tuple(imported_outcomes(output))
+    request = run.Request(output, table, plan, chosen, chosen_seeds, imported)
     common.say(run.scale_line(plan.scale))
-    if join and (strange := run.strangers(request)):
-        common.say(f"left out: {strange} joined outcomes that were made with other settings, data or versions of a row")
+    if imports and (mismatched := run.mismatched(request)):
+        common.say(f"left out: {mismatched} imported outcomes of other settings, data or versions of a row")
+    _run_and_write(request, as_json)
+
+
+def _run_and_write(request: Request, as_json: bool) -> None:
+    """Run what is missing, then write what the table is of."""
+    from ctseg.cli.run import execute
+    from ctseg_reproduce import run
+    from ctseg_reproduce.systems import CLAIMS, SELECTION_STUDIES
+
+    if request.table == CLAIMS:
+        _study_claims(request, as_json)
+        return
     failed = run.run_rows(request, execute, common.say)
-    if table in RULES_STUDIES:
-        _study_rules(request, failed, as_json)
+    if request.table in SELECTION_STUDIES:
+        _study_selection(request, failed, as_json)
     else:
         _finish(request, run.collect(request, failed), as_json)
 
 
-def _check(plan: Plan, table: str, rows: tuple[AnyRow, ...]) -> None:
-    """Refuse what cannot come through, before anything is run or written.
+def _rows(plan: Plan, table: str, names: list[str], minutes: float) -> tuple[AnyRow, ...]:
+    """The rows asked for; of a whole table those are left out that need the skull and lack the scans.
+
+    Args:
+        plan: makes their stages.
+        table: its name.
+        names: of the rows; empty for all.
+        minutes: estimated time of the claims for each seed; 0 for all.
 
     Raises:
-        SettingError: if a row lacks its data, or the rules are to be studied without epochs.
+        SettingError: if a row is unknown or lacks its data, a study of selection lacks epochs, or a time is given for
+            what has no order.
     """
-    from ctseg_reproduce.systems import RULES_STUDIES
+    from ctseg_reproduce.claims import order_claims, rows_of
+    from ctseg_reproduce.systems import CLAIMS, get_rows, needs_skull
 
-    if table in RULES_STUDIES and not plan.scale.adaptation.get("keep_epochs"):
+    rows = get_rows(table, names)
+    if minutes and (table != CLAIMS or names):
+        raise SettingError("--hours is for `ctseg reproduce claims` without --rows; tables run all rows that are asked")
+    if not names:
+        rows = rows_of(order_claims(plan, minutes or math.inf)) if table == CLAIMS else rows
+        for row in rows:
+            if needs_skull(row) and not plan.can_run(row):
+                common.say(f"left out: {row.name} needs scans of the target's patients (--train)")
+        rows = [row for row in rows if plan.can_run(row) or not needs_skull(row)]
+    if not rows:
+        raise SettingError("--hours: no claim fits in this time; give more, or see the estimates with --plan")
+    _check(plan, table, tuple(rows))
+    return tuple(rows)
+
+
+def _check(plan: Plan, table: str, rows: tuple[AnyRow, ...]) -> None:
+    """Refuse what cannot be run, before anything is run or written.
+
+    Raises:
+        SettingError: if a row lacks its data, or a study of selection lacks epochs.
+    """
+    from ctseg_reproduce.systems import SELECTION_STUDIES
+
+    if table in SELECTION_STUDIES and not plan.scale.adaptation.get("keep_epochs"):
         raise SettingError(
-            f"{table}: scale {plan.scale.name!r} keeps no epochs, they would take gigabytes a run; use cpu"
+            f"{table}: scale {plan.scale.name!r} stores no epochs, they would take gigabytes a run; use cpu"
         )
     for row in rows:
         plan.row(row, 0)
@@ -118,7 +170,7 @@ def _finish(request: Request, results: list[Result], as_json: bool) -> None:
     from ctseg_reproduce.figures import write_figures
     from ctseg_reproduce.inputs import PHANTOM
     from ctseg_reproduce.run import command_of
-    from ctseg_reproduce.table import control_verdict, shown, table_of, write_table
+    from ctseg_reproduce.table import control_lines, table_of, text_cells, write_table
 
     scale, own = request.plan.scale, request.plan.inputs != PHANTOM
     whole = command_of(request, sorted({item.seed for result in results for item in result.outcomes}))
@@ -126,80 +178,79 @@ def _finish(request: Request, results: list[Result], as_json: bool) -> None:
         figures = write_figures(request, results, common.say, bar.update)
     paths = write_table(request.root, request.table, results, scale, own_data=own, command=whole, figures=figures)
     table = table_of(request.table, results)
-    cells = shown(table)
+    cells = text_cells(table)
     width = max(len(row[0]) for row in cells) + 2
     lines = [f"{row[0]:<{width}}{row[1]:>8}   {row[2]}" for row in cells]
     summary = {"table": request.table, "rows": table.to_dict("records"), "files": [str(path) for path in paths]}
     summary["figures"] = [str(item.path) for item in figures]
-    verdict, drawn = control_verdict(results)[1], [f"figure: {item.path}" for item in figures]
-    common.finish(
-        summary, [f"{'':<{width}}{'paper':>8}   pooled Dice %", *lines, verdict, *drawn, f"table: {paths[-1]}"], as_json
-    )
+    lines += [*control_lines(results), *(f"figure: {item.path}" for item in figures), f"table: {paths[-1]}"]
+    common.finish(summary, [f"{'':<{width}}{'paper':>8}   pooled Dice %", *lines], as_json)
     if any(item.failed for item in results):
         raise typer.Exit(1)
 
 
-def _study_rules(request: Request, failed: dict[tuple[str, int], str], as_json: bool) -> None:
+def _study_selection(request: Request, failed: dict[tuple[str, int], str], as_json: bool) -> None:
     from ctseg.cli.run import execute
     from ctseg.io.slices import open_slices
     from ctseg_reproduce import run
-    from ctseg_reproduce.rules import run_epochs_table
-    from ctseg_reproduce.rules_report import write_rules
+    from ctseg_reproduce.selection_report import write_study
+    from ctseg_reproduce.selection_study import run_epochs_table
 
     runs = run.finished_runs(request)
-    judges = {}
+    labelled = {}
     for seed in sorted({seed for _, seed in runs} or set(request.seeds)):
-        found = run.run_judges(request, execute, common.say, seed)
-        judges[seed] = {name: open_slices(path) for name, path in found.items()}
+        found = run.make_label_sets(request, execute, common.say, seed)
+        labelled[seed] = {name: open_slices(path) for name, path in found.items()}
     tables = {}
     with common.bar("Epochs", len(runs)) as bar:
         for key, folder in runs.items():
-            tables[key] = run_epochs_table(folder, judges[key[1]], common.registry().build_from_header)
+            tables[key] = run_epochs_table(folder, labelled[key[1]], common.registry().build_from_header)
             bar.advance(note=f"{key[0]}, seed {key[1]}")
     command = run.command_of(request, sorted({seed for _, seed in runs}))
-    paths = write_rules(request.root, tables, list(next(iter(judges.values()))), command, request.table)
+    paths = write_study(request.root, tables, list(next(iter(labelled.values()))), command, request.table)
     common.finish({"runs": len(tables), "files": [str(path) for path in paths]}, [f"study: {paths[-1]}"], as_json)
     if failed:
         raise typer.Exit(1)
 
 
-def source_lists(
-    source: common.Source,
-    pairs: Annotated[Path, typer.Option("--pairs", help="pairs.csv of `ctseg match --direction target`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the lists.")],
-    split: Annotated[str, typer.Option("--split", help="Slices of this split; all for every slice.")] = "train",
-    seed: common.Seed = 0,
-    overwrite: common.Overwrite = False,
-) -> None:
-    """Write the source sets of Table 4 as lists of slice_ids for `ctseg das-train --source-list`."""
-    from ctseg.evaluation.cases import read_table
-    from ctseg.files import write_text
-    from ctseg.io.slices import open_slices
-    from ctseg.outputs import whole_folder
-    from ctseg_reproduce.lists import source_lists as make
+def _say_plan(request: Request, as_json: bool) -> None:
+    """Which stages of which seeds are missing, and for how long they are expected to run."""
+    from ctseg_reproduce.claims import order_claims
+    from ctseg_reproduce.claims_report import claim_lines
+    from ctseg_reproduce.schedule import planned_stages
+    from ctseg_reproduce.systems import CLAIMS
 
-    place = common.guard(output, "source-lists", (source, pairs), overwrite=overwrite)
-    matched = list(read_table(pairs, ["source_id"])["source_id"].unique())
-    lists = make(open_slices(source), matched, split, seed)
-    with whole_folder(place) as folder:
-        for name, ids in lists.items():
-            write_text(folder / f"{name}.txt", "\n".join(ids) + "\n")
-    common.finish({}, [f"{name}: {len(ids)} slices" for name, ids in lists.items()], False)
+    planned = planned_stages(request)
+    claims = order_claims(request.plan) if request.table == CLAIMS else []
+    lines = claim_lines([item for item in claims if {item.better, item.worse} <= set(request.rows)])
+    lines += [f"{item.minutes:7.1f} min  {item.folder}{' (done)' if item.done else ''}" for item in planned]
+    left = sum(item.minutes for item in planned if not item.done)
+    stages = [{"folder": item.folder, "minutes": item.minutes, "done": item.done} for item in planned]
+    lines.append(f"{left:7.1f} min in all, one process at a time; estimates, measured where a stage has run before")
+    common.finish({"stages": stages, "minutes": left}, lines, as_json)
 
 
-def shuffle_labels(
-    source: Annotated[Path, typer.Option("--src", help="Labelled slice set.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],
-    seed: common.Seed = 0,
-    overwrite: common.Overwrite = False,
-) -> None:
-    """Write a slice set with each slice's mask taken from another patient: a control that must score worse."""
-    from ctseg.io.slices import open_slices
-    from ctseg.outputs import whole_folder
-    from ctseg_reproduce.lists import shuffle_labels as make
+def _study_claims(request: Request, as_json: bool) -> None:
+    """Run seed by seed, and write the claims again after each: an interrupted call has decided what it could."""
+    from ctseg.cli.run import execute
+    from ctseg_reproduce import run
+    from ctseg_reproduce.claims import decide, order_claims
+    from ctseg_reproduce.claims_report import claim_cells, write_claims
 
-    place = common.guard(output, "shuffle-labels", (source,), overwrite=overwrite)
-    labelled = open_slices(source)
-    with whole_folder(place) as folder:
-        make(labelled, folder, seed)
-    common.say(f"{len(labelled)} slices with shuffled labels -> {output}")
+    failed: dict[tuple[str, int], str] = {}
+    claims = order_claims(request.plan)
+    for seed in request.seeds:
+        failed |= run.run_rows(replace(request, seeds=(seed,)), execute, common.say)
+        results = run.collect(request, failed)
+        decided = [decide(claim, results) for claim in claims]
+        command = run.command_of(request, request.seeds)
+        paths = write_claims(request.root, request.plan.scale, decided, command, list(failed.values()))
+    cells = claim_cells(decided)
+    lines = [f"{line[4]:<12}{line[0]}: {line[3]}" for line in cells]
+    common.finish(
+        {"claims": [item.flat() for item in decided], "files": [str(path) for path in paths]},
+        [*lines, f"claims: {paths[-1]}"],
+        as_json,
+    )
+    if failed:
+        raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The test slices that a table's figure shows, chosen by truth and names, and kept so that they are read once."""
+"""The test slices that a table's figure shows, chosen by truth and names, and stored so that they are read once."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ctseg.io.volume import Volume
 from ctseg.render.slices import WINDOW_HU, side_letters, window_hu
 
 POSITIVE, NEGATIVE = 4, 1
-"""Patients shown with a bleed, and without."""
+"""Patients shown with a haemorrhage, and without."""
 HEAD_HU, MARGIN_MM = -200.0, 6.0
 """What is denser than this belongs to the head; air left around it."""
-KEPT = Path("figures") / "test-slices.npz"
-Told = Callable[[int, int, str], object]
+CACHE = Path("figures") / "test-slices.npz"
+Progress = Callable[[int, int, str], object]
 Box = tuple[int, int, int, int]
 
 
@@ -40,7 +40,7 @@ class Choice:
     """Place in the scan's canonical order, from 0."""
     shape: tuple[int, int, int]
     ml: float
-    """Volume of the true bleed."""
+    """Volume of the true haemorrhage."""
 
 
 @dataclass(frozen=True)
@@ -65,52 +65,52 @@ class ExampleSlice:
         return mask[self.choice.index, top:bottom, left:right]
 
 
-def read_examples(root: Path, test: Path, truth: Path, told: Told = lambda *_: None) -> list[ExampleSlice]:
-    """The chosen slices of the test scans; read at the first call, and kept in `ROOT/figures` for the others.
+def read_examples(root: Path, test: Path, truth: Path, progress: Progress = lambda *_: None) -> list[ExampleSlice]:
+    """The chosen slices of the test scans; read at the first call, and stored in `ROOT/figures` for the others.
 
     Args:
         root: the reproduction's folder.
         test: the test scans, as `ctseg segment` takes them.
         truth: their masks, `CASE.nii.gz`.
-        told: is told (done, total, case).
+        progress: is called with (done, total, case).
 
     Raises:
         CtsegError: if there is no truth, or no scan at all.
     """
-    path, key = root / KEPT, _key(test, truth)
-    kept = _load(path, key)
-    if kept is not None:
-        return kept
+    path, key = root / CACHE, _key(test, truth)
+    stored = _load(path, key)
+    if stored is not None:
+        return stored
     choices = choose(masks_in(truth))
     cases = {case.case_id: case for case in discover(test, "ct").cases}
     examples = []
     for place, choice in enumerate(choices):
-        told(place, len(choices), choice.case)
+        progress(place, len(choices), choice.case)
         examples.append(_read(choice, cases.get(choice.case), truth))
-    told(len(choices), len(choices), "")
+    progress(len(choices), len(choices), "")
     if all(item.image is not None for item in examples):
         _save(path, key, examples)
     return examples
 
 
 def choose(truths: dict[str, Path]) -> list[Choice]:
-    """The first patients in name order with a bleed, each with its slice of largest area, and the first without one.
+    """The first patients in name order with a haemorrhage, each with its largest slice, and the first without one.
 
-    The patient without a bleed is shown in the middle of the scan. A patient with several series is shown once.
+    The patient without a haemorrhage is shown in the middle of the scan. A patient with several series is shown once.
     """
-    with_bleed: list[Choice] = []
-    without: list[Choice] = []
+    positive: list[Choice] = []
+    negative: list[Choice] = []
     seen: set[str] = set()
     for case in sorted(truths):
-        if len(with_bleed) >= POSITIVE and len(without) >= NEGATIVE:
+        if len(positive) >= POSITIVE and len(negative) >= NEGATIVE:
             break
         found = DICOM_CASE.fullmatch(case)
         patient = found["patient"] if found else case
         if patient not in seen:
             seen.add(patient)
             choice = _choice(case, truths[case])
-            (with_bleed if choice.ml else without).append(choice)
-    return [*with_bleed[:POSITIVE], *without[:NEGATIVE]]
+            (positive if choice.ml else negative).append(choice)
+    return [*positive[:POSITIVE], *negative[:NEGATIVE]]
 
 
 def _choice(case: str, path: Path) -> Choice:
@@ -156,7 +156,7 @@ def head_box(plane: NDArray[np.float32], spacing_mm: tuple[float, float]) -> Box
 
 
 def _key(test: Path, truth: Path) -> str:
-    """A digest of what the choice rests on; where the cohort is made anew, its truth has other times."""
+    """A digest of what the choice rests on; where the cohort is made again, its truth has other times."""
     files = [(case, path.stat().st_size, path.stat().st_mtime_ns) for case, path in sorted(masks_in(truth).items())]
     return sha256(json.dumps([str(test), files, POSITIVE, NEGATIVE, WINDOW_HU]).encode()).hexdigest()
 
@@ -173,13 +173,13 @@ def _save(path: Path, key: str, examples: Sequence[ExampleSlice]) -> None:
 
 
 def _load(path: Path, key: str) -> list[ExampleSlice] | None:
-    """What was kept; None where there is nothing, or it is of other data or broken."""
+    """What was stored; None where there is nothing, or it is of other data or broken."""
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            known = json.loads(str(kept["facts"]))
-            arrays = {name: kept[name] for name in kept.files}
+        with np.load(path, allow_pickle=False) as stored:
+            known = json.loads(str(stored["facts"]))
+            arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, KeyError):
         return None
     if known.get("key") != key:

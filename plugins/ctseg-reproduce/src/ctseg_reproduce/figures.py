@@ -1,4 +1,4 @@
-"""The paper's pictures beside its tables: pseudo-CT of every synthesis system (Figure 11), every row's outlines (8).
+"""The paper's pictures beside its tables: pseudo-CT of every synthesis system (Figure 11), segmentations (8), others.
 
 Slices are chosen by names and by the truth, never by a result. What is missing is a blank tile that says why, and no
 figure ever keeps a table from being written.
@@ -21,34 +21,35 @@ from ctseg.metrics.overlap import dice_of
 from ctseg.render.png import write_png
 from ctseg.render.sheet import Tile, draw_sheet
 from ctseg.render.slices import WINDOW_HU, Outline
-from ctseg_reproduce.example_slices import ExampleSlice, Told, read_examples
+from ctseg_reproduce.chart_figures import STAGES, SUBSETS, stages_figure, subsets_figure
+from ctseg_reproduce.example_slices import ExampleSlice, Progress, read_examples
+from ctseg_reproduce.matching_figures import FINGERPRINT, PAIRS, fingerprint_figure, pairs_figure
 from ctseg_reproduce.run import Request
+from ctseg_reproduce.source_slices import PATIENTS, brain_box, largest_lesions, spacing_mm
 from ctseg_reproduce.stages import is_done
 from ctseg_reproduce.systems import ROWS, SYNTHESIS, AnyRow, Row
-from ctseg_reproduce.table import Drawn, Result
+from ctseg_reproduce.table import Result, TableFigure
 
-PATIENTS = 5
-"""Source patients shown with their pseudo-CT."""
-HELD_OUT = "val"
-MARGIN = 0.04
-"""Background left around the brain, as a share of the slice."""
 Scores = Mapping[str, Mapping[Hashable, Any]]
 """Case -> its line of `cases.csv`."""
-PSEUDO_CT, OUTLINED = "pseudo-ct", "segmentations"
+PSEUDO_CT, SEGMENTATIONS = "pseudo-ct", "segmentations"
 
 
 def write_figures(
-    request: Request, results: Sequence[Result], say: Callable[[str], object] = str, told: Told = lambda *_: None
-) -> list[Drawn]:
-    """Draw what belongs to a table, each PNG beside it: pseudo-CT beside Table 2, outlines beside all but Table 5.
+    request: Request,
+    results: Sequence[Result],
+    say: Callable[[str], object] = str,
+    progress: Progress = lambda *_: None,
+) -> list[TableFigure]:
+    """Draw what belongs to a table, each PNG beside it: Figures 4, 5, 11 for Table 2, 10 for 3, 9 for 4, and 8 for all.
 
-    They show the lowest seed that any row was run with in this folder: outcomes joined from elsewhere have no pictures.
+    They show the lowest seed that any row was run with in this folder: imported outcomes have no pictures.
 
     Args:
         request: what `ctseg reproduce` was asked for.
         results: the table's rows.
-        say: is told why a figure could not be drawn.
-        told: is told (done, total, case) while test scans are read.
+        say: is called with the reason why a figure could not be drawn.
+        progress: is called with (done, total, case) while test scans are read.
 
     Returns:
         The figures that were drawn; none before the first row is finished.
@@ -56,16 +57,33 @@ def write_figures(
     seed = _seed(request, results)
     if seed is None:
         return []
-    drawers = {OUTLINED: lambda: segmentations(request, results, seed, told)}
-    if request.table == "table2":
-        drawers = {PSEUDO_CT: lambda: pseudo_cts(request, seed), **drawers}
+    drawers = _drawers(request, results, seed, progress)
     drawn = []
     for name, draw in drawers.items():
         try:
             drawn.append(draw())
         except Exception as error:  # hours of results must not be lost for a picture
-            say(f"{request.table}-{name}.png could not be drawn: {error}")
+            say(f"{request.stem}-{name}.png could not be drawn: {error}")
     return drawn
+
+
+def _drawers(
+    request: Request, results: Sequence[Result], seed: int, progress: Progress
+) -> dict[str, Callable[[], TableFigure]]:
+    """The figures that belong to a table, by name; those of stages that are not here are left out."""
+    found: dict[str, Callable[[], TableFigure]] = {}
+    if request.table == "table2":
+        if is_done(request.root, request.plan.data(seed)):
+            found |= {
+                FINGERPRINT: lambda: fingerprint_figure(request, seed),
+                PAIRS: lambda: pairs_figure(request, seed),
+            }
+        found[PSEUDO_CT] = lambda: pseudo_cts(request, seed)
+    if request.table == "table3":
+        found[STAGES] = lambda: stages_figure(request, results)
+    if request.table == "table4" and is_done(request.root, request.plan.source_subsets(seed)):
+        found[SUBSETS] = lambda: subsets_figure(request, seed)
+    return {**found, SEGMENTATIONS: lambda: segmentations(request, results, seed, progress)}
 
 
 def _seed(request: Request, results: Sequence[Result]) -> int | None:
@@ -74,12 +92,12 @@ def _seed(request: Request, results: Sequence[Result]) -> int | None:
 
 
 def _is_here(request: Request, row: AnyRow, seed: int) -> bool:
-    """Whether a row outlined the test scans in this folder; k-fold rows outline slice sets."""
+    """Whether a row segmented the test scans in this folder; k-fold rows segment slice sets."""
     can = isinstance(row, Row) and request.plan.can_run(row)
     return can and is_done(request.root, request.plan.row(row, seed))
 
 
-def pseudo_cts(request: Request, seed: int) -> Drawn:
+def pseudo_cts(request: Request, seed: int) -> TableFigure:
     """`TABLE-pseudo-ct.png`: MR of held-out patients beside what each synthesis system makes of it.
 
     Raises:
@@ -95,29 +113,13 @@ def pseudo_cts(request: Request, seed: int) -> Drawn:
         "the slice of its largest lesion; no result was looked at. Orange: the MR mask, drawn around the lesion. All "
         f"pseudo-CT in one window ({_window(request, seed)}). Anterior up, the patient's right at the left."
     )
-    path = request.root / f"{request.table}-{PSEUDO_CT}.png"
+    path = request.root / f"{request.stem}-{PSEUDO_CT}.png"
     return _drawn(path, "Pseudo-CT of every synthesis system", "Figure 11", titles, columns, foot)
 
 
-def _drawn(path: Path, title: str, like: str, titles: list[str], columns: list[list[Tile]], foot: str) -> Drawn:
+def _drawn(path: Path, title: str, like: str, titles: list[str], columns: list[list[Tile]], foot: str) -> TableFigure:
     write_png(path, draw_sheet(list(zip(*columns, strict=True)), titles, foot=foot))
-    return Drawn(path, title, f"As the paper's {like}.")
-
-
-def largest_lesions(source: SliceSet, count: int = PATIENTS) -> tuple[list[int], str]:
-    """A row for each of the first patients in name order: that of the largest lesion; and who they are.
-
-    Held-out patients, or any where the set has none; looks at masks and names only.
-    """
-    areas = np.count_nonzero(source.require_masks("figures outline them"), axis=(1, 2))
-    held_out = source.table["split"].to_numpy(str) == HELD_OUT
-    usable = (areas > 0) & held_out
-    who = f"held-out patients (split {HELD_OUT})"
-    if not usable.any():
-        usable, who = areas > 0, f"any patients, trained on (no lesion in a split {HELD_OUT})"
-    patients = source.table["patient_id"].to_numpy(str)
-    rows = [np.flatnonzero(usable & (patients == name)) for name in sorted(set(patients[usable]))[:count]]
-    return [int(part[areas[part].argmax()]) for part in rows], who
+    return TableFigure(path, title, f"As the paper's {like}.")
 
 
 def _mr_tiles(source: SliceSet, rows: Sequence[int]) -> list[Tile]:
@@ -139,21 +141,9 @@ def _pseudo_tiles(request: Request, name: str, seed: int, source: SliceSet, rows
 
 
 def _slice_tile(drawn: SliceSet, place: int, source: SliceSet, row: int, note: str = "") -> Tile:
-    mask = source.require_masks("figures outline them")[row] > 0
+    mask = source.require_masks("figures show them")[row] > 0
     box = brain_box(source.images[row])
-    row_mm, column_mm = (float(source.table[name][row]) for name in ("spacing_row_mm", "spacing_col_mm"))
-    return Tile(np.asarray(drawn.images[place])[box], (Outline(mask[box]),), note, (row_mm, column_mm))
-
-
-def brain_box(image: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Rows and columns of a (H, W) slice that hold brain, which is not 0, and some background around."""
-    spans = []
-    for axis, size in enumerate(image.shape):
-        inside = np.flatnonzero(image.any(axis=1 - axis))
-        first, last = (int(inside[0]), int(inside[-1])) if len(inside) else (0, size - 1)
-        margin = round(MARGIN * size)
-        spans.append(slice(max(0, first - margin), last + 1 + margin))
-    return spans[0], spans[1]
+    return Tile(np.asarray(drawn.images[place])[box], (Outline(mask[box]),), note, spacing_mm(source, row))
 
 
 def _window(request: Request, seed: int) -> str:
@@ -163,41 +153,41 @@ def _window(request: Request, seed: int) -> str:
     return f"{(0 - offset) / slope:.0f} to {(255 - offset) / slope:.0f} HU" if slope else "that of the target set"
 
 
-def segmentations(request: Request, results: Sequence[Result], seed: int, told: Told) -> Drawn:
-    """`TABLE-segmentations.png`: test slices with the truth and with what each row outlines, if it was ever run.
+def segmentations(request: Request, results: Sequence[Result], seed: int, progress: Progress) -> TableFigure:
+    """`TABLE-segmentations.png`: test slices with the truth and with each row's segmentation, if it was ever run.
 
     Raises:
         CtsegError: if the test scans or their truth are not there.
     """
     inputs = request.plan.inputs.of_seed(seed)
-    examples = read_examples(request.root, request.root / inputs.test, request.root / inputs.truth, told)
+    examples = read_examples(request.root, request.root / inputs.test, request.root / inputs.truth, progress)
     window = f"{WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
     columns = [[_scan_tile(item, False) for item in examples], [_scan_tile(item, True) for item in examples]]
-    begun = [result for result in results if result.outcomes or result.failed]
+    begun = [item for item in results if (item.outcomes or item.failed) and isinstance(item.row, Row)]
     columns += [_row_tiles(request, result, seed, examples) for result in begun]
     titles = [f"CT, {window}", "Truth", *(result.row.title for result in begun)]
     foot = (
-        f"Seed {seed}. Test patients: the first in name order with a bleed, each with the slice of its largest true "
-        "area, and the first without one, in the middle of the scan; no result was looked at. Orange: outlines, drawn "
-        "around what they enclose. Dice and mL are those of the whole scan, in brackets the Dice of the part "
+        f"Seed {seed}. Test patients: the first in name order with a haemorrhage, each with the slice of its largest "
+        "true area, and the first without one, in the middle of the scan; no result was looked at. Orange: outlines, "
+        "drawn around what they enclose. Dice and mL are those of the whole scan, in brackets the Dice of the part "
         "shown. Anterior up."
     )
-    path = request.root / f"{request.table}-{OUTLINED}.png"
-    return _drawn(path, "Outlines of every row", "Figure 8", titles, columns, foot)
+    path = request.root / f"{request.stem}-{SEGMENTATIONS}.png"
+    return _drawn(path, "Segmentations of every row", "Figure 8", titles, columns, foot)
 
 
-def _scan_tile(item: ExampleSlice, outlined: bool) -> Tile:
+def _scan_tile(item: ExampleSlice, with_truth: bool) -> Tile:
     if item.image is None:
         return Tile(note=item.why)
     choice = item.choice
-    truth = f"bleed of {choice.ml:.1f} mL" if choice.ml else "no bleed"
-    note = truth if outlined else f"{choice.case}, slice {choice.index + 1} of {choice.shape[0]}"
-    outlines = (Outline(item.truth),) if outlined and item.truth is not None else ()
+    truth = f"haemorrhage of {choice.ml:.1f} mL" if choice.ml else "no haemorrhage"
+    note = truth if with_truth else f"{choice.case}, slice {choice.index + 1} of {choice.shape[0]}"
+    outlines = (Outline(item.truth),) if with_truth and item.truth is not None else ()
     return Tile(item.image, outlines, note, item.spacing_mm, item.sides)
 
 
 def _row_tiles(request: Request, result: Result, seed: int, examples: Sequence[ExampleSlice]) -> list[Tile]:
-    """What a row outlines on each slice."""
+    """A row's segmentation on each slice."""
     if not _is_here(request, result.row, seed):
         return [Tile(note=_why_not(result, seed))] * len(examples)
     folder = request.root / request.plan.row(result.row, seed).folder
@@ -230,5 +220,5 @@ def _score(item: ExampleSlice, found: NDArray[np.bool_], scores: Scores) -> str:
     if line is None or line["status"] != "ok":
         return "not evaluated"
     if not item.choice.ml or item.truth is None:
-        return f"{line['pred_ml']:.1f} mL outlined"
+        return f"{line['pred_ml']:.1f} mL segmented"
     return f"Dice {line['dice']:.2f} ({dice_of(found, item.truth):.2f})"

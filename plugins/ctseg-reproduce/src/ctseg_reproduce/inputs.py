@@ -25,7 +25,9 @@ class Inputs:
     train: str = ""
     """Scans of the target's patients: every slice of them is the target of `plus`."""
     train_truth: str = ""
-    """Their masks: for the upper bound and the study of the rules alone."""
+    """Their masks: for the upper bound and the study of the selection rules alone."""
+    train_labels: str = ""
+    """Slice labels of the target's patients, by which the phantom's target slices were chosen."""
 
     def of_seed(self, seed: int) -> Inputs:
         """Those of a row's seed: the phantom has a cohort for each, a user's own data are the same for all."""
@@ -44,6 +46,7 @@ PHANTOM = Inputs(
     f"data/{ANY_SEED}/phantom/truth/stage_2_test.csv",
     f"data/{ANY_SEED}/phantom/rsna/stage_2_train",
     f"data/{ANY_SEED}/phantom/truth/iph/train",
+    f"data/{ANY_SEED}/phantom/rsna/stage_2_train.csv",
 )
 
 

@@ -27,10 +27,11 @@ from ctseg.io.slices import open_slices
 from ctseg.metrics.overlap import dice
 from ctseg.runs import read_header
 
-METRICS = ("pooled", "per_volume", "per_slice", "per_slice_positive", "fp_ml", "fp_negative", "positive")
+METRICS = ("pooled", "per_volume", "per_slice", "per_slice_positive", "fp_ml", "fp_negative", "pooled_positive")
 """Dice over all voxels; mean over volumes with a lesion; the released code's per slice with smooth 1; per slice with a
-lesion, mean; mL outlined in a volume without a lesion, mean; mL outlined on a slice without a lesion, mean; Dice over
+lesion, mean; mL segmented in a volume without a lesion, mean; mL segmented on a slice without a lesion, mean; Dice over
 the voxels of slices with a lesion."""
+SUPERVISED = "last epoch of each fold (supervised)"
 AMOUNTS = ("fp_ml", "fp_negative")
 """Metrics in mL; the others are shares."""
 
@@ -109,31 +110,31 @@ def _parts(table: pd.DataFrame) -> pd.DataFrame:
             "fp_ml_whole": (~lesion).astype(float),
             "fp_negative_part": negative_ml,
             "fp_negative_whole": negative,
-            "positive_part": pooled_part,
-            "positive_whole": pooled_whole - negative_fp,
+            "pooled_positive_part": pooled_part,
+            "pooled_positive_whole": pooled_whole - negative_fp,
         }
     )
 
 
-def read_finetuned(folder: Path, truth: Path, seed: int) -> Outcome:
-    """What `finetune` left in a row's folder, against the labels of `truth` (which the control was not trained on).
+def read_slices(folder: Path, truth: Path, seed: int, selection: str = SUPERVISED) -> Outcome:
+    """What `finetune` or `location-prior` left in a row's folder, compared with the masks of `truth`.
 
     Raises:
-        InputError: if the outlines are not there or belong to another set.
+        InputError: if the masks are not there or belong to another set.
     """
     path, labelled = folder / "run" / "masks.npy", open_slices(truth)
     if not path.exists():
         raise InputError(f"{path}: no such file; run this row again")
     found = np.load(path, allow_pickle=False)
-    masks = labelled.require_masks("outlines are compared with them")[:]
+    masks = labelled.require_masks("segmentations are compared with them")[:]
     if found.shape != masks.shape:
         raise InputError(f"{path}: holds {found.shape}, {truth} has {masks.shape}; run this row again")
     cases = _count(found > 0, masks > 0, labelled.table)
-    return Outcome(seed, _parts(cases), "last epoch of each fold (supervised)", len(found))
+    return Outcome(seed, _parts(cases), selection, len(found))
 
 
 def _count(found: NDArray[np.bool_], masks: NDArray[np.bool_], table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of `cases.csv` for each series, from (N, H, W) outlines and masks."""
+    """The columns of `cases.csv` for each series, from (N, H, W) segmentations and masks."""
     tp, fp, fn = (pair.sum(axis=(1, 2), dtype=float) for pair in (found & masks, found & ~masks, ~found & masks))
     slices = pd.DataFrame(
         {
@@ -194,7 +195,7 @@ def difference(
     """A row's metric minus a reference row's, paired by seed and patient.
 
     Every patient counts that adds to either row, so over equal seeds it is the difference of the two rows' values, also
-    where a row outlines nothing. What makes a patient hard, or a seed lucky for both rows, cancels.
+    where a row has no foreground. What makes a patient hard, or a seed lucky for both rows, cancels.
     """
     seeds = _shared_seeds(outcomes, reference, metric)
     of_values = estimate(outcomes, metric).value - estimate(reference, metric).value

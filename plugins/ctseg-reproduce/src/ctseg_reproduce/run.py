@@ -10,27 +10,18 @@ from pathlib import Path
 from ctseg.errors import CtsegError, InputError
 from ctseg.files import read_json, write_json
 from ctseg_reproduce.inputs import PHANTOM
-from ctseg_reproduce.kept import Kept, this_machine
-from ctseg_reproduce.results import Outcome, read_finetuned, read_trained
+from ctseg_reproduce.outcomes import OutcomeRecord, this_machine
+from ctseg_reproduce.plan import DATA, LABELLED, LABELLED_TRAIN, Plan
+from ctseg_reproduce.results import SUPERVISED, Outcome, read_slices, read_trained
 from ctseg_reproduce.scales import Scale
-from ctseg_reproduce.stages import (
-    DATA,
-    LABELLED,
-    LABELLED_TRAIN,
-    Plan,
-    Stage,
-    alone,
-    in_order,
-    is_done,
-    run_stage,
-    seconds_of,
-)
-from ctseg_reproduce.systems import AnyRow, Finetuned, get_rows
+from ctseg_reproduce.stages import Stage, in_order, is_done, run_stage, seconds_of, stage_lock
+from ctseg_reproduce.systems import AnyRow, LocationPrior, Row, get_rows
 from ctseg_reproduce.table import Result
 
 Execute = Callable[[Path], int]
 INTERRUPTED = 130
-FILES = ("reproduce.json", "*.csv", "*.md", "*.html", "*.png", "joined/*.csv")
+TRUE_VOLUME = "none: the true volume of each scan is given"
+FILES = ("reproduce.json", "*.csv", "*.md", "*.html", "*.png", "imported/*.csv")
 """What `ctseg reproduce` writes in its folder beside the outputs of other commands."""
 
 
@@ -43,12 +34,17 @@ class Request:
     plan: Plan
     rows: tuple[AnyRow, ...]
     seeds: tuple[int, ...]
-    joined: tuple[Kept, ...] = ()
+    imported: tuple[OutcomeRecord, ...] = ()
     """Outcomes made elsewhere."""
+
+    @property
+    def stem(self) -> str:
+        """Name of the table's files, without their endings."""
+        return self.plan.scale.file_name(self.table)
 
 
 def settled_plan(root: Path, plan: Plan) -> Plan:
-    """The plan of a folder: with the device and precision it was begun with, so that others do not begin it anew.
+    """The plan of a folder: with the device and precision of its first call, since others would run it again.
 
     Raises:
         InputError: if the folder was begun at another scale or with other data.
@@ -66,11 +62,11 @@ def settled_plan(root: Path, plan: Plan) -> Plan:
     return replace(plan, device=str(old["device"]), precision=precision)
 
 
-def strangers(request: Request) -> int:
-    """How many joined outcomes of this table's rows were made with other settings, and so stay out of it."""
+def mismatched(request: Request) -> int:
+    """How many imported outcomes of this table's rows were made with other settings, and so stay out of it."""
     rows = get_rows(request.table)
-    named = sum(item.row == row.name for item in request.joined for row in rows)
-    return named - sum(_fits(request, item, row) for item in request.joined for row in rows)
+    named = sum(item.row == row.name for item in request.imported for row in rows)
+    return named - sum(_fits(request, item, row) for item in request.imported for row in rows)
 
 
 def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[tuple[str, int], str]:
@@ -87,7 +83,7 @@ def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = 
     failed: dict[tuple[str, int], str] = {}
     for seed in request.seeds:
         for row in request.rows:
-            if seed in _joined(request, row):
+            if seed in _imported(request, row):
                 continue
             last = request.plan.row(row, seed)
             for stage in in_order([last]):
@@ -97,10 +93,10 @@ def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = 
     return failed
 
 
-def run_judges(
+def make_label_sets(
     request: Request, execute: Execute, say: Callable[[str], object] = str, seed: int = 0
 ) -> dict[str, Path]:
-    """Make the labelled CT sets that the label-free rules are judged by, those of the seed's cohort.
+    """Make the labelled CT sets that the label-free rules are measured on, those of the seed's cohort.
 
     Returns:
         `train`: the target's patients, whose labels no run sees, where there are any; `test`: held-out patients.
@@ -138,7 +134,7 @@ def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say
         broken[stage.folder] = cause
     if stage.folder in broken or is_done(root, stage):
         return
-    with alone(root, stage, say):
+    with stage_lock(root, stage, say):
         if is_done(root, stage):
             return
         say(f"== {stage.folder}")
@@ -157,51 +153,53 @@ def collect(request: Request, failed: dict[tuple[str, int], str]) -> list[Result
 
 
 def _collect(request: Request, row: AnyRow, failed: dict[tuple[str, int], str]) -> Result:
-    found: dict[int, Kept] = {}
+    found: dict[int, OutcomeRecord] = {}
     reasons = []
     for seed in _seeds(request, row):
         stage, reason = request.plan.row(row, seed), failed.get((row.name, seed))
         try:
             if reason is None and is_done(request.root, stage):
                 outcome, seconds = _read(request, row, stage, seed), seconds_of(request.root, stage)
-                found[seed] = Kept(row.name, stage.key, seconds, this_machine(), outcome)
+                found[seed] = OutcomeRecord(row.name, stage.key, seconds, this_machine(), outcome)
         except CtsegError as error:
             reason = str(error)
         if reason is not None:
             reasons.append(f"seed {seed}: {reason}")
-    found = _joined(request, row) | found
-    kept = tuple(found[seed] for seed in sorted(found))
+    found = _imported(request, row) | found
+    records = tuple(found[seed] for seed in sorted(found))
     seeds = sorted(found) or list(request.seeds)
-    outcomes, seconds = tuple(item.outcome for item in kept), sum(item.seconds for item in kept)
-    return Result(row, outcomes, seconds, command_of(request, seeds, row), tuple(reasons), kept)
+    outcomes, seconds = tuple(item.outcome for item in records), sum(item.seconds for item in records)
+    return Result(row, outcomes, seconds, command_of(request, seeds, row), tuple(reasons), records)
 
 
 def _seeds(request: Request, row: AnyRow) -> list[int]:
     """Asked for now, or done earlier; none where the data do not allow the row."""
-    return sorted({*request.seeds, *_seeds_on_disk(request.root, row)}) if request.plan.can_run(row) else []
+    return sorted({*request.seeds, *_seeds_on_disk(request, row)}) if request.plan.can_run(row) else []
 
 
-def _joined(request: Request, row: AnyRow) -> dict[int, Kept]:
+def _imported(request: Request, row: AnyRow) -> dict[int, OutcomeRecord]:
     """Outcomes of this row made elsewhere, by seed, if they were made with the very settings of this table."""
-    return {item.outcome.seed: item for item in request.joined if _fits(request, item, row)}
+    return {item.outcome.seed: item for item in request.imported if _fits(request, item, row)}
 
 
-def _fits(request: Request, item: Kept, row: AnyRow) -> bool:
+def _fits(request: Request, item: OutcomeRecord, row: AnyRow) -> bool:
     plan = request.plan
     return item.row == row.name and plan.can_run(row) and item.key == plan.row(row, item.outcome.seed).key
 
 
-def _seeds_on_disk(root: Path, row: AnyRow) -> list[int]:
-    names = (path.name.removeprefix("seed-") for path in (root / "rows" / row.name).glob("seed-*"))
+def _seeds_on_disk(request: Request, row: AnyRow) -> list[int]:
+    folder = (request.root / request.plan.row_folder(row, 0)).parent
+    names = (path.name.removeprefix("seed-") for path in folder.glob("seed-*"))
     return [int(name) for name in names if name.isdigit()]
 
 
 def _read(request: Request, row: AnyRow, stage: Stage, seed: int) -> Outcome:
     root, plan = request.root, request.plan
-    if isinstance(row, Finetuned):
-        found = read_finetuned(root / stage.folder, root / plan.set_path(LABELLED, seed), seed)
-    else:
+    if isinstance(row, Row):
         found = read_trained(root / stage.folder, seed)
+    else:
+        selection = TRUE_VOLUME if isinstance(row, LocationPrior) else SUPERVISED
+        found = read_slices(root / stage.folder, root / plan.set_path(LABELLED, seed), seed, selection)
     return replace(found, cohort=plan.cohort(seed))
 
 
@@ -209,6 +207,7 @@ def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None
     """The call that makes a row of these seeds, or the whole table."""
     inputs = request.plan.inputs
     words = ["ctseg", "reproduce", request.table, "--scale", request.plan.scale.name]
+    words += ["--preset", request.plan.scale.variant] if request.plan.scale.variant else []
     words += ["--rows", row.name] if row else []
     words += _seed_words(seeds)
     if inputs != PHANTOM:

@@ -1,12 +1,13 @@
 """How large a reproduction is: size of the slices, cohort, widths and schedules.
 
-Every scale says what it changes against the preset `paper`; the tables print it.
+A scale has a preset of its own. Under another one (`--preset`) it keeps its sizes and the number of steps, so that
+presets differ in nothing else. Tables print both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
@@ -14,6 +15,8 @@ from ctseg.errors import SettingError, unknown_name
 Values = Mapping[str, Any]
 FIRST_COHORT = 3000
 """Neither the demo's cohort (0) nor 2023: their test patients were looked at while settings were chosen."""
+PRESETS = ("paper", "released", "default")
+"""Presets that every scale can be run with beside its own."""
 
 
 def cohort_seed(seed: int) -> int:
@@ -50,6 +53,40 @@ class Scale:
     supervised: Values = field(default_factory=dict)
     """Schedule of each fold of Table 5."""
     folds: int = 5
+    amd: Values = field(default_factory=dict)
+    """Sizes of the paper's generator; those of the preset where empty, as for the next."""
+    fcn: Values = field(default_factory=dict)
+    minutes: Values = field(default_factory=dict)
+    """Estimated minutes of a stage, by the kind of its folder; `segmenter` is a row of Tables 2 to 4."""
+    sizes: Values = field(default_factory=dict)
+    """Fields of this class that hold under another preset; `synthesis` and `adaptation` are merged."""
+    variant: str = ""
+    """The preset that was chosen in place of the scale's own."""
+
+    def with_preset(self, name: str) -> Scale:
+        """The same sizes and numbers of steps under another preset; the rule of selection is that preset's.
+
+        Raises:
+            SettingError: if the preset is not one of `PRESETS`.
+        """
+        if name == self.preset:
+            return self
+        if name not in PRESETS:
+            raise SettingError(unknown_name("preset", name, list(PRESETS)))
+        stored = {key: value for key, value in self.adaptation.items() if key != "selection"}
+        return replace(
+            self,
+            preset=name,
+            variant=name,
+            amd=self.sizes.get("amd", {}),
+            fcn=self.sizes.get("fcn", {}),
+            synthesis={**self.sizes.get("synthesis", {}), **self.synthesis},
+            adaptation={**stored, **self.sizes.get("adaptation", {})},
+        )
+
+    def file_name(self, table: str) -> str:
+        """Name of a table's files, without their ending: presets share a folder."""
+        return f"{table}-{self.variant}" if self.variant else table
 
 
 SMOKE = Scale(
@@ -65,7 +102,19 @@ SMOKE = Scale(
     split="0.5:0.5",
     adaptation={"keep_epochs": True},
     folds=2,
-)
+    minutes={"data": 0.3, "synthesis": 0.05, "segmenter": 0.1, "finetune": 0.1},
+    sizes={
+        "amd": {"width": 4, "growth": 2, "layers": 2},
+        "fcn": {"width": 4},
+        "synthesis": {
+            "discriminator_width": 4, "features_width": 4, "lesion_width": 4, "batch_size": 2, "epochs": 2,
+            "decay_epochs": 0, "steps_per_epoch": 2, "sample_every": 1, "audit_slices": 4,
+        },
+        "adaptation": {
+            "discriminator_width": 4, "batch_size": 2, "epochs": 2, "steps_per_epoch": 2, "sample_every": 1,
+        },
+    },
+)  # fmt: skip
 CPU = Scale(
     "cpu",
     "96 x 96 pixels, a quarter of the paper's widths, 600 steps of stage 1 and 540 of stage 2: for two CPU cores",
@@ -75,10 +124,21 @@ CPU = Scale(
     unet={"width": 16},
     cohort={"mr": 24, "ct": 24, "ct_test": 24},
     synthesis={"steps_per_epoch": 50},
-    # The rule that the first seeds were measured with; all epochs are kept for the study of the rules.
+    # All epochs are stored for the study of the selection rules.
     adaptation={"steps_per_epoch": 45, "keep_epochs": True, "selection": "last"},
     supervised={"epochs": 4, "decay_epochs": 2, "steps_per_epoch": 40},
-)
+    minutes={"data": 9, "synthesis": 11, "segmenter": 5, "finetune": 5},  # measured, several processes on two cores
+    sizes={
+        "amd": {"width": 16},
+        "fcn": {"width": 16},
+        "synthesis": {
+            "discriminator_width": 16, "features_width": 16, "lesion_width": 16, "batch_size": 4, "epochs": 8,
+            "decay_epochs": 4, "sample_every": 2,
+        },
+        # A constant rate, as in the released code; the demo's falling one belongs to its optimiser.
+        "adaptation": {"discriminator_width": 16, "epochs": 12, "decay_epochs": 0, "sample_every": 4},
+    },
+)  # fmt: skip
 GPU = Scale(
     "gpu",
     "240 x 240 pixels, the method's real widths, 4500 steps of stage 1 and 2250 of stage 2: for one GPU",
@@ -91,6 +151,9 @@ GPU = Scale(
     synthesis={"batch_size": 4, "epochs": 10, "decay_epochs": 5, "steps_per_epoch": 300},
     adaptation={"epochs": 10, "decay_epochs": 5, "steps_per_epoch": 150},
     supervised={"epochs": 6, "decay_epochs": 4, "steps_per_epoch": 100},
+    # Counted operations at 50 T a second (tests/benchmarks/test_gpu_scale_work.py), not measured; data are CPU work.
+    minutes={"data": 20, "synthesis": 9, "segmenter": 4, "finetune": 6},
+    sizes={"adaptation": {"epochs": 15, "decay_epochs": 0}},
 )
 SCALES = {scale.name: scale for scale in (SMOKE, CPU, GPU)}
 

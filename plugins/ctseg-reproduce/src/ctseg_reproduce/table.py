@@ -16,10 +16,10 @@ from ctseg.evaluation.verdict import verdict
 from ctseg.files import write_text, write_with
 from ctseg.progress import span
 from ctseg.render.page import Page
-from ctseg_reproduce.kept import Kept, write_outcomes
+from ctseg_reproduce.outcomes import OutcomeRecord, write_outcomes
 from ctseg_reproduce.results import METRICS, Difference, Outcome, difference, estimate
 from ctseg_reproduce.scales import Scale
-from ctseg_reproduce.systems import REFERENCE, TABLES, TITLES, AnyRow
+from ctseg_reproduce.systems import REFERENCE, TABLES, TITLES, AnyRow, LocationPrior, is_control
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Result:
     command: str
     failed: tuple[str, ...] = ()
     """Seeds that did not come through, and why."""
-    kept: tuple[Kept, ...] = ()
+    records: tuple[OutcomeRecord, ...] = ()
     """The outcomes with what tells where they were made."""
 
     def numbers(self) -> dict[str, Estimate]:
@@ -42,7 +42,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class TableFigure:
     """A figure beside a table."""
 
     path: Path
@@ -56,16 +56,32 @@ def control_verdict(results: Sequence[Result]) -> tuple[bool | None, str]:
     A row scores above the control where the whole interval of their paired difference does.
     """
     control = next((item for item in results if item.outcomes and item.row.shuffled), None)
-    others = [item for item in results if item.outcomes and not item.row.shuffled]
+    return _below_all(control, results, "The control with shuffled labels", "than what its labels teach")
+
+
+def prior_verdict(results: Sequence[Result]) -> tuple[bool | None, str]:
+    """The same of the location prior; it speaks of the rows without labels shuffled alone."""
+    control = next((item for item in results if item.outcomes and isinstance(item.row, LocationPrior)), None)
+    return _below_all(control, results, "The location prior at the true volume", "than where lesions tend to lie")
+
+
+def control_lines(results: Sequence[Result]) -> list[str]:
+    """What the controls say, each in one line; the location prior where it was run."""
+    prior = prior_verdict(results)
+    return [control_verdict(results)[1], *([prior[1]] if prior[0] is not None else [])]
+
+
+def _below_all(control: Result | None, results: Sequence[Result], name: str, knowledge: str) -> tuple[bool | None, str]:
+    others = [item for item in results if item.outcomes and not is_control(item.row)]
     if control is None or not others:
         return None, "The control was not run, or nothing to compare it with."
     found = {item.row.name: difference(item.outcomes, control.outcomes, "pooled") for item in others}
     unshown = [name for name, one in found.items() if verdict((one.low, one.high), 1) != "reproduces"]
-    score = f"The control with shuffled labels ({100 * control.numbers()['pooled'].value:.2f})"
+    score = f"{name} ({100 * control.numbers()['pooled'].value:.2f})"
     if unshown:
         return False, (
             f"{score} is not shown to score worse than {', '.join(unshown)}: the 95 % interval of the difference does "
-            "not exclude 0, so nothing shows that these rows have learnt what its labels teach."
+            f"not exclude 0, so nothing shows that these rows know more {knowledge}."
         )
     alone = "" if all(len(one.seeds) > 1 for one in found.values()) else " (with one seed, over patients alone)"
     return True, f"{score} scores worse than every row: each 95 % interval of the difference lies above 0{alone}."
@@ -120,7 +136,7 @@ def _line(item: Result, name: str, reference: Sequence[Outcome]) -> dict[str, An
         "slices": item.outcomes[0].slices if seeds else 0,
         "selection": "; ".join(dict.fromkeys(one.selection for one in item.outcomes)),
         "seconds": round(item.seconds, 1),
-        "machine": "; ".join(dict.fromkeys(one.machine for one in item.kept)),
+        "machine": "; ".join(dict.fromkeys(one.machine for one in item.records)),
         "command": item.command,
         "failed": "; ".join(item.failed),
     }
@@ -140,13 +156,14 @@ def columns(name: str) -> list[str]:
     """The heads of a table for people."""
     return [
         "system", "paper, Dice %", "pooled Dice %", "Dice % a volume", "Dice % a slice, as released",
-        "Dice % a slice with a bleed", "false mL in a negative scan", "false mL in 100 negative slices",
-        "pooled Dice % on slices with a bleed", f"pooled, minus {REFERENCE[name]}",
+        "Dice % a haemorrhage-positive slice", "false-positive mL in a negative scan",
+        "false-positive mL in 100 negative slices",
+        "pooled Dice % on haemorrhage-positive slices", f"pooled, minus {REFERENCE[name]}",
         f"the paper's order to {REFERENCE[name]}", "by seed", "checkpoint", "wall time",
     ]  # fmt: skip
 
 
-def shown(table: pd.DataFrame) -> list[list[str]]:
+def text_cells(table: pd.DataFrame) -> list[list[str]]:
     """The table's cells as a person reads them."""
     return [
         [
@@ -179,7 +196,7 @@ def _difference(line: Mapping[Any, Any]) -> str:
     return f"{text}, seeds {line['difference_seeds']}; of the values {line['difference_of_values']:.2f}"
 
 
-def notes(scale: Scale, table: pd.DataFrame, own_data: bool, control: str) -> list[str]:
+def notes(scale: Scale, table: pd.DataFrame, own_data: bool, controls: Sequence[str]) -> list[str]:
     """What one must know to read the table."""
     data = (
         "Data: the user's own."
@@ -190,8 +207,7 @@ def notes(scale: Scale, table: pd.DataFrame, own_data: bool, control: str) -> li
     return [
         data,
         f"Scale {scale.name!r}: {scale.summary}.",
-        f"Preset {scale.preset!r} with this scale's schedule and sizes, not 'paper': two of the paper's values did not "
-        "train on the phantom (docs/decisions/0004-default-preset.md), and its schedule is longer.",
+        _preset_note(scale),
         f"Means over seeds with 95 % intervals {_over(table, own_data)}; {int(table['patients'].max())} test "
         "patients. Checkpoints are chosen without any CT label but in Table 5, which is supervised and takes the last.",
         "Differences are paired by seed and patient, and keep every patient. The paper's order of a row and the "
@@ -200,8 +216,19 @@ def notes(scale: Scale, table: pd.DataFrame, own_data: bool, control: str) -> li
         "The paper does not say which Dice it reports. Wall time is that of all seeds with everything a row rests on, "
         "so shared stages count in each row.",
         f"Machine: {'; '.join(sorted({name for name in table['machine'] if name})) or 'not known'}.",
-        control + (" At this scale that is to be expected." if scale.preset == "smoke" else ""),
+        *(text + (" At this scale that is to be expected." if scale.name == "smoke" else "") for text in controls),
     ]
+
+
+def _preset_note(scale: Scale) -> str:
+    """What the preset and the scale have to do with the paper."""
+    text = f"Preset {scale.preset!r} with this scale's schedule and sizes"
+    if scale.preset in ("paper", "released"):
+        return f"{text}; the schedule of the paper and its released code is longer."
+    return (
+        f"{text}, not 'paper': two of the paper's values did not train on the phantom "
+        "(docs/decisions/0004-default-preset.md), and its schedule is longer."
+    )
 
 
 def _over(table: pd.DataFrame, own_data: bool) -> str:
@@ -221,7 +248,7 @@ def write_table(
     *,
     own_data: bool,
     command: str,
-    figures: Sequence[Drawn] = (),
+    figures: Sequence[TableFigure] = (),
 ) -> list[Path]:
     """Write `NAME.csv`, `NAME.md`, `NAME.html` and `NAME-outcomes.csv` below `folder`.
 
@@ -234,26 +261,28 @@ def write_table(
         command: that makes the whole table.
         figures: shown below it in the page, and linked in the Markdown.
     """
-    table, (_, control) = table_of(name, results), control_verdict(results)
-    remarks = notes(scale, table, own_data, control)
+    table, stem = table_of(name, results), scale.file_name(name)
+    remarks = notes(scale, table, own_data, control_lines(results))
     remarks += [f"FAILED {line['row']}: {line['failed']}" for line in table.to_dict("records") if line["failed"]]
-    csv = write_with(folder / f"{name}.csv", lambda temporary: table.to_csv(temporary, index=False))
-    outcomes = write_outcomes(folder / f"{name}-outcomes.csv", [item for result in results for item in result.kept])
-    text = write_text(folder / f"{name}.md", _markdown(name, table, remarks, command, figures))
-    return [csv, outcomes, text, _page(name, table, remarks, command, figures).write(folder / f"{name}.html")]
+    csv = write_with(folder / f"{stem}.csv", lambda temporary: table.to_csv(temporary, index=False))
+    outcomes = write_outcomes(folder / f"{stem}-outcomes.csv", [item for result in results for item in result.records])
+    text = write_text(folder / f"{stem}.md", _markdown(name, table, remarks, command, figures))
+    return [csv, outcomes, text, _page(name, table, remarks, command, figures).write(folder / f"{stem}.html")]
 
 
-def _markdown(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[Drawn]) -> str:
+def _markdown(
+    name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[TableFigure]
+) -> str:
     lines = [f"# {TITLES[name]}", "", f"    {command}", "", "| " + " | ".join(columns(name)) + " |"]
-    lines += ["|" + "---|" * len(columns(name)), *("| " + " | ".join(cells) + " |" for cells in shown(table))]
+    lines += ["|" + "---|" * len(columns(name)), *("| " + " | ".join(cells) + " |" for cells in text_cells(table))]
     rows = [f"    {line}" for line in table["command"]]
     shots = [line for item in figures for line in (f"![{item.title}]({item.path.name})", "", item.caption, "")]
     return "\n".join([*lines, "", *(f"- {text}" for text in remarks), "", *shots, "One row alone:", "", *rows, ""])
 
 
-def _page(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[Drawn]) -> Page:
+def _page(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[TableFigure]) -> Page:
     page = Page(TITLES[name], "the paper's number and ours")
-    page.add_table(columns(name), shown(table)).add_list(list(remarks))
+    page.add_table(columns(name), text_cells(table)).add_list(list(remarks))
     for item in figures:
         page.add_heading(item.title).add_figure(item.path, item.caption, item.title)
     page.add_heading("Commands").add_preformatted("\n".join([command, "", *table["command"]]))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ctseg_reproduce.lists import donors, shuffle_labels, source_lists
+from ctseg_reproduce.source_subsets import donors, shuffle_labels, source_subsets
 
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet, open_slices
@@ -20,7 +20,7 @@ def source(tmp_path: Path, make_slices: Callable[..., SliceSet]) -> SliceSet:
 
 
 def test_the_lists_relate_as_figure_9_shows(source: SliceSet) -> None:
-    lists = {name: set(ids) for name, ids in source_lists(source, MATCHED).items()}
+    lists = {name: set(ids) for name, ids in source_subsets(source, MATCHED).items()}
     assert lists["all"] == {f"mr_{place}" for place in range(12)}
     assert lists["matched"] == {"mr_0", "mr_5", "mr_9"}
     assert lists["unmatched-1"] == lists["all"] - lists["matched"]
@@ -30,25 +30,25 @@ def test_the_lists_relate_as_figure_9_shows(source: SliceSet) -> None:
 
 
 def test_unmatched_2_may_meet_the_matched_and_3_never_does(source: SliceSet) -> None:
-    drawn = [source_lists(source, MATCHED, seed=seed) for seed in range(20)]
+    drawn = [source_subsets(source, MATCHED, seed=seed) for seed in range(20)]
     assert any(set(lists["unmatched-2"]) & set(lists["matched"]) for lists in drawn)
     assert not any(set(lists["unmatched-3"]) & set(lists["matched"]) for lists in drawn)
 
 
 def test_a_seed_gives_the_same_draw_and_another_one_another(source: SliceSet) -> None:
-    assert source_lists(source, MATCHED, seed=3) == source_lists(source, MATCHED, seed=3)
-    assert source_lists(source, MATCHED, seed=3) != source_lists(source, MATCHED, seed=4)
+    assert source_subsets(source, MATCHED, seed=3) == source_subsets(source, MATCHED, seed=3)
+    assert source_subsets(source, MATCHED, seed=3) != source_subsets(source, MATCHED, seed=4)
 
 
 def test_where_few_are_unmatched_unmatched_3_is_all_of_them(source: SliceSet) -> None:
-    lists = source_lists(source, [f"mr_{place}" for place in range(10)])
+    lists = source_subsets(source, [f"mr_{place}" for place in range(10)])
     assert lists["unmatched-3"] == lists["unmatched-1"] == ["mr_10", "mr_11"]
 
 
 @pytest.mark.parametrize("matched", [["mr_14"], [f"mr_{place}" for place in range(12)]])
 def test_table_4_needs_both_kinds(source: SliceSet, matched: list[str]) -> None:
     with pytest.raises(InputError, match="Table 4 needs some"):
-        source_lists(source, matched)
+        source_subsets(source, matched)
 
 
 def test_shuffled_masks_come_from_other_patients_of_the_split(source: SliceSet) -> None:

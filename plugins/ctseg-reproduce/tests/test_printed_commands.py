@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from ctseg_reproduce import run
 from ctseg_reproduce.inputs import PHANTOM, Inputs, own_inputs
+from ctseg_reproduce.plan import Plan
 from ctseg_reproduce.run import Request, command_of
-from ctseg_reproduce.scales import SCALES, get_scale
-from ctseg_reproduce.stages import Plan
-from ctseg_reproduce.systems import RULES_STUDIES, TABLES, get_rows
+from ctseg_reproduce.scales import PRESETS, SCALES, get_scale
+from ctseg_reproduce.systems import SELECTION_STUDIES, TABLES, get_rows
 
 from ctseg.cli import common
 from ctseg.cli.main import main
@@ -65,9 +65,22 @@ def test_a_printed_command_gives_the_rows_key(
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
-@pytest.mark.parametrize("table", ["plus", *RULES_STUDIES])
+@pytest.mark.parametrize("table", ["plus", *SELECTION_STUDIES])
 def test_so_does_that_of_own_data(
     device: str, table: str, own: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = Plan(get_scale("cpu"), own, device, 2)
     same_rows(Request(tmp_path / "old", table, plan, (), (0, 1)), tmp_path / "new", monkeypatch)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("table", ["table4", "plus"])
+def test_so_does_that_of_another_preset(
+    preset: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(get_scale("cpu").with_preset(preset), PHANTOM)
+    request = Request(tmp_path / "old", table, plan, (), (0, 1))
+    assert f"--preset {preset}" in command_of(request, (0, 1))
+    same_rows(request, tmp_path / "new", monkeypatch)
+    assert plan.row(get_rows("table4")[0], 0).folder == f"{preset}/rows/amd-das/seed-0"
+    assert plan.data(0).folder == "data/seed-0"

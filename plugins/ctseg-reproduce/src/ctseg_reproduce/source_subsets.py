@@ -9,10 +9,12 @@ import numpy as np
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet, write_slices
 
-Lists = dict[str, list[str]]
+Subsets = dict[str, list[str]]
+SUBSETS = ("all", "unmatched-1", "unmatched-2", "unmatched-3", "matched")
+"""The source sets of Table 4, in the paper's order."""
 
 
-def source_lists(source: SliceSet, matched: list[str], split: str = "train", seed: int = 0) -> Lists:
+def source_subsets(source: SliceSet, matched: list[str], split: str = "train", seed: int = 0) -> Subsets:
     """The five source sets of Table 4, each a list of slice names in the set's order.
 
     Args:
@@ -72,7 +74,7 @@ def shuffle_labels(labelled: SliceSet, folder: Path, seed: int = 0) -> None:
 
 
 def _pseudo(labelled: SliceSet) -> dict[str, bool]:
-    """Pseudo-CT stays known as such: it holds no outline of a real CT."""
+    """Pseudo-CT stays known as such: it holds no mask of a real CT."""
     return {"pseudo": True} if labelled.info.get("pseudo") else {}
 
 

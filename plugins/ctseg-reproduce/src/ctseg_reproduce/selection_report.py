@@ -15,7 +15,7 @@ from ctseg.render.page import Page
 from ctseg.render.plots import new_figure
 from ctseg.render.style import INK, MODELS
 from ctseg.selection.rules import RULES
-from ctseg_reproduce.rules import Regret, regrets
+from ctseg_reproduce.selection_study import Regret, regrets
 
 Tables = Mapping[tuple[str, int], pd.DataFrame]
 COLUMNS = ("rule", "looks at", "runs", "Dice points behind the oracle", "worst run", "Spearman with Dice")
@@ -34,18 +34,18 @@ NOTES = (
 )
 
 
-def write_rules(folder: Path, tables: Tables, judges: Sequence[str], command: str, study: str) -> list[Path]:
+def write_study(folder: Path, tables: Tables, labels: Sequence[str], command: str, study: str) -> list[Path]:
     """Write `STUDY.csv`, `STUDY-epochs.csv`, `STUDY.md` and `STUDY.html`.
 
     Args:
         folder: the reproduction's folder.
-        tables: (row, seed) -> `ctseg_reproduce.rules.run_epochs_table`.
-        judges: the labelled sets, most telling first.
+        tables: (row, seed) -> `ctseg_reproduce.selection_study.run_epochs_table`.
+        labels: the labelled sets, most telling first.
         command: that makes the study.
         study: its name.
     """
-    found = {judge: regrets(list(tables.values()), judge, [seed for _, seed in tables]) for judge in judges}
-    flat = pd.DataFrame([asdict(item) for judge in judges for item in found[judge]])
+    found = {name: regrets(list(tables.values()), name, [seed for _, seed in tables]) for name in labels}
+    flat = pd.DataFrame([asdict(item) for name in labels for item in found[name]])
     epochs = pd.concat([table.assign(row=row, seed=seed) for (row, seed), table in tables.items()], ignore_index=True)
     return [
         write_with(folder / f"{study}.csv", lambda temporary: flat.round(4).to_csv(temporary, index=False)),
@@ -72,27 +72,27 @@ def _with_interval(item: Regret) -> str:
 
 def _markdown(found: Mapping[str, Sequence[Regret]], command: str) -> str:
     lines = [f"# {TITLE}", "", f"    {command}", ""]
-    for judge, rows in found.items():
-        lines += [f"## Judged by: {judge}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    for name, rows in found.items():
+        lines += [f"## Measured on: {name}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
         lines += [*("| " + " | ".join(cells) + " |" for cells in lines_of(rows)), ""]
     return "\n".join([*lines, *(f"- {text}" for text in NOTES), ""])
 
 
 def _page(found: Mapping[str, Sequence[Regret]], tables: Tables, command: str) -> Page:
     page = Page(TITLE, f"{len(tables)} runs")
-    for judge, rows in found.items():
-        page.add_heading(f"Judged by: {judge}").add_table(list(COLUMNS), lines_of(rows))
-        page.add_figure(_epochs_figure(tables, judge), f"Pooled Dice of every epoch on {judge}; one line a run.")
+    for name, rows in found.items():
+        page.add_heading(f"Measured on: {name}").add_table(list(COLUMNS), lines_of(rows))
+        page.add_figure(_epochs_figure(tables, name), f"Pooled Dice of every epoch on {name}; one line a run.")
     return page.add_list(list(NOTES)).add_preformatted(command)
 
 
-def _epochs_figure(tables: Tables, judge: str) -> Figure:
+def _epochs_figure(tables: Tables, name: str) -> Figure:
     figure, axes = new_figure(7.2, 3.8)
     names = list(dict.fromkeys(row for row, _ in tables))
     for (row, _), table in tables.items():
         colour = MODELS[names.index(row) % len(MODELS)]
         style = "-" if names.index(row) < len(MODELS) else "--"
-        axes.plot(table["epoch"], 100 * table[f"dice_{judge}"], style, color=colour, linewidth=1.0)
+        axes.plot(table["epoch"], 100 * table[f"dice_{name}"], style, color=colour, linewidth=1.0)
     for place, row in enumerate(names):
         axes.plot([], [], "-" if place < len(MODELS) else "--", color=MODELS[place % len(MODELS)], label=row)
     axes.set(xlabel="epoch", ylabel="pooled Dice %")

@@ -1,4 +1,4 @@
-"""Outcomes as a small table that can be carried to another machine and joined to what is made there."""
+"""Outcomes as a small table that can be carried to another machine and imported into what is made there."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ from ctseg.files import write_with
 from ctseg_reproduce.results import METRICS, Outcome
 
 PARTS = tuple(f"{metric}_{kind}" for metric in METRICS for kind in ("part", "whole"))
-LATER = ("cohort", "per_slice_positive_part", "per_slice_positive_whole")
-"""Columns that tables of earlier versions lack: their seeds share one cohort, and the metric is not known."""
-JOINED = "joined"
-"""Where a folder keeps what was joined to it."""
+IMPORTED = "imported"
+"""Where a folder keeps what was imported into it."""
 COLUMNS = ("row", "seed", "cohort", "key", "machine", "seconds", "selection", "slices", "patient", *PARTS)
 
 
 @dataclass(frozen=True)
-class Kept:
+class OutcomeRecord:
     """One row and seed, with what tells whether it belongs to a table."""
 
     row: str
@@ -38,7 +36,7 @@ class Kept:
     outcome: Outcome
 
 
-def write_outcomes(path: Path, outcomes: Sequence[Kept]) -> Path:
+def write_outcomes(path: Path, outcomes: Sequence[OutcomeRecord]) -> Path:
     """One line a row, seed and test volume."""
     tables = [
         item.outcome.cases.assign(
@@ -57,7 +55,7 @@ def write_outcomes(path: Path, outcomes: Sequence[Kept]) -> Path:
     return write_with(path, lambda temporary: whole.to_csv(temporary, index=False, float_format="%.10g"))
 
 
-def read_outcomes(path: Path) -> list[Kept]:
+def read_outcomes(path: Path) -> list[OutcomeRecord]:
     """What `write_outcomes` wrote.
 
     Raises:
@@ -65,19 +63,18 @@ def read_outcomes(path: Path) -> list[Kept]:
     """
     try:
         table = pd.read_csv(path, dtype={"row": str, "key": str, "machine": str, "selection": str, "patient": str})
-        lacking = sorted(set(COLUMNS) - set(LATER) - set(table.columns))
+        lacking = sorted(set(COLUMNS) - set(table.columns))
         if lacking:
-            raise InputError(f"{path}: lacks the column {lacking[0]!r}; name a TABLE-outcomes.csv of ctseg reproduce")
-        table = table.assign(**{name: 0.0 for name in LATER if name in PARTS and name not in table})
+            raise InputError(f"{path}: lacks the column {lacking[0]!r}; name a TABLE-outcomes.csv of this version")
         if not np.isfinite(table[list(PARTS)].to_numpy(float)).all():
             raise InputError(f"{path}: holds numbers that are not finite; make it again")
-        return [_kept(part) for _, part in table.groupby(["row", "seed", "key"], sort=False)]
+        return [_record(part) for _, part in table.groupby(["row", "seed", "key"], sort=False)]
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: cannot be read as a table of outcomes ({error}); check the path") from None
 
 
-def remember(root: Path, paths: Sequence[Path]) -> None:
-    """Copy tables of outcomes into a folder of tables, so that later calls count them without being told again.
+def import_outcomes(root: Path, paths: Sequence[Path]) -> None:
+    """Copy tables of outcomes into a folder of tables, so that later calls count them without being progress again.
 
     Raises:
         InputError: if one is no such table; then none is copied.
@@ -86,16 +83,16 @@ def remember(root: Path, paths: Sequence[Path]) -> None:
         read_outcomes(path)
     for path in paths:
         name = f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.csv"
-        write_with(root / JOINED / name, partial(shutil.copyfile, path))
+        write_with(root / IMPORTED / name, partial(shutil.copyfile, path))
 
 
-def remembered(root: Path) -> list[Kept]:
-    """All outcomes that were ever joined to a folder, in an order that does not depend on when.
+def imported_outcomes(root: Path) -> list[OutcomeRecord]:
+    """All outcomes that were ever imported into a folder, in an order that does not depend on when.
 
     Raises:
         InputError: if a copy cannot be read any more.
     """
-    return [item for path in sorted((root / JOINED).glob("[!.]*.csv")) for item in read_outcomes(path)]
+    return [item for path in sorted((root / IMPORTED).glob("[!.]*.csv")) for item in read_outcomes(path)]
 
 
 def this_machine() -> str:
@@ -108,9 +105,9 @@ def this_machine() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def _kept(part: pd.DataFrame) -> Kept:
+def _record(part: pd.DataFrame) -> OutcomeRecord:
     first = part.iloc[0]
     cases = part[["patient", *PARTS]].reset_index(drop=True)
     cohort = None if pd.isna(first.get("cohort", np.nan)) else int(first["cohort"])
     outcome = Outcome(int(first["seed"]), cases, str(first["selection"]), int(first["slices"]), cohort)
-    return Kept(str(first["row"]), str(first["key"]), float(first["seconds"]), str(first["machine"]), outcome)
+    return OutcomeRecord(str(first["row"]), str(first["key"]), float(first["seconds"]), str(first["machine"]), outcome)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ctseg_reproduce.rules import regrets, run_epochs_table
-from ctseg_reproduce.rules_report import write_rules
+from ctseg_reproduce.selection_report import write_study
+from ctseg_reproduce.selection_study import regrets, run_epochs_table
 
 from ctseg.errors import InputError
 from ctseg.selection.rules import RULES, select_epoch
@@ -23,7 +23,7 @@ def epochs(dice: list[float], **scores: list[float | None]) -> pd.DataFrame:
     return table.assign(dice_test=dice)
 
 
-def test_replay_keeps_what_a_run_would_have_kept() -> None:
+def test_replay_keeps_what_a_run_would_have_record() -> None:
     assert select_epoch("entropy", [0.5, 0.2, 0.3]) == 1
     assert select_epoch("tta_consistency", [0.5, 0.9, 0.9]) == 1  # of equal scores the earlier epoch
     assert select_epoch("tta_consistency", [None, None, 0.1]) == 2
@@ -49,7 +49,7 @@ def test_regret_is_the_way_to_the_best_epoch() -> None:
     assert [item.rule for item in regrets(tables, "test")][-1] == "entropy"
 
 
-def test_an_epoch_that_outlines_nothing_counts_as_zero() -> None:
+def test_an_epoch_without_foreground_counts_as_zero() -> None:
     found = regrets([epochs([0.4, float("nan"), 0.1], tta_consistency=[0.2, None, 0.3])], "test")
     assert {item.rule: item.mean for item in found} == {"last": pytest.approx(30), "tta_consistency": pytest.approx(30)}
 
@@ -67,7 +67,9 @@ def test_epochs_that_a_run_could_not_choose_have_no_scores(tmp_path: Path, monke
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     for epoch in range(1, 5):
         (tmp_path / f"epochs/epoch_{epoch:04d}.safetensors").touch()
-    monkeypatch.setattr("ctseg_reproduce.rules._dice", lambda weights, *_: {"dice_test": int(weights.stem[-1]) / 10})
+    monkeypatch.setattr(
+        "ctseg_reproduce.selection_study._dice", lambda path, *_: {"dice_test": int(path.stem[-1]) / 10}
+    )
     table = run_epochs_table(tmp_path, {"test": None}, lambda header: None)  # type: ignore[arg-type,return-value,dict-item]
     assert list(table["tta_consistency"].notna()) == [False, False, True, True]
     found = {item.rule: item.mean for item in regrets([table], "test")}
@@ -79,7 +81,7 @@ def test_the_study_is_written_in_all_forms(tmp_path: Path) -> None:
         ("das", 0): epochs([0.2, 0.8], tta_consistency=[0.1, 0.9]),
         ("mr", 1): epochs([0.3, 0.1], tta_consistency=[0.5, 0.4]),
     }
-    paths = write_rules(tmp_path, tables, ["test"], "ctseg reproduce selection", "study")
+    paths = write_study(tmp_path, tables, ["test"], "ctseg reproduce selection", "study")
     assert [path.name for path in paths] == ["study.csv", "study-epochs.csv", "study.md", "study.html"]
     flat = pd.read_csv(paths[0]).set_index("rule")
     assert flat.loc["tta_consistency", "mean"] == 0

@@ -1,0 +1,89 @@
+"""The claims as CSV, Markdown and a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ctseg.files import write_text, write_with
+from ctseg.render.page import Page
+from ctseg_reproduce.claims import Claim, Decision, verdict_of
+from ctseg_reproduce.results import Difference
+from ctseg_reproduce.scales import Scale
+from ctseg_reproduce.systems import CLAIMS
+
+TITLE = "The paper's claims"
+COLUMNS = (
+    "claim", "rows", "the paper's difference", "difference of pooled Dice (95 % interval)", "verdict",
+    "difference of Dice per slice, as released", "verdict per slice", "seeds",
+)  # fmt: skip
+NOTES = (
+    "Differences are in Dice points, paired by seed and patient. A claim is reproduced or contradicted where the whole "
+    "95 % interval says so, each claim by itself. Everything else is undecided, and so is a claim with one seed.",
+    "The pooled Dice is over all voxels of the test scans. Dice per slice with smooth 1 is the released code's: a "
+    "slice that is empty in both masks counts 1, so false positives weigh more.",
+    "Claims stand in the order in which they are run: points at stake in the paper per estimated minute.",
+)
+
+
+def claim_lines(claims: Sequence[Claim]) -> list[str]:
+    """Claims for a terminal, in order."""
+    return [
+        f"{place:2d}. {claim.text} ({claim.better.name} over {claim.worse.name}"
+        + (f", the paper: {claim.points:+.2f})" if claim.points is not None else ", control)")
+        for place, claim in enumerate(claims, 1)
+    ]
+
+
+def claim_cells(decisions: Sequence[Decision]) -> list[list[str]]:
+    """Decisions as a person reads them, one row each."""
+    return [
+        [
+            item.claim.text,
+            f"{item.claim.better.name} over {item.claim.worse.name}",
+            "control" if item.claim.points is None else f"{item.claim.points:+.2f}",
+            _interval(item.found),
+            item.verdict,
+            _interval(item.per_slice),
+            verdict_of(item.per_slice),
+            " ".join(map(str, item.found.seeds)) if item.found else "none",
+        ]
+        for item in decisions
+    ]
+
+
+def _interval(found: Difference | None) -> str:
+    if found is None or math.isnan(found.value):
+        return "not run"
+    value = f"{100 * found.value:+.2f}"
+    return value if math.isnan(found.low) else f"{value} ({100 * found.low:+.2f} to {100 * found.high:+.2f})"
+
+
+def write_claims(
+    folder: Path, scale: Scale, decisions: Sequence[Decision], command: str, failed: Sequence[str] = ()
+) -> list[Path]:
+    """Write `claims.csv`, `claims.md` and `claims.html`, with the preset in the name where it is not the scale's own.
+
+    Args:
+        folder: the reproduction's folder.
+        scale: what the rows were made at.
+        decisions: in order.
+        command: that makes them.
+        failed: stages that did not come through.
+    """
+    name = scale.file_name(CLAIMS)
+    flat = pd.DataFrame([item.flat() for item in decisions])
+    cells = claim_cells(decisions)
+    notes = [f"Scale {scale.name!r}: {scale.summary}. Preset {scale.preset!r}.", *NOTES]
+    notes += [f"FAILED: {text}" for text in failed]
+    lines = [f"# {TITLE}", "", f"    {command}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines += [*("| " + " | ".join(row) + " |" for row in cells), "", *(f"- {text}" for text in notes), ""]
+    page = Page(TITLE, f"{len(decisions)} claims").add_table(list(COLUMNS), cells).add_list(notes)
+    return [
+        write_with(folder / f"{name}.csv", lambda temporary: flat.to_csv(temporary, index=False)),
+        write_text(folder / f"{name}.md", "\n".join(lines)),
+        page.add_preformatted(command).write(folder / f"{name}.html"),
+    ]

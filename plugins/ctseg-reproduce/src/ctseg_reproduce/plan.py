@@ -1,0 +1,305 @@
+"""Which stages lead to a row: what several rows share is a stage of its own, made once.
+
+    data/seed-K -> [labelled/seed-K] -> synthesis/SYSTEM/seed-K -> [shuffled, source-subsets] -> rows/ROW/seed-K
+
+The phantom has a cohort for each seed. A user's own data are the same for all seeds, and their `data`, `labelled` and
+the like have no `seed-K`. What a preset other than the scale's own changes lies below a folder of the preset's name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ctseg.errors import SettingError
+from ctseg.training import presets
+from ctseg.training.resolve import effective
+from ctseg.training.settings import AdaptationSettings
+from ctseg_reproduce.inputs import PHANTOM, Inputs
+from ctseg_reproduce.scales import Scale, cohort_seed
+from ctseg_reproduce.stages import Stage, Step
+from ctseg_reproduce.systems import (
+    ROWS,
+    SYNTHESIS,
+    AnyRow,
+    Finetuned,
+    LocationPrior,
+    Row,
+    adaptation_settings,
+    segmenter_settings,
+    synthesis_settings,
+)
+from ctseg_reproduce.whole_head import WHOLE_HEAD
+
+DATA = "data"
+PAIRS = {"source": "pairs.csv", "target": "pairs-stage2.csv"}
+LABELLED, LABELLED_TRAIN, EVERY_SLICE = "labelled", "labelled-train", "every-slice"
+SETS = {LABELLED: "ct-test", LABELLED_TRAIN: "ct-train", EVERY_SLICE: "ct", WHOLE_HEAD: "ct"}
+"""Slice sets of whole scans: stage -> its output."""
+BRAIN_MASKS = "brain-masks"
+"""The test scans of a seed are the same for every row, and so are their brain masks."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Makes the stages of rows at one scale."""
+
+    scale: Scale
+    inputs: Inputs = PHANTOM
+    device: str = "auto"
+    workers: int = 2
+    precision: str = "auto"
+    """Arithmetic of the trainings and of the translation."""
+
+    def row(self, row: AnyRow, seed: int) -> Stage:
+        """The last stage of a row: it trains, and segments and evaluates or cross-validates."""
+        if isinstance(row, LocationPrior):
+            return self._location_prior(row, seed)
+        return self._finetuned(row, seed) if isinstance(row, Finetuned) else self._trained(row, seed)
+
+    def can_run(self, row: AnyRow) -> bool:
+        """Whether the data for it are there: some rows need scans of the target's patients, or their labels."""
+        return bool(self.inputs.train) or not (isinstance(row, Row) and (row.source == "ct" or row.brain_extractor))
+
+    def place(self, folder: str) -> str:
+        """A stage's folder: below that of the preset where it is not the scale's own."""
+        return f"{self.scale.variant}/{folder}" if self.scale.variant else folder
+
+    def cohort(self, seed: int) -> int | None:
+        """Seed of the phantom cohort that a row's seed has; None for a user's own data."""
+        return cohort_seed(seed) if self.inputs == PHANTOM else None
+
+    def folder(self, name: str, seed: int) -> str:
+        """Where what belongs to the data of a seed lies: each cohort has a folder of its own."""
+        return f"{name}/seed-{seed}" if self.inputs == PHANTOM else name
+
+    def data(self, seed: int) -> Stage:
+        """Slice sets and pairs; the phantom and its sets first, where the user has no data of their own."""
+        folder, inputs = self.folder(DATA, seed), self.inputs.of_seed(seed)
+        sets = {"src": _path(inputs.source, folder), "tgt": _path(inputs.target, folder)}
+        match = [
+            {"name": f"match by {direction}", "command": "match", **sets, "direction": direction, "output": path}
+            for direction, path in PAIRS.items()
+        ]
+        return Stage(folder, (*(self._cohort(seed) if self.inputs == PHANTOM else ()), *match))
+
+    def _pairs(self, direction: str, seed: int) -> str:
+        return f"{self.folder(DATA, seed)}/{PAIRS[direction]}"
+
+    def _cohort(self, seed: int) -> list[Step]:
+        scale = self.scale
+        sets = {"command": "preprocess", "size": scale.size, "workers": self.workers}
+        split = {"split": scale.split} if scale.split else {}
+        return [
+            {"name": "phantom", "command": "phantom", "output": "phantom", **scale.cohort,
+             "seed": cohort_seed(seed), "set": dict(scale.phantom), "workers": self.workers},
+            {"name": "preprocess MR", **sets, "input": "phantom/Task01_BrainTumour", "output": "sets/mr",
+             "slices": scale.slices, **split},
+            {"name": "preprocess CT", **sets, "input": "phantom/rsna/stage_2_train", "output": "sets/ct",
+             "labels": "phantom/rsna/stage_2_train.csv", "select": "intraparenchymal"},
+        ]  # fmt: skip
+
+    def labelled(self, seed: int) -> Stage:
+        """The test patients as a labelled slice set, for Table 5, the location prior and the selection study."""
+        inputs = self.inputs.of_seed(seed)
+        return self._whole_scans(LABELLED, seed, inputs.test, inputs.truth)
+
+    def labelled_train(self, seed: int) -> Stage:
+        """The target's patients as a labelled slice set, for the supervised row and the study of the selection rules.
+
+        Raises:
+            SettingError: if the user's own data came without their scans and masks.
+        """
+        if not self.inputs.train:
+            raise SettingError(
+                "the supervised row needs labelled scans of the target's patients: name them with --train and "
+                "--train-truth, or name the other rows with --rows"
+            )
+        inputs = self.inputs.of_seed(seed)
+        return self._whole_scans(LABELLED_TRAIN, seed, inputs.train, inputs.train_truth)
+
+    def every_slice(self, seed: int) -> Stage:
+        """The target's patients with all their slices, chosen by no label: for `plus`."""
+        return self._whole_scans(EVERY_SLICE, seed, self.inputs.of_seed(seed).train)
+
+    def whole_head(self, seed: int) -> Stage:
+        """The target's slices with the skull: those that were chosen for the phantom, every one of a user's own scans.
+
+        Raises:
+            SettingError: if the user's own data came without their scans.
+        """
+        if not self.inputs.train:
+            raise SettingError(
+                "DAS on CT with the skull needs scans of the target's patients: name them with --train and "
+                "--train-truth, or name the other rows with --rows"
+            )
+        stage = self._whole_scans(WHOLE_HEAD, seed, self.inputs.of_seed(seed).train)
+        labels = self.inputs.of_seed(seed).train_labels
+        chosen = {"labels": _path(labels, stage.folder), "select": "intraparenchymal"} if labels else {}
+        return replace(stage, steps=({**stage.steps[0], **chosen, "brain": WHOLE_HEAD},))
+
+    def set_path(self, name: str, seed: int) -> str:
+        """Where one of `SETS` lies."""
+        return f"{self.folder(name, seed)}/{SETS[name]}"
+
+    def _whole_scans(self, name: str, seed: int, scans: str, masks: str = "") -> Stage:
+        folder, what = self.folder(name, seed), "labelled CT" if masks else "every slice"
+        step = {
+            "name": f"preprocess {what}", "command": "preprocess", "input": _path(scans, folder),
+            **({"masks": _path(masks, folder)} if masks else {}), "output": SETS[name], "domain": "ct",
+            "size": self.scale.size, "workers": self.workers,
+        }  # fmt: skip
+        return Stage(folder, (step,), (self.data(seed),))
+
+    def source_subsets(self, seed: int) -> Stage:
+        """The source sets of Table 4."""
+        folder = f"source-subsets/seed-{seed}"
+        step = {
+            "name": "source subsets", "command": "source-subsets",
+            "src": _path(self.inputs.of_seed(seed).source, folder),
+            "pairs": _path(self._pairs("target", seed), folder), "output": "subsets", "seed": seed,
+        }  # fmt: skip
+        return Stage(folder, (step,), (self.data(seed),))
+
+    def synthesis(self, name: str, seed: int) -> Stage:
+        """Stage 1 of a system, and its pseudo-CT."""
+        system, folder = SYNTHESIS[name], self.place(f"synthesis/{name}/seed-{seed}")
+        inputs = self.inputs.of_seed(seed)
+        source = _path(inputs.source, folder)
+        pairs = {"pairs": _path(self._pairs("source", seed), folder)} if system.matched else {}
+        generator = {"generator": system.generator} if system.generator != "amd" else {}
+        train = {
+            "name": "synth-train", "command": "synth-train", "src": source, "tgt": _path(inputs.target, folder),
+            **pairs, **generator, "output": "run", **self._training(seed, synthesis_settings(system, self.scale)),
+        }  # fmt: skip
+        translate = {
+            "name": "synthesize", "command": "synthesize", "model": "run", "src": source, "output": "pseudo-ct",
+            **self._machine(),
+        }  # fmt: skip
+        return Stage(folder, (train, translate), (self.data(seed),), self._preset_digest(presets.SYNTHESIS))
+
+    def shuffled(self, labelled: str, made_by: Stage, name: str, seed: int) -> Stage:
+        """A slice set with shuffled labels, for the control."""
+        folder = self.place(f"shuffled/{name}/seed-{seed}")
+        step = {
+            "name": "shuffle labels", "command": "shuffle-labels", "src": _path(labelled, folder), "output": "set",
+            "seed": seed,
+        }  # fmt: skip
+        return Stage(folder, (step,), (made_by,))
+
+    def _training(self, seed: int, settings: dict[str, Any]) -> Step:
+        return {"preset": self.scale.preset, "seed": seed, **self._machine(), "set": settings}
+
+    def _effective(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Without what has no effect beside the rest, as the delay of a part that a row leaves out."""
+        return effective(AdaptationSettings, presets.preset(presets.ADAPTATION, self.scale.preset), settings)
+
+    def _machine(self) -> Step:
+        """Device and precision; a precision that is not asked for is not named."""
+        return {"device": self.device, **({} if self.precision == "auto" else {"precision": self.precision})}
+
+    def _trained(self, row: Row, seed: int) -> Stage:
+        folder = self.row_folder(row, seed)
+        source, needs = self._source(row, seed)
+        target, more = self._target(row, seed)
+        needs += more
+        chosen: Step = {}
+        if row.source_subset:
+            needs.append(self.source_subsets(seed))
+            chosen = {"source_list": _path(f"{needs[-1].folder}/subsets/{row.source_subset}.txt", folder)}
+        if row.matched_pairs:
+            chosen["pairs"] = _path(self._pairs("target", seed), folder)
+        segmenter = {"segmenter": row.segmenter} if row.segmenter != "fcn" else {}
+        train = {
+            "name": "das-train", "command": "das-train", "src": _path(source, folder),
+            "tgt": _path(target, folder), **chosen, **segmenter, "output": "run",
+            **self._training(seed, self._effective(adaptation_settings(row, self.scale))),
+        }  # fmt: skip
+        return Stage(
+            folder, (train, *self._tested(folder, seed)), tuple(needs), self._preset_digest(presets.ADAPTATION)
+        )
+
+    def row_folder(self, row: AnyRow, seed: int) -> str:
+        """Where a row of a seed lies; one without a network is the same for every preset."""
+        folder = f"rows/{row.name}/seed-{seed}"
+        return folder if isinstance(row, LocationPrior) else self.place(folder)
+
+    def _source(self, row: Row, seed: int) -> tuple[str, list[Stage]]:
+        """The labelled slice set that a row is trained on, and the stages that make it."""
+        source, needs = self.inputs.of_seed(seed).source, [self.data(seed)]
+        if row.source == "ct":
+            needs.append(self.labelled_train(seed))
+            source = self.set_path(LABELLED_TRAIN, seed)
+        elif row.source != "mr":
+            needs.append(self.synthesis(row.source, seed))
+            source = f"{needs[-1].folder}/pseudo-ct"
+        if row.shuffled:
+            needs.append(self.shuffled(source, needs[-1], row.source, seed))
+            source = f"{needs[-1].folder}/set"
+        return source, needs
+
+    def _target(self, row: Row, seed: int) -> tuple[str, list[Stage]]:
+        """The unlabelled slice set of a row, and the stages that make it where it is not the data's own."""
+        if row.brain_extractor:
+            return self.set_path(WHOLE_HEAD, seed), [self.whole_head(seed)]
+        if row.every_slice and self.inputs.train:
+            return self.set_path(EVERY_SLICE, seed), [self.every_slice(seed)]
+        return self.inputs.of_seed(seed).target, []
+
+    def _location_prior(self, row: LocationPrior, seed: int) -> Stage:
+        folder = self.row_folder(row, seed)
+        step = {
+            "name": "location prior", "command": "location-prior",
+            "src": _path(self.inputs.of_seed(seed).source, folder),
+            "data": _path(self.set_path(LABELLED, seed), folder), "output": "run",
+        }  # fmt: skip
+        return Stage(folder, (step,), (self.labelled(seed),))
+
+    def _tested(self, folder: str, seed: int) -> tuple[Step, Step]:
+        inputs = self.inputs.of_seed(seed)
+        labels = {"labels": _path(inputs.labels, folder)} if inputs.labels else {}
+        return (
+            {"name": "segment", "command": "segment", "input": _path(inputs.test, folder), "model": "run",
+             "brain_cache": _path(self.folder(BRAIN_MASKS, seed), folder), "output": "masks", "device": self.device,
+             "workers": self.workers, "set": {"dicom_seg": False, "preview": False}},
+            {"name": "evaluate", "command": "evaluate", "pred": "masks", "ref": _path(inputs.truth, folder),
+             **labels, "output": "evaluation"},
+        )  # fmt: skip
+
+    def _finetuned(self, row: Finetuned, seed: int) -> Stage:
+        folder, needs, data = self.row_folder(row, seed), [self.labelled(seed)], self.set_path(LABELLED, seed)
+        start: Step = {}
+        if row.start:
+            needs.append(self._start(row.start, seed))
+            start = {"from": _path(f"{needs[-1].folder}/run", folder)}
+        if row.shuffled:
+            needs.append(self.shuffled(self.set_path(LABELLED, seed), needs[0], "labelled", seed))
+            data = f"{needs[-1].folder}/set"
+        settings = {**self.scale.supervised, **({} if start else segmenter_settings(row.segmenter, self.scale))}
+        segmenter = {"segmenter": row.segmenter} if row.segmenter != "fcn" else {}
+        step = {
+            "name": "finetune", "command": "finetune", "data": _path(data, folder), **start, **segmenter,
+            "folds": self.scale.folds, "output": "run", **self._training(seed, settings),
+        }  # fmt: skip
+        return Stage(folder, (step,), tuple(needs), self._preset_digest(presets.ADAPTATION))
+
+    def _preset_digest(self, stage: dict[str, dict[str, Any]]) -> str:
+        values = presets.preset(stage, self.scale.preset)
+        return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _start(self, name: str, seed: int) -> Stage:
+        """The stage that a start comes from; one that is no row of a table is trained only."""
+        row = ROWS[name]
+        if isinstance(row, Row) and row.segmenter != "fcn":
+            stage = self._trained(row, seed)
+            return replace(stage, steps=stage.steps[:1])
+        return self.row(row, seed)
+
+
+def _path(path: str, folder: str) -> str:
+    """A path as the study in `folder` names it: relative to it, unless it is absolute."""
+    return path if Path(path).is_absolute() else os.path.relpath(path, folder)

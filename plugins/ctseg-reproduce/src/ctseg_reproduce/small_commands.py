@@ -1,0 +1,80 @@
+"""The small commands that the stages of a reproduction need: source subsets and the two controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctseg.cli import common
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("source-subsets", hidden=True)(source_subsets)
+    app.command("location-prior", hidden=True)(location_prior)
+    app.command("shuffle-labels", hidden=True)(shuffle_labels)
+
+
+def source_subsets(
+    source: common.Source,
+    pairs: Annotated[Path, typer.Option("--pairs", help="pairs.csv of `ctseg match --direction target`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the subsets.")],
+    split: Annotated[str, typer.Option("--split", help="Slices of this split; all for every slice.")] = "train",
+    seed: common.Seed = 0,
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Write the source sets of Table 4 as files of slice_ids for `ctseg das-train --source-list`."""
+    from ctseg.evaluation.cases import read_table
+    from ctseg.files import write_text
+    from ctseg.io.slices import open_slices
+    from ctseg.outputs import whole_folder
+    from ctseg_reproduce.source_subsets import source_subsets as make
+
+    place = common.guard(output, "source-subsets", (source, pairs), overwrite=overwrite)
+    matched = list(read_table(pairs, ["source_id"])["source_id"].unique())
+    subsets = make(open_slices(source), matched, split, seed)
+    with whole_folder(place) as folder:
+        for name, ids in subsets.items():
+            write_text(folder / f"{name}.txt", "\n".join(ids) + "\n")
+    common.finish({}, [f"{name}: {len(ids)} slices" for name, ids in subsets.items()], False)
+
+
+def shuffle_labels(
+    source: Annotated[Path, typer.Option("--src", help="Labelled slice set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],
+    seed: common.Seed = 0,
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Write a slice set with each slice's mask taken from another patient: a control that must score worse."""
+    from ctseg.io.slices import open_slices
+    from ctseg.outputs import whole_folder
+    from ctseg_reproduce.source_subsets import shuffle_labels as make
+
+    place = common.guard(output, "shuffle-labels", (source,), overwrite=overwrite)
+    labelled = open_slices(source)
+    with whole_folder(place) as folder:
+        make(labelled, folder, seed)
+    common.say(f"{len(labelled)} slices with shuffled labels -> {output}")
+
+
+def location_prior(
+    source: common.Source,
+    data: Annotated[Path, typer.Option("--data", help="Labelled slice set of whole scans.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for masks.npy.")],
+    split: Annotated[str, typer.Option("--split", help="Source slices of this split; all for every slice.")] = "train",
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Predict where the source's lesions lie most often, at each scan's true volume: a control without a network."""
+    import numpy as np
+
+    from ctseg.io.slices import open_slices
+    from ctseg.outputs import whole_folder
+    from ctseg_reproduce.location_prior import prior_masks
+
+    place = common.guard(output, "location-prior", (source, data), overwrite=overwrite)
+    masks = prior_masks(open_slices(source), open_slices(data), split)
+    with whole_folder(place) as folder:
+        np.save(folder / "masks.npy", masks)
+    common.say(f"{len(masks)} slices -> {output}")
