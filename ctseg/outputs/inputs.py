@@ -62,7 +62,7 @@ def _refuse_within(path: Path, inputs: Iterable[Path], what: str) -> None:
 
 
 def _names(path: Path) -> list[Path]:
-    """An input as given, every link on the way from it, and where it really is."""
+    """An input as given, every link that it passes through, and its real path."""
     names = [Path(os.path.abspath(path))]  # noqa: PTH100 - resolve() would follow the links
     hop = Path(path)
     for _ in range(MAX_LINKS):

@@ -1,4 +1,4 @@
-"""A coarse working grid with nearly cubic voxels, whatever the slice thickness, and the way back."""
+"""A coarse working grid with nearly cubic voxels, whatever the slice thickness, and resampling back."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _predict_target(network: nn.Module, validation: Validation) -> _Predicted:
 
 
 def _mirrored(count: int, rng: np.random.Generator) -> tuple[Augmentation, ...]:
-    """Left-right only: a head is nearly symmetric that way, and upside down it is none."""
+    """Left-right only: a head is nearly symmetric left to right, and not front to back."""
     flips = Flips(left_right=np.ones(count, bool), front_back=np.zeros(count, bool))
     return flips, BrightnessShift.draw(rng, count, BRIGHTNESS_SHIFT)
 
