@@ -74,7 +74,7 @@ def _names(path: Path) -> list[Path]:
 
 
 def _below(path: Path, folder: Identity, seen: dict[Path, Identity | None]) -> bool:
-    """Whether a folder above `path` is `folder`; folders that were looked at before are not looked at again."""
+    """Whether a folder above `path` is `folder`; each folder is checked once."""
     for parent in path.parents:
         if parent in seen:
             return False  # or it would have been refused then

@@ -1,4 +1,4 @@
-"""A picture of some of the slices of a slice set, to be looked at before anything is trained on it."""
+"""A picture of example slices of a slice set, to check before a training."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class _Predicted:
     probabilities: NDArray[np.float32]
     """(n, H, W)"""
     augmented: NDArray[np.float32]
-    """(n, H, W) of mirrored and brightened copies, mirrored back; empty where they were not asked for."""
+    """(n, H, W) of mirrored and brightened copies, mirrored back; empty where they are not needed."""
     features: NDArray[np.float32]
     """(m, C) hidden vectors."""
     for_source: float | None
