@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class CtsegError(Exception):
-    """An expected error: one line that names the file or the setting, and the way out."""
+    """An expected error: one line that names the file or the setting, and says what to do."""
 
     exit_code = 2
 

@@ -81,7 +81,7 @@ def creating(path: Path) -> Iterator[None]:
 
 
 def umask() -> int:
-    """The process's umask: there is no way to read it without setting it."""
+    """The process's umask: it cannot be read without setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

@@ -60,16 +60,16 @@ def ordered_map(
 ) -> Iterator[tuple[Item, Result | Failure]]:
     """Yield every item with its result or its `Failure`, in order; a bad item never stops the others.
 
-    When a worker is killed, its pool is lost. The items that were under way are then done again one at a time, so that
-    the item that kills its worker is found: it becomes a `Failure`, and all others get their results.
+    When a worker is killed, its pool is lost. The items that were in progress are then done again one at a time. So
+    the item that kills its worker becomes a `Failure`, and all others get their results.
 
     Args:
         work: called with each item; with workers it has to be picklable, as items and results have.
         items: taken one by one as they are needed.
         workers: processes; 0 does everything in this one.
         executor: used instead of own processes, such as that of a Dask cluster.
-        look_ahead: items under way or done but not yet taken, at most, so that memory does not grow with the number of
-            items; default: two for each worker.
+        look_ahead: most items in progress or done but not yet taken, so that memory does not grow with the number
+            of items; default: two for each worker.
     """
     if executor is None and not workers:
         yield from ((item, attempt(work, item)) for item in items)
@@ -135,7 +135,7 @@ class _Pool(Generic[Item, Result]):
             return lost
 
     def recover(self, under_way: Iterable[tuple[Item, Future[Any]]]) -> Iterator[tuple[Item, Any]]:
-        """The items under way when a worker was killed: what is done already, and the rest one at a time."""
+        """The items in progress when a worker was killed: what is done already, and the rest one at a time."""
         for item, future in under_way:
             outcome = _outcome(future)
             if isinstance(outcome, _Killed):

@@ -41,7 +41,7 @@ HEADER_LIMIT = 100_000_000
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """What stands in `model.safetensors` beside the weights."""
+    """What `model.safetensors` holds beside the weights."""
 
     kind: str
     """'generator' or 'segmenter'."""
@@ -158,7 +158,7 @@ def start_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, resum
     if folder.exists() and any(path.name != MARK for path in folder.iterdir()):
         if not overwrite:
             raise OutputExistsError(
-                f"{folder}: exists already; add --resume to continue it or --overwrite to start anew"
+                f"{folder}: exists already; add --resume to continue it or --overwrite to start again"
             )
         _clear_run(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -248,5 +248,5 @@ def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
         return dict(torch.load(path, map_location=device, weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise InputError(
-            f"{path}: broken checkpoint ({str(error).splitlines()[0]}); start anew with --overwrite"
+            f"{path}: broken checkpoint ({str(error).splitlines()[0]}); start again with --overwrite"
         ) from None

@@ -53,7 +53,7 @@ def parse_value(text: str) -> Any:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, tables merged key by key."""
+    """`base` updated with `over`; tables are merged key by key."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)

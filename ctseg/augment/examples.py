@@ -38,7 +38,7 @@ LESION_HU = 8.0
 
 
 def contact_sheet(path: Path, images: Tensor, masks: Tensor, examples: Mapping[str, Apply]) -> Path:
-    """Write a picture with a row for each slice and a column for each augmentation, masks outlined.
+    """Write a picture with a row for each slice and a column for each augmentation, with contours of the masks.
 
     Args:
         path: the PNG.

@@ -19,7 +19,7 @@ BACKGROUND = -1.0
 RANGE = 2.0
 """Width of the intensity range [-1, 1]."""
 WINDOW_HU = (0.0, 100.0)
-"""What -1 and 1 stand for on CT: the default window of preprocessing (decision 2)."""
+"""What -1 and 1 mean on CT: the default window of preprocessing (decision 2)."""
 DARKEST = BACKGROUND + RANGE / 255
 """The darkest grey that still counts as brain: 1 of 0..255."""
 

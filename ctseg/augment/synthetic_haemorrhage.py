@@ -38,7 +38,7 @@ class BloodAppearance:
     hu: tuple[float, float] = (50.0, 90.0)
     """Mean attenuation in HU: whole blood at a normal haematocrit 50 to 60, clot as it retracts up to 90 (New and
     Aronow, Radiology 1976; Parizel et al., Eur Radiol 2001). Grey matter has 37 to 41 HU: what is fainter than blood
-    cannot be told by its grey."""
+    cannot be distinguished by its grey."""
     patches_hu: float = 4.0
     """Standard deviation of the patches within a clot, HU (Barras et al., Stroke 2009)."""
     smoothing: tuple[float, float] = (0.01, 0.025)

@@ -23,7 +23,7 @@ TITLES = ("case", "status", "mL", "range", "lesions", "s", "remarks")
 RIGHT = frozenset({"mL", "range", "lesions", "s"})
 COLOURS = {"ok": "green", "failed": "red", "working": "yellow"}
 OTHER_LINES = 5
-"""Lines of the live view that are no finished case: header, case under way, how many are above, bar, a spare one."""
+"""Lines of the live view that are no finished case: header, current case, number of cases above, bar, a spare line."""
 
 
 class CaseRows:
@@ -55,7 +55,7 @@ class CaseRows:
 
 
 class LiveCaseRows(CaseRows):
-    """The same as a table that stays in place on a terminal: the latest cases, the one under way and the time left.
+    """The same as a table that stays in place on a terminal: the latest cases, the current one and the time left.
 
     When it ends, the whole table is left on the terminal.
     """

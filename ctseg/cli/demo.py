@@ -1,4 +1,4 @@
-"""`ctseg demo`: the whole way on the embedded cohort, each step by its real command."""
+"""`ctseg demo`: the whole pipeline on the embedded cohort, each step by its real command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def demo(
     device: common.Device = "auto",
     as_json: common.AsJson = False,
 ) -> None:
-    """Run the whole way on a phantom cohort, from raw scans to a table and a report page.
+    """Run the whole pipeline on a phantom cohort, from raw scans to a table and a report page.
 
     An interrupted demo goes on where it stopped when it is called again.
     """
@@ -70,7 +70,7 @@ def closing_lines(rows: Sequence[dict[str, Any]], study: Path, report: Path) -> 
     ]
     count = rows[0]["patients"]
     note = (
-        f"{count} patients; 95 % intervals over patients. A phantom is no patient: this shows that the way works, "
+        f"{count} patients; 95 % intervals over patients. A phantom is no patient: this shows that the pipeline works, "
         "not how good it is in a clinic."
     )
     return [*commands, head, *table, note, f"report: {report}"]

@@ -22,7 +22,7 @@ STAGES = (
         ("runs/synthesis/samples", "runs/synthesis/curves.png"),
         "last sample grid; losses by epoch",
     ),
-    ("Stage 2: adaptation", ("runs/amd-das/samples", "runs/amd-das/curves.png"), "last sample grid; losses by epoch"),
+    ("Stage 2: segmentation", ("runs/amd-das/samples", "runs/amd-das/curves.png"), "last sample grid; losses by epoch"),
 )
 
 
@@ -33,7 +33,7 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
         folder: the demo's folder, finished.
         rows: `ctseg.cli.demo_study.result_rows`.
     """
-    page = Page("ctseg demo", "From labelled MR and unlabelled CT to haemorrhage outlined on CT, on a phantom cohort")
+    page = Page("ctseg demo", "From labelled MR and unlabelled CT to haemorrhage segmented on CT, on a phantom cohort")
     page.add_heading("Result on the held-out CT patients")
     page.add_table(
         ["network", "pooled Dice %", "Dice per volume %", "false mL in a negative", "checkpoint chosen by"],
@@ -44,7 +44,7 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
             ]
             for row in rows
         ],
-        "95 % intervals over patients (jackknife). A phantom is no patient: the numbers show that the way works here.",
+        "95 % intervals over patients (jackknife). A phantom is no patient: the numbers show that the pipeline works.",
     )  # fmt: skip
     page.add_text("The full evaluation, with every metric and case, is in evaluation/report.html.")
     _draw_pairs(folder)

@@ -40,7 +40,7 @@ def finetune(
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
 ) -> None:
-    """Train on labelled CT, each patient segmented by a network that never saw them; supervised, and says so."""
+    """Train on labelled CT in folds (supervised); a network that was not trained on a patient segments it."""
     from ctseg.io.slices import check_domain, open_slices
     from ctseg.outputs import growing_folder
     from ctseg.runs import RUN_FILES, start_run

@@ -55,9 +55,9 @@ def options(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages but errors.")] = False,
     no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Use nothing but the built-ins.")] = False,
 ) -> None:
-    """Outline haemorrhage on head CT with a model trained on labelled glioma MR and unlabelled CT.
+    """Segment haemorrhage on head CT with a model trained on labelled glioma MR and unlabelled CT.
 
-    The way of the data: preprocess, match, synth-train, synthesize, das-train, segment, evaluate; `ctseg demo` shows
+    The pipeline: preprocess, match, synth-train, synthesize, das-train, segment, evaluate; `ctseg demo` runs
     all of it.
     """
     del version  # handled by its callback

@@ -31,7 +31,7 @@ LIMITS = {
         "other bright blood, calcium, vessel or sinus, and miss old, dark or thin bleeds.",
         "Nothing is segmented outside the brain mask: films of blood thinner than 2 mm on the bone are lost there.",
         "Scans out of distribution (by the profile below) are flagged by `ctseg segment`; no flag is no assurance.",
-        "Children, contrast media, surgery and metal are not covered unless the training data held them.",
+        "Children, contrast media, surgery and metal are not covered unless the training data include them.",
     ),
     "generator": (
         "It can hide or invent lesions; look at the samples and the lesion audit.",
@@ -185,7 +185,7 @@ def _data_rows(header: ModelHeader) -> list[list[str]]:
 
 
 def _counted(name: str, data: Mapping[str, Any]) -> str:
-    labels = f", {data.get('slices_with_lesion')} with a lesion outlined" if name == "source" else ", outlines not used"
+    labels = f", {data.get('slices_with_lesion')} with a labelled lesion" if name == "source" else ", masks not used"
     return f"`{data.get('folder')}`: {data.get('slices')} slices of {data.get('patients')} patients{labels}"
 
 

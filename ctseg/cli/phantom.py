@@ -26,7 +26,7 @@ def phantom(
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
 ) -> None:
-    """Make a cohort to learn and test on: glioma MR in MSD layout, bleeding head CT in RSNA layout, truth apart."""
+    """Make a test cohort: glioma MR in MSD layout, head CT with haemorrhage in RSNA layout, and its truth."""
     from ctseg.outputs import whole_folder
     from ctseg.phantom.cohort import make_cohort
     from ctseg.phantom.settings import PhantomSettings

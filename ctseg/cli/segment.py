@@ -55,7 +55,7 @@ def segment(
     overwrite: common.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a case on stdout.")] = False,
 ) -> None:
-    """Segment haemorrhage on CT scans and measure it; a bad case is named and the others go on (exit code 1)."""
+    """Segment haemorrhage on CT scans and measure it; failed cases are listed, with exit code 1."""
     from ctseg.inference.settings import SegmentSettings
     from ctseg.outputs import shared_folder
     from ctseg.settings import parse_overrides, resolve

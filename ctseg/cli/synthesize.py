@@ -26,7 +26,7 @@ def synthesize(
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
 ) -> None:
-    """Translate MR slices to pseudo-CT; the masks come along."""
+    """Translate MR slices to pseudo-CT with the same masks."""
     from ctseg.errors import SettingError
     from ctseg.io.slices import check_domain, open_slices
     from ctseg.outputs import whole_folder

@@ -76,7 +76,7 @@ class BoundCheck:
                 status, detail = SKIPPED, str(reason)
             except AssertionError as fault:
                 status, detail = FAILED, _one_line(fault) or "an assertion failed"
-            except Exception as error:  # a stranger's plugin may raise anything
+            except Exception as error:  # another author's plugin may raise anything
                 status, detail = FAILED, f"{type(error).__name__}: {_one_line(error)}"
         return Outcome(self.subject.kind, self.subject.name, self.__name__, status, detail)
 
@@ -98,7 +98,7 @@ def checks(
     Args:
         kind: 'similarity_metric', 'metric', 'generator', 'segmenter' or 'brain_extractor'.
         name: as registered.
-        settings: laid over the plugin's defaults, e.g. a small width so that the tests are fast.
+        settings: merged over the plugin's defaults, e.g. a small width so that the tests are fast.
         device: 'cpu', 'cuda', 'cuda:1' or 'mps'.
         registry: where to look the name up; default: everything that is installed.
 

@@ -116,14 +116,14 @@ def is_repeatable(subject: Subject, _folder: Path) -> None:
 
 
 def does_not_depend_on_flips(subject: Subject, _folder: Path) -> None:
-    """The value stays when slices, rows or columns are stored the other way round."""
+    """The value stays when slices, rows or columns are stored in reverse order."""
     metric = subject.build()
     for name, pair in toy_pairs().items():
         expected = metric.measure(pair)
         for axis, words in enumerate(("slices", "rows", "columns")):
             found = metric.measure(_flipped(pair, axis))
             same = np.isclose(found, expected, CLOSE, CLOSE, equal_nan=True)
-            require(same, f"masks {name}: is {expected} but {found} with {words} the other way round")
+            require(same, f"masks {name}: is {expected} but {found} with {words} in reverse order")
 
 
 def _flipped(pair: MaskPair, axis: int) -> MaskPair:

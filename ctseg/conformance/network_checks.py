@@ -39,7 +39,7 @@ def outputs(subject: Subject, module: nn.Module, images: Tensor) -> dict[str, Te
 
 
 def translates_back(generator: Any) -> bool:
-    """Whether a generator translates both ways.
+    """Whether a generator translates in both directions.
 
     Raises:
         Fault: if it does not and brings no objective of its own.

@@ -45,7 +45,7 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
         ref: the folder (or file) of reference masks.
         table: CSV with the columns `case`, `ref`, `pred`; file names relative to the folders.
         group: CSV with the columns `case`, `patient`; without it the patient is read from ctseg's own DICOM names, and
-            any other case stands for itself.
+            any other case is its own patient.
 
     Raises:
         InputError: if a folder is missing or holds no mask, no prediction matches any reference, or a table is

@@ -1,4 +1,4 @@
-"""All cases measured, in this process or in several; the scores come in the cases' order either way."""
+"""All cases measured, in this process or in several; the scores come in the cases' order in both."""
 
 from __future__ import annotations
 

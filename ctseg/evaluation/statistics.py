@@ -177,8 +177,9 @@ def proportion_interval(
     """A share, sum of (N,) parts over sum of (N,) wholes, with a binomial interval that heeds patients.
 
     The interval is the exact binomial one (Clopper and Pearson 1934). Where nothing or everything counts it has one
-    trial a patient, as if the cases of a patient told no more than one. Elsewhere it has the effective number of trials
-    that the jackknife variance over patients implies, at most the trials themselves (Korn and Graubard 1998).
+    trial a patient, as if the cases of a patient carried no more information than one. Elsewhere it has the effective
+    number of trials that the jackknife variance over patients implies, at most the trials themselves (Korn and Graubard
+    1998).
     """
     part, whole = np.asarray(parts, float), np.asarray(wholes, float)
     found = ratio_interval(ratio_of(part, whole), patients, used=whole > 0, level=level, bounds=SHARE)

@@ -29,7 +29,7 @@ from ctseg.version import __version__
 
 DISPLAY_RGB = (255, 59, 48)
 SERIES_NUMBER = 9100
-"""High, so that the series stands after the scanner's own in a viewer's list."""
+"""High, so that a viewer lists the series after the scanner's own."""
 TYPE_2 = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",

@@ -23,7 +23,7 @@ FEWEST_SCANS = 5
 BINS = 32
 """Of the grey values 0 to 255."""
 MAIN_SHARE = 0.5
-"""Grey values are looked at on slices with at least this share of the scan's largest brain area: training sets hold
+"""Grey values are taken from slices with at least this share of the scan's largest brain area: training sets hold
 chosen slices, whole scans also hold skull base and vertex."""
 ENDS = (0.005, 0.995)
 """Quantiles of the training scans that are a range's ends: with under 200 scans the smallest and the largest."""

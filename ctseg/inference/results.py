@@ -60,7 +60,7 @@ class CaseResult:
     seconds: float | None = None
     slices: int | None = None
     input: str = ""
-    """Digest of the bytes that the case was made of (`ctseg.io.digest`): says which file it was, without its name."""
+    """Digest of the bytes of the case's input (`ctseg.io.digest`): says which file it was, without its name."""
     ood: str = ""
     """Out-of-distribution flags: in which respects the scan lies outside the model's training scans."""
     note: str = ""

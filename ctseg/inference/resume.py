@@ -1,4 +1,4 @@
-"""Which finished cases of an earlier run still stand: the same input, and a mask that is whole."""
+"""Which finished cases of an earlier run are still valid: the same input, and a complete mask."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _wide(table: pd.DataFrame, path: Path, findings: Sequence[str]) -> Labels:
     once = rows.drop_duplicates()
     twice = once["id"][once["id"].duplicated()]
     if len(twice):
-        raise InputError(f"{path}: slice {twice.iloc[0]} stands twice with different labels; keep one of the rows")
+        raise InputError(f"{path}: slice {twice.iloc[0]} appears twice with different labels; keep one of the rows")
     notes = _repeated(len(rows) - len(once), path)
     if unlabelled.any():
         notes = (*notes, f"{Path(path).name}: {int(unlabelled.sum())} rows without a label are left out")
@@ -127,7 +127,7 @@ def _zero_one(column: pd.Series[Any], path: Path) -> pd.Series[Any]:
 
 
 def _repeated(count: int, path: Path) -> tuple[str, ...]:
-    return (f"{Path(path).name}: {count} rows stand there twice with the same labels",) if count else ()
+    return (f"{Path(path).name}: {count} rows appear twice with the same labels",) if count else ()
 
 
 def _ignored(findings: Sequence[str], path: Path) -> tuple[str, ...]:

@@ -161,7 +161,7 @@ def _open_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: no column {', '.join(missing)}; preprocess again")
     doubles = table["slice_id"][table["slice_id"].duplicated()]
     if len(doubles):
-        raise InputError(f"{path}: slice_id {doubles.iloc[0]} stands more than once; give every slice its own name")
+        raise InputError(f"{path}: slice_id {doubles.iloc[0]} appears more than once; give every slice its own name")
     return table
 
 

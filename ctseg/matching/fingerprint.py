@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 KEPT = 8
 """The 8 x 8 lowest frequencies are kept (12)."""
 CHUNK = 64
-"""Slices held as float64 at once: 30 MB at 240 x 240."""
+"""Slices in memory as float64 at a time: 30 MB at 240 x 240."""
 
 
 def resize_matrix(size_in: int, size_out: int) -> NDArray[np.float64]:

@@ -156,8 +156,8 @@ def lesion_shares(
 def bright_bound(images: NDArray[np.uint8], bright: float) -> float:
     """`median + bright * (upper quartile - median)` of the brain pixels of all slices (N, H, W).
 
-    Unlike a share of the brightest pixels, it hardly moves with how much lesion a set holds; an affine change of grey
-    values (a window) moves it along. The range counts as one grey value at least.
+    The bound hardly depends on how much lesion a set holds, as a share of the brightest pixels would. It follows an
+    affine change of grey values (a window). The range counts as one grey value at least.
     """
     greys = np.zeros(256, dtype=np.int64)
     for image in images:

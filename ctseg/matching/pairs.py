@@ -209,7 +209,7 @@ def read_pairs(
 
 
 def _check_direction(table: pd.DataFrame, direction: Direction, where: str) -> None:
-    """Ranks count from 1 within each slice that was asked for, so each rank of one of those stands once."""
+    """Ranks count from 1 within each slice that is searched for, so each of its ranks occurs once."""
     asked, other = ("source", "target") if direction == "source" else ("target", "source")
     repeated = {side: bool(table.duplicated([f"{side}_id", "rank"]).any()) for side in (asked, other)}
     if repeated[asked] and not repeated[other]:

@@ -12,7 +12,7 @@ from ctseg.plugins.protocols import Descriptors, SimilarityMetric
 from ctseg.progress import ProgressCallback
 
 BLOCK = 1_000_000
-"""Distances held at once: 8 MB, and a few times that while a metric works."""
+"""Distances in memory at a time: 8 MB, and a few times that while a metric works."""
 Nearest = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 

@@ -225,7 +225,7 @@ METRICS: tuple[Metric, ...] = (
         "ref_ml",
         "Reference volume",
         _ref_ml,
-        "sum over the voxels of pixel area × the thickness that their slice stands for (half the way to each "
+        "sum over the voxels of pixel area × the slab thickness of their slice (half the distance to each "
         "neighbour, along the normal)",
         unit="mL",
         summaries=(TOTAL,),

@@ -1,7 +1,7 @@
 """What a metric is: a value of one predicted mask and its reference, with its unit, range, definition and summaries.
 
 A metric that is registered, built-in or from a plugin, is a column of `cases.csv`, has its summaries in `summary.json`
-and stands in the report. The built-in ones are in `ctseg.metrics.catalogue`. No import here is heavy, since `ctseg
+and is in the report. The built-in ones are in `ctseg.metrics.catalogue`. No import here is heavy, since `ctseg
 --help` loads plugins.
 """
 
@@ -51,7 +51,7 @@ class Average:
     title: str
     """What the report says of it, after the metric's title."""
     shown: tuple[Literal["mean", "median"], ...] = ("mean",)
-    """Which of the two stand in the report's first table."""
+    """Which of the two are in the report's first table."""
 
     def rows(self, metric: Metric) -> list[Row]:
         """The lines of the report's first table."""

@@ -63,7 +63,7 @@ def hd95_mm(to_ref: NDArray[np.float64], to_pred: NDArray[np.float64]) -> float:
 
     Args:
         to_ref: (n,) distances from the prediction's surface to the reference's, as `surface_distances` gives them.
-        to_pred: (m,) distances the other way.
+        to_pred: (m,) distances in the other direction.
     """
     return float(max(np.percentile(to_ref, 95), np.percentile(to_pred, 95)))
 

@@ -110,7 +110,7 @@ class FcnVgg16(nn.Module):
 def load_vgg16(segmenter: FcnVgg16, state: Mapping[str, Tensor]) -> None:
     """Put ImageNet's VGG-16 convolutions into `segmenter`, in place.
 
-    The first convolution is folded to the segmenter's own input: one grey channel stands for three equal channels in
+    The first convolution is folded to the segmenter's own input: one grey channel replaces three equal channels in
     [0, 1] normalised by ImageNet's mean and deviation, so the folded network computes what VGG-16 computes on the grey
     picture (but for the border, where zero padding means the input's mean).
 

@@ -1,4 +1,4 @@
-"""The paper's two-way generator: an encoder and a decoder for each domain around one shared fusion block (4.2.1)."""
+"""The paper's bidirectional generator: an encoder and a decoder per domain around one shared fusion block (4.2.1)."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Output:
 
 
 CHOOSE = "choose another output or add --overwrite"
-GO_ON = "add --resume to go on or --overwrite to start anew"
+GO_ON = "add --resume to go on or --overwrite to start again"
 WAYS = {"segment": GO_ON, **dict.fromkeys(("synth-train", "das-train", "finetune"), GO_ON)}
 """What a command offers where its own output is there already."""
 

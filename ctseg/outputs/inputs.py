@@ -62,7 +62,7 @@ def _refuse_within(path: Path, inputs: Iterable[Path], what: str) -> None:
 
 
 def _names(path: Path) -> list[Path]:
-    """An input as given, every link on the way from it, and where it really is."""
+    """An input as given, every link that it passes through, and its real path."""
     names = [Path(os.path.abspath(path))]  # noqa: PTH100 - resolve() would follow the links
     hop = Path(path)
     for _ in range(MAX_LINKS):
@@ -74,7 +74,7 @@ def _names(path: Path) -> list[Path]:
 
 
 def _below(path: Path, folder: Identity, seen: dict[Path, Identity | None]) -> bool:
-    """Whether a folder above `path` is `folder`; folders that were looked at before are not looked at again."""
+    """Whether a folder above `path` is `folder`; each folder is checked once."""
     for parent in path.parents:
         if parent in seen:
             return False  # or it would have been refused then

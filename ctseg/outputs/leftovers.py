@@ -1,7 +1,7 @@
-"""What killed runs leave beside an output: found, named, and cleaned or put back by the next run.
+"""What killed runs leave beside an output; the next run names it, and removes or restores it.
 
-`.partial-NAME-xxxxxxxx` is a folder that was not finished, `.replaced-NAME-xxxxxxxx` the earlier output on its way out,
-`.partial-xxxxxxxx-NAME` a file that was not finished. What a living process uses is locked and stays.
+`.partial-NAME-xxxxxxxx` is an unfinished folder, `.partial-xxxxxxxx-NAME` an unfinished file, and
+`.replaced-NAME-xxxxxxxx` the earlier output that is being replaced. What a living process uses is locked and stays.
 """
 
 from __future__ import annotations

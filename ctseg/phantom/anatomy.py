@@ -46,7 +46,7 @@ class Traits:
     age: float
     """0 young .. 1 old: drives ventricles, sulci, white matter disease and calcification."""
     ventricle_mm: float
-    """How far the ventricle walls stand from the template's."""
+    """Distance of the ventricle walls from the template's."""
     sulcus: float
     """Fluid fraction above which a voxel counts as fluid; smaller means wider sulci."""
     skull: float

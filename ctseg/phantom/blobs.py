@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ctseg.phantom.fields import Field, Floats, Mm, f32, noise, norm, ramp
 
 WALL_SOFT_MM = 14.0
-"""Distance to the skull over which mass effect fades, since the skull does not give way."""
+"""Distance to the skull over which mass effect fades, since the skull is rigid."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Blob:
         return joined.astype(np.float32)
 
     def push(self, points: Floats, wall_mm: Floats) -> Floats:
-        """Way to where displaced tissue came from: volume-preserving near, fading with distance and at the skull."""
+        """Displacement to where the tissue came from: volume-preserving near, fading with distance and at the skull."""
         away = points - self.centre
         distance = np.maximum(norm(away), 1e-3)
         pressed = self.mass * self.radius_mm**3 * np.exp(-((distance / (3.2 * self.radius_mm + 10)) ** 2))

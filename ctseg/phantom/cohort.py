@@ -50,7 +50,7 @@ TRAIN_MIX: tuple[Findings, ...] = (
     Findings(iph=True, ivh=True),
     Findings(),
 )
-"""The same for training patients: whoever comes to an emergency department, bleeds of every size.
+"""The same for training patients: patients of an emergency department, bleeds of every size.
 
 Combinations are the frequent ones of BHSD; 41 % of the scans of RSNA 2019 show a bleed (Flanders et al., Radiol Artif
 Intell 2020), here 67 %, so that IPH slices do not run out.

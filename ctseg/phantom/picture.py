@@ -110,7 +110,7 @@ def draw(out: Path, data: Path) -> None:
 
 
 def _tiles(title: str, pictures: list[Image], low: float, high: float) -> list[Tile]:
-    """A row of the sheet; its title stands below the first picture."""
+    """A row of the sheet; its title is below the first picture."""
     notes = [title, *[""] * (len(pictures) - 1)]
     return [Tile(window_hu(picture, (low, high)), note=note) for picture, note in zip(pictures, notes, strict=True)]
 

@@ -103,7 +103,7 @@ def ctseg_register_brain_extractors(register: Register) -> None:
 
 
 def _settings(module: str, name: str) -> Any:
-    """A settings class of `ctseg.MODULE.settings`, imported when it is asked for."""
+    """A settings class of `ctseg.MODULE.settings`, imported when it is needed."""
 
     def load() -> Any:
         from importlib import import_module

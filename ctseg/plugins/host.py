@@ -63,7 +63,7 @@ class Entry:
         return resolve(self.settings_model(), *layers, where=f"{_words(self.kind)} {self.name}").model_dump()
 
     def build(self, *layers: Mapping[str, Any]) -> Any:
-        """Make the object from settings laid over the defaults."""
+        """Make the object from settings merged over the defaults."""
         values = self.resolve(*layers)
         try:
             return self.factory(**values)
@@ -123,7 +123,7 @@ class Registry:
         """One entry.
 
         Raises:
-            PluginError: listing the known names, and the broken plugins that may have held it.
+            PluginError: listing the known names, and the broken plugins that may provide it.
         """
         entry = self.entries.get((kind, name))
         if entry is None:

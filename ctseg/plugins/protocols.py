@@ -70,7 +70,7 @@ class Segmenter(Protocol):
 
 
 class Generator(Protocol):
-    """An `nn.Module` that translates both ways, (B, 1, H, W) in [-1, 1] to the same shape and range.
+    """An `nn.Module` that translates in both directions, (B, 1, H, W) in [-1, 1] to the same shape and range.
 
     A generator without `features` cannot serve the feature-space loss (equation 6); one that has its own training
     objective gives it with `objective(context)`, see `Objective`; one that translates only to the target raises
@@ -108,7 +108,7 @@ class Batch:
 
 
 class Objective(Protocol):
-    """One way to train a generator: owns its losses, helper networks and optimisers."""
+    """How a generator is trained: owns its losses, helper networks and optimisers."""
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """One update of everything; returns named scalar losses, detached, on the device."""

@@ -1,4 +1,4 @@
-"""Where the pixels of a slice lie on the scan's own pixel grid, and resampling both ways."""
+"""Where the pixels of a slice lie on the scan's own pixel grid, and resampling in both directions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Order = Literal[0, 1]
 
 @dataclass(frozen=True)
 class Frame:
-    """Square pixels of a fixed width in mm, laid over the in-plane grid of one volume.
+    """Square pixels of a fixed width in mm over the in-plane grid of one volume.
 
     The map has no rotation and no flip, so it is one start and one step for the rows and one for the columns: the
     centre of model pixel (i, j) lies at native pixel (row_start + i * row_step, col_start + j * col_step).

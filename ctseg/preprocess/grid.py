@@ -1,4 +1,4 @@
-"""A coarse working grid with nearly cubic voxels, whatever the slice thickness, and the way back."""
+"""A coarse working grid with nearly cubic voxels, whatever the slice thickness, and resampling back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WorkingGrid:
         return self.frame.to_native(mask[self.places]) >= 0.5
 
     def distance_mm(self, mask: Mask) -> NDArray[np.float32]:
-        """(G, H, W) mm from each voxel of the mask to the nearest one outside; the end slices go on for ever."""
+        """(G, H, W) mm from each voxel of the mask to the nearest one outside; the end slices continue without end."""
         padded = np.pad(mask, ((EDGE_PAD, EDGE_PAD), (0, 0), (0, 0)), mode="edge")
         distance = ndimage.distance_transform_edt(padded, sampling=self.spacing_mm)
         return distance[EDGE_PAD:-EDGE_PAD].astype(np.float32)

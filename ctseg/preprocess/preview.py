@@ -1,4 +1,4 @@
-"""A picture of some of the slices of a slice set, to be looked at before anything is trained on it."""
+"""A picture of example slices of a slice set, to check before a training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Preview:
             self.slices.append((str(case.table["slice_id"].iloc[row]), case.images[row].copy(), mask))
 
     def save(self, path: Path) -> None:
-        """Write the PNG, atomically; lesions are outlined."""
+        """Write the PNG, atomically; lesions have a contour."""
         tiles = [_tile(*item) for item in self.slices]
         rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
         labelled = any(mask is not None and mask.any() for _, _, mask in self.slices)

@@ -81,11 +81,11 @@ class Page:
         return self._add("gallery", pictures=list(pictures), width=width)
 
     def add_legend(self, colours: Sequence[tuple[str, str]]) -> Page:
-        """What each (colour, name) stands for in the pictures that follow."""
+        """The meaning of each (colour, name) in the pictures that follow."""
         return self._add("legend", colours=list(colours))
 
     def add_preformatted(self, text: str, caption: str = "") -> Page:
-        """Text as it stands (commands, settings), on a click where it has a caption."""
+        """Preformatted text (commands, settings), on a click where it has a caption."""
         return self._add("preformatted", text=text, caption=caption)
 
     def add_viewers(self, viewers: Sequence[Viewer]) -> Page:

@@ -1,4 +1,4 @@
-"""The one way to PNG: of an image, an array or a plot, as bytes, as a data URI or as a file."""
+"""PNG files: of an image, an array or a plot, as bytes, as a data URI or as a file."""
 
 from __future__ import annotations
 

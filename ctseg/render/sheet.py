@@ -1,4 +1,4 @@
-"""Contact sheets: rows of slices under titles, a note below each, and a legend of what is outlined."""
+"""Contact sheets: rows of slices under titles, a note below each, and a legend of the contours."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def grid_png(
     captions: Sequence[str],
     outlines: Sequence[Sequence[NDArray[Any] | None]] | None = None,
 ) -> Path:
-    """Write rows of (H, W) uint8 slices as a PNG, atomically: a caption over each column, masks outlined where given.
+    """Write rows of (H, W) uint8 slices as a PNG, atomically: a caption over each column, contours of given masks.
 
     Pixels are shown as they are, since it is a network's own output that is looked at.
 

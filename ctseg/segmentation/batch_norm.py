@@ -2,8 +2,8 @@
 
 Running averages reach back some ten batches. A lesion is few pixels of a few slices, and with statistics that swing
 from batch to batch, a mask cut at a probability of one half swings with them: at a learning rate near zero, the Dice
-on validation slices of the source went from 0.69 to 0.27 within an epoch (docs/method-segmentation.md). Recalibration
-at an epoch's end (Wu and Johnson 2021, "precise batch norm") changes no weight.
+on validation slices of the source went from 0.69 to 0.27 within an epoch (notes/stage-2.md of ctseg-reproduce).
+Recalibration at an epoch's end (Wu and Johnson 2021, "precise batch norm") changes no weight.
 
 Even then a network that learns with each batch's own statistics is used with others, and the longer it learns the more
 that matters: after 12 epochs, the same source slices were segmented with a precision of 0.91 with their batch's

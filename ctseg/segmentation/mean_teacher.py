@@ -57,8 +57,9 @@ def pseudo_labels(
 def filter_pseudo_labels(labels: Tensor, weights: Tensor, target: Tensor, contrast: float) -> tuple[Tensor, Tensor]:
     """Remove pseudo-labels that are not bright enough for fresh blood; where they were, the label 0 counts as sure.
 
-    In each slice, pixels stay labelled that lie above half the way from the other brain's median to that of the label
-    (half maximum, where an edge lies that the scanner has blurred), and none where that way is shorter than `contrast`.
+    In each slice, a labelled pixel keeps its label if it lies above the midpoint between the median of the label and
+    that of the rest of the brain (half maximum, the place of a blurred edge). None keeps it where the two medians
+    differ by less than `contrast`.
 
     Args:
         labels: (B, 1, H, W) 0/1.

@@ -52,7 +52,7 @@ class ValidationOutputs:
 
 @dataclass(frozen=True)
 class Rule:
-    """One way to score an epoch."""
+    """How an epoch is scored."""
 
     score: Callable[[ValidationOutputs], float | None]
     """None where the outputs allow no score, which is worse than any score."""

@@ -74,7 +74,7 @@ class _Predicted:
     probabilities: NDArray[np.float32]
     """(n, H, W)"""
     augmented: NDArray[np.float32]
-    """(n, H, W) of mirrored and brightened copies, mirrored back; empty where they were not asked for."""
+    """(n, H, W) of mirrored and brightened copies, mirrored back; empty where they are not needed."""
     features: NDArray[np.float32]
     """(m, C) hidden vectors."""
     for_source: float | None
@@ -124,7 +124,7 @@ def _predict_target(network: nn.Module, validation: Validation) -> _Predicted:
 
 
 def _mirrored(count: int, rng: np.random.Generator) -> tuple[Augmentation, ...]:
-    """Left-right only: a head is nearly symmetric that way, and upside down it is none."""
+    """Left-right only: a head is nearly symmetric left to right, and not front to back."""
     flips = Flips(left_right=np.ones(count, bool), front_back=np.zeros(count, bool))
     return flips, BrightnessShift.draw(rng, count, BRIGHTNESS_SHIFT)
 

@@ -1,4 +1,4 @@
-"""Does the lesion survive translation, and does the generator go astray? Looked at after each epoch on the same slices.
+"""Measures after each epoch, on the same slices, whether lesions survive translation and whether the generator fails.
 
 Every number comes from MR slices with their MR masks and from CT slices without any label.
 """
@@ -32,7 +32,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class AuditSlices:
-    """The slices that are looked at: n of the source with a lesion, and as many of the target to compare with."""
+    """The audited slices: n of the source with a lesion, and as many of the target to compare with."""
 
     images: NDArray[np.uint8]
     """(n, H, W) MR."""

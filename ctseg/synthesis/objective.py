@@ -99,7 +99,7 @@ class CycleObjective:
         return made, {name: term.detach() for name, term in {"generator": total, **terms}.items()}
 
     def translate(self, batch: Batch) -> Translation:
-        """Both ways and back again; features are those of the first pass."""
+        """Both translations and both reconstructions; the features are those of the first pass."""
         pseudo_ct, mr_features = self._one_way(batch.source, "mr")
         pseudo_mr, ct_features = self._one_way(batch.target, "ct")
         recon_mr, recon_ct = self.generator.to_source(pseudo_ct), self.generator.to_target(pseudo_mr)
@@ -194,7 +194,7 @@ def check_features(generator: nn.Module, settings: SynthesisSettings) -> None:
     """The feature loss needs features, and with `fda_scope=fusion` parameters that both domains share.
 
     Raises:
-        SettingError: with the way out.
+        SettingError: naming the setting and what to do.
     """
     name = type(generator).__name__
     if settings.lambda_fda and not has_features(generator):

@@ -69,7 +69,7 @@ def train_synthesis(
         seed: of the helper networks and of every draw.
         resume: go on from the run's checkpoint if it has one.
         header: of the model file; what is learned about the training is added to its `training`.
-        progress: told (steps done, steps, note).
+        progress: called with (steps done, steps, note).
 
     Returns:
         Epochs, steps, and the last epoch's losses and audit.
@@ -118,7 +118,7 @@ class _Stage:
     seed: int
     writes: bool
     warned: set[str] = field(default_factory=set)
-    """Warnings already said; each is said when it first comes up, and stands in `metrics.jsonl` as long as it holds."""
+    """Warnings already given; each is given when it first comes up, and is in `metrics.jsonl` as long as it applies."""
 
     @classmethod
     def make(
@@ -259,7 +259,7 @@ def _write_sample(stage: _Stage, translated: audit.Translated, path: Path) -> No
 
 @torch.no_grad()
 def _reconstruct(stage: _Stage, pseudo_ct: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """MR made again of pseudo-CT; None if the generator translates one way only."""
+    """MR reconstructed from pseudo-CT; None if the generator translates in one direction only."""
     with evaluating(stage.generator), stage.autocast():
         try:
             return to_uint8(cast(Any, stage.generator).to_source(to_images(pseudo_ct, stage.device)))

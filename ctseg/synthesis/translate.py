@@ -45,7 +45,7 @@ def translate(
         header: of the generator's model file.
         fabric: device and precision.
         batch_size: slices at a time.
-        progress: told (slices done, slices, note).
+        progress: called with (slices done, slices, note).
 
     Raises:
         InputError: if the model's header does not say what its CT slices were.

@@ -52,7 +52,7 @@ def check_finite(losses: Mapping[str, float], where: str) -> None:
     if bad is not None:
         raise TrainingError(
             f"{bad} is {losses[bad]} at {where}; lower the learning rate, try --precision 32, and go on from the last "
-            "checkpoint with --resume, or start anew with --overwrite"
+            "checkpoint with --resume, or start again with --overwrite"
         )
 
 

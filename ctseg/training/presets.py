@@ -1,10 +1,10 @@
 """Presets: every value with its source.
 
-P = the paper (section), R = the released code of AMD-DAS, C = CycleGAN (Zhu et al. 2017), both where the paper is
-silent. `default`, the default, is the paper with those values of the released code without which training was seen to
-fail. `plus` goes past the paper in stage 2. `smoke` is tiny, for tests; `demo` is for two CPU cores at 96 x 96. A
-preset is a diff over the defaults of `ctseg.training.settings`; `--set` changes its values. `finetune` takes of it what
-supervised training has.
+P = the paper (section), R = the released code of AMD-DAS, C = CycleGAN (Zhu et al. 2017), both where the paper
+gives no value. `default`, the default, is the paper with those values of the released code without which training
+failed in trials. `plus` goes past the paper in stage 2. `smoke` is tiny, for tests; `demo` is for two CPU cores at
+96 x 96. A preset is a diff over the defaults of `ctseg.training.settings`; `--set` changes its values. `finetune`
+uses those values that supervised training has.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ SMOKE_ADAPTATION: dict[str, Any] = {
 _CALM_ADAPTATION: dict[str, Any] = {
     **PAPER_ADAPTATION,
     "lr_discriminator": 1e-3,  # R; at the paper's 0.01 the adversary ran away in every trial (decision 4)
-    "selection": "tta_consistency",  # the rule nearest to the best epoch over 15 runs (docs/selection.md)
+    "selection": "tta_consistency",  # nearest to the best epoch over 15 runs (docs/decisions/0004-default-preset.md)
 }
 MENDING: dict[str, Any] = {
     "freeze_batch_norm_from": 4,  # else the network learns with each batch's own statistics and is used with others
@@ -163,7 +163,7 @@ DEMO_ADAPTATION: dict[str, Any] = {
     "segmenter_settings": {"width": 16, "input_mean": 0.074, "input_std": 0.148},  # a quarter of VGG-16
     "discriminator_width": 16,
     # Chosen on the source's own validation patients, for a thousand steps: Dice 0.85 against 0.71; batch norm is
-    # recalibrated since its running statistics swung (docs/method-segmentation.md).
+    # recalibrated since its running statistics swung (docs/decisions/0004-default-preset.md).
     "loss": "bce+dice",
     "optimiser": "adam",
     "lr": 3e-3,

@@ -44,7 +44,7 @@ def make_run(folder, kind="segmenter", command="das-train", settings=None, train
 def test_card_names_data_selection_scores_and_limits(tmp_path):
     text = make_run(tmp_path).read_text()
     for part in (
-        "480 slices of 12 patients, 406 with a lesion outlined", "134 slices of 11 patients, outlines not used",
+        "480 slices of 12 patients, 406 with a labelled lesion", "134 slices of 11 patients, masks not used",
         "`tta_consistency`: epoch 7. No CT outline was seen", "| source_val | 0.7943 |",
         "slice label `intraparenchymal`",
         "Accuracy on CT is not known", "Not a medical device", "| slice_step_mm | 3.5 to 5.0 |", "lambda_adv 0.001",

@@ -46,7 +46,7 @@ def test_a_table_with_one_row_a_slice(tmp_path):
         ("ID,Label\nID_a_any,0\nID_a_subdural,1\nID_b_any,0\n", "slice ID_b lacks"),
         ("ID,Label\nID_a_any,2\n", "other than 0 and 1"),
         ("slice\nx\n", "expected columns ID,Label"),
-        ("slice,any\nx,1\nx,0\n", "slice x stands twice"),
+        ("slice,any\nx,1\nx,0\n", "slice x appears twice"),
         ("", "not a readable table"),
     ],
 )
@@ -69,10 +69,10 @@ def written(path: Path, text: str) -> Path:
 
 def test_repeated_rows_with_the_same_label_are_said(tmp_path):
     path = rsna(tmp_path / "train.csv", {"ID_b": {"any": 1}, "ID_a": {}}, twice=True)
-    assert read_labels(path).notes == ("train.csv: 6 rows stand there twice with the same labels",)
+    assert read_labels(path).notes == ("train.csv: 6 rows appear twice with the same labels",)
     wide = written(tmp_path / "wide.csv", "slice_id,any\na,1\na,1\nb,0\n")
     found = read_labels(wide, FINDINGS)
-    assert found.notes == ("wide.csv: 1 rows stand there twice with the same labels",)
+    assert found.notes == ("wide.csv: 1 rows appear twice with the same labels",)
     assert found.table["any"].to_dict() == {"a": 1, "b": 0}
 
 
@@ -80,7 +80,7 @@ def test_repeated_rows_with_the_same_label_are_said(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("slice_id,any\na,1\na,0\n", "slice a stands twice"),
+        ("slice_id,any\na,1\na,0\n", "slice a appears twice"),
         ("ID,Label\nID_a_any,1\nID_a_any,0\n", "ID_a_any has two different labels"),
         ("slice_id,any\na,0.7\n", "'0.7' is no label; column any holds something other than 0 and 1"),
         ("slice_id,any\na,2\nb,true\n", "'2' is no label"),

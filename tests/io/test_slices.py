@@ -69,7 +69,7 @@ def test_every_broken_set_gives_one_line_that_names_it(tmp_path: Path) -> None:
         "uint8, found": lambda folder: np.save(folder / "images.npy", np.zeros((3, 8, 8), np.float32)),
         "do not agree": lambda folder: np.save(folder / "masks.npy", np.zeros((2, 8, 8), np.uint8)),
         "no column": lambda folder: (folder / "slices.csv").write_text("slice_id\na\nb\nc\n"),
-        "stands more than once": lambda folder: edit_table(folder, "slice_id", ["a", "b", "a"]),
+        "appears more than once": lambda folder: edit_table(folder, "slice_id", ["a", "b", "a"]),
         "patient p1 is in two splits": lambda folder: edit_table(folder, "split", ["train", "val", "val"]),
     }
     for row, (words, spoil) in enumerate(faults.items()):

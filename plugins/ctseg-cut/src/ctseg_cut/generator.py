@@ -45,7 +45,7 @@ class CutGenerator(nn.Module):
         Raises:
             PluginError: always.
         """
-        raise PluginError("generator cut translates MR to CT only; for both ways use --generator amd or resnet")
+        raise PluginError("generator cut translates MR to CT only; for both directions use --generator amd or resnet")
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """(B, 1, H, W) -> maps (B, `tap_channels`, h, w): the images themselves and four (three for 1 block) layers."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Generator(nn.Module):
-    """Translates both ways; `features` and `shared_parameters` serve the feature-space loss and may be left out."""
+    """Translates in both directions; `features` and `shared_parameters` serve the feature-space loss, if any."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
