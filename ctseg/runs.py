@@ -1,4 +1,4 @@
-"""Run folders: what a training leaves behind and how a model comes back from it.
+"""Run folders: what a training writes, and how a model is loaded from it.
 
 `config.toml` (resolved settings), `model.safetensors` (weights, with everything needed to rebuild the network in its
 header), `checkpoint.pt` (full training state), `metrics.jsonl` (one line an epoch), `samples/*.png`, `report.html`. A

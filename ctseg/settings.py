@@ -1,4 +1,4 @@
-"""Typed settings: pydantic models that refuse unknown keys and say what they know.
+"""Typed settings: pydantic models that refuse unknown keys and list the known ones.
 
 `Settings` is the base of every group of settings, built-in or a plugin's own; `resolve` lays a preset and `--set
 key=value` over the defaults, in that order, and turns every fault into one line.

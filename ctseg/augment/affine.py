@@ -1,4 +1,4 @@
-"""Rotation and zoom about the centre of a slice: heads lie turned in CT, and differ in size. Not in the paper."""
+"""Rotation and zoom about the centre of a slice: heads on CT are rotated and differ in size. Not in the paper."""
 
 from __future__ import annotations
 

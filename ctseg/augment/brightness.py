@@ -1,4 +1,4 @@
-"""Brightness, in the two meanings that the word has: a factor on grey values, and a shift of them.
+"""Brightness in its two meanings: a factor on grey values, and a shift of them.
 
 "Increasing or decreasing the brightness by 0.2" (paper 4.3.3) is the factor: the released code uses torchvision's
 brightness, which multiplies grey values from 0 to 255. The shift is what a scanner's calibration does to CT.

@@ -1,4 +1,4 @@
-"""Copy lesions of the source into unlabelled CT as fresh blood, so that the student meets known labels on real texture.
+"""Copy lesions of the source into unlabelled CT as fresh blood, so that the student sees known labels on real texture.
 
 What a segmenter learns on pseudo-CT it learns in the look of the synthesis network. Cross-domain mixing (DACS,
 Tranheden et al. 2021) pastes source lesions over target slices: there the label is the source's, everywhere else it is

@@ -1,4 +1,4 @@
-"""Paint distractors of a haemorrhage into slices without a label, so that bright is not enough.
+"""Paint distractors of a haemorrhage into slices without a label, so that brightness alone does not identify blood.
 
 A source domain of gliomas has no blood outside the tissue, no calcification and none of the bone that is left where a
 skull base meets a tilted slice, and a network trained on it segments all of them. What is painted follows what they

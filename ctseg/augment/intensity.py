@@ -1,4 +1,4 @@
-"""Contrast, bias field and noise: what scanners differ in and pseudo-CT has too little of.
+"""Contrast, bias field and noise: differences between scanners that pseudo-CT lacks.
 
 A segmenter that never met them learns the look of the synthesis network (as in nnU-Net's default augmentation, Isensee
 et al. 2021). Not in the paper. The background stays exactly -1.

@@ -1,4 +1,4 @@
-"""Repaint lesions of pseudo-CT as fresh haemorrhage: where the labelled lesion lies, in the greys of blood.
+"""Repaint the labelled lesions of pseudo-CT as fresh haemorrhage, with the grey values of blood.
 
 A synthesis network draws a glioma on CT as something a little brighter than its surroundings, with the holes and arms
 of its oedema; a segmenter trained on that outlines everything a little bright. The attenuation of fresh blood is known

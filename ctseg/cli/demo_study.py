@@ -1,4 +1,4 @@
-"""The demo as a study: which real commands it runs, with which flags, and how its result reads.
+"""The demo as a study: its commands with their flags, and its results.
 
 The small form fits two CPU cores: 96 x 96 pixels of 2.5 mm and a quarter of the paper's widths, set through settings,
 not other code.

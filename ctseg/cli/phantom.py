@@ -1,4 +1,4 @@
-"""`ctseg phantom`: the embedded cohort."""
+"""`ctseg phantom`: the phantom cohort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance kit: what every plugin, ours and theirs, has to pass.
+"""The conformance kit: the checks that every plugin has to pass, built-in or not.
 
 In a plugin's own tests, one pytest test for each check:
 

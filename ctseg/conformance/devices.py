@@ -1,4 +1,4 @@
-"""Whether the device that checks are to run on is there."""
+"""Whether the device of the checks exists."""
 
 from __future__ import annotations
 

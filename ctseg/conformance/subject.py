@@ -1,4 +1,4 @@
-"""What a check is given, and how it says what it found."""
+"""The input of a check, and how it reports its result."""
 
 from __future__ import annotations
 

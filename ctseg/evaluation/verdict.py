@@ -1,4 +1,4 @@
-"""What an interval allows to be said in words."""
+"""What an interval supports as a statement in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mask on even, untilted planes, for readers that cannot hold anything else."""
+"""A mask on even, untilted planes, for readers that support no other geometry."""
 
 from __future__ import annotations
 

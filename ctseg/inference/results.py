@@ -1,4 +1,4 @@
-"""What became of each case: `volumes.csv` and `volumes.json`, without any patient identity."""
+"""The result of each case: `volumes.csv` and `volumes.json`, without any patient identity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segment many scans with one model load; a bad case is a row of the table, not the end."""
+"""Segment many scans with one model load; a failed case is a row of the table and does not stop the rest."""
 
 from __future__ import annotations
 

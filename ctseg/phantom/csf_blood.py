@@ -1,4 +1,4 @@
-"""Blood mixed with fluid: in the ventricles (IVH), in cisterns and sulci (SAH). It takes its place on the scan.
+"""Blood mixed with fluid: in the ventricles (IVH), in cisterns and sulci (SAH). It is added on the scan.
 
 A part grows from a voxel that has room, so it follows the patient's own ventricles and sulci.
 """

@@ -1,4 +1,4 @@
-"""Scan a head: sample every slice, harden the beam, put the blood in so that it measures what it must, add noise."""
+"""Scan a head: sample every slice, add beam hardening, add the blood with its drawn mL and HU, add noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bright things on head CT that are no bleed: calcium, dense dura, sinuses and arteries, bone in partial volume."""
+"""Bright structures on head CT that are no bleed: calcium, dense dura, sinuses and arteries, bone in partial volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The built-ins, registered through the same hooks as everybody's plugins.
+"""The built-ins, registered through the same hooks as any plugin.
 
 Factories import what they need when they are called; this module stays light.
 """

@@ -1,4 +1,4 @@
-"""Supervised training with k folds over patients: what the weights of stage 2 are worth as a start (Table 5).
+"""Supervised training with k folds over patients, from random weights or those of stage 2 (Table 5).
 
 This is the one place that trains on labels of the target domain, and says so: its results are never those of the
 unsupervised method.

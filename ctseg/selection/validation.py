@@ -1,4 +1,4 @@
-"""Gathers what the selection rules look at, on a fixed, seeded subset of slices. There is no place for target masks."""
+"""Gathers the input of the selection rules on a fixed, seeded subset of slices. No target mask is among it."""
 
 from __future__ import annotations
 
