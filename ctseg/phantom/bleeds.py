@@ -86,7 +86,8 @@ def draw_sizes(findings: Findings, turns: dict[str, Turn], calibration: float) -
 def widening_mm(sizes: Sizes) -> float:
     """How much wider the ventricles are for the blood in them."""
     ml = sum(size.ml for size in sizes.get("intraventricular", []))
-    return WIDENING_MM * min(ml / 30.0, 1.0) ** 0.5
+    widening: float = WIDENING_MM * min(ml / 30.0, 1.0) ** 0.5
+    return widening
 
 
 def draw_pathology(

@@ -56,7 +56,7 @@ def write_figures(
     seed = _seed(request, results)
     if seed is None:
         return []
-    drawers = {OUTLINED: lambda: segmentations(request, results, seed, told)}
+    drawers: dict[str, Callable[[], Drawn]] = {OUTLINED: lambda: segmentations(request, results, seed, told)}
     if request.table == "table2":
         drawers = {PSEUDO_CT: lambda: pseudo_cts(request, seed), **drawers}
     drawn = []
