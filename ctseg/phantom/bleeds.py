@@ -115,7 +115,7 @@ def _intraparenchymal(
     parts: list[Part] = []
     for size in sizes:
         small = size.ml < SMALL_ML
-        if trauma and size.ml <= CONTUSION_ML and not (small and rng.random() < AXONAL_SHARE):
+        if trauma and _is_contusion(rng, size.ml, small):
             other = bool(parts) and rng.random() < BOTH_SIDES_SHARE
             parts.append(draw_contusion(rng, template, size, -side if other else side))
         elif small:
@@ -124,6 +124,11 @@ def _intraparenchymal(
         else:
             parts.append(draw_haematoma(rng, size))
     return parts
+
+
+def _is_contusion(rng: np.random.Generator, ml: float, small: bool) -> bool:
+    """Whether a bleed after trauma is a contusion: a small one may be axonal injury instead."""
+    return ml <= CONTUSION_ML and not (small and rng.random() < AXONAL_SHARE)
 
 
 def _centre(part: Part) -> Mm:
