@@ -109,13 +109,17 @@ class LiveCaseRows(CaseRows):
         table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
         for title in titles:
             table.add_column(title, **self._layout(title))
-        rows = [dict(zip(TITLES, cells(result), strict=True)) for result in shown]
-        if self._running and len(self.results) < len(self.names):
-            rows.append({"case": self.names[len(self.results)], "status": "working"})
-        for row in rows:
+        for row in self._rows(shown):
             style = COLOURS.get(row["status"], "")
             table.add_row(*(Text(row.get(title, ""), style if title == "status" else "") for title in titles))
         return table
+
+    def _rows(self, shown: Sequence[CaseResult]) -> list[dict[str, str]]:
+        """Title -> cell of the finished cases, and of the one at work."""
+        rows = [dict(zip(TITLES, cells(result), strict=True)) for result in shown]
+        if self._running and len(self.results) < len(self.names):
+            rows.append({"case": self.names[len(self.results)], "status": "working"})
+        return rows
 
     def _layout(self, title: str) -> dict[str, Any]:
         """A column's form; while it runs every row is one line, so that it is known how many fit."""

@@ -27,7 +27,7 @@ class State:
 
     quiet: bool = False
     outside_plugins: bool = True
-    registry: Any = None
+    registry: Registry | None = None
 
 
 STATE = State()

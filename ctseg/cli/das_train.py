@@ -80,13 +80,17 @@ def das_train(
             *stage.sets, stage.pairs, ready.module, stage.settings, output, source_rows=rows, **ready.options
         )
         report, card = write_run_report(output), write_model_card(output)
-    labels = (
-        "learnt from CT labels, here or in the weights it started from" if ready.ct_labels else "without any CT label"
-    )
-    note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, {labels}"
-    length = training_options.schedule(stage.settings)
-    lines = [f"segmenter {stage.plugin.name!r}, {length} ({note}) -> {output}", *no_foreground_warning(output, summary)]
+    lines = [_outcome(stage, summary, output, ready.ct_labels), *no_foreground_warning(output, summary)]
     common.finish({**summary, "output": str(output)}, [*lines, f"report: {report}", f"model card: {card}"], as_json)
+
+
+def _outcome(stage: Stage, summary: dict[str, Any], output: Path, ct_labels: bool) -> str:
+    """One line: what was trained, for how long, and what its labels were."""
+    from ctseg.cli.training_options import schedule
+
+    labels = "learnt from CT labels, here or in the weights it started from" if ct_labels else "without any CT label"
+    note = f"chosen by {summary['selection']!r} at epoch {summary['selected_epoch']}, {labels}"
+    return f"segmenter {stage.plugin.name!r}, {schedule(stage.settings)} ({note}) -> {output}"
 
 
 def _check_source(stage: Stage) -> None:

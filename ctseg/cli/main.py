@@ -94,14 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     outer = replace(common.STATE)
     try:
-        command = typer.main.get_command(build_app(argv))
-        result = command.main(args=argv, prog_name="ctseg", standalone_mode=False)
-        if result == INTERRUPTED:
-            raise KeyboardInterrupt
-        return result if isinstance(result, int) else 0
+        return run_command(argv)
     except UsageError as error:
-        path = error.ctx.command_path if error.ctx else "ctseg"
-        return complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", error.exit_code)
+        return misused(error)
     except ClickException as error:
         return complain(error.format_message(), error.exit_code)
     except CtsegError as error:
@@ -116,11 +111,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        return complain(f"{where}{error.strerror}; check the path, its permissions and the free space", 2)
+        return disk_failed(error)
     finally:
         # A study's steps run in this process under the outer call's options; they must not change them.
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
+
+
+def run_command(argv: list[str]) -> int:
+    """Run one command and return its exit code; every error passes through."""
+    command = typer.main.get_command(build_app(argv))
+    result = command.main(args=argv, prog_name="ctseg", standalone_mode=False)
+    if result == INTERRUPTED:
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0
+
+
+def misused(error: UsageError) -> int:
+    """One line for a wrong command line, and its exit code."""
+    path = error.ctx.command_path if error.ctx else "ctseg"
+    return complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", error.exit_code)
+
+
+def disk_failed(error: OSError) -> int:
+    """One line for a full disk, missing permissions or the like, and its exit code."""
+    where = f"{error.filename}: " if error.filename else ""
+    return complain(f"{where}{error.strerror}; check the path, its permissions and the free space", 2)
 
 
 def complain(message: str, code: int) -> int:

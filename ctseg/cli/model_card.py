@@ -57,7 +57,8 @@ def write_model_card(run: Path) -> Path:
         InputError: if the run is unfinished or broken.
     """
     from ctseg.files import write_json, write_text
-    from ctseg.runs import model_path, read_header, read_metrics, read_toml
+    from ctseg.runs import model_path, read_header, read_metrics
+    from ctseg.settings import read_toml
 
     run = Path(run)
     header, metrics = read_header(run), read_metrics(run)

@@ -37,19 +37,23 @@ def list_plugins(ctx: typer.Context, as_json: common.AsJson = False) -> None:
     registry = common.registry()
     rows = [_row(entry) for entry in registry.entries.values()]
     if as_json:
-        broken, deprecated = ([asdict(item) for item in items] for items in (registry.broken, registry.deprecated))
-        typer.echo(json.dumps({"plugins": rows, "broken": broken, "deprecated": deprecated}))
+        others = {"broken": registry.broken, "deprecated": registry.deprecated}
+        typer.echo(json.dumps({"plugins": rows, **others}, default=asdict))
         return
     for kind, title in KIND_TITLES.items():
         typer.echo(title)
-        shown = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["name"])
-        width = max((len(row["name"]) for row in shown), default=0)
-        for row in shown:
-            typer.echo(f"  {row['name']:<{max(width, 14)}} {row['summary']}  [{row['package']} {row['version']}]")
+        _echo_rows([row for row in rows if row["kind"] == kind])
     for item in registry.broken:
         typer.echo(f"broken: {item.package} {item.version}: {item.error}")
     for old in registry.deprecated:
         typer.echo(f"deprecated: {old.package} {old.version}: {old.note}")
+
+
+def _echo_rows(rows: list[dict[str, str]]) -> None:
+    """One line a plugin, by name."""
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in sorted(rows, key=lambda row: row["name"]):
+        typer.echo(f"  {row['name']:<{max(width, 14)}} {row['summary']}  [{row['package']} {row['version']}]")
 
 
 def _row(entry: Any) -> dict[str, str]:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from ctseg.preprocess.settings import PreprocessSettings
 
 
+Slices = Annotated[str, typer.Option("--slices", help="FIRST:END, as 60:100; default: every slice with brain.")]
+Masks = Annotated[
+    Path | None, typer.Option("--masks", help="Folder of lesion masks CASE.nii.gz, for scans without labels.")
+]
+Split = Annotated[
+    str, typer.Option("--split", help="Shares of train:val[:test] patients; default 0.8:0.2 for MR, 1 for CT.")
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
     app.command("preprocess")(preprocess)
@@ -32,18 +41,12 @@ def preprocess(
     domain: Annotated[str, typer.Option("--domain", help="auto, mr or ct.")] = "auto",
     size: Annotated[int, typer.Option("--size", help="Height and width of a slice in pixels.")] = 240,
     fov: Annotated[float, typer.Option("--fov", help="Height and width of a slice in mm.")] = 240.0,
-    slices: Annotated[
-        str, typer.Option("--slices", help="FIRST:END, as 60:100; default: every slice with brain.")
-    ] = "",
+    slices: Slices = "",
     window: Annotated[str, typer.Option("--window", help="HU that become 0 and 255 (CT).")] = "0:100",
     labels: Annotated[Path | None, typer.Option("--labels", help="Slice labels: RSNA's stage_2_train.csv.")] = None,
     select: Annotated[str, typer.Option("--select", help="Keep slices with this label, as intraparenchymal.")] = "",
-    masks: Annotated[
-        Path | None, typer.Option("--masks", help="Folder of lesion masks CASE.nii.gz, for scans without labels.")
-    ] = None,
-    split: Annotated[
-        str, typer.Option("--split", help="Shares of train:val[:test] patients; default 0.8:0.2 for MR, 1 for CT.")
-    ] = "",
+    masks: Masks = None,
+    split: Split = "",
     splits: Annotated[Path | None, typer.Option("--splits", help="CSV patient_id,split to use instead.")] = None,
     brain: Annotated[str, typer.Option("--brain", help="Brain extractor for CT; see `ctseg plugins`.")] = "muschelli",
     settings: common.Set = [],  # noqa: B006 - typer copies it
@@ -59,10 +62,7 @@ def preprocess(
     from ctseg.preprocess.pipeline import preprocess as make_set
     from ctseg.settings import parse_overrides
 
-    if domain not in ("auto", "mr", "ct"):
-        from ctseg.errors import SettingError
-
-        raise SettingError(f"--domain {domain}: expected auto, mr or ct")
+    _check_domain(domain)
     given = {
         "size": size, "fov_mm": fov, "window": common.number_pair(window, "--window"), "seed": seed,
         "select": select or None, "brain_extractor": brain, **_optional(slices, split),
@@ -86,6 +86,13 @@ def preprocess(
     common.finish(_summary(report, output), _lines(report, output), as_json)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _check_domain(domain: str) -> None:
+    from ctseg.errors import SettingError
+
+    if domain not in ("auto", "mr", "ct"):
+        raise SettingError(f"--domain {domain}: expected auto, mr or ct")
 
 
 def _optional(slices: str, split: str) -> dict[str, Any]:

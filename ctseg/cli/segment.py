@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from ctseg.preprocess.settings import PreprocessSettings
 
 
+OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and volumes.csv.")]
+Deidentify = Annotated[
+    bool, typer.Option("--deidentify", help="DICOM SEG under the pseudonym instead of the source's identity.")
+]
+BrainCache = Annotated[
+    Path | None, typer.Option("--brain-cache", help="Folder of brain masks, for a next model on the same scans.")
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
     app.command("segment")(segment)
@@ -34,19 +43,13 @@ def segment(
         ),
     ],
     model: Annotated[list[Path], typer.Option("--model", help="Run of `ctseg das-train`; repeat to average several.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and volumes.csv.")] = Path(
-        "segmentation"
-    ),
+    output: OutputFolder = Path("segmentation"),
     threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a voxel is lesion.")] = 0.5,
     min_lesion_ml: Annotated[float, typer.Option("--min-lesion-ml", help="Drop lesions smaller than this.")] = 0.0,
     tta: Annotated[bool, typer.Option("--tta", help="Average over mirror images.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
-    deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="DICOM SEG under the pseudonym instead of the source's identity.")
-    ] = False,
-    brain_cache: Annotated[
-        Path | None, typer.Option("--brain-cache", help="Folder of brain masks, for a next model on the same scans.")
-    ] = None,
+    deidentify: Deidentify = False,
+    brain_cache: BrainCache = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     device: common.Device = "auto",
     workers: common.Workers = 1,

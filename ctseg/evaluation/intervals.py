@@ -60,12 +60,14 @@ class Sums:
 
 def value_of(terms: Sequence[Sums]) -> Table:
     """(K,) each seed's statistic: a ratio, or the signed sum of several."""
-    return np.sum([term.sign * term.ratios() for term in terms], axis=0)
+    values: Table = np.sum([term.sign * term.ratios() for term in terms], axis=0)
+    return values
 
 
 def used_patients(terms: Sequence[Sums]) -> NDArray[np.bool_]:
     """(N,) who adds anything to any term: a patient whom one row leaves empty still counts in the other."""
-    return np.any([(term.wholes != 0).any(axis=0) for term in terms], axis=0)
+    counted: NDArray[np.bool_] = np.any([(term.wholes != 0).any(axis=0) for term in terms], axis=0)
+    return counted
 
 
 def effective_number(weights: Table) -> float:

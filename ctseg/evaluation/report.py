@@ -121,18 +121,21 @@ def _lookup(model: dict[str, Any], keys: Sequence[str]) -> Any:
 def summary_table(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table of every number with its interval: for the page and for a terminal."""
     models = [model for model in summary["models"] if model["cases"]]
-    rows: list[list[str]] = [
+    lines = [(title, keys) for metric in summary["metrics"] for title, keys in metric["report_rows"]]
+    rows = [
+        [title, *[with_interval(_lookup(model, tuple(keys))) for model in models]]
+        for title, keys in (*lines, *SET_ROWS)
+    ]
+    return ["", *[model["name"] for model in models]], [*_count_rows(models), *rows]
+
+
+def _count_rows(models: Sequence[dict[str, Any]]) -> list[list[str]]:
+    return [
         ["Cases (patients)", *[f"{model['cases']} ({model['patients']})" for model in models]],
         ["Cases with a lesion", *[str(model["with_lesion"]) for model in models]],
         ["Lesion cases with an empty prediction", *[str(model["missed_cases"]) for model in models]],
         ["Cases failed", *[str(len(model["failed"])) for model in models]],
     ]
-    lines = [(title, keys) for metric in summary["metrics"] for title, keys in metric["report_rows"]]
-    rows += [
-        [title, *[with_interval(_lookup(model, tuple(keys))) for model in models]]
-        for title, keys in (*lines, *SET_ROWS)
-    ]
-    return ["", *[model["name"] for model in models]], rows
 
 
 def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettings) -> None:

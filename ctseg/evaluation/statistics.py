@@ -102,7 +102,10 @@ def concordance_of(one: ArrayLike, other: ArrayLike) -> Statistic:
             total = weights.sum(axis=1)
             mean_x, mean_y = weights @ x / total, weights @ y / total
             spread = weights @ x**2 / total - mean_x**2 + weights @ y**2 / total - mean_y**2
-            return 2 * (weights @ (x * y) / total - mean_x * mean_y) / (spread + (mean_x - mean_y) ** 2)
+            values: NDArray[np.float64] = (
+                2 * (weights @ (x * y) / total - mean_x * mean_y) / (spread + (mean_x - mean_y) ** 2)
+            )
+            return values
 
     return statistic
 
@@ -293,7 +296,8 @@ def _swapped_differences(
         sums.append((a.sum() + moved, b.sum() - moved))
     (part_one, part_two), (whole_one, whole_two) = sums
     with np.errstate(invalid="ignore", divide="ignore"):
-        return part_two / whole_two - part_one / whole_one
+        difference: NDArray[np.float64] = part_two / whole_two - part_one / whole_one
+        return difference
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -166,6 +166,12 @@ def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     source.update({element.tag: element for element in map(frame.get_item, kept) if element is not None})
     if deidentify:
         source.PatientID, source.PatientName = volume.patient_id, f"{volume.patient_id}^"
+    _fill_gaps(source, volume)
+    return source
+
+
+def _fill_gaps(source: Dataset, volume: Volume) -> None:
+    """Give a source header the attributes that it lacks."""
     for name in TYPE_2:
         if name not in source:
             setattr(source, name, None)
@@ -175,7 +181,6 @@ def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
         source.FrameOfReferenceUID = generate_uid(entropy_srcs=[str(source.SeriesInstanceUID)])
     if not source.get("SliceThickness"):
         source.SliceThickness = round(float(np.median(volume.slab_mm)), 4)
-    return source
 
 
 def _segment(algorithm: SegAlgorithm) -> SegmentDescription:

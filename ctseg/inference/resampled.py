@@ -60,4 +60,5 @@ def _shifts(volume: Volume) -> NDArray[np.int64]:
     """(K, 2) whole rows and columns that each slice lies further than the first, seen along the normal."""
     steps = np.stack([volume.row_step_mm, volume.col_step_mm])
     offsets = volume.origins_mm - volume.origins_mm[0]
-    return np.rint(offsets @ (steps / (steps**2).sum(axis=1, keepdims=True)).T).astype(np.int64)
+    indices: NDArray[np.int64] = np.rint(offsets @ (steps / (steps**2).sum(axis=1, keepdims=True)).T).astype(np.int64)
+    return indices

@@ -134,18 +134,26 @@ def start_folder(folder: Path, head: Mapping[str, Any], *, resume: bool, overwri
         InputError: if `resume` is set and the folder was made with other settings or models, or is no segmentation.
     """
     folder = Path(folder)
-    filled = folder.is_dir() and any(path.name != MARK for path in folder.iterdir())
-    if folder.is_file() or (filled and not (resume or overwrite)):
+    if folder.is_file() or (_is_filled(folder) and not (resume or overwrite)):
         raise OutputExistsError(f"{folder}: exists already; add --resume to go on or --overwrite to start again")
     old = read_table(folder) if (folder / DETAILS).exists() else {}
     if resume:
         _check_same(folder, old, head)
-        rows = [_read_row(row) for row in old.get("cases", [])]
-        return {row.case: row for row in rows if row.status == "ok" and (folder / f"{row.case}.nii.gz").exists()}
+        return _finished(folder, old)
     for row in old.get("cases", []):
         remove_case(folder, row["case"])
     folder.mkdir(parents=True, exist_ok=True)
     return {}
+
+
+def _is_filled(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != MARK for path in folder.iterdir())
+
+
+def _finished(folder: Path, old: Mapping[str, Any]) -> dict[str, CaseResult]:
+    """The cases of an earlier call that were segmented and whose mask is still there, by name."""
+    rows = [_read_row(row) for row in old.get("cases", [])]
+    return {row.case: row for row in rows if row.status == "ok" and (folder / f"{row.case}.nii.gz").exists()}
 
 
 def read_table(folder: Path) -> dict[str, Any]:

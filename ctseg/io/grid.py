@@ -66,7 +66,8 @@ def mean_step(origins_mm: Vector, normal: Vector) -> Vector:
     """(3,) mean step from one slice origin to the next; 1 mm along the normal where there is one slice only."""
     if len(origins_mm) < 2:
         return normal
-    return (origins_mm[-1] - origins_mm[0]) / (len(origins_mm) - 1)
+    step: NDArray[np.float64] = (origins_mm[-1] - origins_mm[0]) / (len(origins_mm) - 1)
+    return step
 
 
 def affine_from_volume(volume: Volume) -> Vector:

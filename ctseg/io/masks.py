@@ -66,7 +66,7 @@ def _image(volume: Volume, native: Array) -> Any:
     zoom the distance along the normal, so that readers who multiply zooms get the right volume.
     """
     source = native_grid(volume).header
-    kind = nib.Nifti2Image if isinstance(source, nib.Nifti2Header) else nib.Nifti1Image
+    kind: type[Any] = nib.Nifti2Image if isinstance(source, nib.Nifti2Header) else nib.Nifti1Image
     affine = affine_from_volume(volume) if source is None else source.get_best_affine()
     image = kind(native, affine)
     if source is None:

@@ -91,13 +91,7 @@ def _long(table: pd.DataFrame, path: Path, findings: Sequence[str]) -> Labels:
 
 def _wide(table: pd.DataFrame, path: Path, findings: Sequence[str]) -> Labels:
     """One row a slice or case."""
-    column = next((name for name in (*ID_COLUMNS, *table.columns[:1]) if name in table.columns), None)
-    known = [name for name in table.columns if name != column and (not findings or name in findings)]
-    if column is None or not known:
-        raise InputError(
-            f"{path}: needs a column slice_id or case and columns {', '.join(findings) or 'of findings'}; "
-            "expected columns ID,Label (RSNA), or one row a slice"
-        )
+    column, known = _columns(table, path, findings)
     rows = table.set_index(column)[known]
     unlabelled = (rows.astype(str).apply(lambda text: text.str.strip()) == "").all(axis=1)
     rows = rows[~unlabelled].apply(_zero_one, path=path).rename_axis("id").reset_index()
@@ -109,6 +103,18 @@ def _wide(table: pd.DataFrame, path: Path, findings: Sequence[str]) -> Labels:
     if unlabelled.any():
         notes = (*notes, f"{Path(path).name}: {int(unlabelled.sum())} rows without a label are left out")
     return Labels(once.set_index("id").astype("uint8"), notes)
+
+
+def _columns(table: pd.DataFrame, path: Path, findings: Sequence[str]) -> tuple[str, list[str]]:
+    """The column that names the slice or case, and those of the findings."""
+    column = next((name for name in (*ID_COLUMNS, *table.columns[:1]) if name in table.columns), None)
+    known = [name for name in table.columns if name != column and (not findings or name in findings)]
+    if column is None or not known:
+        raise InputError(
+            f"{path}: needs a column slice_id or case and columns {', '.join(findings) or 'of findings'}; "
+            "expected columns ID,Label (RSNA), or one row a slice"
+        )
+    return column, known
 
 
 def _zero_one(column: pd.Series[Any], path: Path) -> pd.Series[Any]:

@@ -128,7 +128,7 @@ def _open_info(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: no such folder; a slice set is a folder made by `ctseg preprocess`")
     if not (folder / "dataset.json").exists():
         raise InputError(f"{folder}: not a slice set (no dataset.json); make one with `ctseg preprocess`")
-    info = read_json(folder / "dataset.json")
+    info: dict[str, Any] = read_json(folder / "dataset.json")
     schema = info.get("schema") if isinstance(info, dict) else None
     if schema != SCHEMA:
         raise InputError(f"{folder}: slice set of schema {schema!r}, this ctseg reads {SCHEMA!r}; preprocess again")
@@ -139,7 +139,7 @@ def _open_info(folder: Path) -> dict[str, Any]:
 
 def _open_array(path: Path) -> NDArray[np.uint8]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; preprocess again") from None
     except (ValueError, OSError, EOFError) as error:

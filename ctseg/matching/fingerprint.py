@@ -23,7 +23,8 @@ def resize_matrix(size_in: int, size_out: int) -> NDArray[np.float64]:
     centres = (np.arange(size_out) + 0.5) * scale
     distance = np.abs(np.arange(size_in) + 0.5 - centres[:, None]) / support
     weights = np.clip(1.0 - distance, 0.0, None)
-    return weights / weights.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
 def dct_matrix(size: int) -> NDArray[np.float64]:
@@ -69,4 +70,5 @@ def pack_bits(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 def hamming(source: NDArray[np.uint64], target: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """Differing bits, equation (15): (n,) and (m,) -> (n, m) from 0 to 64."""
-    return np.bitwise_count(source[:, None] ^ target[None, :])
+    differing: NDArray[np.uint8] = np.bitwise_count(source[:, None] ^ target[None, :])
+    return differing

@@ -31,7 +31,8 @@ def lesion_areas(
     # Slice by slice: the arrays are memory maps that need not fit into memory.
     lesions = (mask > 0 for mask in masks) if masks is not None else (image > threshold for image in images)
     counts = np.fromiter((np.count_nonzero(lesion) for lesion in lesions), dtype=np.float64, count=len(images))
-    return counts * (PAPER_SIDE / images.shape[1]) * (PAPER_SIDE / images.shape[2])
+    areas: NDArray[np.float64] = counts * (PAPER_SIDE / images.shape[1]) * (PAPER_SIDE / images.shape[2])
+    return areas
 
 
 class FingerprintMetric:
@@ -70,7 +71,8 @@ class FingerprintMetric:
     def distance(self, source: Descriptors, target: Descriptors) -> NDArray[np.float64]:
         """d_sim (17): (n, m)."""
         parts = self.parts(source, target)
-        return self.lambda_ham * parts["hamming"] + parts["lesion_difference"]
+        cost: NDArray[np.float64] = self.lambda_ham * parts["hamming"] + parts["lesion_difference"]
+        return cost
 
 
 class AmdMetric(FingerprintMetric):

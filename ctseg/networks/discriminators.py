@@ -41,7 +41,8 @@ class PatchGan(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, H, W) -> logits (B, 1, h, w), h about H / 8; any H and W, small ones are padded."""
-        return self.layers(pad_to_least(images, self.least))
+        logits: Tensor = self.layers(pad_to_least(images, self.least))
+        return logits
 
 
 def _normed(channels_in: int, channels_out: int, stride: int, norm: Norm) -> list[nn.Module]:
@@ -82,4 +83,5 @@ class DomainDiscriminator(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> logits (B, 1, h / 32, w / 32); any h and w, small ones are padded to 32."""
-        return self.layers(pad_to_least(maps, self.LEAST))
+        logits: Tensor = self.layers(pad_to_least(maps, self.LEAST))
+        return logits

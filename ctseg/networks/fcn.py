@@ -126,14 +126,18 @@ def load_vgg16(segmenter: FcnVgg16, state: Mapping[str, Tensor]) -> None:
     if weights[0].ndim == 4 and weights[0].shape[1] == 3 and convs[0].in_channels == 1:
         weights[0], biases[0] = _fold_grey(weights[0], biases[0], segmenter.input_mean, segmenter.input_std)
     for key, conv, weight, bias in zip(VGG16_KEYS, convs, weights, biases, strict=True):
-        if weight.shape != conv.weight.shape or conv.bias is None or bias.shape != conv.bias.shape:
-            raise ValueError(
-                f"{key}: shape {tuple(weight.shape)} does not fit {tuple(conv.weight.shape)}; "
-                "ImageNet weights need a segmenter of width 64 with one input channel"
-            )
+        _check_shapes(key, conv, weight, bias)
     for conv, weight, bias in zip(convs, weights, biases, strict=True):
         conv.weight.copy_(weight)
         conv.bias.copy_(bias)  # type: ignore[union-attr]
+
+
+def _check_shapes(key: str, conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    if weight.shape != conv.weight.shape or conv.bias is None or bias.shape != conv.bias.shape:
+        raise ValueError(
+            f"{key}: shape {tuple(weight.shape)} does not fit {tuple(conv.weight.shape)}; "
+            "ImageNet weights need a segmenter of width 64 with one input channel"
+        )
 
 
 def _vgg_entries(state: Mapping[str, Tensor], kind: str) -> list[Tensor]:

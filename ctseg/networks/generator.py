@@ -52,7 +52,8 @@ class Fusion(nn.Module):
         maps = encoded
         for layer in self.dense:
             maps = torch.cat([maps, layer(maps)], dim=1)  # (B, C + i growth, h, w)
-        return self.join(maps)
+        joined: Tensor = self.join(maps)
+        return joined
 
 
 class AmdGenerator(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
@@ -27,20 +27,23 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
     """Gradients pass through the networks and reach no parameter, and batch norm leaves its statistics as they are."""
-    parameters = [item for network in networks for item in network.parameters() if item.requires_grad]
+    parameters = [item for network in networks for item in network.parameters()]
     layers = [part for network in networks for part in network.modules() if isinstance(part, BATCH_NORM)]
-    tracked = [layer for layer in layers if layer.track_running_stats]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    for layer in tracked:
-        layer.track_running_stats = False
+    with _switched_off(parameters, "requires_grad"), _switched_off(layers, "track_running_stats"):
+        yield
+
+
+@contextmanager
+def _switched_off(items: Iterable[object], name: str) -> Iterator[None]:
+    """The attribute `name` is False within the block; it is True again after it, where it was True."""
+    changed = [item for item in items if getattr(item, name)]
+    for item in changed:
+        setattr(item, name, False)
     try:
         yield
     finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        for layer in tracked:
-            layer.track_running_stats = True
+        for item in changed:
+            setattr(item, name, True)
 
 
 @contextmanager

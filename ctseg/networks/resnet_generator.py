@@ -34,7 +34,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
-        return maps + self.body(maps)
+        summed: Tensor = maps + self.body(maps)
+        return summed
 
 
 def resnet_translator(width: int = 64, blocks: int = 9, channels: int = 1) -> nn.Sequential:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -76,11 +76,15 @@ def clean_files(path: Path, say: Say) -> None:
 
 def _unfinished(path: Path) -> list[Path]:
     if path.is_dir():
-        if read_mark(path) is None:
-            return []
-        return [Path(top) / name for top, _, names in os.walk(path) for name in names if TEMPORARY.fullmatch(name)]
-    if not path.parent.is_dir():
-        return []
+        return [] if read_mark(path) is None else _unfinished_below(path)
+    return _unfinished_beside(path) if path.parent.is_dir() else []
+
+
+def _unfinished_below(folder: Path) -> list[Path]:
+    return [Path(top) / name for top, _, names in os.walk(folder) for name in names if TEMPORARY.fullmatch(name)]
+
+
+def _unfinished_beside(path: Path) -> list[Path]:
     found = ((item, TEMPORARY.fullmatch(item.name)) for item in path.parent.iterdir())
     return [item for item, match in found if match and match["name"] == path.name and item.is_file()]
 
@@ -139,8 +143,12 @@ def remove_owned(folder: Path) -> None:
     owned = [folder / name for name in entries(folder) if owns(name) and not is_real_folder(folder / name)]
     for path in (*owned, folder / MARK):
         path.unlink()
-    above = {parent for path in owned for parent in path.parents if folder in parent.parents}
-    for parent in (*sorted(above, key=lambda item: -len(item.parts)), folder):
+    _remove_empty(folder, {parent for path in owned for parent in path.parents if folder in parent.parents})
+
+
+def _remove_empty(folder: Path, below: Collection[Path]) -> None:
+    """Remove what is empty of some folders below `folder`, the deepest first, and of `folder` itself."""
+    for parent in (*sorted(below, key=lambda item: -len(item.parts)), folder):
         if not any(parent.iterdir()):
             parent.rmdir()
 

@@ -156,7 +156,8 @@ def rotation(pitch: float, roll: float, yaw: float) -> NDArray[np.float64]:
     x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
     z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return z @ y @ x
+    matrix: NDArray[np.float64] = z @ y @ x
+    return matrix
 
 
 def make_subject(rng: np.random.Generator, turned: float = 1.0, widening_mm: float = 0.0) -> Subject:

@@ -86,7 +86,8 @@ def draw_sizes(findings: Findings, turns: dict[str, Turn], calibration: float) -
 def widening_mm(sizes: Sizes) -> float:
     """How much wider the ventricles are for the blood in them."""
     ml = sum(size.ml for size in sizes.get("intraventricular", []))
-    return WIDENING_MM * min(ml / 30.0, 1.0) ** 0.5
+    widening: float = WIDENING_MM * min(ml / 30.0, 1.0) ** 0.5
+    return widening
 
 
 def draw_pathology(
@@ -114,7 +115,7 @@ def _intraparenchymal(
     parts: list[Part] = []
     for size in sizes:
         small = size.ml < SMALL_ML
-        if trauma and size.ml <= CONTUSION_ML and not (small and rng.random() < AXONAL_SHARE):
+        if trauma and _is_contusion(rng, size.ml, small):
             other = bool(parts) and rng.random() < BOTH_SIDES_SHARE
             parts.append(draw_contusion(rng, template, size, -side if other else side))
         elif small:
@@ -123,6 +124,11 @@ def _intraparenchymal(
         else:
             parts.append(draw_haematoma(rng, size))
     return parts
+
+
+def _is_contusion(rng: np.random.Generator, ml: float, small: bool) -> bool:
+    """Whether a bleed after trauma is a contusion: a small one may be axonal injury instead."""
+    return ml <= CONTUSION_ML and not (small and rng.random() < AXONAL_SHARE)
 
 
 def _centre(part: Part) -> Mm:

@@ -66,7 +66,8 @@ class Blob:
         joined = joined + f32(self.rough_mm) * (0.75 * wobble[0] + 0.35 * _fine(self.rough, points - self.centre))
         if self.side:
             joined = np.minimum(joined, points[..., 0] * f32(self.side) - 1)
-        return joined.astype(np.float32)
+        depth: Floats = joined.astype(np.float32)
+        return depth
 
     def push(self, points: Floats, wall_mm: Floats) -> Floats:
         """Displacement to where the tissue came from: volume-preserving near, fading with distance and at the skull."""
@@ -82,7 +83,8 @@ class Blob:
 
 def _fine(rough: Field, points: Floats) -> Floats:
     """The same noise at 2.3 times the frequency."""
-    return rough.at(points * f32(2.3) % f32(80.0) - f32(40.0))[1]
+    fine: Floats = rough.at(points * f32(2.3) % f32(80.0) - f32(40.0))[1]
+    return fine
 
 
 def _smooth_max(a: Floats, b: Floats, width: float) -> Floats:

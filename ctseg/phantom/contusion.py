@@ -43,11 +43,15 @@ class Contusion(Haematoma):
 
     def score(self, tissue: Tissue) -> Floats:
         """Mm inside a surface that patches of less injured brain cut into."""
-        return self.blob.depth(tissue.template, 1e3) + f32(1.8) * self.patches.at(tissue.template - self.centre)[0]
+        depth: Floats = (
+            self.blob.depth(tissue.template, 1e3) + f32(1.8) * self.patches.at(tissue.template - self.centre)[0]
+        )
+        return depth
 
     def room(self, tissue: Tissue) -> Floats:
         """The brain up to the bone."""
-        return edge(-tissue.wall_mm - 0.8) * (1 - tissue.ventricle) * (1 - 0.6 * tissue.fluid)
+        room: Floats = edge(-tissue.wall_mm - 0.8) * (1 - tissue.ventricle) * (1 - 0.6 * tissue.fluid)
+        return room
 
     def oedema(self, tissue: Tissue, score: Floats) -> Floats:
         """Cytotoxic oedema around the blood."""

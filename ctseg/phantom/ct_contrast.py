@@ -93,7 +93,7 @@ class HeadCt:
     def _brain(self, tissue: Tissue, texture: Floats) -> Floats:
         """HU inside the cavity."""
         brain = self.brain
-        hu = f32(brain.grey) * tissue.grey + f32(brain.white) * tissue.white + f32(brain.csf) * tissue.fluid
+        hu: Floats = f32(brain.grey) * tissue.grey + f32(brain.white) * tissue.white + f32(brain.csf) * tissue.fluid
         sick = np.clip(self.subject.traits.leukoaraiosis * (1 + 0.35 * texture[0]), 0, 1)
         hu += LEUKOARAIOSIS_HU * ramp(tissue.periventricular + 0.8 * (sick - 1), 0, 0.5) * tissue.white * (sick > 0)
         hu += PARENCHYMAL_TEXTURE_HU * texture[0]

@@ -47,13 +47,15 @@ def water_excess(water_cm: Floats, bone_g: Floats) -> Floats:
     as_water = np.interp(seen, table, table_cm)
     small = 0.2
     slope = np.interp(_polychromatic(np.array(15.0), np.array(small)), table, table_cm) - 15.0
-    return (as_water - water_cm - bone_g * slope / small).astype(np.float32)
+    shift: Floats = (as_water - water_cm - bone_g * slope / small).astype(np.float32)
+    return shift
 
 
 def _polychromatic(water_cm: NDArray[Any], bone_g: NDArray[Any]) -> NDArray[Any]:
     """-log of the energy that reaches the detector."""
     total = sum(s * np.exp(-w * water_cm - b * bone_g) for s, w, b in zip(SPECTRUM, WATER, BONE, strict=True))
-    return -np.log(total)
+    attenuation: Floats = -np.log(total)
+    return attenuation
 
 
 def beam_hardening(hu: Floats, pixel_mm: float, residual: float) -> tuple[Floats, Floats]:
@@ -103,7 +105,8 @@ def _smear(profiles: Floats, angle: float) -> Floats:
     place = axis[None, :] * np.cos(angle) + axis[:, None] * np.sin(angle) + (size - 1) / 2
     low = np.clip(np.floor(place), 0, size - 2).astype(np.intp)
     share = np.clip(place - low, 0, 1).astype(np.float32)
-    return profiles[:, low] * (1 - share) + profiles[:, low + 1] * share
+    rows: Floats = profiles[:, low] * (1 - share) + profiles[:, low + 1] * share
+    return rows
 
 
 def kernel_noise(
@@ -116,7 +119,8 @@ def kernel_noise(
     radius = np.hypot(fy, fx)
     gain = np.sqrt(radius + 0.15) * np.exp(-((radius / kernel_lp_cm) ** 2) / 2)
     coloured = scipy.fft.irfft2(scipy.fft.rfft2(white) * gain, s=shape[1:])
-    return (coloured / max(float(coloured.std()), 1e-6)).astype(np.float32)
+    scaled: Floats = (coloured / max(float(coloured.std()), 1e-6)).astype(np.float32)
+    return scaled
 
 
 def holder(x_mm: Floats, y_mm: Floats, half_width: float, half_depth: float, hu: float) -> Floats:

@@ -122,7 +122,10 @@ def plan_slices(subject: Subject, protocol: Protocol, matrix: int) -> Geometry:
 
 def _middle_of_head(points: Floats, wall: Floats) -> NDArray[np.float64]:
     inside = points[wall < 8]
-    return np.round((inside.max(axis=0) + inside.min(axis=0)).astype(np.float64) / 2 + np.array([0, 6, 0]), 1)
+    centre: NDArray[np.float64] = np.round(
+        (inside.max(axis=0) + inside.min(axis=0)).astype(np.float64) / 2 + np.array([0, 6, 0]), 1
+    )
+    return centre
 
 
 def _table_positions(bottom: float, top: float, protocol: Protocol) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -145,7 +148,8 @@ def slice_points(geometry: Geometry, k: int) -> Floats:
     rows = along[:, None, None] * geometry.down
     columns = along[None, :, None] * geometry.right_to_left
     plane = (first + rows + columns).astype(np.float32)
-    return plane[None] + (through[:, None] * geometry.normal).astype(np.float32)[:, None, None, :]
+    points: Floats = plane[None] + (through[:, None] * geometry.normal).astype(np.float32)[:, None, None, :]
+    return points
 
 
 def stored(hu: Floats, protocol: Protocol) -> tuple[NDArray[Any], dict[str, Any]]:

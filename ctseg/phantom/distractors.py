@@ -131,7 +131,8 @@ def _dura(tissue: Tissue) -> Floats:
         return middle
     tent = edge(0.5 - np.abs(z - tentorium_height(tissue.template)), 1.0)
     tent = tent * ramp(y, -30, -38) * ramp(np.abs(x) + 0.7 * np.maximum(-50 - y, 0), 10, 18)
-    return np.maximum(middle, tent)
+    blood: Floats = np.maximum(middle, tent)
+    return blood
 
 
 def _sinuses(tissue: Tissue) -> Floats:
@@ -140,7 +141,8 @@ def _sinuses(tissue: Tissue) -> Floats:
     depth = -tissue.wall_mm
     sagittal = edge(4.5 - np.abs(x) - 0.65 * depth, 1.2) * ramp(z - 0.35 * y, 5, 30)
     transverse = edge(4.0 - norm(np.stack([depth - 2.5, z + 14 + 0.08 * np.abs(x)], axis=-1)), 1.2) * ramp(y, -52, -62)
-    return np.maximum(sagittal, transverse) * edge(depth)
+    blood: Floats = np.maximum(sagittal, transverse) * edge(depth)
+    return blood
 
 
 def _arteries(tissue: Tissue) -> Floats:

@@ -45,7 +45,8 @@ class Crescent:
         away = norm((points - self.centre) * f32((1, 1, 1.15 if self.lens else 1.0))) / f32(self.spread_mm)
         profile = 1 - away ** (2 if self.lens else 4)
         wobble = 1 + (0.08 if self.lens else 0.3) * self.texture.at(points - self.centre)[0]
-        return (self.thickness_mm * np.maximum(profile, -2.0) * wobble).astype(np.float32)
+        depth: Floats = (self.thickness_mm * np.maximum(profile, -2.0) * wobble).astype(np.float32)
+        return depth
 
     def score(self, tissue: Tissue) -> Floats:
         """Mm inside the blood."""

@@ -77,7 +77,8 @@ def noise(
 def ramp(values: Floats, low: float, high: float) -> Floats:
     """0 below `low`, 1 above `high`, a smooth S between; `low > high` falls instead."""
     t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    smooth: Floats = (t * t * (3 - 2 * t)).astype(np.float32)
+    return smooth
 
 
 def edge(depth_mm: Floats, width_mm: float = 1.0) -> Floats:
@@ -87,4 +88,5 @@ def edge(depth_mm: Floats, width_mm: float = 1.0) -> Floats:
 
 def norm(vectors: Floats) -> Floats:
     """Lengths of vectors on the last axis."""
-    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
+    lengths: Floats = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
+    return lengths

@@ -138,4 +138,5 @@ def solve_hu(
     weights = cover[mask]
     rest = measured[mask] + weights * (texture[mask] - below[mask])
     hu = (wanted - float(rest.mean())) / max(float(weights.mean()), 1e-3)
-    return np.clip(texture + f32(hu), *BLOOD_HU).astype(np.float32)
+    blood: Floats = np.clip(texture + f32(hu), *BLOOD_HU).astype(np.float32)
+    return blood

@@ -66,7 +66,8 @@ class Haematoma:
 
     def room(self, tissue: Tissue) -> Floats:
         """The brain without its surface and its ventricles."""
-        return edge(-tissue.wall_mm - 3.0, 1.5) * (1 - tissue.ventricle)
+        room: Floats = edge(-tissue.wall_mm - 3.0, 1.5) * (1 - tissue.ventricle)
+        return room
 
     def oedema(self, tissue: Tissue, score: Floats) -> Floats:
         """Weight of the oedema around the clot: it spreads in white matter."""

@@ -79,7 +79,8 @@ def acquire(rng: np.random.Generator, sequence: str, tissue: MrTissue, voxel_mm:
     if through > 1:
         image = _resampled(image, through)
     image = ndimage.gaussian_filter(image, (0, 0.4 / voxel_mm, 0.4 / voxel_mm)) * _bias(rng, image.shape, voxel_mm)
-    return image * tissue.inside * f32(rng.uniform(*SCALE))
+    scaled: Floats = image * tissue.inside * f32(rng.uniform(*SCALE))
+    return scaled
 
 
 def _rician(rng: np.random.Generator, image: Floats, spread: float) -> Floats:
@@ -95,7 +96,8 @@ def _resampled(image: Floats, factor: int) -> Floats:
     low = np.minimum(place.astype(int), (len(image) - 1) // factor)
     high = np.minimum((low + 1) * factor, len(image) - 1)
     share = np.clip(place - low, 0, 1).astype(np.float32)[:, None, None]
-    return image[low * factor] * (1 - share) + image[high] * share
+    rows: Floats = image[low * factor] * (1 - share) + image[high] * share
+    return rows
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, ...], voxel_mm: float) -> Floats:
@@ -113,4 +115,5 @@ def _smooth(rng: np.random.Generator, shape: tuple[int, ...], voxel_mm: float, s
     x, y, z = (float(n) * voxel_mm for n in shape[::-1])
     oversample = 4 if scale_mm > 50 else 2
     field = noise(rng, scale_mm, (-20.0, -20.0, -20.0), (x + 20, y + 20, z + 20), oversample=oversample)
-    return field.at(grid_points((0.0, 0.0, 0.0), voxel_mm, shape[::-1]))[0]
+    values: Floats = field.at(grid_points((0.0, 0.0, 0.0), voxel_mm, shape[::-1]))[0]
+    return values

@@ -124,7 +124,8 @@ def _stripped(solid: Floats) -> Floats:
     found, count = ndimage.label(mask)
     if count > 1:
         mask = found == 1 + np.argmax(np.bincount(found.ravel())[1:])
-    return ndimage.binary_fill_holes(ndimage.binary_closing(mask, iterations=2)).astype(np.float32)
+    filled: Floats = ndimage.binary_fill_holes(ndimage.binary_closing(mask, iterations=2)).astype(np.float32)
+    return filled
 
 
 def _write(task: Path, case: MrCase, image: NDArray[np.int16], label: NDArray[np.uint8]) -> None:

@@ -63,12 +63,13 @@ class Texture:
         """(D, H, W) HU at template points."""
         local = points - centre
         fine, broad = self.noise.at(local * f32(2.0))[0], self.noise.at(local)[1]
-        hu = self.patchy_hu * fine
+        hu: Floats = self.patchy_hu * fine
         if self.swirl_hu:
             hu = hu - self.swirl_hu * ramp(broad, 0.1, 0.7)
         if self.level_hu:
             hu = hu + self.level_hu * (ramp(local[..., 1], self.level_mm + 0.8, self.level_mm - 0.8) - 0.5)
-        return hu.astype(np.float32)
+        rounded: Floats = hu.astype(np.float32)
+        return rounded
 
 
 @dataclass

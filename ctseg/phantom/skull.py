@@ -36,7 +36,8 @@ def rod(points: Floats, start: Mm, end: Mm, radius: float, end_radius: float | N
     a, axis = f32(start), f32(end) - f32(start)
     along = np.clip(((points - a) @ axis) / f32(axis @ axis), 0, 1)
     width = radius + along * ((radius if end_radius is None else end_radius) - radius)
-    return (width - norm(points - a - along[..., None] * axis)).astype(np.float32)
+    depth: Floats = (width - norm(points - a - along[..., None] * axis)).astype(np.float32)
+    return depth
 
 
 def head_depth(points: Floats, cavity: Floats) -> Floats:
@@ -50,7 +51,8 @@ def head_depth(points: Floats, cavity: Floats) -> Floats:
     neck = np.minimum(neck, (-z - 34) * 0.6)
     ears = np.maximum(*(ball(points, (side * 84, -30, -38), (7, 17, 28)) for side in (-1, 1)))
     depth = np.maximum.reduce([vault, face, nose, neck, ears])
-    return ndimage.gaussian_filter(depth.astype(np.float32), 0.8)
+    smooth: Floats = ndimage.gaussian_filter(depth.astype(np.float32), 0.8)
+    return smooth
 
 
 def muscularity(points: Floats) -> Floats:

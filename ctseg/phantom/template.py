@@ -49,7 +49,8 @@ def _paste(image: NDArray[np.float32], affine: NDArray[np.float64]) -> Floats:
 def _closed(mask: NDArray[np.bool_], radius_mm: float, step: float) -> NDArray[np.bool_]:
     """Morphological closing by a ball, by distance maps."""
     grown = ndimage.distance_transform_edt(~mask) * step <= radius_mm
-    return ndimage.distance_transform_edt(grown) * step > radius_mm
+    closed: NDArray[np.bool_] = ndimage.distance_transform_edt(grown) * step > radius_mm
+    return closed
 
 
 def cavity_distance(brain: NDArray[np.bool_], points: Floats, step: float) -> Floats:
@@ -66,7 +67,8 @@ def cavity_distance(brain: NDArray[np.bool_], points: Floats, step: float) -> Fl
     distance = (ndimage.distance_transform_edt(~solid) - ndimage.distance_transform_edt(solid)) * step - 1.5
     sharp = ndimage.gaussian_filter(distance.astype(np.float32), 1.6 / step)
     smooth = ndimage.gaussian_filter(sharp, 4.0 / step)
-    return sharp + ramp(z, -5, 25) * (smooth - sharp)
+    blended: Floats = sharp + ramp(z, -5, 25) * (smooth - sharp)
+    return blended
 
 
 def _ventricle(grey: Floats, white: Floats) -> Floats:

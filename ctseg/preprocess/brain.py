@@ -120,7 +120,8 @@ class MuschelliExtractor:
         markers[(depth > neck_mm / 2) & ~grid.dilate(seed, neck_mm + 1)] = OTHER
         markers[grid.near_air(smooth, SCALP_MM) | (smooth < FAT_HU)] = OTHER
         markers[seed] = BRAIN
-        return watershed(np.maximum(smooth, FAT_HU), markers, mask=tissue | (markers > 0)) == BRAIN
+        brain: Mask = watershed(np.maximum(smooth, FAT_HU), markers, mask=tissue | (markers > 0)) == BRAIN
+        return brain
 
     def _refine(self, volume: Volume, grid: WorkingGrid, coarse: Mask, hu: tuple[float, float, float]) -> Mask:
         """Bring the coarse mask to the volume's own grid, with the edge where the HU say it is."""
@@ -148,7 +149,8 @@ class MuschelliExtractor:
 
 def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:
     """(K, H, W) smoothed in the slices only: thick slices are smooth across already."""
-    return ndimage.gaussian_filter(hu, (0, *(sigma_mm / mm for mm in spacing_mm)))
+    smooth: Hu = ndimage.gaussian_filter(hu, (0, *(sigma_mm / mm for mm in spacing_mm)))
+    return smooth
 
 
 def most_enclosed(core: Mask, inside: Mask) -> Mask:
@@ -167,7 +169,8 @@ def most_enclosed(core: Mask, inside: Mask) -> Mask:
     wanted &= (enclosed_voxels > (1 - LEAK) * sizes) & (enclosed_voxels > LOBE * enclosed_voxels[best])
     wanted[best] = True
     wanted[0] = False
-    return wanted[parts]
+    kept: Mask = wanted[parts]
+    return kept
 
 
 def enclosed(bone: Mask) -> Mask:

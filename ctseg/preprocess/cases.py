@@ -110,7 +110,8 @@ def _wanted(volume: Volume, task: CaseTask) -> NDArray[np.bool_]:
 
 def _brain_mm2(prepared: Prepared, settings: PreprocessSettings) -> NDArray[np.float64]:
     """(K,) brain area of each slice."""
-    return prepared.brain.sum(axis=(1, 2)) * settings.pixel_mm**2
+    areas: NDArray[np.float64] = prepared.brain.sum(axis=(1, 2)) * settings.pixel_mm**2
+    return areas
 
 
 def _table(

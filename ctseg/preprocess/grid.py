@@ -41,7 +41,7 @@ class WorkingGrid:
     def distance_mm(self, mask: Mask) -> NDArray[np.float32]:
         """(G, H, W) mm from each voxel of the mask to the nearest one outside; the end slices continue without end."""
         padded = np.pad(mask, ((EDGE_PAD, EDGE_PAD), (0, 0), (0, 0)), mode="edge")
-        distance = ndimage.distance_transform_edt(padded, sampling=self.spacing_mm)
+        distance: NDArray[np.float64] = ndimage.distance_transform_edt(padded, sampling=self.spacing_mm)
         return distance[EDGE_PAD:-EDGE_PAD].astype(np.float32)
 
     def dilate(self, mask: Mask, radius_mm: float) -> Mask:
@@ -110,7 +110,8 @@ def _between(slices: NDArray[np.float32], positions: NDArray[np.float64]) -> NDA
     places = np.clip(positions, 0, last)
     below = np.minimum(places.astype(int), max(last - 1, 0))
     share = (places - below).astype(np.float32)[:, None, None]
-    return slices[below] * (1 - share) + slices[np.minimum(below + 1, last)] * share
+    stack: NDArray[np.float32] = slices[below] * (1 - share) + slices[np.minimum(below + 1, last)] * share
+    return stack
 
 
 def fill_holes(mask: Mask) -> Mask:
@@ -124,7 +125,8 @@ def _reached_from_border(mask: Mask, structure: Mask | None) -> Mask:
     parts, count = ndimage.label(rimmed, structure=structure)
     reached = np.zeros(count + 1, dtype=bool)
     reached[np.unique(parts[:, 0, 0])] = True
-    return reached[parts][:, 1:-1, 1:-1]
+    outside: Mask = reached[parts][:, 1:-1, 1:-1]
+    return outside
 
 
 def without_islands(mask: Mask, smallest: float) -> Mask:
@@ -134,7 +136,8 @@ def without_islands(mask: Mask, smallest: float) -> Mask:
     parts, count = ndimage.label(mask, structure=plane)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     sizes[0] = 0
-    return sizes[parts] >= max(smallest, 1)
+    large: Mask = sizes[parts] >= max(smallest, 1)
+    return large
 
 
 def parts_touching(mask: Mask, seeds: Mask) -> Mask:
@@ -143,4 +146,5 @@ def parts_touching(mask: Mask, seeds: Mask) -> Mask:
     wanted = np.zeros(count + 1, dtype=bool)
     wanted[np.unique(parts[seeds & mask])] = True
     wanted[0] = False
-    return wanted[parts]
+    kept: Mask = wanted[parts]
+    return kept

@@ -34,7 +34,7 @@ def nonzero_brain(volume: Volume) -> NDArray[np.bool_]:
     Raises:
         CaseError: if nearly nothing is zero, so that the scan cannot be skull-stripped, or everything is.
     """
-    brain = volume.voxels != 0
+    brain: NDArray[np.bool_] = volume.voxels != 0
     if not brain.any():
         raise CaseError(f"{volume.case_id}: every voxel is zero; leave this case out")
     if brain.mean() > 1 - MIN_BACKGROUND:

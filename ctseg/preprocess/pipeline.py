@@ -85,8 +85,7 @@ def preprocess(
     found = read_labels(labels) if labels is not None else None
     table = None if found is None else found.table
     check_label(table, settings.select, labels)
-    folder = check_masks(masks) if masks is not None else None
-    labelled = folder is not None or any(case.label_file is not None for case in cases)
+    folder, labelled = _lesion_masks(cases, masks)
     task = CaseTask(settings, extractor, labelled, masks=folder)
     split_of = _splits(cases, settings, splits)
     report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
@@ -108,6 +107,13 @@ def preprocess(
     )
     preview.save(out / "preview.png")
     return report
+
+
+def _lesion_masks(cases: Sequence[Case], masks: Path | None) -> tuple[Path | None, bool]:
+    """The folder of masks, if one is given, and whether there are masks, in it or beside the scans."""
+    if masks is not None:
+        return check_masks(masks), True
+    return None, any(case.label_file is not None for case in cases)
 
 
 def _one_domain(cases: Sequence[Case], domain: str) -> tuple[str, list[Case]]:

@@ -125,7 +125,8 @@ class Adversary:
         """(B, 1, h, w) bool: positions that the discriminator takes for the source domain."""
         with torch.no_grad(), self.autocast():
             logits = self.discriminator(self.maps(output))
-        return logits > decision_boundary(self.form)
+        real: Tensor = logits > decision_boundary(self.form)
+        return real
 
 
 def feature_adversary(

@@ -19,13 +19,13 @@ from ctseg.networks.modes import frozen_batch_norm
 from ctseg.progress import ProgressCallback
 from ctseg.render.curves import curves_png
 from ctseg.runs import ModelHeader, save_model
+from ctseg.segmentation.after_epoch import AfterEpoch, make_validation
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
 from ctseg.segmentation.batches import recalibration_batches, source_batch
-from ctseg.segmentation.samples import write_samples
 from ctseg.segmentation.steps import SegmenterTraining, make_training, training_step
 from ctseg.segmentation.terms import Batch
-from ctseg.selection.rules import LOGGED, CheckpointSelection, check_rule, lesion_share, score_all
-from ctseg.selection.validation import Validation, choose_validation, gather
+from ctseg.selection.rules import CheckpointSelection, check_rule
+from ctseg.selection.validation import choose_validation
 from ctseg.training.loop import EpochLoop, LossMeter, Ticker, lr_factor, run_epochs, set_lr_factor, steps_of
 from ctseg.training.sampling import Rows, SliceSampler, step_rng
 from ctseg.training.settings import AdaptationSettings, TrainingSettings
@@ -177,16 +177,14 @@ def train_adaptation(
         pairs: for each target slice its most similar source slice (`ctseg match --direction target`), needed where
             `settings.matched`; the distinct source slices are the matched set (paper 3.2), and a source slice meets one
             of the target slices it was matched with.
-        segmenter: as `ctseg.plugins.protocols.Segmenter`; training starts from its weights, and leaves the selected
-            ones in it.
+        segmenter: a `ctseg.plugins.protocols.Segmenter`; training starts from its weights and leaves the selected ones.
         settings: without any term on the target, the target is read for validation and samples only.
         run: a run folder made by `ctseg.runs.start_run`.
         fabric: device and precision.
         header: what `model.safetensors` says; its `training` is completed by the outcome.
         seed: of everything random but the segmenter's first weights.
         resume: go on from the run's checkpoint.
-        validation_split: the source split for rules that need one; a source without it has none, and
-            patients that are trained on are left out of it.
+        validation_split: the source split for rules that need one, without patients that are trained on.
         source_rows: train on these rows of the source only (Table 4); they must be of the training split.
         progress: called with (done, total, note) after every step.
 
@@ -200,40 +198,30 @@ def train_adaptation(
     """
     check_adaptation(source, target, pairs, settings, validation_split=validation_split, source_rows=source_rows)
     train_rows, target_rows = _training_rows(source, target, pairs, settings, source_rows)
-    sampler = make_sampler(
-        settings, train_rows, target_rows, seed=seed, fabric=fabric, pairs=pairs if settings.matched else None
-    )
+    matched = pairs if settings.matched else None
+    sampler = make_sampler(settings, train_rows, target_rows, seed=seed, fabric=fabric, pairs=matched)
     data = TrainingData(source, sampler, target if settings.uses_target else None)
     training = make_training(segmenter, settings, device=fabric.device, autocast=fabric.autocast, seed=seed)
     slices = choose_validation(_held_out(source, validation_split, train_rows), target_rows, seed)
-    validation = Validation(
-        slices, target.images, source.images, source.require_masks("validation on the source needs them"),
-        fabric.autocast, None if training.adversary is None else training.adversary.takes_for_source,
-    )  # fmt: skip
     selection = CheckpointSelection(settings.selection)
-
-    def after_epoch(epoch: int) -> dict[str, Any]:
-        row, is_last = {}, epoch + 1 == settings.total_epochs
-        if is_last or (epoch + 1) % settings.validate_every == 0:
-            row = _validate(
-                training, validation, selection if is_last or epoch >= settings.select_from else None, epoch
-            )
-            if settings.keep_epochs:
-                save_model(run / "epochs" / f"epoch_{epoch + 1:04d}.safetensors", training.final, header)
-        if is_last or (epoch + 1) % settings.sample_every == 0:
-            write_samples(run / "samples" / f"epoch_{epoch + 1:04d}.png", training.final, validation, train_rows)
-        return row
-
+    validation = make_validation(slices, source, target, training)
     metrics = train_segmenter(
         training, data, run, fabric=fabric, seed=seed, resume=resume, progress=progress, selection=selection,
-        after_epoch=after_epoch,
+        after_epoch=AfterEpoch(settings, training, validation, selection, run, header, train_rows),
     )  # fmt: skip
     outcome = _outcome(sampler, selection, settings.total_epochs)
     if fabric.is_global_zero:
-        curves_png(run / "curves.png", metrics)
-        segmenter.load_state_dict(selection.weights)
-        save_model(run / "model.safetensors", segmenter, replace(header, training={**header.training, **outcome}))
+        _save(run, segmenter, selection, metrics, replace(header, training={**header.training, **outcome}))
     return {**outcome, "losses": _last_losses(metrics)}
+
+
+def _save(
+    run: Path, segmenter: nn.Module, selection: CheckpointSelection, metrics: list[dict[str, Any]], header: ModelHeader
+) -> None:
+    """Curves, and the selected weights, which `segmenter` gets, too."""
+    curves_png(run / "curves.png", metrics)
+    segmenter.load_state_dict(selection.weights)
+    save_model(run / "model.safetensors", segmenter, header)
 
 
 def check_adaptation(
@@ -305,17 +293,6 @@ def matched_rows(pairs: PairTable | None, source_rows: Rows, target_rows: Rows) 
     if not chosen:
         raise InputError("pairs: none joins the training splits of --src and --tgt; match these sets again")
     return np.array(chosen, dtype=np.int64)
-
-
-def _validate(
-    training: SegmenterTraining, validation: Validation, selection: CheckpointSelection | None, epoch: int
-) -> dict[str, Any]:
-    """Every rule's score; `selection`, if there is one, is updated with the epoch."""
-    outputs = gather(training.final, validation, epoch)
-    scores = score_all(outputs)
-    selected = selection is not None and selection.update(epoch, scores, training.final)
-    logged = {f"val_{name}": scores[name] for name in LOGGED}
-    return {**logged, "val_target_lesion_share": lesion_share(outputs), "chosen": selected}
 
 
 def _outcome(sampler: SliceSampler, selection: CheckpointSelection, epochs: int) -> dict[str, Any]:

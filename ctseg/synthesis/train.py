@@ -96,8 +96,7 @@ def train_synthesis(
     summary = {"epochs": loop.epochs, "steps": loop.epochs * stage.sampler.steps, "last": rows[-1] if rows else {}}
     if fabric.is_global_zero:
         curves_png(run / "curves.png", rows)
-        counts = {"source_slices": len(stage.sampler.source_rows), "target_slices": len(stage.sampler.target_rows)}
-        training = {**header.training, **counts, **summary, "selection": "last epoch"}
+        training = {**header.training, **stage.counts(), **summary, "selection": "last epoch"}
         save_model(run / "model.safetensors", generator, replace(header, training=training))
     return summary
 
@@ -147,6 +146,10 @@ class _Stage:
             source, target, generator, objective, sampler, settings, looked_at, fabric.device, fabric.autocast,
             seed, fabric.is_global_zero,
         )  # fmt: skip
+
+    def counts(self) -> dict[str, int]:
+        """How many slices of each set are trained on."""
+        return {"source_slices": len(self.sampler.source_rows), "target_slices": len(self.sampler.target_rows)}
 
     def helpers(self) -> dict[str, nn.Module]:
         """The objective's helper networks, if it shows them."""

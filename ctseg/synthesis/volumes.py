@@ -61,7 +61,7 @@ def translate_nifti(
 
 def to_hu(images: NDArray[np.uint8], intensity: Mapping[str, Any]) -> NDArray[np.int16]:
     """uint8 = a * HU + b turned round, (K, H, W); background 0 becomes air."""
-    hu = np.rint((images.astype(np.float32) - intensity["b"]) / intensity["a"]).astype(np.int16)
+    hu: NDArray[np.int16] = np.rint((images.astype(np.float32) - intensity["b"]) / intensity["a"]).astype(np.int16)
     hu[images == 0] = AIR_HU
     return hu
 

@@ -42,16 +42,26 @@ def make_fabric(
 
 def _parse_device(device: str, devices: int) -> tuple[str, Any]:
     kind, _, number = device.partition(":")
-    if kind == "auto" and not number:
+    if device in ("auto", "auto:"):
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there or (number and (kind != "cuda" or not number.isdigit())):
-        raise SettingError(f"--device {device}: unknown; use auto, cpu, cuda, cuda:n or mps")
-    if not there[kind] or (number and int(number) >= torch.cuda.device_count()):
-        raise SettingError(f"--device {device}: not on this machine; use --device auto or cpu")
+    _check_device(device, kind, number)
     if number and devices > 1:
         raise SettingError(f"--device {device}: names one device, but --devices is {devices}; use --device {kind}")
     return kind, [int(number)] if number else devices
+
+
+def _check_device(device: str, kind: str, number: str) -> None:
+    if kind not in ("cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdigit())):
+        raise SettingError(f"--device {device}: unknown; use auto, cpu, cuda, cuda:n or mps")
+    if not _is_there(kind, int(number or 0)):
+        raise SettingError(f"--device {device}: not on this machine; use --device auto or cpu")
+
+
+def _is_there(kind: str, number: int) -> bool:
+    """Whether this machine has a device of the kind, for CUDA the one of that number."""
+    if kind == "cuda":
+        return torch.cuda.is_available() and number < torch.cuda.device_count()
+    return kind == "cpu" or torch.backends.mps.is_available()
 
 
 def _parse_precision(precision: str, accelerator: str) -> str:

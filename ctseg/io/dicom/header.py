@@ -158,6 +158,11 @@ def why_not_a_slice(header: SliceHeader, domain: str) -> str:
         return "colour picture (a screenshot, not slices)"
     if header.modality not in wanted:
         return f"modality {header.modality or 'not given'}, not {' or '.join(wanted)}"
+    return _why_not_of_a_stack(header)
+
+
+def _why_not_of_a_stack(header: SliceHeader) -> str:
+    """Why a CT or MR image is no slice of a stack; empty where it is one."""
     if "LOCALIZER" in header.image_type:
         return "localiser (scout view)"
     if SCREENS & set(header.image_type):

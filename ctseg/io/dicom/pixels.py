@@ -43,7 +43,8 @@ def slice_values(dataset: Dataset, name: str, domain: str) -> NDArray[np.float32
         return values
     if padding is not None:
         values[padding] = AIR_HU
-    return np.maximum(values, np.float32(AIR_HU))
+    hu: NDArray[np.float32] = np.maximum(values, np.float32(AIR_HU))
+    return hu
 
 
 def stored_pixels(dataset: Dataset, name: str) -> Pixels:

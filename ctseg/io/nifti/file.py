@@ -141,10 +141,12 @@ def read_voxels(file: NiftiFile, channel: int | None) -> Array:
             raise CaseError(f"voxels are {image.get_data_dtype()}, not numbers; give a greyscale scan")
         extra = tuple(size for size in image.shape[3:] if size != 1)
         if not extra:
-            return np.asanyarray(image.dataobj).reshape(image.shape[:3])
+            only: Array = np.asanyarray(image.dataobj)
+            return only.reshape(image.shape[:3])
         if channel is None or len(extra) > 1 or not 0 <= channel < extra[0]:
             raise CaseError(f"holds {'x'.join(map(str, extra))} volumes; give one 3-D scan a file")
-        return np.asanyarray(image.dataobj[..., channel]).reshape(image.shape[:3])
+        picked: Array = np.asanyarray(image.dataobj[..., channel])
+        return picked.reshape(image.shape[:3])
 
     return guarded(file.path, read)
 

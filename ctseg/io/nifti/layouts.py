@@ -101,8 +101,12 @@ def _task_pairs(folder: Path, info: dict[str, Any], channel: int | None) -> Iter
     for entry in listed:
         label = entry.get("label")
         yield folder / str(entry["image"]), folder / str(label) if label else None
-    if listed:
-        return
+    if not listed:
+        yield from _named_pairs(folder, channel)
+
+
+def _named_pairs(folder: Path, channel: int | None) -> Iterator[tuple[Path, Path]]:
+    """(image, label) of the training scans by nnU-Net's file names."""
     wanted = f"_{channel or 0:04d}"
     for image in sorted(path for path in (folder / "imagesTr").glob("*") if is_nifti(path)):
         if not NNUNET_CHANNEL.search(stem(image)) or stem(image).endswith(wanted):
@@ -198,19 +202,30 @@ def _nifti_case(path: Path, label: Path | None, domain: str) -> Case | Rejected:
     shape: tuple[int, ...] = ()
     try:
         file = open_nifti(path)
-        shape, small = file.shape, file.header.get_data_dtype().itemsize == 1
-        found = "mr" if flair else domain if domain != "auto" and not small else _look(file, label is not None)
+        shape, found = file.shape, "mr" if flair else _kind(file, label, domain)
     except CaseError as error:
         if domain == "auto":
             return Rejected(str(path), str(error).removeprefix(f"{path}: "), broken=True)
         found = domain  # a case all the same: reading it says what is wrong, in its row of the table
-    if found == "mask":
-        return Rejected(str(path), f"a mask (up to {FEW_VALUES} whole numbers), not a scan")
-    if flair and domain == "ct":
-        return Rejected(str(path), "an MR FLAIR by its name, not CT")
+    reason = _why_no_scan(found, domain, flair)
+    if reason:
+        return Rejected(str(path), reason)
     name = safe_name(_key(path) if flair else stem(path))
     kind = "brats" if flair and label is not None and shape[:2] == BRATS_SHAPE else "nifti"
     return Case(name, name, kind, found if domain == "auto" else domain, (path,), label, name)
+
+
+def _why_no_scan(found: str, domain: str, flair: bool) -> str:
+    """Why a readable file is no scan of the domain; empty where it is one."""
+    if found == "mask":
+        return f"a mask (up to {FEW_VALUES} whole numbers), not a scan"
+    return "an MR FLAIR by its name, not CT" if flair and domain == "ct" else ""
+
+
+def _kind(file: NiftiFile, label: Path | None, domain: str) -> str:
+    """'ct', 'mr' or 'mask': as asked for, but for files of bytes, which may be masks."""
+    small = file.header.get_data_dtype().itemsize == 1
+    return domain if domain != "auto" and not small else _look(file, label is not None)
 
 
 def _look(file: NiftiFile, labelled: bool) -> str:

@@ -51,7 +51,7 @@ class CutGenerator(nn.Module):
         """(B, 1, H, W) -> maps (B, `tap_channels`, h, w): the images themselves and four (three for 1 block) layers."""
         maps = pad_to_multiple(images, STRIDE)
         tapped = [maps]
-        for place, layer in enumerate(self.layers[: self.tapped[-1] + 1]):
+        for place, layer in enumerate(list(self.layers)[: self.tapped[-1] + 1]):
             maps = layer(maps)
             if place in self.tapped:
                 tapped.append(maps)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from monai.networks.nets import AttentionUnet, SegResNet, SwinUNETR, UNet
+from monai.networks.nets.attentionunet import AttentionUnet
+from monai.networks.nets.segresnet import SegResNet
+from monai.networks.nets.swin_unetr import SwinUNETR
+from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 from torch.nn import functional
 
