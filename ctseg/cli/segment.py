@@ -47,6 +47,7 @@ def segment(
     brain_cache: Annotated[
         Path | None, typer.Option("--brain-cache", help="Folder of brain masks, for a next model on the same scans.")
     ] = None,
+    null: common.Null = False,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     device: common.Device = "auto",
     workers: common.Workers = 1,
@@ -65,7 +66,7 @@ def segment(
         "deidentify": deidentify,
     }  # fmt: skip
     resolved = resolve(SegmentSettings, flags, parse_overrides(settings), where="segment")
-    paths = common.existing_paths(inputs)
+    paths = common.existing_paths(inputs, null=null)
     reads: tuple[Path | str, ...] = (*paths, *inputs, *model)
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume)
     cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
