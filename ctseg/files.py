@@ -105,12 +105,12 @@ def umask() -> int:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically; bytes of file names that are no UTF-8 are escaped."""
     return write_with(Path(path), lambda temporary: _write_text(temporary, text))
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, data: Any) -> Path:
@@ -128,5 +128,7 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions") from None

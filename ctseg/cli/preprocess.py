@@ -84,8 +84,8 @@ def preprocess(
             found, folder, resolved, extractor=extractor, domain=domain, labels=labels, splits=splits,
             masks=masks, workers=workers, executor=executor, progress=bar.update,
         )  # fmt: skip
-    common.finish(_summary(report, output), _lines(report, output), as_json)
-    if report.failed:
+    common.finish(_summary(report, output), [*found.about_ignored(), *_lines(report, output)], as_json)
+    if report.failed or found.incomplete:
         raise typer.Exit(1)
 
 

@@ -133,6 +133,8 @@ def _segment_scans(
     for item in found.rejected:
         if not item.broken:
             common.say(f"left out: {item}")
+    for line in found.about_ignored():
+        common.say(line)
     unreadable = unreadable_rows([item for item in found.rejected if item.broken])
     names = [*(case.case_id for case in found.cases), *(row.case for row in unreadable)]
     with common.executor(scheduler) as executor, case_rows(names, as_json=as_json) as rows:

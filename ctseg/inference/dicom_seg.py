@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ TYPE_2 = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 """Attributes a SEG takes from its source that may be empty but not absent; scans in the wild lack them."""
+UNICODE = "ISO_IR 192"
+WRITTEN_SETS = frozenset(
+    {UNICODE, "GB18030", "GBK", "ISO_IR 13", "ISO_IR 166"}
+    | {f"ISO_IR {number}" for number in (100, 101, 109, 110, 126, 127, 138, 144, 148)}
+)
+"""Character sets that a SEG takes over as they are."""
 KEPT_DEIDENTIFIED = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "PositionReferenceIndicator", "Modality", "Rows", "Columns", "PixelSpacing", "SliceThickness",
@@ -161,9 +168,7 @@ def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     RSNA's files have no SOPClassUID, FrameOfReferenceUID (all slices get the same generated one) and SliceThickness
     (all get the typical distance of slices).
     """
-    source = Dataset()  # copy.copy would share its elements with the frame
-    kept = [name for name in KEPT_DEIDENTIFIED if name in frame] if deidentify else list(frame.keys())
-    source.update({element.tag: element for element in map(frame.get_item, kept) if element is not None})
+    source = _copy(frame, [name for name in KEPT_DEIDENTIFIED if name in frame] if deidentify else list(frame.keys()))
     if deidentify:
         source.PatientID, source.PatientName = volume.patient_id, f"{volume.patient_id}^"
     for name in TYPE_2:
@@ -176,6 +181,24 @@ def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     if not source.get("SliceThickness"):
         source.SliceThickness = round(float(np.median(volume.slab_mm)), 4)
     return source
+
+
+def _copy(frame: Dataset, names: Sequence[Any]) -> Dataset:
+    """The named elements of a header; text becomes Unicode where highdicom cannot write the header's character set.
+
+    That is every set with code extensions (ISO 2022, whose first value may be empty) and every misspelt one.
+    """
+    copy = Dataset()  # copy.copy would share its elements with the frame
+    elements: Any = (frame.get_item(name) for name in names)
+    copy.update({element.tag: element for element in elements if element is not None})
+    declared = copy.get("SpecificCharacterSet")
+    if declared is None or declared in WRITTEN_SETS:
+        return copy
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of a misspelt set and reads it as ASCII
+        copy.decode()
+    copy.SpecificCharacterSet = UNICODE
+    return copy
 
 
 def _segment(algorithm: SegAlgorithm) -> SegmentDescription:
