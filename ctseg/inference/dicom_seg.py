@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,9 @@ TYPE_2 = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 """Attributes a SEG takes from its source that may be empty but not absent; scans in the wild lack them."""
+TEXT_VRS = frozenset({"PN", "LO", "SH", "ST", "LT", "UC", "UT"})
+ESCAPES = re.compile(r"\x1b[$(),.-]{1,2}[0-9A-Z]")
+"""Escape sequences between character sets; pydicom leaves those of ISO 2022 IR 58 in the text."""
 UNICODE = "ISO_IR 192"
 WRITTEN_SETS = frozenset(
     {UNICODE, "GB18030", "GBK", "ISO_IR 13", "ISO_IR 166"}
@@ -188,17 +193,25 @@ def _copy(frame: Dataset, names: Sequence[Any]) -> Dataset:
 
     That is every set with code extensions (ISO 2022, whose first value may be empty) and every misspelt one.
     """
+    declared = frame.get("SpecificCharacterSet")
+    recode = declared is not None and not (isinstance(declared, str) and declared in WRITTEN_SETS)
+    found: Any = (_decoded(frame, name) if recode else frame.get_item(name) for name in names)
     copy = Dataset()  # copy.copy would share its elements with the frame
-    elements: Any = (frame.get_item(name) for name in names)
-    copy.update({element.tag: element for element in elements if element is not None})
-    declared = copy.get("SpecificCharacterSet")
-    if declared is None or declared in WRITTEN_SETS:
-        return copy
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of a misspelt set and reads it as ASCII
-        copy.decode()
-    copy.SpecificCharacterSet = UNICODE
+    copy.update({element.tag: element for element in found if element is not None})
+    if recode:
+        copy.SpecificCharacterSet = UNICODE
     return copy
+
+
+def _decoded(frame: Dataset, name: Any) -> Any:
+    """An element of its own, its text read by the header's character set; a misspelt set is read as ASCII."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        element = deepcopy(frame[name])
+        if element.VR in TEXT_VRS and element.VM:
+            values = [ESCAPES.sub("", str(value)) for value in (element.value if element.VM > 1 else [element.value])]
+            element.value = values if element.VM > 1 else values[0]
+    return element
 
 
 def _segment(algorithm: SegAlgorithm) -> SegmentDescription:

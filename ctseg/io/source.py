@@ -134,8 +134,9 @@ class Bounded:
             InvalidDicomError: if more bytes come than may, or one read asks for more than `largest`.
         """
         left = max(self._size - self._stream.tell(), 0)
-        wanted = left if count is None or count < 0 else min(count, left)
-        if self._largest is not None and wanted > self._largest:
+        is_all = count is None or count < 0
+        wanted = left if count is None or is_all else min(count, left)
+        if self._largest is not None and wanted > self._largest and not is_all:
             raise InvalidDicomError(f"an element of {wanted / 1024**2:.0f} MiB in its header")
         data = self._stream.read(wanted)
         if self._refuse and wanted == left and self._stream.read(1):

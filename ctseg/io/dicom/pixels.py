@@ -104,7 +104,7 @@ def _decode(dataset: Dataset) -> Pixels:
 
 def _check_length(dataset: Dataset, name: str) -> None:
     """Uncompressed pixels must all be there; pydicom reads a file that is cut short without a word."""
-    if _is_compressed(dataset):
+    if _is_compressed(dataset) or dataset["PixelData"].is_undefined_length:
         return
     pixels = integer(dataset, "Rows") * integer(dataset, "Columns") * integer(dataset, "SamplesPerPixel", 1)
     expected = pixels * integer(dataset, "BitsAllocated", 16) // 8
