@@ -16,6 +16,7 @@ from ctseg.errors import CaseError
 from ctseg.io.dicom.geometry import check_placed, describe, places, stack_of, to_canonical
 from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating, why_not_a_slice
 from ctseg.io.dicom.pixels import slice_values
+from ctseg.io.dicom.traits import about_series
 from ctseg.io.failures import first_line, system_failure
 from ctseg.io.hu_check import check_hu
 from ctseg.io.identity import case_name, pseudonym
@@ -166,7 +167,12 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
         slice_keys=keys,
         native=grid,
         frames=_frames(slices),
-        notes=(*notes, *turned, *describe(stack, number(first, "GantryDetectorTilt", 0.0))),
+        notes=(
+            *notes,
+            *about_series(first, domain),
+            *turned,
+            *describe(stack, number(first, "GantryDetectorTilt", 0.0)),
+        ),
         thickness_mm=number(first, "SliceThickness", 0.0) or None,
     )
 
