@@ -7,11 +7,15 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
 from ctseg.locks import Busy, Unknown, lock, still_there, unlock
+
+LONGEST_IN_TEMPORARY = 100
+"""A name of up to so many bytes stands in full in the name of its temporary."""
 
 
 def sync(path: Path) -> None:
@@ -55,10 +59,23 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def temporary_name(name: str) -> str:
+    """What a temporary file or folder is named after its target: the name itself, or 32 letters of a long one.
+
+    A temporary name that grows with its target would be too long for the file system where the target's is not.
+    The suffixes of a long name stay, because writers go by them.
+    """
+    if len(os.fsencode(name)) <= LONGEST_IN_TEMPORARY:
+        return name
+    digest = blake2b(os.fsencode(name), digest_size=10).hexdigest()
+    suffixes = "".join(Path(name).suffixes[-2:])
+    return digest + (suffixes if len(os.fsencode(suffixes)) <= 12 else "")
+
+
 def _temporary(path: Path) -> tuple[int, Path]:
     """A new file beside `path`, open and locked, so that no other process takes it for a killed run's."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + temporary_name(path.name), dir=path.parent)
         try:
             lock(handle)
         except Unknown:
@@ -88,12 +105,12 @@ def umask() -> int:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically; bytes of file names that are no UTF-8 are escaped."""
     return write_with(Path(path), lambda temporary: _write_text(temporary, text))
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, data: Any) -> Path:
@@ -111,5 +128,7 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions") from None

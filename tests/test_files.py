@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ctseg.errors import InputError
-from ctseg.files import read_json, write_json, write_text, write_with
+from ctseg.files import read_json, temporary_name, write_json, write_text, write_with
 from ctseg.outputs import new_folder
 
 
@@ -51,3 +51,25 @@ def test_a_place_that_takes_no_files_is_named(place: str) -> None:
         pass
     with pytest.raises(InputError, match=f"{path}: nothing can be written there"):
         write_text(path, "text")
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 240 + ".nii.gz", "a" * 255, "山" * 83 + ".nii", "a." * 120 + "csv", "x.tar" * 50]
+)
+def test_names_as_long_as_the_file_system_takes_are_written(tmp_path: Path, name: str) -> None:
+    seen = []
+
+    def write(temporary: Path) -> None:
+        seen.append(temporary.name)
+        temporary.write_text("whole")
+
+    assert write_with(tmp_path / name, write).read_text() == "whole"
+    assert len(seen[0].encode()) < 128
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_long_temporary_name_keeps_suffix_and_tells_targets_apart() -> None:
+    one, other = temporary_name("a" * 200 + "1.nii.gz"), temporary_name("a" * 200 + "2.nii.gz")
+    assert one != other
+    assert one.endswith(".nii.gz")
+    assert temporary_name("case.nii.gz") == "case.nii.gz"

@@ -398,6 +398,14 @@ def test_a_killed_write_of_a_file_is_cleaned(tmp_path: Path) -> None:
     assert files(tmp_path) == {"run/a.pt": "new", "pairs.csv": "a,b\n"}
 
 
+def test_long_names_are_replaced_and_their_leftovers_cleaned(tmp_path: Path) -> None:
+    name = "a" * 250
+    out = finished(tmp_path / name)
+    killed(WHOLE, out, "half")
+    finished(out, overwrite=True)
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_what_a_living_process_uses_stays(tmp_path: Path) -> None:
     said = list[str]()
     code = """

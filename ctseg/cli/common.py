@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ctseg.cli.path_lists import is_there, read_list, read_stdin
 from ctseg.errors import InputError, SettingError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ Scheduler = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where an earlier call stopped.")]
+Null = Annotated[bool, typer.Option("-0", "--null", help="NUL bytes separate listed paths (find -print0).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
 Source = Annotated[Path, typer.Option("--src", help="Slice set of the source domain (labelled MR).")]
@@ -157,26 +159,30 @@ def existing_path(path: Path) -> Path:
     Raises:
         InputError: naming it, if it is not.
     """
-    if not path.exists():
+    if not is_there(path):
         raise InputError(f"{path}: no such file or folder; check the path")
     return path
 
 
-def existing_paths(texts: Iterable[str]) -> list[Path]:
+def existing_paths(texts: Iterable[str], *, null: bool = False) -> list[Path]:
     """Input paths from arguments: `-` reads paths from stdin, a `.txt` file holds one path a line, globs are spread.
 
+    Args:
+        texts: the arguments.
+        null: whether NUL bytes separate the paths in lists and on stdin.
+
     Raises:
-        InputError: naming the first path that does not exist, or a glob that fits nothing.
+        InputError: naming the first path that does not exist, a list that cannot be read, or a glob that fits nothing.
     """
-    return [path for text in texts for path in _spread(text)]
+    return [path for text in texts for path in _spread(text, null)]
 
 
-def _spread(text: str) -> list[Path]:
+def _spread(text: str, null: bool) -> list[Path]:
     if text == "-":
-        return _listed(sys.stdin.read(), "stdin")
-    if text.endswith(".txt") and Path(text).is_file():
-        return _listed(Path(text).read_text(encoding="utf-8"), text)
-    if any(sign in text for sign in "*?[") and not Path(text).exists():
+        return read_stdin(null=null)
+    if text.lower().endswith(".txt") and Path(text).is_file():
+        return read_list(Path(text), null=null)
+    if any(sign in text for sign in "*?[") and not is_there(Path(text)):
         from glob import glob
 
         found = sorted(Path(name) for name in glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -184,13 +190,3 @@ def _spread(text: str) -> list[Path]:
             raise InputError(f"{text}: fits no file; check the pattern")
         return found
     return [existing_path(Path(text))]
-
-
-def _listed(text: str, where: str) -> list[Path]:
-    paths = [Path(line.strip()) for line in text.splitlines() if line.strip()]
-    if not paths:
-        raise InputError(f"{where}: names no path; write one path a line")
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder (from {where}); check the path")
-    return paths

@@ -49,6 +49,7 @@ def preprocess(
     split: Split = "",
     splits: Annotated[Path | None, typer.Option("--splits", help="CSV patient_id,split to use instead.")] = None,
     brain: Annotated[str, typer.Option("--brain", help="Brain extractor for CT; see `ctseg plugins`.")] = "muschelli",
+    null: common.Null = False,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     workers: common.Workers = 2,
@@ -68,7 +69,7 @@ def preprocess(
         "select": select or None, "brain_extractor": brain, **_optional(slices, split),
     }  # fmt: skip
     resolved, extractor = _resolve(given, parse_overrides(settings))
-    paths = common.existing_paths(inputs)
+    paths = common.existing_paths(inputs, null=null)
     place = common.guard(output, "preprocess", (*paths, *inputs, labels, masks, splits), overwrite=overwrite)
     with common.bar("Looking") as bar:
         found = discover(paths, domain, workers=workers, progress=bar.update, without=output)
@@ -83,8 +84,8 @@ def preprocess(
             found, folder, resolved, extractor=extractor, domain=domain, labels=labels, splits=splits,
             masks=masks, workers=workers, executor=executor, progress=bar.update,
         )  # fmt: skip
-    common.finish(_summary(report, output), _lines(report, output), as_json)
-    if report.failed:
+    common.finish(_summary(report, output), [*found.about_ignored(), *_lines(report, output)], as_json)
+    if report.failed or found.incomplete:
         raise typer.Exit(1)
 
 

@@ -50,6 +50,7 @@ def segment(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
     deidentify: Deidentify = False,
     brain_cache: BrainCache = None,
+    null: common.Null = False,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     device: common.Device = "auto",
     workers: common.Workers = 1,
@@ -68,7 +69,7 @@ def segment(
         "deidentify": deidentify,
     }  # fmt: skip
     resolved = resolve(SegmentSettings, flags, parse_overrides(settings), where="segment")
-    paths = common.existing_paths(inputs)
+    paths = common.existing_paths(inputs, null=null)
     reads: tuple[Path | str, ...] = (*paths, *inputs, *model)
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume)
     cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
@@ -90,6 +91,11 @@ def segment(
     else:
         options |= {"extractor": extractor, "workers": workers}
         results = _segment_scans(found, groups, place, resolved, scheduler, as_json, options)
+    _finish(results, output)
+
+
+def _finish(results: list[CaseResult], output: Path) -> None:
+    """How many scans are segmented; exit code 1 where some failed."""
     done = sum(item.status == "ok" for item in results)
     common.say(f"{done} of {len(results)} scans -> {output / 'volumes.csv'}")
     if done < len(results):
@@ -135,6 +141,8 @@ def _segment_scans(
     for item in found.rejected:
         if not item.broken:
             common.say(f"left out: {item}")
+    for line in found.about_ignored():
+        common.say(line)
     unreadable = unreadable_rows([item for item in found.rejected if item.broken])
     names = [*(case.case_id for case in found.cases), *(row.case for row in unreadable)]
     with common.executor(scheduler) as executor, case_rows(names, as_json=as_json) as rows:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,15 @@ TYPE_2 = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 """Attributes a SEG takes from its source that may be empty but not absent; scans in the wild lack them."""
+TEXT_VRS = frozenset({"PN", "LO", "SH", "ST", "LT", "UC", "UT"})
+ESCAPES = re.compile(r"\x1b[$(),.-]{1,2}[0-9A-Z]")
+"""Escape sequences between character sets; pydicom leaves those of ISO 2022 IR 58 in the text."""
+UNICODE = "ISO_IR 192"
+WRITTEN_SETS = frozenset(
+    {UNICODE, "GB18030", "GBK", "ISO_IR 13", "ISO_IR 166"}
+    | {f"ISO_IR {number}" for number in (100, 101, 109, 110, 126, 127, 138, 144, 148)}
+)
+"""Character sets that a SEG takes over as they are."""
 KEPT_DEIDENTIFIED = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "PositionReferenceIndicator", "Modality", "Rows", "Columns", "PixelSpacing", "SliceThickness",
@@ -161,9 +173,7 @@ def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     RSNA's files have no SOPClassUID, FrameOfReferenceUID (all slices get the same generated one) and SliceThickness
     (all get the typical distance of slices).
     """
-    source = Dataset()  # copy.copy would share its elements with the frame
-    kept = [name for name in KEPT_DEIDENTIFIED if name in frame] if deidentify else list(frame.keys())
-    source.update({element.tag: element for element in map(frame.get_item, kept) if element is not None})
+    source = _copy(frame, [name for name in KEPT_DEIDENTIFIED if name in frame] if deidentify else list(frame.keys()))
     if deidentify:
         source.PatientID, source.PatientName = volume.patient_id, f"{volume.patient_id}^"
     _fill_gaps(source, volume)
@@ -181,6 +191,32 @@ def _fill_gaps(source: Dataset, volume: Volume) -> None:
         source.FrameOfReferenceUID = generate_uid(entropy_srcs=[str(source.SeriesInstanceUID)])
     if not source.get("SliceThickness"):
         source.SliceThickness = round(float(np.median(volume.slab_mm)), 4)
+
+
+def _copy(frame: Dataset, names: Sequence[Any]) -> Dataset:
+    """The named elements of a header; text becomes Unicode where highdicom cannot write the header's character set.
+
+    That is every set with code extensions (ISO 2022, whose first value may be empty) and every misspelt one.
+    """
+    declared = frame.get("SpecificCharacterSet")
+    recode = declared is not None and not (isinstance(declared, str) and declared in WRITTEN_SETS)
+    found: Any = (_decoded(frame, name) if recode else frame.get_item(name) for name in names)
+    copy = Dataset()  # copy.copy would share its elements with the frame
+    copy.update({element.tag: element for element in found if element is not None})
+    if recode:
+        copy.SpecificCharacterSet = UNICODE
+    return copy
+
+
+def _decoded(frame: Dataset, name: Any) -> Any:
+    """An element of its own, its text read by the header's character set; a misspelt set is read as ASCII."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        element = deepcopy(frame[name])
+        if element.VR in TEXT_VRS and element.VM:
+            values = [ESCAPES.sub("", str(value)) for value in (element.value if element.VM > 1 else [element.value])]
+            element.value = values if element.VM > 1 else values[0]
+    return element
 
 
 def _segment(algorithm: SegAlgorithm) -> SegmentDescription:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ctseg.io.identity import keyed_digest
+
+LONGEST_NAME = 230
+"""Letters of a case name: `-` with six digits, a number and `_resampled.dcm` may follow, and 255 bytes are the most."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,21 @@ class Discovery:
 
     cases: tuple[Case, ...]
     rejected: tuple[Rejected, ...]
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """How many files of each kind that holds no scans were not opened."""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether anything was left out that may be a scan."""
+        return any(item.broken for item in self.rejected)
+
+    def about_ignored(self) -> list[str]:
+        """One line that counts the files that were not opened; none where there are none."""
+        if not self.ignored:
+            return []
+        kinds = sorted(self.ignored.items(), key=lambda kind: (-kind[1], kind[0]))
+        parts = ", ".join(f"{name} {count}" for name, count in kinds)
+        return [f"not opened, as no scans by their names: {sum(self.ignored.values())} ({parts})"]
 
 
 def safe_name(name: str) -> str:
@@ -66,3 +85,12 @@ def safe_name(name: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "case"
     is_lossy = any(character.isalnum() and not character.isascii() for character in name)
     return f"{safe}-{keyed_digest(name)}" if is_lossy else safe
+
+
+def short_name(name: str) -> str:
+    """A name to which every suffix of an output can be added within 255 bytes; a digest stands for what is cut off.
+
+    Args:
+        name: of ASCII letters, as `safe_name` makes it.
+    """
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 7]}-{keyed_digest(name)}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from ctseg.errors import CaseError
 from ctseg.io.case import Case
-from ctseg.io.dicom.header import Source
+from ctseg.io.failures import first_line, system_failure
+from ctseg.io.source import Source
 
 DIGITS = 12
 """Hex digits that are kept, as for models."""
@@ -19,7 +21,7 @@ def input_digest(case: Case) -> str:
     digests, sorted, so that neither names nor order count.
 
     Raises:
-        OSError, InvalidDicomError: if a file cannot be read.
+        CaseError: if a file cannot be read.
     """
     digests = sorted(_digest(source) for source in _sources(case))
     whole = digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
@@ -34,7 +36,10 @@ def _sources(case: Case) -> list[Source]:
 
 def _digest(source: Source) -> str:
     digest = sha256()
-    with source.open() as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
+    try:
+        with source.stored() as (stream, _):
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except Exception as error:  # zlib and zipfile raise their own kinds
+        raise CaseError(f"{source}: {system_failure(error) or first_line(error)}") from None
     return digest.hexdigest()

@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ctseg.errors import CaseError, InputError
-from ctseg.io.case import Case, Discovery, Rejected, safe_name
-from ctseg.io.dicom.header import MAX_MEMBER_BYTES, SliceHeader, Source, read_header
+from ctseg.io.archive import zip_members
+from ctseg.io.case import Case, Discovery, Rejected, safe_name, short_name
+from ctseg.io.dicom.header import NoHeader, SliceHeader, read_header
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
 from ctseg.io.digest import input_digest
+from ctseg.io.extent import check_extent
+from ctseg.io.failures import first_line, system_failure
 from ctseg.io.identity import keyed_digest
+from ctseg.io.kinds import kind_of
 from ctseg.io.nifti.file import open_nifti, read_labels
-from ctseg.io.nifti.layouts import TASK_FILE, folder_cases, is_nifti, task_cases, task_folders
+from ctseg.io.nifti.layouts import TASK_FILE, companions, folder_cases, task_cases, task_folders
 from ctseg.io.nifti.volumes import read_nifti
+from ctseg.io.source import Source
 from ctseg.io.volume import Volume
+from ctseg.io.walk import LOOKED_FOR, all_files
 from ctseg.parallel import Failure, ordered_map
 from ctseg.progress import ProgressCallback
 
 __all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
 
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".img", ""})
-"""Files with these names are tried as DICOM, and named when they are none."""
-
 DICOM_NAMES = frozenset({".dcm", ".dicom"})
 """Names that nothing but DICOM has: such a file is a broken one when it is none."""
-
-OTHER_SUFFIXES = frozenset(
-    {
-        ".csv", ".gif", ".gz", ".htm", ".html", ".jpeg", ".jpg", ".json", ".log", ".md", ".npy", ".pdf", ".png", ".py",
-        ".rtf", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
-    }
-)  # fmt: skip
-"""Files with these names are never DICOM and are passed over."""
 
 PARALLEL_FROM = 2000
 """Below this many files, starting workers takes longer than reading the headers."""
 
 CHUNK = 64
 """Files whose headers are read in one go."""
-
-LOOKED_FOR = "DICOM series, DICOM zips, NIfTI (.nii, .nii.gz), a Decathlon task folder or BraTS cases"
 
 
 def discover(
@@ -70,42 +62,24 @@ def discover(
         InputError: if a path is missing or an empty folder, or no scan is found at all.
     """
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    files = [file for path in paths for file in _files(path)]
-    files, left = _outside(files, without)
-    cases, rejected = _nifti_part(files, domain)
-    rejected += left
-    sources, refused = _dicom_sources(list(dict.fromkeys(files)))
+    found = all_files(paths)
+    files, left = _outside(list(dict.fromkeys(found.files)), without)
+    cases, rejected = _volume_part(files, domain)
+    rejected = [*found.rejected, *rejected, *left]
+    sources, refused = _dicom_sources(files, found.ignored)
     rejected += refused
     headers: list[SliceHeader] = []
+    unread: list[tuple[Source, NoHeader]] = []
     for source, header in zip(sources, _read_headers(sources, workers, progress), strict=True):
         if isinstance(header, SliceHeader):
             headers.append(header)
-        elif _claims_dicom(source):
-            rejected.append(Rejected(str(source), header, broken=_suffix(source) in DICOM_NAMES))
+        else:
+            unread.append((source, header))
     dicom, refused = cases_from_headers(headers, domain)
-    cases, rejected = [*cases, *dicom], [*rejected, *refused]
+    cases, rejected = [*cases, *dicom], [*rejected, *_no_dicom(unread), *refused]
     if not cases:
         raise InputError(_nothing(paths, rejected, domain))
-    return Discovery(tuple(_unique(cases)), tuple(rejected))
-
-
-def _files(path: Path) -> list[Path]:
-    """All files of an input, in a fixed order; hidden ones are left out.
-
-    Raises:
-        InputError: if it is missing or an empty folder.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder")
-    found = []
-    for folder, folders, names in os.walk(path, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        found += [Path(folder) / name for name in sorted(names) if not name.startswith(".")]
-    if not found:
-        raise InputError(f"{path}: an empty folder; looked for {LOOKED_FOR}")
-    return found
+    return Discovery(tuple(_unique(cases)), tuple(rejected), dict(found.ignored))
 
 
 def _outside(files: list[Path], folder: Path | None) -> tuple[list[Path], list[Rejected]]:
@@ -123,78 +97,70 @@ class _Below:
     """Tells whether a file lies below a folder; asks the disk once for each folder of files."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.known = folder.resolve(), dict[Path, bool]()
+        self.folder, self.known = os.path.realpath(folder), dict[Path, bool]()
 
     def __call__(self, file: Path) -> bool:
         if file.parent not in self.known:
-            self.known[file.parent] = file.parent.resolve().is_relative_to(self.folder)
+            self.known[file.parent] = Path(os.path.realpath(file.parent)).is_relative_to(self.folder)
         return self.known[file.parent]
 
 
-def _nifti_part(files: Sequence[Path], domain: str) -> tuple[list[Case], list[Rejected]]:
-    """Task folders first; the other NIfTI files by their names."""
+def _volume_part(files: Sequence[Path], domain: str) -> tuple[list[Case], list[Rejected]]:
+    """Task folders first; the other volumes (NIfTI, Analyze, NRRD, MetaImage) by their names."""
     cases: list[Case] = []
     rejected: list[Rejected] = []
-    files = sorted({path for path in files if is_nifti(path) or path.name == TASK_FILE})
     tasks = task_folders(files)
     for folder in tasks:
-        found, refused = task_cases(folder, domain)
+        try:
+            found, refused = task_cases(folder, domain)
+        except Exception as error:  # a dataset.json can hold anything
+            reason = system_failure(error) or f"is of no known form ({first_line(error)}); correct it"
+            found, refused = [], [Rejected(str(folder / TASK_FILE), reason, True)]
         cases, rejected = cases + found, rejected + refused
-    rest = [path for path in files if is_nifti(path) and not any(task in path.parents for task in tasks)]
+    volumes = sorted({path for path in files if kind_of(path.name).what == "volume"})
+    rest = [path for path in volumes if not any(task in path.parents for task in tasks)]
     found, refused = folder_cases(rest, domain)
     return cases + found, rejected + refused
 
 
-def _dicom_sources(files: Iterable[Path]) -> tuple[list[Source], list[Rejected]]:
-    """Files and zip members that could be DICOM."""
+def _dicom_sources(files: Sequence[Path], ignored: Counter[str]) -> tuple[list[Source], list[Rejected]]:
+    """Files and zip members that could be DICOM, and what is left out by its name."""
     sources: list[Source] = []
     rejected: list[Rejected] = []
+    voxels = {beside for path in files for beside in companions(path)}
     for path in files:
-        if path.suffix.lower() == ".zip":
-            try:
-                members, refused = _members(path)
-            except (zipfile.BadZipFile, OSError) as error:
-                members, refused = (
-                    [],
-                    [Rejected(str(path), f"not a readable zip ({error}); copy it again", True)],
-                )
+        kind = kind_of(path.name)
+        if path in voxels or path.name == TASK_FILE:
+            continue
+        if kind.what == "zip":
+            members, refused = zip_members(path, ignored)
             sources, rejected = sources + members, rejected + refused
-        elif path.name != "DICOMDIR" and not is_nifti(path) and path.suffix.lower() not in OTHER_SUFFIXES:
+        elif kind.what == "left":
+            rejected.append(Rejected(str(path), kind.reason, True))
+        elif kind.what == "dicom":
             sources.append(Source(str(path)))
     return sources, rejected
 
 
-def _members(path: Path) -> tuple[list[Source], list[Rejected]]:
-    sources, rejected = [], []
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            name = info.filename.rsplit("/", 1)[-1]
-            suffix = Path(name).suffix.lower()
-            if info.is_dir() or name.startswith(".") or name == "DICOMDIR" or "__MACOSX" in info.filename:
-                continue
-            if info.flag_bits & 1:
-                rejected.append(Rejected(f"{path}[{info.filename}]", "encrypted; unpack the archive first", True))
-            elif info.file_size > MAX_MEMBER_BYTES:
-                rejected.append(Rejected(f"{path}[{info.filename}]", "unpacks to more than 2 GiB; refused"))
-            elif is_nifti(Path(name)):
-                rejected.append(Rejected(f"{path}[{info.filename}]", "NIfTI inside a zip; unpack it first"))
-            elif suffix not in OTHER_SUFFIXES:
-                sources.append(Source(str(path), info.filename))
-    return sources, rejected
-
-
-def _claims_dicom(source: Source) -> bool:
-    """Whether a file that is no DICOM should be named as broken: its suffix does not say it is something else."""
-    return _suffix(source) in DICOM_SUFFIXES
-
-
-def _suffix(source: Source) -> str:
-    return Path(source.member or source.path).suffix.lower()
+def _no_dicom(unread: Sequence[tuple[Source, NoHeader]]) -> list[Rejected]:
+    """A line for each file that may be a broken scan, and one for the others of each suffix and reason."""
+    rejected: list[Rejected] = []
+    others: dict[tuple[str, str], list[Source]] = {}
+    for source, header in unread:
+        suffix = Path(source.name.lower().removesuffix(".gz")).suffix
+        if header.broken or suffix in DICOM_NAMES:
+            rejected.append(Rejected(str(source), header.reason, True))
+        else:
+            others.setdefault((suffix, header.reason), []).append(source)
+    for (suffix, reason), sources in others.items():
+        more = f" and {len(sources) - 1} more {suffix or 'files without a suffix'}" if len(sources) > 1 else ""
+        rejected.append(Rejected(f"{sources[0]}{more}", reason))
+    return rejected
 
 
 def _read_headers(
     sources: Sequence[Source], workers: int, progress: ProgressCallback | None
-) -> Iterator[SliceHeader | str]:
+) -> Iterator[SliceHeader | NoHeader]:
     """The header of every source, or in one line why it has none; in processes where there are many."""
     if len(sources) < PARALLEL_FROM:
         workers = 1
@@ -209,18 +175,18 @@ def _read_headers(
 
 def _read_chunks(
     chunks: Sequence[Sequence[Source]], workers: int
-) -> Iterator[tuple[Sequence[Source], Sequence[SliceHeader | str]]]:
+) -> Iterator[tuple[Sequence[Source], Sequence[SliceHeader | NoHeader]]]:
     """Of a chunk that kills its worker, the files are read one at a time to find the guilty one."""
     for chunk, headers in ordered_map(_read_chunk, chunks, workers=workers if workers > 1 else 0):
         if not isinstance(headers, Failure):
             yield chunk, headers
         elif len(chunk) == 1:
-            yield chunk, [headers.error]
+            yield chunk, [NoHeader(headers.error, broken=True)]
         else:
             yield chunk, [found[0] for _, found in _read_chunks([[source] for source in chunk], workers)]
 
 
-def _read_chunk(chunk: Sequence[Source]) -> list[SliceHeader | str]:
+def _read_chunk(chunk: Sequence[Source]) -> list[SliceHeader | NoHeader]:
     return [read_header(source) for source in chunk]
 
 
@@ -231,6 +197,7 @@ def _unique(cases: Sequence[Case]) -> list[Case]:
     input behind it. Copies of one input get a number as well, since nothing else tells them apart.
     """
     named = _where_shared(cases, lambda case: case.case_id if case.kind == "dicom" else _with_folder(case))
+    named = [_shortened(case) for case in named]
     named = _where_shared(named, lambda case: f"{case.case_id}-{_digest_of(case)}")
     result: list[Case] = []
     copies: Counter[str] = Counter()
@@ -239,6 +206,15 @@ def _unique(cases: Sequence[Case]) -> list[Case]:
         number = copies[case.case_id]
         result.append(case if number == 1 else _renamed(case, f"{case.case_id}-{number}"))
     return result
+
+
+def _shortened(case: Case) -> Case:
+    """The case with a name to which suffixes can be added, and a note where letters were cut off."""
+    short = short_name(case.case_id)
+    if short == case.case_id:
+        return case
+    note = f"the name is shortened: {len(case.case_id)} letters and a suffix are too long for a file name"
+    return replace(_renamed(case, short), notes=(*case.notes, note))
 
 
 def _where_shared(cases: Sequence[Case], name: Callable[[Case], str]) -> list[Case]:
@@ -284,9 +260,11 @@ def read_case(case: Case) -> Volume:
         CaseError: `CASE: what is wrong`, if the scan or its labels are broken or do not fit each other.
     """
     try:
-        volume = _read(case)
+        volume = check_extent(_read(case))
         if case.label_file is not None and volume.native is not None:
             volume = replace(volume, labels=read_labels(open_nifti(case.label_file), volume.native))
+    except (OSError, MemoryError) as failure:
+        raise CaseError(f"{case.case_id}: {system_failure(failure) or first_line(failure)}") from None
     except CaseError as error:
         message = str(error)
         raise CaseError(message if message.startswith(case.case_id) else f"{case.case_id}: {message}") from None

@@ -18,7 +18,7 @@ def pseudonym(patient_id: str) -> str:
 def keyed_digest(text: str, size: int = 3) -> str:
     """`size` bytes of the BLAKE2b hash of a text as hex digits, keyed with `CTSEG_PSEUDONYM_KEY` where it is set."""
     key = os.environ.get("CTSEG_PSEUDONYM_KEY", "").encode()[:64]
-    return blake2b(text.encode(), digest_size=size, key=key).hexdigest()
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=size, key=key).hexdigest()
 
 
 def case_name(patient_id: str, series_uid: str) -> str:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ctseg.errors import InputError, OutputExistsError
-from ctseg.files import creating, sync, umask
+from ctseg.files import creating, sync, temporary_name, umask
 from ctseg.locks import Busy, locked
 from ctseg.outputs.guard import Output, guard_output
 from ctseg.outputs.leftovers import (
@@ -138,7 +138,7 @@ def _partial(output: Output) -> Iterator[Path]:
     real = output.real
     with creating(output.path), ExitStack() as stack:
         real.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{real.name}-", dir=real.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{temporary_name(real.name)}-", dir=real.parent))
         stack.enter_context(locked(temporary, known=False))
         write_mark(temporary, Mark(output.kind, finished=False))
         held = stack.pop_all()
@@ -175,7 +175,7 @@ def _place(temporary: Path, path: Path) -> Path | None:
     """Move a new folder to `path`; returns where the earlier one lies now."""
     temporary.chmod(0o777 & ~umask())
     sync(temporary)
-    aside = path.with_name(f"{ASIDE}{path.name}-{secrets.token_hex(4)}") if filled(path) else None
+    aside = path.with_name(f"{ASIDE}{temporary_name(path.name)}-{secrets.token_hex(4)}") if filled(path) else None
     step("ready")
     try:
         if aside is None:

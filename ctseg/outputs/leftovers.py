@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-from ctseg.files import sync
+from ctseg.files import sync, temporary_name
 from ctseg.locks import Busy, Unknown, locked
 from ctseg.outputs.mark import MARK, TEMPORARY, entries, foreign, read_mark
 
@@ -28,7 +28,7 @@ def filled(folder: Path) -> bool:
 
 def leftovers(path: Path, prefix: str) -> list[Path]:
     """Folders `PREFIXname-xxxxxxxx` beside `path` that are empty or carry ctseg's mark, the latest first."""
-    named = re.compile(re.escape(f"{prefix}{path.name}-") + "[a-z0-9_]{8}")
+    named = re.compile(re.escape(f"{prefix}{temporary_name(path.name)}-") + "[a-z0-9_]{8}")
     if not path.parent.is_dir():
         return []
     beside = [item for item in path.parent.iterdir() if named.fullmatch(item.name)]
@@ -86,7 +86,7 @@ def _unfinished_below(folder: Path) -> list[Path]:
 
 def _unfinished_beside(path: Path) -> list[Path]:
     found = ((item, TEMPORARY.fullmatch(item.name)) for item in path.parent.iterdir())
-    return [item for item, match in found if match and match["name"] == path.name and item.is_file()]
+    return [item for item, match in found if match and match["name"] == temporary_name(path.name) and item.is_file()]
 
 
 def _free(path: Path, act: Callable[[], object], say: Say) -> bool:

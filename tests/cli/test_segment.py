@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -151,3 +152,50 @@ def test_a_reader_that_goes_away_interrupts_and_the_rest_can_be_resumed(model, s
     assert Path("masks/a.nii.gz").exists()
     assert main(["segment", scans, "--model", model, "-o", "masks", "--device", "cpu", "--resume"]) == 0
     assert Path("masks/volumes.csv").read_text().count(",ok,") == 3
+
+
+def test_a_scan_that_is_left_out_is_a_row_and_ends_with_1(model, scans, capsys):
+    given = ["segment", "--model", model, "-o", "masks", "--workers", "0", "--device", "cpu", "--overwrite"]
+    Path("scans/cut.nii.gz").unlink()
+    for name in ("notes.json", ".DS_Store", "DICOMDIR"):
+        Path("scans", name).write_bytes(b"x")
+    assert main([*given, scans]) == 0
+    assert "not opened, as no scans by their names: 3 (" in capsys.readouterr().err
+    for name, way_out in {"c.mgz": "mri_convert", "d.nii.bz2": "uncompress", "e.nii": "datalad get"}.items():
+        if name == "e.nii":
+            Path("scans", name).symlink_to("gone")
+        else:
+            Path("scans", name).write_bytes(b"x")
+        assert main([*given, scans]) == 1
+        assert way_out in capsys.readouterr().err
+        with Path("masks/volumes.csv").open() as file:
+            rows = {row["case"]: row for row in csv.DictReader(file)}
+        assert [rows[case]["status"] for case in ("a", "b", name)] == ["ok", "ok", "failed"]
+        assert way_out in rows[name]["error"]
+        Path("scans", name).unlink()
+
+
+def test_a_name_that_is_no_utf8_ends_nothing(model, scans):
+    name = os.fsdecode(b"scans/Gr\xf6\xdfe.nii.gz")
+    Path("scans/cut.nii.gz").write_bytes(b"garbage")
+    Path("scans/cut.nii.gz").rename(name)
+    given = ["segment", "--model", model, "-o", "masks", "--workers", "0", "--device", "cpu", scans]
+    assert main(given) == 1
+    assert main([*given, "--json", "--resume"]) == 1
+    with Path("masks/volumes.csv").open(encoding="utf-8") as file:
+        assert [row["status"] for row in csv.DictReader(file)].count("failed") == 1
+
+
+def test_a_case_with_the_longest_name_is_segmented(model, scans):
+    Path("scans/cut.nii.gz").rename("scans/" + "a" * 248 + ".nii.gz")
+    assert main(["segment", "--model", model, "-o", "masks", "--workers", "0", "--device", "cpu", scans]) == 0
+    assert len([path for path in Path("masks").iterdir() if len(path.name) > 200]) == 2
+    with Path("masks/volumes.csv").open() as file:
+        assert any("the name is shortened" in row["note"] for row in csv.DictReader(file))
+
+
+def test_preprocess_ends_with_1_where_a_scan_was_left_out(scans, capsys):
+    assert main(["preprocess", scans, "-o", "set", "--domain", "ct", "--set", "min_brain_mm2=0"]) == 0
+    Path("scans/d.nrrd.gz").write_bytes(b"x")
+    assert main(["preprocess", scans, "-o", "set2", "--domain", "ct", "--set", "min_brain_mm2=0"]) == 1
+    assert "left out: scans/d.nrrd.gz: compressed; uncompress it (gunzip)" in capsys.readouterr().err

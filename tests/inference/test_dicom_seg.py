@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pydicom
 import pytest
+from pydicom.valuerep import PersonName
 from segment_helpers import NAME, NUMBER, UNEVEN_Z, Head, Stack, write_dicom
 
 from ctseg.inference.dicom_seg import SegAlgorithm, source_order, write_dicom_seg, write_resampled_seg
@@ -177,3 +178,70 @@ def test_unfit_headers_are_a_remark_not_a_failure(scan, tmp_path):
     assert write_case(tmp_path, "empty", nothing, SegmentSettings(preview=False), ALGORITHM) == [
         "no DICOM SEG: nothing segmented"
     ]
+
+
+NAMES = {
+    ("", "ISO 2022 IR 87"): "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce=\u3084\u307e\u3060^\u305f\u308d\u3046",
+    ("ISO 2022 IR 13", "ISO 2022 IR 87"): "\uff94\uff8f\uff80\uff9e^\uff80\uff9b\uff73=\u5c71\u7530^\u592a\u90ce",
+    ("", "ISO 2022 IR 149"): "Hong^Gildong=\u6d2a^\u5409\u6d1e=\ud64d^\uae38\ub3d9",
+    ("", "ISO 2022 IR 58"): "Zhang^XiaoDong=\u5f20^\u5c0f\u4e1c",
+    ("ISO 2022 IR 6", "ISO 2022 IR 100"): "Buc^J\u00e9r\u00f4me",
+    ("ISO 2022 IR 100", "ISO 2022 IR 144"): "J\u00e9r\u00f4me^\u041b\u044e\u043ac\u0435\u043c",
+    "GB18030": "Wang^XiaoDong=\u738b^\u5c0f\u4e1c",
+    "GBK": "Wang^XiaoDong=\u738b^\u5c0f\u4e1c",
+    "ISO_IR 100": "M\u00fcller^J\u00f6rg",
+    "ISO_IR 101": "Wa\u0142\u0119sa^Lech",
+    "ISO_IR 109": "\u0126al^Malta",
+    "ISO_IR 110": "\u0100bele^Anna",
+    "ISO_IR 126": "\u0394\u03b9\u03bf\u03bd\u03c5\u03c3\u03b9\u03bf\u03c2",
+    "ISO_IR 127": "\u0642\u0628\u0627\u0646\u064a^\u0644\u0646\u0632\u0627\u0631",
+    "ISO_IR 138": "\u05e9\u05e8\u05d5\u05df^\u05d3\u05d1\u05d5\u05e8\u05d4",
+    "ISO_IR 144": "\u041b\u044e\u043ace\u043c\u0431yp\u0433",
+    "ISO_IR 148": "\u00c7avu\u015fo\u011flu",
+    "ISO_IR 166": "\u0e19\u0e32\u0e22",
+    "ISO_IR 13": "\uff94\uff8f\uff80\uff9e",
+    "ISO_IR 192": "\u5c71\u7530^M\u00fcller",
+    "ISO_IR 6": "Plain^Name",
+    "ISO_IR_100": "M\u00fcller^J\u00f6rg",
+    "ISO 2022 IR 100": "M\u00fcller^J\u00f6rg",
+    None: "Plain^Name",
+}
+
+
+WRITTEN = {
+    ("", "ISO 2022 IR 58"): PersonName(
+        b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab", ["iso8859", "iso_ir_58"]
+    )
+}
+"""What pydicom cannot write itself, as PS3.5 Annex K has it."""
+
+
+@pytest.mark.parametrize("charset", list(NAMES), ids=str)
+def test_every_character_set_of_a_source_gives_a_seg_with_its_name(charset, dicom_folder, blood, tmp_path):
+    for path in dicom_folder.iterdir():
+        header = pydicom.dcmread(path)
+        if charset is not None:
+            header.SpecificCharacterSet = charset if isinstance(charset, str) else list(charset)
+        header.PatientName = header.ReferringPhysicianName = WRITTEN.get(charset, NAMES[charset])
+        header.StudyDescription = NAMES[charset].split("=")[-1].split("^")[0]
+        header.save_as(tmp_path / path.name)
+    scan = read_case(discover(tmp_path).cases[0])
+    for number, write in enumerate((write_dicom_seg, write_resampled_seg)):
+        write(tmp_path / f"seg{number}", scan, blood, ALGORITHM)
+        seg = pydicom.dcmread(tmp_path / f"seg{number}")
+        assert str(seg.PatientName) == NAMES[charset]
+        assert str(seg.ReferringPhysicianName) == NAMES[charset]
+        write(tmp_path / f"anonymous{number}", scan, blood, ALGORITHM, deidentify=True)
+        assert str(pydicom.dcmread(tmp_path / f"anonymous{number}").PatientName) == f"{scan.patient_id}^"
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 999", "UTF-8", "latin1", "", ["", ""], ["ISO_IR 100", "nonsense"]])
+def test_a_character_set_that_nobody_knows_stops_no_seg(charset, dicom_folder, blood, tmp_path):
+    for path in dicom_folder.iterdir():
+        header = pydicom.dcmread(path)
+        header.PatientName = "Plain^Name"
+        header.add_new("SpecificCharacterSet", "CS", charset)
+        header.save_as(tmp_path / path.name)
+    scan = read_case(discover(tmp_path).cases[0])
+    write_dicom_seg(tmp_path / "seg", scan, blood, ALGORITHM)
+    assert str(pydicom.dcmread(tmp_path / "seg").PatientName) == "Plain^Name"

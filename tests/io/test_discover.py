@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io import discover as module
+from ctseg.io import source as source_module
 from ctseg.io.case import safe_name
 from ctseg.io.dicom import header as dicom_header
 from ctseg.io.dicom.reader import case_name, pseudonym
@@ -416,8 +417,7 @@ def test_zip_members_that_swell_are_refused(
     bomb = tmp_path / "bomb"
     bomb.write_bytes(b"\0" * 200_000)
     archive = zipped(tmp_path / "z.zip", [*files, bomb], [f"{index}" for index in range(7)])
-    monkeypatch.setattr(module, "MAX_MEMBER_BYTES", 100_000)
-    monkeypatch.setattr(dicom_header, "MAX_MEMBER_BYTES", 100_000)
+    monkeypatch.setattr(source_module, "MAX_MEMBER_BYTES", 100_000)
     found = discover(archive)
     assert "z.zip[6]: unpacks to more than 2 GiB" in reasons(found)
     assert len(found.cases) == 1

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from ctseg.io.failures import first_line, system_failure
+from ctseg.io.source import MAX_MEMBER_BYTES as MAX_FILE_BYTES
+from ctseg.io.source import Bounded, Source
+
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 """RSNA's identifiers are no valid UIDs; pydicom would warn of each of 750,000 files. What matters is checked here."""
 
-MAX_MEMBER_BYTES = 2 * 1024**3
-"""A zip member that unpacks to more than this is no CT slice; it is refused unread."""
+MAX_ELEMENT_BYTES = 64 * 1024**2
+"""No element of a header is larger; a length that says so is wrong."""
+MAGIC = slice(128, 132), b"DICM"
+"""Where a DICOM file says that it is one."""
+
+MAX_INFLATED_BYTES = 256 * 1024**2
+"""A slice in the deflated transfer syntax that unpacks to more is none."""
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+CHUNK_BYTES = 1 << 20
 
 HEADER_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
@@ -28,6 +36,11 @@ HEADER_TAGS = [
     "NumberOfFrames",
 ]  # fmt: skip
 
+ENDS_EARLY = "the header ends early; copy the file again"
+MULTI_FRAME = "enhanced multi-frame object; split it into single slices first (dcm4che's emf2sf)"
+LOST_SCANS = frozenset({ENDS_EARLY, MULTI_FRAME})
+"""Reasons to leave out what is a scan all the same."""
+
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 SCREENS = frozenset(
@@ -36,37 +49,16 @@ SCREENS = frozenset(
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file on disk, or a member of a zip archive."""
+class NoHeader:
+    """Why a file has no DICOM header."""
 
-    path: str
-    member: str | None = None
-
-    @property
-    def folder(self) -> str:
-        """Where the file lies, on disk or inside its archive."""
-        place = self.path if self.member is None else f"{self.path}/{self.member}"
-        return str(Path(place).parent)
+    reason: str
+    """One line."""
+    broken: bool = False
+    """Whether it may be a scan all the same: the system did not give it, or it says that it is DICOM."""
 
     def __str__(self) -> str:
-        return self.path if self.member is None else f"{self.path}[{self.member}]"
-
-    @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
-        """The bytes, never through a path that an archive dictates.
-
-        Raises:
-            InvalidDicomError: if a zip member unpacks to more than `MAX_MEMBER_BYTES`.
-        """
-        if self.member is None:
-            with Path(self.path).open("rb") as file:
-                yield file
-            return
-        with zipfile.ZipFile(self.path) as archive:
-            if archive.getinfo(self.member).file_size > MAX_MEMBER_BYTES:
-                raise InvalidDicomError("unpacks to more than 2 GiB")
-            with archive.open(self.member) as stream:
-                yield stream
+        return self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +88,61 @@ class SliceHeader:
     """(AcquisitionNumber, AcquisitionTime, InstanceNumber): later slices compare greater."""
 
 
-def read_header(source: Source) -> SliceHeader | str:
+def read_header(source: Source) -> SliceHeader | NoHeader:
     """The header of one file, or in one line why it has none."""
+    start = b""
     try:
         with source.open() as stream:
-            return _parse(source, stream)
-    except (InvalidDicomError, EOFError) as error:
-        return f"not a readable DICOM file ({_first_line(error) or 'it ends early'})"
+            start = stream.read(132)
+            stream.seek(0)
+            return _parse(source, cast(IO[bytes], Bounded(stream, MAX_FILE_BYTES, largest=MAX_ELEMENT_BYTES)), start)
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
-        return f"broken DICOM header ({type(error).__name__}: {_first_line(error)}); copy the file again"
+        system = system_failure(error)
+        if system:
+            return NoHeader(system, broken=True)
+        says_so = start[MAGIC[0]] == MAGIC[1]
+        if isinstance(error, (InvalidDicomError, EOFError)):
+            what = first_line(error) if str(error) else "it ends early"
+            return NoHeader(f"not a readable DICOM file ({what})", broken=says_so)
+        return NoHeader(f"broken DICOM header ({_typed(error)}); copy the file again", broken=says_so)
 
 
-def _parse(source: Source, stream: IO[bytes]) -> SliceHeader | str:
-    if not stream.read(1):
-        return "empty file"
-    stream.seek(0)
+def _typed(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
+
+
+def _parse(source: Source, stream: IO[bytes], start: bytes) -> SliceHeader | NoHeader:
+    if not start:
+        return NoHeader("empty file")
+    refuse_inflating(stream)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=True)
     if "SOPInstanceUID" not in dataset and "SeriesInstanceUID" not in dataset:
-        return "not a readable DICOM file"
+        return NoHeader("not a readable DICOM file", broken=start[MAGIC[0]] == MAGIC[1])
     return header_of(dataset, source)
+
+
+def refuse_inflating(stream: IO[bytes]) -> None:
+    """Refuse a file in the deflated transfer syntax that unpacks to more than `MAX_FILE_BYTES`.
+
+    Raises:
+        InvalidDicomError: if it does. The stream stands at its start again.
+    """
+    head = stream.read(2048)
+    if DEFLATED in head:
+        start = _end_of_meta(head)
+        stream.seek(start)
+        inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while (data := inflate.unconsumed_tail or stream.read(CHUNK_BYTES)) and not inflate.eof:
+            total += len(inflate.decompress(data, CHUNK_BYTES))
+            if total > MAX_INFLATED_BYTES:
+                raise InvalidDicomError(f"unpacks to more than {MAX_INFLATED_BYTES / 1024**2:.0f} MiB")
+    stream.seek(0)
+
+
+def _end_of_meta(head: bytes) -> int:
+    """Where the dataset of a file begins: behind the group length, which is the first element of its meta group."""
+    length = int.from_bytes(head[140:144], "little") if head[132:136] == b"\x02\0\0\0" else 0
+    return 144 + length
 
 
 def header_of(dataset: Dataset, source: Source) -> SliceHeader:
@@ -149,7 +177,7 @@ def why_not_a_slice(header: SliceHeader, domain: str) -> str:
     """Why a DICOM object is no slice of a `domain` scan ('ct', 'mr' or 'auto' for both); empty where it is one."""
     wanted = {"ct": ("CT",), "mr": ("MR",)}.get(domain, ("CT", "MR"))
     if not header.rows and header.modality in ("", "CT", "MR"):
-        return "the header ends early; copy the file again"
+        return ENDS_EARLY
     if not header.rows or not header.columns:
         return f"no image ({header.modality or 'no modality'}: report, presentation state or the like)"
     if header.sop_class.startswith(SECONDARY_CAPTURE):
@@ -168,7 +196,7 @@ def _why_not_of_a_stack(header: SliceHeader) -> str:
     if SCREENS & set(header.image_type):
         return "screen save or dose report, not slices"
     if header.sop_class == ENHANCED_CT or header.frames > 1:
-        return "enhanced multi-frame object; split it into single slices first (dcm4che's emf2sf)"
+        return MULTI_FRAME
     return ""
 
 
@@ -202,8 +230,3 @@ def floats(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None:
     except (TypeError, ValueError):
         return None
     return values if len(values) == count and all(map(math.isfinite, values)) else None
-
-
-def _first_line(error: Any) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:120] if lines else ""

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.header import integer, number
+from ctseg.io.failures import first_line, system_failure
 
 AIR_HU = -1024.0
 """What lies outside the field of view, and the lowest value that CT keeps."""
@@ -20,6 +21,9 @@ PADDING_HU_ABOVE = 3000.0
 
 OFFSET_INTERCEPT = -500.0
 """Below this intercept, signed pixels hold offset values that are never negative: their top bit is no sign."""
+
+MAX_PIXELS = 4096 * 4096
+"""The largest matrix of one slice; CT has up to 2048 x 2048."""
 
 Pixels = NDArray[Any]
 
@@ -55,15 +59,31 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
     """
     if "PixelData" not in dataset:
         raise CaseError(f"{name}: has no pixel data; copy the file again")
+    _check_matrix(dataset, name)
     _check_length(dataset, name)
     try:
         pixels = _decode(dataset)
     except Exception as error:  # decoders raise anything on broken streams
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise CaseError(f"{name}: pixel data cannot be decoded ({reason}); copy the file again") from None
+        raise CaseError(f"{name}: {_why_not_decoded(dataset, error)}") from None
     if pixels.ndim != 2:
         raise CaseError(f"{name}: pixels have shape {pixels.shape}, not rows and columns; not a CT or MR slice")
     return pixels
+
+
+def _why_not_decoded(dataset: Dataset, error: Exception) -> str:
+    if not _is_compressed(dataset) and dataset["PixelData"].is_undefined_length:
+        return "compressed, but names no transfer syntax; export it again as DICOM Part 10 files"
+    return system_failure(error) or f"pixel data cannot be decoded ({first_line(error, 160)}); copy the file again"
+
+
+def _check_matrix(dataset: Dataset, name: str) -> None:
+    """Decoders make room for Rows x Columns before they look at the stream."""
+    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    if rows * columns > MAX_PIXELS:
+        raise CaseError(f"{name}: its header claims {rows} x {columns} pixels, no slice has so many; copy it again")
+    bits = integer(dataset, "BitsAllocated", 16)
+    if bits not in (1, 8, 16, 32, 64):
+        raise CaseError(f"{name}: BitsAllocated is {bits}; export the series again")
 
 
 def _is_compressed(dataset: Dataset) -> bool:
@@ -85,7 +105,7 @@ def _decode(dataset: Dataset) -> Pixels:
 
 def _check_length(dataset: Dataset, name: str) -> None:
     """Uncompressed pixels must all be there; pydicom reads a file that is cut short without a word."""
-    if _is_compressed(dataset):
+    if _is_compressed(dataset) or dataset["PixelData"].is_undefined_length:
         return
     pixels = integer(dataset, "Rows") * integer(dataset, "Columns") * integer(dataset, "SamplesPerPixel", 1)
     expected = pixels * integer(dataset, "BitsAllocated", 16) // 8

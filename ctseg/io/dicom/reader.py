@@ -9,18 +9,29 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.geometry import check_placed, describe, places, stack_of, to_canonical
-from ctseg.io.dicom.header import SliceHeader, Source, header_of, number, why_not_a_slice
+from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating, why_not_a_slice
 from ctseg.io.dicom.pixels import slice_values
+from ctseg.io.dicom.traits import about_series
+from ctseg.io.failures import first_line, system_failure
 from ctseg.io.hu_check import check_hu
 from ctseg.io.identity import case_name, pseudonym
+from ctseg.io.source import Source
 from ctseg.io.volume import Volume
 
 __all__ = ["case_name", "pseudonym", "read_series"]
 
+ENCODINGS = {
+    (True, True): ImplicitVRLittleEndian,
+    (True, False): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+"""Transfer syntax by (implicit VR, little endian)."""
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -43,12 +54,28 @@ class _Slice:
 def _read(source: Source) -> Dataset:
     try:
         with source.open() as stream:
-            return pydicom.dcmread(stream, force=True)
+            refuse_inflating(stream)
+            dataset = pydicom.dcmread(stream, force=True)
     except FileNotFoundError:
         raise CaseError(f"{source}: no such file") from None
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise CaseError(f"{source}: broken or cut short ({reason}); copy it again") from None
+        reason = system_failure(error) or f"broken or cut short ({first_line(error)}); copy it again"
+        raise CaseError(f"{source}: {reason}") from None
+    return with_transfer_syntax(dataset)
+
+
+def with_transfer_syntax(dataset: Dataset) -> Dataset:
+    """A dataset whose file meta information names its encoding; old exports and stored network messages have none.
+
+    What was found while reading is written down: implicit or explicit VR, little or big endian.
+    """
+    meta = getattr(dataset, "file_meta", None)
+    if meta is None:
+        meta = dataset.file_meta = FileMetaDataset()
+    if not meta.get("TransferSyntaxUID"):
+        is_implicit, is_little = dataset.original_encoding
+        meta.TransferSyntaxUID = ENCODINGS[bool(is_implicit), is_little is not False]
+    return dataset
 
 
 def read_series(
@@ -140,7 +167,12 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
         slice_keys=keys,
         native=grid,
         frames=_frames(slices),
-        notes=(*notes, *turned, *describe(stack, number(first, "GantryDetectorTilt", 0.0))),
+        notes=(
+            *notes,
+            *about_series(first, domain),
+            *turned,
+            *describe(stack, number(first, "GantryDetectorTilt", 0.0)),
+        ),
         thickness_mm=number(first, "SliceThickness", 0.0) or None,
     )
 

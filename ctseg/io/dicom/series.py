@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ctseg.io.case import Case, Rejected
 from ctseg.io.dicom.geometry import places, same_geometry, slice_normal
-from ctseg.io.dicom.header import SliceHeader, why_not_a_slice
+from ctseg.io.dicom.header import LOST_SCANS, SliceHeader, why_not_a_slice
 from ctseg.io.identity import case_name, pseudonym
 
 STRAY_SLICES = 2
@@ -72,7 +72,7 @@ def _sift(slices: Sequence[SliceHeader], domain: str) -> tuple[list[SliceHeader]
     refused = []
     for reason, count in Counter(reason for reason in reasons if reason).items():
         first = slices[reasons.index(reason)]
-        refused.append(_refuse(first, count, reason))
+        refused.append(_refuse(first, count, reason, broken=reason in LOST_SCANS))
     return [header for header, reason in zip(slices, reasons, strict=True) if not reason], refused
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,21 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
+from ctseg.io.failures import first_line, system_failure
 from ctseg.io.grid import Geometry, canonical_axes, geometry_from_affine
+from ctseg.io.kinds import ITK
 from ctseg.io.nifti.header import Affine, Header, affine_mm
+from ctseg.io.nifti.itk import load_itk, voxel_bytes
+from ctseg.io.source import regular_size
 from ctseg.io.volume import Array, NativeGrid
 
 BRATS_SHAPE = (240, 240)
 """In-plane matrix of BraTS and of the Decathlon's brain tumour task."""
+
+MAX_VOXELS = 2**30
+"""1024 x 1024 x 1024, 4 GiB as float32; head CT has up to 1024 x 1024 x 500."""
+GZIP_RATIO = 1032
+"""No deflate stream unpacks to more times its size."""
 
 T = TypeVar("T")
 
@@ -52,14 +62,10 @@ def guarded(path: Path, read: Callable[[], T]) -> T:
         message = str(error)
         raise CaseError(message if message.startswith(str(path)) else f"{path}: {message}") from None
     except (ImageFileError, HeaderDataError) as error:
-        raise CaseError(f"{path}: not a NIfTI file ({_first_line(error)}); convert it or leave it out") from None
+        raise CaseError(f"{path}: not a NIfTI file ({first_line(error)}); convert it or leave it out") from None
     except Exception as error:  # nibabel raises whatever a broken field makes Python raise
-        raise CaseError(f"{path}: broken or cut short ({_first_line(error)}); copy it again") from None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).replace("\x00", "").splitlines()
-    return (lines[0] if lines else type(error).__name__)[:120]
+        reason = system_failure(error) or f"broken or cut short ({first_line(error)}); copy it again"
+        raise CaseError(f"{path}: {reason}") from None
 
 
 def open_nifti(path: Path) -> NiftiFile:
@@ -73,14 +79,52 @@ def open_nifti(path: Path) -> NiftiFile:
 
 
 def _open(path: Path) -> NiftiFile:
-    image = nib.load(path)
-    if not isinstance(image, nib.Nifti1Image):
-        raise CaseError("not a NIfTI file; convert it or leave it out")
+    regular_size(path)
+    with path.open("rb") as file:
+        file.read(1)  # nibabel hides what the system says
+    image, found = _load(path)
     shape = tuple(int(size) for size in image.shape)
     if len(shape) < 3 or min(shape) < 1:
         raise CaseError(f"has shape {shape}, not a volume; give the 3-D scan")
+    _check_bytes(image, path, shape)
     affine, notes = affine_mm(image.header, shape)
-    return NiftiFile(path, image, image.header, affine, (shape[0], shape[1], shape[2]), notes)
+    return NiftiFile(path, image, image.header, affine, (shape[0], shape[1], shape[2]), (*found, *notes))
+
+
+def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """The image of a file, its voxels unread, and notes."""
+    if path.name.lower().endswith(ITK):
+        return load_itk(path)
+    image = nib.load(path)
+    if isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair):
+        raise CaseError("Analyze 7.5, which does not say left from right; convert it to NIfTI and check the sides")
+    if not isinstance(image, nib.Nifti1Pair):
+        raise CaseError("not a NIfTI file; convert it or leave it out")
+    return image, ()
+
+
+def _check_bytes(image: Any, path: Path, shape: tuple[int, ...]) -> None:
+    """Compare what the header claims with the bytes on disk, before any room is made for voxels.
+
+    Raises:
+        CaseError: without the file's name, if the file cannot hold so many, or no head has so many.
+    """
+    claimed = math.prod(shape) * int(image.header.get_data_dtype().itemsize)
+    is_itk = path.name.lower().endswith(ITK)
+    held = path if is_itk or image.file_map["image"].filename is None else Path(image.file_map["image"].filename)
+    size = voxel_bytes(path) if is_itk else held.stat().st_size
+    most = size * GZIP_RATIO if is_itk or held.suffix.lower() == ".gz" else size
+    if claimed > most:
+        raise CaseError(
+            f"broken or cut short (its header claims {_size(claimed)} of voxels, {held.name} has {_size(size)}); "
+            "copy it again"
+        )
+    if math.prod(shape[:3]) > MAX_VOXELS:
+        raise CaseError(f"has {' x '.join(map(str, shape[:3]))} voxels, too many for a head; crop or resample it")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count} bytes"
 
 
 def place(

@@ -13,10 +13,11 @@ import numpy as np
 from ctseg.errors import CaseError, InputError
 from ctseg.files import read_json
 from ctseg.io.case import Case, Rejected, safe_name
+from ctseg.io.kinds import NIFTI
 from ctseg.io.nifti.file import BRATS_SHAPE, NiftiFile, open_nifti, read_slab
 
-NIFTI = (".nii", ".nii.gz")
 TASK_FILE = "dataset.json"
+RAW = (".raw", ".zraw", ".raw.gz", ".img")
 LABEL_WORDS = frozenset(
     {"seg", "segmentation", "label", "labels", "lesion", "lesions", "mask", "masks", "gt", "truth", "annotation"}
 )
@@ -39,8 +40,15 @@ def is_nifti(path: Path) -> bool:
 
 
 def stem(path: Path) -> str:
-    """File name without `.nii` or `.nii.gz`."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    """File name without `.nii`, `.nii.gz` or the suffix of another volume format."""
+    return re.sub(r"\.(nii|nii\.gz|hdr|nrrd|nhdr|mha|mhd)$", "", path.name, flags=re.IGNORECASE)
+
+
+def companions(path: Path) -> tuple[Path, ...]:
+    """The files that hold the voxels of a header file: `.img` beside `.hdr`, raw files beside `.mhd` and `.nhdr`."""
+    suffixes = {".hdr": (".img",), ".mhd": RAW, ".nhdr": RAW}.get(path.suffix.lower(), ())
+    upper = tuple(suffix.upper() for suffix in suffixes)
+    return tuple(beside for suffix in (*suffixes, *upper) if (beside := path.with_suffix(suffix)).is_file())
 
 
 def task_folders(files: Iterable[Path]) -> list[Path]:
@@ -212,7 +220,7 @@ def _nifti_case(path: Path, label: Path | None, domain: str) -> Case | Rejected:
         return Rejected(str(path), reason)
     name = safe_name(_key(path) if flair else stem(path))
     kind = "brats" if flair and label is not None and shape[:2] == BRATS_SHAPE else "nifti"
-    return Case(name, name, kind, found if domain == "auto" else domain, (path,), label, name)
+    return Case(name, name, kind, found if domain == "auto" else domain, (path, *companions(path)), label, name)
 
 
 def _why_no_scan(found: str, domain: str, flair: bool) -> str:

@@ -1,0 +1,72 @@
+"""What a series says about how it was made, where that changes how blood looks: projection, reformat, contrast."""
+
+from __future__ import annotations
+
+import re
+
+from pydicom.dataset import Dataset
+
+from ctseg.io.dicom.header import text
+
+PROJECTION = frozenset({"mip", "mips", "minip", "avgip", "aip", "projection", "vrt", "thickmip", "min_ip", "max_ip"})
+REFORMAT = frozenset({"mpr", "mprs", "mpvr", "cpr", "reformat", "reformats", "reformatted"})
+CONTRAST = frozenset(
+    {
+        "cta", "ctv", "cect", "angio", "angiography", "angiographie", "contrast", "contraste", "kontrast",
+        "postcontrast", "enhanced", "venous", "arterial", "perfusion", "ctp", "bolus", "km", "kontrastmittel",
+    }
+)  # fmt: skip
+"""Words of ImageType and SeriesDescription, in lower case."""
+
+NEGATED = re.compile(
+    r"\b(non|no|not|without|w/o|wo|ohne|o\.|pre|sans|senza|sin|un)[\s._-]*(i\.?v\.?[\s._-]*)?"
+    r"(contrast\w*|kontrast\w*|enhanced|km|ce|mdc|injection)\b|\bpre[\s._-]*bolus\b"
+)
+"""Words on contrast that deny it."""
+WITH_CONTRAST = re.compile(r"(?<!\w)\+\s?c\b|\bc\+(?!\w)")
+NO_AGENT = frozenset(
+    {"", "no", "none", "n", "0", "no contrast", "without", "non", "nil", "not given", "keine", "na", "n/a"}
+)
+
+
+def about_series(dataset: Dataset, domain: str) -> list[str]:
+    """Notes on a series that is a projection, reformatted, or taken with a contrast agent.
+
+    The description itself is not quoted: people write names into it.
+
+    Args:
+        dataset: the header of one of its slices.
+        domain: 'ct' or 'mr'; contrast is looked for in CT alone.
+    """
+    kinds = dataset.get("ImageType") or ()
+    named = {
+        "ImageType": " ".join(str(kind).lower() for kind in ([kinds] if isinstance(kinds, str) else kinds)),
+        "SeriesDescription": text(dataset, "SeriesDescription").lower(),
+    }
+    notes = []
+    for words, note in (
+        (PROJECTION, "a projection (MIP or the like) by its {}: volumes are not those of the slices"),
+        (REFORMAT, "reformatted (MPR) by its {}: the original slices are better where there are any"),
+    ):
+        place = next((name for name, value in named.items() if words & _words(value)), "")
+        notes += [note.format(place)] if place else []
+    place = _contrast_place(dataset, named["SeriesDescription"]) if domain == "ct" else ""
+    return [*notes, f"taken with a contrast agent by its {place}: vessels can look like blood"] if place else notes
+
+
+def _words(value: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9_]+", value)) | set(re.split(r"[^a-z0-9]+", value))
+
+
+def _contrast_place(dataset: Dataset, description: str) -> str:
+    """The tag that says that contrast was given; empty where none does, or the description denies it."""
+    agent = text(dataset, "ContrastBolusAgent").lower()
+    denied = NEGATED.search(description) is not None
+    rest = NEGATED.sub(" ", description)
+    if CONTRAST & _words(rest) or WITH_CONTRAST.search(rest):
+        return "SeriesDescription"
+    if denied:
+        return ""
+    if agent not in NO_AGENT:
+        return "ContrastBolusAgent"
+    return "ContrastBolusAgentSequence" if dataset.get("ContrastBolusAgentSequence") else ""

@@ -1,0 +1,102 @@
+"""NRRD and MetaImage files by way of SimpleITK, as NIfTI images in memory."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from ctseg.errors import CaseError
+from ctseg.io.grid import LPS_TO_RAS
+from ctseg.io.kinds import CONVERT
+from ctseg.io.volume import Array
+
+MISSING = "needs SimpleITK: pip install 'ctseg[itk]', or " + CONVERT
+STATES_PLACE = re.compile(rb"^(space( directions)?|TransformMatrix|Rotation|Orientation)\s*[:=]", re.MULTILINE)
+"""Header lines that say which way the axes point."""
+HEAD_BYTES = 16 * 1024
+
+
+class _Voxels:
+    """Voxels that are read when they are asked for; what nibabel calls an array proxy."""
+
+    def __init__(self, reader: Any, dtype: np.dtype[Any]) -> None:
+        self._reader, self.dtype = reader, dtype
+        self.shape = tuple(int(size) for size in reader.GetSize())
+        self.ndim = len(self.shape)
+
+    @cached_property
+    def _array(self) -> Array:
+        import SimpleITK as sitk  # noqa: N813 - the name that its documentation gives it
+
+        try:
+            return np.asarray(sitk.GetArrayFromImage(self._reader.Execute()).T)
+        except RuntimeError as error:
+            raise CaseError(_broken(error)) from None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self._array, dtype=dtype)
+
+    def __getitem__(self, place: Any) -> Array:
+        return np.asarray(self._array[place])
+
+
+def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """A NIfTI image with the file's voxels (read when they are asked for) and geometry, and notes.
+
+    Raises:
+        CaseError: without the file's name, if SimpleITK is not installed, or the file is broken or no greyscale volume.
+    """
+    try:
+        import SimpleITK as sitk  # noqa: N813 - the name that its documentation gives it
+    except ImportError:
+        raise CaseError(MISSING) from None
+    with path.open("rb") as file:
+        states_place = STATES_PLACE.search(file.read(HEAD_BYTES)) is not None
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise CaseError(_broken(error)) from None
+    if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
+        raise CaseError(
+            f"has {reader.GetDimension()} axes and {reader.GetNumberOfComponents()} values a voxel; give the 3-D scan"
+        )
+    dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
+    image = nib.Nifti1Image(_Voxels(reader, dtype), _affine(reader), dtype=None if dtype.itemsize < 8 else dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(image.affine, code=1, update_affine=False)
+    note = "the header carries no orientation; voxels are taken to be stored in LPS order"
+    return image, () if states_place else (note,)
+
+
+def _broken(error: RuntimeError) -> str:
+    """The last line of ITK's report, which says what is wrong; the others say where in its code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    return f"broken, or not of the format of its name ({lines[-1][:120]}); copy it again, or {CONVERT}"
+
+
+def _affine(reader: Any) -> Array:
+    """RAS affine (4, 4) of ITK's LPS direction, spacing and origin."""
+    lps = np.eye(4)
+    lps[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.asarray(reader.GetSpacing())
+    lps[:3, 3] = reader.GetOrigin()
+    return np.asarray(LPS_TO_RAS @ lps)
+
+
+def voxel_bytes(path: Path) -> int:
+    """Bytes on disk that the voxels of a file can come from: its own, and those of files beside it of the same name."""
+    stem = path.name.split(".")[0]
+    beside = path.parent.glob(f"{_escaped(stem)}*") if path.suffix.lower() in (".mhd", ".nhdr") else [path]
+    return sum(item.stat().st_size for item in beside if item.is_file())
+
+
+def _escaped(text: str) -> str:
+    from glob import escape
+
+    return escape(text)
