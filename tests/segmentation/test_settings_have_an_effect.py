@@ -16,7 +16,7 @@ from ctseg.io.slices import SliceSet
 from ctseg.matching.pairs import PairTable
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.runs import ModelHeader, load_checkpoint
-from ctseg.segmentation import train
+from ctseg.segmentation import after_epoch, train
 from ctseg.segmentation.folds import train_folds
 from ctseg.selection.rules import RULES
 from ctseg.training.device import make_fabric
@@ -73,9 +73,9 @@ class Bright(nn.Module):
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures; and the rules disagree on the epoch, as they may."""
-    monkeypatch.setattr(train, "write_samples", lambda *_: None)
+    monkeypatch.setattr(after_epoch, "write_samples", lambda *_: None)
     monkeypatch.setattr(train, "curves_png", lambda *_: None)
-    monkeypatch.setattr(train, "score_all", lambda outputs: dict.fromkeys(RULES, -outputs.epoch) | {
+    monkeypatch.setattr(after_epoch, "score_all", lambda outputs: dict.fromkeys(RULES, -outputs.epoch) | {
         "last": outputs.epoch, "domain_confusion": outputs.epoch})  # fmt: skip
 
 

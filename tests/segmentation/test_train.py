@@ -145,12 +145,12 @@ def test_no_epoch_before_the_first_allowed_is_chosen(
     start: int,
     taken: list[bool],
 ) -> None:
-    from ctseg.segmentation import train
+    from ctseg.segmentation import after_epoch
     from ctseg.selection import rules as selection
 
     scores = iter([0.9, 0.5, 0.1])
     monkeypatch.setattr(
-        train, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
+        after_epoch, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
     )
     settings = AdaptationSettings(**TINY | {"selection": "tta_consistency", "select_from": start})
     summary = train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
@@ -219,12 +219,12 @@ def test_the_chosen_epochs_weights_are_saved(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of scores 0.1, 0.9, 0.5 the second epoch's weights end up in the run, and its log says so."""
-    from ctseg.segmentation import train
+    from ctseg.segmentation import after_epoch
     from ctseg.selection import rules as selection
 
     scores = iter([0.1, 0.9, 0.5])
     monkeypatch.setattr(
-        train, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
+        after_epoch, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
     )
     settings = AdaptationSettings(**TINY | {"selection": "tta_consistency"})
     summary = train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
