@@ -182,6 +182,7 @@ OFF: list[dict[str, Any]] = [
 """What leaves other settings without an effect."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", OFF, ids=lambda off: "-".join(off))
 def test_what_is_not_recorded_changes_nothing_and_is_refused(
     toy_sets: tuple[SliceSet, SliceSet], tmp_path: Path, off: dict[str, Any]
@@ -217,6 +218,7 @@ def test_each_part_that_is_off_names_its_settings() -> None:
     assert without(lambda_consistency=0) == {*consistency, "mask_ratio", "mask_patch"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OUTPUT & AdaptationSettings.model_fields.keys() - {"validate_every"}))
 def test_what_is_about_writing_changes_no_weight(
     toy_sets: tuple[SliceSet, SliceSet], tmp_path: Path, name: str
