@@ -169,6 +169,7 @@ def test_the_optional_parts_of_the_protocols_stand_on_the_page() -> None:
     assert [name for name in optional if f"`{name}" not in table] == []
 
 
+@pytest.mark.slow
 def test_conformance_in_three_lines(tmp_path: Path) -> None:
     several, whole = blocks("The checks")
     tests = several.text.replace('"dilated"', '"unet"').replace('{"width": 4}', '{"width": 4, "depth": 2}')

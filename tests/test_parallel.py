@@ -75,6 +75,7 @@ def test_results_and_failures_come_in_order(workers: int) -> None:
     assert "1 // number" in outcomes[1][1].traceback  # the worker's own, not that of the future
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("items", [[-1, 1, 2, 3, 4, 5], [1, 2, -1, 3, 4, -1, 5], [1, -1]])
 def test_a_killed_worker_costs_one_item(items: list[int], workers: int) -> None:
@@ -83,6 +84,7 @@ def test_a_killed_worker_costs_one_item(items: list[int], workers: int) -> None:
     assert [outcome for _, outcome in outcomes] == [Failure(KILLED) if n == -1 else 3 * n for n in items]
 
 
+@pytest.mark.slow
 def test_an_executor_from_outside_that_is_lost_costs_one_item() -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         outcomes = list(ordered_map(triple_or_die, [1, -1, 2, 3], workers=2, executor=executor))

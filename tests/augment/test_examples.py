@@ -49,6 +49,7 @@ def test_a_sheet_has_a_row_for_each_slice_and_a_column_for_each_example(tmp_path
     assert (np.abs(sheet.astype(int) - [255, 127, 14]).sum(-1) < 30).any()  # the mask's outline
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_are_written_and_repeat(tmp_path: Path) -> None:
     first = write_examples(tmp_path / "a", *heads())
     second = write_examples(tmp_path / "b", *heads())

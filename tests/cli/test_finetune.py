@@ -17,6 +17,8 @@ from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import read_header
 from ctseg.settings import read_toml
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 SMALL = ["--preset", "smoke", "--device", "cpu"]
 

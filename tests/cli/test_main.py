@@ -83,6 +83,7 @@ def test_bad_usage_is_one_line_and_2(sets: Path, capsys: pytest.CaptureFixture[s
     fails(capsys, [*MATCH, "-o", "p.csv", "--top", "many"], "--top", "valid integer")
 
 
+@pytest.mark.slow
 def test_bad_names_list_the_known(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(
         capsys,
@@ -102,6 +103,7 @@ def test_bad_names_list_the_known(sets: Path, capsys: pytest.CaptureFixture[str]
     fails(capsys, ["plugins", "show", "ammd"], "unknown plugin 'ammd'", "did you mean 'amd'")
 
 
+@pytest.mark.slow
 def test_bad_sets_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["match", "--src", "nowhere", "--tgt", "ct", "-o", "p.csv"], "nowhere: no such folder")
     fails(capsys, ["match", "--src", "mr", "--tgt", "mr", "-o", "p.csv"], "--tgt mr: is a mr slice set, expected ct")
@@ -122,6 +124,7 @@ def test_bad_pairs_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> 
     fails(capsys, [*TRAIN, "--pairs", "p.csv"], "p.csv: no column source_id, target_id")
 
 
+@pytest.mark.slow
 def test_bad_scans_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["preprocess", "nowhere", "-o", "set"], "nowhere: no such file or folder")
     Path("empty").mkdir()
@@ -154,6 +157,7 @@ def test_pairs_go_to_stdout_when_asked_and_nothing_else_does(sets: Path, capsys:
     assert json.loads(out)["targets"] <= 6
 
 
+@pytest.mark.slow
 def test_both_trainings_resume_and_refuse_other_settings(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = [*TRAIN, "--set", "matched=false"]
     assert main(["-q", *argv]) == 0
@@ -169,11 +173,13 @@ def test_both_trainings_resume_and_refuse_other_settings(sets: Path, capsys: pyt
     fails(capsys, ["segment", "mr", "--model", "run", "-o", "x"], "holds a generator, expected a segmenter")
 
 
+@pytest.mark.slow
 def test_every_command_has_help() -> None:
     for name in COMMANDS:
         assert main([name.replace("_", "-"), "--help"]) == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_130_and_leaves_nothing(sets: Path) -> None:
     code = (
         "import sys, ctseg.matching.pairs as pairs\n"
@@ -188,6 +194,7 @@ def test_ctrl_c_is_130_and_leaves_nothing(sets: Path) -> None:
     assert not (sets / "p.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(sets: Path) -> None:
     command = f"{sys.executable} -m ctseg match --src mr --tgt ct -o - | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=sets)
@@ -224,6 +231,7 @@ def test_naming_the_presets_own_network_keeps_its_width() -> None:
     assert with_plugin(preset, "segmenter", "unet") == {"segmenter": "unet", "segmenter_settings": {}}
 
 
+@pytest.mark.slow
 def test_mr_as_the_source_of_a_preset_for_pseudo_ct_is_said(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held = [*DAS, "--set", "freeze_batch_norm_from=1", "--overwrite"]
     assert main(held) == 0
@@ -239,6 +247,7 @@ def test_a_command_of_another_package_says_what_to_install(argv: list[str], caps
     assert "pip install ctseg-reproduce" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 )
@@ -264,6 +273,7 @@ def test_signals_end_a_command_in_one_line(tmp_path: Path, number: int, code: in
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_training_begun_again_keeps_the_earlier_run_until_it_is_finished(
     sets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ from ctseg.outputs import MARK, new_folder, read_mark
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, save_model
 
+pytestmark = pytest.mark.slow
+
 SETS = ["--src", "mr", "--tgt", "ct"]
 COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "preprocess": (

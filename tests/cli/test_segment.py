@@ -25,6 +25,8 @@ from ctseg.networks.fcn import FcnVgg16
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, save_model
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 
 

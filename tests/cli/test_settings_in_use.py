@@ -19,6 +19,8 @@ from ctseg.settings import read_toml
 from ctseg.training.presets import ADAPTATION
 from ctseg.training.settings import AdaptationSettings, FinetuneSettings
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 TINY: dict[str, list[str]] = {
     "synth-train": ["--preset", "smoke", "--set", "matched=false"],

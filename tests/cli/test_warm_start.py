@@ -23,6 +23,8 @@ from ctseg.segmentation import train as adaptation
 from ctseg.settings import read_toml
 from ctseg.synthesis import train as synthesis
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 SMALL = ["--preset", "smoke", "--device", "cpu", "--set", "matched=false"]
 

@@ -90,6 +90,7 @@ def settings():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "line", "status"),
     [

@@ -29,6 +29,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name", "settings"), SMALL, ids=[f"{kind}-{name}" for kind, name, _ in SMALL])
 def test_the_built_ins_pass(kind: str, name: str, settings: dict[str, Any]) -> None:
     outcomes = check(kind, name, settings=settings, registry=BUILT_IN)
@@ -81,6 +82,7 @@ def test_wrong_names_are_the_callers_fault() -> None:
         run_checks("similarity_metric", "amd", registry=BUILT_IN, settings={"lambda": 1})
 
 
+@pytest.mark.slow
 def test_a_metric_is_checked_without_torch() -> None:
     code = (
         "import sys; from ctseg.plugins.host import load; from ctseg.conformance import check; "

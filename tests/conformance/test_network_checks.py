@@ -15,6 +15,8 @@ from ctseg.conformance import Outcome
 from ctseg.errors import PluginError
 from ctseg.plugins.protocols import SegmenterOutput
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Outcome]
 
 

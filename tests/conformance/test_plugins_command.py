@@ -19,6 +19,7 @@ def _built_ins_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common.STATE, "registry", load(found=[]))
 
 
+@pytest.mark.slow
 def test_a_plugin_that_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugins", "check", "phash"]) == 0
     shown = capsys.readouterr()
@@ -28,6 +29,7 @@ def test_a_plugin_that_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "phash: 15 passed, 1 skipped, 0 failed" in shown.err
 
 
+@pytest.mark.slow
 def test_a_plugin_that_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from ctseg.matching.metrics import ImageHashMetric
 

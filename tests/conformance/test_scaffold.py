@@ -40,6 +40,7 @@ def test_each_kind_is_a_package_that_registers(tmp_path: Path, install: Install,
     assert registered == (set(KINDS) - {"command"} if kind == "all" else {kind} - {"command"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "counts"), [("similarity_metric", "14 passed, 2 skipped"), ("metric", "13 passed, 1 skipped")]
 )

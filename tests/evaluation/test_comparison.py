@@ -59,6 +59,7 @@ count = st.integers(0, 6)
 case = st.tuples(st.sampled_from([0, 0, 3, 9]), count, count, count, count)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.lists(case, min_size=2, max_size=7))
 def test_a_paired_difference_is_that_of_the_published_values(cases: list[tuple[int, int, int, int, int]]) -> None:

@@ -18,6 +18,8 @@ from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.io.nifti.volumes import save_mask, sidecar_path
 
+pytestmark = pytest.mark.slow
+
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
 
 

@@ -101,6 +101,7 @@ def test_a_share_has_clopper_and_pearsons_interval():
     assert np.isnan(proportion_interval([1.0, 0.0], [1.0, 1.0], ["a", "a"]).low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5, 8])
 @pytest.mark.parametrize("fresh", [False, True], ids=["shared patients", "cohort a seed"])
 def test_intervals_over_seeds_and_patients_cover_what_they_say(seeds, fresh):
@@ -110,6 +111,7 @@ def test_intervals_over_seeds_and_patients_cover_what_they_say(seeds, fresh):
     assert 0.93 - CHANCE <= found.differences <= 0.97 + CHANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patients", [12, 24])
 def test_intervals_over_few_patients_cover_what_they_say(patients):
     found = coverage(Design(seeds=1, patients=patients, seed_sd=0.0), repeats=2000)
@@ -117,6 +119,7 @@ def test_intervals_over_few_patients_cover_what_they_say(patients):
     assert 0.93 <= found.differences <= 0.975
 
 
+@pytest.mark.slow
 def test_the_earlier_percentile_intervals_covered_too_rarely():
     assert percentile_coverage(Design(seeds=2, patients=24, seed_sd=0.6), repeats=400) < 0.88
     assert percentile_coverage(Design(seeds=1, patients=12, seed_sd=0.0), repeats=400) < 0.92

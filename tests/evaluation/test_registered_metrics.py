@@ -43,6 +43,7 @@ TOY = Metric(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_one_entry_reaches_all_three_outputs(cohort, workers):
     found = evaluate(
@@ -65,6 +66,7 @@ def test_one_entry_reaches_all_three_outputs(cohort, workers):
         assert text in page, text
 
 
+@pytest.mark.slow
 def test_built_in_metrics_are_measured_whatever_is_given(cohort):
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, metrics=(TOY,))
     assert {"dice", "ref_width_mm"} <= set(found.cases.columns)
@@ -90,6 +92,7 @@ def test_a_metric_overwrites_nothing_else(cohort, changes, message):
     assert not (cohort / "out").exists()
 
 
+@pytest.mark.slow
 def test_sections_hold_each_built_in_summary(cohort):
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     model = found.summary["models"][0]
@@ -136,6 +139,7 @@ def command(cohort, *more):
     return ["-q", "evaluate", *folders, *fast, *more]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_the_command_measures_what_plugins_register_with_their_settings(cohort):
     assert main(command(cohort, "--set", "metric_settings.ref_width_mm.factor=2")) == 0

@@ -49,6 +49,7 @@ def outside_references(html):
     return [item for item in found if not item.startswith(("data:", "#"))]
 
 
+@pytest.mark.slow
 def test_report_refers_to_nothing_outside(report):
     html = report.read_text()
     assert outside_references(html) == []
@@ -57,6 +58,7 @@ def test_report_refers_to_nothing_outside(report):
     assert "Not a medical device" in html
 
 
+@pytest.mark.slow
 def test_report_shows_each_kind_of_case_and_its_viewer(report):
     html = report.read_text()
     for title in ("Worst cases of other", "Best cases of other", "Largest false positives of other", "Slice viewer"):

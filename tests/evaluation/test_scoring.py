@@ -13,6 +13,8 @@ from ctseg.evaluation.cases import match_cases
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.settings import EvaluationSettings
 
+pytestmark = pytest.mark.slow
+
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
 
 

@@ -48,6 +48,7 @@ def test_by_hand():
     assert found["dice_in_distribution"]["value"] == pytest.approx((0.9 + 0.7 + 0.8) / 3)
 
 
+@pytest.mark.slow
 def test_read_from_beside_the_masks_and_shown(cohort):
     rows = "a_1,ok,0.16,0.1,0.2,0.9,\na_2,ok,0.08,0.05,0.1,0.5,slice step 1.0 mm\nb_1,failed,,,,,\nb_2,ok,0,0,0,1,\n"
     (cohort / "pred" / "volumes.csv").write_text(HEADER + rows)
@@ -58,6 +59,7 @@ def test_read_from_beside_the_masks_and_shown(cohort):
     assert "Cases flagged as out of distribution" in (cohort / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_another_tools_masks_have_none(cohort):
     (cohort / "pred" / "volumes.csv").write_text("case,ml\na_1,3\n")
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
@@ -100,6 +102,7 @@ def test_a_factor_by_hand_takes_each_patients_worst_case_and_the_side_of_the_err
     assert range_factor(cases, 0.9)["factor"] is None
 
 
+@pytest.mark.slow
 def test_ranges_that_were_widened_already_calibrate_nothing(cohort):
     rows = "a_1,ok,0.16,0.1,0.2,0.9,\na_2,ok,0.08,0.05,0.1,0.5,\nb_1,ok,0,0,0,1,\n"
     (cohort / "pred" / "volumes.csv").write_text(HEADER + rows)

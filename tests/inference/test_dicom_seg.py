@@ -48,6 +48,7 @@ def frames_of(seg):
         yield source.ReferencedSOPInstanceUID, item.PlanePositionSequence[0].ImagePositionPatient, plane
 
 
+@pytest.mark.slow
 def test_every_frame_references_its_slice_on_a_tilted_uneven_series(seg_path, dicom_folder, scan, tilted, blood):
     """Against the source files: the plane that references a file is the truth at that file's own position."""
     sources = {

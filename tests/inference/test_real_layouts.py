@@ -16,6 +16,8 @@ from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
 
+pytestmark = pytest.mark.slow
+
 FAST = EvaluationSettings(resamples=100, permutations=100, pictured_cases=0)
 PLAIN = SegmentSettings(preview=False)
 IPH, SAH = 2, 4

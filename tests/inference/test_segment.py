@@ -323,6 +323,7 @@ def slice_set(scan, folder):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["dicom", "zip", "nifti", "slices"])
 def test_python_and_command_read_the_same_scan(layout, dicom_folder, tmp_path, monkeypatch):
     scan = {

@@ -260,6 +260,7 @@ def test_pseudonyms_are_stable_and_can_be_keyed(monkeypatch: pytest.MonkeyPatch)
     assert pseudonym("4711") != plain
 
 
+@pytest.mark.slow
 def test_real_tilted_series(real_data: Path, tmp_path: Path) -> None:
     files = sorted((real_data / "ct-ge-tilted").glob("*.dcm"))
     volume = read_series(files[::-1])

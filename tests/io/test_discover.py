@@ -235,6 +235,7 @@ def test_a_flat_folder_of_mixed_series(write_series: Write, head_ct: np.ndarray,
         np.testing.assert_array_equal(read_case(case).voxels, head_ct[: len(case.files)])
 
 
+@pytest.mark.slow
 def test_workers_find_the_same(
     write_series: Write, head_ct: np.ndarray, straight: Positions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

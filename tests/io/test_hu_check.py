@@ -108,6 +108,7 @@ def test_negative_values_wrapped_by_65536_are_refused(head_hu: np.ndarray) -> No
         check_hu(volume_of(head_hu % 65536))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("intercept", [-1000, -1024, -8192])
 def test_a_real_scan_gets_its_lost_intercept_back(real_data: Path, intercept: int) -> None:
     from ctseg.io.discover import discover, read_case
@@ -156,6 +157,7 @@ def test_empty_air_is_said_not_refused() -> None:
     assert check_hu(volume_of(np.full(SHAPE, -1024.0))).notes == ("all voxels have the same value",)
 
 
+@pytest.mark.slow
 def test_real_scans_pass(real_data: Path) -> None:
     from ctseg.io.nifti.volumes import read_nifti
 

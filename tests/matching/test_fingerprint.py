@@ -69,6 +69,7 @@ def real_slices(folder: Path) -> NDArray[np.uint8]:
     return np.array([image[:side, :side] for image in mr_slices + ct_slices]).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_slices_as_written_out(real_data: Path) -> None:
     images = real_slices(real_data)

@@ -167,6 +167,7 @@ def test_it_is_registered_with_its_weights() -> None:
     assert (built.lambda_ham, built.lambda_les, built.bright, built.size) == (3, 1, 2.5, 32)
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
     from ctseg.conformance import check
 

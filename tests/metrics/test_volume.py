@@ -100,6 +100,7 @@ def tilted_grid(slices):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_surface_distances_on_a_tilted_uneven_grid_are_those_of_plain_loops(rng, name):
     pred, ref = pairs(rng)[name]

@@ -88,6 +88,7 @@ def test_plain_normalisation_leaves_images_as_they_are() -> None:
     torch.testing.assert_close(shifted, ((given + 1) / 2 - 0.074) / 0.148)
 
 
+@pytest.mark.slow
 def test_initialisation_of_the_released_stages() -> None:
     vgg, normal = FcnVgg16(width=64), FcnVgg16(width=64, initialisation="normal")
     conv = vgg.stages[4][0].weight  # 512 to 512 channels

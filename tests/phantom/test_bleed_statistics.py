@@ -36,6 +36,7 @@ def test_embedded_quantiles_are_those_of_the_table(name, real_data):
     assert np.mean(table.parts) == pytest.approx(np.mean(list(parts.values())), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BHSD)
 def test_draws_follow_the_quantiles(kind):
     parts = [part for patient in _draw(kind, 150) for part in patient]

@@ -28,6 +28,7 @@ def subject():
     return make_subject(np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_slices_run_upwards_through_the_whole_head(subject):
     geometry = plan_slices(subject, PLAIN, 64)
     assert np.diff(geometry.origins[:, 2]) == pytest.approx(np.full(len(geometry.origins) - 1, 10.0))

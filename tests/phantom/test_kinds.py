@@ -150,6 +150,7 @@ def test_calibration_leaves_air_and_shifts_water():
     assert shifted == pytest.approx([-1000, 2.5, 1005], abs=0.01)
 
 
+@pytest.mark.slow
 def test_every_head_has_distractors_and_calcium_is_found_near_it_only(template):
     pathology = draw_pathology(np.random.default_rng(5), template, Findings(), {}, 0.9)
     distractors = pathology.distractors

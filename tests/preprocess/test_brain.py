@@ -60,6 +60,7 @@ def test_eyes_and_neck_are_cut_off(head, volume_of):
     assert dice(found, brain) > 0.96
 
 
+@pytest.mark.slow
 def test_a_missing_piece_of_skull_costs_little(head, volume_of):
     hu, brain = head
     gap = np.zeros_like(brain)
@@ -78,6 +79,7 @@ def test_parts_of_a_head_give_the_same_brain(slices, head, volume_of):
     assert dice(found, brain[slices]) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [(-200, 200), (0, 100), (0, 80)])
 def test_clipped_scans_work(window, head, volume_of):
     hu, brain = head
@@ -111,6 +113,7 @@ def ct(folder: Path) -> Volume:
     return read_case(discover([folder], "ct").cases[0])
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_dice_against_the_template(real_data):
     """Measured 0.956; the template is an average of many heads, so its skull base is blurred below 100 HU."""
@@ -128,12 +131,14 @@ def test_dice_against_the_template(real_data):
     assert dice(EXTRACT(head), truth) >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_stripped_atlas_is_its_own_mask(real_data):
     atlas = ct(real_data / "ct-template" / "ct_brain_atlas_1mm.nii.gz")
     assert dice(EXTRACT(atlas), atlas.voxels != 0) > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_real_tilted_head(real_data):
     """Looked at slice by slice (docs/images/brain-extraction.png); these bounds hold what was seen."""
@@ -148,6 +153,7 @@ def test_a_real_tilted_head(real_data):
     assert (volume.voxels[brain] < -50).mean() < 0.001
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_real_head_with_a_piece_of_skull_missing(real_data):
     """Half the left vault becomes soft tissue; measured 0.983 against the intact head's brain."""
@@ -161,6 +167,7 @@ def test_a_real_head_with_a_piece_of_skull_missing(real_data):
     assert found[brain].mean() > 0.985
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_slice_of_the_neck_has_no_brain(real_data):
     assert not EXTRACT(some(ct(real_data / "ct-ge-tilted"), [0])).any()

@@ -78,6 +78,7 @@ def test_the_front_of_the_head_is_at_the_top(cohort, tmp_path):
     assert cols.mean() - brain_cols.mean() == pytest.approx(-5 * 32 / 48, abs=0.7)
 
 
+@pytest.mark.slow
 def test_the_set_does_not_hang_on_workers(cohort, tmp_path):
     found = discover([cohort])
     made(found, tmp_path / "alone")
@@ -182,6 +183,7 @@ def test_real_mr_slabs(real_data, tmp_path):
     assert front_share(slices.images[~own]) < 0.5  # BRATS_119 is whole in its plane
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_real_tilted_ct_with_selected_slices(real_data, tmp_path):
     found = discover([real_data / "ct-ge-tilted"], "ct")

@@ -96,6 +96,7 @@ def test_every_slice_is_predicted_by_a_network_that_never_saw_its_patient(
     assert seen == [tested[1], tested[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["smoke", "plus"])
 def test_a_run_is_resumed_fold_by_fold(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, preset: str
@@ -125,6 +126,7 @@ def test_a_run_is_resumed_fold_by_fold(
     assert np.array_equal(*(np.load(tmp_path / run / "masks.npy") for run in ("whole", "stopped")))
 
 
+@pytest.mark.slow
 def test_it_learns_from_labels_and_starts_from_given_weights(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
 ) -> None:
@@ -168,6 +170,7 @@ def batches_of(
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ADAPTATION)
 def test_no_preset_paints_over_real_lesions_or_labels(
     make_set: MakeSet,
@@ -200,6 +203,7 @@ def is_rising(original: np.ndarray, image: np.ndarray) -> bool:
     return bool((np.diff(values) >= -1e-3).all() and np.allclose(np.diff(values)[same_grey], 0, atol=1e-3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ADAPTATION)
 def test_moves_keep_a_lesion_what_it_is(
     make_set: MakeSet,
@@ -230,6 +234,7 @@ def size_and_contrast(image: np.ndarray, mask: np.ndarray) -> tuple[int, float]:
     return int(lesion.sum()), float(np.median(image[lesion]) - np.median(image[rest]))
 
 
+@pytest.mark.slow
 def test_batch_norm_is_frozen_where_the_settings_say_so(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
 ) -> None:

@@ -24,6 +24,8 @@ from ctseg.training.presets import ADAPTATION
 from ctseg.training.resolve import resolve_training
 from ctseg.training.settings import AdaptationSettings, FinetuneSettings
 
+pytestmark = pytest.mark.slow
+
 HEADER = ModelHeader("segmenter", "fcn", {"width": 4}, "ctseg", "0")
 TINY: dict[str, Any] = {
     "batch_size": 4, "epochs": 6, "decay_epochs": 0, "steps_per_epoch": 3, "sample_every": 100,

@@ -16,7 +16,7 @@ from ctseg.io.slices import SliceSet
 from ctseg.matching.pairs import PairTable
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.runs import ModelHeader, load_checkpoint
-from ctseg.segmentation import train
+from ctseg.segmentation import after_epoch, train
 from ctseg.segmentation.folds import train_folds
 from ctseg.selection.rules import RULES
 from ctseg.training.device import make_fabric
@@ -73,9 +73,9 @@ class Bright(nn.Module):
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures; and the rules disagree on the epoch, as they may."""
-    monkeypatch.setattr(train, "write_samples", lambda *_: None)
+    monkeypatch.setattr(after_epoch, "write_samples", lambda *_: None)
     monkeypatch.setattr(train, "curves_png", lambda *_: None)
-    monkeypatch.setattr(train, "score_all", lambda outputs: dict.fromkeys(RULES, -outputs.epoch) | {
+    monkeypatch.setattr(after_epoch, "score_all", lambda outputs: dict.fromkeys(RULES, -outputs.epoch) | {
         "last": outputs.epoch, "domain_confusion": outputs.epoch})  # fmt: skip
 
 
@@ -182,6 +182,7 @@ OFF: list[dict[str, Any]] = [
 """What leaves other settings without an effect."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", OFF, ids=lambda off: "-".join(off))
 def test_what_is_not_recorded_changes_nothing_and_is_refused(
     toy_sets: tuple[SliceSet, SliceSet], tmp_path: Path, off: dict[str, Any]
@@ -217,6 +218,7 @@ def test_each_part_that_is_off_names_its_settings() -> None:
     assert without(lambda_consistency=0) == {*consistency, "mask_ratio", "mask_patch"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OUTPUT & AdaptationSettings.model_fields.keys() - {"validate_every"}))
 def test_what_is_about_writing_changes_no_weight(
     toy_sets: tuple[SliceSet, SliceSet], tmp_path: Path, name: str

@@ -73,6 +73,7 @@ def test_discriminator_step_moves_the_discriminator_alone(batch: Batch) -> None:
     assert set(losses) == {"discriminator", "discriminator_accuracy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adversary", "output_adversary"])
 def test_the_discriminator_learns_that_the_source_is_1_and_the_target_0(batch: Batch, kind: str) -> None:
     """Equation (21) the right way round: source and target swapped would raise the target's logits."""
@@ -217,6 +218,7 @@ def test_the_teacher_is_what_is_kept_and_no_optimiser_moves_it(batch: Batch) -> 
     assert make().consistency is None
 
 
+@pytest.mark.slow
 def test_discriminator_learns_to_tell_domains_apart(batch: Batch) -> None:
     training = make(lambda_adv=1e-6, lr=1e-4)
     losses = [steps.training_step(training, batch) for _ in range(60)]

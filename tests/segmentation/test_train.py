@@ -75,6 +75,7 @@ class Counting:
         return self.images[rows]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_it_should(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     net = tiny_net()
@@ -95,6 +96,7 @@ def test_a_run_leaves_what_it_should(make_set: MakeSet, fabric: lightning_fabric
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in back.state_dict().items())
 
 
+@pytest.mark.slow
 def test_target_masks_are_never_touched(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
     source, target = sets(make_set)
     guarded = SliceSet(target.folder, target.images, Forbidden(), target.table, target.info)  # type: ignore[arg-type]
@@ -104,6 +106,7 @@ def test_target_masks_are_never_touched(make_set: MakeSet, fabric: lightning_fab
         guarded.require_masks("the guard works")[0]
 
 
+@pytest.mark.slow
 def test_without_an_adversary_no_step_reads_the_target(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
 ) -> None:
@@ -134,6 +137,7 @@ PLUS_TINY = {
 """The preset `plus`, all of it within three epochs."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "taken"), [(1, [False, True, False]), (2, [False, False, True]), (9, [False, False, True])]
 )
@@ -145,12 +149,12 @@ def test_no_epoch_before_the_first_allowed_is_chosen(
     start: int,
     taken: list[bool],
 ) -> None:
-    from ctseg.segmentation import train
+    from ctseg.segmentation import after_epoch
     from ctseg.selection import rules as selection
 
     scores = iter([0.9, 0.5, 0.1])
     monkeypatch.setattr(
-        train, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
+        after_epoch, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
     )
     settings = AdaptationSettings(**TINY | {"selection": "tta_consistency", "select_from": start})
     summary = train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
@@ -160,6 +164,7 @@ def test_no_epoch_before_the_first_allowed_is_chosen(
     assert summary["selected_epoch"] == taken.index(True) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND, PLUS_TINY],
@@ -199,6 +204,7 @@ def test_a_resumed_run_is_bit_equal(
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_consistency_starts_in_its_epoch_and_the_teacher_is_saved(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
 ) -> None:
@@ -215,16 +221,17 @@ def test_consistency_starts_in_its_epoch_and_the_teacher_is_saved(
     assert not torch.equal(saved.state_dict()[name], checkpoint["training"]["modules"]["segmenter"][name])
 
 
+@pytest.mark.slow
 def test_the_chosen_epochs_weights_are_saved(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of scores 0.1, 0.9, 0.5 the second epoch's weights end up in the run, and its log says so."""
-    from ctseg.segmentation import train
+    from ctseg.segmentation import after_epoch
     from ctseg.selection import rules as selection
 
     scores = iter([0.1, 0.9, 0.5])
     monkeypatch.setattr(
-        train, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
+        after_epoch, "score_all", lambda _: {**dict.fromkeys(selection.RULES), "tta_consistency": next(scores)}
     )
     settings = AdaptationSettings(**TINY | {"selection": "tta_consistency"})
     summary = train_adaptation(*sets(make_set), None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
@@ -327,6 +334,7 @@ def test_source_without_a_validation_split_trains_and_logs_no_source_score(
     assert row["val_domain_confusion"] is None
 
 
+@pytest.mark.slow
 def test_it_learns(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path) -> None:
     """The paper's optimiser and loss on the paper's network, its input normalised, find bright discs in 90 steps."""
     torch.manual_seed(0)

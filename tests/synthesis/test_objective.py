@@ -102,6 +102,7 @@ class TestGradients:
         for name, parameter in named.items():
             torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)
 
+    @pytest.mark.slow
     def test_gradients_do_not_pile_up(self, make_objective: Make, make_batch: Make) -> None:
         """Two steps on the same batch at rate 0 leave the gradients of one."""
         rates = {"lr_generator": 1e-30, "lr_discriminator": 1e-30, "lr_features": 1e-30, "lr_lesion": 1e-30}
@@ -174,6 +175,7 @@ class TestTerms:
 
 
 class TestState:
+    @pytest.mark.slow
     def test_a_file_brings_back_helpers_optimisers_and_pools(
         self, make_objective: Make, make_batch: Make, tmp_path: Path
     ) -> None:

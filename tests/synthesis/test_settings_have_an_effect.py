@@ -133,6 +133,7 @@ OFF: dict[str, tuple[dict[str, Any], set[str]]] = {
 """What leaves other settings without an effect, and which."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", OFF)
 def test_what_is_not_recorded_changes_nothing_and_is_refused(
     toy: Toy, make_generator: Callable[..., Any], tmp_path: Path, part: str

@@ -54,6 +54,7 @@ def stop_at(step: int) -> Callable[[int, int | None, str], None]:
 
 
 class TestRun:
+    @pytest.mark.slow
     def test_what_a_run_leaves(self, train: Make, tmp_path: Path, make_generator: Make) -> None:
         generator = make_generator()
         summary = train(generator=generator, decay_epochs=1, sample_every=2)
@@ -73,6 +74,7 @@ class TestRun:
         assert header.training["source_slices"] == 8
         assert header.training["selection"] == "last epoch"
 
+    @pytest.mark.slow
     def test_resumed_in_mid_epoch_equals_uninterrupted_bit_for_bit(self, train: Make, tmp_path: Path) -> None:
         settings = {"flip": True, "image_pool": 3, "decay_epochs": 1}
         train(run="whole", **settings)
@@ -85,18 +87,21 @@ class TestRun:
         logs = [[{**row, "seconds": 0} for row in read_metrics(tmp_path / run)] for run in ("whole", "stopped")]
         assert logs[0] == logs[1]
 
+    @pytest.mark.slow
     def test_resuming_a_finished_run_changes_nothing(self, train: Make, tmp_path: Path) -> None:
         train()
         weights = (tmp_path / "run" / "model.safetensors").read_bytes()
         train(resume=True)
         assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
 
+    @pytest.mark.slow
     def test_another_seed_or_step_order_would_show(self, train: Make, tmp_path: Path) -> None:
         train(run="plain")
         train(run="flipped", flip=True)
         files = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("plain", "flipped")]
         assert files[0] != files[1]
 
+    @pytest.mark.slow
     def test_the_cycle_is_learned(self, train: Make, tmp_path: Path) -> None:
         settings = {"epochs": 6, "steps_per_epoch": 12, "lambda_gan": 0.1, "lr_generator": 3e-3, "sample_every": 100}
         train(**settings)
@@ -113,6 +118,7 @@ class TestStops:
             train(generator=generator)
         assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
+    @pytest.mark.slow
     def test_it_leaves_the_checkpoint_before_it(self, train: Make, tmp_path: Path, make_generator: Make) -> None:
         generator = make_generator()
 
@@ -143,6 +149,7 @@ class TestInputs:
         with pytest.raises(InputError, match="no slice in split 'nowhere'"):
             train(source_split="nowhere")
 
+    @pytest.mark.slow
     def test_the_targets_masks_are_never_read(self, train: Make, toy: Toy) -> None:
         class Untouchable:
             def __getattr__(self, name: str) -> None:
@@ -186,6 +193,7 @@ class Recorder(nn.Module):
 
 
 class TestOwnObjective:
+    @pytest.mark.slow
     def test_the_same_loop_trains_it(self, train: Make, tmp_path: Path) -> None:
         generator = Recorder()
         train(generator=generator, epochs=4)

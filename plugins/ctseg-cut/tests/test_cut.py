@@ -22,6 +22,7 @@ from ctseg.training.settings import SynthesisSettings
 SMALL = {"width": 4, "blocks": 2, "head_width": 8, "patches": 16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", checks("generator", "cut", settings=SMALL))
 def test_conformance(check: BoundCheck) -> None:
     check()
@@ -111,6 +112,7 @@ def test_without_identity_ct_is_not_translated() -> None:
     torch.testing.assert_close(named["generator"], named["gan_ct"] + 10 * named["nce"])
 
 
+@pytest.mark.slow
 def test_the_contrastive_loss_falls() -> None:
     objective = make_objective(identity=False, lambda_nce=10.0)
     objective.set_lr_factor(10.0)

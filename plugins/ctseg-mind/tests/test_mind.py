@@ -12,6 +12,7 @@ from ctseg.conformance import BoundCheck, checks
 from ctseg.plugins.host import load
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", checks("similarity_metric", "mind", settings={"size": 16}))
 def test_conformance(check: BoundCheck) -> None:
     check()

@@ -27,6 +27,7 @@ BODIES = {
 ALL = [check for name, settings in SMALL.items() for check in checks("segmenter", name, settings=settings)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", ALL, ids=lambda check: f"{check.subject.name}-{check.__name__}")
 def test_conformance(check: BoundCheck) -> None:
     check()

@@ -16,6 +16,8 @@ from ctseg_reproduce.systems import SELECTION_STUDIES, TABLES, get_rows
 from ctseg.cli import common
 from ctseg.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 
 class _ReadError(Exception):
     """Ends a call once its request is known."""

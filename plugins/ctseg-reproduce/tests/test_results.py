@@ -58,6 +58,7 @@ def test_seeds_with_cohorts_of_their_own_have_students_interval_over_cohorts() -
 count = st.integers(0, 5)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(st.lists(st.tuples(count, count, count, count), min_size=3, max_size=3), min_size=1, max_size=3),
