@@ -22,6 +22,8 @@ class Progress:
         self.title, self.total, self.unit, self.quiet = title, total, unit, quiet
         self.done = 0
         self.started = self.said = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        """Count and time of the first update: what came before it, such as loading a network, is not the pace."""
         self._bar: Any = None
         self._task: Any = None
 
@@ -48,6 +50,7 @@ class Progress:
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """`done` of `total` are done."""
         self.done, self.total = done, total if total is not None else self.total
+        self._first = self._first or (done, time.monotonic())
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=self.total, note=note)
         elif not self.quiet and time.monotonic() - self.said > LOG_SECONDS:
@@ -55,13 +58,20 @@ class Progress:
             self._say(self._line(note))
 
     def _line(self, note: str) -> str:
-        spent = time.monotonic() - self.started
         text = f"{self.title}: {self.done}"
         if self.total:
             text += f"/{self.total}"
-            if self.done:
-                text += f", {span(spent * (self.total - self.done) / self.done)} left"
+            left = self._seconds_left(self.total)
+            if left is not None:
+                text += f", {span(left)} left"
         return f"{text}  {note}".rstrip()
+
+    def _seconds_left(self, total: int) -> float | None:
+        """By the pace since the first update; None where there was one only."""
+        if self._first is None or self.done <= self._first[0]:
+            return None
+        pace = (time.monotonic() - self._first[1]) / (self.done - self._first[0])
+        return pace * (total - self.done)
 
     def _say(self, text: str) -> None:
         sys.stderr.write(text + "\n")

@@ -23,6 +23,22 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(
     assert len(lines) == 3
 
 
+def test_what_comes_before_the_first_step_is_not_the_pace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("Train", 100) as bar:
+        now[0] = 60.0  # loading and the first, slow step
+        bar.advance()
+        for _ in range(11):
+            now[0] += 2.0
+            bar.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Train: 1/100"
+    assert lines[1] == "Train: 12/100, 2 min 56 s left"
+
+
 def test_quiet_says_nothing_and_an_error_claims_no_end(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("Match", 1, quiet=True) as bar:
         bar.advance()
