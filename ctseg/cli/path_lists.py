@@ -25,6 +25,18 @@ LINE_END = re.compile(r"\r\n|\r|\n")
 QUOTES = "\"'"
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file in any Unicode encoding, without spaces around them; empty ones are left out.
+
+    Raises:
+        InputError: if it cannot be read, or is in an 8-bit encoding.
+    """
+    text, is_utf8 = _decoded(_bytes_of(path), str(path))
+    if not is_utf8:
+        raise InputError(f"{path}: not UTF-8 but Latin-1, Windows-1252 or another 8-bit encoding; save it as UTF-8")
+    return [line.strip() for line in LINE_END.split(text) if line.strip()]
+
+
 def read_list(path: Path, *, null: bool = False) -> list[Path]:
     """The existing paths that a list file names.
 
@@ -35,11 +47,14 @@ def read_list(path: Path, *, null: bool = False) -> list[Path]:
     Raises:
         InputError: if the list cannot be read, is empty, is in another encoding, or names a missing path.
     """
+    return listed_paths(_bytes_of(path), str(path), null=null)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the list") from None
-    return listed_paths(data, str(path), null=null)
 
 
 def read_stdin(*, null: bool = False) -> list[Path]:

@@ -250,10 +250,10 @@ def read_source_list(path: Path, source: SliceSet, split: str) -> SourceList:
 
     import numpy as np
 
+    from ctseg.cli.path_lists import read_lines
     from ctseg.errors import InputError
 
-    names = [line.strip() for line in common.existing_path(path).read_text(encoding="utf-8").splitlines()]
-    names = sorted({name for name in names if name})
+    names = sorted(set(read_lines(common.existing_path(path))))
     rows = np.sort(source.ids_to_rows(names, str(path)))
     rows = rows[np.isin(rows, source.rows(None if split == "all" else split))]
     if not len(rows):

@@ -11,8 +11,9 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.cli.path_lists import listed_paths
+from ctseg.cli.path_lists import listed_paths, read_lines
 from ctseg.errors import InputError
+from ctseg.files import read_json
 
 NAMES = ["a.nii", "Größe 1.nii", "山田.nii"]
 
@@ -110,3 +111,14 @@ def test_the_commands_take_find_print0(
     error = capsys.readouterr().err
     assert "no such file or folder (from stdin)" not in error
     assert "none" in error or "two lines: an empty folder" in error
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_lists_of_slices_and_json_are_read_alike(encoding: str) -> None:
+    Path("slices.txt").write_bytes("1.2.3\r\n\r\n1.2.4 \r\n".encode(encoding))
+    assert read_lines(Path("slices.txt")) == ["1.2.3", "1.2.4"]
+    Path("latin.txt").write_bytes(b"Gr\xf6\xdfe\n")
+    with pytest.raises(InputError, match="latin.txt: not UTF-8 but Latin-1"):
+        read_lines(Path("latin.txt"))
+    Path("dataset.json").write_text('{"modality": {"0": "CT"}}', encoding="utf-8-sig")
+    assert read_json(Path("dataset.json")) == {"modality": {"0": "CT"}}

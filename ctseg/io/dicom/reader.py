@@ -56,6 +56,7 @@ def _read(source: Source) -> Dataset:
         with source.open() as stream:
             refuse_inflating(stream)
             dataset = pydicom.dcmread(stream, force=True)
+            dataset.buffer = dataset.fileobj_type = None  # a closed stream cannot be sent to another process
     except FileNotFoundError:
         raise CaseError(f"{source}: no such file") from None
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
