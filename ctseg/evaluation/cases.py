@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from ctseg.errors import InputError
+from ctseg.io.identity import convention_of, patient_rule, patients_of
 
 SUFFIXES = (".nii.gz", ".nii")
-DICOM_CASE = re.compile(r"(?P<patient>P[0-9a-f]{10})_[0-9a-f]{6}(-[0-9a-f]+)*")
-"""ctseg's own names of DICOM series: pseudonyms of patient and series, and what tells scans of one name apart."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
         preds: one folder (or one file) of predicted masks for each model.
         ref: the folder (or file) of reference masks.
         table: CSV with the columns `case`, `ref`, `pred`; file names relative to the folders.
-        group: CSV with the columns `case`, `patient`; without it the patient is read from ctseg's own DICOM names, and
-            any other case stands for itself.
+        group: CSV with the columns `case`, `patient`; without it the patient is read from the case's name where
+            that follows a known convention (`ctseg.io.identity`), and any other case stands for itself.
 
     Raises:
         InputError: if a folder is missing or holds no mask, no prediction matches any reference, or a table is
@@ -140,9 +138,8 @@ def _predictions(pred: Path, table: Path | None, refs: dict[str, Path], ref: Pat
 def _patients(cases: list[str], group: Path | None) -> tuple[dict[str, str], str]:
     """Case -> patient, and a sentence that says by which rule."""
     if group is None:
-        named = {case: DICOM_CASE.fullmatch(case) for case in cases}
-        known = sum(match is not None for match in named.values())
-        return {case: match["patient"] if match else case for case, match in named.items()}, _rule(known, len(cases))
+        found = [convention_of(case) for case in cases]
+        return patients_of(cases), patient_rule((item and item[0] for item in found), "--group")
     rows = read_table(group, ("case", "patient"))
     patients = dict(zip(rows["case"], rows["patient"], strict=True))
     lacking = [case for case in cases if not patients.get(case)]
@@ -151,11 +148,3 @@ def _patients(cases: list[str], group: Path | None) -> tuple[dict[str, str], str
             f"{group}: no patient for case {lacking[0]} ({len(lacking)} cases lack one); add case,patient rows"
         )
     return {case: patients[case] for case in cases}, f"patient from {group.name}"
-
-
-def _rule(known: int, count: int) -> str:
-    if known == count:
-        return "patients from ctseg's DICOM case names"
-    if not known:
-        return "each case is a patient of its own; give --group where a patient has several"
-    return f"patients from ctseg's DICOM case names for {known} cases, the other {count - known} a patient each"

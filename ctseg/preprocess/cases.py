@@ -33,6 +33,8 @@ class CaseSlices:
     table: pd.DataFrame
     """n rows of `slices.csv`, without `split`."""
     notes: tuple[str, ...]
+    label_values: tuple[int, ...] = ()
+    """The values above 0 that the scan's labels hold, ascending."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,22 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
     keep = np.flatnonzero(wanted & (_brain_mm2(prepared, task.settings) >= task.settings.min_brain_mm2))
     masks = None
     if task.labelled and volume.labels is not None:
-        masks = to_masks(volume.labels[keep] > 0, prepared.frame)
+        masks = to_masks(is_lesion(volume.labels[keep], task.settings), prepared.frame)
     return CaseSlices(
         case.case_id,
         prepared.images[keep],
         masks,
         _table(volume, prepared, keep, masks, task),
         (*volume.notes, *prepared.notes),
+        () if volume.labels is None else tuple(int(value) for value in np.unique(volume.labels) if value),
     )
+
+
+def is_lesion(labels: NDArray[np.uint8], settings: PreprocessSettings) -> NDArray[np.bool_]:
+    """Where a label value counts as lesion: all above 0, or those that the settings name."""
+    if settings.lesion_labels is None:
+        return labels > 0
+    return np.isin(labels, settings.lesion_labels)
 
 
 def _none_selected(case: Case, task: CaseTask) -> bool:
