@@ -111,5 +111,5 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a JSON file ({' '.join(str(error).split())})") from None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ctseg.errors import InputError
 from ctseg.io.identity import convention_of, patient_rule, patients_of
+from ctseg.io.input_digests import files_digest
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -65,6 +67,24 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
     return Matching(models, jobs, extra, rule)
 
 
+def matching_digests(matching: Matching, tables: Mapping[str, Path | None]) -> dict[str, Any]:
+    """Digests of what an evaluation reads: the references, each model's predictions, and the tables.
+
+    A file that cannot be read counts as missing; its case says why.
+    """
+    references = {job.case: job.ref for job in matching.jobs}
+    predictions = {
+        model: _digest_of({job.case: job.preds[place] for job in matching.jobs})
+        for place, model in enumerate(matching.models)
+    }
+    given = {name: _digest_of({name: path}) for name, path in tables.items() if path is not None}
+    return {"reference": _digest_of(references), "predictions": predictions, **given}
+
+
+def _digest_of(files: Mapping[str, Path | None]) -> str:
+    return files_digest({name: path for name, path in files.items() if path is not None and path.is_file()})
+
+
 def masks_in(folder: Path) -> dict[str, Path]:
     """Case name -> file of the NIfTI masks of a folder, sorted; or of the one file given.
 
@@ -108,8 +128,9 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV table ({error})") from None
+    except (ValueError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a CSV table ({reason})") from None
     lacking = [column for column in columns if column not in table.columns]
     if lacking:
         raise InputError(f"{path}: no column {lacking[0]!r}; the header must be {','.join(columns)}")

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.case import Case
+from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
+from ctseg.io.input_digests import file_digest
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
-from ctseg.preprocess.masks import with_mask
+from ctseg.preprocess.masks import mask_of, with_mask
 from ctseg.preprocess.mr import prepare_mr
 from ctseg.preprocess.prepared import Prepared, to_masks
 from ctseg.preprocess.settings import PreprocessSettings
@@ -35,6 +37,8 @@ class CaseSlices:
     notes: tuple[str, ...]
     label_values: tuple[int, ...] = ()
     """The values above 0 that the scan's labels hold, ascending."""
+    digest: str = ""
+    """Of the scan's bytes, see `ctseg.io.digest`, and after a dash of its labels' file where it has one."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,15 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
         _table(volume, prepared, keep, masks, task),
         (*volume.notes, *prepared.notes),
         () if volume.labels is None else tuple(int(value) for value in np.unique(volume.labels) if value),
+        _digest(case, task),
     )
+
+
+def _digest(case: Case, task: CaseTask) -> str:
+    label = case.label_file
+    if label is None and task.masks is not None:
+        label = mask_of(case.case_id, task.masks)
+    return input_digest(case) + ("" if label is None else f"-{file_digest(label)}")
 
 
 def is_lesion(labels: NDArray[np.uint8], settings: PreprocessSettings) -> NDArray[np.bool_]:

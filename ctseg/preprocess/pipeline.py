@@ -48,6 +48,8 @@ class PreprocessReport:
     """case_id -> what the reader or the brain extractor noticed and corrected."""
     label_notes: tuple[str, ...] = ()
     """What to tell a person about the table of labels."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """case_id -> digest of what it was made from."""
     label_values: dict[int, int] = field(default_factory=dict)
     """Label value -> scans that hold it, values ascending."""
     lesion_labels: tuple[int, ...] = ()
@@ -227,6 +229,7 @@ def _record(report: PreprocessReport, case: Case, outcome: Outcome) -> bool:
         report.empty.append(case.case_id)
         return False
     report.cases += 1
+    report.inputs[case.case_id] = outcome.digest
     report.slices += len(outcome.images)
     return True
 
@@ -258,4 +261,5 @@ def _extra(report: PreprocessReport) -> dict[str, Any]:
         "patient_rule": report.patient_rule,
         "label_values": {str(value): scans for value, scans in report.label_values.items()},
         "lesion_labels": list(report.lesion_labels),
+        "inputs": report.inputs,
     }
