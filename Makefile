@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 DEMO_FLAGS ?=
 SITE ?= site
+FUZZ ?= 20000
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: help demo test test-fast check docs clean
+.PHONY: help demo test test-fast fuzz check docs clean
 
 help:
 	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 10 minutes on two quiet cores)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests with coverage"
 	@echo "make test-fast  run the quick tests (under a minute of CPU on one core)"
+	@echo "make fuzz    read $(FUZZ) spoilt files of every kind that ctseg reads (about 5 minutes)"
 	@echo "make check   linter and type checker alone"
 	@echo "make docs    build the documentation into ./site"
 	@echo "make clean   remove the virtual environment and caches"
@@ -40,6 +42,9 @@ test: $(BIN)/.ready check docs
 
 test-fast: $(BIN)/.ready
 	$(BIN)/pytest tests plugins -q -m "not slow and not phantom and not end_to_end and not gpu"
+
+fuzz: $(BIN)/.ready
+	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)
 
 docs: $(BIN)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)

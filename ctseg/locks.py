@@ -12,6 +12,9 @@ try:
 except ImportError:  # no such locks on Windows
     fcntl = None  # type: ignore[assignment]
 
+LOCK = ".ctseg-lock-"
+"""How the name of a lock file begins."""
+
 
 class Busy(Exception):  # noqa: N818 - an answer, not a defect
     """A living process holds the lock."""
@@ -72,6 +75,64 @@ def locked(path: Path, *, known: bool = True) -> Iterator[None]:
         yield
     finally:
         unlock(handle)
+        os.close(handle)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a name, whether or not anything is there, by a locked file `.ctseg-lock-NAME` beside it.
+
+    Args:
+        path: a file or folder that one process at a time may write; its parent exists.
+
+    Raises:
+        Busy: if a living process holds it.
+    """
+    file = path.with_name(f"{LOCK}{path.name}")
+    handle = _open_locked(file)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # while it is locked, so that nobody else's is removed
+        unlock(handle)
+        os.close(handle)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the name `path`."""
+    file = path.with_name(f"{LOCK}{path.name}")
+    if not file.exists():
+        return False
+    try:
+        with locked(file, known=False):
+            return False
+    except Busy:
+        return file.exists()
+
+
+def clean_lock(path: Path) -> None:
+    """Remove the lock file that a killed process left beside `path`; one that is held stays."""
+    file = path.with_name(f"{LOCK}{path.name}")
+    try:
+        with locked(file, known=False):
+            file.unlink(missing_ok=True)
+    except Busy:
+        return
+
+
+def _open_locked(file: Path) -> int:
+    """A handle of the lock file that holds its lock; a file that its holder removed meanwhile is made again."""
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            lock(handle)
+        except Unknown:
+            return handle
+        except Busy:
+            os.close(handle)
+            raise
+        if still_there(handle, file):
+            return handle
         os.close(handle)
 
 

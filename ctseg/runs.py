@@ -7,6 +7,7 @@ run without `model.safetensors` is unfinished.
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
 from collections.abc import Callable, Mapping
@@ -35,6 +36,8 @@ RUN_FILES = (
     *(f"fold_*/{name}" for name in OWN_FILES), "fold_*/samples/epoch_*.png",
 )  # fmt: skip
 """All that a training may write in its folder, as `ctseg.outputs` wants it; the last two rows are `finetune`'s."""
+MAX_WORDS = 5
+"""At most so many differences are named in one line."""
 HEADER_LIMIT = 100_000_000
 """safetensors' own bound on the header's size in bytes."""
 
@@ -94,10 +97,17 @@ def read_header(run: Path) -> ModelHeader:
     metadata = _read_metadata(path)
     try:
         fields = json.loads(metadata["ctseg"])
-    except (KeyError, json.JSONDecodeError):
-        raise InputError(f"{path}: not a ctseg model (no ctseg header); use a run made by ctseg") from None
+    except (KeyError, TypeError, ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise InputError(f"{path}: not a ctseg model (no ctseg header); use a run made by ctseg")
     if fields.get("schema") != SCHEMA:
         raise InputError(f"{path}: model of schema {fields.get('schema')!r}, this ctseg reads {SCHEMA!r}")
+    texts, tables = ("kind", "name", "package", "package_version"), ("settings", "input", "training")
+    wrong = [key for key in texts if not isinstance(fields.get(key), str)]
+    wrong += [key for key in tables if not isinstance(fields.get(key, {}), dict)]
+    if wrong or "settings" not in fields:
+        raise InputError(f"{path}: the header's {(wrong or ['settings'])[0]} is missing or broken; copy the run again")
     known = set(ModelHeader.__dataclass_fields__)
     return ModelHeader(**{key: value for key, value in fields.items() if key in known})
 
@@ -110,9 +120,13 @@ def _read_metadata(path: Path) -> dict[str, str]:
         if length > min(HEADER_LIMIT, path.stat().st_size):
             raise InputError(f"{path}: not a safetensors file, or cut short; copy it again")
         try:
-            return dict(json.loads(file.read(length)).get("__metadata__") or {})
-        except (UnicodeDecodeError, json.JSONDecodeError):
-            raise InputError(f"{path}: not a safetensors file, or cut short; copy it again") from None
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError):
+            header = None
+    if not isinstance(header, dict):
+        raise InputError(f"{path}: not a safetensors file, or cut short; copy it again")
+    metadata = header.get("__metadata__")
+    return dict(metadata) if isinstance(metadata, dict) else {}
 
 
 def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) -> tuple[nn.Module, ModelHeader]:
@@ -137,8 +151,8 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
     module = build(header)
     try:
         module.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()
+    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise InputError(f"{path}: weights do not fit {header.name!r} ({reason}); the file or plugin changed") from None
     return module.eval(), header
 
@@ -153,7 +167,7 @@ def start_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, resum
     folder = Path(folder)
     started = (folder / "config.toml").exists()
     if resume and started:
-        _check_same_config(folder / "config.toml", config)
+        check_resume(folder, config)
         return (folder / "checkpoint.pt").exists()
     if folder.exists() and any(path.name != MARK for path in folder.iterdir()):
         if not overwrite:
@@ -174,14 +188,53 @@ def _clear_run(folder: Path) -> None:
         sample.unlink()
 
 
-def _check_same_config(path: Path, config: Mapping[str, Any]) -> None:
+def check_resume(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was started with other settings or made from other inputs.
+
+    Raises:
+        InputError: one line naming what differs; nothing where the run has not been started.
+    """
+    path = Path(folder) / "config.toml"
+    if not path.exists():
+        return
     old, new = read_toml(path), _plain(config)
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            where = f"[{key}]" if isinstance(new.get(key), dict) else key
-            raise InputError(
-                f"{path}: --resume with other settings ({where} differs); resume as started or use --overwrite"
-            )
+    differ = differences(old, new)
+    inputs = [key for key in differ if key.startswith("inputs.")]
+    others = [key for key in differ if key not in inputs and not (inputs and key.startswith("data."))]
+    if not differ:
+        return
+    words = [*others, *(_input_words(key, old, new) for key in inputs)]
+    told = ", ".join(words[:MAX_WORDS]) + (f" and {len(words) - MAX_WORDS} more" if len(words) > MAX_WORDS else "")
+    raise InputError(
+        f"{path}: --resume with other {'settings' if others else 'inputs'} "
+        f"({told} {'differs' if len(words) == 1 else 'differ'}); resume as started or use --overwrite"
+    )
+
+
+def _input_words(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """`inputs.source.images` -> `source images.npy`; values that are no digest with what they were and are."""
+    parts = key.split(".")[1:]
+    if parts[0] in ("precision", "devices"):
+        had, has = (table.get("inputs", {}).get(parts[0], "not recorded") for table in (old, new))
+        return f"--{parts[0]} {had}, now {has},"
+    ends = {"images": "images.npy", "masks": "masks.npy", "slices": "slices.csv", "dataset": "dataset.json"}
+    return " ".join([*parts[:-1], ends.get(parts[-1], f"--{parts[-1]}" if len(parts) == 1 else parts[-1])])
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Dotted names of the values that differ between two nested tables, in order."""
+    first, second = _flat(old), _flat(new)
+    return [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
+
+
+def _flat(table: Mapping[str, Any], head: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{head}{key}.")
+        else:
+            flat[f"{head}{key}"] = value
+    return flat
 
 
 def _plain(value: Any) -> Any:
@@ -210,12 +263,13 @@ def read_metrics(run: Path, before_epoch: int | None = None) -> list[dict[str, A
     """The lines of `metrics.jsonl`; a line cut short by a crash, and epochs from `before_epoch` on, are left out."""
     path = Path(run) / "metrics.jsonl"
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if before_epoch is None or row.get("epoch", 0) < before_epoch:
+        epoch = row.get("epoch", 0) if isinstance(row, dict) else None
+        if isinstance(epoch, int | float) and (before_epoch is None or epoch < before_epoch):
             rows.append(row)
     return rows
 
@@ -227,10 +281,52 @@ def rewind_metrics(run: Path, epoch: int) -> None:
 
 
 def save_checkpoint(run: Path, state: Mapping[str, Any]) -> None:
-    """Write the full training state atomically; it holds tensors and plain values only."""
+    """Write the full training state atomically; it holds tensors and plain values only.
+
+    Raises:
+        OSError: if the disk refuses it; the last checkpoint stays as it was.
+    """
     import torch
 
-    write_with(Path(run) / "checkpoint.pt", lambda temporary: torch.save(dict(state), temporary))
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            keeper: Any = _KeepsError(file)
+            try:
+                torch.save(dict(state), keeper)
+            except RuntimeError:
+                if keeper.error is not None:  # torch says no more than that writing failed
+                    raise keeper.error from None
+                raise
+
+    path = Path(run) / "checkpoint.pt"
+    try:
+        write_with(path, write)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from None
+
+
+class _KeepsError:
+    """A binary file that remembers the error of a failed write."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write to the file.
+
+        Raises:
+            OSError: of the file, which is remembered.
+        """
+        try:
+            return int(self.file.write(data))
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self.file.flush()
 
 
 def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
@@ -239,14 +335,16 @@ def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
     Raises:
         InputError: if it is broken.
     """
-    import pickle
-
     import torch
 
     path = Path(run) / "checkpoint.pt"
     try:
-        return dict(torch.load(path, map_location=device, weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InputError(
-            f"{path}: broken checkpoint ({str(error).splitlines()[0]}); start again with --overwrite"
-        ) from None
+        found = torch.load(path, map_location=device, weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken archive reaches torch's and pickle's parsers, which raise what they like
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: broken checkpoint ({reason}); start again with --overwrite") from None
+    if not isinstance(found, dict) or not isinstance(found.get("epoch", 0), int):
+        raise InputError(f"{path}: broken checkpoint (no training state in it); start again with --overwrite")
+    return found

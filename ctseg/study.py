@@ -17,10 +17,11 @@ file.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import chdir
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +29,8 @@ from typing import Any
 
 from ctseg.errors import InputError
 from ctseg.files import read_json, write_json
-from ctseg.outputs import recover
+from ctseg.locks import Busy, held
+from ctseg.outputs import STUDY, read_file_mark, read_mark, recover
 from ctseg.progress import span
 from ctseg.settings import read_toml
 
@@ -77,11 +79,15 @@ class StepResult:
     skipped: bool
 
 
-def read_study(path: Path) -> Study:
-    """Read a study file.
+def read_study(path: Path, above: tuple[Path, ...] = ()) -> Study:
+    """Read a study file, and the studies that its steps run.
+
+    Args:
+        path: the file.
+        above: the studies that run this one.
 
     Raises:
-        InputError: naming the file and the step at fault.
+        InputError: naming the file and the step at fault, also where a study would run itself.
     """
     path = Path(path)
     tables = read_toml(path).get("step")
@@ -92,22 +98,48 @@ def read_study(path: Path) -> Study:
     double = next((name for name in names if names.count(name) > 1), None)
     if double:
         raise InputError(f'{path}: two steps are called {double!r}; give them a name = "..." each')
+    outputs = [os.path.normpath(step.output) for step in steps if step.output]
+    shared = next((output for output in outputs if outputs.count(output) > 1), None)
+    if shared:
+        raise InputError(f"{path}: two steps write {shared}; give each an output of its own")
+    _check_nested(path.resolve(), steps, above)
     return Study(path.resolve(), tuple(steps))
 
 
+def _check_nested(path: Path, steps: Sequence[Step], above: tuple[Path, ...]) -> None:
+    """No study runs itself, be it through others; studies that are not written yet are looked at when they run."""
+    for step in steps:
+        if step.argv[0] != "run":
+            continue
+        for word in step.argv[1:]:
+            nested = (path.parent / word).resolve()
+            if nested in (path, *above):
+                raise InputError(f"{path}: step {step.name!r} runs the study that it is part of; take it out")
+            if nested.suffix == ".toml" and nested.is_file():
+                read_study(nested, (path, *above))
+
+
 def _step(table: Mapping[str, Any], number: int, path: Path) -> Step:
+    if not isinstance(table, Mapping):
+        raise InputError(f"{path}: step {number} is no table; write [[step]] above its keys")
     command = table.get("command")
     if not isinstance(command, str) or not command:
         raise InputError(f'{path}: step {number} has no command; write command = "match", say')
     inputs = table.get("input", [])
-    argv = [*command.split(), *([inputs] if isinstance(inputs, str) else [str(item) for item in inputs])]
+    listed = inputs if isinstance(inputs, list) else [inputs]
+    argv = [*command.split(), *(str(item) for item in listed)]
+    if not argv:
+        raise InputError(f'{path}: step {number} has no command; write command = "match", say')
+    expected = table.get("expect_s", 0.0)
+    if not isinstance(expected, int | float):
+        raise InputError(f"{path}: step {number}: expect_s is {expected!r}, expected a number of seconds")
     for key, value in table.items():
         if key not in OWN_KEYS:
             argv += flags(key, value)
     output = str(table.get("output", ""))
     if output:
         argv += ["-o", output]
-    return Step(str(table.get("name", command)), tuple(argv), output, float(table.get("expect_s", 0.0)))
+    return Step(str(table.get("name", command)), tuple(argv), output, float(expected))
 
 
 def flags(key: str, value: Any) -> list[str]:
@@ -143,8 +175,15 @@ def _telling(argv: Sequence[str]) -> list[str]:
 
 
 def _reads(step: Step, output: str) -> bool:
-    """Whether one of a step's arguments is, or lies within, another step's output."""
-    return bool(output) and any(word == output or word.startswith(output.rstrip("/") + "/") for word in step.argv)
+    """Whether one of a step's arguments is, holds, or lies within another step's output, however it is written."""
+    if not output:
+        return False
+    made = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow the links
+    for word in step.argv:
+        here = Path(os.path.abspath(word.partition("=")[2] or word))  # noqa: PTH100
+        if here == made or made in here.parents or here in made.parents:
+            return True
+    return False
 
 
 def run_study(
@@ -165,9 +204,9 @@ def run_study(
     Returns:
         one result a step that was reached; the last one tells whether the study came through.
     """
-    state = {} if fresh or not study.state_path.exists() else dict(read_json(study.state_path))
-    results: list[StepResult] = []
-    with chdir(study.path.parent):
+    with chdir(study.path.parent), _alone(study):
+        state = {} if fresh else _read_state(study.state_path)
+        results: list[StepResult] = []
         for number, (step, key) in enumerate(zip(study.steps, step_keys(study), strict=True), start=1):
             say(f"[{number}/{len(study.steps)}] {step.name}{_time_left(study, results)}")
             result = _run_step(study, step, key, state, execute, say, fresh)
@@ -175,6 +214,39 @@ def run_study(
             if result.code >= 2:
                 break
     return results
+
+
+@contextmanager
+def _alone(study: Study) -> Iterator[None]:
+    """One process at a time runs a study, and no step of it runs it again.
+
+    Raises:
+        InputError: naming the study.
+    """
+    try:
+        with held(study.path):
+            yield
+    except Busy:
+        raise InputError(f"{study.path}: another call of ctseg runs this study; wait for it") from None
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """The records of the finished steps, by name; none where there is no file.
+
+    Raises:
+        InputError: if the file is no study's memory.
+    """
+    state = read_json(path) if path.exists() else {}
+    if not isinstance(state, dict) or not all(_is_record(item) for item in state.values()):
+        raise InputError(f"{path}: not the memory of a study; remove it, or run the study with --fresh")
+    return state
+
+
+def _is_record(item: Any) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("key"), str):
+        return False
+    seconds, code = item.get("seconds", 0.0), item.get("code", 0)
+    return isinstance(seconds, int | float) and isinstance(code, int)
 
 
 def _time_left(study: Study, results: Sequence[StepResult]) -> str:
@@ -199,28 +271,45 @@ def _run_step(
     if step.output:
         recover(Path(step.output).resolve(), say)
     exists = bool(step.output) and Path(step.output).exists()
-    if record.get("key") == key and record.get("done") and (exists or not step.output):
+    written = _written_by(step) if exists else None
+    is_current = written in (None, key) and (exists or not step.output)
+    if record.get("key") == key and record.get("done") and is_current:
         say(f"    done before in {span(record.get('seconds', 0.0))}, skipped")
         return StepResult(step, int(record.get("code", 0)), 0.0, skipped=True)
-    extra = _extra_flags(step, key, record, exists, fresh)
+    extra = _extra_flags(step, key, record, written, fresh) if exists else []
     before = float(record.get("seconds", 0.0)) if "--resume" in extra else 0.0  # the whole time is what is told
     _remember(study, state, step.name, {"key": key, "done": False, "seconds": before})
     say(f"    {step.line}")
-    started, code = time.monotonic(), 2
+    started, code, outer = time.monotonic(), 2, STUDY.set(key)
     try:
         code = execute([*step.argv, *extra])
     finally:
+        STUDY.reset(outer)
         seconds = before + time.monotonic() - started
         ended: dict[str, Any] = {"done": True, "code": code} if code < 2 else {"done": False}
         _remember(study, state, step.name, {"key": key, **ended, "seconds": round(seconds, 1)})
     return StepResult(step, code, seconds, skipped=False)
 
 
-def _extra_flags(step: Step, key: str, record: Mapping[str, Any], exists: bool, fresh: bool) -> list[str]:
-    """`--resume` for a step of ours that was interrupted, `--overwrite` for an output of ours that is out of date."""
-    if not exists or not (record or fresh):
+def _written_by(step: Step) -> str | None:
+    """The key that an output's own mark has: of the step that wrote it, empty of a call by hand, None without one.
+
+    The study's memory alone would not do: a kill can come between what it says and what the command does.
+    """
+    output = Path(step.output)
+    mark = read_mark(output) if output.is_dir() else read_file_mark(output)
+    return None if mark is None else mark.study
+
+
+def _extra_flags(step: Step, key: str, record: Mapping[str, Any], written: str | None, fresh: bool) -> list[str]:
+    """What to do with an output that is there.
+
+    `--resume` for one that this very step began, `--overwrite` for another of the study's own, and nothing for one that
+    is not the study's: the command refuses it then.
+    """
+    if not (record or fresh) or (written == "" and not fresh):
         return []
-    interrupted = record.get("key") == key and not record.get("done")
+    interrupted = not record.get("done") and (record.get("key") == key if written is None else written == key)
     return ["--resume"] if interrupted and step.argv[0] in RESUMABLE and not fresh else ["--overwrite"]
 
 

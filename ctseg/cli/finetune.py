@@ -41,9 +41,11 @@ def finetune(
     as_json: common.AsJson = False,
 ) -> None:
     """Train on labelled CT in folds (supervised); a network that was not trained on a patient segments it."""
+    from ctseg.cli.training_options import machine_inputs
+    from ctseg.io.input_digests import set_digests
     from ctseg.io.slices import check_domain, open_slices
     from ctseg.outputs import growing_folder
-    from ctseg.runs import RUN_FILES, start_run
+    from ctseg.runs import RUN_FILES, check_resume, start_run
     from ctseg.settings import parse_overrides
     from ctseg.training.resolve import recorded, schedule_note
 
@@ -61,10 +63,14 @@ def finetune(
     make, origin = _maker(entry, values, start)
     fabric = make_fabric(device, precision, 1, seed)
     config = _config(entry, labelled, preset, seed, folds, origin)
+    config["inputs"] = {"data": set_digests(labelled), **machine_inputs(fabric)}
+    started = {**config, "settings": recorded(resolved)}
     if note := schedule_note(resolved, given):
         common.say(note)
-    with growing_folder(place, RUN_FILES), common.bar("finetune") as bar:
-        start_run(output, {**config, "settings": recorded(resolved)}, overwrite=overwrite, resume=resume)
+    if resume:
+        check_resume(output, started)  # before the folder is marked as unfinished
+    with growing_folder(place, RUN_FILES, config["inputs"]), common.bar("finetune") as bar:
+        start_run(output, started, overwrite=overwrite, resume=resume)
         summary = train_folds(
             labelled, make, resolved, output, fabric=fabric, header=_header(entry, values, labelled, config),
             folds=folds, seed=seed, resume=resume, progress=bar.update,
@@ -126,7 +132,7 @@ def _header(entry: Entry, values: dict[str, Any], labelled: SliceSet, config: di
     from ctseg.cli.training_options import ct_input
     from ctseg.runs import ModelHeader
 
-    training = {key: config[key] for key in ("command", "preset", "seed", "from", "data")}
+    training = {key: config[key] for key in ("command", "preset", "seed", "from", "data", "inputs")}
     return ModelHeader(
         entry.kind, entry.name, values, entry.package, entry.version, ct_input(labelled), training
     )  # fmt: skip

@@ -13,16 +13,41 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ctseg.cli import common
+from ctseg.cli.streams import keep_streams
 from ctseg.errors import CtsegError, InputError
 from ctseg.version import __version__
 
 INTERRUPTED, TERMINATED = 130, 143
 DISK_ERRORS = frozenset(
     getattr(errno, name)
-    for name in ["EACCES", "EDQUOT", "EEXIST", "EISDIR", "ENAMETOOLONG", "ENOSPC", "ENOTDIR", "EPERM", "EROFS"]
+    for name in [
+        "EACCES",
+        "EDQUOT",
+        "EEXIST",
+        "EFBIG",
+        "EIO",
+        "EISDIR",
+        "EMFILE",
+        "ENAMETOOLONG",
+        "ENFILE",
+        "ENODEV",
+        "ENOMEM",
+        "ENOSPC",
+        "ENOTCONN",
+        "ENOTDIR",
+        "ENXIO",
+        "EPERM",
+        "EROFS",
+        "ESTALE",
+        "ETIMEDOUT",
+    ]
     if hasattr(errno, name)
 )
 """What a disk may answer to a path that is right for ctseg: no defect of it, so one line and no traceback."""
+OUT_OF_MEMORY = (
+    "out of memory; use fewer --workers, a smaller --batch-size or --set batch_size, or a larger machine; what was "
+    "finished is kept, and --resume goes on where a command knows it"
+)
 UsageError: Any = typer.BadParameter.__base__
 """Click's usage error, whichever copy of click typer carries."""
 ClickException: Any = UsageError.__base__
@@ -94,48 +119,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     outer = replace(common.STATE)
     try:
-        return run_command(argv)
-    except UsageError as error:
-        return misused(error)
-    except ClickException as error:
-        return complain(error.format_message(), error.exit_code)
-    except CtsegError as error:
-        return complain(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort, Terminated) as stop:
-        return stopped_by_signal(stop)
-    except SystemExit as stopped:
-        if not isinstance(stopped.__context__, BrokenPipeError):
-            raise
-        common.close_stdout()  # typer exits with 1, but a reader that has seen enough is no error
-        return 0
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        return disk_failed(error)
+        command = typer.main.get_command(build_app(argv))
+        result = command.main(args=argv, prog_name="ctseg", standalone_mode=False)
+        if result == INTERRUPTED:
+            raise KeyboardInterrupt
+        return result if isinstance(result, int) else 0
+    except BaseException as error:
+        return ended_by(error)
     finally:
         # A study's steps run in this process under the outer call's options; they must not change them.
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
 
 
-def run_command(argv: list[str]) -> int:
-    """Run one command and return its exit code; every error passes through."""
-    command = typer.main.get_command(build_app(argv))
-    result = command.main(args=argv, prog_name="ctseg", standalone_mode=False)
-    if result == INTERRUPTED:
-        raise KeyboardInterrupt
-    return result if isinstance(result, int) else 0
+def ended_by(error: BaseException) -> int:
+    """One line about what ended a command, and its exit code; a defect of ctseg goes on as it came."""
+    if isinstance(error, UsageError):
+        path = error.ctx.command_path if error.ctx else "ctseg"
+        return complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", error.exit_code)
+    if isinstance(error, ClickException):
+        return complain(error.format_message(), error.exit_code)
+    if isinstance(error, CtsegError):
+        return complain(str(error), error.exit_code)
+    if isinstance(error, KeyboardInterrupt | typer.Abort | Terminated):
+        return stopped_by_signal(error)
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        common.close_stdout()  # typer exits with 1, but a reader that has seen enough is no error
+        return 0
+    return refused_by_machine(error)
 
 
-def misused(error: UsageError) -> int:
-    """One line for a wrong command line, and its exit code."""
-    path = error.ctx.command_path if error.ctx else "ctseg"
-    return complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", error.exit_code)
+def refused_by_machine(error: BaseException) -> int:
+    """One line where the disk or the memory is at its end; anything else goes on as it came."""
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        where = f"{error.filename}: " if error.filename else ""
+        return complain(f"{where}{error.strerror}; check the path, its permissions and the free space", 2)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_out_of_memory(error)):
+        return complain(OUT_OF_MEMORY, 2)
+    raise error
 
 
-def disk_failed(error: OSError) -> int:
-    """One line for a full disk, missing permissions or the like, and its exit code."""
-    where = f"{error.filename}: " if error.filename else ""
-    return complain(f"{where}{error.strerror}; check the path, its permissions and the free space", 2)
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory, on a GPU or on the CPU; asked without importing it."""
+    text = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or "out of memory" in text
 
 
 def complain(message: str, code: int) -> int:
@@ -162,5 +188,6 @@ def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def run() -> None:
     """The console script."""
+    keep_streams()
     signal.signal(signal.SIGTERM, terminate)
     sys.exit(main())

@@ -39,11 +39,13 @@ def match(
 ) -> None:
     """Pair each MR slice with the most similar CT slices, or each CT slice with its MR slice."""
     import sys
+    from contextlib import nullcontext
 
+    from ctseg.io.input_digests import set_digests
     from ctseg.io.slices import check_domain, open_slices
     from ctseg.matching.pairs import is_pairs_header, matched_ids, write_pairs
     from ctseg.matching.pairs import match as match_sets
-    from ctseg.outputs import guard_file
+    from ctseg.outputs import Mark, guard_file, sole, write_file_mark
     from ctseg.settings import parse_overrides
 
     if direction not in ("source", "target"):
@@ -53,7 +55,9 @@ def match(
         guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
     sets = open_slices(source), open_slices(target)
     check_domain(sets[1], "ct", "--tgt")
-    with common.bar("Matching", len(sets[0 if direction == "source" else 1])) as bar:
+    asked = len(sets[0 if direction == "source" else 1])
+    made_of = {"source": set_digests(sets[0]), "target": set_digests(sets[1])}
+    with nullcontext() if str(output) == "-" else sole(output), common.bar("Matching", asked) as bar:
         pairs = match_sets(
             *sets,
             built,
@@ -62,7 +66,9 @@ def match(
             None if split == "all" else split,
             bar.update,
         )
-    write_pairs(pairs, sys.stdout if str(output) == "-" else output)
+        write_pairs(pairs, sys.stdout if str(output) == "-" else output)
+        if str(output) != "-":
+            write_file_mark(output, Mark("match", (output.name,), inputs=made_of))
     summary = {
         "pairs": len(pairs),
         "sources": len(matched_ids(pairs)),
@@ -70,6 +76,7 @@ def match(
         "top": int(pairs["rank"].max()) if len(pairs) else 0,
         "similarity": similarity,
         "output": str(output),
+        "inputs": made_of,
     }
     lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
     common.finish(summary, lines, as_json and str(output) != "-")

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 
 Slices = Annotated[str, typer.Option("--slices", help="FIRST:END, as 60:100; default: every slice with brain.")]
+LesionLabels = Annotated[
+    str, typer.Option("--lesion-labels", help="Label values that count as lesion, as 1,2; default: all above 0.")
+]
 Masks = Annotated[
     Path | None, typer.Option("--masks", help="Folder of lesion masks CASE.nii.gz, for scans without labels.")
 ]
@@ -46,6 +49,7 @@ def preprocess(
     labels: Annotated[Path | None, typer.Option("--labels", help="Slice labels: RSNA's stage_2_train.csv.")] = None,
     select: Annotated[str, typer.Option("--select", help="Keep slices with this label, as intraparenchymal.")] = "",
     masks: Masks = None,
+    lesion_labels: LesionLabels = "",
     split: Split = "",
     splits: Annotated[Path | None, typer.Option("--splits", help="CSV patient_id,split to use instead.")] = None,
     brain: Annotated[str, typer.Option("--brain", help="Brain extractor for CT; see `ctseg plugins`.")] = "muschelli",
@@ -66,7 +70,7 @@ def preprocess(
     _check_domain(domain)
     given = {
         "size": size, "fov_mm": fov, "window": common.number_pair(window, "--window"), "seed": seed,
-        "select": select or None, "brain_extractor": brain, **_optional(slices, split),
+        "select": select or None, "brain_extractor": brain, **_optional(slices, split, lesion_labels),
     }  # fmt: skip
     resolved, extractor = _resolve(given, parse_overrides(settings))
     paths = common.existing_paths(inputs, null=null)
@@ -96,7 +100,7 @@ def _check_domain(domain: str) -> None:
         raise SettingError(f"--domain {domain}: expected auto, mr or ct")
 
 
-def _optional(slices: str, split: str) -> dict[str, Any]:
+def _optional(slices: str, split: str, lesion_labels: str) -> dict[str, Any]:
     """The flags that change a default only when they are given."""
     values: dict[str, Any] = {}
     if slices:
@@ -104,7 +108,23 @@ def _optional(slices: str, split: str) -> dict[str, Any]:
         values["slices"] = (int(first), int(end))
     if split:
         values["split"] = common.numbers(split, "--split")
+    if lesion_labels:
+        values["lesion_labels"] = _label_values(lesion_labels)
     return values
+
+
+def _label_values(text: str) -> tuple[int, ...]:
+    """`1,2` -> (1, 2).
+
+    Raises:
+        SettingError: if a part is no whole number.
+    """
+    from ctseg.errors import SettingError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"--lesion-labels {text}: expected whole numbers joined by commas, as 1,2") from None
 
 
 def _resolve(given: dict[str, Any], overrides: dict[str, Any]) -> tuple[PreprocessSettings, Any]:
@@ -126,15 +146,25 @@ def _summary(report: PreprocessReport, output: Path) -> dict[str, Any]:
     return {
         "output": str(output), "domain": report.domain, "cases": report.cases, "slices": report.slices,
         "failed": dict(report.failed), "empty": report.empty, "rejected": dict(report.rejected), "notes": report.notes,
+        "patient_rule": report.patient_rule, "label_values": report.label_values,
+        "lesion_labels": report.lesion_labels,
     }  # fmt: skip
 
 
 def _lines(report: PreprocessReport, output: Path) -> list[str]:
-    lines = [*report.label_notes, *_grouped(report.notes)]
+    lines = [report.patient_rule, *_label_lines(report), *report.label_notes, *_grouped(report.notes)]
     lines += [f"left out: {name}: {reason}" for name, reason in report.rejected]
     lines += [f"no slice kept: {case}" for case in report.empty]
     lines += [f"FAILED {case}: {reason}" for case, reason in report.failed]
     return [*lines, f"{report.slices} {report.domain} slices of {report.cases} scans -> {output}"]
+
+
+def _label_lines(report: PreprocessReport) -> list[str]:
+    """Which label values were found, and which of them count as lesion."""
+    if not report.label_values:
+        return []
+    found = ", ".join(f"{value} ({scans} scans)" for value, scans in report.label_values.items())
+    return [f"label values found: {found}; as lesion count {', '.join(map(str, report.lesion_labels))}"]
 
 
 def _grouped(notes: dict[str, tuple[str, ...]]) -> list[str]:

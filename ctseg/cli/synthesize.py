@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,10 +27,12 @@ def synthesize(
     as_json: common.AsJson = False,
 ) -> None:
     """Translate MR slices to pseudo-CT with the same masks."""
+    from ctseg.cli.training_options import machine_inputs
     from ctseg.errors import SettingError
+    from ctseg.io.input_digests import file_digest, set_digests
     from ctseg.io.slices import check_domain, open_slices
     from ctseg.outputs import whole_folder
-    from ctseg.runs import load_model
+    from ctseg.runs import load_model, model_path
     from ctseg.synthesis.translate import translate
     from ctseg.synthesis.volumes import translate_nifti
     from ctseg.training.device import make_fabric
@@ -42,8 +44,12 @@ def synthesize(
     check_domain(slices, "mr", "--src")
     generator, header = load_model(model, common.registry().build_from_header, "generator")
     fabric = make_fabric(device, precision)
-    write = translate if format_ == "slices" else translate_nifti
-    with whole_folder(place) as folder, common.bar("Pseudo-CT", len(slices)) as bar:
-        write(generator, slices, folder, header=header, fabric=fabric, batch_size=batch_size, progress=bar.update)
-    summary = {"slices": len(slices), "generator": header.name, "output": str(output)}
+    made_of = {"source": set_digests(slices), "model": file_digest(model_path(model)), **machine_inputs(fabric)}
+    options: dict[str, Any] = {"header": header, "fabric": fabric, "batch_size": batch_size}
+    with whole_folder(place, inputs=made_of) as folder, common.bar("Pseudo-CT", len(slices)) as bar:
+        if format_ == "slices":
+            translate(generator, slices, folder, progress=bar.update, inputs=made_of, **options)
+        else:
+            translate_nifti(generator, slices, folder, progress=bar.update, **options)
+    summary = {"slices": len(slices), "generator": header.name, "output": str(output), "inputs": made_of}
     common.finish(summary, [f"{len(slices)} pseudo-CT slices by {header.name!r} -> {output}"], as_json)

@@ -59,6 +59,7 @@ class Stage:
     pairs: PairTable | None
     source_list: SourceList | None = None
     start: Start | None = None
+    pairs_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,10 @@ def prepare(
     paired = _pairs(settings, pairs, source, target, "target" if kind == "segmenter" else "source")
     if note := schedule_note(settings, given):
         common.say(note)
-    return Stage(command, preset, seed, settings, entry, values, (source, target), paired, start=begin)
+    return Stage(
+        command, preset, seed, settings, entry, values, (source, target), paired, start=begin,
+        pairs_file=None if paired is None else pairs,
+    )  # fmt: skip
 
 
 def _pairs(
@@ -165,7 +169,7 @@ def started(
     module = warm_start.build(stage.plugin, stage.plugin_settings, stage.start)
     if check is not None:
         check(module)
-    config = config_of(stage)
+    config = {**config_of(stage), "inputs": {**stage_inputs(stage), **machine_inputs(fabric)}}
     if place.resume and stage.start is None and (place.path / "checkpoint.pt").exists():
         config |= warm_start.recorded(place.path)  # the checkpoint holds what became of those weights
     ct_labels = bool(config.get("ct_labels")) or has_ct_labels(stage.sets[0])
@@ -176,7 +180,11 @@ def started(
         stage.plugin.package,
         stage.plugin.version,
         ct_input(stage.sets[1]),
-        {key: config[key] for key in ("command", "preset", "seed", "data", *warm_start.RECORDED) if key in config}
+        {
+            key: config[key]
+            for key in ("command", "preset", "seed", "data", "inputs", *warm_start.RECORDED)
+            if key in config
+        }
         | ({"ct_labels": True} if ct_labels else {}),
     )
     with _run_folder(place, config, writes=fabric.is_global_zero) as resuming, common.bar(stage.command) as bar:
@@ -197,13 +205,40 @@ def _run_folder(place: Output, config: dict[str, Any], *, writes: bool) -> Itera
     Of a training's several processes, one writes.
     """
     from ctseg.outputs import growing_folder
-    from ctseg.runs import RUN_FILES, start_run
+    from ctseg.runs import RUN_FILES, check_resume, start_run
 
+    if place.resume:
+        check_resume(place.path, config)  # before the folder is marked as unfinished
     if not writes:
         yield place.resume and (place.path / "checkpoint.pt").exists()
         return
-    with growing_folder(place, RUN_FILES):
+    with growing_folder(place, RUN_FILES, config["inputs"]):
         yield start_run(place.path, config, overwrite=place.overwrite, resume=place.resume)
+
+
+def stage_inputs(stage: Stage) -> dict[str, Any]:
+    """Digests of the slice sets and pairs that a training reads."""
+    from ctseg.io.input_digests import set_digests
+
+    source, target = (set_digests(item) for item in stage.sets)
+    pairs = {} if stage.pairs is None else {"pairs": pairs_digest(stage.pairs, stage.pairs_file)}
+    return {"source": source, "target": target, **pairs}
+
+
+def pairs_digest(pairs: PairTable, file: Path | None) -> str:
+    """Of the file; of the pairs themselves where they came through a pipe."""
+    from hashlib import sha256
+
+    from ctseg.io.input_digests import file_digest
+
+    if file is not None and file.is_file():
+        return file_digest(file)
+    return sha256(b"".join(part.tobytes() for part in (pairs.sources, pairs.starts, pairs.targets))).hexdigest()[:12]
+
+
+def machine_inputs(fabric: Any) -> dict[str, Any]:
+    """What of the machine decides the numbers: the precision that is computed in, and how many processes train."""
+    return {"precision": str(fabric.strategy.precision.precision), "devices": int(fabric.world_size)}
 
 
 def schedule(settings: TrainingSettings) -> str:

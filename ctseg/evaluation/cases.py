@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ctseg.errors import InputError
+from ctseg.io.identity import convention_of, patient_rule, patients_of
+from ctseg.io.input_digests import files_digest
 
 SUFFIXES = (".nii.gz", ".nii")
-DICOM_CASE = re.compile(r"(?P<patient>P[0-9a-f]{10})_[0-9a-f]{6}(-[0-9a-f]+)*")
-"""ctseg's own names of DICOM series: pseudonyms of patient and series, and what tells scans of one name apart."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
         preds: one folder (or one file) of predicted masks for each model.
         ref: the folder (or file) of reference masks.
         table: CSV with the columns `case`, `ref`, `pred`; file names relative to the folders.
-        group: CSV with the columns `case`, `patient`; without it the patient is read from ctseg's own DICOM names, and
-            any other case is its own patient.
+        group: CSV with the columns `case`, `patient`; without it the patient is read from the case's name where
+            that follows a known convention (`ctseg.io.identity`), and any other case is its own patient.
 
     Raises:
         InputError: if a folder is missing or holds no mask, no prediction matches any reference, or a table is
@@ -65,6 +65,24 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
     models = model_names(preds)
     extra = {model: sorted(set(masks) - set(refs)) for model, masks in zip(models, found, strict=True)}
     return Matching(models, jobs, extra, rule)
+
+
+def matching_digests(matching: Matching, tables: Mapping[str, Path | None]) -> dict[str, Any]:
+    """Digests of what an evaluation reads: the references, each model's predictions, and the tables.
+
+    A file that cannot be read counts as missing; its case says why.
+    """
+    references = {job.case: job.ref for job in matching.jobs}
+    predictions = {
+        model: _digest_of({job.case: job.preds[place] for job in matching.jobs})
+        for place, model in enumerate(matching.models)
+    }
+    given = {name: _digest_of({name: path}) for name, path in tables.items() if path is not None}
+    return {"reference": _digest_of(references), "predictions": predictions, **given}
+
+
+def _digest_of(files: Mapping[str, Path | None]) -> str:
+    return files_digest({name: path for name, path in files.items() if path is not None and path.is_file()})
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
@@ -110,8 +128,9 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV table ({error})") from None
+    except (ValueError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a CSV table ({reason})") from None
     lacking = [column for column in columns if column not in table.columns]
     if lacking:
         raise InputError(f"{path}: no column {lacking[0]!r}; the header must be {','.join(columns)}")
@@ -140,9 +159,8 @@ def _predictions(pred: Path, table: Path | None, refs: dict[str, Path], ref: Pat
 def _patients(cases: list[str], group: Path | None) -> tuple[dict[str, str], str]:
     """Case -> patient, and a sentence that says by which rule."""
     if group is None:
-        named = {case: DICOM_CASE.fullmatch(case) for case in cases}
-        known = sum(match is not None for match in named.values())
-        return {case: match["patient"] if match else case for case, match in named.items()}, _rule(known, len(cases))
+        found = [convention_of(case) for case in cases]
+        return patients_of(cases), patient_rule((item and item[0] for item in found), "--group")
     rows = read_table(group, ("case", "patient"))
     patients = dict(zip(rows["case"], rows["patient"], strict=True))
     lacking = [case for case in cases if not patients.get(case)]
@@ -151,11 +169,3 @@ def _patients(cases: list[str], group: Path | None) -> tuple[dict[str, str], str
             f"{group}: no patient for case {lacking[0]} ({len(lacking)} cases lack one); add case,patient rows"
         )
     return {case: patients[case] for case in cases}, f"patient from {group.name}"
-
-
-def _rule(known: int, count: int) -> str:
-    if known == count:
-        return "patients from ctseg's DICOM case names"
-    if not known:
-        return "each case is a patient of its own; give --group where a patient has several"
-    return f"patients from ctseg's DICOM case names for {known} cases, the other {count - known} a patient each"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ctseg.evaluation.cases import Matching, match_cases
+from ctseg.evaluation.cases import Matching, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.pictures import image_of
@@ -90,6 +90,7 @@ def evaluate(
     scores = score_all(matching, settings, metrics=measured, workers=workers, progress=progress)
     table = cases_table(scores)
     summary = _summary(matching, scores, table, known_labels, settings, measured)
+    summary["inputs"] = matching_digests(matching, {"cases": cases, "group": group, "labels": labels})
     notes = (
         *_notes(matching), *_missing_notes(scores), *label_notes,
         *_label_notes(scores, known_labels, labels), *_image_notes(matching, images),

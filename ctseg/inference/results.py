@@ -168,7 +168,23 @@ def read_table(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: not made by this version of `ctseg segment`; choose another output or add --overwrite"
         )
+    rows = data.get("cases", [])
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
+        raise InputError(f"{path}: a row of cases is broken; choose another output or add --overwrite")
     return data
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a row has the columns' types, and a case's name that is a file name."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("case", "status")):
+        return False
+    texts = ("case", "status", "input", "ood", "note", "error")
+    named = bool(row["case"]) and Path(row["case"]).name == row["case"] and "\0" not in row["case"]
+    return named and all(
+        isinstance(value, str) if key in texts else value is None or isinstance(value, int | float)
+        for key, value in row.items()
+        if key in COLUMNS
+    )
 
 
 def _read_row(row: Mapping[str, Any]) -> CaseResult:

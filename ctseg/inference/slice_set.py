@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
@@ -115,18 +114,17 @@ def ready_slices(slices: SliceSet, case: str, rows: NDArray[np.int64], groups: S
 
 
 def _digest(slices: SliceSet, rows: NDArray[np.int64]) -> str:
-    """Of the images, in order."""
-    return sha256(np.ascontiguousarray(slices.images[rows]).data).hexdigest()[:DIGITS]
+    """Of the images, in order, and of where they lie."""
+    places = slices.table.iloc[rows][["z_mm", "spacing_row_mm", "spacing_col_mm"]].to_numpy(np.float64)
+    return sha256(np.ascontiguousarray(slices.images[rows]).tobytes() + places.tobytes()).hexdigest()[:DIGITS]
 
 
 def slice_volume(slices: SliceSet, case: str, rows: NDArray[np.int64]) -> Volume:
     """The slices of one case as a volume: positions along z, untilted, as `slices.csv` holds no more; HU for CT."""
     table = slices.table.iloc[rows]
-    z_mm = pd.to_numeric(table["z_mm"], errors="coerce").to_numpy(np.float64)
-    z_mm = np.where(np.isfinite(z_mm), z_mm, table["index"].to_numpy(np.float64))
     row_mm, col_mm = (float(table[f"spacing_{name}_mm"].iloc[0]) for name in ("row", "col"))
     origins = np.zeros((len(rows), 3))
-    origins[:, 2] = z_mm
+    origins[:, 2] = table["z_mm"].to_numpy(np.float64)
     intensity = slices.info.get("intensity", {})
     slope, offset = intensity.get("a") or 2.55, intensity.get("b") or 0.0
     return Volume(

@@ -1,9 +1,47 @@
-"""Names for patients and scans that tell nothing about the patient."""
+"""Names for patients and scans that tell nothing about the patient, and the patient that a scan's name tells."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from pathlib import Path
+
+END = r"(?![0-9A-Za-z])"
+"""The patient's part of a name ends where letters and digits do."""
+DICOM_NAME = "ctseg's DICOM"
+CONVENTIONS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (name, re.compile(pattern + END, re.IGNORECASE))
+    for name, pattern in (
+        (DICOM_NAME, r"(?P<patient>P[0-9a-f]{10})(?=_[0-9a-f]{6}(?:-[0-9a-f]+)*$)_[0-9a-f]{6}"),
+        ("BIDS", r"(?P<patient>sub-[0-9A-Za-z]+)"),
+        ("BraTS", r"(?P<patient>BraTS(?:20\d\d)?-[A-Z]+-\d+)"),  # BraTS-GLI-00004-100
+        ("BraTS", r"BraTS(?:20)?1\d_(?P<patient>(?!Training|Validation|Testing)\w+_\w+?)_\d+"),  # BraTS19_CBICA_AAB_1
+        ("BraTS", r"(?P<patient>BraTS(?:20)?2\d_(?:(?:Training|Validation|Testing)_)?\d+)"),  # BraTS20_Training_001
+        ("Decathlon", r"(?P<patient>BRATS_\d+)"),  # BRATS_001
+        ("UCSF-PDGM", r"(?P<patient>UCSF-PDGM-\d+)"),  # UCSF-PDGM-0004_FU001d
+        ("UPENN-GBM", r"(?P<patient>UPENN-GBM-\d+)"),  # UPENN-GBM-00001_11
+        ("UCSD-PTGBM", r"(?P<patient>UCSD-PTGBM-\d+)"),
+        ("RHUH-GBM", r"(?P<patient>RHUH-(?:GBM-)?\d+)"),
+        ("TCGA", r"(?P<patient>TCGA-[0-9A-Z]{2}-[0-9A-Z]{4})"),
+        ("OASIS", r"(?P<patient>OAS[0-9]{5})"),
+        ("ISBI 2015", r"(?P<patient>(?:training|test)\d\d)(?=_\d\d)_\d\d"),
+        ("LUMIERE", r"(?P<patient>Patient-\d+)"),  # Patient-001_week-000
+        (
+            "time point",
+            r"(?P<patient>[0-9A-Za-z].*?)[_\-. ]+"
+            r"(?:ses|session|week|wk|fu|follow-?up|tp|time-?point|visit|baseline)[_\-. ]*\d*[a-z]?",
+        ),
+    )
+)
+"""Which part of a case's name is the patient, by the convention's name; the first that fits counts.
+
+Sources: synapse.org (BraTS 2017 to 2024), bids-specification.readthedocs.io, medicaldecathlon.com, and the collections'
+pages at cancerimagingarchive.net. BraTS 2017 to 2019 share patients, so their edition is no part of the patient.
+"""
+FOLDERS_UP = 4
+"""How far above a file its folders are asked for the patient: sub-01/ses-02/anat/flair.nii.gz."""
 
 
 def pseudonym(patient_id: str) -> str:
@@ -24,3 +62,68 @@ def keyed_digest(text: str, size: int = 3) -> str:
 def case_name(patient_id: str, series_uid: str) -> str:
     """File-name-safe name of one series: the patient's pseudonym and six hex digits of the SeriesInstanceUID's hash."""
     return f"{pseudonym(patient_id)}_{blake2b(series_uid.strip().encode(), digest_size=3).hexdigest()}"
+
+
+def convention_of(name: str) -> tuple[str, str] | None:
+    """(convention, patient) of a case's name; None where no known convention fits."""
+    for convention, pattern in CONVENTIONS:
+        match = pattern.match(name)
+        if match is not None:
+            return convention, match["patient"]
+    return None
+
+
+def patient_of(name: str) -> str | None:
+    """The patient of a scan by its name, so that follow-ups of one patient have one; None where no convention fits.
+
+    `BraTS-GLI-00004-100` and `BraTS-GLI-00004-101` are both of `BraTS-GLI-00004`.
+    """
+    found = convention_of(name)
+    return None if found is None else found[1]
+
+
+def patient_of_file(file: Path, name: str = "") -> tuple[str, str] | None:
+    """(convention, patient) of a file, by its case's name, its own, or those of the folders above it.
+
+    `Patient-001/week-000/FLAIR.nii.gz` is of `Patient-001`. Of folders, names that a whole data set may have, such as
+    `BRATS_2019`, tell nothing.
+    """
+    for text in (name, file.name):
+        found = convention_of(text) if text else None
+        if found is not None and found[0] != "time point":
+            return found
+    for folder in file.parents[:FOLDERS_UP]:
+        found = convention_of(folder.name)
+        if found is not None and found[0] not in ("time point", "Decathlon", DICOM_NAME):
+            return found
+    return convention_of(name or file.name)
+
+
+def patients_of(names: Sequence[str]) -> dict[str, str]:
+    """Name -> patient; a name of no known convention is its own patient. Upper and lower case make no difference."""
+    return same_spelling({name: patient_of(name) or name for name in names})
+
+
+def same_spelling(patients: dict[str, str]) -> dict[str, str]:
+    """The same patients, those that differ in upper and lower case alone under one spelling, the first in order."""
+    spelling: dict[str, str] = {}
+    for patient in sorted(set(patients.values())):
+        spelling.setdefault(patient.casefold(), patient)
+    return {name: spelling[patient.casefold()] for name, patient in patients.items()}
+
+
+def patient_rule(conventions: Iterable[str | None], flag: str) -> str:
+    """One sentence that says by which rule cases belong to patients.
+
+    Args:
+        conventions: of each case, or None where a case stands for itself.
+        flag: the option that names patients instead.
+    """
+    found = list(conventions)
+    known = [item for item in found if item is not None]
+    names = " and ".join(f"{name} case names" for name in dict.fromkeys(known))
+    if not known:
+        return f"each case is a patient of its own; give {flag} where a patient has several"
+    if len(known) == len(found):
+        return f"patients from {names}"
+    return f"patients from {names} for {len(known)} cases, the other {len(found) - len(known)} a patient each"

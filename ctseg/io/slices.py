@@ -6,6 +6,7 @@ one row a slice in array order, and `dataset.json`. See docs/formats.md.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,19 @@ from numpy.typing import NDArray
 
 from ctseg.errors import InputError
 from ctseg.files import read_json, sync, write_json
+from ctseg.io.identity import patients_of
+from ctseg.io.slice_table import COLUMNS, check_leak, read_slice_table
 from ctseg.version import __version__
 
+__all__ = [
+    "COLUMNS", "SliceSet", "SliceWriter", "assign_splits", "check_domain", "check_leak", "check_same_size",
+    "is_slice_set", "open_slices", "write_slices",
+]  # fmt: skip
+
 SCHEMA = "ctseg-slices/1"
-COLUMNS = (
-    "slice_id", "patient_id", "series_id", "index", "z_mm", "spacing_row_mm", "spacing_col_mm",
-    "brain_px", "lesion_px", "split",
-)  # fmt: skip
-TEXT_COLUMNS = {"slice_id": str, "patient_id": str, "series_id": str, "split": str, "case_id": str}
+CHECK_BYTES = 1 << 26
+"""Bytes of a mask array that are looked at in one go."""
+MAX_INTENSITY = 1e9
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,12 @@ class SliceSet:
     def slice_ids(self) -> NDArray[np.str_]:
         """(N,) slice names, unique."""
         return self.table["slice_id"].to_numpy(dtype=str)
+
+    @property
+    def patients(self) -> NDArray[np.str_]:
+        """(N,) the patient of each slice: follow-ups of one patient have one name."""
+        names = self.table["patient_id"].astype(str)
+        return names.map(patients_of(list(names.unique()))).to_numpy(dtype=str)
 
     def rows(self, split: str | None = None) -> NDArray[np.int64]:
         """Array indices of one split, or of all slices.
@@ -105,20 +117,21 @@ def is_slice_set(folder: Path) -> bool:
 
 
 def open_slices(folder: Path | str) -> SliceSet:
-    """Open a slice set and check all that can be checked without reading the pixels.
+    """Open a slice set and check it: every row of the table, every pixel of the masks, size and type of the images.
 
     Raises:
-        InputError: one line naming the folder, what is wrong and the way out.
+        InputError: one line naming the file, what is wrong and the way out.
     """
     folder = Path(folder)
     info = _open_info(folder)
     images = _open_array(folder / "images.npy")
     masks = _open_array(folder / "masks.npy") if (folder / "masks.npy").exists() else None
-    table = _open_table(folder / "slices.csv")
-    if len(table) != len(images) or (masks is not None and masks.shape != images.shape):
-        raise InputError(f"{folder}: images.npy, masks.npy and slices.csv do not agree; preprocess again")
+    table = read_slice_table(folder / "slices.csv")
+    _check_counts(folder, images, masks, table)
     if not len(images):
         raise InputError(f"{folder}: holds no slice; preprocess again with other --slices or --select")
+    if masks is not None:
+        _check_mask_values(masks, folder / "masks.npy")
     check_leak(table, folder)
     return SliceSet(folder, images, masks, table, info)
 
@@ -134,7 +147,27 @@ def _open_info(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: slice set of schema {schema!r}, this ctseg reads {SCHEMA!r}; preprocess again")
     if info.get("domain") not in ("mr", "ct"):
         raise InputError(f"{folder}/dataset.json: domain must be 'mr' or 'ct', not {info.get('domain')!r}")
-    return info
+    for key in ("intensity", "settings", "counts"):
+        if not isinstance(info.get(key), dict):
+            raise InputError(f"{folder}/dataset.json: {key} must be an object, see docs/formats.md; preprocess again")
+    _check_intensity(info["intensity"], folder)
+    return dict(info)
+
+
+def _check_intensity(intensity: Mapping[str, Any], folder: Path) -> None:
+    """uint8 = a * x + b needs two finite numbers and a slope above 0, or none where they differ by case."""
+    slope, offset = intensity.get("a"), intensity.get("b")
+    if slope is None and offset is None:
+        return
+    if not (_is_number(slope) and _is_number(offset) and float(slope or 0) > 0):
+        raise InputError(
+            f"{folder}/dataset.json: intensity needs a (above 0) and b as numbers, found a={slope!r}, b={offset!r}; "
+            "correct them or preprocess again"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_INTENSITY
 
 
 def _open_array(path: Path) -> NDArray[np.uint8]:
@@ -142,39 +175,43 @@ def _open_array(path: Path) -> NDArray[np.uint8]:
         array: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; preprocess again") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path}: not a readable array ({error}); preprocess again") from None
-    if array.dtype != np.uint8 or array.ndim != 3:
-        raise InputError(f"{path}: expected (N, H, W) uint8, found {array.shape} {array.dtype}; preprocess again")
+    except Exception as error:  # a broken header reaches numpy's parser, which raises what it likes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable array ({reason}); preprocess again") from None
+    if not isinstance(array, np.memmap) or array.dtype != np.uint8 or array.ndim != 3:
+        found = f"{getattr(array, 'shape', '')} {getattr(array, 'dtype', type(array).__name__)}"
+        raise InputError(f"{path}: expected (N, H, W) uint8, found {found}; preprocess again")
+    if array.offset + array.nbytes != path.stat().st_size:
+        raise InputError(f"{path}: holds more or fewer bytes than its header says; preprocess again")
     return array
 
 
-def _open_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=TEXT_COLUMNS, keep_default_na=False, na_values={"z_mm": [""]})
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; preprocess again") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"{path}: not a readable table ({str(error).splitlines()[0]}); preprocess again") from None
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)}; preprocess again")
-    doubles = table["slice_id"][table["slice_id"].duplicated()]
-    if len(doubles):
-        raise InputError(f"{path}: slice_id {doubles.iloc[0]} appears more than once; give every slice its own name")
-    return table
+def _check_counts(
+    folder: Path, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None, table: pd.DataFrame
+) -> None:
+    found = f"images.npy has {images.shape}, " + (f"masks.npy {masks.shape}, " if masks is not None else "")
+    if len(table) != len(images) or (masks is not None and masks.shape != images.shape):
+        raise InputError(
+            f"{folder}: images.npy, masks.npy and slices.csv do not agree ({found}slices.csv {len(table)} rows); "
+            "preprocess again"
+        )
 
 
-def check_leak(table: pd.DataFrame, where: Path | str) -> None:
-    """No patient may be in two splits.
+def _check_mask_values(masks: NDArray[np.uint8], path: Path) -> None:
+    """Masks hold 0 and 1 alone.
 
     Raises:
-        InputError: naming the first patient that is.
+        InputError: naming the first slice with another value.
     """
-    splits = table.groupby("patient_id")["split"].nunique()
-    leaked = splits.index[splits > 1]
-    if len(leaked):
-        raise InputError(f"{where}: patient {leaked[0]} is in two splits ({len(leaked)} such); split by patient")
+    step = max(1, CHECK_BYTES // max(1, masks[0].nbytes))
+    for start in range(0, len(masks), step):
+        block = np.asarray(masks[start : start + step])
+        if block.size and block.max() > 1:
+            row = int(np.flatnonzero((block > 1).any(axis=(1, 2)))[0])
+            raise InputError(
+                f"{path}: slice {start + row} (line {start + row + 2} of slices.csv) holds the value "
+                f"{block[row].max()}, expected 0 and 1 alone; write lesion as 1 or preprocess again"
+            )
 
 
 def check_same_size(source: SliceSet, target: SliceSet) -> None:
@@ -301,11 +338,11 @@ class SliceWriter:
 
 
 def _raw_to_npy(raw: Path, path: Path, shape: tuple[int, ...]) -> None:
-    """Put a .npy header before raw uint8 data without holding it in memory."""
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    array[:] = np.memmap(raw, dtype=np.uint8, mode="r", shape=shape)
-    array.flush()
-    del array
+    """Put a .npy header before raw uint8 data without holding it in memory; a full disk is an OSError."""
+    head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with path.open("wb") as file, raw.open("rb") as data:
+        np.lib.format.write_array_header_1_0(file, head)
+        shutil.copyfileobj(data, file, CHECK_BYTES)
     raw.unlink()
     sync(path)
 

@@ -6,16 +6,18 @@ the next run finds (`ctseg.outputs.leftovers`).
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import creating, sync, temporary_name, umask
-from ctseg.locks import Busy, locked
+from ctseg.locks import Busy, held, locked
 from ctseg.outputs.guard import Output, guard_output
 from ctseg.outputs.leftovers import (
     ASIDE,
@@ -28,7 +30,7 @@ from ctseg.outputs.leftovers import (
     put_back,
     remove_owned,
 )
-from ctseg.outputs.mark import MARK, Mark, contents, entries, foreign, owner, read_mark, write_mark
+from ctseg.outputs.mark import MARK, STUDY, Mark, contents, entries, foreign, owner, read_mark, write_mark
 
 
 @contextmanager
@@ -39,20 +41,21 @@ def new_folder(path: Path, overwrite: bool = False, *, kind: str = "output", mar
 
 
 @contextmanager
-def whole_folder(output: Output, *, marked: bool = True) -> Iterator[Path]:
+def whole_folder(output: Output, *, marked: bool = True, inputs: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """A temporary neighbour of the output that takes its place when the block ends well and vanishes when it does not.
 
     Args:
         output: of `guard_output`.
         marked: whether the folder keeps its mark; without, it is the user's own from then on.
+        inputs: digests of what it is made from, for the mark.
 
     Raises:
         InputError: if nothing can be made there, or another process writes there.
         OutputExistsError: if the block writes a file whose name a file has that is not ctseg's.
     """
-    with _partial(output) as temporary:
+    with sole(output.path), _partial(output) as temporary:
         yield temporary
-        mark = Mark(output.kind, contents(temporary))
+        mark = Mark(output.kind, contents(temporary), inputs=dict(inputs or {}))
         write_mark(temporary, mark)
         with ExitStack() as stack:
             output.check_filled()
@@ -69,7 +72,7 @@ def whole_folder(output: Output, *, marked: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def growing_folder(output: Output, files: Iterable[str]) -> Iterator[Path]:
+def growing_folder(output: Output, files: Iterable[str], inputs: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """The output itself, for what is written file by file and can be continued; its mark says whether it is finished.
 
     An earlier output that is to be replaced is put aside until the block ends well.
@@ -77,12 +80,17 @@ def growing_folder(output: Output, files: Iterable[str]) -> Iterator[Path]:
     Args:
         output: of `guard_output`.
         files: what will be written, as in `Mark.files`.
+        inputs: digests of what it is made from, for the mark.
 
     Raises:
         InputError: if nothing can be made there, or another process writes there.
         OutputExistsError: if a file that is not ctseg's has a name among `files`.
     """
-    files = tuple(files)
+    with sole(output.path):
+        yield from _grow(output, tuple(files), dict(inputs or {}))
+
+
+def _grow(output: Output, files: tuple[str, ...], inputs: dict[str, Any]) -> Iterator[Path]:
     if output.overwrite and not output.resume and filled(output.real):
         _put_new(output, files)
     real = output.real
@@ -90,7 +98,10 @@ def growing_folder(output: Output, files: Iterable[str]) -> Iterator[Path]:
         real.mkdir(parents=True, exist_ok=True)
     with _alone(real, output):
         old = read_mark(real)
-        mark = Mark(output.kind, tuple(dict.fromkeys([*(old.files if old else ()), *files])), finished=False)
+        names = tuple(dict.fromkeys([*(old.files if old else ()), *files]))
+        # A call by hand that goes on with a study's output keeps its key.
+        study = STUDY.get() or (old.study if old else "")
+        mark = Mark(output.kind, names, finished=False, inputs=inputs, study=study)
         _refuse_clash(real, mark.files, output)
         write_mark(real, mark)
         yield output.path
@@ -133,6 +144,23 @@ def step(name: str) -> None:
 
 
 @contextmanager
+def sole(path: Path) -> Iterator[None]:
+    """Keep other processes of ctseg from writing an output, whether or not it is there yet.
+
+    Raises:
+        InputError: if nothing can be made there, or another process writes there.
+    """
+    real = Path(os.path.realpath(path))
+    with creating(path):
+        real.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with held(real):
+            yield
+    except Busy:
+        raise InputError(f"{path}: another call of ctseg writes there; wait for it or give another -o") from None
+
+
+@contextmanager
 def _partial(output: Output) -> Iterator[Path]:
     """A locked, marked folder beside the output; removed unless it was moved into place."""
     real = output.real
@@ -164,7 +192,7 @@ def _put_new(output: Output, files: tuple[str, ...]) -> None:
     """Put the earlier output aside and an empty, unfinished one in its place."""
     with _partial(output) as temporary, _alone(output.real, output):
         _refuse_clash(output.real, files, output)
-        write_mark(temporary, Mark(output.kind, files, finished=False))
+        write_mark(temporary, Mark(output.kind, files, finished=False))  # with the key of the study's step
         aside = _place(temporary, output.real)
         if aside is not None:
             move_foreign(aside, output.real)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctseg.errors import InputError, OutputExistsError
+from ctseg.locks import is_held
 from ctseg.outputs.inputs import as_paths, refuse_hard_links, refuse_inputs
 from ctseg.outputs.leftovers import Say, clean_files, filled, recover
 from ctseg.outputs.mark import read_mark
@@ -41,6 +42,7 @@ class Output:
     def check(self) -> None:
         """Refuse what would destroy something; see `guard_output`."""
         refuse_inputs(self.path, self.inputs)
+        _refuse_held(self.path, "-o")
         recover(self.real, self.say)
         self.check_filled()
 
@@ -66,6 +68,12 @@ class Output:
         refuse_hard_links(self.path, self.inputs)
         if not (self.overwrite or self.resume):
             raise OutputExistsError(f"{self.path}: exists already; {WAYS.get(self.kind, CHOOSE)}")
+
+
+def _refuse_held(path: Path, flag: str) -> None:
+    """Refuse an output that another process is writing, before any work is done."""
+    if is_held(Path(os.path.realpath(path))):
+        raise InputError(f"{path}: another call of ctseg writes there; wait for it or give another {flag}")
 
 
 CHOOSE = "choose another output or add --overwrite"
@@ -128,6 +136,7 @@ def guard_file(
     refuse_inputs(path, as_paths(inputs), file=True)
     if path.exists() and not path.is_file():
         raise OutputExistsError(f"{path}: exists already and is no file; choose another output file")
+    _refuse_held(path, "-o")
     clean_files(path, say)
     if not path.exists():
         return path
@@ -153,7 +162,7 @@ def guard_state(path: Path, say: Say = to_stderr) -> None:
         return
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or not all(isinstance(item, dict) and "key" in item for item in data.values()):
         raise InputError(f"{path}: ctseg did not write it, and the study's memory goes there; rename the study file")

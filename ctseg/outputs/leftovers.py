@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from ctseg.files import sync, temporary_name
-from ctseg.locks import Busy, Unknown, locked
+from ctseg.locks import Busy, Unknown, clean_lock, locked
 from ctseg.outputs.mark import MARK, TEMPORARY, entries, foreign, read_mark
 
 Say = Callable[[str], object]
@@ -53,6 +53,7 @@ def recover(path: Path, say: Say) -> None:
     for folder in leftovers(path, ASIDE):
         _recover_aside(folder, path, say)
     clean_files(path, say)
+    clean_lock(path)
 
 
 def _recover_aside(folder: Path, path: Path, say: Say) -> None:

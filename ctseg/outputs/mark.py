@@ -6,10 +6,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 from ctseg.files import write_json
 from ctseg.version import __version__
@@ -18,6 +20,8 @@ MARK = ".ctseg.json"
 SCHEMA = "ctseg-output/1"
 TEMPORARY = re.compile(r"\.partial-[a-z0-9_]{8}-(?P<name>.+)", re.DOTALL)
 """Name of a temporary file of `ctseg.files.write_with`."""
+STUDY: ContextVar[str] = ContextVar("study", default="")
+"""The key of the study's step that is running; empty for a call by hand."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class Mark:
     finished: bool = True
     """Whether the folder is whole; a training and a segmentation are unfinished until their command ends well."""
     tool: str = f"ctseg {__version__}"
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """Digests of what it was made from, see `ctseg.io.input_digests`."""
+    study: str | None = field(default_factory=STUDY.get)
+    """Key of the study's step that wrote it, empty for a call by hand; None in marks that do not say."""
 
     def owns(self) -> Callable[[str], bool]:
         """Tells whether a path below the folder belongs to the artefact."""
@@ -65,14 +73,43 @@ def _fits(parts: list[str], pattern: list[str]) -> bool:
 
 def read_mark(folder: Path) -> Mark | None:
     """The mark of a folder; None where there is none, or one of another schema."""
+    return _read(Path(folder) / MARK)
+
+
+def _read(path: Path) -> Mark | None:
     try:
-        data = json.loads((Path(folder) / MARK).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("files"), list):
         return None
     names = tuple(str(name) for name in data["files"])
-    return Mark(str(data.get("kind")), names, bool(data.get("finished")), str(data.get("tool")))
+    inputs, study = data.get("inputs"), data.get("study")
+    return Mark(
+        str(data.get("kind")),
+        names,
+        bool(data.get("finished")),
+        str(data.get("tool")),
+        inputs if isinstance(inputs, dict) else {},
+        study if isinstance(study, str) else None,
+    )
+
+
+def file_mark(file: Path) -> Path:
+    """Where the mark of an output that is a single file lies: `.NAME.ctseg.json` beside it."""
+    return file.with_name(f".{file.name}{MARK}")
+
+
+def read_file_mark(file: Path) -> Mark | None:
+    """The mark of a single file; None where there is none."""
+    return _read(file_mark(file))
+
+
+def write_file_mark(file: Path, mark: Mark) -> None:
+    """Write the mark of a single file, atomically; a file of that name that is no mark stays."""
+    path = file_mark(file)
+    if not path.exists() or _read(path) is not None:
+        write_json(path, {"schema": SCHEMA, **asdict(mark)})
 
 
 def write_mark(folder: Path, mark: Mark) -> None:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.case import Case
+from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
+from ctseg.io.input_digests import file_digest
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
-from ctseg.preprocess.masks import with_mask
+from ctseg.preprocess.masks import mask_of, with_mask
 from ctseg.preprocess.mr import prepare_mr
 from ctseg.preprocess.prepared import Prepared, to_masks
 from ctseg.preprocess.settings import PreprocessSettings
@@ -33,6 +35,10 @@ class CaseSlices:
     table: pd.DataFrame
     """n rows of `slices.csv`, without `split`."""
     notes: tuple[str, ...]
+    label_values: tuple[int, ...] = ()
+    """The values above 0 that the scan's labels hold, ascending."""
+    digest: str = ""
+    """Of the scan's bytes, see `ctseg.io.digest`, and after a dash of its labels' file where it has one."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,30 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
     keep = np.flatnonzero(wanted & (_brain_mm2(prepared, task.settings) >= task.settings.min_brain_mm2))
     masks = None
     if task.labelled and volume.labels is not None:
-        masks = to_masks(volume.labels[keep] > 0, prepared.frame)
+        masks = to_masks(is_lesion(volume.labels[keep], task.settings), prepared.frame)
     return CaseSlices(
         case.case_id,
         prepared.images[keep],
         masks,
         _table(volume, prepared, keep, masks, task),
         (*volume.notes, *prepared.notes),
+        () if volume.labels is None else tuple(int(value) for value in np.unique(volume.labels) if value),
+        _digest(case, task),
     )
+
+
+def _digest(case: Case, task: CaseTask) -> str:
+    label = case.label_file
+    if label is None and task.masks is not None:
+        label = mask_of(case.case_id, task.masks)
+    return input_digest(case) + ("" if label is None else f"-{file_digest(label)}")
+
+
+def is_lesion(labels: NDArray[np.uint8], settings: PreprocessSettings) -> NDArray[np.bool_]:
+    """Where a label value counts as lesion: all above 0, or those that the settings name."""
+    if settings.lesion_labels is None:
+        return labels > 0
+    return np.isin(labels, settings.lesion_labels)
 
 
 def _none_selected(case: Case, task: CaseTask) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from ctseg.errors import InputError
+from ctseg.io.identity import patient_of
 
 
 def check_label(labels: pd.DataFrame | None, select: str | None, path: Path | None) -> None:
@@ -23,8 +25,12 @@ def check_label(labels: pd.DataFrame | None, select: str | None, path: Path | No
         raise InputError(f"--select {select}: no such label in {path}; it has {', '.join(labels.columns)}")
 
 
-def read_splits(path: Path) -> dict[str, str]:
+def read_splits(path: Path, patients: Mapping[str, str] | None = None) -> dict[str, str]:
     """Patient -> split from a csv with the columns `patient_id,split`.
+
+    Args:
+        path: the table.
+        patients: case -> patient of the cohort, so that the table may name a patient's scans as well.
 
     Raises:
         InputError: if it is missing, lacks a column, or puts a patient in two splits.
@@ -33,12 +39,16 @@ def read_splits(path: Path) -> dict[str, str]:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise InputError(f"{path}: not a readable table ({str(error).splitlines()[0]})") from None
+    except (ValueError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable table ({reason})") from None
     if not {"patient_id", "split"} <= set(table.columns):
         raise InputError(f"{path}: expected the columns patient_id,split")
-    table = table[["patient_id", "split"]].drop_duplicates()
-    twice = table["patient_id"][table["patient_id"].duplicated()]
-    if len(twice):
-        raise InputError(f"{path}: patient {twice.iloc[0]} is in two splits; split by patient")
-    return dict(zip(table["patient_id"], table["split"], strict=True))
+    spelling = {name.casefold(): name for name in (patients or {}).values()}
+    split_of: dict[str, str] = {}
+    for name, split in zip(table["patient_id"], table["split"], strict=True):
+        patient = (patients or {}).get(name) or patient_of(name) or name
+        patient = spelling.get(patient.casefold(), patient)
+        if split_of.setdefault(patient, split) != split:
+            raise InputError(f"{path}: patient {patient} is in two splits; split by patient")
+    return split_of

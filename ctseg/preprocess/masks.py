@@ -25,6 +25,11 @@ def check_masks(folder: Path) -> Path:
     return folder
 
 
+def mask_of(case_id: str, folder: Path) -> Path | None:
+    """The file of a case's mask; None where there is none."""
+    return next((path for end in SUFFIXES if (path := folder / f"{case_id}{end}").is_file()), None)
+
+
 def with_mask(volume: Volume, folder: Path) -> Volume:
     """The scan with its mask as `labels`.
 
@@ -35,7 +40,7 @@ def with_mask(volume: Volume, folder: Path) -> Volume:
     Raises:
         CaseError: if there is none, or it lies on another grid.
     """
-    path = next((path for end in SUFFIXES if (path := folder / f"{volume.case_id}{end}").is_file()), None)
+    path = mask_of(volume.case_id, folder)
     if path is None:
         raise CaseError(f"{volume.case_id}: no mask {volume.case_id}.nii.gz in {folder}; add it or leave the scan out")
     mask, place = load_mask(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import pandas as pd
 
 from ctseg.errors import InputError
 from ctseg.io.case import Case, Discovery
+from ctseg.io.identity import patient_of_file, patient_rule, pseudonym, same_spelling
 from ctseg.io.rsna_labels import read_labels
 from ctseg.io.slices import SliceWriter, assign_splits
 from ctseg.parallel import Failure, ordered_map
@@ -47,6 +48,14 @@ class PreprocessReport:
     """case_id -> what the reader or the brain extractor noticed and corrected."""
     label_notes: tuple[str, ...] = ()
     """What to tell a person about the table of labels."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """case_id -> digest of what it was made from."""
+    label_values: dict[int, int] = field(default_factory=dict)
+    """Label value -> scans that hold it, values ascending."""
+    lesion_labels: tuple[int, ...] = ()
+    """The values among them that count as lesion."""
+    patient_rule: str = ""
+    """One sentence: by which rule scans belong to patients."""
 
 
 def preprocess(
@@ -87,21 +96,25 @@ def preprocess(
     check_label(table, settings.select, labels)
     folder, labelled = _lesion_masks(cases, masks)
     task = CaseTask(settings, extractor, labelled, masks=folder)
-    split_of = _splits(cases, settings, splits)
+    patients, rule = case_patients(cases)
+    split_of = _splits(patients, settings, splits)
     report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
-    report.label_notes = () if found is None else found.notes
+    report.label_notes, report.patient_rule = () if found is None else found.notes, rule
     writer = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled)
     preview = Preview()
     outcomes = _outcomes(cases, task, table, min(workers, len(cases)), executor)
     for done, (case, outcome) in enumerate(outcomes, start=1):
         if _record(report, case, outcome) and isinstance(outcome, CaseSlices):
-            rows = outcome.table.assign(split=split_of[outcome.table["patient_id"].iloc[0]])
+            patient = patients[case.case_id]
+            rows = outcome.table.assign(patient_id=patient, split=split_of[patient])
             writer.add(outcome.images, outcome.masks, rows)
             preview.add(outcome)
         if progress is not None:
             progress(done, len(cases), case.case_id)
     if not report.slices:
         raise InputError(_nothing_left(report, settings))
+    report.label_values = dict(sorted(report.label_values.items()))
+    report.lesion_labels = lesion_labels(report.label_values, settings)
     writer.close(
         intensity=_intensity(domain, settings), settings=settings.model_dump(mode="json"), extra=_extra(report)
     )
@@ -114,6 +127,26 @@ def _lesion_masks(cases: Sequence[Case], masks: Path | None) -> tuple[Path | Non
     if masks is not None:
         return check_masks(masks), True
     return None, any(case.label_file is not None for case in cases)
+
+
+def lesion_labels(found: Mapping[int, int], settings: PreprocessSettings) -> tuple[int, ...]:
+    """Which of the label values that were found count as lesion.
+
+    Args:
+        found: label value -> scans that hold it.
+        settings: `lesion_labels` names the values; without it all count.
+
+    Raises:
+        InputError: if values are asked for and no scan has any of them.
+    """
+    if settings.lesion_labels is None:
+        return tuple(found)
+    used = tuple(value for value in found if value in settings.lesion_labels)
+    if not used:
+        asked = ",".join(map(str, settings.lesion_labels))
+        there = ", ".join(map(str, found)) or "no label value"
+        raise InputError(f"--lesion-labels {asked}: no scan has such a label; the labels hold {there}")
+    return used
 
 
 def _one_domain(cases: Sequence[Case], domain: str) -> tuple[str, list[Case]]:
@@ -131,13 +164,32 @@ def _one_domain(cases: Sequence[Case], domain: str) -> tuple[str, list[Case]]:
     return domain, chosen
 
 
-def _splits(cases: Sequence[Case], settings: PreprocessSettings, path: Path | None) -> dict[str, str]:
-    """Patient -> split, drawn or from a table."""
-    patients = [case.patient_id for case in cases]
+def case_patients(cases: Sequence[Case]) -> tuple[dict[str, str], str]:
+    """Case -> patient, and a sentence that says by which rule.
+
+    Of DICOM it is the PatientID. Of other files it is what the case's name or its folders tell by a known convention
+    (`ctseg.io.identity`); where nothing does, a case is a patient of its own.
+    """
+    patients, rules = dict[str, str](), list[str | None]()
+    for case in cases:
+        found = None if case.kind == "dicom" else patient_of_file(case.files[0], case.case_id)
+        patients[case.case_id] = case.patient_id if found is None else found[1]
+        if case.kind != "dicom":
+            rules.append(found and found[0])
+    blank = sum(case.kind == "dicom" and case.patient_id == pseudonym("") for case in cases)
+    notes = [patient_rule(rules, "--splits")] if rules else ["patients from the DICOM PatientID"]
+    if blank > 1:
+        notes.append(f"{blank} scans have an empty PatientID and count as one patient")
+    return same_spelling(patients), "; ".join(notes)
+
+
+def _splits(patients: Mapping[str, str], settings: PreprocessSettings, path: Path | None) -> dict[str, str]:
+    """Patient -> split, drawn or from a table, which may name patients or their scans."""
+    wanted = set(patients.values())
     if path is None:
-        return assign_splits(patients, settings.fractions(), settings.seed)
-    split_of = read_splits(path)
-    missing = sorted(set(patients) - set(split_of))
+        return assign_splits(sorted(wanted), settings.fractions(), settings.seed)
+    split_of = read_splits(path, patients)
+    missing = sorted(wanted - set(split_of))
     if missing:
         raise InputError(f"{path}: has no split for {len(missing)} patients (first: {missing[0]})")
     return split_of
@@ -177,10 +229,13 @@ def _record(report: PreprocessReport, case: Case, outcome: Outcome) -> bool:
         return False
     if outcome.notes:
         report.notes[case.case_id] = outcome.notes
+    for value in outcome.label_values:
+        report.label_values[value] = report.label_values.get(value, 0) + 1
     if not len(outcome.images):
         report.empty.append(case.case_id)
         return False
     report.cases += 1
+    report.inputs[case.case_id] = outcome.digest
     report.slices += len(outcome.images)
     return True
 
@@ -209,4 +264,8 @@ def _extra(report: PreprocessReport) -> dict[str, Any]:
         "empty": report.empty,
         "notes": {case: list(notes) for case, notes in report.notes.items()},
         "label_notes": list(report.label_notes),
+        "patient_rule": report.patient_rule,
+        "label_values": {str(value): scans for value, scans in report.label_values.items()},
+        "lesion_labels": list(report.lesion_labels),
+        "inputs": report.inputs,
     }

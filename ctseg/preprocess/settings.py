@@ -21,6 +21,9 @@ class PreprocessSettings(Settings):
     slices: tuple[int, int] | None = Field(None, description="first and end (not included) slice; None: all with brain")
     min_brain_mm2: float = Field(1000.0, description="slices with less brain than this are left out", ge=0)
     select: str | None = Field(None, description="keep only slices with this slice label, e.g. intraparenchymal")
+    lesion_labels: tuple[int, ...] | None = Field(
+        None, description="label values that count as lesion, from 1 to 255; None: all above 0"
+    )
     split: tuple[float, ...] = Field((0.8, 0.2), description="shares of train, val and test patients")
     seed: int = Field(0, description="another seed gives another split", ge=0)
     brain_extractor: str = Field("muschelli", description="registered brain extractor (CT)")
@@ -36,6 +39,8 @@ class PreprocessSettings(Settings):
             raise ValueError("percentiles: must lie between 0 and 100")
         if self.slices is not None and not 0 <= self.slices[0] < self.slices[1]:
             raise ValueError("slices: expected first:end with 0 <= first < end")
+        if self.lesion_labels is not None and not all(1 <= value <= 255 for value in self.lesion_labels or (0,)):
+            raise ValueError("lesion_labels: expected whole numbers from 1 to 255, as 1,2")
         self.fractions()
         return self
 

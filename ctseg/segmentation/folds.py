@@ -36,11 +36,11 @@ def patient_folds(labelled: SliceSet, folds: int, seed: int = 0) -> NDArray[np.i
     Raises:
         InputError: if there are fewer patients than folds, or fewer than two folds.
     """
-    patients = labelled.table["patient_id"].astype(str)
-    if not 2 <= folds <= patients.nunique():
+    patients = labelled.patients
+    count = len(set(patients))
+    if not 2 <= folds <= count:
         raise InputError(
-            f"{labelled.folder}: {patients.nunique()} patients cannot make {folds} folds; use --folds 2 to the number "
-            "of patients"
+            f"{labelled.folder}: {count} patients cannot make {folds} folds; use --folds 2 to the number of patients"
         )
     fold_of = assign_splits(list(patients), {str(fold): 1 / folds for fold in range(folds)}, seed)
     return np.array([int(fold_of[patient]) for patient in patients], dtype=np.int64)

@@ -272,8 +272,8 @@ def _rows(slices: SliceSet, split: str) -> Rows:
 
 def _held_out(source: SliceSet, split: str, train_rows: Rows) -> Rows:
     """The validation split without patients that are trained on (as `source_split=all` does)."""
-    patients = source.table["patient_id"]
-    trained_on = patients.isin(patients.iloc[train_rows])
+    patients = source.patients
+    trained_on = np.isin(patients, patients[train_rows])
     return np.flatnonzero((source.table["split"] == split) & ~trained_on)
 
 

@@ -31,6 +31,7 @@ def translate(
     fabric: Fabric,
     batch_size: int = 16,
     progress: ProgressCallback | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the pseudo-CT of every source slice into `folder` as a slice set of domain 'ct'.
 
@@ -46,6 +47,7 @@ def translate(
         fabric: device and precision.
         batch_size: slices at a time.
         progress: called with (slices done, slices, note).
+        inputs: digests of source and model, for `dataset.json`.
 
     Raises:
         InputError: if the model's header does not say what its CT slices were.
@@ -56,7 +58,9 @@ def translate(
         masks = None if source.masks is None else source.masks[rows]
         writer.add(images, masks, source.table.iloc[rows])
     settings = {"generator": header.name, **header.settings}
-    writer.close(intensity=intensity, settings=settings, extra={"pseudo": True})
+    writer.close(
+        intensity=intensity, settings=settings, extra={"pseudo": True, **({"inputs": dict(inputs)} if inputs else {})}
+    )
 
 
 def translated(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctseg.errors import TrainingError
+from ctseg.errors import InputError, TrainingError
 from ctseg.progress import ProgressCallback
 from ctseg.runs import append_metrics, load_checkpoint, read_metrics, rewind_metrics, save_checkpoint
 from ctseg.training.sampling import Rows, SliceSampler
@@ -147,8 +147,14 @@ def _first_epoch(loop: EpochLoop, resume: bool, device: torch.device | str) -> i
     epoch = 0
     if resume and (loop.run / "checkpoint.pt").exists():
         checkpoint = load_checkpoint(loop.run, device)
-        epoch = int(checkpoint["epoch"])
-        loop.restore(checkpoint)
+        try:
+            epoch = int(checkpoint["epoch"])
+            loop.restore(checkpoint)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{loop.run / 'checkpoint.pt'}: does not fit this training ({reason}); start anew with --overwrite"
+            ) from None
     if loop.writes:
         rewind_metrics(loop.run, epoch)
     return epoch

@@ -110,3 +110,73 @@ def test_splits_are_by_patient_whatever_the_order() -> None:
     assert once == assign_splits(patients[::-1] * 2, fractions, seed=3)
     assert sum(split == "val" for split in once.values()) == 10
     assert once != assign_splits(patients, fractions, seed=4)
+
+
+CELLS = {
+    "z_mm": ["", "nan", "inf", "1e9", "x", "0.0"],
+    "index": ["", "-1", "1.5", "0", "x"],
+    "spacing_row_mm": ["", "0", "-1", "51", "inf", "a"],
+    "spacing_col_mm": ["0"],
+    "brain_px": ["", "-3", "x"],
+    "lesion_px": ["", "many"],
+    "patient_id": [" "],
+    "series_id": [""],
+    "split": [""],
+    "slice_id": [""],
+}
+
+
+@pytest.mark.parametrize(("column", "value"), [(name, value) for name, values in CELLS.items() for value in values])
+def test_a_spoilt_cell_is_named_with_its_line(tmp_path: Path, column: str, value: str) -> None:
+    folder = make(tmp_path / "set", patients=("p1",) * 6).folder
+    table = pd.read_csv(folder / "slices.csv", dtype=str)
+    table["z_mm"] = [str(5.0 * row) for row in range(6)]
+    table.to_csv(folder / "slices.csv", index=False)
+    open_slices(folder)
+    table.loc[3, column] = value
+    table.to_csv(folder / "slices.csv", index=False)
+    with pytest.raises(InputError, match=rf"slices\.csv: line 5: .*{column}.*; (correct the line or )?.*") as caught:
+        open_slices(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_jump_in_positions_is_named(tmp_path: Path) -> None:
+    folder = make(tmp_path / "set", patients=("p1",) * 8).folder
+    edit_table(folder, "z_mm", ["0", "5", "10", "15", "2000", "2005", "2010", "2015"])
+    with pytest.raises(InputError, match="line 6: z_mm is more than 20 usual steps"):
+        open_slices(folder)
+    edit_table(folder, "z_mm", ["0", "-5", "-10", "-25", "-30", "-60", "-62", "-64"])  # gaps and another direction
+    open_slices(folder)
+
+
+@pytest.mark.parametrize("value", [2, 255])
+def test_masks_hold_0_and_1_alone(tmp_path: Path, value: int) -> None:
+    folder = make(tmp_path / "set").folder
+    masks = np.load(folder / "masks.npy")
+    masks[2, 3, 4] = value
+    np.save(folder / "masks.npy", masks)
+    with pytest.raises(InputError, match=rf"masks\.npy: slice 2 \(line 4 of slices\.csv\) holds the value {value}"):
+        open_slices(folder)
+
+
+def test_longer_and_shorter_arrays_are_refused(tmp_path: Path) -> None:
+    for name, change in {"long": lambda data: data + b"x", "short": lambda data: data[:-1]}.items():
+        path = make(tmp_path / name).folder / "images.npy"
+        path.write_bytes(change(path.read_bytes()))
+        with pytest.raises(InputError, match=r"images\.npy: "):
+            open_slices(path.parent)
+
+
+@pytest.mark.parametrize("intensity", [{"a": 0, "b": 0}, {"a": "x", "b": 0}, {"a": 2.5}, {"a": None, "b": 1}, []])
+def test_an_intensity_map_needs_two_numbers(tmp_path: Path, intensity: object) -> None:
+    folder = make(tmp_path / "set").folder
+    edit_info(folder, intensity=intensity)
+    with pytest.raises(InputError, match=r"dataset\.json: intensity"):
+        open_slices(folder)
+
+
+def test_follow_ups_in_two_splits_are_a_leak(tmp_path: Path) -> None:
+    folder = make(tmp_path / "set").folder
+    edit_table(folder, "patient_id", ["BraTS-GLI-00004-100", "BraTS-GLI-00007-100", "brats-gli-00004-101"])
+    with pytest.raises(InputError, match="patient BraTS-GLI-00004 is in two splits"):
+        open_slices(folder)

@@ -205,3 +205,59 @@ def test_a_real_tilted_ct_with_selected_slices(real_data, tmp_path):
     np.testing.assert_array_equal(some.images, everything.images[5:9])
     info = json.loads((tmp_path / "some" / "dataset.json").read_text())
     assert info["settings"]["select"] == "intraparenchymal"
+
+
+def test_follow_ups_of_a_patient_share_a_split(tmp_path):
+    for patient in range(4):
+        for time in (100, 101):
+            write_brats(tmp_path / "brats", f"BraTS-GLI-{patient:05d}-{time}", patient)
+    slices, report = made(discover([tmp_path / "brats"]), tmp_path / "set")
+    assert report.patient_rule == "patients from BraTS case names"
+    assert slices.info["counts"]["patients"] == 4
+    assert set(slices.table["patient_id"]) == {f"BraTS-GLI-{patient:05d}" for patient in range(4)}
+    assert (slices.table.groupby("patient_id")["split"].nunique() == 1).all()
+    assert sorted(set(slices.table["split"])) == ["train", "val"]
+    rows = [(f"BraTS-GLI-{patient:05d}-100", "train" if patient else "val") for patient in range(4)]
+    table = tmp_path / "splits.csv"
+    pd.DataFrame(rows, columns=["patient_id", "split"]).to_csv(table, index=False)
+    again, _ = made(discover([tmp_path / "brats"]), tmp_path / "given", splits=table)
+    assert set(again.table["patient_id"][again.table["split"] == "val"]) == {"BraTS-GLI-00000"}
+    pd.DataFrame([*rows, ("BraTS-GLI-00000-101", "train")], columns=["patient_id", "split"]).to_csv(table, index=False)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="patient BraTS-GLI-00000 is in two splits"):
+        preprocess(discover([tmp_path / "brats"]), tmp_path / "other", SMALL, splits=table)
+
+
+def test_cases_of_no_known_convention_are_said_to_be_patients(tmp_path):
+    for name in ("anna", "bert"):
+        write_brats(tmp_path / "scans", name, 1)
+    _, report = made(discover([tmp_path / "scans"]), tmp_path / "set")
+    assert report.patient_rule == "each case is a patient of its own; give --splits where a patient has several"
+
+
+def label_with(folder: Path, name: str, values: dict[int, slice]) -> None:
+    path = folder / name / f"{name}_seg.nii.gz"
+    labels = np.asarray(nib.load(path).dataobj).astype(np.uint8) * 0
+    for value, levels in values.items():
+        labels[18:22, 20:24, levels] = value
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), path)
+
+
+def test_the_label_values_that_count_are_chosen_and_said(cohort, tmp_path):
+    for number in range(4):
+        label_with(cohort, f"BraTS_{number:03d}", {1: slice(3, 5), 2: slice(5, 7), 4: slice(7, 9 if number else 7)})
+    everything, report = made(discover([cohort]), tmp_path / "all")
+    assert report.label_values == {1: 4, 2: 4, 4: 3}
+    assert report.lesion_labels == (1, 2, 4)
+    some, report = made(discover([cohort]), tmp_path / "some", SMALL.model_copy(update={"lesion_labels": (2, 4)}))
+    assert report.lesion_labels == (2, 4)
+    assert some.info["lesion_labels"] == [2, 4]
+    assert some.info["label_values"] == {"1": 4, "2": 4, "4": 3}
+    levels = everything.table["index"]
+    everywhere, chosen = everything.table["lesion_px"] > 0, some.table["lesion_px"] > 0
+    assert set(levels[everywhere]) == {3, 4, 5, 6, 7, 8}
+    assert set(levels[chosen]) == {5, 6, 7, 8}
+    np.testing.assert_array_equal(some.masks[chosen], everything.masks[chosen])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="--lesion-labels 3: no scan has such a label; the labels hold 1, 2, 4"):
+        preprocess(discover([cohort]), tmp_path / "none", SMALL.model_copy(update={"lesion_labels": (3,)}))

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctseg.errors import CtsegError
-from ctseg.evaluation.cases import DICOM_CASE, masks_in
+from ctseg.evaluation.cases import masks_in
 from ctseg.evaluation.score import read_mask
 from ctseg.files import write_with
 from ctseg.io.discover import Case, discover, read_case
+from ctseg.io.identity import patient_of
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
 from ctseg.render.slices import WINDOW_HU, side_letters, window_hu
@@ -104,8 +105,7 @@ def choose(truths: dict[str, Path]) -> list[Choice]:
     for case in sorted(truths):
         if len(positive) >= POSITIVE and len(negative) >= NEGATIVE:
             break
-        found = DICOM_CASE.fullmatch(case)
-        patient = found["patient"] if found else case
+        patient = patient_of(case) or case
         if patient not in seen:
             seen.add(patient)
             choice = _choice(case, truths[case])

@@ -1,0 +1,68 @@
+"""Digests of what an artefact is made from, so that it can be told whether a later call reads the same."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctseg.io.slices import SliceSet
+
+DIGITS = 12
+"""Hex digits that are kept, as for models and cases."""
+CHUNK_BYTES = 1 << 20
+SET_FILES = ("images.npy", "masks.npy", "slices.csv")
+
+
+def file_digest(path: Path) -> str:
+    """The first 12 hex digits of a file's SHA-256; read once in a process while the file is the same.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    stat = Path(path).stat()
+    identity = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return _digest(os.path.realpath(path), identity)
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: str, _identity: tuple[int, ...]) -> str:
+    digest = sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()[:DIGITS]
+
+
+def text_digest(text: str) -> str:
+    """The first 12 hex digits of a text's SHA-256."""
+    return sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def set_digests(slices: SliceSet) -> dict[str, str]:
+    """Digests of a slice set: `images`, `masks` where it has some, `slices`, and `dataset`.
+
+    `dataset` is of what `dataset.json` says of the slices: domain, intensity map and settings. Counts follow from the
+    table, and the version of the tool that made the set is no part of it.
+    """
+    found = {
+        name.partition(".")[0]: file_digest(slices.folder / name)
+        for name in SET_FILES
+        if (slices.folder / name).exists()
+    }
+    told = {key: slices.info.get(key) for key in ("domain", "intensity", "settings", "pseudo")}
+    return {**found, "dataset": text_digest(json.dumps(told, sort_keys=True, default=str))}
+
+
+def files_digest(files: Mapping[str, Path]) -> str:
+    """One digest of several files and their names, in any order.
+
+    Raises:
+        OSError: if one cannot be read.
+    """
+    return text_digest("\n".join(f"{name} {file_digest(path)}" for name, path in sorted(files.items())))

@@ -1,0 +1,184 @@
+"""`slices.csv`: read and checked line by line, so that a hand-edited table cannot change a volume unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ctseg.errors import InputError
+from ctseg.io.identity import patients_of
+
+COLUMNS = (
+    "slice_id", "patient_id", "series_id", "index", "z_mm", "spacing_row_mm", "spacing_col_mm",
+    "brain_px", "lesion_px", "split",
+)  # fmt: skip
+TEXT = ("slice_id", "patient_id", "series_id", "split", "case_id")
+REQUIRED_TEXT = ("slice_id", "patient_id", "series_id", "split")
+MAX_Z_MM = 10_000.0
+"""No scanner table places a slice further from its origin."""
+MAX_SPACING_MM = 50.0
+MAX_STEP_RATIO = 20.0
+"""A step between neighbouring slices is at most this many times the median step of its scan."""
+
+
+def read_slice_table(path: Path) -> pd.DataFrame:
+    """Read `slices.csv` and check every row.
+
+    Args:
+        path: the table, in UTF-8; further columns are kept as they are.
+
+    Returns:
+        The rows in order, with text, whole numbers and mm in their own types.
+
+    Raises:
+        InputError: one line naming the file, the line and the way out.
+    """
+    table = _read(path)
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}; preprocess again")
+    _check_text(table, path)
+    table = table.assign(
+        index=_numbers(table, "index", path, (0, 1_000_000), whole=True),
+        z_mm=_numbers(table, "z_mm", path, (-MAX_Z_MM, MAX_Z_MM)),
+        spacing_row_mm=_numbers(table, "spacing_row_mm", path, (0, MAX_SPACING_MM), above=True),
+        spacing_col_mm=_numbers(table, "spacing_col_mm", path, (0, MAX_SPACING_MM), above=True),
+        brain_px=_numbers(table, "brain_px", path, (0, 1e9), whole=True),
+        lesion_px=_lesion_px(table, path),
+        **{name: _numbers(table, name, path, (-1e9, 1e9)) for name in _intensity_columns(table)},
+    )
+    _check_places(table, path)
+    return table
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys((*COLUMNS, *TEXT), str), keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; preprocess again") from None
+    except (ValueError, OSError, OverflowError, pd.errors.ParserError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable table ({reason}); preprocess again") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(f"{path}: rows have more fields than the header has names; correct it or preprocess again")
+    return table
+
+
+def _check_text(table: pd.DataFrame, path: Path) -> None:
+    for name in REQUIRED_TEXT:
+        empty = np.flatnonzero(table[name].str.strip() == "")
+        if len(empty):
+            raise _fault(path, empty[0], f"{name} is empty")
+    double = np.flatnonzero(table["slice_id"].duplicated())
+    if len(double):
+        name = table["slice_id"].iloc[double[0]]
+        raise InputError(
+            f"{path}: line {double[0] + 2}: slice_id {name} stands more than once; give every slice its own name"
+        )
+
+
+def _numbers(
+    table: pd.DataFrame,
+    name: str,
+    path: Path,
+    bounds: tuple[float, float],
+    *,
+    whole: bool = False,
+    above: bool = False,
+) -> NDArray[Any]:
+    """A column as numbers.
+
+    Args:
+        table: its text.
+        name: of the column.
+        path: for messages.
+        bounds: smallest and largest value.
+        whole: whether they are whole numbers.
+        above: whether they must lie above the smallest value.
+
+    Raises:
+        InputError: naming the first line whose value is no number or out of bounds.
+    """
+    values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    low, high = bounds
+    good = np.isfinite(values) & (values >= low) & (values <= high)
+    good &= (values > low) if above else True
+    good &= (values == np.round(values)) if whole else True
+    bad = np.flatnonzero(~good)
+    if len(bad):
+        kind = "a whole number" if whole else "a number"
+        text = str(table[name].iloc[bad[0]])
+        found = f"is {text[:40]!r}" if text.strip() else "is empty"
+        least = f"above {low:g}" if above else f"from {low:g}"
+        raise _fault(path, bad[0], f"{name} {found}, expected {kind} {least} to {high:g}")
+    return values.astype(np.int64) if whole else values
+
+
+def _lesion_px(table: pd.DataFrame, path: Path) -> Any:
+    """Whole numbers, or the empty column of an unlabelled set."""
+    if (table["lesion_px"] == "").all():
+        return table["lesion_px"]
+    return _numbers(table, "lesion_px", path, (0, 1e9), whole=True)
+
+
+def _intensity_columns(table: pd.DataFrame) -> list[str]:
+    return [name for name in ("intensity_a", "intensity_b") if name in table.columns]
+
+
+def _check_places(table: pd.DataFrame, path: Path) -> None:
+    """Each scan has one row an index, and positions that go one way with it in steps of its own size.
+
+    A scan whose slices all have one position is a set without positions; it is left to what measures volumes.
+    """
+    keys = [name for name in ("patient_id", "series_id", "case_id") if name in table.columns]
+    double = np.flatnonzero(table.duplicated([*keys, "index"]))
+    if len(double):
+        row = table.iloc[double[0]]
+        raise _fault(path, double[0], f"index {row['index']} of series {row['series_id']} stands more than once")
+    ordered = table[[*keys, "index", "z_mm"]].assign(row=np.arange(len(table))).sort_values([*keys, "index"])
+    scan = ordered.groupby(keys, sort=False).ngroup().to_numpy(np.int64)
+    for row, reason in _misplaced(scan, ordered):
+        raise _fault(path, row, reason)
+
+
+def _misplaced(scan: NDArray[Any], ordered: pd.DataFrame) -> Iterator[tuple[int, str]]:
+    """(row, reason) of the slices whose position does not fit their scan's others; rows in order of scan and index."""
+    steps = np.diff(ordered["z_mm"].to_numpy())
+    per_slice = steps / np.diff(ordered["index"].to_numpy()).clip(1)
+    inside = np.diff(scan) == 0
+    frame = pd.DataFrame({"scan": scan[1:], "step": per_slice, "row": ordered["row"].to_numpy()[1:]})[inside]
+    if frame.empty:
+        return
+    median = frame.groupby("scan")["step"].transform("median")
+    size = frame["step"].abs().groupby(frame["scan"]).transform("median")
+    still = frame["step"].abs().groupby(frame["scan"]).transform("max") == 0
+    turned = ~still & (frame["step"] * np.sign(median) <= 0)
+    jumped = ~still & (frame["step"].abs() > MAX_STEP_RATIO * size)
+    for row in frame["row"][turned]:
+        yield int(row), "z_mm does not go one way with index within its scan"
+    for row in frame["row"][jumped]:
+        yield int(row), f"z_mm is more than {MAX_STEP_RATIO:g} usual steps from the slice before"
+
+
+def _fault(path: Path, row: int, reason: str) -> InputError:
+    """The error about a row, counted from 0; the header is line 1."""
+    return InputError(f"{path}: line {int(row) + 2}: {reason}; correct the line or preprocess again")
+
+
+def check_leak(table: pd.DataFrame, where: Path | str) -> None:
+    """No patient may be in two splits, whatever names its scans have.
+
+    Raises:
+        InputError: naming the first patient that is.
+    """
+    pairs = table[["patient_id", "split"]].drop_duplicates()
+    patients = patients_of(list(pairs["patient_id"].astype(str)))
+    splits = pairs["split"].groupby(pairs["patient_id"].astype(str).map(patients)).nunique()
+    leaked = splits.index[splits > 1]
+    if len(leaked):
+        raise InputError(f"{where}: patient {leaked[0]} is in two splits ({len(leaked)} such); split by patient")

@@ -1,0 +1,270 @@
+"""Seeded byte mutation of every file that ctseg reads: nothing but ctseg's own errors may come out.
+
+`python tests/fuzz/fuzz_readers.py 100000` (or `make fuzz`) makes a small corpus, spoils its files one at a time and
+reads them. A failure prints reader, seed and traceback; `--only READER --seed N` repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from ctseg.cli.warm_start import recorded
+from ctseg.errors import CtsegError
+from ctseg.evaluation.cases import read_table
+from ctseg.inference.results import CaseResult, ResultTable, provenance, start_folder
+from ctseg.io.discover import discover, read_case
+from ctseg.io.masks import load_mask
+from ctseg.io.rsna_labels import read_labels
+from ctseg.io.slices import open_slices, write_slices
+from ctseg.matching.pairs import read_pairs
+from ctseg.outputs import new_folder, read_mark
+from ctseg.preprocess.labels import read_splits
+from ctseg.runs import (
+    ModelHeader,
+    check_resume,
+    load_checkpoint,
+    load_model,
+    read_header,
+    read_metrics,
+    save_checkpoint,
+    save_model,
+    write_toml,
+)
+from ctseg.study import read_study, run_study
+
+HEADER = ModelHeader("segmenter", "tiny", {"width": 2}, "ctseg", "0.1", {"size": [8, 8]}, {"seed": 1})
+TOKENS = (
+    b"", b"null", b"nan", b"-1", b"0", b"1e999", b"[]", b"{}", b'"', b"true", b"\x00", b"\xff\xfe", b",", b"\n",
+    b"99999999999999999999", b"[[", b"\xef\xbb\xbf", b"a" * 300,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One kind of file and what reads it."""
+
+    file: str
+    """Below the corpus."""
+    read: Callable[[Path], object]
+    """Gets the corpus."""
+
+
+def build(header: ModelHeader) -> nn.Module:
+    return nn.Conv2d(1, 2, 3)
+
+
+def make_corpus(folder: Path) -> None:
+    """A small valid file of every kind."""
+    table = pd.DataFrame({
+        "slice_id": ["a", "b", "c"], "patient_id": ["p", "p", "q"], "series_id": ["s", "s", "t"], "index": [0, 1, 0],
+        "z_mm": [0.0, 5.0, 0.0], "spacing_row_mm": 1.0, "spacing_col_mm": 1.0, "brain_px": 5, "lesion_px": 0,
+        "split": ["train", "train", "val"],
+    })  # fmt: skip
+    for name, domain in (("mr", "mr"), ("ct", "ct")):
+        with new_folder(folder / name, kind="preprocess") as made:
+            write_slices(
+                made, domain=domain, images=np.zeros((3, 8, 8), np.uint8), masks=np.zeros((3, 8, 8), np.uint8),
+                table=table, intensity={"a": 2.55, "b": 0.0, "unit": "HU"}, settings={"size": 8},
+            )  # fmt: skip
+    run = folder / "run"
+    run.mkdir()
+    module = build(HEADER)
+    save_model(run / "model.safetensors", module, HEADER)
+    save_checkpoint(run, {"epoch": 1, "state": module.state_dict(), "rows": [1, 2.5, "x"]})
+    write_toml(run / "config.toml", {"seed": 1, "settings": {"epochs": 2}, "inputs": {"pairs": "abc"}, "from": "x"})
+    (run / "metrics.jsonl").write_text('{"epoch": 0, "loss": 1.5}\n{"epoch": 1, "loss": 1.0}\n')
+    masks = folder / "masks"
+    masks.mkdir()
+    rows = ResultTable(masks, provenance({"threshold": 0.5}, [{"weights": "abc"}]), ["case"], {})
+    rows.add(CaseResult("case", "ok", ml=1.5, lesions=1, input="abc"))
+    rows.save()
+    rng = np.random.default_rng(0)
+    head = np.where(np.indices((12, 12, 6))[0] > 3, rng.normal(500, 9, (12, 12, 6)), 0).astype(np.float32)
+    (folder / "scans").mkdir()
+    nib.save(nib.Nifti1Image(head, np.diag([2.0, 2.0, 5.0, 1.0])), folder / "scans" / "scan.nii")
+    nib.save(nib.Nifti1Image((head > 0).astype(np.uint8), np.diag([2.0, 2.0, 5.0, 1.0])), masks / "case.nii")
+    write_dicom(folder / "dicom")
+    with zipfile.ZipFile(folder / "scans.zip", "w") as archive:
+        for path in sorted((folder / "dicom").iterdir()):
+            archive.write(path, path.name)
+    (folder / "pairs.csv").write_text("source_id,target_id,rank,distance\na,b,1,0.5\nb,c,1,0.7\n")
+    (folder / "labels.csv").write_text("ID,Label\nID_a_any,1\nID_a_epidural,0\nID_b_any,0\nID_b_epidural,0\n")
+    (folder / "splits.csv").write_text("patient_id,split\np,train\nq,val\n")
+    (folder / "group.csv").write_text("case,patient\na,p\nb,q\n")
+    (folder / "study.toml").write_text('[[step]]\ncommand = "match"\nsrc = "mr"\noutput = "x"\nset = { a = 1 }\n')
+    state = {"match": {"key": "abc", "done": True, "code": 0, "seconds": 1.5}}
+    (folder / "study.state.json").write_text(json.dumps(state))
+
+
+def write_dicom(folder: Path) -> None:
+    """Five small CT slices."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    folder.mkdir()
+    for place in range(5):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = CTImageStorage, ExplicitVRLittleEndian
+        meta.MediaStorageSOPInstanceUID = f"1.2.3.{place}"
+        data = FileDataset(str(folder / f"{place}.dcm"), {}, file_meta=meta, preamble=b"\0" * 128)
+        data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, f"1.2.3.{place}"
+        data.SeriesInstanceUID, data.StudyInstanceUID, data.FrameOfReferenceUID = "1.2.4", "1.2.5", "1.2.6"
+        data.PatientID, data.Modality, data.InstanceNumber = "x", "CT", place
+        data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 5 * place]
+        data.PixelSpacing, data.SliceThickness = [2.0, 2.0], 5
+        data.Rows = data.Columns = 12
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation, data.SamplesPerPixel = 15, 1, 1
+        data.PhotometricInterpretation, data.RescaleSlope, data.RescaleIntercept = "MONOCHROME2", 1, 0
+        values = np.full((12, 12), -1000, np.int16)
+        values[3:9, 3:9] = 40
+        data.PixelData = values.tobytes()
+        data.save_as(folder / f"{place}.dcm", enforce_file_format=True)
+
+
+def read_scans(path: Path) -> None:
+    for case in discover([path]).cases:
+        read_case(case)
+
+
+def read_state(folder: Path) -> None:
+    run_study(read_study(folder / "study.toml"), lambda argv: 0)
+
+
+READERS = {
+    "dataset.json": Reader("mr/dataset.json", lambda here: open_slices(here / "mr")),
+    "slices.csv": Reader("mr/slices.csv", lambda here: open_slices(here / "mr")),
+    "images.npy": Reader("mr/images.npy", lambda here: open_slices(here / "mr")),
+    "masks.npy": Reader("mr/masks.npy", lambda here: open_slices(here / "mr")),
+    "mark": Reader("mr/.ctseg.json", lambda here: read_mark(here / "mr")),
+    "pairs.csv": Reader(
+        "pairs.csv", lambda here: read_pairs(here / "pairs.csv", open_slices(here / "mr"), open_slices(here / "ct"))
+    ),
+    "safetensors header": Reader("run/model.safetensors", lambda here: read_header(here / "run")),
+    "safetensors": Reader("run/model.safetensors", lambda here: load_model(here / "run", build, "segmenter")),
+    "checkpoint.pt": Reader("run/checkpoint.pt", lambda here: load_checkpoint(here / "run")),
+    "config.toml": Reader("run/config.toml", lambda here: (recorded(here / "run"), check_resume(here / "run", {}))),
+    "metrics.jsonl": Reader("run/metrics.jsonl", lambda here: read_metrics(here / "run", 1)),
+    "volumes.json": Reader(
+        "masks/volumes.json",
+        lambda here: start_folder(
+            here / "masks", provenance({"threshold": 0.5}, [{"weights": "abc"}]), resume=True, overwrite=False
+        ),
+    ),
+    "NIfTI mask": Reader("masks/case.nii", lambda here: load_mask(here / "masks" / "case.nii")),
+    "NIfTI": Reader("scans/scan.nii", lambda here: read_scans(here / "scans")),
+    "DICOM": Reader("dicom/2.dcm", lambda here: read_scans(here / "dicom")),
+    "zip": Reader("scans.zip", lambda here: read_scans(here / "scans.zip")),
+    "study TOML": Reader("study.toml", lambda here: read_study(here / "study.toml")),
+    "state.json": Reader("study.state.json", read_state),
+    "labels": Reader("labels.csv", lambda here: read_labels(here / "labels.csv")),
+    "splits": Reader("splits.csv", lambda here: read_splits(here / "splits.csv")),
+    "table": Reader("group.csv", lambda here: read_table(here / "group.csv", ("case", "patient"))),
+}
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """One to four changes: bits, bytes, cuts, repeats, and tokens that parsers stumble over.
+
+    Changes fall on the first 1,500 bytes half of the time, where headers are.
+    """
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        end = len(changed) if rng.random() < 0.5 else min(len(changed), 1500)
+        place = rng.randrange(end) if end else 0
+        kind = rng.randrange(7)
+        if kind == 0 and changed:
+            changed[place] ^= 1 << rng.randrange(8)
+        elif kind == 1 and changed:
+            changed[place] = rng.randrange(256)
+        elif kind == 2:
+            del changed[place : place + rng.randint(1, 40)]
+        elif kind == 3:
+            changed[place:place] = changed[place : place + rng.randint(1, 60)]
+        elif kind == 4:
+            changed[place : place + rng.randint(0, 12)] = rng.choice(TOKENS)
+        elif kind == 5:
+            del changed[place:]
+        else:
+            changed[place:place] = rng.randbytes(rng.randint(1, 8))
+    return bytes(changed)
+
+
+def attempt(reader: Reader, corpus: Path, data: bytes) -> str:
+    """Read the corpus with one file changed: 'read', 'refused', or the traceback of what came out."""
+    file = corpus / reader.file
+    whole = file.read_bytes()
+    file.write_bytes(data)
+    try:
+        reader.read(corpus)
+    except CtsegError as error:
+        return "refused" if str(error) and "\n" not in str(error) else f"no single line: {error!r}"
+    except BaseException:
+        return traceback.format_exc()
+    finally:
+        file.write_bytes(whole)
+    return "read"
+
+
+def fuzz(count: int, names: list[str], seed: int, limit_s: float = float("inf")) -> tuple[Counter[str], list[str]]:
+    """Read `count` spoilt files, the readers in turn.
+
+    Returns:
+        how often each outcome came, and the failures with what repeats them.
+    """
+    outcomes: Counter[str] = Counter()
+    failures: dict[str, str] = {}
+    ends = time.monotonic() + limit_s
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        corpus = Path(place)
+        make_corpus(corpus)
+        for number in range(seed, seed + count):
+            name = names[number % len(names)]
+            reader = READERS[name]
+            data = mutate((corpus / reader.file).read_bytes(), random.Random(number))
+            found = attempt(reader, corpus, data)
+            outcomes[f"{name}: {found if found in ('read', 'refused') else 'FAILED'}"] += 1
+            if found not in ("read", "refused"):
+                last = found.strip().splitlines()
+                where = next((line for line in reversed(last) if "ctseg/" in line), "")
+                failures.setdefault(f"{name} {where} {last[-1][:80]}", f"{name}, seed {number}\n{found}")
+            if time.monotonic() > ends:
+                break
+    return outcomes, list(failures.values())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=READERS, action="append")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    outcomes, failures = fuzz(given.count, given.only or list(READERS), given.seed)
+    lines = [*failures, *(f"{name}: {number}" for name, number in sorted(outcomes.items()))]
+    lines.append(f"{sum(outcomes.values())} files, {len(failures)} different failures")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
