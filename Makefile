@@ -39,7 +39,7 @@ test: $(BIN)/.ready check docs
 	$(BIN)/pytest tests plugins -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=94
 
 test-fast: $(BIN)/.ready
-	$(BIN)/pytest tests plugins -q -m "not slow and not phantom and not end_to_end and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests plugins -q -m "not slow and not phantom and not end_to_end and not gpu"
 
 docs: $(BIN)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)
