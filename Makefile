@@ -41,7 +41,7 @@ test: $(BIN)/.ready check docs
 	$(BIN)/pytest tests plugins -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=94
 
 test-fast: $(BIN)/.ready
-	$(BIN)/pytest tests plugins -q -m "not slow and not phantom and not end_to_end and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests plugins -q -m "not slow and not phantom and not end_to_end and not gpu"
 
 fuzz: $(BIN)/.ready
 	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)

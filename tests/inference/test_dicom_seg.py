@@ -19,6 +19,8 @@ from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.version import __version__
 
+pytestmark = pytest.mark.slow
+
 ALGORITHM = SegAlgorithm("bright", parameters={"threshold": "0.5"})
 IDENTITY = (NAME, NUMBER, "19610203", "20200102", "ACC99", "Gregory")
 
@@ -48,7 +50,6 @@ def frames_of(seg):
         yield source.ReferencedSOPInstanceUID, item.PlanePositionSequence[0].ImagePositionPatient, plane
 
 
-@pytest.mark.slow
 def test_every_frame_references_its_slice_on_a_tilted_uneven_series(seg_path, dicom_folder, scan, tilted, blood):
     """Against the source files: the plane that references a file is the truth at that file's own position."""
     sources = {

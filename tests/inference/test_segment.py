@@ -368,6 +368,7 @@ def test_python_names_the_scans_of_a_folder_with_several(dicom_folder, tmp_path,
         ctseg.segment(tmp_path, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_no_output_but_the_dicom_seg_names_the_patient(dicom_folder, tmp_path):
     settings = SegmentSettings(probabilities=True)
     run([dicom_folder], tmp_path / "out", settings)

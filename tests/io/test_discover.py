@@ -501,6 +501,7 @@ def outline_and_ventricles(section: np.ndarray) -> np.ndarray:
     return gaussian_filter(np.clip(brain / np.median(brain[brain > 0]), 0, 1.2), 2)[16:80, 14:66].ravel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patient", ["patient07", "patient19"])
 @pytest.mark.parametrize("index", [3, 7, 10])
 def test_real_glioma_slices_have_the_front_at_the_top(real_data: Path, index: int, patient: str) -> None:

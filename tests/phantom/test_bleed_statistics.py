@@ -8,6 +8,8 @@ import pytest
 from ctseg.phantom.bhsd import BHSD, LEVELS
 from ctseg.phantom.bleed_statistics import Turn, draw_parts, quantile
 
+pytestmark = pytest.mark.phantom
+
 NAMES = {
     "IPH": "intraparenchymal",
     "IVH": "intraventricular",

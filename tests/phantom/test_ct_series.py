@@ -8,6 +8,8 @@ import pytest
 from ctseg.phantom.anatomy import make_subject
 from ctseg.phantom.ct_series import Protocol, draw_protocol, plan_slices, slice_points, stored
 
+pytestmark = pytest.mark.phantom
+
 PLAIN = Protocol(
     tilt_deg=0.0,
     pixel_mm=4.0,

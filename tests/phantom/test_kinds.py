@@ -18,6 +18,8 @@ from ctseg.phantom.landmarks import surface_spot, tentorium_height
 from ctseg.phantom.microbleed import draw_microbleed
 from ctseg.phantom.template import head_template
 
+pytestmark = pytest.mark.phantom
+
 
 @pytest.fixture(scope="module")
 def template():

@@ -7,8 +7,6 @@ import pytest
 from ctseg.cli.main import main
 from ctseg.conformance import BoundCheck, checks
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.parametrize("check", checks("similarity_metric", "plugin-template"))
 def test_similarity_metric(check: BoundCheck) -> None:
