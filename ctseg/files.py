@@ -124,6 +124,8 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: if the file is missing or is no JSON.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path}: not a regular file; it is not opened")
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

@@ -125,6 +125,8 @@ class _Walk:
                 self._file(path)
             elif kind_of(path.name).what != "ignored":
                 self._leave(path, *_what_else(path, is_link))
+            else:
+                self.found.ignored[kind_of(path.name).reason] += 1
         except OSError as error:
             self._leave(path, system_failure(error), broken=True)
         return None
@@ -160,7 +162,7 @@ class _Walk:
         return False
 
     def _is_own_output(self, folder: Path, entries: Sequence[os.DirEntry[str]]) -> bool:
-        if all(entry.name != MARK for entry in entries):
+        if not any(entry.name == MARK and entry.is_file() for entry in entries):
             return False
         kind = _mark_kind(folder / MARK)
         if kind in OWN_OUTPUTS:

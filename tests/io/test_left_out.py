@@ -24,6 +24,7 @@ from ctseg.io.case import Discovery
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.kinds import kind_of
+from ctseg.io.slices import is_slice_set
 
 Write = Callable[..., list[Path]]
 Positions = list[tuple[float, float, float]]
@@ -89,7 +90,8 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
 
 def test_pipes_and_sockets_are_never_opened(tmp_path: Path) -> None:
     scan(tmp_path / "a.nii")
-    for name in ("IM0001", "b.dcm", "c.nii", "d.zip", "dataset.json"):
+    (tmp_path / "deep").mkdir()
+    for name in ("IM0001", "b.dcm", "c.nii", "d.zip", "dataset.json", "deep/.ctseg.json", "deep/a.nii.gz"):
         os.mkfifo(tmp_path / name)
     with socket.socket(socket.AF_UNIX) as server:
         here = Path.cwd()
@@ -98,6 +100,7 @@ def test_pipes_and_sockets_are_never_opened(tmp_path: Path) -> None:
         os.chdir(here)
         found = discover([tmp_path, Path("/dev/zero"), tmp_path / "IM0001"], "ct")
     assert names(found) == ["a"]
+    assert not is_slice_set(tmp_path)
     assert left(found)["sock"][0] == "a socket, not a file; it is not opened"
     assert left(found)["zero"][0] == "a device, not a file; it is not opened"
     assert all("a named pipe" in left(found)[name][0] for name in ("IM0001", "b.dcm", "c.nii", "d.zip"))
@@ -146,6 +149,13 @@ def test_gzip_bombs_and_broken_gzip_are_refused(tmp_path: Path, monkeypatch: pyt
     found = discover(tmp_path, "ct")
     assert all(broken for _, broken in left(found).values())
     assert set(left(found)) == {"bomb.dcm.gz", "cut.dcm.gz", "none.dcm.gz", "flipped.dcm.gz"}
+    (tmp_path / "IM7.gz").write_bytes(whole[:100])
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as made:
+        made.writestr("IM8", b"y" * 300)
+    (tmp_path / "z.zip").write_bytes((tmp_path / "z.zip").read_bytes().replace(b"y" * 300, b"z" * 300))
+    found = discover(tmp_path, "ct")
+    assert left(found)["IM7.gz"][1], "nobody knows what was in it"
+    assert left(found)["z.zip[IM8]"][1]
     assert "unpacks to more than" in left(found)["bomb.dcm.gz"][0]
 
 

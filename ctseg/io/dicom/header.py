@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import zipfile
 import zlib
 from dataclasses import dataclass
 from typing import IO, cast
@@ -100,11 +102,17 @@ def read_header(source: Source) -> SliceHeader | NoHeader:
         system = system_failure(error)
         if system:
             return NoHeader(system, broken=True)
-        says_so = start[MAGIC[0]] == MAGIC[1]
+        says_so = start[MAGIC[0]] == MAGIC[1] or _is_damaged(source, error)
         if isinstance(error, (InvalidDicomError, EOFError)):
             what = first_line(error) if str(error) else "it ends early"
             return NoHeader(f"not a readable DICOM file ({what})", broken=says_so)
         return NoHeader(f"broken DICOM header ({_typed(error)}); copy the file again", broken=says_so)
+
+
+def _is_damaged(source: Source, error: BaseException) -> bool:
+    """Whether a compressed file cannot be unpacked, so that nobody knows what is in it."""
+    packed = source.member is not None or source.name.lower().endswith(".gz")
+    return packed and isinstance(error, (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError))
 
 
 def _typed(error: BaseException) -> str:
