@@ -37,6 +37,8 @@ BACKGROUND = 0.1
 MAX_VOXELS = 2_000_000
 PADDING_HU = -1024.0
 """The lowest value that CT keeps; faulty scans hold nothing between it and -100."""
+MOST_BINS = 1_000_000
+"""Values of a broken file can lie so far apart that a histogram would not fit in memory."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Histogram:
         inside = inside[~np.isin(inside, self._flat())]
         if len(inside) < ENOUGH * len(self.values) or len(inside) < 2:
             return None
-        counts, edges = np.histogram(inside, bins=max(int((high - low) / width), 1), range=(low, high))
+        counts, edges = np.histogram(inside, bins=min(max(int((high - low) / width), 1), MOST_BINS), range=(low, high))
         best = int(np.argmax(np.convolve(counts, np.ones(3), mode="same")))
         return float(edges[best] + edges[best + 1]) / 2
 

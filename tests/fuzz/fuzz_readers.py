@@ -257,9 +257,10 @@ def main() -> int:
     parser.add_argument("count", type=int, nargs="?", default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=READERS, action="append")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    outcomes, failures = fuzz(given.count, given.only or list(READERS), given.seed)
+    outcomes, failures = fuzz(given.count, given.only or list(READERS), given.seed, given.seconds)
     lines = [*failures, *(f"{name}: {number}" for name, number in sorted(outcomes.items()))]
     lines.append(f"{sum(outcomes.values())} files, {len(failures)} different failures")
     sys.stdout.write("\n".join(lines) + "\n")

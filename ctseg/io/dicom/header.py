@@ -218,7 +218,7 @@ def integer(dataset: Dataset, name: str, default: int = 0) -> int:
     """A tag as a whole number; `default` where it is missing or no number."""
     try:
         return int(dataset.get(name) or default)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NotImplementedError):
         return default
 
 
@@ -226,7 +226,7 @@ def number(dataset: Dataset, name: str, default: float) -> float:
     """A tag as a finite number; `default` where it is missing or no number."""
     try:
         value = float(dataset.get(name, default))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NotImplementedError):
         return default
     return value if math.isfinite(value) else default
 
@@ -235,6 +235,6 @@ def floats(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None:
     """A tag as `count` finite numbers; None where it is missing or malformed."""
     try:
         values = tuple(float(value) for value in dataset.get(name) or ())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NotImplementedError):
         return None
     return values if len(values) == count and all(map(math.isfinite, values)) else None
