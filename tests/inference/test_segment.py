@@ -90,6 +90,7 @@ def test_dicom_sidecar_names_the_slices_in_order(dicom_folder, tmp_path):
     assert sidecar["tilt_deg"] == pytest.approx(18.5, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
 def test_every_axis_order_and_flip_of_nifti(axes, signs, tmp_path):
@@ -261,6 +262,7 @@ def test_a_killed_worker_costs_one_case(tmp_path):
     assert not (tmp_path / "out" / "b.nii.gz").exists()
 
 
+@pytest.mark.slow
 def test_the_mask_is_the_last_file_and_each_is_written_once(dicom_folder, tmp_path, monkeypatch):
     written = []
     replace_file = Path.replace
