@@ -7,10 +7,9 @@ run without `model.safetensors` is unfinished.
 
 from __future__ import annotations
 
-import errno
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,13 +102,19 @@ def read_header(run: Path) -> ModelHeader:
         raise InputError(f"{path}: not a ctseg model (no ctseg header); use a run made by ctseg")
     if fields.get("schema") != SCHEMA:
         raise InputError(f"{path}: model of schema {fields.get('schema')!r}, this ctseg reads {SCHEMA!r}")
+    wrong = _wrong_field(fields)
+    if wrong:
+        raise InputError(f"{path}: the header's {wrong} is missing or broken; copy the run again")
+    known = set(ModelHeader.__dataclass_fields__)
+    return ModelHeader(**{key: value for key, value in fields.items() if key in known})
+
+
+def _wrong_field(fields: Mapping[str, Any]) -> str:
+    """The first field of a model's header that is missing or of another type; empty where all are well."""
     texts, tables = ("kind", "name", "package", "package_version"), ("settings", "input", "training")
     wrong = [key for key in texts if not isinstance(fields.get(key), str)]
     wrong += [key for key in tables if not isinstance(fields.get(key, {}), dict)]
-    if wrong or "settings" not in fields:
-        raise InputError(f"{path}: the header's {(wrong or ['settings'])[0]} is missing or broken; copy the run again")
-    known = set(ModelHeader.__dataclass_fields__)
-    return ModelHeader(**{key: value for key, value in fields.items() if key in known})
+    return (wrong or ([] if "settings" in fields else ["settings"]) or [""])[0]
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
@@ -198,17 +203,23 @@ def check_resume(folder: Path, config: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     old, new = read_toml(path), _plain(config)
+    if differences(old, new):
+        raise InputError(f"{path}: --resume with other {_what_differs(old, new)}; resume as started or use --overwrite")
+
+
+def _what_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """`settings (seed, epochs differ)`; inputs alone are called so, and what follows from them is not named again."""
     differ = differences(old, new)
     inputs = [key for key in differ if key.startswith("inputs.")]
     others = [key for key in differ if key not in inputs and not (inputs and key.startswith("data."))]
-    if not differ:
-        return
     words = [*others, *(_input_words(key, old, new) for key in inputs)]
-    told = ", ".join(words[:MAX_WORDS]) + (f" and {len(words) - MAX_WORDS} more" if len(words) > MAX_WORDS else "")
-    raise InputError(
-        f"{path}: --resume with other {'settings' if others else 'inputs'} "
-        f"({told} {'differs' if len(words) == 1 else 'differ'}); resume as started or use --overwrite"
-    )
+    return f"{'settings' if others else 'inputs'} ({_named(words)})"
+
+
+def _named(words: Sequence[str]) -> str:
+    """`a, b differ`, with at most `MAX_WORDS` of the words."""
+    more = f" and {len(words) - MAX_WORDS} more" if len(words) > MAX_WORDS else ""
+    return f"{', '.join(words[:MAX_WORDS])}{more} {'differs' if len(words) == 1 else 'differ'}"
 
 
 def _input_words(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -278,73 +289,3 @@ def rewind_metrics(run: Path, epoch: int) -> None:
     """Drop the lines from `epoch` on, so that a resumed run does not log an epoch twice."""
     rows = read_metrics(run, before_epoch=epoch)
     write_text(Path(run) / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def save_checkpoint(run: Path, state: Mapping[str, Any]) -> None:
-    """Write the full training state atomically; it holds tensors and plain values only.
-
-    Raises:
-        OSError: if the disk refuses it; the last checkpoint stays as it was.
-    """
-    import torch
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            keeper: Any = _KeepsError(file)
-            try:
-                torch.save(dict(state), keeper)
-            except RuntimeError:
-                if keeper.error is not None:  # torch says no more than that writing failed
-                    raise keeper.error from None
-                raise
-
-    path = Path(run) / "checkpoint.pt"
-    try:
-        write_with(path, write)
-    except OSError as error:
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from None
-
-
-class _KeepsError:
-    """A binary file that remembers the error of a failed write."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self.error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write to the file.
-
-        Raises:
-            OSError: of the file, which is remembered.
-        """
-        try:
-            return int(self.file.write(data))
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        """Flush the file."""
-        self.file.flush()
-
-
-def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint without running any code from it.
-
-    Raises:
-        InputError: if it is broken.
-    """
-    import torch
-
-    path = Path(run) / "checkpoint.pt"
-    try:
-        found = torch.load(path, map_location=device, weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # a broken archive reaches torch's and pickle's parsers, which raise what they like
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: broken checkpoint ({reason}); start again with --overwrite") from None
-    if not isinstance(found, dict) or not isinstance(found.get("epoch", 0), int):
-        raise InputError(f"{path}: broken checkpoint (no training state in it); start again with --overwrite")
-    return found

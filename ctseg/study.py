@@ -94,16 +94,18 @@ def read_study(path: Path, above: tuple[Path, ...] = ()) -> Study:
     if not isinstance(tables, list) or not tables:
         raise InputError(f"{path}: holds no [[step]]; write one for each command, see docs/studies.md")
     steps = [_step(table, number, path) for number, table in enumerate(tables, start=1)]
-    names = [step.name for step in steps]
-    double = next((name for name in names if names.count(name) > 1), None)
+    double = _first_twice([step.name for step in steps])
     if double:
         raise InputError(f'{path}: two steps are called {double!r}; give them a name = "..." each')
-    outputs = [os.path.normpath(step.output) for step in steps if step.output]
-    shared = next((output for output in outputs if outputs.count(output) > 1), None)
+    shared = _first_twice([os.path.normpath(step.output) for step in steps if step.output])
     if shared:
         raise InputError(f"{path}: two steps write {shared}; give each an output of its own")
     _check_nested(path.resolve(), steps, above)
     return Study(path.resolve(), tuple(steps))
+
+
+def _first_twice(words: Sequence[str]) -> str | None:
+    return next((word for word in words if words.count(word) > 1), None)
 
 
 def _check_nested(path: Path, steps: Sequence[Step], above: tuple[Path, ...]) -> None:
@@ -123,23 +125,23 @@ def _step(table: Mapping[str, Any], number: int, path: Path) -> Step:
     if not isinstance(table, Mapping):
         raise InputError(f"{path}: step {number} is no table; write [[step]] above its keys")
     command = table.get("command")
-    if not isinstance(command, str) or not command:
-        raise InputError(f'{path}: step {number} has no command; write command = "match", say')
-    inputs = table.get("input", [])
-    listed = inputs if isinstance(inputs, list) else [inputs]
-    argv = [*command.split(), *(str(item) for item in listed)]
-    if not argv:
+    if not isinstance(command, str) or not command.split():
         raise InputError(f'{path}: step {number} has no command; write command = "match", say')
     expected = table.get("expect_s", 0.0)
     if not isinstance(expected, int | float):
         raise InputError(f"{path}: step {number}: expect_s is {expected!r}, expected a number of seconds")
+    argv, output = _argv(command, table), str(table.get("output", ""))
+    return Step(str(table.get("name", command)), tuple(argv), output, float(expected))
+
+
+def _argv(command: str, table: Mapping[str, Any]) -> list[str]:
+    """A step's words as on a command line: command, inputs, flags, output."""
+    inputs = table.get("input", [])
+    argv = [*command.split(), *(str(item) for item in (inputs if isinstance(inputs, list) else [inputs]))]
     for key, value in table.items():
         if key not in OWN_KEYS:
             argv += flags(key, value)
-    output = str(table.get("output", ""))
-    if output:
-        argv += ["-o", output]
-    return Step(str(table.get("name", command)), tuple(argv), output, float(expected))
+    return [*argv, "-o", str(table["output"])] if table.get("output") else argv
 
 
 def flags(key: str, value: Any) -> list[str]:
@@ -268,12 +270,9 @@ def _run_step(
     fresh: bool,
 ) -> StepResult:
     record = state.get(step.name, {})
-    if step.output:
-        recover(Path(step.output).resolve(), say)
-    exists = bool(step.output) and Path(step.output).exists()
+    exists = _recovered(step, say)
     written = _written_by(step) if exists else None
-    is_current = written in (None, key) and (exists or not step.output)
-    if record.get("key") == key and record.get("done") and is_current:
+    if _is_done(step, key, record, written, exists):
         say(f"    done before in {span(record.get('seconds', 0.0))}, skipped")
         return StepResult(step, int(record.get("code", 0)), 0.0, skipped=True)
     extra = _extra_flags(step, key, record, written, fresh) if exists else []
@@ -289,6 +288,20 @@ def _run_step(
         ended: dict[str, Any] = {"done": True, "code": code} if code < 2 else {"done": False}
         _remember(study, state, step.name, {"key": key, **ended, "seconds": round(seconds, 1)})
     return StepResult(step, code, seconds, skipped=False)
+
+
+def _recovered(step: Step, say: Callable[[str], object]) -> bool:
+    """Put back an output that a kill left aside; returns whether there is one now."""
+    if not step.output:
+        return False
+    recover(Path(step.output).resolve(), say)
+    return Path(step.output).exists()
+
+
+def _is_done(step: Step, key: str, record: Mapping[str, Any], written: str | None, exists: bool) -> bool:
+    """Whether the study remembers the step as finished and its output, if it has one, is that step's."""
+    is_current = written in (None, key) and (exists or not step.output)
+    return record.get("key") == key and bool(record.get("done")) and is_current
 
 
 def _written_by(step: Step) -> str | None:

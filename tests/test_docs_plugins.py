@@ -17,7 +17,7 @@ import pytest
 
 from ctseg.conformance.toys import toy_pairs, toy_slices, volume_of
 from ctseg.io.nifti.volumes import save_mask
-from ctseg.io.slices import write_slices
+from ctseg.io.slice_writer import write_slices
 from ctseg.plugins import hookspecs
 from ctseg.plugins import host as plugins
 

@@ -15,7 +15,19 @@ ORDER = (
     "segmentation", "inference", "evaluation", "cli",
 )  # fmt: skip
 """From below to above."""
-ROOT_MODULES = {"api", "errors", "files", "locks", "parallel", "progress", "runs", "settings", "study", "version"}
+ROOT_MODULES = {
+    "api",
+    "checkpoints",
+    "errors",
+    "files",
+    "locks",
+    "parallel",
+    "progress",
+    "runs",
+    "settings",
+    "study",
+    "version",
+}
 CONTRACT = {"plugins"}
 """Hook specifications and protocols, which every layer may name; the host is looked up by `cli` alone."""
 HEAVY = (

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.io.slices import write_slices
+from ctseg.io.slice_writer import write_slices
 from ctseg.locks import Busy, held
 from ctseg.outputs import read_file_mark, read_mark
 from ctseg.preprocess.settings import PreprocessSettings

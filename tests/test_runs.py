@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from ctseg.checkpoints import load_checkpoint, save_checkpoint
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.runs import (
     ModelHeader,
     append_metrics,
-    load_checkpoint,
     load_model,
     read_header,
     read_metrics,
     rewind_metrics,
-    save_checkpoint,
     save_model,
     start_run,
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ctseg.cli import common
 from ctseg.errors import SettingError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,7 +46,7 @@ def match(
 
     from ctseg.io.input_digests import set_digests
     from ctseg.io.slices import check_domain, open_slices
-    from ctseg.matching.pairs import is_pairs_header, matched_ids, write_pairs
+    from ctseg.matching.pairs import is_pairs_header, write_pairs
     from ctseg.matching.pairs import match as match_sets
     from ctseg.outputs import Mark, guard_file, sole, write_file_mark
     from ctseg.settings import parse_overrides
@@ -51,13 +54,14 @@ def match(
     if direction not in ("source", "target"):
         raise SettingError(f"--direction {direction}: expected source or target")
     built = common.registry().get("similarity_metric", similarity).build(parse_overrides(settings))
-    if str(output) != "-":
+    to_file = str(output) != "-"
+    if to_file:
         guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
     sets = open_slices(source), open_slices(target)
     check_domain(sets[1], "ct", "--tgt")
     asked = len(sets[0 if direction == "source" else 1])
     made_of = {"source": set_digests(sets[0]), "target": set_digests(sets[1])}
-    with nullcontext() if str(output) == "-" else sole(output), common.bar("Matching", asked) as bar:
+    with sole(output) if to_file else nullcontext(), common.bar("Matching", asked) as bar:
         pairs = match_sets(
             *sets,
             built,
@@ -66,17 +70,20 @@ def match(
             None if split == "all" else split,
             bar.update,
         )
-        write_pairs(pairs, sys.stdout if str(output) == "-" else output)
-        if str(output) != "-":
+        write_pairs(pairs, output if to_file else sys.stdout)
+        if to_file:
             write_file_mark(output, Mark("match", (output.name,), inputs=made_of))
-    summary = {
+    summary = {**_counts(pairs), "similarity": similarity, "output": str(output), "inputs": made_of}
+    lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
+    common.finish(summary, lines, as_json and to_file)
+
+
+def _counts(pairs: pd.DataFrame) -> dict[str, int]:
+    from ctseg.matching.pairs import matched_ids
+
+    return {
         "pairs": len(pairs),
         "sources": len(matched_ids(pairs)),
         "targets": int(pairs["target_id"].nunique()),
         "top": int(pairs["rank"].max()) if len(pairs) else 0,
-        "similarity": similarity,
-        "output": str(output),
-        "inputs": made_of,
     }
-    lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
-    common.finish(summary, lines, as_json and str(output) != "-")

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ctseg.checkpoints import load_checkpoint
 from ctseg.conformance.subject import Subject, require
 from ctseg.conformance.toys import toy_set
 from ctseg.plugins.protocols import has_features
-from ctseg.runs import load_checkpoint
 from ctseg.segmentation.train import train_adaptation
 from ctseg.synthesis.train import train_synthesis
 from ctseg.training.device import make_fabric

@@ -77,6 +77,8 @@ class CaseResult:
 
 
 COLUMNS = tuple(CaseResult("", "").row())
+TEXTS = ("case", "status", "input", "ood", "note", "error")
+"""The columns that hold text; the others hold numbers."""
 
 
 class ResultTable:
@@ -178,13 +180,17 @@ def _is_row(row: Any) -> bool:
     """Whether a row has the columns' types, and a case's name that is a file name."""
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("case", "status")):
         return False
-    texts = ("case", "status", "input", "ood", "note", "error")
-    named = bool(row["case"]) and Path(row["case"]).name == row["case"] and "\0" not in row["case"]
-    return named and all(
-        isinstance(value, str) if key in texts else value is None or isinstance(value, int | float)
-        for key, value in row.items()
-        if key in COLUMNS
-    )
+    return _is_file_name(row["case"]) and all(_fits(key, value) for key, value in row.items() if key in COLUMNS)
+
+
+def _is_file_name(case: str) -> bool:
+    return bool(case) and Path(case).name == case and "\0" not in case
+
+
+def _fits(column: str, value: Any) -> bool:
+    if column in TEXTS:
+        return isinstance(value, str)
+    return value is None or isinstance(value, int | float)
 
 
 def _read_row(row: Mapping[str, Any]) -> CaseResult:

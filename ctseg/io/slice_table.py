@@ -78,7 +78,7 @@ def _check_text(table: pd.DataFrame, path: Path) -> None:
     if len(double):
         name = table["slice_id"].iloc[double[0]]
         raise InputError(
-            f"{path}: line {double[0] + 2}: slice_id {name} stands more than once; give every slice its own name"
+            f"{path}: line {double[0] + 2}: slice_id {name} appears more than once; give every slice its own name"
         )
 
 
@@ -139,7 +139,7 @@ def _check_places(table: pd.DataFrame, path: Path) -> None:
     double = np.flatnonzero(table.duplicated([*keys, "index"]))
     if len(double):
         row = table.iloc[double[0]]
-        raise _fault(path, double[0], f"index {row['index']} of series {row['series_id']} stands more than once")
+        raise _fault(path, double[0], f"index {row['index']} of series {row['series_id']} appears more than once")
     ordered = table[[*keys, "index", "z_mm"]].assign(row=np.arange(len(table))).sort_values([*keys, "index"])
     scan = ordered.groupby(keys, sort=False).ngroup().to_numpy(np.int64)
     for row, reason in _misplaced(scan, ordered):

@@ -62,11 +62,7 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
     """
     if _none_selected(case, task):
         return _empty(case.case_id, task)
-    volume = read_case(case)
-    if task.masks is not None and volume.labels is None:
-        volume = with_mask(volume, task.masks)
-    if task.labelled and volume.labels is None:
-        raise CaseError(f"{case.case_id}: has no lesion labels, but other cases do; label it or leave it out")
+    volume = _read(case, task)
     wanted = _wanted(volume, task)
     if not wanted.any():
         return _empty(case.case_id, task)
@@ -84,6 +80,16 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
         () if volume.labels is None else tuple(int(value) for value in np.unique(volume.labels) if value),
         _digest(case, task),
     )
+
+
+def _read(case: Case, task: CaseTask) -> Volume:
+    """A case with its lesion labels, where the task wants them."""
+    volume = read_case(case)
+    if task.masks is not None and volume.labels is None:
+        volume = with_mask(volume, task.masks)
+    if task.labelled and volume.labels is None:
+        raise CaseError(f"{case.case_id}: has no lesion labels, but other cases do; label it or leave it out")
+    return volume
 
 
 def _digest(case: Case, task: CaseTask) -> str:

@@ -35,6 +35,18 @@ def read_splits(path: Path, patients: Mapping[str, str] | None = None) -> dict[s
     Raises:
         InputError: if it is missing, lacks a column, or puts a patient in two splits.
     """
+    table = _read_table(path)
+    spelling = {name.casefold(): name for name in (patients or {}).values()}
+    split_of: dict[str, str] = {}
+    for name, split in zip(table["patient_id"], table["split"], strict=True):
+        patient = (patients or {}).get(name) or patient_of(name) or name
+        patient = spelling.get(patient.casefold(), patient)
+        if split_of.setdefault(patient, split) != split:
+            raise InputError(f"{path}: patient {patient} is in two splits; split by patient")
+    return split_of
+
+
+def _read_table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
@@ -44,11 +56,4 @@ def read_splits(path: Path, patients: Mapping[str, str] | None = None) -> dict[s
         raise InputError(f"{path}: not a readable table ({reason})") from None
     if not {"patient_id", "split"} <= set(table.columns):
         raise InputError(f"{path}: expected the columns patient_id,split")
-    spelling = {name.casefold(): name for name in (patients or {}).values()}
-    split_of: dict[str, str] = {}
-    for name, split in zip(table["patient_id"], table["split"], strict=True):
-        patient = (patients or {}).get(name) or patient_of(name) or name
-        patient = spelling.get(patient.casefold(), patient)
-        if split_of.setdefault(patient, split) != split:
-            raise InputError(f"{path}: patient {patient} is in two splits; split by patient")
-    return split_of
+    return table

@@ -14,7 +14,8 @@ from ctseg.errors import InputError
 from ctseg.io.case import Case, Discovery
 from ctseg.io.identity import patient_of_file, patient_rule, pseudonym, same_spelling
 from ctseg.io.rsna_labels import read_labels
-from ctseg.io.slices import SliceWriter, assign_splits
+from ctseg.io.slice_writer import SliceWriter
+from ctseg.io.slices import assign_splits
 from ctseg.parallel import Failure, ordered_map
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
@@ -100,8 +101,7 @@ def preprocess(
     split_of = _splits(patients, settings, splits)
     report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
     report.label_notes, report.patient_rule = () if found is None else found.notes, rule
-    writer = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled)
-    preview = Preview()
+    writer, preview = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled), Preview()
     outcomes = _outcomes(cases, task, table, min(workers, len(cases)), executor)
     for done, (case, outcome) in enumerate(outcomes, start=1):
         if _record(report, case, outcome) and isinstance(outcome, CaseSlices):
@@ -115,9 +115,8 @@ def preprocess(
         raise InputError(_nothing_left(report, settings))
     report.label_values = dict(sorted(report.label_values.items()))
     report.lesion_labels = lesion_labels(report.label_values, settings)
-    writer.close(
-        intensity=_intensity(domain, settings), settings=settings.model_dump(mode="json"), extra=_extra(report)
-    )
+    made_with = settings.model_dump(mode="json")
+    writer.close(intensity=_intensity(domain, settings), settings=made_with, extra=_extra(report))
     preview.save(out / "preview.png")
     return report
 

@@ -13,7 +13,8 @@ from scipy import ndimage
 from torch import nn
 
 from ctseg.errors import InputError
-from ctseg.io.slices import SliceSet, SliceWriter
+from ctseg.io.slice_writer import SliceWriter
+from ctseg.io.slices import SliceSet
 from ctseg.networks.intensity import to_images, to_uint8
 from ctseg.progress import ProgressCallback
 from ctseg.runs import ModelHeader

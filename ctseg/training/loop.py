@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ctseg.checkpoints import load_checkpoint, save_checkpoint
 from ctseg.errors import InputError, TrainingError
 from ctseg.progress import ProgressCallback
-from ctseg.runs import append_metrics, load_checkpoint, read_metrics, rewind_metrics, save_checkpoint
+from ctseg.runs import append_metrics, read_metrics, rewind_metrics
 from ctseg.training.sampling import Rows, SliceSampler
 
 CHECK_EVERY = 10

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from ctseg.checkpoints import load_checkpoint, save_checkpoint
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.runs import load_checkpoint, save_checkpoint
 
 CALL = [sys.executable, "-m", "ctseg"]
 

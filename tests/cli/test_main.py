@@ -16,7 +16,7 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import COMMANDS, main
-from ctseg.io.slices import write_slices
+from ctseg.io.slice_writer import write_slices
 from ctseg.outputs import new_folder
 from ctseg.runs import read_header
 

@@ -12,7 +12,7 @@ import pytest
 from ctseg.cli import common
 from ctseg.cli.das_train import no_foreground_warning
 from ctseg.cli.main import main
-from ctseg.io.slices import write_slices
+from ctseg.io.slice_writer import write_slices
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import append_metrics, read_metrics
 from ctseg.settings import read_toml

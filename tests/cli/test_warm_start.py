@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.files import read_json, write_json
-from ctseg.io.slices import write_slices
+from ctseg.io.slice_writer import write_slices
 from ctseg.networks.fcn import VGG16_KEYS, FcnVgg16
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import read_header

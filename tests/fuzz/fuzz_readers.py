@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ctseg.checkpoints import load_checkpoint, save_checkpoint
 from ctseg.cli.warm_start import recorded
 from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import read_table
@@ -33,21 +34,12 @@ from ctseg.inference.results import CaseResult, ResultTable, provenance, start_f
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import load_mask
 from ctseg.io.rsna_labels import read_labels
-from ctseg.io.slices import open_slices, write_slices
+from ctseg.io.slice_writer import write_slices
+from ctseg.io.slices import open_slices
 from ctseg.matching.pairs import read_pairs
 from ctseg.outputs import new_folder, read_mark
 from ctseg.preprocess.labels import read_splits
-from ctseg.runs import (
-    ModelHeader,
-    check_resume,
-    load_checkpoint,
-    load_model,
-    read_header,
-    read_metrics,
-    save_checkpoint,
-    save_model,
-    write_toml,
-)
+from ctseg.runs import ModelHeader, check_resume, load_model, read_header, read_metrics, save_model, write_toml
 from ctseg.study import read_study, run_study
 
 HEADER = ModelHeader("segmenter", "tiny", {"width": 2}, "ctseg", "0.1", {"size": [8, 8]}, {"seed": 1})

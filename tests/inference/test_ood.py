@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from ctseg.inference.ood import distance_hu, ood_flags, training_profile
-from ctseg.io.slices import open_slices, write_slices
+from ctseg.io.slice_writer import write_slices
+from ctseg.io.slices import open_slices
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.prepared import Prepared
 

@@ -10,7 +10,8 @@ from ctseg.errors import InputError
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.slice_set import segment_slices, slices_by_case
 from ctseg.io.nifti.volumes import load_mask
-from ctseg.io.slices import open_slices, write_slices
+from ctseg.io.slice_writer import write_slices
+from ctseg.io.slices import open_slices
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from ctseg.errors import InputError
-from ctseg.io.slices import SliceSet, assign_splits, check_domain, check_same_size, open_slices, write_slices
+from ctseg.io.slice_writer import write_slices
+from ctseg.io.slices import SliceSet, assign_splits, check_domain, check_same_size, open_slices
 
 
 def make(

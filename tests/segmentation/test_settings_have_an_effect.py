@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ctseg.checkpoints import load_checkpoint
 from ctseg.errors import SettingError
 from ctseg.io.slices import SliceSet
 from ctseg.matching.pairs import PairTable
 from ctseg.plugins.protocols import SegmenterOutput
-from ctseg.runs import ModelHeader, load_checkpoint
+from ctseg.runs import ModelHeader
 from ctseg.segmentation import after_epoch, train
 from ctseg.segmentation.folds import train_folds
 from ctseg.selection.rules import RULES

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ctseg.io.slices import SliceSet, open_slices, write_slices
+from ctseg.io.slice_writer import write_slices
+from ctseg.io.slices import SliceSet, open_slices
 from ctseg.networks.blocks import seeded
 from ctseg.networks.generator import AmdGenerator
 from ctseg.plugins.protocols import Batch, ObjectiveContext

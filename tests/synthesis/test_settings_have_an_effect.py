@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from ctseg.checkpoints import load_checkpoint
 from ctseg.errors import SettingError
 from ctseg.io.slices import SliceSet
 from ctseg.matching.pairs import PairTable
-from ctseg.runs import ModelHeader, load_checkpoint
+from ctseg.runs import ModelHeader
 from ctseg.synthesis import train
 from ctseg.training.device import make_fabric
 from ctseg.training.presets import SYNTHESIS

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctseg.io.slices import SliceSet, open_slices, write_slices
+from ctseg.io.slice_writer import write_slices
+from ctseg.io.slices import SliceSet, open_slices
 from ctseg.preprocess.settings import PreprocessSettings
 
 SIZE = 32

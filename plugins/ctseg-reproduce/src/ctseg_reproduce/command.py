@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -114,21 +115,27 @@ def _rows(plan: Plan, table: str, names: list[str], minutes: float) -> tuple[Any
             what has no order.
     """
     from ctseg_reproduce.claims import order_claims, rows_of
-    from ctseg_reproduce.systems import CLAIMS, get_rows, needs_skull
+    from ctseg_reproduce.systems import CLAIMS, get_rows
 
     rows = get_rows(table, names)
     if minutes and (table != CLAIMS or names):
         raise SettingError("--hours is for `ctseg reproduce claims` without --rows; tables run all rows that are asked")
     if not names:
-        rows = rows_of(order_claims(plan, minutes or math.inf)) if table == CLAIMS else rows
-        for row in rows:
-            if needs_skull(row) and not plan.can_run(row):
-                common.say(f"left out: {row.name} needs scans of the target's patients (--train)")
-        rows = [row for row in rows if plan.can_run(row) or not needs_skull(row)]
+        rows = _with_data(plan, rows_of(order_claims(plan, minutes or math.inf)) if table == CLAIMS else rows)
     if not rows:
         raise SettingError("--hours: no claim fits in this time; give more, or see the estimates with --plan")
     _check(plan, table, tuple(rows))
     return tuple(rows)
+
+
+def _with_data(plan: Plan, rows: Sequence[AnyRow]) -> list[AnyRow]:
+    """The rows without those that need the skull where there are no scans; each of those is named."""
+    from ctseg_reproduce.systems import needs_skull
+
+    left_out = [row for row in rows if needs_skull(row) and not plan.can_run(row)]
+    for row in left_out:
+        common.say(f"left out: {row.name} needs scans of the target's patients (--train)")
+    return [row for row in rows if row not in left_out]
 
 
 def _check(plan: Plan, table: str, rows: tuple[AnyRow, ...]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ctseg.errors import InputError
-from ctseg.io.slices import SliceSet, write_slices
+from ctseg.io.slice_writer import write_slices
+from ctseg.io.slices import SliceSet
 
 Subsets = dict[str, list[str]]
 SUBSETS = ("all", "unmatched-1", "unmatched-2", "unmatched-3", "matched")

@@ -77,14 +77,20 @@ def _below_all(control: Result | None, results: Sequence[Result], name: str, kno
         return None, "The control was not run, or nothing to compare it with."
     found = {item.row.name: difference(item.outcomes, control.outcomes, "pooled") for item in others}
     unshown = [name for name, one in found.items() if verdict((one.low, one.high), 1) != "reproduces"]
-    score = f"{name} ({100 * control.numbers()['pooled'].value:.2f})"
+    seeds = min(len(one.seeds) for one in found.values())
+    return not unshown, _below_words(
+        f"{name} ({100 * control.numbers()['pooled'].value:.2f})", unshown, knowledge, seeds
+    )
+
+
+def _below_words(score: str, unshown: Sequence[str], knowledge: str, seeds: int) -> str:
     if unshown:
-        return False, (
+        return (
             f"{score} is not shown to score worse than {', '.join(unshown)}: the 95 % interval of the difference does "
             f"not exclude 0, so nothing shows that these rows know more {knowledge}."
         )
-    alone = "" if all(len(one.seeds) > 1 for one in found.values()) else " (with one seed, over patients alone)"
-    return True, f"{score} scores worse than every row: each 95 % interval of the difference lies above 0{alone}."
+    alone = "" if seeds > 1 else " (with one seed, over patients alone)"
+    return f"{score} scores worse than every row: each 95 % interval of the difference lies above 0{alone}."
 
 
 def claim_verdict(name: str, row: str, found: Difference | None) -> str:
@@ -114,31 +120,44 @@ def _line(item: Result, name: str, reference: Sequence[Outcome]) -> dict[str, An
         "system": item.row.title,
         "paper_dice": TABLES[name][item.row.name],
     }
-    numbers = item.numbers()
     compared = item.outcomes and reference and item.row.name != REFERENCE[name]
     paired = difference(item.outcomes, reference, "pooled") if compared else None
+    return {
+        **line,
+        **_estimates(item, paired),
+        "difference_to": REFERENCE[name] if compared else "",
+        **_paired_notes(paired),
+        "paper_order": claim_verdict(name, item.row.name, paired),
+        **_measured_on(item),
+        "selection": "; ".join(dict.fromkeys(one.selection for one in item.outcomes)),
+        "seconds": round(item.seconds, 1),
+        "machine": "; ".join(dict.fromkeys(one.machine for one in item.records)),
+        "command": item.command,
+        "failed": "; ".join(item.failed),
+    }
+
+
+def _estimates(item: Result, paired: Difference | None) -> dict[str, float]:
+    """Value, low and high of each measure and of the difference; nan where there is none."""
+    numbers, line = item.numbers(), dict[str, float]()
     found: dict[str, Estimate | None] = {**{metric: numbers.get(metric) for metric in METRICS}, "difference": paired}
     for metric, one in found.items():
         scale = 1.0 if metric == "fp_ml" else 100.0
         for part in ("value", "low", "high"):
             value = getattr(one, part) * scale if one else math.nan
             line[metric if part == "value" else f"{metric}_{part}"] = round(value, 4)
-    seeds = [item.seed for item in item.outcomes]
+    return line
+
+
+def _measured_on(item: Result) -> dict[str, Any]:
+    """The seeds, cohorts, patients and slices behind a line."""
+    numbers = item.numbers()
     return {
-        **line,
-        "difference_to": REFERENCE[name] if compared else "",
-        **_paired_notes(paired),
-        "paper_order": claim_verdict(name, item.row.name, paired),
-        "seeds": " ".join(map(str, seeds)),
+        "seeds": " ".join(str(one.seed) for one in item.outcomes),
         "cohorts": " ".join(str(one.cohort) for one in item.outcomes if one.cohort is not None),
         "pooled_by_seed": " ".join(f"{100 * estimate([one], 'pooled').value:.2f}" for one in item.outcomes),
         "patients": numbers["pooled"].patients if numbers else 0,
-        "slices": item.outcomes[0].slices if seeds else 0,
-        "selection": "; ".join(dict.fromkeys(one.selection for one in item.outcomes)),
-        "seconds": round(item.seconds, 1),
-        "machine": "; ".join(dict.fromkeys(one.machine for one in item.records)),
-        "command": item.command,
-        "failed": "; ".join(item.failed),
+        "slices": item.outcomes[0].slices if item.outcomes else 0,
     }
 
 

@@ -1,0 +1,81 @@
+"""Checkpoints: the full state of a training, written atomically and read without running code from it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ctseg.errors import InputError
+from ctseg.files import write_with
+
+
+def save_checkpoint(run: Path, state: Mapping[str, Any]) -> None:
+    """Write the full training state atomically; it holds tensors and plain values only.
+
+    Raises:
+        OSError: if the disk refuses it; the last checkpoint stays as it was.
+    """
+    import torch
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            keeper: Any = _KeepsError(file)
+            try:
+                torch.save(dict(state), keeper)
+            except RuntimeError:
+                if keeper.error is not None:  # torch says no more than that writing failed
+                    raise keeper.error from None
+                raise
+
+    path = Path(run) / "checkpoint.pt"
+    try:
+        write_with(path, write)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from None
+
+
+class _KeepsError:
+    """A binary file that remembers the error of a failed write."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write to the file.
+
+        Raises:
+            OSError: of the file, which is remembered.
+        """
+        try:
+            return int(self.file.write(data))
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self.file.flush()
+
+
+def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without running any code from it.
+
+    Raises:
+        InputError: if it is broken.
+    """
+    import torch
+
+    path = Path(run) / "checkpoint.pt"
+    try:
+        found = torch.load(path, map_location=device, weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken archive reaches torch's and pickle's parsers, which raise what they like
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: broken checkpoint ({reason}); start again with --overwrite") from None
+    if not isinstance(found, dict) or not isinstance(found.get("epoch", 0), int):
+        raise InputError(f"{path}: broken checkpoint (no training state in it); start again with --overwrite")
+    return found
