@@ -62,7 +62,7 @@ def discover(
         InputError: if a path is missing or an empty folder, or no scan is found at all.
     """
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    found = all_files(paths)
+    found = all_files(paths, without)
     files, left = _outside(list(dict.fromkeys(found.files)), without)
     cases, rejected = _volume_part(files, domain)
     rejected = [*found.rejected, *rejected, *left]

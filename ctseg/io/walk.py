@@ -41,16 +41,20 @@ class Files:
     """How many files of each ignored kind there are."""
 
 
-def all_files(paths: Sequence[Path]) -> Files:
+def all_files(paths: Sequence[Path], without: Path | None = None) -> Files:
     """Every regular file of the inputs.
 
     Links to folders are followed after all real folders; a folder that was looked at before, by whatever name, is not
     looked at again, so that links in a circle end. Hidden folders are counted and not looked into.
 
+    Args:
+        paths: files and folders.
+        without: the command's own output, whose files the caller takes out and counts.
+
     Raises:
         InputError: if an input is missing or an empty folder.
     """
-    walk = _Walk()
+    walk = _Walk(without)
     for path in paths:
         walk.add(path)
     walk.follow_links()
@@ -58,8 +62,9 @@ def all_files(paths: Sequence[Path]) -> Files:
 
 
 class _Walk:
-    def __init__(self) -> None:
+    def __init__(self, without: Path | None) -> None:
         self.found = Files()
+        self._without = None if without is None else os.path.realpath(without)
         self._seen: dict[Identity, Path] = {}
         self._links: list[Path] = []
 
@@ -163,6 +168,8 @@ class _Walk:
 
     def _is_own_output(self, folder: Path, entries: Sequence[os.DirEntry[str]]) -> bool:
         if not any(entry.name == MARK and entry.is_file() for entry in entries):
+            return False
+        if os.path.realpath(folder) == self._without:
             return False
         kind = _mark_kind(folder / MARK)
         if kind in OWN_OUTPUTS:
