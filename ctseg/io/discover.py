@@ -153,7 +153,7 @@ def _dicom_sources(files: Iterable[Path]) -> tuple[list[Source], list[Rejected]]
         if path.suffix.lower() == ".zip":
             try:
                 members, refused = _members(path)
-            except (zipfile.BadZipFile, OSError) as error:
+            except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
                 members, refused = (
                     [],
                     [Rejected(str(path), f"not a readable zip ({error}); copy it again", True)],

@@ -67,7 +67,10 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
 
 def _is_compressed(dataset: Dataset) -> bool:
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    return bool(syntax is not None and syntax.is_compressed)
+    try:
+        return bool(syntax is not None and syntax.is_compressed)
+    except (AttributeError, ValueError):  # a broken UID names no transfer syntax; decoding says so
+        return True
 
 
 def _decode(dataset: Dataset) -> Pixels:
