@@ -54,9 +54,11 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
     """
     if "PixelData" not in dataset:
         raise CaseError(f"{name}: has no pixel data; copy the file again")
-    _check_length(dataset, name)
     try:
+        _check_length(dataset, name)
         pixels = _decode(dataset)
+    except CaseError:
+        raise
     except Exception as error:  # decoders raise anything on broken streams
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise CaseError(f"{name}: pixel data cannot be decoded ({reason}); copy the file again") from None
