@@ -58,14 +58,15 @@ def _read(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name the csv of slice labels with --labels") from None
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable table ({str(error).splitlines()[0]})") from None
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable table ({reason})") from None
 
 
 def _long(table: pd.DataFrame, path: Path, findings: Sequence[str]) -> Labels:
     """`ID_SLICE_finding,value` rows -> one row a slice."""
     parts = table["ID"].str.rpartition("_")
-    if (parts[1] == "").any():
+    if parts.shape[1] < 2 or (parts[1] == "").any():
         raise InputError(f"{path}: expected IDs like ID_000012eaf_epidural (slice and finding)")
     wanted = parts[2].isin(list(findings)) if findings else pd.Series(data=True, index=table.index)
     if not wanted.any():

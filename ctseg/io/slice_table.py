@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ REQUIRED_TEXT = ("slice_id", "patient_id", "series_id", "split")
 MAX_Z_MM = 10_000.0
 """No scanner table places a slice further from its origin."""
 MAX_SPACING_MM = 50.0
+MAX_INTENSITY = 1e9
 MAX_STEP_RATIO = 20.0
 """A step between neighbouring slices is at most this many times the median step of its scan."""
 
@@ -182,3 +183,19 @@ def check_leak(table: pd.DataFrame, where: Path | str) -> None:
     leaked = splits.index[splits > 1]
     if len(leaked):
         raise InputError(f"{where}: patient {leaked[0]} is in two splits ({len(leaked)} such); split by patient")
+
+
+def check_intensity(intensity: Mapping[str, Any], folder: Path) -> None:
+    """uint8 = a * x + b needs two finite numbers and a slope above 0, or none where they differ by case."""
+    slope, offset = intensity.get("a"), intensity.get("b")
+    if slope is None and offset is None:
+        return
+    if not (_is_number(slope) and _is_number(offset) and float(slope or 0) > 0):
+        raise InputError(
+            f"{folder}/dataset.json: intensity needs a (above 0) and b as numbers, found a={slope!r}, b={offset!r}; "
+            "correct them or preprocess again"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_INTENSITY

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ctseg.errors import InputError
 from ctseg.files import read_json
 from ctseg.io.identity import patients_of
-from ctseg.io.slice_table import COLUMNS, check_leak, read_slice_table
+from ctseg.io.slice_table import COLUMNS, check_intensity, check_leak, read_slice_table
 
 __all__ = [
     "COLUMNS", "SCHEMA", "SliceSet", "assign_splits", "check_domain", "check_leak", "check_same_size", "is_slice_set",
@@ -28,7 +28,6 @@ __all__ = [
 SCHEMA = "ctseg-slices/1"
 CHECK_BYTES = 1 << 26
 """Bytes of a mask array that are looked at in one go."""
-MAX_INTENSITY = 1e9
 
 
 @dataclass(frozen=True)
@@ -148,24 +147,8 @@ def _open_info(folder: Path) -> dict[str, Any]:
     for key in ("intensity", "settings", "counts"):
         if not isinstance(info.get(key), dict):
             raise InputError(f"{folder}/dataset.json: {key} must be an object, see docs/formats.md; preprocess again")
-    _check_intensity(info["intensity"], folder)
+    check_intensity(info["intensity"], folder)
     return dict(info)
-
-
-def _check_intensity(intensity: Mapping[str, Any], folder: Path) -> None:
-    """uint8 = a * x + b needs two finite numbers and a slope above 0, or none where they differ by case."""
-    slope, offset = intensity.get("a"), intensity.get("b")
-    if slope is None and offset is None:
-        return
-    if not (_is_number(slope) and _is_number(offset) and float(slope or 0) > 0):
-        raise InputError(
-            f"{folder}/dataset.json: intensity needs a (above 0) and b as numbers, found a={slope!r}, b={offset!r}; "
-            "correct them or preprocess again"
-        )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_INTENSITY
 
 
 def _open_array(path: Path) -> NDArray[np.uint8]:

@@ -295,3 +295,23 @@ def test_an_ellipsoid_in_a_real_tilted_uneven_series_has_its_true_volume(real_da
     row = row_of(evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "out", settings=FAST), "one")
     assert row["ref_ml"] == pytest.approx(4 / 3 * np.pi * radii.prod() / 1000, rel=0.01)
     assert 0.5 * 10 * volume.spacing_mm[1] < row["hd95_mm"] <= 10 * volume.spacing_mm[1] + 1e-6
+
+
+def test_the_summary_says_what_was_compared(tmp_path):
+    import nibabel as nib
+    import numpy as np
+
+    from ctseg.evaluation.evaluate import evaluate as measure
+
+    for folder in ("pred", "ref"):
+        (tmp_path / folder).mkdir()
+        for case in ("a", "b"):
+            mask = np.zeros((8, 8, 4), np.uint8)
+            mask[2:5, 2:5, 1:3] = 1
+            nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / folder / f"{case}.nii.gz")
+    first = measure(tmp_path / "pred", tmp_path / "ref", tmp_path / "one").summary["inputs"]
+    assert set(first) == {"reference", "predictions"}
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 4), np.uint8), np.eye(4)), tmp_path / "pred" / "b.nii.gz")
+    second = measure(tmp_path / "pred", tmp_path / "ref", tmp_path / "two").summary["inputs"]
+    assert second["reference"] == first["reference"]
+    assert second["predictions"] != first["predictions"]

@@ -120,7 +120,9 @@ def test_a_nifti_too_large_for_a_head_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "dataset.json").write_text('{"schema": "ctseg-slices/1", "domain": "ct"}')
+    (tmp_path / "dataset.json").write_text(
+        '{"schema": "ctseg-slices/1", "domain": "ct", "intensity": {}, "settings": {}, "counts": {}}'
+    )
     np.save(tmp_path / "images.npy", np.zeros((1, 4, 4), np.uint8))
     data = (tmp_path / "images.npy").read_bytes()
     (tmp_path / "images.npy").write_bytes(data.replace(b"(1, 4, 4)", b"(9999999, 4000, 4000)", 1))

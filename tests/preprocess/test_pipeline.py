@@ -261,3 +261,12 @@ def test_the_label_values_that_count_are_chosen_and_said(cohort, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="--lesion-labels 3: no scan has such a label; the labels hold 1, 2, 4"):
         preprocess(discover([cohort]), tmp_path / "none", SMALL.model_copy(update={"lesion_labels": (3,)}))
+
+
+def test_each_case_says_what_it_was_made_of(cohort, tmp_path):
+    before, _ = made(discover([cohort]), tmp_path / "before")
+    assert set(before.info["inputs"]) == {f"BraTS_{number:03d}" for number in range(4)}
+    label_with(cohort, "BraTS_002", {1: slice(3, 5)})
+    after, _ = made(discover([cohort]), tmp_path / "after")
+    changed = [case for case, digest in after.info["inputs"].items() if digest != before.info["inputs"][case]]
+    assert changed == ["BraTS_002"]

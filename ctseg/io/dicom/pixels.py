@@ -59,10 +59,12 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
     """
     if "PixelData" not in dataset:
         raise CaseError(f"{name}: has no pixel data; copy the file again")
-    _check_matrix(dataset, name)
-    _check_length(dataset, name)
     try:
+        _check_matrix(dataset, name)
+        _check_length(dataset, name)
         pixels = _decode(dataset)
+    except CaseError:
+        raise
     except Exception as error:  # decoders raise anything on broken streams
         raise CaseError(f"{name}: {_why_not_decoded(dataset, error)}") from None
     if pixels.ndim != 2:
@@ -88,7 +90,10 @@ def _check_matrix(dataset: Dataset, name: str) -> None:
 
 def _is_compressed(dataset: Dataset) -> bool:
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    return bool(syntax is not None and syntax.is_compressed)
+    try:
+        return bool(syntax is not None and syntax.is_compressed)
+    except (AttributeError, ValueError):  # a broken UID names no transfer syntax; decoding says so
+        return True
 
 
 def _decode(dataset: Dataset) -> Pixels:
