@@ -36,7 +36,7 @@ from ctseg.settings import read_toml
 
 RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
 OWN_KEYS = ("name", "command", "input", "output", "expect_s")
-HASTE = ("workers", "scheduler")
+SPEED_KEYS = ("workers", "scheduler")
 """Keys that change how fast a step is and nothing in its output: one that is done stays done with others."""
 
 
@@ -166,14 +166,18 @@ def step_keys(study: Study) -> list[str]:
     keys: list[str] = []
     for row, step in enumerate(study.steps):
         feeds = [keys[earlier] for earlier in range(row) if _reads(step, study.steps[earlier].output)]
-        keys.append(sha256(json.dumps([_telling(step.argv), feeds]).encode()).hexdigest())
+        keys.append(sha256(json.dumps([_deciding_words(step.argv), feeds]).encode()).hexdigest())
     return keys
 
 
-def _telling(argv: Sequence[str]) -> list[str]:
+def _deciding_words(argv: Sequence[str]) -> list[str]:
     """The words that decide what comes out."""
-    hasty = [f"--{key}" for key in HASTE]
-    return [word for before, word in zip(("", *argv), argv, strict=False) if word not in hasty and before not in hasty]
+    speed_flags = [f"--{key}" for key in SPEED_KEYS]
+    return [
+        word
+        for before, word in zip(("", *argv), argv, strict=False)
+        if word not in speed_flags and before not in speed_flags
+    ]
 
 
 def _reads(step: Step, output: str) -> bool:
@@ -276,7 +280,7 @@ def _run_step(
         say(f"    done before in {span(record.get('seconds', 0.0))}, skipped")
         return StepResult(step, int(record.get("code", 0)), 0.0, skipped=True)
     extra = _extra_flags(step, key, record, written, fresh) if exists else []
-    before = float(record.get("seconds", 0.0)) if "--resume" in extra else 0.0  # the whole time is what is told
+    before = float(record.get("seconds", 0.0)) if "--resume" in extra else 0.0  # the whole time counts
     _remember(study, state, step.name, {"key": key, "done": False, "seconds": before})
     say(f"    {step.line}")
     started, code, outer = time.monotonic(), 2, STUDY.set(key)

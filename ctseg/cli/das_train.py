@@ -111,7 +111,7 @@ def _check_source(stage: Stage) -> None:
         )
     if source.domain == "mr" and settings.freeze_batch_norm_from:
         used = recorded(settings)
-        words = " ".join(f"--set {name}={value}" for name, value in presets.FOR_MR.items() if name in used)
+        words = " ".join(f"--set {name}={value}" for name, value in presets.MR_SOURCE.items() if name in used)
         common.say(f"note: --src is MR, and preset {stage.preset!r} suits pseudo-CT; for MR add {words}")
 
 

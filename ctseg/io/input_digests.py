@@ -55,8 +55,8 @@ def set_digests(slices: SliceSet) -> dict[str, str]:
         for name in SET_FILES
         if (slices.folder / name).exists()
     }
-    told = {key: slices.info.get(key) for key in ("domain", "intensity", "settings", "pseudo")}
-    return {**found, "dataset": text_digest(json.dumps(told, sort_keys=True, default=str))}
+    described = {key: slices.info.get(key) for key in ("domain", "intensity", "settings", "pseudo")}
+    return {**found, "dataset": text_digest(json.dumps(described, sort_keys=True, default=str))}
 
 
 def files_digest(files: Mapping[str, Path]) -> str:

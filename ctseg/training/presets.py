@@ -135,12 +135,12 @@ SMOKE_ADAPTATION: dict[str, Any] = {
     "sample_every": 1,
 }
 
-_CALM_ADAPTATION: dict[str, Any] = {
+_TRAINABLE_ADAPTATION: dict[str, Any] = {
     **PAPER_ADAPTATION,
     "lr_discriminator": 1e-3,  # R; at the paper's 0.01 the adversary ran away in every trial (decision 4)
     "selection": "tta_consistency",  # nearest to the best epoch over 15 runs (docs/decisions/0004-default-preset.md)
 }
-MENDING: dict[str, Any] = {
+KEEP_PRECISION: dict[str, Any] = {
     "freeze_batch_norm_from": 4,  # else the network learns with each batch's own statistics and is used with others
     # CT is calibrated (water within 5 HU: ACR phantom): grey stays HU within 5 HU of 0 to 100.
     "brightness": 0.0,
@@ -149,8 +149,8 @@ MENDING: dict[str, Any] = {
     "select_from": 4,  # before it, batch norm is not yet frozen
 }
 """What keeps precision from falling (decision 6): batch norm is used as it is trained, and grey stays HU."""
-DEFAULT_ADAPTATION: dict[str, Any] = {**_CALM_ADAPTATION, "recalibrate_batch_norm": 16, **MENDING}
-FOR_MR: dict[str, Any] = {
+DEFAULT_ADAPTATION: dict[str, Any] = {**_TRAINABLE_ADAPTATION, "recalibrate_batch_norm": 16, **KEEP_PRECISION}
+MR_SOURCE: dict[str, Any] = {
     "brightness": PAPER_ADAPTATION["brightness"],
     "brightness_shift": 0.0,
     "freeze_batch_norm_from": 0,
@@ -159,7 +159,7 @@ FOR_MR: dict[str, Any] = {
 """What does not suit MR as the source: its greys have no unit, and CT lies far from its statistics."""
 
 DEMO_ADAPTATION: dict[str, Any] = {
-    **_CALM_ADAPTATION,  # the tables at scale cpu were measured with it; `reproduce mended` is the same with decision 6
+    **_TRAINABLE_ADAPTATION,  # the tables at scale cpu use it
     "segmenter_settings": {"width": 16, "input_mean": 0.074, "input_std": 0.148},  # a quarter of VGG-16
     "discriminator_width": 16,
     # Chosen on the source's own validation patients, for a thousand steps: Dice 0.85 against 0.71; batch norm is
@@ -174,15 +174,15 @@ DEMO_ADAPTATION: dict[str, Any] = {
     "sample_every": 4,
 }
 
-PLUS_TRIED: dict[str, Any] = {
+PLUS_ALL: dict[str, Any] = {
     # Beyond the paper, see docs/plus.md for what each is worth.
     "selection": "tta_consistency",
     "select_from": 5,  # as consistency_from: before, a network has not met all parts of plus
     "loss": "bce+dice+slice-dice",  # small lesions weigh like large ones
     "recalibrate_batch_norm": 16,
-    "freeze_batch_norm_from": MENDING["freeze_batch_norm_from"],
-    "brightness": MENDING["brightness"],
-    "brightness_shift": MENDING["brightness_shift"],
+    "freeze_batch_norm_from": KEEP_PRECISION["freeze_batch_norm_from"],
+    "brightness": KEEP_PRECISION["brightness"],
+    "brightness_shift": KEEP_PRECISION["brightness_shift"],
     "contrast": 0.15,
     "bias_field": 0.08,  # 8 HU: beam hardening at the skull base
     "noise": 0.05,
@@ -197,7 +197,7 @@ PLUS_TRIED: dict[str, Any] = {
     "copy_paste": 0.5,  # cross-domain mixing (Tranheden et al. 2021)
 }
 """All that was tried for stage 2 beyond the paper and measured part by part."""
-PLUS: dict[str, Any] = {**PLUS_TRIED, "copy_paste": 0, "lambda_adv_output": 0}
+PLUS: dict[str, Any] = {**PLUS_ALL, "copy_paste": 0, "lambda_adv_output": 0}
 """What of it won over seeds (docs/plus.md), for any preset."""
 PLUS_ADAPTATION: dict[str, Any] = {
     **DEFAULT_ADAPTATION,

@@ -112,7 +112,7 @@ def make_label_sets(
     for stage, _ in wanted.values():
         _run(request.root, stage, broken, execute, say)
     if broken:
-        raise InputError(f"{request.root}: {next(iter(broken.values()))}; mend what is said above, call again")
+        raise InputError(f"{request.root}: {next(iter(broken.values()))}; correct what is named above and call again")
     return {name: request.root / path for name, (_, path) in wanted.items()}
 
 
@@ -143,7 +143,9 @@ def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say
         raise KeyboardInterrupt
     if code >= 2:
         if stage.folder.split("/")[0] == DATA:
-            raise InputError(f"{root / stage.folder}: the data could not be made; mend what is said above, call again")
+            raise InputError(
+                f"{root / stage.folder}: the data could not be made; correct what is named above and call again"
+            )
         broken[stage.folder] = f"{stage.folder} ended with {code}"
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from ctseg.files import read_json, write_json, write_text
 from ctseg.outputs import remove_output
-from ctseg.study import HASTE, read_study
+from ctseg.study import SPEED_KEYS, read_study
 
 Step = dict[str, Any]
 
@@ -33,8 +33,8 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """A digest of all that leads to its results."""
-        telling = [{key: value for key, value in step.items() if key not in HASTE} for step in self.steps]
-        parts = [telling, [stage.key for stage in self.needs], *([self.preset_digest] if self.preset_digest else [])]
+        deciding = [{key: value for key, value in step.items() if key not in SPEED_KEYS} for step in self.steps]
+        parts = [deciding, [stage.key for stage in self.needs], *([self.preset_digest] if self.preset_digest else [])]
         return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
-from ctseg.training.presets import ADAPTATION, FOR_MR, PLUS, PLUS_TRIED
+from ctseg.training.presets import ADAPTATION, MR_SOURCE, PLUS, PLUS_ALL
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.whole_head import WHOLE_HEAD
 
@@ -146,7 +146,7 @@ _ROWS: tuple[AnyRow, ...] = (
         "proposed",
         adversary=True,
         every_slice=True,
-        settings=PLUS_TRIED,
+        settings=PLUS_ALL,
     ),
     *(
         Row(
@@ -155,7 +155,7 @@ _ROWS: tuple[AnyRow, ...] = (
             "proposed",
             adversary=True,
             every_slice=True,
-            settings={**PLUS_TRIED, **off},
+            settings={**PLUS_ALL, **off},
         )
         for part, (title, off) in PLUS_PARTS.items()
     ),
@@ -164,14 +164,14 @@ _ROWS: tuple[AnyRow, ...] = (
         "All tried without: CT slices without IPH",
         "proposed",
         adversary=True,
-        settings=PLUS_TRIED,
+        settings=PLUS_ALL,
     ),
     Row("supervised", "Upper bound: trained on the same CT patients with labels", "ct"),
     Row(
         "supervised-plus",
         "Upper bound with what plus does to source slices",
         "ct",
-        settings={**PLUS_TRIED, **UNSUPERVISED_OFF},
+        settings={**PLUS_ALL, **UNSUPERVISED_OFF},
     ),
     Row("unet-on-mr", "U-Net, Baseline (MR)", "mr", segmenter="unet"),
     Row("unet-on-proposed", "U-Net on the proposed network's pseudo-CT", "proposed", segmenter="unet"),
@@ -318,7 +318,9 @@ def adaptation_settings(row: Row, scale: Scale) -> dict[str, Any]:
     Where MR is the source, values that a preset has for pseudo-CT are replaced by those for MR (decision 6).
     """
     known = ADAPTATION[scale.preset]
-    for_mr = {name: value for name, value in FOR_MR.items() if row.source == "mr" and known.get(name, value) != value}
+    for_mr = {
+        name: value for name, value in MR_SOURCE.items() if row.source == "mr" and known.get(name, value) != value
+    }
     return {
         **for_mr,
         **scale.adaptation,
