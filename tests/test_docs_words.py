@@ -114,3 +114,26 @@ def test_exceptions_are_needed() -> None:
         text = (ROOT / name).read_text(encoding="utf-8")
         for part in parts:
             assert any(part in line and house_words(line) for line in paragraphs(text)), (name, part)
+
+
+def missing_pages(text: str, homes: tuple[Path, ...]) -> list[str]:
+    """Pages and notes that a text names by path and that lie in none of the homes."""
+    named = re.findall(r"(?:plugins/[\w-]+/)?docs/[\w/.-]+?\.md|(?<![\w/])notes/[\w-]+\.md", text)
+    return sorted({page for page in named if not any((home / page).is_file() for home in homes)})
+
+
+@pytest.mark.parametrize("folder", ["ctseg", "plugins", "tests"])
+def test_pages_named_in_code_exist(folder: str) -> None:
+    reproduce = ROOT / "plugins" / "ctseg-reproduce"
+    homes = (ROOT, reproduce, reproduce / "docs")
+    wrong = {
+        path.relative_to(ROOT).as_posix(): missing
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (missing := missing_pages(path.read_text(encoding="utf-8"), homes)) and path != Path(__file__)
+    }
+    assert wrong == {}
+
+
+def test_a_page_that_is_missing_is_found() -> None:
+    text = "see docs/formats.md, plugins/ctseg-reproduce/docs/plus.md and docs/gone.md"
+    assert missing_pages(text, (ROOT,)) == ["docs/gone.md"]

@@ -19,7 +19,7 @@ FULL_COHORT = {"mr": 96, "ct": 96, "ct_test": 36}
 SMALL_SIZE, FULL_SIZE = 96, 240
 MR_SLICES = "25:135"
 """All levels that hold brain. The paper's 60:100 leave out the skull base, which whole CT scans have: networks trained
-on pseudo-CT of those levels alone outline temporal poles (docs/results/demo.md)."""
+on pseudo-CT of those levels alone outline temporal poles (plugins/ctseg-reproduce/docs/notes/levels.md)."""
 
 
 def demo_steps(*, full: bool = False, seed: int = 0, workers: int = 2, device: str = "auto") -> list[dict[str, Any]]:

@@ -175,7 +175,7 @@ DEMO_ADAPTATION: dict[str, Any] = {
 }
 
 PLUS_ALL: dict[str, Any] = {
-    # Beyond the paper, see docs/plus.md for what each is worth.
+    # Beyond the paper, see plugins/ctseg-reproduce/docs/plus.md for what each is worth.
     "selection": "tta_consistency",
     "select_from": 5,  # as consistency_from: before, a network has not met all parts of plus
     "loss": "bce+dice+slice-dice",  # small lesions weigh like large ones
@@ -198,7 +198,7 @@ PLUS_ALL: dict[str, Any] = {
 }
 """All that was tried for stage 2 beyond the paper and measured part by part."""
 PLUS: dict[str, Any] = {**PLUS_ALL, "copy_paste": 0, "lambda_adv_output": 0}
-"""What of it won over seeds (docs/plus.md), for any preset."""
+"""What of it won over seeds (plugins/ctseg-reproduce/docs/plus.md), for any preset."""
 PLUS_ADAPTATION: dict[str, Any] = {
     **DEFAULT_ADAPTATION,
     **PLUS,
