@@ -7,15 +7,12 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
 from ctseg.locks import Busy, Unknown, lock, still_there, unlock
-
-LONGEST_IN_TEMPORARY = 100
-"""A name of up to so many bytes stands in full in the name of its temporary."""
+from ctseg.temporary_names import temporary_name
 
 
 def sync(path: Path) -> None:
@@ -57,19 +54,6 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
         os.close(handle)
     sync(path.parent)
     return path
-
-
-def temporary_name(name: str) -> str:
-    """What a temporary file or folder is named after its target: the name itself, or 32 letters of a long one.
-
-    A temporary name that grows with its target would be too long for the file system where the target's is not.
-    The suffixes of a long name stay, because writers go by them.
-    """
-    if len(os.fsencode(name)) <= LONGEST_IN_TEMPORARY:
-        return name
-    digest = blake2b(os.fsencode(name), digest_size=10).hexdigest()
-    suffixes = "".join(Path(name).suffixes[-2:])
-    return digest + (suffixes if len(os.fsencode(suffixes)) <= 12 else "")
 
 
 def _temporary(path: Path) -> tuple[int, Path]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ctseg.temporary_names import temporary_name
+
 try:
     import fcntl
 except ImportError:  # no such locks on Windows
@@ -88,7 +90,7 @@ def held(path: Path) -> Iterator[None]:
     Raises:
         Busy: if a living process holds it.
     """
-    file = path.with_name(f"{LOCK}{path.name}")
+    file = _file_of(path)
     handle = _open_locked(file)
     try:
         yield
@@ -100,7 +102,7 @@ def held(path: Path) -> Iterator[None]:
 
 def is_held(path: Path) -> bool:
     """Whether a living process holds the name `path`."""
-    file = path.with_name(f"{LOCK}{path.name}")
+    file = _file_of(path)
     if not file.exists():
         return False
     try:
@@ -112,12 +114,17 @@ def is_held(path: Path) -> bool:
 
 def clean_lock(path: Path) -> None:
     """Remove the lock file that a killed process left beside `path`; one that is held stays."""
-    file = path.with_name(f"{LOCK}{path.name}")
+    file = _file_of(path)
     try:
         with locked(file, known=False):
             file.unlink(missing_ok=True)
     except Busy:
         return
+
+
+def _file_of(path: Path) -> Path:
+    """The lock file beside `path`; a long name is shortened, since with the prefix it would be too long."""
+    return path.with_name(f"{LOCK}{temporary_name(path.name)}")
 
 
 def _open_locked(file: Path) -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from ctseg.errors import InputError
-from ctseg.files import read_json, temporary_name, write_json, write_text, write_with
+from ctseg.files import read_json, write_json, write_text, write_with
 from ctseg.outputs import new_folder
+from ctseg.temporary_names import temporary_name
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

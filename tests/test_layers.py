@@ -26,6 +26,7 @@ ROOT_MODULES = {
     "runs",
     "settings",
     "study",
+    "temporary_names",
     "version",
 }
 CONTRACT = {"plugins"}

@@ -21,6 +21,7 @@ from ctseg.outputs import (
     guard_state,
     new_folder,
     read_mark,
+    recover,
     remove_output,
     shared_folder,
 )
@@ -425,7 +426,9 @@ def test_what_a_living_process_uses_stays(tmp_path: Path) -> None:
         assert living.stdout is not None
         assert living.stdin is not None
         assert living.stdout.readline() == b"ready\n"
-        guard_output(tmp_path / "set", "output", say=said.append)
+        with pytest.raises(InputError, match="another call of ctseg writes there"):
+            guard_output(tmp_path / "set", "output", say=said.append)
+        recover(tmp_path / "set", said.append)
         guard_file(tmp_path / "pairs.csv", is_pairs, say=said.append)
         assert said == []
         assert len(list(tmp_path.glob(".partial-*"))) == 2

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from ctseg.locks import Busy, held
 from ctseg.outputs import read_file_mark, read_mark
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.settings import read_toml
+
+pytestmark = pytest.mark.slow
 
 SIZE = 32
 TRAINED = ["--src", "mr", "--tgt", "ct", "--preset", "smoke", "--device", "cpu", "-o", "run"]
@@ -53,6 +55,13 @@ def toy(folder: Path, domain: str, seed: int) -> None:
         folder, domain=domain, images=images, masks=masks, table=table, intensity={"a": 2.55, "b": 0.0, "unit": "HU"},
         settings=PreprocessSettings(size=SIZE).model_dump(mode="json"),
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _state_of_others() -> Iterator[None]:
+    outer = common.STATE
+    yield
+    common.STATE = outer
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError, OutputExistsError
-from ctseg.files import creating, sync, temporary_name, umask
+from ctseg.files import creating, sync, umask
 from ctseg.locks import Busy, held, locked
 from ctseg.outputs.guard import Output, guard_output
 from ctseg.outputs.leftovers import (
@@ -31,6 +31,7 @@ from ctseg.outputs.leftovers import (
     remove_owned,
 )
 from ctseg.outputs.mark import MARK, STUDY, Mark, contents, entries, foreign, owner, read_mark, write_mark
+from ctseg.temporary_names import temporary_name
 
 
 @contextmanager
@@ -151,13 +152,16 @@ def sole(path: Path) -> Iterator[None]:
         InputError: if nothing can be made there, or another process writes there.
     """
     real = Path(os.path.realpath(path))
-    with creating(path):
-        real.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with held(real):
-            yield
-    except Busy:
-        raise InputError(f"{path}: another call of ctseg writes there; wait for it or give another -o") from None
+    with ExitStack() as stack:
+        with creating(path):
+            real.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(held(real))
+            except Busy:
+                raise InputError(
+                    f"{path}: another call of ctseg writes there; wait for it or give another -o"
+                ) from None
+        yield
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-from ctseg.files import sync, temporary_name
+from ctseg.files import sync
 from ctseg.locks import Busy, Unknown, clean_lock, locked
 from ctseg.outputs.mark import MARK, TEMPORARY, entries, foreign, read_mark
+from ctseg.temporary_names import temporary_name
 
 Say = Callable[[str], object]
 PARTIAL, ASIDE = ".partial-", ".replaced-"

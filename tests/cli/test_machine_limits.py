@@ -17,6 +17,8 @@ from ctseg.checkpoints import load_checkpoint, save_checkpoint
 from ctseg.cli import common
 from ctseg.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 CALL = [sys.executable, "-m", "ctseg"]
 
 
@@ -58,7 +60,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one(tmp_path: Path) -> N
 def test_the_machine_s_limits_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, error: BaseException, words: str
 ) -> None:
-    common.STATE = common.State(quiet=True)
+    monkeypatch.setattr(common, "STATE", common.State(quiet=True))
 
     def fail(*_: Any, **__: Any) -> None:
         raise error
