@@ -12,7 +12,7 @@ PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 .PHONY: help demo test test-fast fuzz check docs clean
 
 help:
-	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 10 minutes on two quiet cores)"
+	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 15 minutes on two quiet cores)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests with coverage"
 	@echo "make test-fast  run the quick tests (under a minute of CPU on one core)"
 	@echo "make fuzz    read $(FUZZ) spoilt files of every kind that ctseg reads (about 5 minutes)"
