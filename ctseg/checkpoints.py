@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
 from ctseg.files import write_with
 
 
@@ -74,7 +74,7 @@ def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
     except MemoryError:
         raise
     except Exception as error:  # a broken archive reaches torch's and pickle's parsers, which raise what they like
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error, None)
         raise InputError(f"{path}: broken checkpoint ({reason}); start again with --overwrite") from None
     if not isinstance(found, dict) or not isinstance(found.get("epoch", 0), int):
         raise InputError(f"{path}: broken checkpoint (no training state in it); start again with --overwrite")

@@ -46,3 +46,9 @@ def unknown_name(kind: str, name: str, known: list[str] | tuple[str, ...]) -> st
     near = get_close_matches(name, known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(known)) or 'none'}"
+
+
+def first_line(error: BaseException, length: int | None = 120) -> str:
+    """The first line of an error's text, at most `length` letters of it, or the error's type where it has none."""
+    lines = str(error).replace("\x00", "").splitlines()
+    return (lines[0] if lines and lines[0].strip() else type(error).__name__)[:length]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctseg.cli import common
-from ctseg.errors import InputError, SettingError
+from ctseg.errors import InputError, SettingError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,7 +155,7 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error, None)
         raise InputError(f"--pretrained {path}: not a readable state dict ({reason}); download it again") from None
     if not isinstance(found, Mapping) or not all(torch.is_tensor(value) for value in found.values()):
         raise InputError(f"--pretrained {path}: holds no state dict; give the published weights alone")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
 from ctseg.io.identity import convention_of, patient_rule, patients_of
 from ctseg.io.input_digests import files_digest
 
@@ -129,7 +129,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error, None)
         raise InputError(f"{path}: not a CSV table ({reason})") from None
     lacking = [column for column in columns if column not in table.columns]
     if lacking:

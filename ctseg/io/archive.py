@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from ctseg.errors import first_line
 from ctseg.io import source as limits
 from ctseg.io.case import Rejected
-from ctseg.io.failures import first_line, system_failure
+from ctseg.io.failures import system_failure
 from ctseg.io.kinds import NESTED, is_hidden_folder, kind_of
 from ctseg.io.source import Source, open_archive
 

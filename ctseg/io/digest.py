@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from ctseg.errors import CaseError
+from ctseg.errors import CaseError, first_line
 from ctseg.io.case import Case
-from ctseg.io.failures import first_line, system_failure
+from ctseg.io.failures import system_failure
 from ctseg.io.source import Source
 
 DIGITS = 12

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ctseg.errors import CaseError, InputError
+from ctseg.errors import CaseError, InputError, first_line
 from ctseg.io.archive import zip_members
 from ctseg.io.case import Case, Discovery, Rejected, safe_name, short_name
 from ctseg.io.dicom.header import NoHeader, SliceHeader, read_header
@@ -16,7 +16,7 @@ from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
 from ctseg.io.digest import input_digest
 from ctseg.io.extent import check_extent
-from ctseg.io.failures import first_line, system_failure
+from ctseg.io.failures import system_failure
 from ctseg.io.identity import keyed_digest
 from ctseg.io.kinds import kind_of
 from ctseg.io.nifti.file import open_nifti, read_labels

@@ -28,9 +28,3 @@ def system_failure(error: BaseException) -> str:
         return ""
     reason = error.strerror or os.strerror(error.errno)
     return f"cannot be read ({reason}); {WAYS_OUT.get(error.errno, LOOK_AT_DISK)}"
-
-
-def first_line(error: BaseException, length: int = 120) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    lines = str(error).replace("\x00", "").splitlines()
-    return (lines[0] if lines and lines[0].strip() else type(error).__name__)[:length]

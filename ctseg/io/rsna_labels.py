@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
 
 ID_COLUMNS = ("slice_id", "case", "case_id", "SOPInstanceUID", "ID", "id")
 """Columns that name the slice or case of a table with one row each; where there is none, the first column does."""
@@ -59,7 +59,7 @@ def _read(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name the csv of slice labels with --labels") from None
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error, None)
         raise InputError(f"{path}: not a readable table ({reason})") from None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
 from ctseg.io.identity import patients_of
 
 COLUMNS = (
@@ -63,7 +63,7 @@ def _read(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; preprocess again") from None
     except (ValueError, OSError, OverflowError, pd.errors.ParserError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error, None)
         raise InputError(f"{path}: not a readable table ({reason}); preprocess again") from None
     if not isinstance(table.index, pd.RangeIndex):
         raise InputError(f"{path}: rows have more fields than the header has names; correct it or preprocess again")

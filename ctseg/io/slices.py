@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
 from ctseg.files import read_json
 from ctseg.io.identity import patients_of
 from ctseg.io.slice_table import COLUMNS, check_intensity, check_leak, read_slice_table
@@ -157,7 +157,7 @@ def _open_array(path: Path) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; preprocess again") from None
     except Exception as error:  # a broken header reaches numpy's parser, which raises what it likes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error, None)
         raise InputError(f"{path}: not a readable array ({reason}); preprocess again") from None
     if not isinstance(array, np.memmap) or array.dtype != np.uint8 or array.ndim != 3:
         found = f"{getattr(array, 'shape', '')} {getattr(array, 'dtype', type(array).__name__)}"

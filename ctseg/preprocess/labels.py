@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
 from ctseg.io.identity import patient_of
 
 
@@ -52,7 +52,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error, None)
         raise InputError(f"{path}: not a readable table ({reason})") from None
     if not {"patient_id", "split"} <= set(table.columns):
         raise InputError(f"{path}: expected the columns patient_id,split")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.checkpoints import load_checkpoint, save_checkpoint
-from ctseg.errors import InputError, TrainingError
+from ctseg.errors import InputError, TrainingError, first_line
 from ctseg.progress import ProgressCallback
 from ctseg.runs import append_metrics, read_metrics, rewind_metrics
 from ctseg.training.sampling import Rows, SliceSampler
@@ -152,9 +152,9 @@ def _first_epoch(loop: EpochLoop, resume: bool, device: torch.device | str) -> i
             epoch = int(checkpoint["epoch"])
             loop.restore(checkpoint)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error, None)
             raise InputError(
-                f"{loop.run / 'checkpoint.pt'}: does not fit this training ({reason}); start anew with --overwrite"
+                f"{loop.run / 'checkpoint.pt'}: does not fit this training ({reason}); start again with --overwrite"
             ) from None
     if loop.writes:
         rewind_metrics(loop.run, epoch)

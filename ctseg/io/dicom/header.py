@@ -13,7 +13,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from ctseg.io.failures import first_line, system_failure
+from ctseg.errors import first_line
+from ctseg.io.failures import system_failure
 from ctseg.io.source import MAX_MEMBER_BYTES as MAX_FILE_BYTES
 from ctseg.io.source import Bounded, Source
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from ctseg.errors import CaseError
+from ctseg.errors import CaseError, first_line
 from ctseg.io.dicom.header import integer, number
-from ctseg.io.failures import first_line, system_failure
+from ctseg.io.failures import system_failure
 
 AIR_HU = -1024.0
 """What lies outside the field of view, and the lowest value that CT keeps."""

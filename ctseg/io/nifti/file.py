@@ -14,8 +14,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from ctseg.errors import CaseError
-from ctseg.io.failures import first_line, system_failure
+from ctseg.errors import CaseError, first_line
+from ctseg.io.failures import system_failure
 from ctseg.io.grid import Geometry, canonical_axes, geometry_from_affine
 from ctseg.io.kinds import ITK
 from ctseg.io.nifti.header import Affine, Header, affine_mm
