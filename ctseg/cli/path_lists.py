@@ -112,7 +112,7 @@ def _utf16_without_mark(data: bytes) -> str:
 
 
 def _existing(name: str, where: str, *, exact: bool, is_utf8: bool) -> Path:
-    """The path of a line: as it stands, without spaces around it, or without the quotes of "Copy as path".
+    """The path of a line: as written, without spaces around it, or without the quotes of "Copy as path".
 
     Raises:
         InputError: if there is none of these.

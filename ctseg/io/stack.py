@@ -21,11 +21,11 @@ MM3_PER_ML = 1000.0
 
 
 def slab_mm(z_mm: Vector, thickness_mm: float | None = None) -> Vector:
-    """(K,) thickness in mm that each slice stands for: half the way to each neighbour, a whole step at the ends.
+    """(K,) thickness in mm that each slice represents: half the way to each neighbour, a whole step at the ends.
 
     Args:
         z_mm: (K,) slice positions along the slice normal.
-        thickness_mm: what a single slice stands for; 1 mm where it is not known.
+        thickness_mm: what a single slice represents; 1 mm where it is not known.
     """
     if len(z_mm) < 2:
         return np.full(len(z_mm), thickness_mm or 1.0)
@@ -45,7 +45,7 @@ class Grid:
     col_step_mm: Vector
     """(3,) step from one column to the next."""
     slab_mm: Vector
-    """(K,) thickness that each slice stands for."""
+    """(K,) thickness that each slice represents."""
 
     @classmethod
     def of(cls, volume: Volume) -> Grid:
@@ -69,7 +69,7 @@ class Grid:
     def volume_ml(self, mask: Mask) -> float:
         """Volume of a (K, H, W) mask in mL.
 
-        Each slice counts with the slab it stands for, measured along the slice normal: a tilted series is not measured
+        Each slice counts with the slab it represents, measured along the slice normal: a tilted series is not measured
         too large, and slice steps may differ.
         """
         return float(np.count_nonzero(mask, axis=(1, 2)) @ self.voxel_ml)

@@ -81,7 +81,7 @@ class Volume:
     labels: NDArray[np.uint8] | None = None
     """(K, H, W) label values where the source has them."""
     thickness_mm: float | None = None
-    """Nominal slice thickness; what a single slice stands for."""
+    """Nominal slice thickness; what a single slice represents."""
 
     @cached_property
     def spacing_mm(self) -> tuple[float, float]:
@@ -104,7 +104,7 @@ class Volume:
 
     @cached_property
     def slab_mm(self) -> NDArray[np.float64]:
-        """(K,) thickness in mm that each slice stands for: half the way to each neighbour, a whole step at the ends.
+        """(K,) thickness in mm that each slice represents: half the way to each neighbour, a whole step at the ends.
 
         Volumes by these slabs are right for tilted series (the distance is along the normal) and for uneven ones.
         """

@@ -25,7 +25,7 @@ NOTES = (
     "95 % interval says so, each claim by itself. Everything else is undecided, and so is a claim with one seed.",
     "The pooled Dice is over all voxels of the test scans. Dice per slice with smooth 1 is the released code's: a "
     "slice that is empty in both masks counts 1, so false positives weigh more.",
-    "Claims stand in the order in which they are run: points at stake in the paper per estimated minute.",
+    "Claims are listed in the order in which they are run: points at stake in the paper per estimated minute.",
 )
 
 
