@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ctseg.io.slices import SliceSet
+from ctseg.io.slices import SliceSet, intensity_of
 from ctseg.preprocess.prepared import Prepared
 
 MOST_SCANS = 200
@@ -49,12 +49,11 @@ def training_profile(slices: SliceSet) -> dict[str, Any]:
     Ranges (`ENDS`) over scans of: slice step (mm), largest brain area (cm2), median HU of the brain; the mean histogram
     of the brain's grey values, and how far in HU the scans' own histograms lie from it (first Wasserstein distance).
     """
-    slope, offset = _intensity(slices.info.get("intensity") or {})
-    scans = [_of_rows(slices, rows, slope, offset) for rows in _groups(slices.table)]
+    scans = [_of_rows(slices, rows, *intensity_of(slices, rows)) for rows in _groups(slices.table)]
     if len(scans) < FEWEST_SCANS:
         return {}
     mean = np.mean([scan["histogram"] for scan in scans], axis=0)
-    hu_per_bin = 256 / BINS / slope
+    hu_per_bin = 256 / BINS / intensity_of(slices, np.arange(1))[0]
     distances = [distance_hu(scan["histogram"], mean, hu_per_bin) for scan in scans]
     return {
         "scans": len(scans),
@@ -159,7 +158,3 @@ def _within(native: int, size: int, start: float, step: float) -> NDArray[np.boo
     """Which native rows or columns lie on model pixels."""
     place = (np.arange(native) - start) / step
     return (place >= -0.5) & (place <= size - 0.5)
-
-
-def _intensity(info: Mapping[str, Any]) -> tuple[float, float]:
-    return float(info.get("a") or 2.55), float(info.get("b") or 0.0)

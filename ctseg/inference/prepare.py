@@ -20,7 +20,7 @@ from ctseg.preprocess.ct import prepare_ct
 from ctseg.preprocess.prepared import Prepared
 from ctseg.preprocess.settings import PreprocessSettings
 
-IMAGE_SETTINGS = ("size", "fov_mm", "window", "brain_extractor", "brain_extractor_settings")
+IMAGE_SETTINGS = ("size", "fov_mm", "window", "brain_hu", "brain_extractor", "brain_extractor_settings")
 """Preprocessing settings that change what a CT slice looks like; the others choose and split training slices."""
 
 

@@ -19,7 +19,7 @@ from ctseg.inference.segment import OnCase, segment_prepared
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, safe_name
 from ctseg.io.digest import DIGITS
-from ctseg.io.slices import SliceSet
+from ctseg.io.slices import SliceSet, check_same_greys, intensity_of
 from ctseg.io.volume import Volume
 from ctseg.outputs import Output
 from ctseg.preprocess.frame import Frame
@@ -92,16 +92,18 @@ def slices_by_case(slices: SliceSet, split: str | None = None) -> dict[str, NDAr
 
 
 def check_size(slices: SliceSet, groups: Sequence[ModelGroup]) -> None:
-    """Refuse a slice set of another size than the models were trained on.
+    """Refuse a slice set of another size, or with other grey values, than the models were trained on.
 
     Raises:
-        InputError: naming both sizes.
+        InputError: naming what differs.
     """
     sizes = [group.preprocessing.size for group in groups]
     if any((size, size) != slices.size for size in sizes):
         wanted = ", ".join(f"{size} x {size}" for size in sizes)
         found = f"{slices.size[0]} x {slices.size[1]}"
         raise InputError(f"{slices.folder}: slices are {found}, the model wants {wanted}; preprocess with its --size")
+    for group in groups:
+        check_same_greys(slices, group.preprocessing.model_dump(), "the slices that the model was trained on")
 
 
 def ready_slices(slices: SliceSet, case: str, rows: NDArray[np.int64], groups: Sequence[ModelGroup]) -> ReadyCase:
@@ -125,8 +127,7 @@ def slice_volume(slices: SliceSet, case: str, rows: NDArray[np.int64]) -> Volume
     row_mm, col_mm = (float(table[f"spacing_{name}_mm"].iloc[0]) for name in ("row", "col"))
     origins = np.zeros((len(rows), 3))
     origins[:, 2] = table["z_mm"].to_numpy(np.float64)
-    intensity = slices.info.get("intensity", {})
-    slope, offset = intensity.get("a") or 2.55, intensity.get("b") or 0.0
+    slope, offset = intensity_of(slices, rows)
     return Volume(
         voxels=((slices.images[rows] - offset) / slope).astype(np.float32),
         origins_mm=origins,

@@ -206,6 +206,40 @@ def check_same_size(source: SliceSet, target: SliceSet) -> None:
             f"{source.folder} is {source.size[0]} x {source.size[1]} but {target.folder} is {target.size[0]} x "
             f"{target.size[1]}; preprocess both with the same --size"
         )
+    if source.domain == target.domain == "ct":
+        check_same_greys(source, target.info["settings"], f"{target.folder}")
+
+
+GREY_SETTINGS = ("window", "brain_hu")
+"""Preprocessing settings that say which HU a grey value of a CT slice is."""
+
+
+def check_same_greys(slices: SliceSet, settings: Mapping[str, Any], what: str) -> None:
+    """Refuse CT slices whose grey values mean other HU than those of `what`, which was made with `settings`.
+
+    What one of the two does not record is not compared.
+
+    Raises:
+        InputError: naming the setting and both values.
+    """
+    own = slices.info["settings"]
+    for name in GREY_SETTINGS:
+        if name not in own or name not in settings:
+            continue
+        here, there = (list(value) if isinstance(value, tuple) else value for value in (own[name], settings[name]))
+        if here != there:
+            raise InputError(
+                f"{slices.folder}: made with {name}={here}, but {what} with {name}={there}; preprocess with the same"
+            )
+
+
+def intensity_of(slices: SliceSet, rows: NDArray[np.int64]) -> tuple[float, float]:
+    """(a, b) of uint8 = a * HU + b for the scan that these rows of a CT set belong to."""
+    first = slices.table.iloc[int(rows[0])]
+    if "intensity_a" in first and "intensity_b" in first:
+        return float(first["intensity_a"]), float(first["intensity_b"])
+    intensity = slices.info.get("intensity") or {}
+    return float(intensity.get("a") or 2.55), float(intensity.get("b") or 0.0)
 
 
 def check_domain(slices: SliceSet, domain: str, flag: str) -> None:

@@ -47,5 +47,6 @@ class FcnSettings(Settings):
 class UNetSettings(Settings):
     """The U-Net of Table 5."""
 
-    width: int = Field(64, description="channels at full size", ge=4, le=512)
+    width: int = Field(64, description="channels after the stem, a multiple of 4", ge=4, le=512, multiple_of=4)
     depth: int = Field(4, description="poolings", ge=1, le=6)
+    stem: Literal[1, 2] = Field(1, description="2: works at half the size, with 2 x 2 pixels as channels")

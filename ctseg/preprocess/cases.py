@@ -160,7 +160,7 @@ def _table(
             "lesion_px": "" if masks is None else masks.sum(axis=(1, 2), dtype=np.int64),
         }
     )
-    if volume.domain == "mr":
+    if volume.domain == "mr" or task.settings.brain_hu is not None:
         table["intensity_a"], table["intensity_b"] = prepared.intensity
     if task.labels is not None:
         found = task.labels.reindex(ids)

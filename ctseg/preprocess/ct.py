@@ -19,6 +19,18 @@ def window_map(window: tuple[float, float]) -> tuple[float, float]:
     return slope, 0.0 - slope * low
 
 
+def scan_map(hu: NDArray[np.float32], settings: PreprocessSettings) -> tuple[float, float]:
+    """(a, b) of uint8 = a * HU + b for one scan, from the HU of its brain: the window, moved to the brain's median.
+
+    Brains of patients differ by up to 16 HU in their median (age, water content, calibration of the scanner). With
+    `brain_hu`, a grey value says how much a voxel differs from its own brain.
+    """
+    slope, offset = window_map(settings.window)
+    if settings.brain_hu is None:
+        return slope, offset
+    return slope, offset + slope * (settings.brain_hu - float(np.median(hu)))
+
+
 def prepare_ct(volume: Volume, settings: PreprocessSettings, brain: NDArray[np.bool_]) -> Prepared:
     """Strip the skull, window the HU and resample the slices to the model's field of view.
 
@@ -35,7 +47,7 @@ def prepare_ct(volume: Volume, settings: PreprocessSettings, brain: NDArray[np.b
             f"{volume.case_id}: no brain found; is it a head CT in HU? look at it, or choose another with --brain"
         )
     frame = centred_frame(brain, volume.spacing_mm, settings.size, settings.fov_mm)
-    intensity = window_map(settings.window)
+    intensity = scan_map(volume.voxels[brain], settings)
     images, inside = to_images(volume.voxels, brain, frame, intensity)
     return Prepared(images, inside, brain, frame, intensity, _notes(volume, brain))
 

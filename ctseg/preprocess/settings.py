@@ -17,6 +17,9 @@ class PreprocessSettings(Settings):
     size: int = Field(240, description="height and width of a slice in pixels", ge=16, le=2048)
     fov_mm: float = Field(240.0, description="height and width of a slice in mm", gt=0, le=1000)
     window: tuple[float, float] = Field((0.0, 100.0), description="HU that become 0 and 255 (CT)")
+    brain_hu: float | None = Field(
+        None, description="HU that every scan's median brain is shifted to before the window (CT); None: as scanned"
+    )
     percentiles: tuple[float, float] = Field((0.5, 99.5), description="brain percentiles that become 0 and 255 (MR)")
     slices: tuple[int, int] | None = Field(None, description="first and end (not included) slice; None: all with brain")
     min_brain_mm2: float = Field(1000.0, description="slices with less brain than this are left out", ge=0)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,7 @@ from segment_helpers import bright_models
 
 from ctseg.errors import InputError
 from ctseg.inference.settings import SegmentSettings
-from ctseg.inference.slice_set import segment_slices, slices_by_case
+from ctseg.inference.slice_set import segment_slices, slice_volume, slices_by_case
 from ctseg.io.nifti.volumes import load_mask
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
@@ -69,3 +70,19 @@ def test_another_size_is_refused(slices, tmp_path):
     with pytest.raises(InputError, match="16 x 16, the model wants 64 x 64"):
         segment_slices(slices, bright_models(), tmp_path / "out", SegmentSettings())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("window", [0.0, 80.0]), ("brain_hu", 31.0)])
+def test_greys_that_mean_other_hu_are_refused(slices, tmp_path, name, value):
+    slices.info["settings"] = {"window": [0.0, 100.0], "brain_hu": None, name: value}
+    with pytest.raises(InputError, match=f"made with {name}=.*preprocess with the same"):
+        segment_slices(slices, bright_models(16, 16.0), tmp_path / "out", SegmentSettings())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_volumes_hu_are_the_scans_own(slices):
+    table = slices.table.assign(intensity_a=2.55, intensity_b=-25.5)
+    shifted = replace(slices, table=table)
+    rows = slices_by_case(shifted)["one"]
+    expected = (np.asarray(slices.images[rows], np.float32) + 25.5) / 2.55
+    np.testing.assert_allclose(slice_volume(shifted, "one", rows).voxels, expected, rtol=1e-5)

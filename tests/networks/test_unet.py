@@ -53,3 +53,15 @@ def test_skips_carry_detail_that_the_bottom_cannot() -> None:
     segmenter = UNet(width=4, depth=2).eval()
     segmenter.downs[-1].register_forward_hook(lambda module, given, made: torch.zeros_like(made))
     assert not torch.equal(segmenter(images(16, 16)).logits, segmenter(images(16, 16).flip(-1)).logits)
+
+
+def test_a_stem_of_two_works_at_half_the_size_and_loses_no_pixel() -> None:
+    segmenter, seen = UNet(width=8, depth=2, stem=2), []
+    segmenter.downs[0].register_forward_hook(lambda module, given, made: seen.append((given[0].shape, made.shape)))
+    output = segmenter(images(37, 53))
+    assert seen == [((2, 4, 20, 28), (2, 8, 20, 28))]
+    assert output.logits.shape == (2, 1, 37, 53)
+    assert output.hidden.shape == (2, segmenter.hidden_channels, 37, 53) == (2, 2, 37, 53)
+    given = images(16, 16).requires_grad_()
+    segmenter(given).logits[0, 0, 5, 9].backward()
+    assert (given.grad[0, 0, 4:8, 8:12] != 0).all()

@@ -96,3 +96,22 @@ def test_masks_take_pixels_that_are_half_covered(square, volume_of):
     prepared = prepare_ct(volume_of(np.where(square, 30.0, 0), pixel_mm=1.0), SETTINGS, square)
     masks = to_masks(square, prepared.frame)
     np.testing.assert_array_equal(masks.astype(bool), prepared.brain)
+
+
+@pytest.mark.parametrize("own_hu", [24.0, 31.0, 38.0])
+def test_brain_hu_takes_the_brains_own_median_away(square, volume_of, own_hu):
+    hu = np.where(square, own_hu, 900.0)
+    hu[:, 30:34, 30:34] = own_hu + 20
+    settings = SETTINGS.model_copy(update={"brain_hu": 31.0})
+    prepared = prepare_ct(volume_of(hu, pixel_mm=1.0), settings, square)
+    assert np.median(prepared.images[prepared.brain]) == round(31 * 2.55)
+    assert prepared.images.max() == pytest.approx((31 + 20) * 2.55, abs=1)
+    slope, offset = prepared.intensity
+    assert (prepared.images.max() - offset) / slope == pytest.approx(own_hu + 20, abs=0.5)  # the scan's own HU
+
+
+def test_the_median_that_is_taken_away_is_the_whole_brains_and_not_a_slices(square, volume_of):
+    hu = np.where(square, 30.0, 900.0)
+    hu[2] = np.where(square[2], 60.0, 900.0)
+    prepared = prepare_ct(volume_of(hu, pixel_mm=1.0), SETTINGS.model_copy(update={"brain_hu": 31.0}), square)
+    assert [int(np.median(image[image > 0])) for image in prepared.images] == [79, 79, 156]
