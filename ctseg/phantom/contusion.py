@@ -68,9 +68,14 @@ def draw_contusion(rng: np.random.Generator, template: HeadTemplate, size: PartS
     beyond = (f32(towards) + f32(jitter)) * mirror
     depth = float(rng.uniform(*DEPTH_MM)) + 1.2 * size.ml ** (1 / 3)
     spot = surface_spot(template, _mm(inside), _mm(beyond), depth)
+    return contusion_at(rng, _mm(spot), size)
+
+
+def contusion_at(rng: np.random.Generator, centre: Mm, size: PartSize) -> Part:
+    """Draw a contusion of a size around a point at the brain's surface."""
     blob = make_blob(
         rng,
-        _mm(spot),
+        centre,
         1.3 * size.ml,
         rough=float(rng.uniform(0.2, 0.32)),
         mass=float(rng.uniform(0.1, 0.35)),

@@ -55,19 +55,22 @@ class Samples:
         )
 
 
-def fit_cover(samples: Samples, ml: float, voxel_ml: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def fit_cover(
+    samples: Samples, ml: float, voxel_ml: Floats, thin_from: int = COARSE
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Coverage (K, h, w) and mask of the part whose mask holds `ml`, or as near to it as the room allows.
 
     Args:
         samples: the part.
         ml: wanted volume of the mask.
         voxel_ml: (K,) volume of one voxel of each slice.
+        thin_from: number of samples from which on the search takes every second row and column.
     """
     seed = _seed(samples)
     if seed is None:
         empty = np.zeros(samples.score.shape[:1] + samples.score.shape[2:], dtype=np.float32)
         return empty, empty > 0
-    coarse = samples.score.size > COARSE
+    coarse = samples.score.size > thin_from
     search = samples.thinned() if coarse else samples
     place = (seed[0], seed[1] // 2, seed[2] // 2) if coarse else seed
     volumes = voxel_ml * 4 if coarse else voxel_ml

@@ -85,9 +85,14 @@ def draw_haematoma(rng: np.random.Generator, size: PartSize) -> Part:
     spots = SITES[site][1]
     spot = np.array(spots[int(rng.integers(len(spots)))]) + rng.normal(0, [2, 4, 4] if site != "pons" else 1.0)
     side = 1.0 if rng.random() < 0.5 else -1.0
+    return haematoma_at(rng, (float(spot[0] * side), float(spot[1]), float(spot[2])), size, site)
+
+
+def haematoma_at(rng: np.random.Generator, centre: Mm, size: PartSize, site: str = "") -> Part:
+    """Draw an IPH of a size around a point; `site`, a key of `SITES`, gives it the proportions usual there."""
     blob = make_blob(
         rng,
-        (float(spot[0] * side), float(spot[1]), float(spot[2])),
+        centre,
         size.ml,
         rough=float(rng.uniform(0.12, 0.30)),
         mass=float(rng.uniform(0.35, 0.65)),

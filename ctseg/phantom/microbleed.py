@@ -40,7 +40,12 @@ def draw_microbleed(
         sites = JUNCTION + (CALLOSUM if trauma else DEEP)
         x, y, z = sites[int(rng.integers(len(sites)))] + rng.normal(0, 5, 3)
         spot = (float(max(abs(x), 6.0) * rng.choice((-1, 1))), float(y), float(z))
-    blob = make_blob(rng, spot, size.ml, rough=0.12, mass=0.0, lobes=int(rng.integers(0, 2)))
+    return microbleed_at(rng, spot, size)
+
+
+def microbleed_at(rng: np.random.Generator, centre: Mm, size: PartSize) -> Part:
+    """Draw a small bleed around a point."""
+    blob = make_blob(rng, centre, size.ml, rough=0.12, mass=0.0, lobes=int(rng.integers(0, 2)))
     return Part(
         "intraparenchymal",
         size,
