@@ -6,6 +6,12 @@ and exits with `exit_code`. Any other exception is a defect of ctseg and keeps i
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
+MOST_LISTED = 16
+"""Longer lists of known names are left to the command that shows them."""
+
 
 class CtsegError(Exception):
     """An expected error: one line that names the file or the setting, and says what to do."""
@@ -39,13 +45,36 @@ class TrainingError(CtsegError):
     """Training cannot go on: the losses or gradients are no longer finite, or the network has collapsed."""
 
 
-def unknown_name(kind: str, name: str, known: list[str] | tuple[str, ...]) -> str:
-    """One line for an unknown name: the nearest known one first, then all of them."""
+def unknown_name(kind: str, name: str, known: list[str] | tuple[str, ...], listed_by: str = "") -> str:
+    """One line for an unknown name: the nearest known one first, then all of them.
+
+    Args:
+        kind: what it should name, as 'setting'.
+        name: the unknown one.
+        known: all that would do.
+        listed_by: a command that lists them; given, a list longer than `MOST_LISTED` is left to it.
+    """
+    near = nearest(name, known)
+    hint = f" (did you mean {near!r}?)" if near else ""
+    if listed_by and len(known) > MOST_LISTED:
+        return f"unknown {kind} {name!r}{hint}; `{listed_by}` lists all {len(known)}"
+    return f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(known)) or 'none'}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that was most probably meant; empty where none is near.
+
+    The nearest by letters, else the only one that has every part of `name`: `les` is `lambda_les`.
+    """
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(known)) or 'none'}"
+    known = list(known)
+    found = get_close_matches(name, known, n=1)
+    if found:
+        return found[0]
+    parts = {part for part in re.split(r"[^a-z0-9]+", name.lower()) if len(part) > 1}
+    holding = [other for other in known if parts and all(part in other.lower() for part in parts)]
+    return holding[0] if len(holding) == 1 else ""
 
 
 def first_line(error: BaseException, length: int | None = 120) -> str:

@@ -6,8 +6,10 @@ key=value` over the defaults, in that order, and turns every fault into one line
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,8 +63,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def resolve(model: type[S], *layers: Mapping[str, Any], where: str = "settings") -> S:
+def resolve(model: type[S], *layers: Mapping[str, Any], where: str = "settings", listed_by: str = "") -> S:
     """Lay `layers` over the defaults of `model`, later ones winning.
+
+    Args:
+        model: the settings.
+        layers: values by name; tables are merged.
+        where: whose settings, for messages.
+        listed_by: the command that lists them, for messages.
 
     Raises:
         SettingError: one line that names the key, what is wrong and, for an unknown key, the known ones.
@@ -73,26 +81,103 @@ def resolve(model: type[S], *layers: Mapping[str, Any], where: str = "settings")
     try:
         return model(**values)
     except ValidationError as error:
-        raise SettingError(f"{where}: {explain(error, model)}") from None
+        raise SettingError(f"{where}: {explain(error, model, listed_by)}") from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first fault of a pydantic error as one line."""
+def explain(error: ValidationError, model: type[BaseModel], listed_by: str = "") -> str:
+    """The first fault of a pydantic error as one line; a long list of known settings is left to `listed_by`."""
     fault = error.errors()[0]
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return unknown_name("setting", key, sorted(model.model_fields))
+        return unknown_name("setting", key, sorted(model.model_fields), listed_by)
+    if fault["type"] == "value_error":  # a check of several settings at once: its own words say which
+        return str(fault["msg"]).removeprefix("Value error, ")
     return f"{key}={fault.get('input')!r}: {fault['msg']}"
 
 
-def describe(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
-    """(name, type, default, help) of every setting, for `ctseg plugins show` and the docs."""
-    rows = []
-    for name, info in model.model_fields.items():
-        kind = getattr(info.annotation, "__name__", str(info.annotation))
-        bounds = ", ".join(str(item) for item in info.metadata)
-        rows.append((name, kind, repr(info.default), "; ".join(filter(None, [info.description or "", bounds]))))
-    return rows
+def unit(name: str) -> dict[str, Any]:
+    """The unit of a setting, for `Field(json_schema_extra=...)`; `UNIT_SUFFIXES` of a name say it without."""
+    return {"unit": name}
+
+
+UNIT_SUFFIXES = {"_mm": "mm", "_mm2": "mm2", "_ml": "mL", "_hu": "HU", "_deg": "degrees"}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What there is to know of a setting."""
+
+    name: str
+    type: str
+    """In words: `whole number`, `true or false`, `one of a, b`."""
+    default: Any
+    """As JSON has it: lists for tuples, None where there is none."""
+    bounds: str
+    """In words: `4 to 512`, `above 0`; empty where any value of the type will do."""
+    unit: str
+    meaning: str
+
+    @property
+    def default_text(self) -> str:
+        """The default as `--set` takes it."""
+        return value_text(self.default)
+
+
+def describe(model: type[BaseModel]) -> list[Described]:
+    """Every setting of a model in order, in words, for people and for `--json`."""
+    found = model.model_json_schema(mode="serialization").get("properties", {})
+    return [_described(name, found[name]) for name in model.model_fields]
+
+
+def _described(name: str, schema: Mapping[str, Any]) -> Described:
+    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
+    whole = {**kinds[0], **{key: value for key, value in schema.items() if key != "anyOf"}}
+    return Described(
+        name, _type_text(whole), schema.get("default", {} if whole.get("type") == "object" else None),
+        _bounds_text(whole), _unit_text(name, schema), str(schema.get("description", "")),
+    )  # fmt: skip
+
+
+TYPES = {
+    "integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "object": "table",
+}  # fmt: skip
+
+
+def _type_text(schema: Mapping[str, Any]) -> str:
+    """A JSON schema's type in words."""
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    if schema.get("type") != "array":
+        return TYPES.get(str(schema.get("type")), "any")
+    parts = schema.get("prefixItems")
+    if parts:
+        return f"{len(parts)} {_type_text(parts[0])}s"
+    return f"list of {_type_text(schema.get('items', {}))}s"
+
+
+def _unit_text(name: str, schema: Mapping[str, Any]) -> str:
+    known = next((text for suffix, text in UNIT_SUFFIXES.items() if name.endswith(suffix)), "")
+    return str(schema.get("unit", known))
+
+
+def _bounds_text(schema: Mapping[str, Any]) -> str:
+    """A JSON schema's bounds in words."""
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        words = [f"{low:g} to {high:g}"]
+    else:
+        pairs = (("above", above), ("at least", low), ("below", below), ("at most", high))
+        words = [f"{word} {value:g}" for word, value in pairs if value is not None]
+    step = schema.get("multipleOf")
+    return ", ".join([*words, *([f"a multiple of {step:g}"] if step is not None else [])])
+
+
+def value_text(value: Any) -> str:
+    """A value as `--set NAME=VALUE` takes it; a dash for none."""
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

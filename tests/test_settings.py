@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 from pydantic import Field
 
-from ctseg.errors import SettingError
-from ctseg.settings import Settings, describe, parse_overrides, resolve
+from ctseg.errors import SettingError, nearest, unknown_name
+from ctseg.settings import Described, Settings, describe, parse_overrides, resolve, unit
 from ctseg.training import presets
 from ctseg.training.settings import AdaptationSettings, SynthesisSettings
 
 
 class Small(Settings):
-    width: int = Field(4, description="channels", ge=1)
+    width: int = Field(4, description="how wide", ge=1, json_schema_extra=unit("channels"))
     name: str = "x"
+    length_mm: float | None = Field(None, gt=0, lt=9)
+    kind: Literal["a", "b"] = "a"
+    window: tuple[float, float] = (0.0, 100.0)
+    tags: list[str] = Field(default_factory=list)
+    even: int = Field(2, multiple_of=2)
+    table: dict[str, Any] = Field(default_factory=dict)
 
 
 def test_overrides_are_read_as_toml_values_and_nested_by_dots() -> None:
@@ -68,8 +76,27 @@ def test_an_unknown_preset_lists_the_known() -> None:
         presets.preset(presets.SYNTHESIS, "papr")
 
 
-def test_describe_gives_type_default_and_bounds() -> None:
-    rows = {row[0]: row for row in describe(Small)}
-    assert rows["width"][1:3] == ("int", "4")
-    assert "channels" in rows["width"][3]
-    assert "ge=1" in rows["width"][3].replace(" ", "")
+def test_describe_gives_type_default_bounds_and_unit_in_words() -> None:
+    rows = {row.name: row for row in describe(Small)}
+    assert rows["width"] == Described("width", "whole number", 4, "at least 1", "channels", "how wide")
+    assert rows["length_mm"] == Described("length_mm", "number", None, "above 0, below 9", "mm", "")
+    assert rows["kind"].type == "one of a, b"
+    assert rows["window"].type == "2 numbers"
+    assert rows["window"].default_text == "[0.0, 100.0]"
+    assert rows["tags"].type == "list of texts"
+    assert rows["even"].bounds == "a multiple of 2"
+    assert rows["table"].default == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("widht", "width"), ("cyc", "lambda_cyc"), ("les", ""), ("qqq", ""), ("lambda-les", "lambda_les")],
+)
+def test_the_nearest_name_is_by_letters_or_by_its_parts(name: str, near: str) -> None:
+    assert nearest(name, ["width", "lambda_cyc", "lambda_les", "lesion_width"]) == near
+
+
+def test_a_long_list_of_names_is_left_to_the_command_that_shows_it() -> None:
+    known = [f"name{number}" for number in range(40)]
+    assert unknown_name("setting", "nam7", known, "ctseg settings x").endswith("; `ctseg settings x` lists all 40")
+    assert "known: a, b" in unknown_name("setting", "c", ["a", "b"], "ctseg settings x")

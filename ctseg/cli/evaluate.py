@@ -47,7 +47,13 @@ def evaluate(
     from ctseg.outputs import whole_folder
     from ctseg.settings import parse_overrides, resolve
 
-    resolved = resolve(EvaluationSettings, {"seed": seed}, parse_overrides(settings), where="evaluate")
+    resolved = resolve(
+        EvaluationSettings,
+        {"seed": seed},
+        parse_overrides(settings),
+        where="evaluate",
+        listed_by="ctseg settings evaluate",
+    )
     metrics = _metrics(resolved.metric_settings)
     inputs = [common.existing_path(path) for path in filter(None, (*pred, ref, cases, group, labels, images))]
     place = common.guard(output, "evaluate", inputs, overwrite=overwrite)

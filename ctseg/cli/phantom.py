@@ -33,7 +33,9 @@ def phantom(
     from ctseg.settings import parse_overrides, resolve
 
     sizes = {"mr_patients": mr, "ct_train_patients": ct, "ct_test_patients": ct_test, "seed": seed}
-    resolved = resolve(PhantomSettings, sizes, parse_overrides(settings), where="phantom")
+    resolved = resolve(
+        PhantomSettings, sizes, parse_overrides(settings), where="phantom", listed_by="ctseg settings phantom"
+    )
     place = common.guard(output, "phantom", overwrite=overwrite)
     with whole_folder(place) as folder, common.bar("Phantom", mr + ct + ct_test) as bar:
         summary = make_cohort(folder, resolved, workers=workers, progress=bar.update)

@@ -77,18 +77,17 @@ def show(
         typer.echo(f"  package    {entry.package} {entry.version}")
         typer.echo(f"  reference  {entry.reference or 'none given'}")
         rows = describe(entry.settings_model())
-        for key, kind, default, text in rows:
-            typer.echo(f"  --set {key}={default}  ({kind}) {text}")
+        for row in rows:
+            kind = ", ".join(part for part in (row.type, row.bounds, row.unit) if part)
+            typer.echo(f"  --set {row.name}={row.default_text}  ({kind}) {row.meaning}".rstrip())
         if not rows:
             typer.echo("  takes no settings")
 
 
-def _settings(entry: Any) -> list[dict[str, str]]:
+def _settings(entry: Any) -> list[dict[str, Any]]:
     from ctseg.settings import describe
 
-    return [
-        dict(zip(("name", "type", "default", "help"), row, strict=True)) for row in describe(entry.settings_model())
-    ]
+    return [asdict(row) for row in describe(entry.settings_model())]
 
 
 @app.command("check")

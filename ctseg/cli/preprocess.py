@@ -136,7 +136,7 @@ def _resolve(given: dict[str, Any], overrides: dict[str, Any]) -> tuple[Preproce
     from ctseg.preprocess.settings import PreprocessSettings
     from ctseg.settings import resolve
 
-    settings = resolve(PreprocessSettings, given, overrides, where="preprocess")
+    settings = resolve(PreprocessSettings, given, overrides, where="preprocess", listed_by="ctseg settings preprocess")
     entry = common.registry().get("brain_extractor", settings.brain_extractor)
     own = entry.resolve(settings.brain_extractor_settings)
     return settings.model_copy(update={"brain_extractor_settings": own}), entry.build(own)

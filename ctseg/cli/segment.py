@@ -68,7 +68,9 @@ def segment(
         "threshold": threshold, "min_lesion_ml": min_lesion_ml, "tta": tta, "probabilities": probabilities,
         "deidentify": deidentify,
     }  # fmt: skip
-    resolved = resolve(SegmentSettings, flags, parse_overrides(settings), where="segment")
+    resolved = resolve(
+        SegmentSettings, flags, parse_overrides(settings), where="segment", listed_by="ctseg settings segment"
+    )
     paths = common.existing_paths(inputs, null=null)
     reads: tuple[Path | str, ...] = (*paths, *inputs, *model)
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume)

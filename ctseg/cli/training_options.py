@@ -116,6 +116,7 @@ def prepare(
 
     kind, key = plugin
     given = parse_overrides(overrides)
+    refuse_misplaced(model, base, given, plugin, command)
     settings = resolve_training(model, base, given, where=command)
     entry = common.registry().get(kind, getattr(settings, key))
     values = entry.resolve(getattr(settings, f"{key}_settings"))
@@ -132,6 +133,31 @@ def prepare(
         command, preset, seed, settings, entry, values, (source, target), paired, start=begin,
         pairs_file=None if paired is None else pairs,
     )  # fmt: skip
+
+
+def refuse_misplaced(
+    model: type[TrainingSettings],
+    base: Mapping[str, Any],
+    given: Mapping[str, Any],
+    plugin: tuple[str, str],
+    where: str,
+) -> None:
+    """Say how a network's own setting is written, where it was given as one of the training's.
+
+    Raises:
+        SettingError: naming it, if `given` has a setting that the training lacks and the network knows.
+    """
+    kind, key = plugin
+    strange = [name for name in given if name not in model.model_fields]
+    name = {**base, **given}.get(key)
+    if not strange or not isinstance(name, str):
+        return
+    known = common.registry().get(kind, name).settings_model().model_fields
+    wrong = next((setting for setting in strange if setting in known), None)
+    if wrong:
+        raise SettingError(
+            f"{where}: {wrong} is a setting of {kind} {name}; write --set {key}_settings.{wrong}={given[wrong]}"
+        )
 
 
 def _pairs(

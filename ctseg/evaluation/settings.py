@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 from pydantic import Field
 
 from ctseg.metrics.pair import NSD_TOLERANCE_MM
-from ctseg.settings import Settings
+from ctseg.settings import Settings, unit
 
 
 class Draws(TypedDict):
@@ -43,18 +43,32 @@ class EvaluationSettings(Settings):
     grid_tolerance_mm: float = Field(
         default=0.1, gt=0, description="voxel centres of prediction and reference may differ by this much"
     )
-    resamples: int = Field(default=2000, ge=100, description="bootstrap resamples of the patients")
-    permutations: int = Field(default=10000, ge=100, description="permutations of the paired test")
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="level of the intervals")
+    resamples: int = Field(
+        default=2000, ge=100, description="bootstrap resamples of the patients", json_schema_extra=unit("resamples")
+    )
+    permutations: int = Field(
+        default=10000, ge=100, description="permutations of the paired test", json_schema_extra=unit("permutations")
+    )
+    level: float = Field(
+        default=0.95, gt=0.5, lt=1, description="level of the intervals", json_schema_extra=unit("share")
+    )
     range_level: float = Field(
-        default=0.9, gt=0, lt=1, description="share of patients that a calibrated range of volumes is to hold"
+        default=0.9,
+        gt=0,
+        lt=1,
+        description="share of patients that a calibrated range of volumes is to hold",
+        json_schema_extra=unit("share"),
     )
     seed: int = Field(default=0, ge=0, description="of the resamples and permutations")
     metric_settings: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="settings of metrics, as metric_settings.NAME.KEY=VALUE"
     )
     pictured_cases: int = Field(
-        default=3, ge=0, le=50, description="worst and best cases shown in the report, this many of each"
+        default=3,
+        ge=0,
+        le=50,
+        description="worst and best cases shown in the report, this many of each",
+        json_schema_extra=unit("cases"),
     )
 
     def draws(self) -> Draws:

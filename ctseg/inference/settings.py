@@ -6,19 +6,23 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from ctseg.settings import Settings
+from ctseg.settings import Settings, unit
 
 
 class SegmentSettings(Settings):
     """How probabilities become masks, and what is written of them."""
 
-    threshold: float = Field(0.5, gt=0, lt=1, description="probability from which a voxel is lesion")
+    threshold: float = Field(
+        0.5, gt=0, lt=1, description="probability from which a voxel is lesion", json_schema_extra=unit("probability")
+    )
     min_lesion_ml: NonNegativeFloat = Field(0.0, description="lesions (26 neighbours) smaller than this are dropped")
     range_factor: NonNegativeFloat = Field(
         0.0,
         description="widens ml_low..ml_high to a calibrated range; `ctseg evaluate` finds it; 0: the members' range",
     )
-    batch_size: PositiveInt = Field(8, description="slices in one pass of the network")
+    batch_size: PositiveInt = Field(
+        8, description="slices in one pass of the network", json_schema_extra=unit("slices")
+    )
     tta: bool = Field(
         False, description="average over the image and its left-right, front-back and double mirror image"
     )

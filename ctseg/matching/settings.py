@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ctseg.settings import Settings
+from ctseg.settings import Settings, unit
 
 
 class HashMetricSettings(Settings):
     """A metric on a fingerprint of the imagehash package."""
 
     lambda_ham: float = Field(100.0, description="pixels that one differing fingerprint bit weighs, (17)", ge=0)
-    threshold: int = Field(120, description="of 255; above it an unlabelled pixel counts as lesion", ge=0, le=255)
+    threshold: int = Field(
+        120,
+        description="of 255; above it an unlabelled pixel counts as lesion",
+        ge=0,
+        le=255,
+        json_schema_extra=unit("grey"),
+    )
 
 
 class AmdMetricSettings(HashMetricSettings):
     """The paper's metric, equations (8)-(17)."""
 
-    size: int = Field(32, description="side of the scaled image before the cosine transform, (8)", ge=8, le=512)
+    size: int = Field(
+        32,
+        description="side of the scaled image before the cosine transform, (8)",
+        ge=8,
+        le=512,
+        json_schema_extra=unit("pixels"),
+    )
 
 
 class NormalisedMetricSettings(Settings):
@@ -28,4 +40,10 @@ class NormalisedMetricSettings(Settings):
     bright: float = Field(
         4.0, description="unlabelled lesion: brain above median + this * (upper quartile - median) of its set", gt=0
     )
-    size: int = Field(32, description="side of the scaled image before the cosine transform, (8)", ge=8, le=512)
+    size: int = Field(
+        32,
+        description="side of the scaled image before the cosine transform, (8)",
+        ge=8,
+        le=512,
+        json_schema_extra=unit("pixels"),
+    )

@@ -60,7 +60,8 @@ class Entry:
         Raises:
             SettingError: naming the plugin, the key and the known keys.
         """
-        return resolve(self.settings_model(), *layers, where=f"{_words(self.kind)} {self.name}").model_dump()
+        where, listed_by = f"{_words(self.kind)} {self.name}", f"ctseg plugins show {self.name}"
+        return resolve(self.settings_model(), *layers, where=where, listed_by=listed_by).model_dump()
 
     def build(self, *layers: Mapping[str, Any]) -> Any:
         """Make the object from settings merged over the defaults."""

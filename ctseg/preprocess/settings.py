@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from ctseg.settings import Settings
+from ctseg.settings import Settings, unit
 
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -14,20 +14,30 @@ SPLIT_NAMES = ("train", "val", "test")
 class PreprocessSettings(Settings):
     """How scans become slices of one size, scale and grey range."""
 
-    size: int = Field(240, description="height and width of a slice in pixels", ge=16, le=2048)
+    size: int = Field(
+        240, description="height and width of a slice in pixels", ge=16, le=2048, json_schema_extra=unit("pixels")
+    )
     fov_mm: float = Field(240.0, description="height and width of a slice in mm", gt=0, le=1000)
-    window: tuple[float, float] = Field((0.0, 100.0), description="HU that become 0 and 255 (CT)")
+    window: tuple[float, float] = Field(
+        (0.0, 100.0), description="HU that become 0 and 255 (CT)", json_schema_extra=unit("HU")
+    )
     brain_hu: float | None = Field(
         None, description="HU that every scan's median brain is shifted to before the window (CT); None: as scanned"
     )
-    percentiles: tuple[float, float] = Field((0.5, 99.5), description="brain percentiles that become 0 and 255 (MR)")
-    slices: tuple[int, int] | None = Field(None, description="first and end (not included) slice; None: all with brain")
+    percentiles: tuple[float, float] = Field(
+        (0.5, 99.5), description="brain percentiles that become 0 and 255 (MR)", json_schema_extra=unit("percent")
+    )
+    slices: tuple[int, int] | None = Field(
+        None, description="first and end (not included) slice; None: all with brain", json_schema_extra=unit("slices")
+    )
     min_brain_mm2: float = Field(1000.0, description="slices with less brain than this are left out", ge=0)
     select: str | None = Field(None, description="keep only slices with this slice label, e.g. intraparenchymal")
     lesion_labels: tuple[int, ...] | None = Field(
         None, description="label values that count as lesion, from 1 to 255; None: all above 0"
     )
-    split: tuple[float, ...] = Field((0.8, 0.2), description="shares of train, val and test patients")
+    split: tuple[float, ...] = Field(
+        (0.8, 0.2), description="shares of train, val and test patients", json_schema_extra=unit("share")
+    )
     seed: int = Field(0, description="another seed gives another split", ge=0)
     brain_extractor: str = Field("muschelli", description="registered brain extractor (CT)")
     brain_extractor_settings: dict[str, Any] = Field(default_factory=dict, description="its settings")
@@ -63,6 +73,8 @@ class PreprocessSettings(Settings):
 class MuschelliSettings(Settings):
     """Brain extraction after Muschelli et al. 2017; lengths in mm, so they mean the same at any slice thickness."""
 
-    hu: tuple[float, float] = Field((0.0, 100.0), description="HU of brain, CSF and blood after smoothing")
+    hu: tuple[float, float] = Field(
+        (0.0, 100.0), description="HU of brain, CSF and blood after smoothing", json_schema_extra=unit("HU")
+    )
     smoothing_mm: float = Field(1.0, description="sigma of the in-plane Gaussian", ge=0, le=5)
     neck_mm: float = Field(5.0, description="passages narrower than twice this are cut (orbits, foramina)", gt=0, le=20)

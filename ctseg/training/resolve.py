@@ -26,12 +26,18 @@ def resolve_training(model: type[T], preset: Mapping[str, Any], given: Mapping[s
     """
     _check_known(model, given, where)
     known = {name: value for name, value in preset.items() if name in model.model_fields}
-    settings = resolve(model, known, given, where=where)
+    settings = resolve(model, known, given, where=where, listed_by=f"ctseg settings {where}")
     reasons = settings.without_effect()
     for name in given:
         if name in reasons:
             raise SettingError(f"{where}: --set {name}=... has no effect with {reasons[name]}; leave it out")
-    return resolve(model, {name: value for name, value in known.items() if name not in reasons}, given, where=where)
+    return resolve(
+        model,
+        {name: value for name, value in known.items() if name not in reasons},
+        given,
+        where=where,
+        listed_by=f"ctseg settings {where}",
+    )
 
 
 def _check_known(model: type[TrainingSettings], given: Mapping[str, Any], where: str) -> None:

@@ -7,14 +7,22 @@ nothing under the others; `ctseg.training.resolve` refuses or drops those, so th
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ctseg.networks.settings import GanForm, ImageGanForm
-from ctseg.settings import Settings
+from ctseg.settings import Settings, unit
 
 Betas = tuple[float, float]
+Probability = Annotated[float, Field(ge=0, le=1, json_schema_extra=unit("probability"))]
+Share = Annotated[float, Field(ge=0, lt=1, json_schema_extra=unit("share"))]
+Slices = Annotated[PositiveInt, Field(json_schema_extra=unit("slices"))]
+Channels = Annotated[PositiveInt, Field(json_schema_extra=unit("channels"))]
+Epochs = Annotated[PositiveInt, Field(json_schema_extra=unit("epochs"))]
+AnyEpochs = Annotated[NonNegativeInt, Field(json_schema_extra=unit("epochs"))]
+Epoch = Annotated[NonNegativeInt, Field(json_schema_extra=unit("epoch"))]
+"""Counted from 0."""
 Reasons = dict[str, str]
 """Setting -> the setting under which it has no effect, as `lambda_adv=0`."""
 
@@ -22,10 +30,12 @@ Reasons = dict[str, str]
 class TrainingSettings(Settings):
     """The schedule, which all trainings share."""
 
-    batch_size: PositiveInt = Field(2, description="source slices (and as many target slices) in one step")
-    epochs: PositiveInt = Field(100, description="epochs at the full learning rate")
-    decay_epochs: NonNegativeInt = Field(0, description="further epochs with the rate falling linearly to 0")
-    steps_per_epoch: PositiveInt | None = Field(None, description="steps an epoch; default: each source slice once")
+    batch_size: Slices = Field(2, description="source slices (and as many target slices) in one step")
+    epochs: Epochs = Field(100, description="epochs at the full learning rate")
+    decay_epochs: AnyEpochs = Field(0, description="further epochs with the rate falling linearly to 0")
+    steps_per_epoch: PositiveInt | None = Field(
+        None, description="steps an epoch; default: each source slice once", json_schema_extra=unit("steps")
+    )
 
     @property
     def total_epochs(self) -> int:
@@ -40,26 +50,26 @@ class TrainingSettings(Settings):
 class OutputSettings(Settings):
     """What a training writes, and how fast it is; none of these, or of the groups below, changes a weight."""
 
-    checkpoint_every: PositiveInt = Field(1, description="epochs between checkpoints")
+    checkpoint_every: Epochs = Field(1, description="epochs between checkpoints")
     channels_last: bool = Field(True, description="memory layout that makes convolutions faster; no other effect")
 
 
 class SampleOutputSettings(OutputSettings):
     """What both stages write."""
 
-    sample_every: PositiveInt = Field(1, description="epochs between pictures in samples/")
+    sample_every: Epochs = Field(1, description="epochs between pictures in samples/")
 
 
 class SynthesisOutputSettings(SampleOutputSettings):
     """What stage 1 writes."""
 
-    audit_slices: PositiveInt = Field(48, description="slices for the lesion audit of each epoch")
+    audit_slices: Slices = Field(48, description="slices for the lesion audit of each epoch")
 
 
 class AdaptationOutputSettings(SampleOutputSettings):
     """What stage 2 writes."""
 
-    validate_every: PositiveInt = Field(
+    validate_every: Epochs = Field(
         1, description="epochs between validations; a selection rule chooses among the validated epochs"
     )
     keep_epochs: bool = Field(False, description="keep each validated epoch's weights in epochs/, to study the rules")
@@ -96,24 +106,30 @@ class SynthesisSettings(SynthesisOutputSettings, PairSettings, TrainingSettings)
         "fusion", description="what the feature loss moves: the shared fusion alone, or encoder and fusion"
     )
     matched: bool = Field(True, description="draw each slice's target among its pairs; false: at random")
-    pairs_top: PositiveInt = Field(20, description="how many of a slice's pairs are drawn from")
-    lr_generator: PositiveFloat = 2e-4
-    lr_discriminator: PositiveFloat = 2e-4
-    betas: Betas = (0.5, 0.99)
+    pairs_top: PositiveInt = Field(
+        20, description="how many of a slice's pairs are drawn from", json_schema_extra=unit("pairs")
+    )
+    lr_generator: PositiveFloat = Field(2e-4, description="learning rate of both generators (Adam)")
+    lr_discriminator: PositiveFloat = Field(2e-4, description="learning rate of D_CT and D_MRI")
+    betas: Betas = Field((0.5, 0.99), description="Adam's betas of the generators, D_CT and D_MRI")
     lr_features: PositiveFloat = Field(2e-4, description="rate of D_fusion")
-    betas_features: Betas = (0.5, 0.99)
-    discriminator_width: PositiveInt = 64
-    discriminator_norm: Literal["instance", "batch"] = "batch"
-    discriminator_layers: PositiveInt = Field(3, le=5, description="normed layers of D_CT and D_MRI")
-    features_width: PositiveInt = Field(64, description="width of D_fusion")
-    lesion_width: PositiveInt = Field(64, description="width of S_ori and S_rec (FCN on VGG-16)")
+    betas_features: Betas = Field((0.5, 0.99), description="Adam's betas of D_fusion")
+    discriminator_width: Channels = Field(64, description="channels of the first layer of D_CT and D_MRI")
+    discriminator_norm: Literal["instance", "batch"] = Field("batch", description="normalisation in D_CT and D_MRI")
+    discriminator_layers: PositiveInt = Field(
+        3, le=5, description="normed layers of D_CT and D_MRI", json_schema_extra=unit("layers")
+    )
+    features_width: Channels = Field(64, description="width of D_fusion")
+    lesion_width: Channels = Field(64, description="width of S_ori and S_rec (FCN on VGG-16)")
     lesion_initialisation: Literal["vgg", "normal"] = Field(
         "vgg", description="first weights of S_ori and S_rec; normal: N(0, 0.02) everywhere, as released"
     )
-    lesion_optimiser: Literal["sgd", "adam"] = "sgd"
-    lr_lesion: PositiveFloat = 0.1
-    lesion_momentum: float = Field(0.7, ge=0, lt=1)
-    image_pool: NonNegativeInt = Field(0, description="earlier fakes kept for the discriminators")
+    lesion_optimiser: Literal["sgd", "adam"] = Field("sgd", description="optimiser of S_ori and S_rec")
+    lr_lesion: PositiveFloat = Field(0.1, description="learning rate of S_ori and S_rec")
+    lesion_momentum: float = Field(0.7, ge=0, lt=1, description="momentum of S_ori and S_rec (sgd)")
+    image_pool: NonNegativeInt = Field(
+        0, description="earlier fakes kept for the discriminators", json_schema_extra=unit("images")
+    )
     flip: bool = Field(False, description="mirror source and target together at random, left-right")
     clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the generator's gradient to; 0: never")
 
@@ -144,9 +160,9 @@ class SegmenterSettings(TrainingSettings):
     loss: Literal["bce", "bce+dice", "bce+dice+slice-dice"] = Field(
         "bce", description="segmentation loss (equation 20); slice-dice weighs small lesions like large ones"
     )
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    lr: PositiveFloat = 0.1
-    momentum: float = Field(0.7, ge=0, lt=1)
+    optimiser: Literal["sgd", "adam"] = Field("sgd", description="optimiser of the segmenter")
+    lr: PositiveFloat = Field(0.1, description="learning rate of the segmenter")
+    momentum: float = Field(0.7, ge=0, lt=1, description="momentum of the segmenter (sgd)")
     clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")
 
     def without_effect(self) -> Reasons:
@@ -158,9 +174,11 @@ class BatchNormSettings(TrainingSettings):
     """Which statistics batch norm uses."""
 
     recalibrate_batch_norm: NonNegativeInt = Field(
-        0, description="source batches that batch norm's statistics are measured on after each epoch; 0: running ones"
+        0,
+        description="source batches that batch norm's statistics are measured on after each epoch; 0: running ones",
+        json_schema_extra=unit("batches"),
     )
-    freeze_batch_norm_from: NonNegativeInt = Field(
+    freeze_batch_norm_from: Epoch = Field(
         0, description="epoch from which batch norm keeps its statistics, in training as in use; 0: never"
     )
 
@@ -173,30 +191,34 @@ class BatchNormSettings(TrainingSettings):
 class AugmentationSettings(Settings):
     """How source slices are moved and their grey values changed; fit for every labelled slice."""
 
-    flip_probability: float = Field(0.5, ge=0, le=1, description="left-right and front-back flips of the source")
-    brightness: float = Field(
-        0.2, ge=0, lt=1, description="grey values of the source are multiplied by 1 +- this (0 to 255, background 0)"
+    flip_probability: Probability = Field(0.5, description="left-right and front-back flips of the source")
+    brightness: Share = Field(
+        0.2, description="grey values of the source are multiplied by 1 +- this (0 to 255, background 0)"
     )
-    brightness_shift: float = Field(
-        0.0, ge=0, lt=1, description="grey values of the source are shifted by +- this share of the range"
+    brightness_shift: Share = Field(
+        0.0, description="grey values of the source are shifted by +- this share of the range"
     )
-    contrast: float = Field(0.0, ge=0, lt=1, description="contrast change of the source, +- this share")
-    noise: float = Field(0.0, ge=0, lt=1, description="largest deviation of noise on the source, share of the range")
-    bias_field: float = Field(
-        0.0, ge=0, lt=1, description="largest slow change of grey over a source slice, share of the range"
-    )
+    contrast: Share = Field(0.0, description="contrast change of the source, +- this share")
+    noise: Share = Field(0.0, description="largest deviation of noise on the source, share of the range")
+    bias_field: Share = Field(0.0, description="largest slow change of grey over a source slice, share of the range")
     rotation_deg: float = Field(0.0, ge=0, le=180, description="source slices are rotated by up to this")
-    zoom: float = Field(0.0, ge=0, lt=0.5, description="source slices are made larger or smaller by up to this share")
+    zoom: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="source slices are made larger or smaller by up to this share",
+        json_schema_extra=unit("share"),
+    )
 
 
 class PaintingSettings(Settings):
     """What is painted into source slices: for pseudo-CT, whose lesions are no haemorrhages."""
 
-    distractors: float = Field(
-        0.0, ge=0, le=1, description="probability of an unlabelled bright rim, and of spots, in a source slice"
+    distractors: Probability = Field(
+        0.0, description="probability of an unlabelled bright rim, and of spots, in a source slice"
     )
-    synthetic_haemorrhage: float = Field(
-        0.0, ge=0, le=1, description="probability that a source lesion is repainted as fresh blood; pseudo-CT only"
+    synthetic_haemorrhage: Probability = Field(
+        0.0, description="probability that a source lesion is repainted as fresh blood; pseudo-CT only"
     )
 
 
@@ -208,9 +230,9 @@ class AdversarySettings(Settings):
         0.0, description="weight of a second adversary, on the lesion probabilities; not in the paper"
     )
     gan: GanForm = Field("log", description="form of the adversary (equations 21, 22)")
-    lr_discriminator: PositiveFloat = 0.01
-    betas_discriminator: Betas = (0.9, 0.99)
-    discriminator_width: PositiveInt = 64
+    lr_discriminator: PositiveFloat = Field(0.01, description="learning rate of the discriminators")
+    betas_discriminator: Betas = Field((0.9, 0.99), description="Adam's betas of the discriminators")
+    discriminator_width: Channels = Field(64, description="channels of the discriminators' first layer")
 
     def without_effect(self) -> Reasons:
         """All but the weights, where there is no adversary."""
@@ -226,18 +248,22 @@ class ConsistencySettings(Settings):
         0.0, description="weight of consistency with a mean teacher on masked CT slices; not in the paper"
     )
     ema_decay: float = Field(0.99, ge=0, lt=1, description="of the teacher's running mean, per step")
-    consistency_from: NonNegativeInt = Field(2, description="epochs before the teacher's pseudo-labels are used")
+    consistency_from: AnyEpochs = Field(2, description="epochs before the teacher's pseudo-labels are used")
     pseudo_label_confidence: float = Field(
-        0.8, ge=0.5, lt=1, description="probability from which a pseudo-label is used"
+        0.8,
+        ge=0.5,
+        lt=1,
+        description="probability from which a pseudo-label is used",
+        json_schema_extra=unit("probability"),
     )
-    pseudo_label_contrast: float = Field(
-        0.0, ge=0, lt=1, description="least brightness of a pseudo-label over the brain, share of the range; 0: any"
+    pseudo_label_contrast: Share = Field(
+        0.0, description="least brightness of a pseudo-label over the brain, share of the range; 0: any"
     )
-    copy_paste: float = Field(
-        0.0, ge=0, le=1, description="probability that a source lesion is pasted into a CT slice as fresh blood"
+    copy_paste: Probability = Field(
+        0.0, description="probability that a source lesion is pasted into a CT slice as fresh blood"
     )
-    mask_ratio: float = Field(0.5, ge=0, lt=1, description="share of a CT slice that the student does not see")
-    mask_patch: PositiveInt = Field(8, description="side of a masked patch in pixels")
+    mask_ratio: Share = Field(0.5, description="share of a CT slice that the student does not see")
+    mask_patch: PositiveInt = Field(8, description="side of a masked patch in pixels", json_schema_extra=unit("pixels"))
 
     def without_effect(self) -> Reasons:
         """All but the weight, where there is no teacher; the patch, where nothing is masked."""
@@ -251,7 +277,7 @@ class SelectionSettings(Settings):
     """The label-free choice of the checkpoint."""
 
     selection: str = Field("last", description="label-free rule that chooses the checkpoint; see docs/selection.md")
-    select_from: NonNegativeInt = Field(0, description="first epoch (from 0) that the rule may choose; the last always")
+    select_from: Epoch = Field(0, description="first epoch (from 0) that the rule may choose; the last always")
 
     def without_effect(self) -> Reasons:
         """The first epoch, where the last is taken anyway."""
