@@ -25,6 +25,8 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+LONGEST_SHOWN = 80
+"""Letters of a refused value that a message shows."""
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
@@ -90,9 +92,16 @@ def explain(error: ValidationError, model: type[BaseModel], listed_by: str = "")
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return unknown_name("setting", key, sorted(model.model_fields), listed_by)
-    if fault["type"] == "value_error":  # a check of several settings at once: its own words say which
-        return str(fault["msg"]).removeprefix("Value error, ")
-    return f"{key}={fault.get('input')!r}: {fault['msg']}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if not key:  # a check of several settings at once: its own words say which, and its input is all of them
+        return message
+    return f"{key}={_shown(fault.get('input'))}: {message}"
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, of at most `LONGEST_SHOWN` letters."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def unit(name: str) -> dict[str, Any]:

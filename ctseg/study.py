@@ -165,7 +165,7 @@ def step_keys(study: Study) -> list[str]:
     """A digest for each step of its own words and of the steps whose outputs it reads: it changes when either does."""
     keys: list[str] = []
     for row, step in enumerate(study.steps):
-        feeds = [keys[earlier] for earlier in range(row) if _reads(step, study.steps[earlier].output)]
+        feeds = [keys[earlier] for earlier in range(row) if reads(step, study.steps[earlier].output)]
         keys.append(sha256(json.dumps([_deciding_words(step.argv), feeds]).encode()).hexdigest())
     return keys
 
@@ -180,7 +180,7 @@ def _deciding_words(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _reads(step: Step, output: str) -> bool:
+def reads(step: Step, output: str) -> bool:
     """Whether one of a step's arguments is, holds, or lies within another step's output, however it is written."""
     if not output:
         return False
@@ -211,7 +211,7 @@ def run_study(
         one result a step that was reached; the last one tells whether the study came through.
     """
     with chdir(study.path.parent), _alone(study):
-        state = {} if fresh else _read_state(study.state_path)
+        state = {} if fresh else read_state(study.state_path)
         results: list[StepResult] = []
         for number, (step, key) in enumerate(zip(study.steps, step_keys(study), strict=True), start=1):
             say(f"[{number}/{len(study.steps)}] {step.name}{_time_left(study, results)}")
@@ -236,7 +236,7 @@ def _alone(study: Study) -> Iterator[None]:
         raise InputError(f"{study.path}: another call of ctseg runs this study; wait for it") from None
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     """The records of the finished steps, by name; none where there is no file.
 
     Raises:
@@ -275,11 +275,11 @@ def _run_step(
 ) -> StepResult:
     record = state.get(step.name, {})
     exists = _recovered(step, say)
-    written = _written_by(step) if exists else None
-    if _is_done(step, key, record, written, exists):
+    written = written_by(step) if exists else None
+    if is_done(step, key, record, written, exists):
         say(f"    done before in {span(record.get('seconds', 0.0))}, skipped")
         return StepResult(step, int(record.get("code", 0)), 0.0, skipped=True)
-    extra = _extra_flags(step, key, record, written, fresh) if exists else []
+    extra = extra_flags(step, key, record, written, fresh) if exists else []
     before = float(record.get("seconds", 0.0)) if "--resume" in extra else 0.0  # the whole time counts
     _remember(study, state, step.name, {"key": key, "done": False, "seconds": before})
     say(f"    {step.line}")
@@ -302,13 +302,13 @@ def _recovered(step: Step, say: Callable[[str], object]) -> bool:
     return Path(step.output).exists()
 
 
-def _is_done(step: Step, key: str, record: Mapping[str, Any], written: str | None, exists: bool) -> bool:
+def is_done(step: Step, key: str, record: Mapping[str, Any], written: str | None, exists: bool) -> bool:
     """Whether the study remembers the step as finished and its output, if it has one, is that step's."""
     is_current = written in (None, key) and (exists or not step.output)
     return record.get("key") == key and bool(record.get("done")) and is_current
 
 
-def _written_by(step: Step) -> str | None:
+def written_by(step: Step) -> str | None:
     """The key that an output's own mark has: of the step that wrote it, empty of a call by hand, None without one.
 
     The study's memory alone would not do: a kill can come between what it says and what the command does.
@@ -318,7 +318,7 @@ def _written_by(step: Step) -> str | None:
     return None if mark is None else mark.study
 
 
-def _extra_flags(step: Step, key: str, record: Mapping[str, Any], written: str | None, fresh: bool) -> list[str]:
+def extra_flags(step: Step, key: str, record: Mapping[str, Any], written: str | None, fresh: bool) -> list[str]:
     """What to do with an output that is there.
 
     `--resume` for one that this very step began, `--overwrite` for another of the study's own, and nothing for one that

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ctseg.cli.training_options import Stage
 
 
+Pretrained = Annotated[
+    Path | None, typer.Option("--pretrained", help="File of published weights to start from: VGG-16's, for fcn.")
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
     app.command("das-train")(das_train)
@@ -33,9 +38,7 @@ def das_train(
     preset: Preset = DEFAULT,
     segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: the preset's.")] = "",
     start: From = None,
-    pretrained: Annotated[
-        Path | None, typer.Option("--pretrained", help="File of published weights to start from: VGG-16's, for fcn.")
-    ] = None,
+    pretrained: Pretrained = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     device: common.Device = "auto",
@@ -49,6 +52,7 @@ def das_train(
     from ctseg.cli import training_options
     from ctseg.cli.model_card import write_model_card
     from ctseg.cli.run_report import write_run_report
+    from ctseg.cli.training_settings import with_plugin
     from ctseg.cli.warm_start import read_pretrained
     from ctseg.training import presets
     from ctseg.training.settings import AdaptationSettings
@@ -58,7 +62,7 @@ def das_train(
     place = common.guard(
         output, "das-train", (source, target, pairs, source_list, start, pretrained), overwrite=overwrite, resume=resume
     )
-    base = training_options.with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
+    base = with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
     stage = training_options.prepare(
         "das-train", AdaptationSettings, base, settings,
         preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,

@@ -89,10 +89,9 @@ def _resolve(
         SettingError: if a setting is das-train's alone or has no effect, or if `--segmenter` is another network than
             `--from` holds.
     """
-    from ctseg.cli.training_options import refuse_misplaced
+    from ctseg.cli.training_settings import checked_settings
     from ctseg.cli.warm_start import read_start
     from ctseg.training import presets
-    from ctseg.training.resolve import resolve_training
     from ctseg.training.settings import FinetuneSettings
 
     base = dict(presets.preset(presets.ADAPTATION, preset))
@@ -103,11 +102,10 @@ def _resolve(
         if segmenter and header.name != segmenter:
             raise SettingError(f"--segmenter {segmenter}: {start} holds {header.name!r}; leave --segmenter out")
         base |= {"segmenter": header.name, "segmenter_settings": header.settings}
-    refuse_misplaced(FinetuneSettings, base, given, ("segmenter", "segmenter"), "finetune")
-    settings = resolve_training(FinetuneSettings, base, given, where="finetune")
-    entry = common.registry().get("segmenter", settings.segmenter)
-    values = entry.resolve(settings.segmenter_settings)
-    return entry, settings.model_copy(update={"segmenter_settings": values}), values
+    settings, entry, values = checked_settings(
+        FinetuneSettings, base, given, ("segmenter", "segmenter"), "finetune", common.registry()
+    )
+    return entry, settings, values
 
 
 def _maker(entry: Entry, values: dict[str, Any], start: Path | None) -> tuple[Any, str]:

@@ -135,7 +135,8 @@ def ended_by(error: BaseException) -> int:
     """One line about what ended a command, and its exit code; a defect of ctseg goes on as it came."""
     if isinstance(error, UsageError):
         path = error.ctx.command_path if error.ctx else "ctseg"
-        return complain(f"{error.format_message().rstrip('.')}; see `{path} --help`", error.exit_code)
+        text = usage_text(error)
+        return complain(f"{text}; see `{path} --help`" if text else "", error.exit_code)
     if isinstance(error, ClickException):
         return complain(error.format_message(), error.exit_code)
     if isinstance(error, CtsegError):
@@ -146,6 +147,11 @@ def ended_by(error: BaseException) -> int:
         common.close_stdout()  # typer exits with 1, but a reader that has seen enough is no error
         return 0
     return refused_by_machine(error)
+
+
+def usage_text(error: Any) -> str:
+    """What click says of words that a command does not take; empty where it has shown the help instead."""
+    return str(error.format_message()).replace("Value error, ", "").rstrip(".")
 
 
 def refused_by_machine(error: BaseException) -> int:

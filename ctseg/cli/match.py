@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ctseg.cli import common
-from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,7 @@ def match(
         int, typer.Option("--top", min=0, help="Pairs for each slice; 0: the paper's share of the slices.")
     ] = 0,
     direction: Annotated[
-        str,
+        Literal["source", "target"],
         typer.Option(
             "--direction", help="source: targets for each source slice (stage 1); target: sources for each target."
         ),
@@ -51,8 +50,6 @@ def match(
     from ctseg.outputs import Mark, guard_file, sole, write_file_mark
     from ctseg.settings import parse_overrides
 
-    if direction not in ("source", "target"):
-        raise SettingError(f"--direction {direction}: expected source or target")
     built = common.registry().get("similarity_metric", similarity).build(parse_overrides(settings))
     to_file = str(output) != "-"
     if to_file:
@@ -66,7 +63,7 @@ def match(
             *sets,
             built,
             top or None,
-            direction,  # type: ignore[arg-type]
+            direction,
             None if split == "all" else split,
             bar.update,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +32,7 @@ def phantom(
     from ctseg.phantom.settings import PhantomSettings
     from ctseg.settings import parse_overrides, resolve
 
-    sizes = {"mr_patients": mr, "ct_train_patients": ct, "ct_test_patients": ct_test, "seed": seed}
+    sizes = given_settings(mr=mr, ct=ct, ct_test=ct_test, seed=seed)
     resolved = resolve(
         PhantomSettings, sizes, parse_overrides(settings), where="phantom", listed_by="ctseg settings phantom"
     )
@@ -45,3 +45,8 @@ def phantom(
     common.finish({**summary, "output": str(output)}, lines, as_json)
     if failed:
         raise typer.Exit(1)
+
+
+def given_settings(*, mr: int, ct: int, ct_test: int, seed: int, **_others: Any) -> dict[str, Any]:
+    """The settings that the flags give."""
+    return {"mr_patients": mr, "ct_train_patients": ct, "ct_test_patients": ct_test, "seed": seed}

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ctseg.cli import common
 
 if TYPE_CHECKING:
+    from ctseg.plugins.host import Entry
     from ctseg.preprocess.pipeline import PreprocessReport
     from ctseg.preprocess.settings import PreprocessSettings
 
 
+Domain = Annotated[
+    Literal["auto", "mr", "ct"], typer.Option("--domain", help="What the scans are; auto: by headers and names.")
+]
 Slices = Annotated[str, typer.Option("--slices", help="FIRST:END, as 60:100; default: every slice with brain.")]
 LesionLabels = Annotated[
     str, typer.Option("--lesion-labels", help="Label values that count as lesion, as 1,2; default: all above 0.")
 ]
+Brain = Annotated[str, typer.Option("--brain", help="Brain extractor for CT; see `ctseg plugins`.")]
 Masks = Annotated[
     Path | None, typer.Option("--masks", help="Folder of lesion masks CASE.nii.gz, for scans without labels.")
 ]
@@ -41,7 +46,7 @@ def preprocess(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],
-    domain: Annotated[str, typer.Option("--domain", help="auto, mr or ct.")] = "auto",
+    domain: Domain = "auto",
     size: Annotated[int, typer.Option("--size", help="Height and width of a slice in pixels.")] = 240,
     fov: Annotated[float, typer.Option("--fov", help="Height and width of a slice in mm.")] = 240.0,
     slices: Slices = "",
@@ -52,7 +57,7 @@ def preprocess(
     lesion_labels: LesionLabels = "",
     split: Split = "",
     splits: Annotated[Path | None, typer.Option("--splits", help="CSV patient_id,split to use instead.")] = None,
-    brain: Annotated[str, typer.Option("--brain", help="Brain extractor for CT; see `ctseg plugins`.")] = "muschelli",
+    brain: Brain = "muschelli",
     null: common.Null = False,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
@@ -67,12 +72,12 @@ def preprocess(
     from ctseg.preprocess.pipeline import preprocess as make_set
     from ctseg.settings import parse_overrides
 
-    _check_domain(domain)
-    given = {
-        "size": size, "fov_mm": fov, "window": common.number_pair(window, "--window"), "seed": seed,
-        "select": select or None, "brain_extractor": brain, **_optional(slices, split, lesion_labels),
-    }  # fmt: skip
-    resolved, extractor = _resolve(given, parse_overrides(settings))
+    given = given_settings(
+        size=size, fov=fov, window=window, slices=slices, split=split, lesion_labels=lesion_labels, select=select,
+        brain=brain, seed=seed,
+    )  # fmt: skip
+    resolved, entry = resolve_settings(given, parse_overrides(settings))
+    extractor = entry.build(resolved.brain_extractor_settings)
     paths = common.existing_paths(inputs, null=null)
     place = common.guard(output, "preprocess", (*paths, *inputs, labels, masks, splits), overwrite=overwrite)
     with common.bar("Looking") as bar:
@@ -93,16 +98,28 @@ def preprocess(
         raise typer.Exit(1)
 
 
-def _check_domain(domain: str) -> None:
-    from ctseg.errors import SettingError
+def given_settings(
+    *,
+    size: int,
+    fov: float,
+    window: str,
+    slices: str,
+    split: str,
+    lesion_labels: str,
+    select: str,
+    brain: str,
+    seed: int,
+    **_others: Any,
+) -> dict[str, Any]:
+    """The settings that the flags give; some change a default only when they are given.
 
-    if domain not in ("auto", "mr", "ct"):
-        raise SettingError(f"--domain {domain}: expected auto, mr or ct")
-
-
-def _optional(slices: str, split: str, lesion_labels: str) -> dict[str, Any]:
-    """The flags that change a default only when they are given."""
-    values: dict[str, Any] = {}
+    Raises:
+        SettingError: naming a flag whose text is of no known form.
+    """
+    values: dict[str, Any] = {
+        "size": size, "fov_mm": fov, "window": common.number_pair(window, "--window"), "seed": seed,
+        "select": select or None, "brain_extractor": brain,
+    }  # fmt: skip
     if slices:
         first, end = common.number_pair(slices, "--slices")
         values["slices"] = (int(first), int(end))
@@ -127,8 +144,8 @@ def _label_values(text: str) -> tuple[int, ...]:
         raise SettingError(f"--lesion-labels {text}: expected whole numbers joined by commas, as 1,2") from None
 
 
-def _resolve(given: dict[str, Any], overrides: dict[str, Any]) -> tuple[PreprocessSettings, Any]:
-    """Settings with the brain extractor's own filled in, and the extractor.
+def resolve_settings(given: dict[str, Any], overrides: dict[str, Any]) -> tuple[PreprocessSettings, Entry]:
+    """Settings with the brain extractor's own filled in, and the extractor's plugin.
 
     Raises:
         SettingError, PluginError: naming what is unknown or out of bounds.
@@ -139,7 +156,7 @@ def _resolve(given: dict[str, Any], overrides: dict[str, Any]) -> tuple[Preproce
     settings = resolve(PreprocessSettings, given, overrides, where="preprocess", listed_by="ctseg settings preprocess")
     entry = common.registry().get("brain_extractor", settings.brain_extractor)
     own = entry.resolve(settings.brain_extractor_settings)
-    return settings.model_copy(update={"brain_extractor_settings": own}), entry.build(own)
+    return settings.model_copy(update={"brain_extractor_settings": own}), entry
 
 
 def _summary(report: PreprocessReport, output: Path) -> dict[str, Any]:

@@ -96,6 +96,16 @@ def segment(
     _finish(results, output)
 
 
+def given_settings(
+    *, threshold: float, min_lesion_ml: float, tta: bool, probabilities: bool, deidentify: bool, **_others: Any
+) -> dict[str, Any]:
+    """The settings that the flags give."""
+    return {
+        "threshold": threshold, "min_lesion_ml": min_lesion_ml, "tta": tta, "probabilities": probabilities,
+        "deidentify": deidentify,
+    }  # fmt: skip
+
+
 def _finish(results: list[CaseResult], output: Path) -> None:
     """How many scans are segmented; exit code 1 where some failed."""
     done = sum(item.status == "ok" for item in results)

@@ -37,11 +37,12 @@ def synth_train(
     from ctseg.cli import training_options
     from ctseg.cli.model_card import write_model_card
     from ctseg.cli.run_report import write_run_report
+    from ctseg.cli.training_settings import with_plugin
     from ctseg.training import presets
     from ctseg.training.settings import SynthesisSettings
 
     place = common.guard(output, "synth-train", (source, target, pairs, start), overwrite=overwrite, resume=resume)
-    base = training_options.with_plugin(presets.preset(presets.SYNTHESIS, preset), "generator", generator)
+    base = with_plugin(presets.preset(presets.SYNTHESIS, preset), "generator", generator)
     stage = training_options.prepare(
         "synth-train", SynthesisSettings, base, settings,
         preset=preset, plugin=("generator", "generator"), sets=(source, target), pairs=pairs, seed=seed,

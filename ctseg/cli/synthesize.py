@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,7 +19,9 @@ def synthesize(
     model: Annotated[Path, typer.Option("--model", help="Run folder of `ctseg synth-train`.")],
     source: common.Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],
-    format_: Annotated[str, typer.Option("--format", help="slices, or nifti for HU volumes.")] = "slices",
+    format_: Annotated[
+        Literal["slices", "nifti"], typer.Option("--format", help="A slice set, or NIfTI volumes in HU.")
+    ] = "slices",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Slices at a time.")] = 16,
     device: common.Device = "auto",
     precision: common.Precision = "auto",
@@ -28,7 +30,6 @@ def synthesize(
 ) -> None:
     """Translate MR slices to pseudo-CT with the same masks."""
     from ctseg.cli.training_options import machine_inputs
-    from ctseg.errors import SettingError
     from ctseg.io.input_digests import file_digest, set_digests
     from ctseg.io.slices import check_domain, open_slices
     from ctseg.outputs import whole_folder
@@ -37,8 +38,6 @@ def synthesize(
     from ctseg.synthesis.volumes import translate_nifti
     from ctseg.training.device import make_fabric
 
-    if format_ not in ("slices", "nifti"):
-        raise SettingError(f"--format {format_}: expected slices or nifti")
     place = common.guard(output, "synthesize", (source, model), overwrite=overwrite)
     slices = open_slices(source)
     check_domain(slices, "mr", "--src")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctseg.cli import common
-from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from ctseg.cli.warm_start import Start
     from ctseg.io.slices import SliceSet
-    from ctseg.matching.pairs import Direction, PairTable
+    from ctseg.matching.pairs import PairTable
     from ctseg.outputs import Output
     from ctseg.plugins.host import Entry
     from ctseg.training.settings import TrainingSettings
@@ -72,13 +71,6 @@ class Ready:
     """Whether it learns from CT labels, or the weights it starts from did."""
 
 
-def with_plugin(preset: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
-    """A preset with another plugin, which starts from its own defaults; naming the preset's own changes nothing."""
-    if not name or name == preset.get(key):
-        return dict(preset)
-    return {**preset, key: name, f"{key}_settings": {}}
-
-
 def prepare(
     command: str,
     model: type[TrainingSettings],
@@ -109,24 +101,20 @@ def prepare(
     Raises:
         CtsegError: one line for whatever is wrong.
     """
+    from ctseg.cli.training_settings import checked_settings
     from ctseg.cli.warm_start import start_of
     from ctseg.io.slices import check_domain, check_same_size, open_slices
     from ctseg.settings import parse_overrides
-    from ctseg.training.resolve import resolve_training, schedule_note
+    from ctseg.training.resolve import schedule_note
 
-    kind, key = plugin
     given = parse_overrides(overrides)
-    refuse_misplaced(model, base, given, plugin, command)
-    settings = resolve_training(model, base, given, where=command)
-    entry = common.registry().get(kind, getattr(settings, key))
-    values = entry.resolve(getattr(settings, f"{key}_settings"))
+    settings, entry, values = checked_settings(model, base, given, plugin, command, common.registry())
     begin = None if start is None else start_of(start, entry, values)
     source, target = open_slices(sets[0]), open_slices(sets[1])
     source.require_masks("training needs labels on --src")
     check_domain(target, "ct", "--tgt")
     check_same_size(source, target)
-    settings = settings.model_copy(update={f"{key}_settings": values})
-    paired = _pairs(settings, pairs, source, target, "target" if kind == "segmenter" else "source")
+    paired = _pairs(settings, pairs, source, target, entry.kind)
     if note := schedule_note(settings, given):
         common.say(note)
     return Stage(
@@ -135,43 +123,16 @@ def prepare(
     )  # fmt: skip
 
 
-def refuse_misplaced(
-    model: type[TrainingSettings],
-    base: Mapping[str, Any],
-    given: Mapping[str, Any],
-    plugin: tuple[str, str],
-    where: str,
-) -> None:
-    """Say how a network's own setting is written, where it was given as one of the training's.
+def _pairs(settings: Any, path: Path | None, source: SliceSet, target: SliceSet, kind: str) -> PairTable | None:
+    from ctseg.cli.training_settings import direction_of, require_pairs
 
-    Raises:
-        SettingError: naming it, if `given` has a setting that the training lacks and the network knows.
-    """
-    kind, key = plugin
-    strange = [name for name in given if name not in model.model_fields]
-    name = {**base, **given}.get(key)
-    if not strange or not isinstance(name, str):
-        return
-    known = common.registry().get(kind, name).settings_model().model_fields
-    wrong = next((setting for setting in strange if setting in known), None)
-    if wrong:
-        raise SettingError(
-            f"{where}: {wrong} is a setting of {kind} {name}; write --set {key}_settings.{wrong}={given[wrong]}"
-        )
-
-
-def _pairs(
-    settings: Any, path: Path | None, source: SliceSet, target: SliceSet, direction: Direction
-) -> PairTable | None:
-    if not settings.matched:
+    require_pairs(settings, path, kind)
+    if path is None or not settings.matched:
         return None
-    if path is None:
-        raise SettingError(
-            f"no --pairs given; make them with `ctseg match --direction {direction}`, or add --set matched=false"
-        )
     from ctseg.matching.pairs import read_pairs
 
-    return read_pairs(path, source, target, top=getattr(settings, "pairs_top", None), direction=direction)
+    top = getattr(settings, "pairs_top", None)
+    return read_pairs(path, source, target, top=top, direction=direction_of(kind))
 
 
 @contextmanager

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from ctseg.errors import SettingError
-
-PRECISIONS = {"32": "32-true", "32-true": "32-true", "bf16": "bf16-mixed", "bf16-mixed": "bf16-mixed"}
+from ctseg.training.device_names import PRECISIONS, check_device_name, check_precision_name
 
 
 def make_fabric(
@@ -51,8 +50,7 @@ def _parse_device(device: str, devices: int) -> tuple[str, Any]:
 
 
 def _check_device(device: str, kind: str, number: str) -> None:
-    if kind not in ("cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdigit())):
-        raise SettingError(f"--device {device}: unknown; use auto, cpu, cuda, cuda:n or mps")
+    check_device_name(device)
     if not _is_there(kind, int(number or 0)):
         raise SettingError(f"--device {device}: not on this machine; use --device auto or cpu")
 
@@ -67,8 +65,7 @@ def _is_there(kind: str, number: int) -> bool:
 def _parse_precision(precision: str, accelerator: str) -> str:
     if precision == "auto":
         return "bf16-mixed" if has_fast_bf16(accelerator) else "32-true"
-    if precision not in PRECISIONS:
-        raise SettingError(f"--precision {precision}: unknown; use auto, 32 or bf16")
+    check_precision_name(precision)
     return PRECISIONS[precision]
 
 

@@ -132,7 +132,12 @@ def test_bad_scans_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> 
     Path("text").mkdir()
     Path("text/a.nii.gz").write_text("this is no image")
     fails(capsys, ["preprocess", "text", "-o", "set"], "a.nii.gz")
-    fails(capsys, ["preprocess", "text", "-o", "set", "--domain", "pet"], "--domain pet", "auto, mr or ct")
+    fails(
+        capsys,
+        ["preprocess", "text", "-o", "set", "--domain", "pet"],
+        "'--domain'",
+        "'pet' is not one of 'auto', 'mr', 'ct'",
+    )
     fails(capsys, ["preprocess", "text", "-o", "set", "--slices", "9"], "--slices 9", "LOW:HIGH")
     fails(capsys, ["preprocess", "text", "-o", "set", "--split", "0.5:0.2"], "split", "sum to 1")
     fails(capsys, ["segment", "text", "--model", "mr", "-o", "masks"], "mr", "no model.safetensors")
@@ -223,7 +228,7 @@ def test_paths_come_from_stdin_lists_and_globs(tmp_path: Path, monkeypatch: pyte
 
 
 def test_naming_the_presets_own_network_keeps_its_width() -> None:
-    from ctseg.cli.training_options import with_plugin
+    from ctseg.cli.training_settings import with_plugin
 
     preset = {"segmenter": "fcn", "segmenter_settings": {"width": 4}}
     assert with_plugin(preset, "segmenter", "fcn") == preset
