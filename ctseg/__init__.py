@@ -10,13 +10,13 @@ from typing import Any
 from ctseg.plugins.hookspecs import hookimpl
 from ctseg.version import __version__
 
-__all__ = ["__version__", "hookimpl", "segment"]
+__all__ = ["__version__", "hookimpl", "list_models", "segment"]
 
 
 def __getattr__(name: str) -> Any:
-    """`ctseg.segment` on first use: importing ctseg must not import torch."""
-    if name == "segment":
-        from ctseg.api import segment
+    """`ctseg.segment` and `ctseg.list_models` on first use: importing ctseg must not import torch."""
+    if name in ("list_models", "segment"):
+        from ctseg import api
 
-        return segment
+        return getattr(api, name)
     raise AttributeError(f"module 'ctseg' has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from ctseg.inference.models import ModelGroup
     from ctseg.inference.predict import Prediction
     from ctseg.io.volume import Volume
+    from ctseg.models import Catalogue, ModelInfo, ModelSource
     from ctseg.plugins.host import Registry
     from ctseg.plugins.protocols import BrainExtractor
 
 
 def segment(
     volume: Volume | Path | str,
-    model: Path | str | Sequence[Path | str],
+    model: Path | str | Sequence[Path | str] | None = None,
     *,
     device: str = "auto",
     **settings: Any,
@@ -29,7 +30,8 @@ def segment(
     Args:
         volume: a `Volume` in HU, or the path of one CT scan: NIfTI file, DICOM folder or zip, or a slice set of
             one scan.
-        model: a run folder of `ctseg das-train`, or several to average.
+        model: the name of one of `list_models`, a run folder of `ctseg das-train` or its weights, or several of them to
+            average; default: the model called `default`. A `Path` is never a name.
         device: 'auto' (a GPU where there is one, else the CPU), 'cpu', 'cuda', 'cuda:1' or 'mps'.
         settings: those of `ctseg.inference.settings.SegmentSettings`, e.g. `threshold=0.4`.
 
@@ -37,7 +39,7 @@ def segment(
         probability, mask and brain (K, H, W) on the scan's own grid, canonical axes, and `measures` in mL.
 
     Raises:
-        InputError: if the path holds no scan or several, or the model cannot be used.
+        InputError: if the path holds no scan or several, or the model is unknown or cannot be used.
         CaseError: if the scan is broken, no CT, or shows no brain.
         SettingError: if a setting is unknown.
 
@@ -49,19 +51,19 @@ def segment(
     from ctseg.inference.settings import SegmentSettings
 
     resolved = resolve(SegmentSettings, settings, where="segment")
-    groups, extractor = load_for_segment(_paths(model), _device(device))
+    groups, extractor = load_for_segment(find_models(model), _device(device))
     if isinstance(volume, (str, Path)):
         return predict_ready(ready_scan(Path(volume), groups, extractor), groups, resolved)
     return predict_volume(volume, groups, resolved, extractor)
 
 
 def load_for_segment(
-    runs: Sequence[Path], device: str, registry: Registry | None = None
+    runs: Sequence[Path | ModelSource], device: str, registry: Registry | None = None
 ) -> tuple[list[ModelGroup], BrainExtractor]:
     """The models of some runs, grouped by preprocessing, and the brain extractor they were trained with.
 
     Args:
-        runs: run folders or weights files.
+        runs: run folders or weights files, or what `find_models` found.
         device: where the models run.
         registry: plugins to look names up in; default: all installed ones.
 
@@ -78,6 +80,43 @@ def load_for_segment(
     return groups, entry.build(preprocessing.brain_extractor_settings)
 
 
+def find_models(
+    model: Path | str | Sequence[Path | str] | None,
+    registry: Registry | None = None,
+    say: Callable[[str], object] = str,
+) -> list[ModelSource]:
+    """The models that names and paths mean; the one called `default` where there are none.
+
+    Args:
+        model: as `segment` takes it.
+        registry: plugins to look names up in; default: all installed ones.
+        say: takes a line where a name is also a file or folder.
+
+    Raises:
+        InputError: if one is unknown, listing the known ones, or there is no default.
+    """
+    catalogue = _catalogue(registry)
+    given = [model] if isinstance(model, (str, Path)) else list(model or [])
+    return [catalogue.find(item, say) for item in given] or [catalogue.default()]
+
+
+def list_models(registry: Registry | None = None) -> list[ModelInfo]:
+    """Every model that has a name, in the package, from plugins and in the user's folder; broken ones say so.
+
+    Args:
+        registry: plugins to look at; default: all installed ones.
+    """
+    from ctseg.models import look_at_all
+
+    return look_at_all(_catalogue(registry))
+
+
+def _catalogue(registry: Registry | None) -> Catalogue:
+    from ctseg.models import known_models
+
+    return known_models((registry or _registry()).of_kind("model"))
+
+
 @lru_cache(maxsize=1)
 def _registry() -> Registry:
     from ctseg.plugins.host import load
@@ -91,7 +130,3 @@ def _device(name: str) -> str:
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _paths(model: Path | str | Sequence[Path | str]) -> list[Path]:
-    return [Path(model)] if isinstance(model, (str, Path)) else [Path(run) for run in model]

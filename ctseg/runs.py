@@ -83,7 +83,8 @@ def model_path(run: Path) -> Path:
         return path
     if (run / "checkpoint.pt").exists():
         raise InputError(f"{run}: this training is not finished; continue it with --resume")
-    raise InputError(f"{run}: no model.safetensors here; --model takes a run folder made by ctseg")
+    missing = "no model.safetensors here" if run.exists() else "no such file or folder"
+    raise InputError(f"{run}: {missing}; give a run folder made by ctseg, or a name that `ctseg models` lists")
 
 
 def read_header(run: Path) -> ModelHeader:
@@ -101,12 +102,21 @@ def read_header(run: Path) -> ModelHeader:
     if not isinstance(fields, dict):
         raise InputError(f"{path}: not a ctseg model (no ctseg header); use a run made by ctseg")
     if fields.get("schema") != SCHEMA:
-        raise InputError(f"{path}: model of schema {fields.get('schema')!r}, this ctseg reads {SCHEMA!r}")
+        raise InputError(_other_schema(path, fields))
     wrong = _wrong_field(fields)
     if wrong:
         raise InputError(f"{path}: the header's {wrong} is missing or broken; copy the run again")
     known = set(ModelHeader.__dataclass_fields__)
     return ModelHeader(**{key: value for key, value in fields.items() if key in known})
+
+
+def _other_schema(path: Path, fields: Mapping[str, Any]) -> str:
+    """One line about a model of another version: who made it, and what to do."""
+    found, tool = (" ".join(str(fields.get(key)).split())[:40] for key in ("schema", "tool"))
+    number, own = found.rpartition("/")[2], SCHEMA.rpartition("/")[2]
+    newer = number.isdecimal() and int(number) > int(own)
+    way_out = "pip install --upgrade ctseg" if newer else "train it again, or take a model of this version"
+    return f"{path}: model of schema {found!r} made by {tool}, this ctseg {__version__} reads {SCHEMA!r}; {way_out}"
 
 
 def _wrong_field(fields: Mapping[str, Any]) -> str:
@@ -118,11 +128,12 @@ def _wrong_field(fields: Mapping[str, Any]) -> str:
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
-    """The `__metadata__` of a safetensors file: 8 bytes of length, then JSON."""
+    """The `__metadata__` of a safetensors file: 8 bytes of length, then JSON, then as many bytes as it says."""
+    size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else HEADER_LIMIT + 1
-        if length > min(HEADER_LIMIT, path.stat().st_size):
+        if length > min(HEADER_LIMIT, size):
             raise InputError(f"{path}: not a safetensors file, or cut short; copy it again")
         try:
             header = json.loads(file.read(length))
@@ -130,8 +141,20 @@ def _read_metadata(path: Path) -> dict[str, str]:
             header = None
     if not isinstance(header, dict):
         raise InputError(f"{path}: not a safetensors file, or cut short; copy it again")
+    expected = 8 + length + max((_end(entry) for entry in header.values()), default=0)
+    if size != expected:
+        raise InputError(
+            f"{path}: has {size} bytes where its header says {expected}: cut short or damaged; copy it again"
+        )
     metadata = header.get("__metadata__")
     return dict(metadata) if isinstance(metadata, dict) else {}
+
+
+def _end(entry: Any) -> int:
+    """Where a tensor's bytes end, from its entry in the header; 0 for what is no tensor."""
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    end = offsets[-1] if isinstance(offsets, list) and offsets else 0
+    return end if isinstance(end, int) else 0
 
 
 def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) -> tuple[nn.Module, ModelHeader]:
@@ -158,7 +181,15 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
         module.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
-        raise InputError(f"{path}: weights do not fit {header.name!r} ({reason}); the file or plugin changed") from None
+        raise InputError(
+            f"{path}: weights do not fit {header.name!r} ({reason}); the file is damaged, or was made with another "
+            f"version than {header.package} {header.package_version}, which it names: copy it again, or train it again"
+        ) from None
+    wrong = next((name for name, value in module.state_dict().items() if not value.isfinite().all()), None)
+    if wrong is not None:
+        raise InputError(
+            f"{path}: weights {wrong!r} are not finite; the file is damaged: copy it again, or train it again"
+        )
     return module.eval(), header
 
 

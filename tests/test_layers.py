@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "ctseg"
 ORDER = (
-    "io", "implant", "render", "preprocess", "networks", "metrics", "matching", "augment", "selection", "training",
-    "synthesis", "segmentation", "inference", "evaluation", "cli",
+    "io", "models", "implant", "render", "preprocess", "networks", "metrics", "matching", "augment", "selection",
+    "training", "synthesis", "segmentation", "inference", "evaluation", "cli",
 )  # fmt: skip
 """From below to above."""
 PHANTOM_USERS = ("cli", "implant")

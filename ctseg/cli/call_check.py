@@ -22,7 +22,7 @@ def check_values(command: str, values: Values, registry: Registry) -> None:
         registry: the plugins.
 
     Raises:
-        SettingError, PluginError: one line, as the command's own.
+        SettingError, PluginError, InputError: one line, as the command's own.
     """
     from ctseg.training.device_names import check_device_name, check_precision_name
 
@@ -78,11 +78,13 @@ def _finetune(values: Values, registry: Registry) -> None:
 
 
 def _segment(values: Values, registry: Registry) -> None:
+    from ctseg import api
     from ctseg.cli.segment import given_settings
     from ctseg.inference.settings import SegmentSettings
     from ctseg.settings import parse_overrides, resolve
 
-    del registry  # which plugins it needs is written in its models
+    if not values["model"]:
+        api.find_models(None, registry)  # which plugins a model needs is written in it
     resolve(
         SegmentSettings, given_settings(**values), parse_overrides(values["settings"]), where="segment",
         listed_by="ctseg settings segment",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctseg.cli import common
+from ctseg.cli.model_names import find_run
 from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
 from ctseg.errors import SettingError
 from ctseg.training.presets import DEFAULT
@@ -57,16 +58,16 @@ def das_train(
     from ctseg.training import presets
     from ctseg.training.settings import AdaptationSettings
 
-    if start is not None and pretrained is not None:
+    begin = None if start is None else find_run(start)
+    if begin is not None and pretrained is not None:
         raise SettingError("--from and --pretrained both give the first weights; leave one out")
-    place = common.guard(
-        output, "das-train", (source, target, pairs, source_list, start, pretrained), overwrite=overwrite, resume=resume
-    )
+    reads = (source, target, pairs, source_list, begin, pretrained)
+    place = common.guard(output, "das-train", reads, overwrite=overwrite, resume=resume)
     base = with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
     stage = training_options.prepare(
         "das-train", AdaptationSettings, base, settings,
         preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,
-        start=start,
+        start=begin,
     )  # fmt: skip
 
     from ctseg.segmentation.train import check_adaptation, train_adaptation

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctseg.cli import common
-from ctseg.cli.training_options import Preset, RunFolder
+from ctseg.cli.model_names import find_run
+from ctseg.cli.training_options import From, Preset, RunFolder
 from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ def add_to(app: typer.Typer) -> None:
 def finetune(
     data: Annotated[Path, typer.Option("--data", help="Labelled CT slice set; see `ctseg preprocess --masks`.")],
     output: RunFolder,
-    start: Annotated[
-        Path | None, typer.Option("--from", help="Run of `ctseg das-train` to start from; default: untrained.")
-    ] = None,
+    start: From = None,
     segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: that of --from, or fcn.")] = "",
     folds: Annotated[int, typer.Option("--folds", min=2, help="Folds over patients.")] = 5,
     preset: Preset = "default",
@@ -49,18 +48,19 @@ def finetune(
     from ctseg.settings import parse_overrides
     from ctseg.training.resolve import recorded, schedule_note
 
-    place = common.guard(output, "finetune", (data, start), overwrite=overwrite, resume=resume)
+    begin = None if start is None else find_run(start)
+    place = common.guard(output, "finetune", (data, begin), overwrite=overwrite, resume=resume)
     labelled = open_slices(data)
     labelled.require_masks("finetune trains on labelled CT")
     check_domain(labelled, "ct", "--data")
     given = parse_overrides(settings)
-    entry, resolved, values = _resolve(segmenter, start, preset, given)
+    entry, resolved, values = _resolve(segmenter, begin, preset, given)
 
     from ctseg.segmentation.folds import patient_folds, train_folds
     from ctseg.training.device import make_fabric
 
     patient_folds(labelled, folds, seed)
-    make, origin = _maker(entry, values, start)
+    make, origin = _maker(entry, values, begin)
     fabric = make_fabric(device, precision, 1, seed)
     config = _config(entry, labelled, preset, seed, folds, origin)
     config["inputs"] = {"data": set_digests(labelled), **machine_inputs(fabric)}

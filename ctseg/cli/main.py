@@ -59,7 +59,7 @@ EPILOG = (
 COMMANDS = (
     "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate",
     "finetune",
-    "run", "demo", "phantom", "plugins", "settings",
+    "run", "demo", "phantom", "models", "plugins", "settings",
 )  # fmt: skip
 
 ELSEWHERE = dict.fromkeys(("reproduce", "source-subsets", "location-prior", "shuffle-labels"), "ctseg-reproduce")

@@ -7,7 +7,6 @@ know how good its model is on CT.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,13 +56,14 @@ def write_model_card(run: Path) -> Path:
         InputError: if the run is unfinished or broken.
     """
     from ctseg.files import write_json, write_text
+    from ctseg.io.input_digests import file_sha256
     from ctseg.runs import model_path, read_header, read_metrics
     from ctseg.settings import read_toml
 
     run = Path(run)
     header, metrics = read_header(run), read_metrics(run)
     settings = read_toml(run / "config.toml").get("settings", {})
-    digest = hashlib.sha256(model_path(run).read_bytes()).hexdigest()
+    digest = file_sha256(model_path(run))
     write_json(run / METADATA, metadata(header, scores(header, metrics)))
     return write_text(run / CARD, card(header, metrics, settings, digest))
 

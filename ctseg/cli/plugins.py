@@ -17,6 +17,7 @@ KIND_TITLES = {
     "generator": "Generators (ctseg synth-train --generator)",
     "segmenter": "Segmenters (ctseg das-train --segmenter)",
     "brain_extractor": "Brain extractors (ctseg preprocess --brain)",
+    "model": "Trained models (ctseg segment --model)",
 }
 FAULTY = 2
 """Exit code when a plugin fails a check."""
@@ -25,7 +26,7 @@ app = typer.Typer(help="List, show, check and start plugins.", no_args_is_help=F
 
 def add_to(root: typer.Typer) -> None:
     """Join the application."""
-    what = "similarity metrics, metrics, generators, segmenters and brain extractors"
+    what = "similarity metrics, metrics, generators, segmenters, brain extractors and models"
     root.add_typer(app, name="plugins", help=f"List, show, check and start {what}.")
 
 

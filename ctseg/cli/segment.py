@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctseg.cli import common
+from ctseg.cli.model_names import find_models
 
 if TYPE_CHECKING:
     from ctseg.inference.models import ModelGroup
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and volumes.csv.")]
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--model",
+        metavar="NAME|RUN",
+        help="A model of `ctseg models`, or a run of `ctseg das-train`; repeat to average several. Without: default.",
+    ),
+]
 Deidentify = Annotated[
     bool, typer.Option("--deidentify", help="DICOM SEG under the pseudonym instead of the source's identity.")
 ]
@@ -42,7 +51,7 @@ def segment(
             help="DICOM folders, zips, NIfTI files, slice sets, globs, a .txt with one path a line, or - for stdin.",
         ),
     ],
-    model: Annotated[list[Path], typer.Option("--model", help="Run of `ctseg das-train`; repeat to average several.")],
+    model: Models = [],  # noqa: B006 - typer copies it
     output: OutputFolder = Path("segmentation"),
     threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a voxel is lesion.")] = 0.5,
     min_lesion_ml: Annotated[float, typer.Option("--min-lesion-ml", help="Drop lesions smaller than this.")] = 0.0,
@@ -64,15 +73,15 @@ def segment(
     from ctseg.outputs import shared_folder
     from ctseg.settings import parse_overrides, resolve
 
-    flags = {
-        "threshold": threshold, "min_lesion_ml": min_lesion_ml, "tta": tta, "probabilities": probabilities,
-        "deidentify": deidentify,
-    }  # fmt: skip
+    flags = given_settings(
+        threshold=threshold, min_lesion_ml=min_lesion_ml, tta=tta, probabilities=probabilities, deidentify=deidentify
+    )
     resolved = resolve(
         SegmentSettings, flags, parse_overrides(settings), where="segment", listed_by="ctseg settings segment"
     )
     paths = common.existing_paths(inputs, null=null)
-    reads: tuple[Path | str, ...] = (*paths, *inputs, *model)
+    models = find_models(model)
+    reads: tuple[Path | str, ...] = (*paths, *inputs, *(item.path for item in models))
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume)
     cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
 
@@ -81,7 +90,7 @@ def segment(
     from ctseg.io.slices import SliceSet
     from ctseg.training.device import make_fabric
 
-    groups, extractor = load_for_segment(model, str(make_fabric(device, "32").device), common.registry())
+    groups, extractor = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
     if cache is not None:
         shared_folder(cache, ("*.npz",))
         extractor = _cached(extractor, groups[0].preprocessing, cache.path)

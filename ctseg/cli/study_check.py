@@ -37,6 +37,8 @@ WANTED = {
 PAIRS_FOR = {"synth-train": "source", "das-train": "target"}
 """The direction of the pairs that a training needs."""
 OUTPUTS = ("output", "brain_cache")
+TEXT_INPUTS = ("inputs", "model", "start")
+"""Parameters that are inputs, but no paths in every case: patterns, and names of models."""
 REFUSED = "would be refused"
 
 
@@ -144,7 +146,7 @@ def _inputs(call: Call) -> Iterator[tuple[str, str]]:
             continue
         items = value if isinstance(value, list | tuple) else [value]
         for item in items:
-            if isinstance(item, Path) or (name == "inputs" and isinstance(item, str)):
+            if isinstance(item, Path) or (name in TEXT_INPUTS and isinstance(item, str)):
                 yield name, str(item)
 
 
@@ -153,9 +155,20 @@ def _fault_of_input(call: Call, name: str, path: str, study: Study, calls: Seque
         return "a study's step has no stdin; write the list to a file"
     here = study.steps.index(call.step)
     makers = [other for other in calls[:here] if other is not None and _is_within(path, other.step.output)]
+    if name in ("model", "start") and _is_name(path):
+        return (
+            f"means the model of this name, not what {makers[-1].step.name!r} makes; write ./{path}" if makers else ""
+        )
     if makers:
         return _fault_of_made(call, name, path, makers[-1])
     return "" if _is_there(path) else _missing(path, study.steps[:here], study.steps[here:])
+
+
+def _is_name(text: str) -> bool:
+    """Whether a word is the name of a model, which then wins over a path."""
+    from ctseg.models import known_models
+
+    return text in known_models(common.registry().of_kind("model")).sources
 
 
 def _missing(path: str, earlier: Sequence[Step], later: Sequence[Step]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ctseg.cli import common
+from ctseg.cli.model_names import find_run
 from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
 from ctseg.training.presets import DEFAULT
 
@@ -41,12 +42,13 @@ def synth_train(
     from ctseg.training import presets
     from ctseg.training.settings import SynthesisSettings
 
-    place = common.guard(output, "synth-train", (source, target, pairs, start), overwrite=overwrite, resume=resume)
+    begin = None if start is None else find_run(start)
+    place = common.guard(output, "synth-train", (source, target, pairs, begin), overwrite=overwrite, resume=resume)
     base = with_plugin(presets.preset(presets.SYNTHESIS, preset), "generator", generator)
     stage = training_options.prepare(
         "synth-train", SynthesisSettings, base, settings,
         preset=preset, plugin=("generator", "generator"), sets=(source, target), pairs=pairs, seed=seed,
-        start=start,
+        start=begin,
     )  # fmt: skip
 
     from ctseg.synthesis.objective import check_features

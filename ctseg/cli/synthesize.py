@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ctseg.cli import common
+from ctseg.cli.model_names import find_run
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +17,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def synthesize(
-    model: Annotated[Path, typer.Option("--model", help="Run folder of `ctseg synth-train`.")],
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME|RUN", help="Run of `ctseg synth-train`, or its weights.")
+    ],
     source: common.Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="Slice set to write.")],
     format_: Annotated[
@@ -38,12 +41,13 @@ def synthesize(
     from ctseg.synthesis.volumes import translate_nifti
     from ctseg.training.device import make_fabric
 
-    place = common.guard(output, "synthesize", (source, model), overwrite=overwrite)
+    run = find_run(model)
+    place = common.guard(output, "synthesize", (source, run), overwrite=overwrite)
     slices = open_slices(source)
     check_domain(slices, "mr", "--src")
-    generator, header = load_model(model, common.registry().build_from_header, "generator")
+    generator, header = load_model(run, common.registry().build_from_header, "generator")
     fabric = make_fabric(device, precision)
-    made_of = {"source": set_digests(slices), "model": file_digest(model_path(model)), **machine_inputs(fabric)}
+    made_of = {"source": set_digests(slices), "model": file_digest(model_path(run)), **machine_inputs(fabric)}
     options: dict[str, Any] = {"header": header, "fabric": fabric, "batch_size": batch_size}
     with whole_folder(place, inputs=made_of) as folder, common.bar("Pseudo-CT", len(slices)) as bar:
         if format_ == "slices":

@@ -28,8 +28,12 @@ Preset = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")]
 From = Annotated[
-    Path | None,
-    typer.Option("--from", help="Run whose weights to start from, of the same network; default: untrained."),
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="NAME|RUN",
+        help="Run or model (`ctseg models`) whose weights to start from, of the same network; default: untrained.",
+    ),
 ]
 Pairs = Annotated[Path | None, typer.Option("--pairs", help="pairs.csv of `ctseg match`.")]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ def read_start(run: Path, kind: str) -> tuple[Start, ModelHeader]:
     Raises:
         InputError: if it is unfinished, broken, or holds the other kind.
     """
+    from ctseg.io.input_digests import file_digest
     from ctseg.runs import model_path, read_header
 
     if (run / "fold_1").is_dir() and not (run / "model.safetensors").exists():
@@ -54,7 +54,7 @@ def read_start(run: Path, kind: str) -> tuple[Start, ModelHeader]:
             f"give a run of {MADE_BY[kind]}"
         )
     path, training = model_path(run), header.training
-    record = {"from": f"weights {_digest(path)}", "from_command": training.get("command", "unknown")}
+    record = {"from": f"weights {file_digest(path)}", "from_command": training.get("command", "unknown")}
     if training.get("supervised") or training.get("ct_labels"):
         record["ct_labels"] = True
     return Start(path, record), header
@@ -95,9 +95,11 @@ def read_pretrained(path: Path) -> Start:
     Raises:
         InputError: if there is no such file.
     """
+    from ctseg.io.input_digests import file_digest
+
     if not path.is_file():
         raise InputError(f"--pretrained {path}: no such file; give the published state dict (.safetensors or .pth)")
-    return Start(path, {"from": f"pretrained {path.name} {_digest(path)}"}, pretrained=True)
+    return Start(path, {"from": f"pretrained {path.name} {file_digest(path)}"}, pretrained=True)
 
 
 def build(entry: Entry, values: Mapping[str, Any], start: Start | None) -> Any:
@@ -160,7 +162,3 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, Mapping) or not all(torch.is_tensor(value) for value in found.values()):
         raise InputError(f"--pretrained {path}: holds no state dict; give the published weights alone")
     return dict(found)
-
-
-def _digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()[:12]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ from torch import nn
 
 from ctseg.errors import InputError
 from ctseg.inference.prepare import preprocessing_of
+from ctseg.io.input_digests import DIGITS
+from ctseg.models import ModelSource, checked_digest
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.runs import ModelHeader, load_model, model_path
+from ctseg.runs import ModelHeader, load_model
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,22 @@ class LoadedModel:
     """Of the CT slices that it was trained on, and so of those that it segments."""
     digest: str
     """First 12 hex digits of the weights file's SHA-256: which model it was, without its path."""
+    name: str = ""
+    """As `--model` named it; empty for one given by its path."""
+    owner: str = ""
+    """The package that brings it and its version; empty for a model of the user's."""
+
+    @property
+    def label(self) -> str:
+        """`default (unet)`, or `unet` for a model without a name."""
+        return f"{self.name} ({self.header.name})" if self.name else self.header.name
 
     def describe(self) -> dict[str, str]:
-        """What outputs say of the model."""
+        """What outputs say of the model; the keys of `NAMING` say what it is called, the others what it is."""
         header = self.header
         return {
+            "model": self.name,
+            "owner": self.owner,
             "segmenter": header.name,
             "package": f"{header.package} {header.package_version}",
             "weights": self.digest,
@@ -41,28 +53,34 @@ class LoadedModel:
 
 
 def load_models(
-    runs: Sequence[Path], build: Callable[[ModelHeader], nn.Module], device: torch.device | str = "cpu"
+    runs: Sequence[Path | ModelSource], build: Callable[[ModelHeader], nn.Module], device: torch.device | str = "cpu"
 ) -> list[LoadedModel]:
     """Load the segmenters of one or more runs; their probabilities are averaged.
 
     Args:
-        runs: run folders or weights files.
+        runs: run folders or weights files, or models of a `ctseg.models.Catalogue`.
         build: makes the untrained network that a header names (the plugin registry's `build_from_header`).
         device: where they run.
 
     Raises:
-        InputError: if there is none, one is unfinished, broken or no segmenter.
+        InputError: if there is none, one is unfinished, broken or no segmenter, or not the one of its card.
         PluginError: if a plugin that one needs is not installed.
     """
     if not runs:
         raise InputError("no model given; name a run folder made by `ctseg das-train`")
-    return [_load(Path(run), build, torch.device(device)) for run in runs]
+    sources = [run if isinstance(run, ModelSource) else ModelSource(Path(run)) for run in runs]
+    return [_load(source, build, torch.device(device)) for source in sources]
 
 
-def _load(run: Path, build: Callable[[ModelHeader], nn.Module], device: torch.device) -> LoadedModel:
-    module, header = load_model(run, build, "segmenter")
-    digest = sha256(model_path(run).read_bytes()).hexdigest()[:12]
-    return LoadedModel(module.to(device).eval(), header, device, preprocessing_of(header.input), digest)
+def _load(source: ModelSource, build: Callable[[ModelHeader], nn.Module], device: torch.device) -> LoadedModel:
+    digest = checked_digest(source)[:DIGITS]
+    module, header = load_model(source.path, build, "segmenter")
+    try:
+        preprocessing = preprocessing_of(header.input)
+    except InputError as error:
+        raise InputError(f"{source.weights}: {error}") from None
+    owner = source.owner if source.origin in ("package", "plugin") else ""
+    return LoadedModel(module.to(device).eval(), header, device, preprocessing, digest, source.name, owner)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.errors import CaseError, InputError
+from ctseg.errors import CaseError, InputError, SettingError
 from ctseg.io.case import Case
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
@@ -19,6 +19,7 @@ from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
 from ctseg.preprocess.prepared import Prepared
 from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.settings import resolve
 
 IMAGE_SETTINGS = ("size", "fov_mm", "window", "brain_hu", "brain_extractor", "brain_extractor_settings")
 """Preprocessing settings that change what a CT slice looks like; the others choose and split training slices."""
@@ -45,14 +46,18 @@ def preprocessing_of(model_input: Mapping[str, Any]) -> PreprocessSettings:
     They were recorded by the CT slice set that the model was trained with, also where it was trained on MR alone.
 
     Raises:
-        InputError: if the header has none.
+        InputError: if the header has none, or such as make no slices.
     """
     recorded = model_input.get("preprocess")
     if not isinstance(recorded, Mapping) or "size" not in recorded:
         raise InputError(
             "the model's header has no preprocessing settings; train it on slice sets of `ctseg preprocess`"
         )
-    return PreprocessSettings(**{key: recorded[key] for key in IMAGE_SETTINGS if key in recorded})
+    chosen = {key: recorded[key] for key in IMAGE_SETTINGS if key in recorded}
+    try:
+        return resolve(PreprocessSettings, chosen, where="the model's preprocessing")
+    except SettingError as error:
+        raise InputError(f"{error}; the file is damaged, or made by another version of ctseg") from None
 
 
 def prepare_case(case: Case, preprocessings: Sequence[PreprocessSettings], extractor: BrainExtractor) -> ReadyCase:

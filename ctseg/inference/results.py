@@ -16,6 +16,8 @@ from ctseg.outputs import MARK
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-volumes/1"
+NAMING = ("model", "owner")
+"""Keys of a model's description that say what it is called: the same weights by another name are the same model."""
 TABLE, DETAILS = "volumes.csv", "volumes.json"
 SAVE_SECONDS = 5.0
 """The tables are rewritten at most this often while cases come in: once for each of 20,000 cases would take hours."""
@@ -61,6 +63,8 @@ class CaseResult:
     slices: int | None = None
     input: str = ""
     """Digest of the bytes of the case's input (`ctseg.io.digest`): says which file it was, without its name."""
+    model: str = ""
+    """The models that made the mask: name, network and first 12 digits of the weights' SHA-256."""
     ood: str = ""
     """Out-of-distribution flags: in which respects the scan lies outside the model's training scans."""
     note: str = ""
@@ -77,7 +81,7 @@ class CaseResult:
 
 
 COLUMNS = tuple(CaseResult("", "").row())
-TEXTS = ("case", "status", "input", "ood", "note", "error")
+TEXTS = ("case", "status", "input", "model", "ood", "note", "error")
 """The columns that hold text; the others hold numbers."""
 
 
@@ -200,8 +204,15 @@ def _read_row(row: Mapping[str, Any]) -> CaseResult:
 def _check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Masks of two models or thresholds in one folder would be worth nothing."""
     for key in ("settings", "models") if old else ():
-        if old.get(key) != new[key]:
+        if _unnamed(old.get(key)) != _unnamed(new[key]):
             raise InputError(f"{folder}: --resume with other {key}; go on as started, or use --overwrite")
+
+
+def _unnamed(value: Any) -> Any:
+    """Descriptions of models without what they are called; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    return [{key: item[key] for key in item if key not in NAMING} if isinstance(item, dict) else item for item in value]
 
 
 def remove_case(folder: Path, case: str) -> None:

@@ -202,6 +202,7 @@ def _segment_one(
         lesions=measures.lesions,
         largest_ml=round(measures.largest_ml, 4),
         brain_ml=round(prediction.brain_ml, 1),
+        model=_models(groups),
         seconds=round(ready.seconds + time.perf_counter() - started, 2),
         slices=len(prediction.mask),
         input=ready.digest,
@@ -247,12 +248,19 @@ def _without_folders(outcome: Failure, case: Case) -> str:
     return text
 
 
+def _models(groups: Sequence[ModelGroup]) -> str:
+    """`default (unet) 0123456789ab`, several joined by semicolons."""
+    return "; ".join(f"{model.label} {model.digest}" for group in groups for model in group.models)
+
+
 def _algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> SegAlgorithm:
     models = [model for group in groups for model in group.models]
-    names = ", ".join(dict.fromkeys(model.header.name for model in models))
+    names = ", ".join(dict.fromkeys(model.label for model in models))
+    named = " ".join(model.name for model in models if model.name)
     return SegAlgorithm(
         names,
         parameters={
+            **({"model": named} if named else {}),
             "weights": " ".join(model.digest for model in models),
             "threshold": f"{settings.threshold:g}",
             "min_lesion_ml": f"{settings.min_lesion_ml:g}",

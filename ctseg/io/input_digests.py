@@ -20,7 +20,12 @@ SET_FILES = ("images.npy", "masks.npy", "slices.csv")
 
 
 def file_digest(path: Path) -> str:
-    """The first 12 hex digits of a file's SHA-256; read once in a process while the file is the same.
+    """The first 12 hex digits of `file_sha256`."""
+    return file_sha256(path)[:DIGITS]
+
+
+def file_sha256(path: Path) -> str:
+    """A file's SHA-256, 64 hex digits; read once in a process while the file is the same.
 
     Raises:
         OSError: if it cannot be read.
@@ -36,7 +41,7 @@ def _digest(path: str, _identity: tuple[int, ...]) -> str:
     with Path(path).open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
-    return digest.hexdigest()[:DIGITS]
+    return digest.hexdigest()
 
 
 def text_digest(text: str) -> str:

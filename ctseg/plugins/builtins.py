@@ -102,6 +102,14 @@ def ctseg_register_brain_extractors(register: Register) -> None:
     )
 
 
+@hookimpl
+def ctseg_register_models(register: Register) -> None:
+    """Whatever lies in `ctseg.models`; that module says how a model gets in."""
+    from ctseg.models import SHIPPED, register_folder
+
+    register_folder(register, SHIPPED)
+
+
 def _settings(module: str, name: str) -> Any:
     """A settings class of `ctseg.MODULE.settings`, imported when it is needed."""
 

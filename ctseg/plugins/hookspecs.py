@@ -1,4 +1,4 @@
-"""The plugin contract: six hooks. Entry-point group `ctseg`, marker `ctseg.hookimpl`, contract version `CONTRACT`.
+"""The plugin contract: seven hooks. Entry-point group `ctseg`, marker `ctseg.hookimpl`, contract version `CONTRACT`.
 
 Every hook gets `register(name, factory, summary=..., settings=..., reference=...)`. `factory(**settings)` makes the
 object and is only called when it is used: import heavy parts inside it. `settings` is a `ctseg.settings.Settings`
@@ -50,6 +50,14 @@ def ctseg_register_segmenters(register: Register) -> None:
 @hookspec
 def ctseg_register_brain_extractors(register: Register) -> None:
     """Add brain extractors: `factory(**settings) -> ctseg.plugins.protocols.BrainExtractor`."""
+
+
+@hookspec
+def ctseg_register_models(register: Register) -> None:
+    """Add trained models: `factory() -> Path` of `NAME.safetensors`, with the card `NAME.json` beside it.
+
+    `ctseg.models.register_folder` registers all that lie in a folder.
+    """
 
 
 @hookspec

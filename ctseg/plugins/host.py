@@ -30,6 +30,7 @@ HOOKS = {
     "generator": "ctseg_register_generators",
     "segmenter": "ctseg_register_segmenters",
     "brain_extractor": "ctseg_register_brain_extractors",
+    "model": "ctseg_register_models",
 }
 OLDER_HOOKS = {1: {"ctseg_register_metrics": "similarity_metric"}}
 """Contract -> hooks that meant another kind then. They work for two minor releases after the contract was raised."""
@@ -119,6 +120,10 @@ class Registry:
     def names(self, kind: str) -> list[str]:
         """Sorted names of a kind."""
         return sorted(name for entry_kind, name in self.entries if entry_kind == kind)
+
+    def of_kind(self, kind: str) -> list[Entry]:
+        """Entries of a kind, by name."""
+        return [self.entries[kind, name] for name in self.names(kind)]
 
     def get(self, kind: str, name: str) -> Entry:
         """One entry.

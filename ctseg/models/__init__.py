@@ -1,0 +1,46 @@
+"""Models that ship with ctseg, and models by name.
+
+**How a model gets in.** Put two files into this folder:
+
+- `NAME.safetensors`: the `model.safetensors` of a run, as `ctseg das-train` wrote it, under `MAX_SHIPPED_BYTES`;
+- `NAME.json`: its card, `ctseg.models.card.ModelCard`. `ctseg models card RUN -o NAME.json` drafts one from the run;
+  what it calls "not stated" has to be filled in.
+
+Nothing else is needed: the folder is package data, `ctseg_register_models` of the built-ins registers whatever lies
+here, and `--model NAME` finds it. The model called `default` is what `ctseg segment` takes without `--model`.
+`tests/models/test_shipped.py` checks each: size, card, digest, licences, no CT labels, and that it segments.
+
+A plugin does the same with a folder of its own and `register_folder`; a user puts files or run folders into
+`CTSEG_MODELS` (see `user_folder`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ctseg.models.card import ModelCard, read_card, write_card
+from ctseg.models.catalogue import DEFAULT, Catalogue, ModelSource, known_models, register_folder, user_folder
+from ctseg.models.info import ModelInfo, checked_digest, look_at, look_at_all
+
+__all__ = [
+    "DEFAULT",
+    "MAX_SHIPPED_BYTES",
+    "SHIPPED",
+    "Catalogue",
+    "ModelCard",
+    "ModelInfo",
+    "ModelSource",
+    "checked_digest",
+    "known_models",
+    "look_at",
+    "look_at_all",
+    "read_card",
+    "register_folder",
+    "user_folder",
+    "write_card",
+]
+
+SHIPPED = Path(__file__).parent
+"""Where the models of the package lie."""
+MAX_SHIPPED_BYTES = 10_000_000
+"""A wheel is downloaded by everyone, used or not."""

@@ -1,0 +1,148 @@
+"""Model cards: what a model that ships is made of, how, and what it cannot do, as JSON beside its weights.
+
+After Mitchell et al., Model Cards for Model Reporting (FAT* 2019). A run has a card of its own (`model-card.md`), which
+says what the run knows; this one also says what a run cannot know: licences, and how good the model is.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from ctseg.errors import InputError, unknown_name
+from ctseg.files import read_json, write_json
+from ctseg.settings import Settings
+
+CARD_SCHEMA = "ctseg-model-card/1"
+NOT_STATED = "not stated"
+"""What a drafted card says where a person has to; no shipped card may."""
+INTENDED_USE = (
+    "Research on head CT of adults, with a person who looks at every segmentation. Not a medical device: not for "
+    "diagnosis, triage or treatment."
+)
+SHA256 = r"^[0-9a-f]{64}$"
+MAX_BYTES = 1_000_000
+"""A card is a page of text; a larger file is none."""
+
+
+class _Part(Settings):
+    """Text of a card is one line each: it is printed on terminals and in tables."""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _one_line(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        if any(isinstance(text, str) and not text.isprintable() for text in texts):
+            raise ValueError("holds line breaks or control characters; write one line")
+        return value
+
+
+class Made(_Part):
+    """How the weights came about."""
+
+    command: str = Field(description="the one command that remakes them", min_length=1)
+    machine: str = Field(description="processor, cores, GPU", min_length=1)
+    seconds: float | None = Field(default=None, description="wall-clock time it took there", ge=0)
+    seeds: tuple[int, ...] = Field(default=(), description="seeds of everything random")
+    tool: str = Field(default="", description="ctseg and its version")
+    note: str = ""
+
+
+class Datum(_Part):
+    """One set of data in the weights, directly or through a synthesis."""
+
+    name: str = Field(min_length=1)
+    licence: str = Field(description="SPDX name where there is one", min_length=1)
+    use: str = Field(default="", description="what it served for, and which labels of it were seen")
+    amount: str = Field(default="", description="patients, scans or slices")
+    source: str = Field(default="", description="where it comes from")
+
+
+class Measured(_Part):
+    """One number and the data it was measured on."""
+
+    data: str = Field(min_length=1)
+    metric: str = Field(min_length=1)
+    value: float = Field(allow_inf_nan=False)
+    low: float | None = Field(default=None, allow_inf_nan=False, description="ends of its 95 % interval")
+    high: float | None = Field(default=None, allow_inf_nan=False)
+    cases: int | None = Field(default=None, ge=0)
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _interval(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("give both ends of the interval, low and high, or none")
+        return self
+
+
+class ModelCard(_Part):
+    """`NAME.json` beside `NAME.safetensors`; its `schema` is `CARD_SCHEMA`."""
+
+    summary: str = Field(description="what it does, one line", min_length=1)
+    sha256: str = Field(description="of the weights' file", pattern=SHA256)
+    licence: str = Field(description="of the weights; SPDX name where there is one", min_length=1)
+    made: Made
+    training_data: tuple[Datum, ...] = Field(min_length=1)
+    ct_labels: bool = Field(description="whether any outline on a real CT was learnt from")
+    measured: tuple[Measured, ...] = Field(description="may be empty, but has to be there")
+    limits: tuple[str, ...] = Field(description="what it cannot do", min_length=1)
+    intended_use: str = INTENDED_USE
+    references: tuple[str, ...] = ()
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a weights file lies: `NAME.safetensors` -> `NAME.json`."""
+    return Path(weights).with_suffix(".json")
+
+
+def read_card(path: Path) -> ModelCard:
+    """A card from its file.
+
+    Raises:
+        InputError: one line naming the file and the field at fault.
+    """
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: larger than a model card can be; it is not opened")
+    data = read_json(path)
+    schema = data.pop("schema", None) if isinstance(data, dict) else None
+    if schema != CARD_SCHEMA:
+        raise InputError(
+            f"{path}: not a model card of this ctseg (schema {str(schema)[:40]!r}, expected {CARD_SCHEMA!r}); "
+            "take card and weights of one version"
+        )
+    try:
+        return ModelCard.model_validate_json(json.dumps(data), strict=False)
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {_fault(error)}; correct the card, see docs/models.md") from None
+
+
+def _fault(error: Exception) -> str:
+    """The first fault as `training_data.0.license: unknown field ...`."""
+    if not isinstance(error, ValidationError):
+        return "not a model card"
+    fault = error.errors(include_url=False)[0]
+    *above, last = ["", *(str(part) for part in fault["loc"])]
+    if fault["type"] == "extra_forbidden":
+        model: Any = {"made": Made, "training_data": Datum, "measured": Measured}.get("".join(above[1:2]), ModelCard)
+        return ".".join([*above[1:], ""]) + unknown_name("field", last, sorted(model.model_fields))
+    return f"{'.'.join([*above[1:], last])}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def write_card(path: Path, card: ModelCard) -> Path:
+    """Write a card as JSON, atomically; `None` and empty fields are left out."""
+    return write_json(path, {"schema": CARD_SCHEMA, **card.model_dump(mode="json", exclude_defaults=True)})
+
+
+def is_card(path: Path) -> bool:
+    """Whether a file claims to be a model card: any other JSON beside weights is none of ctseg's business."""
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        return False
+    try:
+        data = read_json(path)
+    except InputError:
+        return False
+    return isinstance(data, dict) and str(data.get("schema", "")).startswith(CARD_SCHEMA.rpartition("/")[0] + "/")
