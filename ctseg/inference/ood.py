@@ -1,7 +1,8 @@
 """A profile of a model's training scans, kept in its header, and out-of-distribution flags for a scan to segment.
 
 A flag, not a test: it says in which plain respect a scan lies outside what the model has seen, never that a mask is
-right or wrong.
+right or wrong. The margins around the training's ranges are what normal scans of other scanners may differ by, each
+with its source, so that a profile of phantoms does not flag every real scan.
 """
 
 from __future__ import annotations
@@ -13,54 +14,57 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ctseg.inference.scan_traits import BINS, TITLES, Floats, ScanTraits, scan_traits
 from ctseg.io.slices import SliceSet, intensity_of
 from ctseg.preprocess.prepared import Prepared
 
+PROFILE = 2
+"""Of a profile's form; one of another form says nothing but the field of view."""
 MOST_SCANS = 200
 """Scans a profile is made of, spread evenly over the set: enough for its ranges, and seconds even for 20,000."""
 FEWEST_SCANS = 5
 """A range over fewer scans says nothing."""
-BINS = 32
-"""Of the grey values 0 to 255."""
-MAIN_SHARE = 0.5
-"""Grey values are taken from slices with at least this share of the scan's largest brain area: training sets hold
-chosen slices, whole scans also hold skull base and vertex."""
 ENDS = (0.005, 0.995)
 """Quantiles of the training scans that are a range's ends: with under 200 scans the smallest and the largest."""
 CUT_SHARE = 0.02
 """Of the brain's volume, beyond the model's field of view."""
-Floats = NDArray[np.float64]
-Bytes = NDArray[np.uint8]
-LABELS = {
-    "slice_step_mm": ("slice step", "mm", 1),
-    "brain_cm2": ("largest brain area", "cm2", 0),
-    "median_hu": ("median of the brain", "HU", 1),
+MARGINS = {
+    "slice_step_mm": (1.0, 1.5),  # the network sees single slices: the step matters through noise and partial volume
+    "brain_cm2": (0.1, 0.0),
+    "median_hu": (0.0, 4.0),  # water may lie 5 HU off (ACR CT accreditation), brains vary beside
+    "spread_hu": (0.35, 1.0),
+    "bright_share": (0.5, 0.02),
+    "dark_share": (0.5, 0.05),
+    "noise_hu": (0.5, 0.5),  # kernels and doses of routine heads differ by half (AAPM protocols)
+    "top_share": (0.0, 0.15),
+    "base_share": (0.0, 0.15),
+    "jitter_mm": (0.5, 0.5),
 }
-"""What a range is called, its unit and decimals."""
-MARGINS = {"slice_step_mm": (0.1, 0.0), "brain_cm2": (0.1, 0.0), "median_hu": (0.0, 2.0)}
 """How far beyond a range's ends a scan may lie: as a share of the end, and in its unit."""
-DISTANCE_MARGIN = 0.25
-"""How much farther than the farthest training scan a histogram may lie from the training scans' mean."""
+DISTANCE_MARGIN = 0.5, 2.0
+"""How much farther than the farthest training scan a histogram may lie from the training scans' mean: share and HU."""
+HISTOGRAM = "histogram_hu"
 
 
 def training_profile(slices: SliceSet) -> dict[str, Any]:
     """The ranges of a CT slice set's scans, for the header of a model trained on it; empty for under five scans.
 
-    Ranges (`ENDS`) over scans of: slice step (mm), largest brain area (cm2), median HU of the brain; the mean histogram
-    of the brain's grey values, and how far in HU the scans' own histograms lie from it (first Wasserstein distance).
+    Ranges (`ENDS`) over scans of all traits; the mean histogram of the brain's grey values, and how far in HU the
+    scans' own histograms lie from it (first Wasserstein distance).
     """
-    scans = [_of_rows(slices, rows, *intensity_of(slices, rows)) for rows in _groups(slices.table)]
+    scans = [_of_rows(slices, rows) for rows in _groups(slices.table)]
     if len(scans) < FEWEST_SCANS:
         return {}
-    mean = np.mean([scan["histogram"] for scan in scans], axis=0)
+    mean = np.mean([scan.histogram for scan in scans], axis=0)
     hu_per_bin = 256 / BINS / intensity_of(slices, np.arange(1))[0]
-    distances = [distance_hu(scan["histogram"], mean, hu_per_bin) for scan in scans]
+    distances = [distance_hu(scan.histogram, mean, hu_per_bin) for scan in scans]
     return {
+        "form": PROFILE,
         "scans": len(scans),
-        "ranges": {name: _ends([scan[name] for scan in scans]) for name in LABELS},
+        "ranges": {name: _ends([scan.values[name] for scan in scans]) for name in TITLES},
         "histogram": [round(float(share), 6) for share in mean],
         "hu_per_bin": hu_per_bin,
-        "histogram_hu": _ends(distances),
+        HISTOGRAM: _ends(distances),
     }
 
 
@@ -74,41 +78,61 @@ def ood_flags(profile: Mapping[str, Any], prepared: Prepared, z_mm: Floats, pixe
         pixel_mm: width of a model pixel.
 
     Returns:
-        Short texts such as 'slice step 1.0 mm (training 2.5 to 5.0)'.
+        Short texts such as 'slice step 12.0 mm (training 2.5 to 5.0)'.
     """
     found = _cut_off(prepared)
-    if not profile:
+    if profile.get("form") != PROFILE:
         return found
-    scan = _describe(prepared.images, prepared.brain.sum(axis=(1, 2)) * pixel_mm**2, z_mm, *prepared.intensity)
-    for name, (low, high) in profile["ranges"].items():
-        if name in LABELS and low is not None and _outside(name, scan[name], low, high):
-            title, unit, digits = LABELS[name]
-            found.append(f"{title} {scan[name]:.{digits}f} {unit} (training {low:.{digits}f} to {high:.{digits}f})")
-    farthest = profile["histogram_hu"][1]
-    distance = distance_hu(scan["histogram"], np.array(profile["histogram"]), profile["hu_per_bin"])
-    if farthest is not None and distance > farthest * (1 + DISTANCE_MARGIN):
-        found.append(f"HU histogram {distance:.1f} HU from the training mean (training up to {farthest:.1f})")
+    traits = prepared_traits(prepared, z_mm, pixel_mm)
+    scores = trait_scores(profile, traits)
+    for name, (title, unit, digits) in TITLES.items():
+        if scores.get(name, 0.0) > 1:
+            factor = 100 if unit.startswith("%") else 1
+            value, low, high = (factor * number for number in (traits.values[name], *profile["ranges"][name]))
+            found.append(f"{title} {value:.{digits}f} {unit} (training {low:.{digits}f} to {high:.{digits}f})")
+    if scores.get(HISTOGRAM, 0.0) > 1:
+        distance = distance_hu(traits.histogram, np.array(profile["histogram"]), profile["hu_per_bin"])
+        found.append(
+            f"HU histogram {distance:.1f} HU from the training mean (training up to {profile[HISTOGRAM][1]:.1f})"
+        )
     return found
+
+
+def prepared_traits(prepared: Prepared, z_mm: Floats, pixel_mm: float) -> ScanTraits:
+    """The traits of a prepared scan, without the slices below and above its brain."""
+    areas = prepared.brain.sum(axis=(1, 2)) * pixel_mm**2
+    kept = np.flatnonzero(areas)
+    part = slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) else slice(None)
+    return scan_traits(
+        prepared.images[part], areas[part], z_mm[part], np.arange(len(areas))[part],
+        pixel_mm=pixel_mm, intensity=prepared.intensity,
+    )  # fmt: skip
+
+
+def trait_scores(profile: Mapping[str, Any], traits: ScanTraits) -> dict[str, float]:
+    """How far each trait lies from the middle of its range, in units of half the range with its margin.
+
+    A scan is flagged above 1. Traits that either side does not know are left out.
+    """
+    scores = {}
+    for name, (share, unit) in MARGINS.items():
+        low, high = profile["ranges"].get(name) or (None, None)
+        value = traits.values[name]
+        if low is None or high is None or not np.isfinite(value):
+            continue
+        low, high = low * (1 - share) - unit, high * (1 + share) + unit
+        scores[name] = abs(value - (low + high) / 2) / ((high - low) / 2)
+    farthest = profile[HISTOGRAM][1]
+    if farthest is not None:
+        distance = distance_hu(traits.histogram, np.array(profile["histogram"]), profile["hu_per_bin"])
+        share, unit = DISTANCE_MARGIN
+        scores[HISTOGRAM] = distance / (farthest * (1 + share) + unit)
+    return scores
 
 
 def distance_hu(one: Floats, other: Floats, hu_per_bin: float) -> float:
     """First Wasserstein distance of two histograms that sum to 1: the mean distance in HU between them."""
     return float(np.abs(np.cumsum(one - other)).sum() * hu_per_bin)
-
-
-def _describe(images: Bytes, brain_mm2: Floats, z_mm: Floats, slope: float, offset: float) -> dict[str, Any]:
-    """Slice step, largest brain area, median HU and histogram of one scan's (K, H, W) slices."""
-    main = images[brain_mm2 >= MAIN_SHARE * brain_mm2.max()]
-    counts = np.bincount(main.ravel(), minlength=256).astype(np.float64)
-    counts[0] = 0.0  # the background; brain at the window's lower end looks the same
-    total = max(counts.sum(), 1.0)
-    median = int(np.searchsorted(np.cumsum(counts), total / 2))
-    return {
-        "slice_step_mm": float(np.median(np.abs(np.diff(z_mm)))) if len(z_mm) > 1 else float("nan"),
-        "brain_cm2": float(brain_mm2.max()) / 100,
-        "median_hu": (median - offset) / slope,
-        "histogram": counts.reshape(BINS, -1).sum(axis=1) / total,
-    }
 
 
 def _groups(table: pd.DataFrame) -> list[NDArray[np.int64]]:
@@ -119,15 +143,15 @@ def _groups(table: pd.DataFrame) -> list[NDArray[np.int64]]:
     return [groups[place] for place in chosen]
 
 
-def _of_rows(slices: SliceSet, rows: NDArray[np.int64], slope: float, offset: float) -> dict[str, Any]:
+def _of_rows(slices: SliceSet, rows: NDArray[np.int64]) -> ScanTraits:
     table = slices.table.iloc[rows]
-    pixel_mm2 = table["spacing_row_mm"].astype(float) * table["spacing_col_mm"].astype(float)
-    areas = np.asarray(table["brain_px"].astype(float) * pixel_mm2, dtype=np.float64)
+    spacing = table[["spacing_row_mm", "spacing_col_mm"]].astype(float)
+    areas = np.asarray(table["brain_px"].astype(float) * spacing.prod(axis=1), dtype=np.float64)
     z_mm = np.asarray(pd.to_numeric(table["z_mm"], errors="coerce"), dtype=np.float64)
-    scan = _describe(slices.images[rows], areas, z_mm, slope, offset)
-    gaps = np.maximum(np.diff(table["index"].to_numpy(np.float64)), 1)  # slices in between may have been left out
-    scan["slice_step_mm"] = float(np.median(np.abs(np.diff(z_mm)) / gaps)) if len(rows) > 1 else float("nan")
-    return scan
+    return scan_traits(
+        np.asarray(slices.images[rows]), areas, z_mm, table["index"].to_numpy(np.int64),
+        pixel_mm=float(spacing.iloc[0].mean()), intensity=intensity_of(slices, rows),
+    )  # fmt: skip
 
 
 def _ends(values: list[float]) -> list[float | None]:
@@ -137,11 +161,6 @@ def _ends(values: list[float]) -> list[float | None]:
         return [None, None]
     low, high = np.quantile(known, ENDS[0], method="lower"), np.quantile(known, ENDS[1], method="higher")
     return [round(float(low), 3), round(float(high), 3)]
-
-
-def _outside(name: str, value: float, low: float, high: float) -> bool:
-    share, unit = MARGINS[name]
-    return value < low * (1 - share) - unit or value > high * (1 + share) + unit
 
 
 def _cut_off(prepared: Prepared) -> list[str]:

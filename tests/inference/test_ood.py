@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctseg.inference.ood import distance_hu, ood_flags, training_profile
+from ctseg.inference.ood import distance_hu, ood_flags, prepared_traits, training_profile
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
 from ctseg.preprocess.frame import Frame
@@ -78,8 +78,9 @@ def test_a_scan_like_the_others_is_not_flagged(training):
     assert told(training, discs(grey=80, noise=99)) == []
 
 
-def test_thin_slices_are_flagged_with_both_numbers(training):
-    assert told(training, discs(), step_mm=1.0) == ["slice step 1.0 mm (training 4.0 to 5.0)"]
+def test_thin_slices_are_like_the_others_and_very_thick_ones_are_flagged_with_both_numbers(training):
+    assert told(training, discs(), step_mm=1.0) == []
+    assert told(training, discs(), step_mm=14.0) == ["slice step 14.0 mm (training 4.0 to 5.0)"]
 
 
 def test_a_small_head_is_flagged(training):
@@ -91,14 +92,16 @@ def test_shifted_hu_are_flagged(training):
     texts = told(training, discs(grey=110))
     assert [text.split()[0] for text in texts] == ["median", "HU"]
     assert "median of the brain 42.7 HU" in texts[0]
+    assert told(training, discs(grey=88)) == []  # 2 HU: scanners differ by as much
 
 
 def test_another_spread_of_hu_with_the_same_median_is_flagged(training):
     rng = np.random.default_rng(0)
     images = discs()
     spread = np.where(images > 0, rng.integers(1, 160, images.shape), 0).astype(np.uint8)
-    (text,) = told(training, spread)
-    assert text.startswith("HU histogram")
+    texts = told(training, spread)
+    assert texts[0].startswith("spread of the brain (quartiles) 31")
+    assert texts[-1].startswith("HU histogram")
 
 
 def test_brain_beyond_the_field_of_view_is_said_even_without_a_profile():
@@ -117,6 +120,52 @@ def test_few_scans_make_no_profile_and_single_slices_no_step(training):
     assert training_profile(few) == {}
     lone = replace(training, table=training.table.assign(series_id=training.table["slice_id"]))
     assert training_profile(lone)["ranges"]["slice_step_mm"] == [None, None]
+
+
+def test_a_profile_of_an_earlier_form_says_nothing(training):
+    old = {key: value for key, value in training_profile(training).items() if key != "form"}
+    assert ood_flags(old, prepared(discs(grey=110)), np.arange(9) * 4.5, PIXEL_MM) == []
+
+
+@pytest.fixture
+def whole(training):
+    """The same scans with every slice."""
+    images = np.concatenate([discs(grey=77 + (scan % 3) * 3, noise=scan) for scan in range(6)])
+    table = pd.DataFrame(
+        {
+            "series_id": np.repeat([f"s{scan}" for scan in range(6)], 9), "index": np.tile(np.arange(9), 6),
+            "z_mm": np.tile(np.arange(9) * 4.5, 6), "spacing_row_mm": PIXEL_MM, "spacing_col_mm": PIXEL_MM,
+            "brain_px": (images > 0).sum(axis=(1, 2)),
+        }
+    )  # fmt: skip
+    return replace(training, table=table, images=images)
+
+
+def test_a_head_that_is_cut_off_is_flagged(whole):
+    ends = discs()
+    ends[[0, -1], :, : SIZE // 2] = 0  # whole heads begin and end with little brain
+    small = replace(whole, images=np.concatenate([ends] * 6), table=whole.table.assign(
+        brain_px=np.tile((ends > 0).sum(axis=(1, 2)), 6)))  # fmt: skip
+    assert told(small, ends) == []
+    (text,) = told(small, ends[:5])
+    assert text.startswith("brain in the highest slice 100 % of the largest (training ")
+
+
+def test_sideways_movement_is_flagged_and_the_drift_of_a_tilted_series_is_not(whole):
+    still = discs(grey=80)
+    assert told(whole, np.stack([np.roll(image, k - 4, axis=0) for k, image in enumerate(still)])) == []
+    moved = np.stack([np.roll(image, 3 * (k % 2), axis=1) for k, image in enumerate(still)])
+    (text,) = told(whole, moved)
+    assert text.startswith("sideways movement between slices 24.0 mm")
+
+
+def test_noise_is_measured_in_hu(training):
+    rng = np.random.default_rng(3)
+    flat = discs(grey=80) * 0 + np.where(discs() > 0, 80, 0)
+    for sigma in (4.0, 10.0):
+        noisy = np.where(flat > 0, flat + rng.normal(0, sigma, flat.shape), 0).clip(0, 255).astype(np.uint8)
+        traits = prepared_traits(prepared(noisy), np.arange(9) * 4.5, PIXEL_MM)
+        assert traits.values["noise_hu"] == pytest.approx(sigma / 2.55, rel=0.1)
 
 
 def test_histogram_distance_is_the_way_the_values_moved():
