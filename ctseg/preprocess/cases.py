@@ -48,10 +48,16 @@ class CaseTask:
     settings: PreprocessSettings
     extractor: BrainExtractor | None
     labelled: bool
+    """Whether the scans come with lesion labels."""
     labels: pd.DataFrame | None = None
     """Slice labels of this case's slices or more, indexed by slice ID."""
     masks: Path | None = None
     """Folder of lesion masks, for scans that carry none."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the slice set has masks: the scans' own labels, or haematomas implanted."""
+        return self.labelled or self.settings.implants > 0
 
 
 def process_case(case: Case, task: CaseTask) -> CaseSlices:
@@ -66,20 +72,35 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
     wanted = _wanted(volume, task)
     if not wanted.any():
         return _empty(case.case_id, task)
-    prepared = prepare(volume, task.settings, task.extractor)
+    prepared, lesion, notes = _prepared(volume, task)
     keep = np.flatnonzero(wanted & (_brain_mm2(prepared, task.settings) >= task.settings.min_brain_mm2))
-    masks = None
-    if task.labelled and volume.labels is not None:
-        masks = to_masks(is_lesion(volume.labels[keep], task.settings), prepared.frame)
+    masks = None if lesion is None else to_masks(lesion[keep], prepared.frame)
     return CaseSlices(
         case.case_id,
         prepared.images[keep],
         masks,
         _table(volume, prepared, keep, masks, task),
-        (*volume.notes, *prepared.notes),
+        (*volume.notes, *prepared.notes, *notes),
         () if volume.labels is None else tuple(int(value) for value in np.unique(volume.labels) if value),
         _digest(case, task),
     )
+
+
+def _prepared(volume: Volume, task: CaseTask) -> tuple[Prepared, NDArray[np.bool_] | None, tuple[str, ...]]:
+    """The scan's slices, where its lesions lie (K, h, w) if the set has masks, and what was laid into it."""
+    settings = task.settings
+    lesion = is_lesion(volume.labels, settings) if task.labelled and volume.labels is not None else None
+    if not settings.implants or volume.domain != "ct" or task.extractor is None:
+        return prepare(volume, settings, task.extractor), lesion, ()
+    from ctseg.preprocess.implants import with_implants
+
+    brain = np.asarray(task.extractor(volume), dtype=bool)
+    if not brain.any():
+        return prepare_ct(volume, settings, brain), lesion, ()  # refused as without implants
+    changed, blood, implants = with_implants(volume, brain, settings.implants, settings.seed)
+    words = ", ".join(f"{item.wanted.kind} {item.ml:.1f} mL at {item.hu:.0f} HU" for item in implants)
+    lesion = blood if lesion is None else lesion | blood
+    return prepare_ct(changed, settings, brain), lesion, (f"implanted: {words or 'nothing'}",)
 
 
 def _read(case: Case, task: CaseTask) -> Volume:
@@ -171,4 +192,4 @@ def _table(
 
 def _empty(case_id: str, task: CaseTask) -> CaseSlices:
     nothing = np.zeros((0, task.settings.size, task.settings.size), np.uint8)
-    return CaseSlices(case_id, nothing, nothing if task.labelled else None, pd.DataFrame(), ())
+    return CaseSlices(case_id, nothing, nothing if task.has_masks else None, pd.DataFrame(), ())

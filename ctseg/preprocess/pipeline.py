@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, SettingError
 from ctseg.io.case import Case, Discovery
 from ctseg.io.identity import patient_of_file, patient_rule, pseudonym, same_spelling
 from ctseg.io.rsna_labels import read_labels
@@ -95,13 +95,12 @@ def preprocess(
     found = read_labels(labels) if labels is not None else None
     table = None if found is None else found.table
     check_label(table, settings.select, labels)
-    folder, labelled = _lesion_masks(cases, masks)
-    task = CaseTask(settings, extractor, labelled, masks=folder)
+    task = _task(cases, domain, masks, settings, extractor)
     patients, rule = case_patients(cases)
     split_of = _splits(patients, settings, splits)
     report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
     report.label_notes, report.patient_rule = () if found is None else found.notes, rule
-    writer, preview = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.labelled), Preview()
+    writer, preview = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.has_masks), Preview()
     outcomes = _outcomes(cases, task, table, min(workers, len(cases)), executor)
     for done, (case, outcome) in enumerate(outcomes, start=1):
         if _record(report, case, outcome) and isinstance(outcome, CaseSlices):
@@ -121,11 +120,23 @@ def preprocess(
     return report
 
 
-def _lesion_masks(cases: Sequence[Case], masks: Path | None) -> tuple[Path | None, bool]:
-    """The folder of masks, if one is given, and whether there are masks, in it or beside the scans."""
+def _task(
+    cases: Sequence[Case],
+    domain: str,
+    masks: Path | None,
+    settings: PreprocessSettings,
+    extractor: BrainExtractor | None,
+) -> CaseTask:
+    """What workers need: lesions come from a folder of masks, from beside the scans, or are implanted.
+
+    Raises:
+        SettingError: if haematomas are to be implanted into MR.
+    """
+    if settings.implants and domain != "ct":
+        raise SettingError("implants: haematomas are for CT, and these scans are MR; leave --set implants out")
     if masks is not None:
-        return check_masks(masks), True
-    return None, any(case.label_file is not None for case in cases)
+        return CaseTask(settings, extractor, labelled=True, masks=check_masks(masks))
+    return CaseTask(settings, extractor, labelled=any(case.label_file is not None for case in cases))
 
 
 def lesion_labels(found: Mapping[int, int], settings: PreprocessSettings) -> tuple[int, ...]:
