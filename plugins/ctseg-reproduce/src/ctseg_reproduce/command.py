@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ import typer
 from ctseg.cli import common
 from ctseg.errors import SettingError
 from ctseg_reproduce import small_commands
+from ctseg_reproduce.default_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from ctseg_reproduce.inputs import Inputs
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from ctseg_reproduce.systems import AnyRow
     from ctseg_reproduce.table import Result
 
-TABLE_HELP = "table2, table3, table4, table5, plus, selection or claims."
+TABLE_HELP = "table2, table3, table4, table5, plus, selection, claims, or default-model (the model in the package)."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -65,6 +67,9 @@ def reproduce(
     from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.scales import get_scale
 
+    if table == DEFAULT_MODEL:
+        _make_default_model(output, seed[0] if seed else 0, workers, device, precision, as_json)
+        return
     chosen_scale = get_scale(scale).with_preset(preset) if preset else get_scale(scale)
     inputs = _inputs(source, target, test, truth, train, train_truth)
     wanted = Plan(chosen_scale, inputs, device, workers, precision)
@@ -83,6 +88,26 @@ def reproduce(
     if imports and (mismatched := run.mismatched(request)):
         common.say(f"left out: {mismatched} imported outcomes of other settings, data or versions of a row")
     _run_and_write(request, as_json)
+
+
+def _make_default_model(output: Path, seed: int, workers: int, device: str, precision: str, as_json: bool) -> None:
+    """Make the default model, or go on where an earlier call stopped."""
+    from ctseg.cli.run import execute
+    from ctseg.outputs import shared_folder
+    from ctseg.runs import model_path
+    from ctseg_reproduce import run
+    from ctseg_reproduce.default_model import default_model_stage
+    from ctseg_reproduce.stages import run_stage, stage_lock
+
+    shared_folder(common.guard(output, "reproduce", (), resume=True), run.FILES)
+    stage = default_model_stage(seed, workers, device, precision)
+    with stage_lock(output, stage, common.say):
+        code = run_stage(output, stage, execute)
+    if code:
+        raise typer.Exit(code)
+    weights = model_path(output / stage.folder / "run")
+    found = sha256(weights.read_bytes()).hexdigest()
+    common.finish({"weights": str(weights), "sha256": found}, [f"weights: {weights}", f"SHA-256: {found}"], as_json)
 
 
 def _run_and_write(request: Request, as_json: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +16,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("source-subsets", hidden=True)(source_subsets)
     app.command("location-prior", hidden=True)(location_prior)
     app.command("shuffle-labels", hidden=True)(shuffle_labels)
+    app.command("planted-faults", hidden=True)(planted_faults)
 
 
 def source_subsets(
@@ -78,3 +80,43 @@ def location_prior(
     with whole_folder(place) as folder:
         np.save(folder / "masks.npy", masks)
     common.say(f"{len(masks)} slices -> {output}")
+
+
+def planted_faults(
+    scans: Annotated[Path, typer.Argument(help="Normal head CT that the model was not trained on.")],
+    model: Annotated[Path, typer.Option("--model", help="Run or weights whose profile is tried.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for faults.json.")],
+    most: Annotated[int, typer.Option("--most", min=1, help="Scans at most.")] = 24,
+    seed: common.Seed = 0,
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Measure how well a model's out-of-distribution flags tell normal scans from seven planted faults."""
+    from ctseg.files import write_json
+    from ctseg.inference.prepare import preprocessing_of
+    from ctseg.io.discover import discover, read_case
+    from ctseg.outputs import whole_folder
+    from ctseg.runs import read_header
+    from ctseg_reproduce.ood_study import study_faults, summarise
+
+    place = common.guard(output, "planted-faults", (scans, model), overwrite=overwrite)
+    header = read_header(model)
+    settings = preprocessing_of(header.input)
+    entry = common.registry().get("brain_extractor", settings.brain_extractor)
+    extractor = entry.build(entry.resolve(settings.brain_extractor_settings))
+    cases = discover(common.existing_path(scans)).cases[:most]
+    with common.bar("Faults", len(cases)) as bar:
+        rows = study_faults(
+            map(read_case, cases), header.input.get("profile") or {}, settings, extractor, seed=seed,
+            total=len(cases), progress=bar.update,
+        )  # fmt: skip
+    found = summarise(rows)
+    with whole_folder(place) as folder:
+        write_json(folder / "faults.json", {"by_fault": found, "scans": [_finite(row) for row in rows]})
+    lines = [f"{name:<16} AUC {item['auc']:.3f}, flagged {item['flagged']:.0%}" for name, item in found.items()]
+    common.finish({"by_fault": found}, lines, False)
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as JSON can hold it: what is not known, and the score of a refused scan, become None."""
+    values = {name: value if math.isfinite(value) else None for name, value in row.get("values", {}).items()}
+    return {**row, "score": row["score"] if math.isfinite(row["score"]) else None, "values": values}

@@ -1,0 +1,86 @@
+"""How well a model's out-of-distribution flags tell good scans from planted faults: area under the curve by fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ctseg.errors import CaseError
+from ctseg.inference.ood import ood_flags, prepared_traits, trait_scores
+from ctseg.io.volume import Volume
+from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.ct import prepare_ct
+from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.progress import ProgressCallback
+from ctseg_reproduce.planted_faults import FAULTS
+
+REFUSED = float("inf")
+"""Score of a scan that is refused for want of a brain: nobody segments it unknowingly."""
+
+
+def score_scan(
+    volume: Volume, profile: Mapping[str, Any], settings: PreprocessSettings, extractor: BrainExtractor
+) -> dict[str, Any]:
+    """The largest trait score of a scan, which trait it is, and whether the scan is flagged."""
+    try:
+        prepared = prepare_ct(volume, settings, np.asarray(extractor(volume), dtype=bool))
+    except CaseError:
+        return {"score": REFUSED, "trait": "no brain found", "flagged": True}
+    traits = prepared_traits(prepared, volume.z_mm, settings.pixel_mm)
+    scores = trait_scores(profile, traits)
+    worst = max(scores, key=lambda name: scores[name])
+    flags = ood_flags(profile, prepared, volume.z_mm, settings.pixel_mm)
+    return {"score": scores[worst], "trait": worst, "flagged": bool(flags), "values": traits.values}
+
+
+def study_faults(
+    volumes: Iterable[Volume], profile: Mapping[str, Any], settings: PreprocessSettings, extractor: BrainExtractor,
+    *, seed: int = 0, total: int | None = None, progress: ProgressCallback | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One row a scan and fault, and one for the scan as it is (`fault` 'none').
+
+    Args:
+        volumes: normal head CT that the profile was not made of.
+        profile: of the model.
+        settings: the model's preprocessing.
+        extractor: finds the brain.
+        seed: of the faults; each scan draws its own.
+        total: number of scans, for the progress.
+        progress: called with (scans done, total, case).
+    """
+    rows = []
+    for number, volume in enumerate(volumes):
+        brain = np.asarray(extractor(volume), dtype=bool)
+        rows.append({"case": volume.case_id, "fault": "none", **score_scan(volume, profile, settings, extractor)})
+        for place, (name, plant) in enumerate(FAULTS.items()):
+            rng = np.random.default_rng([seed, number, place])
+            faulty = replace(plant(rng, volume, brain), native=None, frames=(), labels=None)
+            rows.append({"case": volume.case_id, "fault": name, **score_scan(faulty, profile, settings, extractor)})
+        if progress is not None:
+            progress(number + 1, total, volume.case_id)
+    return rows
+
+
+def area_under_curve(normal: Iterable[float], faulty: Iterable[float]) -> float:
+    """The chance that a faulty scan has the higher score, ties counting half (Hanley and McNeil 1982)."""
+    low, high = np.asarray(list(normal))[:, None], np.asarray(list(faulty))[None]
+    return float(np.mean((high > low) + 0.5 * (high == low)))
+
+
+def summarise(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """By fault: scans, area under the curve against the normal ones, and the share that is flagged."""
+    by_fault: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_fault.setdefault(str(row["fault"]), []).append(row)
+    normal = [float(row["score"]) for row in by_fault["none"]]
+    return {
+        fault: {
+            "scans": len(found),
+            "auc": area_under_curve(normal, (float(row["score"]) for row in found)),
+            "flagged": float(np.mean([bool(row["flagged"]) for row in found])),
+        }
+        for fault, found in by_fault.items()
+    }
