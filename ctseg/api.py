@@ -46,15 +46,18 @@ def segment(
     Example:
         `ctseg.segment("scan.nii.gz", "runs/amd-das").measures.ml`
     """
-    from ctseg.inference.predict import predict_ready, predict_volume
+    from ctseg.inference.prepare import prepare_volume
+    from ctseg.inference.recovery import predict_with_recovery
     from ctseg.inference.scans import ready_scan
     from ctseg.inference.settings import SegmentSettings
 
     resolved = resolve(SegmentSettings, settings, where="segment")
     groups, extractor = load_for_segment(find_models(model), _device(device))
     if isinstance(volume, (str, Path)):
-        return predict_ready(ready_scan(Path(volume), groups, extractor), groups, resolved)
-    return predict_volume(volume, groups, resolved, extractor)
+        ready = ready_scan(Path(volume), groups, extractor)
+    else:
+        ready = prepare_volume(volume, [group.preprocessing for group in groups], extractor)
+    return predict_with_recovery(ready, groups, resolved)
 
 
 def load_for_segment(

@@ -144,8 +144,16 @@ def cells(result: CaseResult) -> tuple[str, ...]:
     between = "" if result.ml_low is None else f"{result.ml_low:.2f} to {result.ml_high:.2f}"
     remarks = ["finished before"] if result.resumed else []
     remarks += [f"OUT OF DISTRIBUTION: {result.ood}"] if result.ood else []
+    remarks += [text] if (text := _recovery(result)) else []
     remarks += [result.note] if result.note else []
     return result.case, result.status, f"{result.ml:.2f}", between, str(result.lesions), seconds, "; ".join(remarks)
+
+
+def _recovery(result: CaseResult) -> str:
+    """What came back of known haematomas, smallest first."""
+    sizes = {"2 mL": result.recovery_2ml, "5 mL": result.recovery_5ml, "15 mL": result.recovery_15ml}
+    known = [f"{value:.2f} ({size})" for size, value in sizes.items() if value is not None]
+    return f"recovery at {result.recovery_hu:g} HU: {', '.join(known)}" if known else ""
 
 
 def _print_line(text: str) -> None:

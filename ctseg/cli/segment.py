@@ -33,6 +33,10 @@ Models = Annotated[
 Deidentify = Annotated[
     bool, typer.Option("--deidentify", help="DICOM SEG under the pseudonym instead of the source's identity.")
 ]
+Recovery = Annotated[
+    bool,
+    typer.Option("--recovery", help="Put known haematomas into each head; say how much of them the model finds."),
+]
 BrainCache = Annotated[
     Path | None, typer.Option("--brain-cache", help="Folder of brain masks, for a next model on the same scans.")
 ]
@@ -57,6 +61,7 @@ def segment(
     min_lesion_ml: Annotated[float, typer.Option("--min-lesion-ml", help="Drop lesions smaller than this.")] = 0.0,
     tta: Annotated[bool, typer.Option("--tta", help="Average over mirror images.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    recovery: Recovery = False,
     deidentify: Deidentify = False,
     brain_cache: BrainCache = None,
     null: common.Null = False,
@@ -69,16 +74,12 @@ def segment(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a case on stdout.")] = False,
 ) -> None:
     """Segment haemorrhage on CT scans and measure it; failed cases are listed, with exit code 1."""
-    from ctseg.inference.settings import SegmentSettings
     from ctseg.outputs import shared_folder
-    from ctseg.settings import parse_overrides, resolve
 
-    flags = given_settings(
-        threshold=threshold, min_lesion_ml=min_lesion_ml, tta=tta, probabilities=probabilities, deidentify=deidentify
-    )
-    resolved = resolve(
-        SegmentSettings, flags, parse_overrides(settings), where="segment", listed_by="ctseg settings segment"
-    )
+    resolved = _resolved(
+        settings, threshold=threshold, min_lesion_ml=min_lesion_ml, tta=tta, probabilities=probabilities,
+        deidentify=deidentify, recovery=recovery,
+    )  # fmt: skip
     paths = common.existing_paths(inputs, null=null)
     models = find_models(model)
     reads: tuple[Path | str, ...] = (*paths, *inputs, *(item.path for item in models))
@@ -105,13 +106,31 @@ def segment(
     _finish(results, output)
 
 
+def _resolved(settings: list[str], **flags: Any) -> SegmentSettings:
+    """The settings of the flags and of `--set`."""
+    from ctseg.inference.settings import SegmentSettings
+    from ctseg.settings import parse_overrides, resolve
+
+    return resolve(
+        SegmentSettings, given_settings(**flags), parse_overrides(settings), where="segment",
+        listed_by="ctseg settings segment",
+    )  # fmt: skip
+
+
 def given_settings(
-    *, threshold: float, min_lesion_ml: float, tta: bool, probabilities: bool, deidentify: bool, **_others: Any
+    *,
+    threshold: float,
+    min_lesion_ml: float,
+    tta: bool,
+    probabilities: bool,
+    deidentify: bool,
+    recovery: bool,
+    **_others: Any,
 ) -> dict[str, Any]:
     """The settings that the flags give."""
     return {
         "threshold": threshold, "min_lesion_ml": min_lesion_ml, "tta": tta, "probabilities": probabilities,
-        "deidentify": deidentify,
+        "deidentify": deidentify, "recovery": recovery,
     }  # fmt: skip
 
 

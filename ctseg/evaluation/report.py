@@ -37,6 +37,8 @@ UNCERTAINTY_ROWS = (
     ("Cases with a range", "with_range"),
     ("Reference volume within the range", "in_range"),
     ("Agreement and Dice, correlation", "agreement_dice"),
+    ("Cases with recovery", "with_recovery"),
+    ("Recovery and Dice, correlation", "recovery_dice"),
     ("Width of the range and absolute error, correlation", "range_error"),
     ("Factor for calibrated ranges", "range_factor"),
     ("Cases flagged as out of distribution", "ood_cases"),
@@ -278,8 +280,9 @@ def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
     page.add_heading("Uncertainty")
     page.add_text(
         "From each segmentation's volumes.csv: the range of volumes and the agreement of its members (mirror images, "
-        "models), and scans flagged as out of distribution. Correlations are Spearman's. Factor: by how much "
-        "ranges must be widened to hold the volumes of new patients of the same kind (segment --set range_factor)."
+        "models), what came back of known haematomas (segment --recovery), and scans flagged as out of distribution. "
+        "Correlations are Spearman's. Factor: by how much ranges must be widened to hold the volumes of new patients "
+        "of the same kind (segment --set range_factor)."
     )
     found = [model["uncertainty"] for model in known]
     rows = [[title, *[_uncertainty_cell(one, name) for one in found]] for title, name in UNCERTAINTY_ROWS]
@@ -332,9 +335,5 @@ def _add_method(page: Page, summary: dict[str, Any]) -> None:
     ]  # fmt: skip
     page.add_table(["Metric", "Unit", "Range", "Better", "Definition", "Reference"], rows)
     page.add_list(summary["rules"])
-    rows = [[model["name"], *made.values()] for model in summary["models"] for made in model["made_by"]]
-    if rows:
-        columns = ["Masks", "Model", "Of", "Network", "Package", "Weights (SHA-256)", "Trained by"]
-        page.add_table(columns, rows, "What made the masks, by the volumes.json beside them")
     made = {name: summary[name] for name in ("tool", "versions", "settings")}
     page.add_preformatted(json.dumps(made, indent=2), "Settings and versions")

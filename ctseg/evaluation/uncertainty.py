@@ -29,6 +29,8 @@ TABLE = "volumes.csv"
 DETAILS = "volumes.json"
 NUMBERS = ("ml", "ml_low", "ml_high", "agreement")
 COLUMNS = ("case", "ml", "ml_low", "ml_high", "agreement", "ood")
+RECOVERY = ("recovery_2ml", "recovery_5ml", "recovery_15ml")
+"""Of `ctseg segment --recovery`; a folder made without it, or by an older version, has none."""
 
 
 def read_uncertainty(matching: Matching) -> dict[str, pd.DataFrame]:
@@ -52,7 +54,9 @@ def _read(path: Path) -> pd.DataFrame | None:
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
     if _is_widened(path.with_name(DETAILS)):
         numbers["ml"] = numbers["ml"] * float("nan")  # the members' own range is unknown: nothing to calibrate
-    return pd.DataFrame({**numbers, "ood": table["ood"] != ""}).set_axis(table["case"], axis=0)
+    known = [pd.to_numeric(table[name], errors="coerce") for name in RECOVERY if name in table.columns]
+    recovery = sum(known) / len(known) if known else numbers["ml"] * float("nan")
+    return pd.DataFrame({**numbers, "ood": table["ood"] != "", "recovery": recovery}).set_axis(table["case"], axis=0)
 
 
 def _is_widened(path: Path) -> bool:
@@ -86,6 +90,8 @@ def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: Ev
 
     - `in_range`: share of the cases whose reference volume lies between `ml_low` and `ml_high`.
     - `agreement_dice`: Spearman's correlation of agreement and Dice, over the cases with a lesion in the reference.
+    - `recovery_dice`: Spearman's correlation of the mean recovery at 2, 5 and 15 mL (`segment --recovery`) and Dice,
+      over the cases with a lesion in the reference that have all three.
     - `range_error`: Spearman's correlation of the range's width and the absolute volume error.
     - `range_factor`: what `ctseg segment --set range_factor=...` needs for ranges that hold new patients' volumes.
     - `ood_cases`: cases flagged as out of distribution.
@@ -98,6 +104,8 @@ def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: Ev
     ranged = (both["ml_low"].notna() & both["ml_high"].notna()).to_numpy()
     inside = ((both["ref_ml"] >= both["ml_low"]) & (both["ref_ml"] <= both["ml_high"])).to_numpy() & ranged
     lesion = np.isfinite(both["dice"].to_numpy(float)) & (both["ref_ml"].to_numpy() > 0)
+    recovery = both["recovery"].to_numpy(float) if "recovery" in both else np.full(len(both), np.nan)
+    recovered = np.isfinite(recovery)
     flagged = both["ood"].to_numpy(bool)
     dice, draws = both["dice"].to_numpy(float), settings.draws()
 
@@ -112,6 +120,8 @@ def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: Ev
         "with_range": int(ranged.sum()),
         "in_range": proportion_interval(inside, ranged, patients, level=settings.level).as_dict(),
         "agreement_dice": correlation(both["agreement"], dice, lesion & ranged),
+        "with_recovery": int(recovered.sum()),
+        "recovery_dice": correlation(recovery, dice, lesion & recovered),
         "range_error": correlation(both["ml_high"] - both["ml_low"], both["abs_error_ml"], ranged),
         "range_factor": range_factor(both, settings.range_level),
         "ood_cases": int(flagged.sum()),

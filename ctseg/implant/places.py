@@ -48,13 +48,25 @@ class Places:
 
     def take(self, mask: Mask) -> None:
         """Keep away from a mask (K, h, w) on the scan's grid."""
+        self.taken = self.taken | self._mapped(mask)
+
+    def is_free(self, mask: Mask) -> bool:
+        """Whether a mask (K, h, w) keeps the gap from all that is taken."""
+        if not self.taken.any():
+            return True
+        away = ndimage.distance_transform_edt(~self.taken, self.head.step_mm)
+        return bool((away[self._mapped(mask)] >= GAP_MM).all())
+
+    def _mapped(self, mask: Mask) -> Mask:
+        """The pixels of the maps that a mask on the scan's grid touches."""
         row, column = self.head.corner
         block = self.head.block
         rows, columns = self.taken.shape[1] * block, self.taken.shape[2] * block
         part = mask[:, row : row + rows, column : column + columns]
         padded = np.zeros((len(part), rows, columns), dtype=bool)
         padded[:, : part.shape[1], : part.shape[2]] = part
-        self.taken |= padded.reshape(len(part), rows // block, block, columns // block, block).any(axis=(2, 4))
+        blocks = padded.reshape(len(part), rows // block, block, columns // block, block)
+        return np.asarray(np.any(blocks, axis=(2, 4)))
 
     def draw(self, rng: np.random.Generator, wanted: Wanted) -> Place | None:
         """Draw a place for the centre; None where the head has none that is left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
 from ctseg.networks.intensity import to_images
 from ctseg.plugins.protocols import BrainExtractor
+
+if TYPE_CHECKING:
+    from ctseg.inference.recovery import Recovery
 
 MIRRORS = ((), (-1,), (-2,), (-2, -1))
 """Axes to flip: none, left-right, front-back, both. The same flips that training augments with."""
@@ -42,6 +46,10 @@ class Prediction:
     """Between mirror images and models; None where there is one member only."""
     ood: tuple[str, ...] = ()
     """Out-of-distribution flags: in which respects the scan lies outside the training scans."""
+    recovery: Recovery | None = None
+    """What came back of known haematomas; None where it was not asked for or cannot be measured."""
+    recovery_note: str = ""
+    """What could not be measured of it, and why."""
 
 
 def predict_volume(
@@ -65,7 +73,7 @@ def predict_volume(
 def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings) -> Prediction:
     """As `predict_volume`, for a scan that is already prepared for each group."""
     started = time.perf_counter()
-    probability, disagreement = _native_probability(ready, groups, settings)
+    probability, disagreement = native_probability(ready, groups, settings)
     mask = drop_small(probability >= settings.threshold, ready.volume, settings.min_lesion_ml)
     return Prediction(
         volume=ready.volume,
@@ -80,7 +88,7 @@ def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: Segm
     )
 
 
-def _native_probability(
+def native_probability(
     ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings
 ) -> tuple[NDArray[np.float32], Disagreement | None]:
     """(K, h, w) mean probability of all members, each brought back to the scan's own pixels; 0 outside the brain."""

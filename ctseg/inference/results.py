@@ -59,6 +59,12 @@ class CaseResult:
     """Connected lesions (26 neighbours)."""
     largest_ml: float | None = None
     brain_ml: float | None = None
+    recovery_2ml: float | None = None
+    """Mean Dice of known haematomas of 2, 5 and 15 mL that were put into the head (`ctseg.inference.recovery`)."""
+    recovery_5ml: float | None = None
+    recovery_15ml: float | None = None
+    recovery_hu: float | None = None
+    """Mean HU inside them."""
     seconds: float | None = None
     slices: int | None = None
     input: str = ""

@@ -13,9 +13,10 @@ from ctseg.inference.dicom_seg import SegAlgorithm
 from ctseg.inference.disagreement import widened
 from ctseg.inference.models import ModelGroup
 from ctseg.inference.outputs import write_case
-from ctseg.inference.predict import Prediction, predict_ready
+from ctseg.inference.predict import Prediction
 from ctseg.inference.prefetch import Outcome, prefetch_prepared
 from ctseg.inference.prepare import ReadyCase
+from ctseg.inference.recovery import SIZES_ML, predict_with_recovery
 from ctseg.inference.results import CaseResult, ResultTable, files_of, provenance, remove_case, start_folder
 from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
@@ -190,7 +191,7 @@ def _segment_one(
     case: Case, ready: ReadyCase, groups: Sequence[ModelGroup], out: Path, settings: SegmentSettings
 ) -> CaseResult:
     started = time.perf_counter()
-    prediction = predict_ready(ready, groups, settings)
+    prediction = predict_with_recovery(ready, groups, settings)
     remarks = write_case(out, case.case_id, prediction, settings, _algorithm(groups, settings))
     measures = prediction.measures
     return CaseResult(
@@ -205,10 +206,24 @@ def _segment_one(
         model=_models(groups),
         seconds=round(ready.seconds + time.perf_counter() - started, 2),
         slices=len(prediction.mask),
+        **_recovery(prediction),
         input=ready.digest,
         ood="; ".join(prediction.ood),
-        note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *brain_remarks(prediction), *remarks]),
+        note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *_remarks(prediction), *remarks]),
     )
+
+
+def _recovery(prediction: Prediction) -> dict[str, Any]:
+    """The columns that say what came back of known haematomas; none where they were not asked for or had no room."""
+    found = prediction.recovery
+    if found is None:
+        return {}
+    dices = {f"recovery_{ml:g}ml": found.dice_at(ml) for ml in SIZES_ML}
+    return {"recovery_hu": found.hu, **{name: round(value, 3) for name, value in dices.items() if value is not None}}
+
+
+def _remarks(prediction: Prediction) -> list[str]:
+    return [*brain_remarks(prediction), *([prediction.recovery_note] if prediction.recovery_note else [])]
 
 
 def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def ready_slices(slices: SliceSet, case: str, rows: NDArray[np.int64], groups: S
     images = np.asarray(slices.images[rows])
     frame = Frame(slices.size, slices.size, 0.0, 1.0, 0.0, 1.0)
     brain = np.stack([binary_fill_holes(image > 0) for image in images])  # CSF at 0 HU is as black as the background
-    prepared = Prepared(images, brain, brain, frame, (1.0, 0.0))
+    prepared = Prepared(images, brain, brain, frame, intensity_of(slices, rows))
     return ReadyCase(slice_volume(slices, case, rows), brain, (prepared,) * len(groups), 0.0, _digest(slices, rows))
 
 

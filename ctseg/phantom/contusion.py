@@ -55,6 +55,8 @@ class Contusion(Haematoma):
 
     def oedema(self, tissue: Tissue, score: Floats) -> Floats:
         """Cytotoxic oedema around the blood."""
+        if self.halo_mm < 0.5:
+            return np.zeros_like(score)
         return ramp(score + self.halo_mm, 0, 0.7 * self.halo_mm) * np.clip(tissue.white + 0.7 * tissue.grey, 0, 1)
 
 

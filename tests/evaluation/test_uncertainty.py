@@ -25,6 +25,25 @@ def test_correlation_is_scipys_also_with_ties_and_weights():
     assert spearman_of(one, other, used)(np.ones((1, 30)))[0] == pytest.approx(expected)
 
 
+def test_recovery_ranks_as_dice():
+    done = pd.DataFrame(
+        {
+            "case": list("abcd"),
+            "patient": list("abcd"),
+            "ref_ml": 9.0,
+            "abs_error_ml": 1.0,
+            "dice": [0.9, 0.2, 0.5, 0.7],
+        }
+    )
+    stated = pd.DataFrame(
+        {"ml": 9.0, "ml_low": np.nan, "ml_high": np.nan, "agreement": np.nan, "ood": False,
+         "recovery": [0.8, 0.3, 0.4, np.nan]}, index=list("abcd"),
+    )  # fmt: skip
+    found = summarise_uncertainty(done, stated, FAST)
+    assert found["with_recovery"] == 3
+    assert found["recovery_dice"]["value"] == pytest.approx(1)
+
+
 def test_by_hand():
     done = pd.DataFrame(
         {
@@ -42,10 +61,23 @@ def test_by_hand():
     found = summarise_uncertainty(done, stated, FAST)
     assert (found["cases"], found["with_range"], found["ood_cases"]) == (5, 4, 1)
     assert found["in_range"]["value"] == 3 / 4
+    assert found["with_recovery"] == 0
     assert found["agreement_dice"]["value"] == pytest.approx(1)
     assert found["range_error"]["value"] == pytest.approx(spearmanr([2, 4, 35, 1], [0, 4, 20, 1]).statistic)
     assert found["dice_ood"]["value"] == pytest.approx(0.2)
     assert found["dice_in_distribution"]["value"] == pytest.approx((0.9 + 0.7 + 0.8) / 3)
+
+
+@pytest.mark.slow
+def test_recovery_is_read_and_correlated_where_there_is_one(cohort):
+    header = HEADER.replace(",ood", ",ood,recovery_2ml,recovery_5ml,recovery_15ml")
+    rows = "a_1,ok,1,,,,,0.2,0.5,0.8\na_2,ok,1,,,,,0.1,0.2,0.3\nb_1,failed,,,,,,,,\nb_2,ok,0,,,,,0.4,,0.6\n"
+    (cohort / "pred" / "volumes.csv").write_text(header + rows)
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
+    stated = found.summary["models"][0]["uncertainty"]
+    assert stated["with_recovery"] == 2
+    assert "recovery_dice" in stated
+    assert "Recovery and Dice, correlation" in (cohort / "out" / "report.html").read_text()
 
 
 @pytest.mark.slow

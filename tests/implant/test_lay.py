@@ -99,6 +99,13 @@ def test_oedema_darkens_the_brain_around_and_nothing_else(head: Head) -> None:
 
 
 @pytest.mark.slow
+def test_a_contusion_without_oedema_is_blood_alone(head: Head) -> None:
+    found = laid(head, Wanted("contusion", 5, 60, oedema_mm=0))
+    assert np.isfinite(found.change).all()
+    assert np.abs(found.change[found.cover == 0]).max(initial=0) == 0
+
+
+@pytest.mark.slow
 def test_same_seed_same_scan_other_seed_other_place(head: Head) -> None:
     one, same, other = (laid(head, Wanted("lobar", 5, 52), seed) for seed in (7, 7, 8))
     assert np.array_equal(add(head.voxels, [one]), add(head.voxels, [same]))

@@ -13,7 +13,7 @@ import typer
 
 from ctseg.cli import common
 from ctseg.errors import SettingError
-from ctseg_reproduce import small_commands
+from ctseg_reproduce import implant_command, small_commands
 from ctseg_reproduce.default_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
     """Join the application."""
     app.command("reproduce")(reproduce)
     small_commands.add_to(app)
+    implant_command.add_to(app)
 
 
 def reproduce(

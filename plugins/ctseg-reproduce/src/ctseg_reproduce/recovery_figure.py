@@ -1,0 +1,125 @@
+"""Rank correlations of recovery and the true Dice, and their picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from ctseg.files import write_with
+from ctseg.render.plots import add_legend, new_figure
+from ctseg.render.png import png_bytes
+from ctseg.render.style import MODELS
+
+SIZES = (2, 5, 15)
+RESAMPLES = 2000
+"""Of patients, for the interval: scans of one patient are resampled together."""
+FAULTS = ("noise_hu", "blur_mm", "motion_mm", "metal", "thick")
+NAMES = {"noise_hu": "noise", "blur_mm": "blur", "motion_mm": "motion", "metal": "metal", "thick": "thick slices"}
+
+
+def scores(rows: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
+    """What may predict the Dice of each scan; NaN where it is unknown.
+
+    `recovery` is the mean of the Dice at 2, 5 and 15 mL, `share` that of the shares that came back, `at_size` the Dice
+    read between the three sizes at the volume that the model found; `like...` the same of haematomas as bright as what
+    is segmented. The last four are simple rivals.
+    """
+    table = {
+        (name, what): np.array(
+            [[_number(row.get(f"{name}_{what}_{ml}ml")) for ml in SIZES] for row in rows], dtype=float
+        )
+        for name in ("recovery", "like")
+        for what in ("dice", "share")
+    }
+    found = np.array([row["found_ml"] for row in rows], dtype=float)
+    dices = table["recovery", "dice"]
+    return {
+        "recovery": dices.mean(axis=1), "share": table["recovery", "share"].mean(axis=1),
+        **{f"recovery_{ml}ml": dices[:, n] for n, ml in enumerate(SIZES)},
+        "at_size": _at_size(found, dices),
+        "like": table["like", "dice"].mean(axis=1), "like_share": table["like", "share"].mean(axis=1),
+        "like_at_size": _at_size(found, table["like", "dice"]), "found_ml": found,
+        "segmented_hu": np.array([_number(row.get("like_hu")) for row in rows], dtype=float),
+        "less_noise": -np.array([row["quality"]["noise_hu"] for row in rows], dtype=float),
+        "true_ml": np.array([row["true_ml"] for row in rows], dtype=float),
+    }  # fmt: skip
+
+
+def _at_size(found_ml: NDArray[np.float64], dices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Recovery read between the three sizes at the volume that the model found."""
+    read = [
+        float(np.interp(np.log(max(ml, 0.1)), np.log(SIZES), line)) if np.isfinite(line).all() else np.nan
+        for ml, line in zip(found_ml, dices, strict=True)
+    ]
+    return np.array(read)
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Spearman's correlation of each score with the true Dice, with a 95 % bootstrap interval over patients."""
+    true = np.array([row["dice"] for row in rows], dtype=float)
+    cases = np.array([row["case"] for row in rows])
+    found = {"scans": len(rows), "patients": len(set(cases)), "dice_median": _rounded(np.median(true))}
+    return found | {name: _correlation(values, true, cases) for name, values in scores(rows).items()}
+
+
+def _correlation(values: NDArray[np.float64], true: NDArray[np.float64], cases: NDArray[Any]) -> dict[str, Any]:
+    known = np.isfinite(values) & np.isfinite(true)
+    one, other, names = values[known], true[known], cases[known]
+    if known.sum() < 4:
+        return {"scans": int(known.sum()), "spearman": None, "low": None, "high": None}
+    rng, groups = np.random.default_rng(0), [np.flatnonzero(names == name) for name in np.unique(names)]
+    drawn = []
+    for _ in range(RESAMPLES):
+        chosen = np.concatenate([groups[n] for n in rng.integers(len(groups), size=len(groups))])
+        drawn.append(_spearman(one[chosen], other[chosen]))
+    kept = [value for value in drawn if np.isfinite(value)]
+    low, high = np.quantile(kept, (0.025, 0.975)) if kept else (np.nan, np.nan)
+    return {
+        "scans": int(known.sum()), "spearman": _rounded(_spearman(one, other)), "low": _rounded(low),
+        "high": _rounded(high),
+    }  # fmt: skip
+
+
+def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """NaN where one of them does not vary."""
+    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else float("nan")
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _rounded(value: Any) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def main_fault(quality: dict[str, float]) -> str:
+    """The first fault of a scan, by name."""
+    return next((NAMES[name] for name in FAULTS if quality[name] > (1 if name == "thick" else 0)), "as it is")
+
+
+def write_figure(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write a PNG: true Dice against mean recovery, a mark a scan, coloured by its first fault."""
+    figure, axes = new_figure(5.6, 4.2)
+    values = scores(rows)["recovery"]
+    faults = np.array([main_fault(row["quality"]) for row in rows])
+    for colour, name in zip((*MODELS, "#000000"), ("as it is", *NAMES.values()), strict=False):
+        chosen = faults == name
+        if chosen.any():
+            axes.scatter(values[chosen], [row["dice"] for row, on in zip(rows, chosen, strict=True) if on], s=22,
+                         color=colour, label=name)  # fmt: skip
+    axes.set_xlabel("recovery: mean Dice of known haematomas of 2, 5 and 15 mL")
+    axes.set_ylabel("Dice of the true haemorrhage")
+    axes.set_xlim(-0.02, 1)
+    axes.set_ylim(-0.02, 1)
+    add_legend(axes)
+    return write_with(path, lambda temporary: _save(temporary, figure))
+
+
+def _save(path: Path, figure: Any) -> None:
+    path.write_bytes(png_bytes(figure))

@@ -1,0 +1,178 @@
+"""Does `segment --recovery` mean anything? Its rank correlation with the true Dice over phantom scans of all qualities.
+
+`ctseg recovery-study COHORT --model RUN -o OUT` takes held-out phantom scans that show an IPH, makes each worse in
+drawn ways, segments it with recovery, and compares. Each scan is a row of `recovery.json` as soon as it is measured,
+and a next call goes on from there. The brain mask is the phantom's own, so that brain extraction plays no part.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctseg.errors import InputError
+from ctseg.files import read_json, write_json
+from ctseg.inference.models import ModelGroup
+from ctseg.inference.prepare import prepare_volume
+from ctseg.inference.recovery import SIZES_ML, Recovery, measure_recovery, predict_with_recovery
+from ctseg.inference.settings import SegmentSettings
+from ctseg.io.case import Case
+from ctseg.io.discover import discover, read_case
+from ctseg.io.masks import load_mask
+from ctseg.io.stack import Grid, Mask
+from ctseg.io.volume import Volume
+from ctseg.metrics.overlap import dice
+from ctseg_reproduce.qualities import Quality, degrade
+from ctseg_reproduce.recovery_figure import summarise, write_figure
+
+SCHEMA = "ctseg-recovery-study/1"
+FILE, PICTURE = "recovery.json", "recovery.png"
+LEAST_ML = 1.0
+"""Smallest bleed of a scan that counts: the Dice of smaller ones says little."""
+LEAST_FOUND_ML, FAINT_HU, LIKE_HU = 0.5, 45.0, (40.0, 90.0)
+"""Known haematomas as bright as what is segmented: from this volume on, else of this HU; what they may have."""
+FINE_MM = 0.7
+"""Scans with finer pixels are halved first, which no model of 1.5 mm pixels notices."""
+
+
+def run_study(
+    groups: Sequence[ModelGroup],
+    cohorts: Sequence[Path],
+    output: Path,
+    scans: int,
+    settings: SegmentSettings,
+    seed: int,
+    advance: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure what is missing and write `recovery.json` and `recovery.png`.
+
+    Args:
+        groups: the models.
+        cohorts: folders of `ctseg phantom`.
+        output: folder.
+        scans: how many; each patient is used again with other faults until they are reached.
+        settings: with `recovery`.
+        seed: of the faults.
+        advance: called with each scan.
+
+    Returns:
+        The summary.
+
+    Raises:
+        InputError: if no cohort has a scan with an IPH, or an earlier file is of another study.
+    """
+    head = {
+        "schema": SCHEMA, "seed": seed, "hu": settings.recovery_hu,
+        "models": [model.describe() for group in groups for model in group.models],
+    }  # fmt: skip
+    path = output / FILE
+    rows = _earlier(path, head)
+    cases = [found for cohort in cohorts for found in cohort_cases(cohort)]
+    if not cases:
+        raise InputError(f"{cohorts[0]}: no phantom scan with an IPH of {LEAST_ML:g} mL; make a cohort first")
+    for place in range(scans):
+        case, truth, brain = cases[place % len(cases)]
+        name = f"{case.case_id}-{place // len(cases)}"
+        if all(row["scan"] != name for row in rows):
+            faults = (seed, zlib.crc32(case.case_id.encode()), place // len(cases))
+            rows.append({"scan": name, "case": case.case_id, **measure(case, truth, brain, groups, settings, faults)})
+            write_json(path, {**head, "summary": summarise(rows), "scans": rows})
+        advance(name)
+    summary = summarise(rows)
+    write_json(path, {**head, "summary": summary, "scans": rows})
+    write_figure(output / PICTURE, rows)
+    return summary
+
+
+def _earlier(path: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier call.
+
+    Raises:
+        InputError: if that had another model, seed or HU.
+    """
+    if not path.exists():
+        return []
+    old = read_json(path)
+    if not isinstance(old, dict) or any(old.get(key) != value for key, value in head.items()):
+        raise InputError(f"{path}: made with another model, seed or HU; choose another output")
+    return list(old["scans"])
+
+
+def cohort_cases(folder: Path) -> Iterator[tuple[Case, Path, Path]]:
+    """Held-out scans of a phantom cohort that show an IPH of a size, with their masks of it and of the brain."""
+    scans = folder / "rsna" / "stage_2_test"
+    for case in discover([scans], "ct").cases if scans.is_dir() else ():
+        truth, brain = (folder / "truth" / kind / "test" / f"{case.case_id}.nii.gz" for kind in ("iph", "brain"))
+        if truth.exists() and brain.exists():
+            mask, volume = load_mask(truth)
+            if Grid.of(volume).volume_ml(mask > 0) >= LEAST_ML:
+                yield case, truth, brain
+
+
+def measure(
+    case: Case,
+    truth: Path,
+    brain: Path,
+    groups: Sequence[ModelGroup],
+    settings: SegmentSettings,
+    seed: tuple[int, ...],
+) -> dict[str, Any]:
+    """Make one scan worse, segment it, and give its quality, Dice and recovery."""
+    rng = np.random.default_rng(seed)
+    volume, masks = halved(read_case(case), (load_mask(truth)[0] > 0, load_mask(brain)[0] > 0))
+    quality = Quality.draw(rng)
+    volume, (blood, inside) = degrade(volume, masks, quality, rng)
+    ready = prepare_volume(volume, [group.preprocessing for group in groups], lambda _: inside)
+    prediction = predict_with_recovery(ready, groups, settings)
+    both, whole, found = (Grid.of(volume).volume_ml(part) for part in (blood & prediction.mask, blood, prediction.mask))
+    like_hu = segmented_hu(volume, prediction.mask)
+    like = settings.model_copy(update={"recovery_hu": like_hu})
+    again = None if prediction.recovery is None else measure_recovery(ready, groups, like, prediction.mask)
+    return {
+        "quality": asdict(quality), "true_ml": round(whole, 3), "found_ml": round(found, 3),
+        "blood_hu": round(float(volume.voxels[blood].mean()), 1) if blood.any() else None,
+        "brain_hu": round(float(np.median(volume.voxels[inside])), 1),
+        "dice": round(dice(both, found - both, whole - both), 4), **_columns("recovery", prediction.recovery),
+        "like_hu": round(like_hu, 1), **_columns("like", again),
+        "seconds": None if prediction.recovery is None else round(prediction.recovery.seconds, 2),
+    }  # fmt: skip
+
+
+def segmented_hu(volume: Volume, mask: Mask) -> float:
+    """Mean HU of what is segmented, as known haematomas may have it; `FAINT_HU` where next to nothing is segmented."""
+    if Grid.of(volume).volume_ml(mask) < LEAST_FOUND_ML:
+        return FAINT_HU
+    return float(np.clip(volume.voxels[mask].mean(), *LIKE_HU))
+
+
+def _columns(name: str, recovery: Recovery | None) -> dict[str, float | None]:
+    """Mean Dice, and mean share that came back, at each size."""
+    columns: dict[str, float | None] = {}
+    for ml in SIZES_ML:
+        found = [] if recovery is None else [item for item in recovery.found if item.implant.wanted.ml == ml]
+        columns[f"{name}_dice_{ml:g}ml"] = round(float(np.mean([item.dice for item in found])), 4) if found else None
+        columns[f"{name}_share_{ml:g}ml"] = round(float(np.mean([item.share for item in found])), 4) if found else None
+    return columns
+
+
+def halved(volume: Volume, masks: tuple[Mask, ...]) -> tuple[Volume, tuple[Mask, ...]]:
+    """A scan of fine pixels with half the rows and columns, and its masks: a voxel half filled belongs to one."""
+    if volume.spacing_mm[0] >= FINE_MM:
+        return volume, masks
+    rows, columns = (size // 2 for size in volume.voxels.shape[1:])
+
+    def mean(values: Any) -> Any:
+        part = values[:, : 2 * rows, : 2 * columns].astype(np.float32)
+        return part.reshape(len(values), rows, 2, columns, 2).mean(axis=(2, 4))
+
+    new = replace(
+        volume, voxels=mean(volume.voxels), row_step_mm=2 * volume.row_step_mm, col_step_mm=2 * volume.col_step_mm,
+        origins_mm=volume.origins_mm + (volume.row_step_mm + volume.col_step_mm) / 2, native=None, frames=(),
+        labels=None,
+    )  # fmt: skip
+    return new, tuple(mean(mask) >= 0.5 for mask in masks)
