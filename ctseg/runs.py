@@ -83,6 +83,8 @@ def model_path(run: Path) -> Path:
         return path
     if (run / "checkpoint.pt").exists():
         raise InputError(f"{run}: this training is not finished; continue it with --resume")
+    if (run / "fold_1").is_dir():
+        raise InputError(f"{run}: holds one network a fold; give one of them, as {run / 'fold_1'}")
     missing = "no model.safetensors here" if run.exists() else "no such file or folder"
     raise InputError(f"{run}: {missing}; give a run folder made by ctseg, or a name that `ctseg models` lists")
 

@@ -95,7 +95,7 @@ def show(
         *(_card_rows(info.card) if info.card else _header_rows(info)),
     ]
     for title, text in rows:
-        typer.echo(f"{title:<12}{_plain(text)}")
+        typer.echo(f"{title:<14}{_plain(text)}")
 
 
 def _card_rows(card: ModelCard) -> list[tuple[str, str]]:

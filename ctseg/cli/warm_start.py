@@ -45,8 +45,6 @@ def read_start(run: Path, kind: str) -> tuple[Start, ModelHeader]:
     from ctseg.io.input_digests import file_digest
     from ctseg.runs import model_path, read_header
 
-    if (run / "fold_1").is_dir() and not (run / "model.safetensors").exists():
-        raise InputError(f"--from {run}: holds one network a fold; give one of them, as {run / 'fold_1'}")
     header = read_header(run)
     if header.kind != kind:
         raise InputError(

@@ -192,7 +192,7 @@ def _segment_one(
 ) -> CaseResult:
     started = time.perf_counter()
     prediction = predict_with_recovery(ready, groups, settings)
-    remarks = write_case(out, case.case_id, prediction, settings, _algorithm(groups, settings))
+    remarks = write_case(out, case.case_id, prediction, settings, seg_algorithm(groups, settings))
     measures = prediction.measures
     return CaseResult(
         case=case.case_id,
@@ -268,7 +268,8 @@ def _models(groups: Sequence[ModelGroup]) -> str:
     return "; ".join(f"{model.label} {model.digest}" for group in groups for model in group.models)
 
 
-def _algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> SegAlgorithm:
+def seg_algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> SegAlgorithm:
+    """What a DICOM SEG says of the models and settings that made its mask."""
     models = [model for group in groups for model in group.models]
     names = ", ".join(dict.fromkeys(model.label for model in models))
     named = " ".join(model.name for model in models if model.name)

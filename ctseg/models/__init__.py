@@ -4,7 +4,9 @@
 
 - `NAME.safetensors`: the `model.safetensors` of a run, as `ctseg das-train` wrote it, under `MAX_SHIPPED_BYTES`;
 - `NAME.json`: its card, `ctseg.models.card.ModelCard`. `ctseg models card RUN -o NAME.json` drafts one from the run;
-  what it calls "not stated" has to be filled in.
+  what it calls "not stated" has to be filled in, each data set says what it served for (`use`), and `made` has machine,
+  seconds and seeds. `ct_labels` is about outlines on real CT: labels of phantom CT, which the draft cannot tell from
+  them, are none.
 
 Nothing else is needed: the folder is package data, `ctseg_register_models` of the built-ins registers whatever lies
 here, and `--model NAME` finds it. The model called `default` is what `ctseg segment` takes without `--model`.

@@ -21,6 +21,8 @@ DEFAULT = "default"
 FOLDER_VARIABLE = "CTSEG_MODELS"
 SUFFIX = ".safetensors"
 RUN_WEIGHTS = f"model{SUFFIX}"
+RUN_SIGNS = (RUN_WEIGHTS, "checkpoint.pt", "fold_1")
+"""What a folder of a training holds, finished or not, or one of `finetune`."""
 Origin = Literal["package", "plugin", "user", "path"]
 TAKES = f"give a run folder made by ctseg, its {RUN_WEIGHTS}, or a name that `ctseg models` lists"
 
@@ -120,14 +122,27 @@ class Catalogue:
         Raises:
             InputError: if it is neither a known name nor a path.
         """
-        if isinstance(text, Path) or is_path(text):
-            return ModelSource(Path(text))
         here = Path(text)
+        if isinstance(text, Path) or is_path(text):
+            return self._at(here)
         if text in self.sources:
             if os.path.exists(here):  # noqa: PTH110 - a name too long is no path
                 say(f"note: {text!r} means the model of {self.sources[text].owner}; for the path give .{os.sep}{text}")
             return self.named(text)
-        return ModelSource(here) if os.path.exists(here) else self.named(text)  # noqa: PTH110
+        return self._at(here) if os.path.exists(here) else self.named(text)  # noqa: PTH110
+
+    def _at(self, path: Path) -> ModelSource:
+        """A model by its path.
+
+        Raises:
+            InputError: naming the models that there are, if there is nothing, or a folder that is no run.
+        """
+        if os.path.isfile(path) or any(os.path.exists(path / name) for name in RUN_SIGNS):  # noqa: PTH110, PTH113
+            return ModelSource(path)
+        there = "not a regular file" if os.path.lexists(path) else "no such file or folder"
+        missing = f"no {RUN_WEIGHTS} here" if os.path.isdir(path) else there  # noqa: PTH112
+        known = ", ".join(sorted(self.sources)) or "none"
+        raise InputError(f"{path}: {missing}; {TAKES} (known: {known})")
 
     def default(self) -> ModelSource:
         """The model to take where none is named.
@@ -209,7 +224,7 @@ def _in_folder(folder: Path) -> tuple[list[ModelSource], tuple[str, ...]]:
 def _name_of(path: Path) -> str:
     """The name of a model in a folder; empty for what is none."""
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where it may not look
-        found = any(os.path.exists(path / name) for name in (RUN_WEIGHTS, "checkpoint.pt"))  # noqa: PTH110
+        found = any(os.path.exists(path / name) for name in RUN_SIGNS)  # noqa: PTH110
         return path.name if found else ""
     return path.stem if path.suffix == SUFFIX else ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,12 +236,19 @@ def test_what_is_no_model_is_one_line(package: Path, mine: Path, scan: str, caps
     path = ship(package)
     whole = path.read_bytes()
     Path("empty").mkdir()
+    Path("tuned/fold_1").mkdir(parents=True)
+    os.mkfifo("pipe.safetensors")
+    Path("begun").mkdir()
+    Path("begun/checkpoint.pt").write_bytes(b"x")
     Path("text.safetensors").write_text("text")
     Path("cut.safetensors").write_bytes(whole[:-9])
     Path("long.safetensors").write_bytes(whole + b"more")
     for model, words in {
-        "empty": ("empty: no model.safetensors here", "ctseg models"),
-        "nowhere/run": ("nowhere/run: no such file or folder",),
+        "empty": ("empty: no model.safetensors here", "ctseg models", "known: default"),
+        "nowhere/run": ("nowhere/run: no such file or folder", "known: default"),
+        "tuned": ("tuned: holds one network a fold", "tuned/fold_1"),
+        "pipe.safetensors": ("pipe.safetensors: not a regular file",),
+        "begun": ("begun: this training is not finished",),
         "defaults": ("unknown model 'defaults' (did you mean 'default'?)",),
         "text.safetensors": ("not a safetensors file",),
         "cut.safetensors": ("bytes where its header says", "copy it again"),
@@ -291,3 +299,21 @@ def test_trainings_and_translations_take_names(package: Path, capsys: Capture) -
     assert "that on its card 000000000000" in refused(
         capsys, "das-train", "--src", "s", "--tgt", "t", "-o", "new", "--from", "default"
     )
+
+
+@pytest.mark.slow
+def test_the_seg_names_model_and_weights(package: Path) -> None:
+    from ctseg.api import find_models, load_for_segment
+    from ctseg.inference.segment import seg_algorithm
+    from ctseg.inference.settings import SegmentSettings
+    from ctseg.plugins.host import load
+    from ctseg.settings import resolve
+
+    digest = card_of(ship(package))["sha256"][:12]
+    weights(Path("run/model.safetensors"), 5)
+    registry = load(found=[])
+    groups, _ = load_for_segment(find_models(["default", "run"], registry), "cpu", registry)
+    algorithm = seg_algorithm(groups, resolve(SegmentSettings))
+    assert algorithm.name == "default (unet), unet"
+    assert algorithm.parameters["model"] == "default"
+    assert algorithm.parameters["weights"].split()[0] == digest
