@@ -19,8 +19,9 @@ from rich.console import Console
 from ctseg.cli import common
 from ctseg.cli.case_rows import CaseRows, LiveCaseRows, case_rows
 from ctseg.cli.main import main
-from ctseg.inference.ood import LABELS
+from ctseg.inference.ood import PROFILE
 from ctseg.inference.results import CaseResult
+from ctseg.inference.scan_traits import TITLES
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, save_model
@@ -40,7 +41,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def model() -> str:
     made = PreprocessSettings(size=SIZE, fov_mm=240.0).model_dump(mode="json")
     profile = {
-        "scans": 9, "ranges": {**{name: [None, None] for name in LABELS}, "slice_step_mm": [4.0, 5.0]},
+        "form": PROFILE, "scans": 9,
+        "ranges": {**{name: [None, None] for name in TITLES}, "slice_step_mm": [0.1, 0.2]},
         "histogram": [1 / 32] * 32, "hu_per_bin": 3.1, "histogram_hu": [None, None],
     }  # fmt: skip
     header = ModelHeader(
@@ -73,7 +75,7 @@ def test_json_lines_without_an_output_named(model, scans, capsys):
     assert (rows["cut"]["status"], rows["cut"]["ml"]) == ("failed", None)
     assert "cut.nii.gz" in rows["cut"]["error"]
     assert rows["a"]["ml_low"] <= rows["a"]["ml"] <= rows["a"]["ml_high"]
-    assert rows["a"]["ood"] == "slice step 2.0 mm (training 4.0 to 5.0)"
+    assert rows["a"]["ood"] == "slice step 2.0 mm (training 0.1 to 0.2)"
     assert "2 of 3 scans" in err
     assert {"a.nii.gz", "b.nii.gz", "volumes.csv"} <= {path.name for path in Path("segmentation").iterdir()}
 
