@@ -21,7 +21,30 @@ from ctseg.errors import CtsegError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-KILLED = "a worker process was killed while it worked on this case, often for lack of memory; use fewer --workers"
+CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
+"""Signals of a program at fault, which memory that is at its end does not send."""
+
+
+def death(code: int | None) -> str:
+    """What ended a worker process, by its exit code as Python has it: minus the signal's number, or None if unknown."""
+    during = "while it worked on this case"
+    if code is None:
+        return f"a worker process died {during}: out of memory, stopped from outside or crashed; use fewer --workers"
+    if code >= 0:
+        return f"a worker process left with exit code {code} {during}: a library ended it; try --workers 0"
+    name = _signal_name(-code)
+    if name == "SIGKILL":
+        return f"a worker process was killed {during} (SIGKILL), often for lack of memory; use fewer --workers"
+    if name in CRASHES:
+        return f"a worker process crashed {during} ({name}): a fault of a library, not memory; leave the case out"
+    return f"a worker process was stopped from outside {during} ({name}); start again"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 @dataclass(frozen=True)
@@ -142,9 +165,18 @@ class _Pool(Generic[Item, Result]):
                 self._use(1)
                 outcome = _outcome(self.start(item))
             if isinstance(outcome, _Killed):
-                outcome = Failure(KILLED)
+                outcome = Failure(death(self._exit_code()))
             yield item, outcome
         self._use(self.workers)
+
+    def _exit_code(self) -> int | None:
+        """How the one worker of a lost pool ended; None where it is not ours to ask."""
+        processes = list((getattr(self.pool, "_processes", None) or {}).values())
+        if self.pool is self.outside or len(processes) != 1:
+            return None
+        processes[0].join(timeout=5)
+        code: int | None = processes[0].exitcode
+        return code
 
     def _use(self, workers: int) -> None:
         """Have a pool that works, of `workers` processes; an executor from outside stays while it takes items."""

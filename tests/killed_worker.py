@@ -34,3 +34,12 @@ def triple_or_die(number: int) -> int:
     if number == -1:
         kill_this_worker()
     return 3 * number + 0 * (1 // number)
+
+
+def triple_or_end(number: int) -> int:
+    """Three times the number; -11 crashes the worker, another negative number is its exit code."""
+    if number == -11:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if number < 0:
+        os._exit(-number)
+    return 3 * number

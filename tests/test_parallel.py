@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,10 +11,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from killed_worker import triple_or_die
+from killed_worker import triple_or_die, triple_or_end
 
 from ctseg.errors import CaseError
-from ctseg.parallel import KILLED, Failure, attempt, failure, ordered_map, worker_pool
+from ctseg.parallel import Failure, attempt, death, failure, ordered_map, worker_pool
 
 PARENT = """
 import os, sys, time
@@ -81,14 +82,30 @@ def test_results_and_failures_come_in_order(workers: int) -> None:
 def test_a_killed_worker_costs_one_item(items: list[int], workers: int) -> None:
     outcomes = list(ordered_map(triple_or_die, items, workers=workers))
     assert [item for item, _ in outcomes] == items
-    assert [outcome for _, outcome in outcomes] == [Failure(KILLED) if n == -1 else 3 * n for n in items]
+    assert [outcome for _, outcome in outcomes] == [Failure(death(-9)) if n == -1 else 3 * n for n in items]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "words"), [(-11, "crashed.*SIGSEGV.*not memory"), (-3, "exit code 3.*--workers 0")])
+def test_a_dead_worker_says_what_ended_it(number: int, words: str) -> None:
+    (_, before), (_, lost), (_, after) = ordered_map(triple_or_end, [1, number, 2], workers=2)
+    assert (before, after) == (3, 6)
+    assert isinstance(lost, Failure)
+    assert re.search(words, lost.error)
+
+
+def test_every_way_to_die_is_told_apart() -> None:
+    words = {None: "out of memory, stopped from outside or crashed", -9: "lack of memory", -15: "stopped from outside"}
+    for code, text in words.items():
+        assert text in death(code)
+    assert "signal 99" in death(-99)
 
 
 @pytest.mark.slow
 def test_an_executor_from_outside_that_is_lost_costs_one_item() -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         outcomes = list(ordered_map(triple_or_die, [1, -1, 2, 3], workers=2, executor=executor))
-    assert [outcome for _, outcome in outcomes] == [3, Failure(KILLED), 6, 9]
+    assert [outcome for _, outcome in outcomes] == [3, Failure(death(None)), 6, 9]
 
 
 class KilledWorker(Exception):
@@ -109,7 +126,7 @@ class _Cluster(Executor):
 
 def test_a_cluster_that_gives_an_item_up_costs_that_item() -> None:
     outcomes = list(ordered_map(triple_or_die, [1, -1, 2], workers=1, executor=_Cluster()))
-    assert [outcome for _, outcome in outcomes] == [3, Failure(KILLED), 6]
+    assert [outcome for _, outcome in outcomes] == [3, Failure(death(None)), 6]
 
 
 @pytest.mark.parametrize(("look_ahead", "workers", "most"), [(None, 3, 6), (2, 3, 2), (None, 1, 2)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,44 +12,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ctseg.cli import common
+from ctseg.cli.ending import INTERRUPTED, Terminated, ended_by
 from ctseg.cli.streams import keep_streams
-from ctseg.errors import CtsegError, InputError
+from ctseg.errors import InputError
 from ctseg.version import __version__
-
-INTERRUPTED, TERMINATED = 130, 143
-DISK_ERRORS = frozenset(
-    getattr(errno, name)
-    for name in [
-        "EACCES",
-        "EDQUOT",
-        "EEXIST",
-        "EFBIG",
-        "EIO",
-        "EISDIR",
-        "EMFILE",
-        "ENAMETOOLONG",
-        "ENFILE",
-        "ENODEV",
-        "ENOMEM",
-        "ENOSPC",
-        "ENOTCONN",
-        "ENOTDIR",
-        "ENXIO",
-        "EPERM",
-        "EROFS",
-        "ESTALE",
-        "ETIMEDOUT",
-    ]
-    if hasattr(errno, name)
-)
-"""What a disk may answer to a path that is right for ctseg: no defect of it, so one line and no traceback."""
-OUT_OF_MEMORY = (
-    "out of memory; use fewer --workers, a smaller --batch-size or --set batch_size, or a larger machine; what was "
-    "finished is kept, and --resume goes on where a command knows it"
-)
-UsageError: Any = typer.BadParameter.__base__
-"""Click's usage error, whichever copy of click typer carries."""
-ClickException: Any = UsageError.__base__
 
 EPILOG = (
     "Research software, not a medical device. Exit codes: 0 done, 1 some cases failed, 2 bad usage or input, "
@@ -118,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command in this process and return its exit code; never raises for a user's error."""
     argv = list(sys.argv[1:] if argv is None else argv)
     outer = replace(common.STATE)
+    command: Any = None
     try:
         command = typer.main.get_command(build_app(argv))
         result = command.main(args=argv, prog_name="ctseg", standalone_mode=False)
@@ -125,66 +91,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BaseException as error:
-        return ended_by(error)
+        return ended_by(error, flags_of(command, argv))
     finally:
         # A study's steps run in this process under the outer call's options; they must not change them.
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
 
 
-def ended_by(error: BaseException) -> int:
-    """One line about what ended a command, and its exit code; a defect of ctseg goes on as it came."""
-    if isinstance(error, UsageError):
-        path = error.ctx.command_path if error.ctx else "ctseg"
-        text = usage_text(error)
-        return complain(f"{text}; see `{path} --help`" if text else "", error.exit_code)
-    if isinstance(error, ClickException):
-        return complain(error.format_message(), error.exit_code)
-    if isinstance(error, CtsegError):
-        return complain(str(error), error.exit_code)
-    if isinstance(error, KeyboardInterrupt | typer.Abort | Terminated):
-        return stopped_by_signal(error)
-    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-        common.close_stdout()  # typer exits with 1, but a reader that has seen enough is no error
-        return 0
-    return refused_by_machine(error)
-
-
-def usage_text(error: Any) -> str:
-    """What click says of words that a command does not take; empty where it has shown the help instead."""
-    return str(error.format_message()).replace("Value error, ", "").rstrip(".")
-
-
-def refused_by_machine(error: BaseException) -> int:
-    """One line where the disk or the memory is at its end; anything else goes on as it came."""
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        where = f"{error.filename}: " if error.filename else ""
-        return complain(f"{where}{error.strerror}; check the path, its permissions and the free space", 2)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_out_of_memory(error)):
-        return complain(OUT_OF_MEMORY, 2)
-    raise error
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory, on a GPU or on the CPU; asked without importing it."""
-    text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or "out of memory" in text
-
-
-def complain(message: str, code: int) -> int:
-    """One line on stderr."""
-    if message:
-        sys.stderr.write(f"ctseg: error: {' '.join(message.split())}\n")
-    return code
-
-
-class Terminated(BaseException):
-    """SIGTERM, which batch systems and `kill` send; it ends a command as Ctrl-C does."""
-
-
-def stopped_by_signal(stop: BaseException) -> int:
-    """One line for Ctrl-C or SIGTERM, and its exit code."""
-    word, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
-    return complain(f"{word}; nothing half-written was left, --resume continues where a command knows it", code)
+def flags_of(root: Any, argv: Sequence[str]) -> frozenset[str]:
+    """The flags of the command that some words call, and the settings of it that save memory."""
+    found = root
+    for word in argv:
+        found = getattr(found, "commands", {}).get(word, found)
+    flags = {option for parameter in getattr(found, "params", ()) for option in parameter.opts}
+    batched = getattr(found, "name", "") in ("synth-train", "das-train", "finetune", "segment")
+    return frozenset(flags | ({"--set batch_size"} if batched else set()))
 
 
 def terminate(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ctseg.cli import common
+from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ctseg.io.slices import SliceSet
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,18 +47,16 @@ def match(
     from contextlib import nullcontext
 
     from ctseg.io.input_digests import set_digests
-    from ctseg.io.slices import check_domain, open_slices
     from ctseg.matching.pairs import is_pairs_header, write_pairs
     from ctseg.matching.pairs import match as match_sets
     from ctseg.outputs import Mark, guard_file, sole, write_file_mark
     from ctseg.settings import parse_overrides
 
+    to_file = _is_file(output, as_json)
     built = common.registry().get("similarity_metric", similarity).build(parse_overrides(settings))
-    to_file = str(output) != "-"
     if to_file:
         guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
-    sets = open_slices(source), open_slices(target)
-    check_domain(sets[1], "ct", "--tgt")
+    sets = _open_sets(source, target, output if to_file else None)
     asked = len(sets[0 if direction == "source" else 1])
     made_of = {"source": set_digests(sets[0]), "target": set_digests(sets[1])}
     with sole(output) if to_file else nullcontext(), common.bar("Matching", asked) as bar:
@@ -72,7 +73,33 @@ def match(
             write_file_mark(output, Mark("match", (output.name,), inputs=made_of))
     summary = {**_counts(pairs), "similarity": similarity, "output": str(output), "inputs": made_of}
     lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
-    common.finish(summary, lines, as_json and to_file)
+    common.finish(summary, lines, as_json)
+
+
+def _is_file(output: Path, as_json: bool) -> bool:
+    """Whether pairs go to a file.
+
+    Raises:
+        SettingError: if pairs and JSON would share stdout.
+    """
+    if str(output) != "-":
+        return True
+    if as_json:
+        raise SettingError("--json and -o - both write to stdout; give -o a file, or leave --json out")
+    return False
+
+
+def _open_sets(source: Path, target: Path, output: Path | None) -> tuple[SliceSet, SliceSet]:
+    """Both slice sets; of raw scans, one is made beside the output."""
+    from ctseg.cli.raw_sets import as_slice_set
+    from ctseg.io.slices import check_domain, open_slices
+
+    folders = as_slice_set(source, "--src", output), as_slice_set(target, "--tgt", output)
+    if folders != (source, target):
+        common.say(f"for the next commands: --src {folders[0]} --tgt {folders[1]}")
+    sets = open_slices(folders[0]), open_slices(folders[1])
+    check_domain(sets[1], "ct", "--tgt")
+    return sets
 
 
 def _counts(pairs: pd.DataFrame) -> dict[str, int]:

@@ -169,10 +169,14 @@ def _summary(report: PreprocessReport, output: Path) -> dict[str, Any]:
 
 
 def _lines(report: PreprocessReport, output: Path) -> list[str]:
+    from ctseg.preprocess.ct import NO_BRAIN
+
     lines = [report.patient_rule, *_label_lines(report), *report.label_notes, *_grouped(report.notes)]
     lines += [f"left out: {name}: {reason}" for name, reason in report.rejected]
     lines += [f"no slice kept: {case}" for case in report.empty]
     lines += [f"FAILED {case}: {reason}" for case, reason in report.failed]
+    if any(NO_BRAIN in reason for _, reason in report.failed):
+        lines.append("where no brain was found, another extractor may: see `ctseg plugins`, --brain")
     return [*lines, f"{report.slices} {report.domain} slices of {report.cases} scans -> {output}"]
 
 

@@ -104,7 +104,8 @@ def _fate(step: Step, key: str, record: Mapping[str, Any], fresh: bool) -> str:
 
 def _call(step: Step, faults: list[str]) -> Call | None:
     """The step's words, parsed as its command does; None, with a fault, where it cannot."""
-    from ctseg.cli.main import UsageError, build_app, usage_text
+    from ctseg.cli.ending import UsageError, usage_text
+    from ctseg.cli.main import build_app
 
     try:
         command = typer.main.get_command(build_app(step.argv))

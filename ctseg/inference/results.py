@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -211,7 +212,28 @@ def _check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) ->
     """Masks of two models or thresholds in one folder would be worth nothing."""
     for key in ("settings", "models") if old else ():
         if _unnamed(old.get(key)) != _unnamed(new[key]):
-            raise InputError(f"{folder}: --resume with other {key}; go on as started, or use --overwrite")
+            what = _what_differs(key, old.get(key), new[key])
+            raise InputError(f"{folder}: --resume with other {key} ({what}); go on as started, or use --overwrite")
+
+
+def _what_differs(key: str, old: Any, new: Any) -> str:
+    """`threshold 0.4, now 0.5`, or which models are gone and which are new, by their digests."""
+    if key == "models":
+        had, has = (Counter(_model_name(model) for model in models or []) for models in (old, new))
+        return f"{_listed(had - has)}, now {_listed(has - had)}"
+    before, now = (dict(table or {}) for table in (old, new))
+    differ = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {before.get(name, 'not recorded')}, now {now.get(name, 'unknown')}" for name in differ)
+
+
+def _listed(names: Counter[str]) -> str:
+    return " and ".join(sorted(names.elements())) or "none"
+
+
+def _model_name(model: Any) -> str:
+    """A model as a message can name it."""
+    fields = model if isinstance(model, Mapping) else {}
+    return " ".join(str(fields[key]) for key in ("segmenter", "weights") if fields.get(key)) or str(model)[:60]
 
 
 def _unnamed(value: Any) -> Any:

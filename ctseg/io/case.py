@@ -36,6 +36,8 @@ class Case:
     orientation: str | None = None
     """Axis codes to assume for a NIfTI whose header carries no orientation, as in `read_nifti`."""
     zip_file: Path | None = None
+    is_guess: bool = False
+    """Whether the domain is a guess: nothing in the name, the header or the voxels says it."""
     members: tuple[str, ...] = ()
     """The slices' names inside `zip_file`; used as keys only, never as paths."""
 

@@ -26,6 +26,10 @@ TISSUE_MARGIN = 50.0
 """A peak this far outside `TISSUE` is no HU scale; nearer ones are said."""
 TISSUE_MARGIN_NO_AIR = 10.0
 """The same where there is no air to confirm the scale."""
+FAT_HU = (-130.0, -60.0)
+"""Where fat peaks: the most of a slice through scalp, orbit or neck."""
+FAT_AIR_HU = 60.0
+"""Air this near to -1000 confirms the scale of a scan that is mostly fat."""
 AIR_BELOW = -300.0
 AIR_PEAK = (-1100.0, -850.0)
 NO_SHARE = 1e-4
@@ -143,8 +147,20 @@ def _check(histogram: Histogram, case_id: str) -> list[str]:
             f"{case_id}: not HU: values from {values.min():g} to {values.max():g}, so scaled; give the scan in HU"
         )
     air = histogram.share(-np.inf, AIR_BELOW) > ENOUGH
+    if air and _is_fat(histogram):
+        return [*_about_air(histogram, air), f"mostly fat: soft tissue peaks at {histogram.peak(-200, 200):.0f} HU"]
     tissue = histogram.peak(-200, 200) if air else histogram.peak(float(values.min()), float(values.max()))
     return _about_air(histogram, air) + _about_tissue(tissue, air, case_id, values)
+
+
+def _is_fat(histogram: Histogram) -> bool:
+    """Whether the highest peak is that of fat, and air lies where it does when that is so."""
+    peak = histogram.peak(-200, 200)
+    values = histogram.values
+    air = values[(values < AIR_BELOW) & (values > -1200)]
+    if peak is None or not FAT_HU[0] <= peak <= FAT_HU[1] or not len(air):
+        return False
+    return abs(float(np.median(air)) + 1000) <= FAT_AIR_HU
 
 
 def _about_air(histogram: Histogram, air: bool) -> list[str]:

@@ -6,6 +6,7 @@ one row a slice in array order, and `dataset.json`. See docs/formats.md.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,13 +134,21 @@ def open_slices(folder: Path | str) -> SliceSet:
     return SliceSet(folder, images, masks, table, info)
 
 
+def make_one(folder: Path) -> str:
+    """How to make a slice set of a folder of scans, as it is typed."""
+    name = shlex.quote(f"{folder.resolve().name}-slices")
+    return f"if it holds scans, make one: ctseg preprocess {shlex.quote(str(folder))} -o {name}"
+
+
 def _open_info(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; a slice set is a folder made by `ctseg preprocess`")
     if not (folder / "dataset.json").exists():
-        raise InputError(f"{folder}: not a slice set (no dataset.json); make one with `ctseg preprocess`")
+        raise InputError(f"{folder}: not a slice set (no dataset.json); {make_one(folder)}")
     info: dict[str, Any] = read_json(folder / "dataset.json")
     schema = info.get("schema") if isinstance(info, dict) else None
+    if schema is None and not (folder / "slices.csv").exists():
+        raise InputError(f"{folder}: not a slice set (its dataset.json is another program's); {make_one(folder)}")
     if schema != SCHEMA:
         raise InputError(f"{folder}: slice set of schema {schema!r}, this ctseg reads {SCHEMA!r}; preprocess again")
     if info.get("domain") not in ("mr", "ct"):
@@ -249,9 +258,8 @@ def check_domain(slices: SliceSet, domain: str, flag: str) -> None:
         InputError: naming the folder and the flag.
     """
     if slices.domain != domain:
-        raise InputError(
-            f"{flag} {slices.folder}: is a {slices.domain} slice set, expected {domain}; swap --src and --tgt?"
-        )
+        way_out = "swap --src and --tgt?" if flag == "--tgt" else f"give a slice set of {domain.upper()}"
+        raise InputError(f"{flag} {slices.folder}: is a {slices.domain} slice set, expected {domain}; {way_out}")
 
 
 def assign_splits(patient_ids: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, str]:

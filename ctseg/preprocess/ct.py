@@ -11,6 +11,9 @@ from ctseg.preprocess.frame import centred_frame
 from ctseg.preprocess.prepared import Prepared, to_images
 from ctseg.preprocess.settings import PreprocessSettings
 
+NO_BRAIN = "no brain found"
+"""`ctseg preprocess` adds how to choose another extractor; `ctseg segment` has that of its model."""
+
 
 def window_map(window: tuple[float, float]) -> tuple[float, float]:
     """(a, b) of uint8 = a * HU + b for a window of HU: 0..100 HU gives 2.55 and 0."""
@@ -43,9 +46,7 @@ def prepare_ct(volume: Volume, settings: PreprocessSettings, brain: NDArray[np.b
         CaseError: if the mask is empty.
     """
     if not brain.any():
-        raise CaseError(
-            f"{volume.case_id}: no brain found; is it a head CT in HU? look at it, or choose another with --brain"
-        )
+        raise CaseError(f"{volume.case_id}: {NO_BRAIN}; is it a head CT in HU? look at it")
     frame = centred_frame(brain, volume.spacing_mm, settings.size, settings.fov_mm)
     intensity = scan_map(volume.voxels[brain], settings)
     images, inside = to_images(volume.voxels, brain, frame, intensity)

@@ -168,10 +168,25 @@ def _one_domain(cases: Sequence[Case], domain: str) -> tuple[str, list[Case]]:
                 "the input holds both MR and CT; a slice set has one of them: add --domain mr or --domain ct"
             )
         domain = kinds.pop() if kinds else "auto"
+    _refuse_guesses(cases)
     chosen = [case for case in cases if case.domain == domain]
     if not chosen:
         raise InputError(f"the input holds no {domain.upper() if domain != 'auto' else 'MR or CT'} scan")
     return domain, chosen
+
+
+def _refuse_guesses(cases: Sequence[Case]) -> None:
+    """Scans without labels are of no use as MR, so they are not taken for it on no evidence.
+
+    Raises:
+        InputError: naming the first scan that may be CT as well.
+    """
+    unsure = [case for case in cases if case.is_guess and case.label_file is None]
+    if unsure:
+        others = f" and {len(unsure) - 1} more" if len(unsure) > 1 else ""
+        raise InputError(
+            f"{unsure[0].files[0]}{others}: MR or CT? neither name nor voxels tell; add --domain ct or --domain mr"
+        )
 
 
 def case_patients(cases: Sequence[Case]) -> tuple[dict[str, str], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ LABEL_WORDS = frozenset(
 )
 FLAIR_WORDS = frozenset({"flair", "t2f"})
 OTHER_CONTRASTS = frozenset({"t1", "t1ce", "t1c", "t1gd", "t1n", "t2", "t2w", "dwi", "adc", "swi"})
+MR_WORDS = FLAIR_WORDS | OTHER_CONTRASTS | {"mr", "mri"}
 CT_WORDS = frozenset({"ct", "cct", "ncct", "scct"})
 LABEL_FOLDER = re.compile(r"(labels?|masks?|seg(mentation)?s?|ground[ _-]?truths?)(Tr|Ts|Va)?", re.IGNORECASE)
 NNUNET_CHANNEL = re.compile(r"_\d{4}$")
@@ -30,6 +32,8 @@ FEW_VALUES = 8
 """A file with so few different whole numbers is a mask, not a scan."""
 CT_BELOW_HU = -500.0
 """Only CT goes this low."""
+
+GUESSED = "taken as MR, as neither its name nor its voxels say CT"
 
 Found = tuple[list[Case], list[Rejected]]
 
@@ -220,7 +224,15 @@ def _nifti_case(path: Path, label: Path | None, domain: str) -> Case | Rejected:
         return Rejected(str(path), reason)
     name = safe_name(_key(path) if flair else stem(path))
     kind = "brats" if flair and label is not None and shape[:2] == BRATS_SHAPE else "nifti"
-    return Case(name, name, kind, found if domain == "auto" else domain, (path, *companions(path)), label, name)
+    case = Case(name, name, kind, found if domain == "auto" else domain, (path, *companions(path)), label, name)
+    return _marked(case, domain)
+
+
+def _marked(case: Case, domain: str) -> Case:
+    """The case, with a note where its domain was asked to be found and nothing says that it is MR."""
+    if domain != "auto" or case.domain == "ct" or MR_WORDS & set(_words(case.files[0])):
+        return case
+    return replace(case, is_guess=True, notes=(GUESSED,))
 
 
 def _why_no_scan(found: str, domain: str, flair: bool) -> str:
