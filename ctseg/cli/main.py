@@ -24,7 +24,7 @@ EPILOG = (
 COMMANDS = (
     "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate",
     "finetune",
-    "run", "demo", "phantom", "models", "plugins", "settings",
+    "run", "demo", "phantom", "models", "plugins", "settings", "inspect", "doctor",
 )  # fmt: skip
 
 ELSEWHERE = dict.fromkeys(("reproduce", "source-subsets", "location-prior", "shuffle-labels"), "ctseg-reproduce")

@@ -248,11 +248,20 @@ def _kind(file: NiftiFile, label: Path | None, domain: str) -> str:
     return domain if domain != "auto" and not small else _look(file, label is not None)
 
 
+def holds_labels(file: NiftiFile) -> bool:
+    """Whether a file's middle holds few whole numbers, as masks do."""
+    return _few_whole(read_slab(file))
+
+
+def _few_whole(values: np.ndarray) -> bool:
+    whole = values.dtype.kind in "iu" or np.array_equal(values, np.round(values))
+    return whole and len(np.unique(values)) <= FEW_VALUES
+
+
 def _look(file: NiftiFile, labelled: bool) -> str:
     """'ct', 'mr' or 'mask', from a slab around the middle, or the name where CT has no air left."""
     values = read_slab(file)
-    whole = values.dtype.kind in "iu" or np.array_equal(values, np.round(values))
-    if whole and not labelled and len(np.unique(values)) <= FEW_VALUES:
+    if not labelled and _few_whole(values):
         return "mask"
     if values.size and values.min() <= CT_BELOW_HU:
         return "ct"

@@ -1,0 +1,100 @@
+"""What a path is, told by names and marks, and who looks into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ctseg.errors import InputError
+from ctseg.inspection.report import Report
+from ctseg.progress import ProgressCallback
+
+
+def kind_of_path(path: Path) -> str:
+    """What a path seems to hold, without reading much; 'scans' where nothing says otherwise.
+
+    Raises:
+        InputError: if there is nothing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    return _kind_of_file(path)
+
+
+FOLDER_FILES = (
+    ("slices.csv", "slice set"), ("images.npy", "slice set"), ("model.safetensors", "run"), ("checkpoint.pt", "run"),
+    ("fold_1", "folds"), ("volumes.json", "segmentation"), ("summary.json", "evaluation"), ("config.toml", "run"),
+    ("study.toml", "study"),
+)  # fmt: skip
+"""(file, kind of the folder that holds it); the first that is there decides."""
+
+
+def _kind_of_folder(path: Path) -> str:
+    found = next((kind for name, kind in FOLDER_FILES if (path / name).exists()), "")
+    return found or ("masks" if _only_masks(path) else "scans")
+
+
+def _kind_of_file(path: Path) -> str:
+    name = path.name.lower()
+    if name.endswith(".safetensors"):
+        return "run"
+    if name.endswith(".toml"):
+        return "study"
+    if name.endswith(".csv"):
+        from ctseg.matching.pairs import is_pairs_header
+
+        with path.open("rb") as file:
+            first = file.readline(4096)
+        columns = first.decode("utf-8", "replace").strip().split(",")
+        is_pairs = is_pairs_header(first.rstrip(b"\r\n")) or {"source_id", "target_id"} <= set(columns)
+        return "pairs" if is_pairs else "unknown"
+    return "masks" if _is_mask(path) else "scans"
+
+
+def _only_masks(folder: Path) -> bool:
+    """Whether every NIfTI file of a folder holds few whole numbers, as labels do; folders below are not looked into."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    volumes = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
+    return bool(volumes) and not (folder / "dataset.json").exists() and all(_is_mask(path) for path in volumes[:5])
+
+
+def _is_mask(path: Path) -> bool:
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return False
+    from ctseg.errors import CaseError
+    from ctseg.io.nifti.file import open_nifti
+    from ctseg.io.nifti.layouts import holds_labels
+
+    try:
+        return holds_labels(open_nifti(path))
+    except CaseError:
+        return False
+
+
+def inspect(
+    path: Path, *, workers: int = 0, headers_only: bool = False, progress: ProgressCallback | None = None
+) -> Report:
+    """Look at whatever a path holds.
+
+    Args:
+        path: a file or folder.
+        workers: processes that read scans; 0 reads them here.
+        headers_only: of scans, read no voxels.
+        progress: called while scans or masks are read.
+
+    Raises:
+        InputError: if there is nothing, or nothing that ctseg knows.
+    """
+    from ctseg.inspection import artefacts, masks, scans
+
+    path = Path(path)
+    kind = kind_of_path(path)
+    if kind == "scans":
+        return scans.inspect_scans(path, workers=workers, headers_only=headers_only, progress=progress)
+    if kind == "masks":
+        return masks.inspect_masks(path, progress=progress)
+    if kind in artefacts.LOOK:
+        return artefacts.LOOK[kind](path)
+    raise InputError(f"{path}: nothing that ctseg makes or reads; it knows scans, slice sets, pairs, runs and masks")

@@ -1,0 +1,191 @@
+"""`ctseg inspect`: what a path is, whether it is sound, and what comes next; a cohort's problems before a training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from ctseg.cli import common
+from ctseg.cli.main import main
+from ctseg.inspection.inspect import FOLDER_FILES, inspect, kind_of_path
+from ctseg.io.slice_writer import write_slices
+from ctseg.outputs import new_folder
+
+
+@pytest.fixture(autouse=True)
+def _place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(common, "STATE", common.State(quiet=True, outside_plugins=False))
+    monkeypatch.chdir(tmp_path)
+
+
+def save(name: str, voxels: Any, pixel: float = 4.0) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.asarray(voxels), np.diag([pixel, pixel, 5.0, 1.0])), path)
+    return path
+
+
+def head(seed: int, slices: int = 8) -> Any:
+    """A head in HU: air, a ring of bone, brain."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((40, 40)) - 19.5
+    radius = np.hypot(rows, columns)[..., None].repeat(slices, axis=2)
+    hu = np.where(radius < 16, 33.0, -1000.0)
+    hu[(radius >= 14) & (radius < 16)] = 900
+    return np.round(hu + rng.normal(0, 6, hu.shape)).astype(np.int16)
+
+
+def looked(path: str, *argv: str, code: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["inspect", path, "--json", *argv]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_sound_cohort_has_counts_geometry_range_and_next_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (1, 2):
+        save(f"raw/p{seed}.nii.gz", head(seed))
+    found = looked("raw", code=0, capsys=capsys)
+    assert (found["kind"], found["sound"], found["problems"]) == ("scans", True, [])
+    facts = found["facts"]
+    assert (facts["scans"], facts["patients"], facts["domain"], facts["read"]) == (2, 2, "2 CT", 2)
+    assert (facts["slices"], facts["matrix"], facts["pixel mm"], facts["slice step mm"]) == ("8", "40 x 40", "4", "5")
+    low, _, high = facts["HU of CT, 1st to 99th percentile"].partition(" to ")
+    assert -1030 < float(low) < -990
+    assert 880 < float(high) < 930
+    assert "ctseg segment raw --model RUN -o masks" in found["next"]
+
+
+def test_a_cohorts_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    save("raw/good.nii.gz", head(1))
+    shutil.copy("raw/good.nii.gz", "raw/copy.nii.gz")
+    save("raw/short.nii.gz", head(2, slices=3))
+    save("raw/wide.nii.gz", head(3), pixel=12.0)
+    save("raw/shifted.nii.gz", head(4) - 200)
+    (Path("raw") / "broken.nii.gz").write_bytes(b"no image")
+    found = looked("raw", code=1, capsys=capsys)
+    text = "\n".join(found["problems"])
+    for words in (
+        "copy, good hold the same bytes", "fewer than 5 slices: short", "larger or smaller than the cohort's: wide",
+        "shifted: not HU", "broken.nii.gz",
+    ):  # fmt: skip
+        assert words in text, text
+    assert main(["inspect", "raw"]) == 1
+    assert "raw: scans, NOT SOUND" in capsys.readouterr().out
+
+
+def test_scans_without_any_sign_of_a_domain_are_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    save("raw/a.nii.gz", np.random.default_rng(0).uniform(1, 90, (32, 32, 8)).astype(np.float32))
+    found = looked("raw", "--headers-only", code=1, capsys=capsys)
+    assert any("may be MR or CT" in text for text in found["problems"])
+    assert "read" not in found["facts"]
+
+
+def test_labels_are_counted_and_missing_ones_named(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for name, lesion in (("a", 2), ("b", 0), ("c", None)):
+        brain = np.zeros((40, 40, 8), np.float32)
+        brain[8:32, 8:32] = rng.uniform(100, 200, (24, 24, 8))
+        save(f"mr/{name}_flair.nii.gz", brain)
+        if lesion is not None:
+            mask = np.zeros((40, 40, 8), np.uint8)
+            mask[10:14, 10:14, 3] = lesion
+            save(f"mr/{name}_seg.nii.gz", mask)
+    found = looked("mr", code=1, capsys=capsys)
+    assert found["facts"]["label values"] == {"2": "in 1 scan"}
+    text = "\n".join(found["problems"])
+    assert "1 MR scan without labels, others have some: c" in text
+    assert "labels without any lesion: b" in text
+    assert found["rows"][0]["labels"] == {"2": pytest.approx(16 * 0.08)}
+
+
+def test_masks_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.zeros((20, 20, 4), np.uint8)
+    save("truth/empty.nii.gz", mask)
+    mask[:5, :5, 1] = 1
+    save("truth/full.nii.gz", mask)
+    found = looked("truth", code=0, capsys=capsys)
+    assert (found["kind"], found["facts"]["empty"], found["facts"]["masks"]) == ("masks", 1, 2)
+    assert found["facts"]["mL of those with a lesion"] == "2.00 to 2.00"
+
+
+def slice_set(folder: Path, domain: str = "mr", split: str = "train") -> None:
+    images = np.full((4, 16, 16), 80, np.uint8)
+    masks = np.zeros_like(images)
+    masks[0, :3, :3] = 1
+    table = pd.DataFrame({
+        "slice_id": list("abcd"), "patient_id": ["p1", "p1", "p2", "p2"], "series_id": ["s1", "s1", "s2", "s2"],
+        "index": [0, 1, 0, 1], "z_mm": [0.0, 5.0, 0.0, 5.0], "spacing_row_mm": 2.5, "spacing_col_mm": 2.5,
+        "brain_px": 256, "lesion_px": masks.sum(axis=(1, 2)), "split": split,
+    })  # fmt: skip
+    with new_folder(folder, kind="preprocess") as out:
+        write_slices(
+            out, domain=domain, images=images, masks=masks if domain == "mr" else None, table=table,
+            intensity={"a": 2.55, "b": 0.0, "unit": "HU"}, settings={},
+        )  # fmt: skip
+
+
+def test_a_slice_set_and_its_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    slice_set(Path("set"), "ct")
+    found = looked("set", "--thumbnail", "a.png", code=0, capsys=capsys)
+    assert found["facts"]["written by"] == "ctseg preprocess"
+    assert found["facts"]["patients by split"] == {"train": 2}
+    assert found["facts"]["grey"] == "0 to 255 are 0 to 100 HU"
+    assert Path("a.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["inspect", "set", "--thumbnail", "a.png"]) == 2
+    assert "a.png: exists already" in capsys.readouterr().err
+    array = np.load("set/images.npy")
+    np.save("set/images.npy", array[:2])
+    found = looked("set", code=1, capsys=capsys)
+    assert "do not agree" in found["problems"][0]
+
+
+def test_a_set_without_training_patients_is_not_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    slice_set(Path("set"), split="val")
+    assert any("no patient in split train" in text for text in looked("set", code=1, capsys=capsys)["problems"])
+
+
+def test_pairs_say_which_stage_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("pairs.csv").write_text("source_id,target_id,rank\na,x,1\na,y,2\nb,x,1\n")
+    found = looked("pairs.csv", code=0, capsys=capsys)
+    assert found["facts"]["for"].startswith("stage 1")
+    assert found["facts"]["each target slice serves"] == "1 to 2 times"
+    Path("pairs.csv").write_text("source_id,target_id,rank\n")
+    assert looked("pairs.csv", code=1, capsys=capsys)["problems"] == ["holds no pair; make it with `ctseg match`"]
+
+
+def test_an_unfinished_run_and_a_study_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run").mkdir()
+    Path("run/config.toml").touch()
+    Path("run/checkpoint.pt").touch()
+    assert "not finished" in looked("run", code=1, capsys=capsys)["problems"][0]
+    Path("a.toml").write_text('[[step]]\ncommand = "phantom"\noutput = "x"\n')
+    found = looked("a.toml", code=0, capsys=capsys)
+    assert found["next"][0] == "ctseg run a.toml --dry-run"
+
+
+@pytest.mark.parametrize(("name", "kind"), FOLDER_FILES)
+def test_a_folder_is_known_by_its_files(name: str, kind: str) -> None:
+    Path("x").mkdir()
+    (Path("x") / name).touch()
+    assert kind_of_path(Path("x")) == kind
+
+
+@pytest.mark.parametrize(("name", "words"), [("no", "no such file or folder"), ("a.csv", "nothing that ctseg makes")])
+def test_nothing_known_is_one_line(name: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.csv").write_text("x,y\n")
+    assert main(["inspect", name]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_workers_read_the_same() -> None:
+    for seed in (1, 2):
+        save(f"raw/p{seed}.nii.gz", head(seed))
+    here, there = (inspect(Path("raw"), workers=workers).as_dict() for workers in (0, 1))
+    assert here == there
