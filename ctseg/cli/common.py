@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ctseg.cli import completion
 from ctseg.cli.path_lists import is_there, read_list, read_stdin
 from ctseg.errors import InputError, SettingError
 
@@ -27,16 +28,29 @@ class State:
     """The global options of this process."""
 
     quiet: bool = False
+    verbose: bool = False
     outside_plugins: bool = True
     registry: Registry | None = None
+    announced: list[str] = field(default_factory=list)
+    """What is to be said before the command begins."""
 
 
 STATE = State()
 
 MACHINE = "Machine"
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=MACHINE)]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", help="auto, cpu, cuda, cuda:1 or mps.", autocompletion=completion.devices, rich_help_panel=MACHINE
+    ),
+]
 Devices = Annotated[int, typer.Option("--devices", help="How many GPUs to train on.", min=1, rich_help_panel=MACHINE)]
-Precision = Annotated[str, typer.Option("--precision", help="auto, 32 or bf16 (mixed).", rich_help_panel=MACHINE)]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", help="auto, 32 or bf16 (mixed).", autocompletion=completion.precisions, rich_help_panel=MACHINE
+    ),
+]
 Workers = Annotated[
     int, typer.Option("--workers", help="Worker processes; 0 works in this one.", min=0, rich_help_panel=MACHINE)
 ]
@@ -48,7 +62,13 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where an earlier call stopped.")]
 Null = Annotated[bool, typer.Option("-0", "--null", help="NUL bytes separate listed paths (find -print0).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; repeat for more.")]
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting; repeat for more. `ctseg settings COMMAND` lists them.",
+        autocompletion=completion.settings,
+    ),
+]  # fmt: skip
 Source = Annotated[Path, typer.Option("--src", help="Slice set of the source domain (labelled MR).")]
 Target = Annotated[Path, typer.Option("--tgt", help="Slice set of the target domain (CT).")]
 
@@ -68,6 +88,32 @@ def say(message: str) -> None:
     """A line for people, on stderr."""
     if not STATE.quiet:
         sys.stderr.write(message + "\n")
+
+
+def say_cost(started: float) -> None:
+    """What a call took: versions, seconds and the most memory, for `-v`.
+
+    Args:
+        started: `time.monotonic()` at its beginning.
+    """
+    import platform
+    import time
+
+    from ctseg.version import __version__
+
+    seconds, memory = time.monotonic() - started, peak_memory_gb()
+    most = "" if memory is None else f", at most {memory:.2f} GB of memory"
+    say(f"ctseg {__version__}, Python {platform.python_version()}: {seconds:.1f} s{most}")
+
+
+def peak_memory_gb() -> float | None:
+    """The most memory that this process had; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def close_stdout() -> None:

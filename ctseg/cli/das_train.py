@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 from ctseg.cli.model_names import find_run
 from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
 from ctseg.errors import SettingError
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from ctseg.cli.training_options import Stage
 
 
+Segmenter = Annotated[
+    str,
+    typer.Option(
+        "--segmenter", help="Segmenter; default: the preset's.", autocompletion=completion.plugins_of("segmenter")
+    ),
+]
 Pretrained = Annotated[
     Path | None, typer.Option("--pretrained", help="File of published weights to start from: VGG-16's, for fcn.")
 ]
@@ -37,7 +43,7 @@ def das_train(
         Path | None, typer.Option("--source-list", help="Text file of slice_ids: train on these source slices only.")
     ] = None,
     preset: Preset = DEFAULT,
-    segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: the preset's.")] = "",
+    segmenter: Segmenter = "",
     start: From = None,
     pretrained: Pretrained = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it

@@ -44,17 +44,18 @@ UsageError: Any = typer.BadParameter.__base__
 ClickException: Any = UsageError.__base__
 
 
-def ended_by(error: BaseException, flags: Collection[str] = ()) -> int:
+def ended_by(error: BaseException, flags: Collection[str] = (), elsewhere: Collection[str] = ()) -> int:
     """One line about what ended a command, and its exit code; a defect of ctseg goes on as it came.
 
     Args:
         error: what ended it.
         flags: the flags that the command has: no other is advised.
+        elsewhere: lines about options that were not typed, one of which may be at fault.
     """
     if isinstance(error, UsageError):
         path = error.ctx.command_path if error.ctx else "ctseg"
         text = usage_text(error)
-        return complain(f"{text}; see `{path} --help`" if text else "", error.exit_code)
+        return complain(f"{text}{_origin(error, elsewhere)}; see `{path} --help`" if text else "", error.exit_code)
     if isinstance(error, ClickException):
         return complain(error.format_message(), error.exit_code)
     if isinstance(error, CtsegError):
@@ -65,6 +66,12 @@ def ended_by(error: BaseException, flags: Collection[str] = ()) -> int:
         common.close_stdout()  # typer exits with 1, but a reader that has seen enough is no error
         return 0
     return refused_by_machine(error, flags)
+
+
+def _origin(error: Any, elsewhere: Collection[str]) -> str:
+    """Which line about options that were not typed is about the one at fault; empty where it was typed."""
+    option = getattr(getattr(error, "param", None), "opts", [""])[0]
+    return next((f" ({line})" for line in elsewhere if option and f"{option} " in line), "")
 
 
 def usage_text(error: Any) -> str:

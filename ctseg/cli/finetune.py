@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 from ctseg.cli.model_names import find_run
 from ctseg.cli.training_options import From, Preset, RunFolder
 from ctseg.errors import SettingError
@@ -28,7 +28,14 @@ def finetune(
     data: Annotated[Path, typer.Option("--data", help="Labelled CT slice set; see `ctseg preprocess --masks`.")],
     output: RunFolder,
     start: From = None,
-    segmenter: Annotated[str, typer.Option("--segmenter", help="Segmenter; default: that of --from, or fcn.")] = "",
+    segmenter: Annotated[
+        str,
+        typer.Option(
+            "--segmenter",
+            help="Segmenter; default: that of --from, or fcn.",
+            autocompletion=completion.plugins_of("segmenter"),
+        ),
+    ] = "",
     folds: Annotated[int, typer.Option("--folds", min=2, help="Folds over patients.")] = 5,
     preset: Preset = "default",
     settings: common.Set = [],  # noqa: B006 - typer copies it

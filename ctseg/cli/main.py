@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from types import FrameType
@@ -12,8 +13,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ctseg.cli import common
+from ctseg.cli.defaults import Default, as_map, in_force, read_defaults, said
 from ctseg.cli.ending import INTERRUPTED, Terminated, ended_by
+from ctseg.cli.examples import HELP_FLAGS, finish_help
 from ctseg.cli.streams import keep_streams
+from ctseg.cli.words import globals_first
 from ctseg.errors import InputError
 from ctseg.version import __version__
 
@@ -24,7 +28,7 @@ EPILOG = (
 COMMANDS = (
     "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate",
     "finetune",
-    "run", "demo", "phantom", "models", "plugins", "settings", "inspect", "doctor",
+    "run", "demo", "phantom", "models", "plugins", "settings", "config", "inspect", "doctor",
 )  # fmt: skip
 
 ELSEWHERE = dict.fromkeys(("reproduce", "source-subsets", "location-prior", "shuffle-labels"), "ctseg-reproduce")
@@ -43,6 +47,9 @@ def options(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages but errors.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also versions, the call as understood, time and peak memory.")
+    ] = False,
     no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Use nothing but the built-ins.")] = False,
 ) -> None:
     """Segment haemorrhage on head CT with a model trained on labelled glioma MR and unlabelled CT.
@@ -52,7 +59,10 @@ def options(
     """
     del version  # handled by its callback
     common.STATE.quiet = quiet or common.STATE.quiet
+    common.STATE.verbose = verbose or common.STATE.verbose
     common.STATE.outside_plugins = not no_plugins
+    for line in common.STATE.announced:
+        common.say(line)
 
 
 def build_app(argv: Sequence[str] = ()) -> typer.Typer:
@@ -60,13 +70,14 @@ def build_app(argv: Sequence[str] = ()) -> typer.Typer:
     from importlib import import_module
 
     app = typer.Typer(
-        name="ctseg", no_args_is_help=True, add_completion=True, epilog=EPILOG, pretty_exceptions_enable=False
-    )
+        name="ctseg", no_args_is_help=True, add_completion=True, epilog=EPILOG, pretty_exceptions_enable=False,
+        context_settings={"help_option_names": HELP_FLAGS},
+    )  # fmt: skip
     app.callback()(options)
     for name in COMMANDS:
         import_module(f"ctseg.cli.{name}").add_to(app)
     named = next((word for word in argv if not word.startswith("-")), "")
-    if named.replace("-", "_") not in COMMANDS and "--no-plugins" not in argv:
+    if named.replace("-", "_") not in set(COMMANDS) - {"config"} and "--no-plugins" not in argv:
         from ctseg.plugins.host import register_commands
 
         register_commands(common.registry(), app)
@@ -82,19 +93,37 @@ def build_app(argv: Sequence[str] = ()) -> typer.Typer:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command in this process and return its exit code; never raises for a user's error."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    outer = replace(common.STATE)
+    outer, started = replace(common.STATE), time.monotonic()
     command: Any = None
+    set_elsewhere: list[Default] = []
     try:
         command = typer.main.get_command(build_app(argv))
-        result = command.main(args=argv, prog_name="ctseg", standalone_mode=False)
+        finish_help(command)
+        argv = globals_first(command, argv)
+        set_elsewhere = defaults_of(command, argv)
+        result = command.main(args=argv, prog_name="ctseg", standalone_mode=False, default_map=as_map(set_elsewhere))
         if result == INTERRUPTED:
             raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BaseException as error:
-        return ended_by(error, flags_of(command, argv))
+        return ended_by(error, flags_of(command, argv), said(set_elsewhere))
     finally:
         # A study's steps run in this process under the outer call's options; they must not change them.
+        if common.STATE.verbose:
+            common.say_cost(started)
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
+        common.STATE.verbose = outer.verbose
+
+
+def defaults_of(command: Any, argv: Sequence[str]) -> list[Default]:
+    """The options of a call that come from elsewhere; `options` says them, once it knows whether to speak."""
+    common.STATE.announced = []
+    if not argv or "config" in argv[:2]:
+        return []
+    defaults, unknown = read_defaults(command)
+    found = in_force(defaults, argv, command)
+    common.STATE.announced = [*(f"warning: {line}" for line in unknown), *said(found)]
+    return found
 
 
 def flags_of(root: Any, argv: Sequence[str]) -> frozenset[str]:

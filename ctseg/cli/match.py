@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
@@ -25,7 +25,14 @@ def match(
     source: common.Source,
     target: common.Target,
     output: Annotated[Path, typer.Option("--output", "-o", help="pairs.csv to write; - for stdout.")],
-    similarity: Annotated[str, typer.Option("--similarity", help="Similarity metric; see `ctseg plugins`.")] = "amd",
+    similarity: Annotated[
+        str,
+        typer.Option(
+            "--similarity",
+            help="Similarity metric; see `ctseg plugins`.",
+            autocompletion=completion.plugins_of("similarity_metric"),
+        ),
+    ] = "amd",
     top: Annotated[
         int, typer.Option("--top", min=0, help="Pairs for each slice; 0: the paper's share of the slices.")
     ] = 0,

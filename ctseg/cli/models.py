@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 
 if TYPE_CHECKING:
     from ctseg.models import Catalogue, ModelCard, ModelInfo
@@ -72,7 +72,14 @@ def _lines(info: ModelInfo) -> list[str]:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A name that `ctseg models` lists, or a path.", metavar="NAME|RUN")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name that `ctseg models` lists, or a path.",
+            metavar="NAME|RUN",
+            autocompletion=completion.model_names,
+        ),
+    ],
     as_json: common.AsJson = False,
 ) -> None:
     """Show a model's card: how it was made, from which data, what was measured, and its limits."""

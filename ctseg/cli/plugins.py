@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 
 KIND_TITLES = {
     "similarity_metric": "Similarity metrics (ctseg match --similarity)",
@@ -63,7 +63,12 @@ def _row(entry: Any) -> dict[str, str]:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Registered name, or KIND:NAME where two kinds share it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Registered name, or KIND:NAME where two kinds share it.", autocompletion=completion.plugins_of("")
+        ),
+    ],
     as_json: common.AsJson = False,
 ) -> None:
     """Show a plugin's settings with defaults and bounds, its package, and where the method comes from."""
@@ -93,7 +98,12 @@ def _settings(entry: Any) -> list[dict[str, Any]]:
 
 @app.command("check")
 def check(
-    name: Annotated[str, typer.Argument(help="Registered name, or KIND:NAME where two kinds share it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Registered name, or KIND:NAME where two kinds share it.", autocompletion=completion.plugins_of("")
+        ),
+    ],
     device: common.Device = "cpu",
     settings: common.Set = [],  # noqa: B006 - typer copies it
     as_json: common.AsJson = False,

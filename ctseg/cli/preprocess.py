@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 
 if TYPE_CHECKING:
     from ctseg.plugins.host import Entry
@@ -22,7 +22,20 @@ Slices = Annotated[str, typer.Option("--slices", help="FIRST:END, as 60:100; def
 LesionLabels = Annotated[
     str, typer.Option("--lesion-labels", help="Label values that count as lesion, as 1,2; default: all above 0.")
 ]
-Brain = Annotated[str, typer.Option("--brain", help="Brain extractor for CT; see `ctseg plugins`.")]
+Brain = Annotated[
+    str,
+    typer.Option(
+        "--brain",
+        help="Brain extractor for CT; see `ctseg plugins`.",
+        autocompletion=completion.plugins_of("brain_extractor"),
+    ),
+]
+Select = Annotated[
+    str,
+    typer.Option(
+        "--select", help="Keep slices with this label, as intraparenchymal.", autocompletion=completion.slice_labels
+    ),
+]
 Masks = Annotated[
     Path | None, typer.Option("--masks", help="Folder of lesion masks CASE.nii.gz, for scans without labels.")
 ]
@@ -52,7 +65,7 @@ def preprocess(
     slices: Slices = "",
     window: Annotated[str, typer.Option("--window", help="HU that become 0 and 255 (CT).")] = "0:100",
     labels: Annotated[Path | None, typer.Option("--labels", help="Slice labels: RSNA's stage_2_train.csv.")] = None,
-    select: Annotated[str, typer.Option("--select", help="Keep slices with this label, as intraparenchymal.")] = "",
+    select: Select = "",
     masks: Masks = None,
     lesion_labels: LesionLabels = "",
     split: Split = "",

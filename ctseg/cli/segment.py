@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 from ctseg.cli.model_names import find_models
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|RUN",
+        autocompletion=completion.model_names,
         help="A model of `ctseg models`, or a run of `ctseg das-train`; repeat to average several. Without: default.",
     ),
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 
 if TYPE_CHECKING:
     from ctseg.cli.command_settings import Group
@@ -24,11 +24,22 @@ def add_to(app: typer.Typer) -> None:
 
 def settings(
     command: Annotated[
-        str, typer.Argument(help="The command, as das-train; without one, all that have settings.")
+        str,
+        typer.Argument(
+            help="The command, as das-train; without one, all that have settings.",
+            autocompletion=completion.commands_with_settings,
+        ),
     ] = "",
-    preset: Annotated[str, typer.Option("--preset", help="Show the values of this preset.")] = "",
+    preset: Annotated[
+        str, typer.Option("--preset", help="Show the values of this preset.", autocompletion=completion.presets)
+    ] = "",
     plugin: Annotated[
-        str, typer.Option("--plugin", help="Show the settings of this generator, segmenter, metric or extractor.")
+        str,
+        typer.Option(
+            "--plugin",
+            help="Show the settings of this generator, segmenter, metric or extractor.",
+            autocompletion=completion.plugins_of_command,
+        ),
     ] = "",
     as_json: common.AsJson = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 from ctseg.cli.model_names import find_run
 from ctseg.cli.training_options import From, Pairs, Preset, RunFolder
 from ctseg.training.presets import DEFAULT
@@ -23,7 +23,12 @@ def synth_train(
     output: RunFolder,
     pairs: Pairs = None,
     preset: Preset = DEFAULT,
-    generator: Annotated[str, typer.Option("--generator", help="Generator; default: the preset's.")] = "",
+    generator: Annotated[
+        str,
+        typer.Option(
+            "--generator", help="Generator; default: the preset's.", autocompletion=completion.plugins_of("generator")
+        ),
+    ] = "",
     start: From = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from ctseg.training.settings import TrainingSettings
 
 Preset = Annotated[
-    str, typer.Option("--preset", help="default, plus, paper, released, smoke or demo; --set changes values.")
+    str,
+    typer.Option(
+        "--preset",
+        help="default, plus, paper, released, smoke or demo; --set changes values.",
+        autocompletion=completion.presets,
+    ),
 ]
 RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")]
 From = Annotated[
@@ -32,6 +37,7 @@ From = Annotated[
     typer.Option(
         "--from",
         metavar="NAME|RUN",
+        autocompletion=completion.model_names,
         help="Run or model (`ctseg models`) whose weights to start from, of the same network; default: untrained.",
     ),
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 from ctseg.errors import SettingError
 from ctseg_reproduce import implant_command, small_commands
 from ctseg_reproduce.default_model import DEFAULT_MODEL
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ctseg_reproduce.systems import AnyRow
     from ctseg_reproduce.table import Result
 
+TABLES = ("table2", "table3", "table4", "table5", "plus", "selection", "claims", DEFAULT_MODEL)
 TABLE_HELP = "table2, table3, table4, table5, plus, selection, claims, or default-model (the model in the package)."
 
 
@@ -34,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help=TABLE_HELP)],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help=TABLE_HELP, autocompletion=completion.one_of(TABLES))],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all tables of one scale and data.")],
     scale: Annotated[str, typer.Option("--scale", help="smoke, cpu or gpu; see docs/reproduce.md.")] = "cpu",
     preset: Annotated[str, typer.Option("--preset", help="paper, released or default; without, the scale's own.")] = "",

@@ -1,0 +1,69 @@
+"""`ctseg config`: the options that variables and the user's file set, and where each comes from."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ctseg.cli import common
+
+
+def add_to(app: typer.Typer) -> None:
+    """Join the application."""
+    app.command("config")(config)
+
+
+def config(
+    ctx: typer.Context,
+    command: Annotated[str, typer.Argument(help="Show every option of this command; default: all that are set.")] = "",
+    as_json: common.AsJson = False,
+) -> None:
+    """Show the options that CTSEG_ variables and the user's TOML file set, and the value of every option of a command.
+
+    CTSEG_WORKERS=8 sets --workers of every command, CTSEG_DAS_TRAIN_PRESET=plus that of one; config.toml has
+    workers = 8, and preset = "plus" below [das-train]. Flags that are typed win, then variables, then the file.
+    """
+    from ctseg.cli.defaults import config_path, read_defaults
+    from ctseg.errors import InputError, unknown_name
+
+    root: Any = ctx.find_root().command
+    if command and command not in root.commands:
+        raise InputError(unknown_name("command", command, sorted(root.commands)))
+    defaults, unknown = read_defaults(root)
+    path = config_path()
+    rows = _rows_of(root, command, defaults) if command else [_row(item) for item in defaults]
+    if as_json:
+        found = {"file": str(path), "exists": path.is_file(), "options": rows, "unknown": unknown}
+        typer.echo(json.dumps(found, default=str))
+        return
+    typer.echo(f"file: {path}{'' if path.is_file() else ' (not there; nothing has to be)'}")
+    for row in rows:
+        typer.echo(f"  {row['command']:<12} {row['option']:<18} {row['value']!s:<16} {row['source']}")
+    if not rows:
+        typer.echo("  no option is set outside the command line")
+    for line in unknown:
+        typer.echo(f"  unknown: {line}")
+
+
+def _row(item: Any) -> dict[str, Any]:
+    return {"command": item.command, "option": item.flag, "value": item.value, "source": item.source}
+
+
+def _rows_of(root: Any, command: str, defaults: Any) -> list[dict[str, Any]]:
+    """Every option of a command that may be set, with its value."""
+    from ctseg.cli.defaults import settable
+
+    known = {item.option: item for item in defaults if item.command == command}
+    rows = []
+    for parameter in settable(root.commands[command]):
+        found = known.get(parameter.name)
+        own = {
+            "command": command,
+            "option": parameter.opts[0],
+            "value": parameter.default,
+            "source": "default of ctseg",
+        }
+        rows.append(_row(found) if found else own)
+    return rows
