@@ -9,7 +9,7 @@ SITE ?= site
 FUZZ ?= 20000
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: help demo test test-fast fuzz check docs clean
+.PHONY: help demo test test-fast fuzz check docs man clean
 
 help:
 	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 15 minutes on two quiet cores)"
@@ -18,6 +18,7 @@ help:
 	@echo "make fuzz    read $(FUZZ) spoilt files of every kind that ctseg reads (about 5 minutes)"
 	@echo "make check   linter and type checker alone"
 	@echo "make docs    build the documentation into ./site"
+	@echo "make man     write the manual page to ./ctseg.1, from the help of every command"
 	@echo "make clean   remove the virtual environment and caches"
 
 # constraints.txt holds the tested versions; the torch build it names is the one for the CPU where pip knows it.
@@ -49,5 +50,8 @@ fuzz: $(BIN)/.ready
 docs: $(BIN)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)
 
+man: $(BIN)/.ready
+	$(BIN)/python -m ctseg.cli.man_page > ctseg.1
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build site *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build site ctseg.1 *.egg-info

@@ -48,7 +48,7 @@ def options(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages but errors.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also versions, the call as understood, time and peak memory.")
+        bool, typer.Option("--verbose", "-v", help="Also versions, seconds and peak memory at the end.")
     ] = False,
     no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Use nothing but the built-ins.")] = False,
 ) -> None:

@@ -25,7 +25,11 @@ class PreprocessSettings(Settings):
         None, description="HU that every scan's median brain is shifted to before the window (CT); None: as scanned"
     )
     implants: int = Field(
-        0, description="haematomas implanted into a CT scan at most; lesion in the masks; 0: none", ge=0, le=20
+        0,
+        description="haematomas implanted into a CT scan at most; lesion in the masks; 0: none",
+        ge=0,
+        le=20,
+        json_schema_extra=unit("haematomas"),
     )
     percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="brain percentiles that become 0 and 255 (MR)", json_schema_extra=unit("percent")
