@@ -98,9 +98,12 @@ def find_models(
     Raises:
         InputError: if one is unknown, listing the known ones, or there is no default.
     """
-    catalogue = _catalogue(registry)
+    from ctseg.models import at_path
+
     given = [model] if isinstance(model, (str, Path)) else list(model or [])
-    return [catalogue.find(item, say) for item in given] or [catalogue.default()]
+    if not given:
+        return [_catalogue(registry).default()]
+    return [at_path(item) or _catalogue(registry).find(item, say) for item in given]  # paths need no look at names
 
 
 def list_models(registry: Registry | None = None) -> list[ModelInfo]:

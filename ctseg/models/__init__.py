@@ -21,7 +21,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from ctseg.models.card import ModelCard, read_card, write_card
-from ctseg.models.catalogue import DEFAULT, Catalogue, ModelSource, known_models, register_folder, user_folder
+from ctseg.models.catalogue import (
+    DEFAULT,
+    Catalogue,
+    ModelSource,
+    at_path,
+    known_models,
+    register_folder,
+    user_folder,
+)
 from ctseg.models.info import ModelInfo, checked_digest, look_at, look_at_all
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "ModelCard",
     "ModelInfo",
     "ModelSource",
+    "at_path",
     "checked_digest",
     "known_models",
     "look_at",

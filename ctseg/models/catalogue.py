@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 from ctseg.errors import InputError, first_line, unknown_name
 from ctseg.models.card import card_path, is_card
@@ -124,21 +124,17 @@ class Catalogue:
         """
         here = Path(text)
         if isinstance(text, Path) or is_path(text):
-            return self._at(here)
+            return at_path(text) or self._missing(here)
         if text in self.sources:
             if os.path.exists(here):  # noqa: PTH110 - a name too long is no path
                 say(f"note: {text!r} means the model of {self.sources[text].owner}; for the path give .{os.sep}{text}")
             return self.named(text)
-        return self._at(here) if os.path.exists(here) else self.named(text)  # noqa: PTH110
+        if not os.path.exists(here):  # noqa: PTH110
+            return self.named(text)
+        return at_path(here) or self._missing(here)
 
-    def _at(self, path: Path) -> ModelSource:
-        """A model by its path.
-
-        Raises:
-            InputError: naming the models that there are, if there is nothing, or a folder that is no run.
-        """
-        if os.path.isfile(path) or any(os.path.exists(path / name) for name in RUN_SIGNS):  # noqa: PTH110, PTH113
-            return ModelSource(path)
+    def _missing(self, path: Path) -> NoReturn:
+        """Say that a path holds no model, and which models there are."""
         there = "not a regular file" if os.path.lexists(path) else "no such file or folder"
         missing = f"no {RUN_WEIGHTS} here" if os.path.isdir(path) else there  # noqa: PTH112
         known = ", ".join(sorted(self.sources)) or "none"
@@ -158,6 +154,15 @@ class Catalogue:
             f"no --model given, and this ctseg has no model called {DEFAULT!r}; {other}give a run folder of "
             f"`ctseg das-train` (`ctseg demo` trains one), or put one as {DEFAULT}{SUFFIX} in {self.folder}"
         )
+
+
+def at_path(text: str | Path) -> ModelSource | None:
+    """The model at a path; None for a name, and where there is no file and no folder of a training."""
+    path = Path(text)
+    if not isinstance(text, Path) and not is_path(text):
+        return None
+    is_there = os.path.isfile(path) or any(os.path.exists(path / name) for name in RUN_SIGNS)  # noqa: PTH110, PTH113
+    return ModelSource(path) if is_there else None
 
 
 def is_path(text: str) -> bool:
