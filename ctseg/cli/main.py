@@ -31,7 +31,9 @@ COMMANDS = (
     "run", "demo", "phantom", "models", "plugins", "settings", "config", "inspect", "doctor",
 )  # fmt: skip
 
-ELSEWHERE = dict.fromkeys(("reproduce", "source-subsets", "location-prior", "shuffle-labels"), "ctseg-reproduce")
+ELSEWHERE = dict.fromkeys(
+    ("reproduce", "implant", "recovery-study", "source-subsets", "location-prior", "shuffle-labels"), "ctseg-reproduce"
+)
 """Commands that other packages of this project bring."""
 
 

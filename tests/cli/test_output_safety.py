@@ -53,6 +53,8 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ],
         ("--overwrite",),
     ),
+    "implant": (["implant", "scans", "--model", "run"], ()),
+    "recovery-study": (["recovery-study", "scans", "truth", "--model", "run"], ()),
     "source-subsets": (["source-subsets", "--src", "mr", "--pairs", "pairs.csv"], ("--overwrite",)),
     "location-prior": (["location-prior", "--src", "mr", "--data", "ct"], ("--overwrite",)),
     "shuffle-labels": (["shuffle-labels", "--src", "mr"], ("--overwrite",)),
