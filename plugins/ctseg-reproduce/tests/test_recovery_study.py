@@ -106,6 +106,10 @@ def test_the_summary_ranks_and_leaves_out_what_is_unknown(tmp_path: Path) -> Non
     found = summarise(rows())
     assert found["recovery"]["spearman"] == 1
     assert found["found_ml"]["spearman"] == -1
+    assert found["within_patients"]["recovery"]["spearman"] == 1
+    assert summarise([{**row, "case": f"d{n}"} for n, row in enumerate(rows())])["within_patients"]["recovery"] == {
+        "scans": 0, "spearman": None, "low": None, "high": None
+    }  # fmt: skip
     assert (found["scans"], found["patients"]) == (12, 6)
     assert summarise(rows(noise=True))["recovery"]["scans"] == 11
     assert write_figure(tmp_path / "a.png", rows()).stat().st_size > 1000

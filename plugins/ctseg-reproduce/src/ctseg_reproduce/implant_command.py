@@ -105,8 +105,11 @@ def recovery_study(
         summary = run_study(groups, found, output, scans, settings, seed, lambda note: bar.advance(1, note))
     lines = [
         f"{name}: {value['spearman']} ({value['low']} to {value['high']}), {value['scans']} scans"
-        for name, value in summary.items()
-        if isinstance(value, dict)
+        for name, value in {
+            **summary,
+            **{f"{key} within": one for key, one in summary["within_patients"].items()},
+        }.items()
+        if isinstance(value, dict) and "spearman" in value
     ]
     common.finish(summary, ["Spearman's correlation with the true Dice:", *lines], as_json)
 

@@ -60,11 +60,31 @@ def _at_size(found_ml: NDArray[np.float64], dices: NDArray[np.float64]) -> NDArr
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Spearman's correlation of each score with the true Dice, with a 95 % bootstrap interval over patients."""
+    """Spearman's correlation of each score with the true Dice, with a 95 % bootstrap interval over patients.
+
+    `within_patients` compares scans of the same patient, made worse in different manners, with each other alone.
+    """
     true = np.array([row["dice"] for row in rows], dtype=float)
     cases = np.array([row["case"] for row in rows])
-    found = {"scans": len(rows), "patients": len(set(cases)), "dice_median": _rounded(np.median(true))}
-    return found | {name: _correlation(values, true, cases) for name, values in scores(rows).items()}
+    found: dict[str, Any] = {"scans": len(rows), "patients": len(set(cases)), "dice_median": _rounded(np.median(true))}
+    known = scores(rows)
+    found |= {name: _correlation(values, true, cases) for name, values in known.items()}
+    return found | {"within_patients": {name: _within(known[name], true, cases) for name in ("recovery", "like")}}
+
+
+def _within(values: NDArray[np.float64], true: NDArray[np.float64], cases: NDArray[Any]) -> dict[str, Any]:
+    """The correlation of what is left without each patient's mean: the bleed is the same, the quality is not."""
+    known = np.isfinite(values) & np.isfinite(true)
+    names, counts = np.unique(cases[known], return_counts=True)
+    several = known & np.isin(cases, names[counts > 1])
+    if not several.any():
+        return _correlation(values[several], true[several], cases[several])
+    places = np.unique(cases[several], return_inverse=True)[1]
+    rest = [
+        np.round(part[several] - (np.bincount(places, part[several]) / np.bincount(places))[places], 6)
+        for part in (values, true)
+    ]
+    return _correlation(rest[0], rest[1], cases[several])
 
 
 def _correlation(values: NDArray[np.float64], true: NDArray[np.float64], cases: NDArray[Any]) -> dict[str, Any]:
