@@ -29,7 +29,7 @@ TABLE = "volumes.csv"
 DETAILS = "volumes.json"
 NUMBERS = ("ml", "ml_low", "ml_high", "agreement")
 COLUMNS = ("case", "ml", "ml_low", "ml_high", "agreement", "ood")
-RECOVERY = ("recovery_2ml", "recovery_5ml", "recovery_15ml")
+RECOVERY = "recovery"
 """Of `ctseg segment --recovery`; a folder made without it, or by an older version, has none."""
 
 
@@ -54,8 +54,8 @@ def _read(path: Path) -> pd.DataFrame | None:
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in NUMBERS}
     if _is_widened(path.with_name(DETAILS)):
         numbers["ml"] = numbers["ml"] * float("nan")  # the members' own range is unknown: nothing to calibrate
-    known = [pd.to_numeric(table[name], errors="coerce") for name in RECOVERY if name in table.columns]
-    recovery = sum(known) / len(known) if known else numbers["ml"] * float("nan")
+    known = table[RECOVERY] if RECOVERY in table.columns else pd.Series(index=table.index, dtype=float)
+    recovery = pd.to_numeric(known, errors="coerce")
     return pd.DataFrame({**numbers, "ood": table["ood"] != "", "recovery": recovery}).set_axis(table["case"], axis=0)
 
 
@@ -90,8 +90,8 @@ def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: Ev
 
     - `in_range`: share of the cases whose reference volume lies between `ml_low` and `ml_high`.
     - `agreement_dice`: Spearman's correlation of agreement and Dice, over the cases with a lesion in the reference.
-    - `recovery_dice`: Spearman's correlation of the mean recovery at 2, 5 and 15 mL (`segment --recovery`) and Dice,
-      over the cases with a lesion in the reference that have all three.
+    - `recovery_dice`: Spearman's correlation of recovery (`segment --recovery`) and Dice, over the cases with a lesion
+      in the reference that have one.
     - `range_error`: Spearman's correlation of the range's width and the absolute volume error.
     - `range_factor`: what `ctseg segment --set range_factor=...` needs for ranges that hold new patients' volumes.
     - `ood_cases`: cases flagged as out of distribution.

@@ -82,6 +82,12 @@ class Recovery:
         dices = [item.dice for item in self.found if item.implant.wanted.ml == ml]
         return float(np.mean(dices)) if dices else None
 
+    def dice_of(self, ml: float) -> float | None:
+        """Dice that haematomas of a volume would have, see `read_at`; None where `ml` is 0 or a size had no room."""
+        dices = [self.dice_at(size) for size in sorted(SIZES_ML)]
+        known = [found for found in dices if found is not None]
+        return read_at(ml, known) if ml > 0 and len(known) == len(SIZES_ML) else None
+
     def summary(self) -> str:
         """`recovery at 52 HU: 0.41 (2 mL), 0.78 (5 mL), 0.86 (15 mL)`."""
         known = [(ml, found) for ml in sorted(SIZES_ML) if (found := self.dice_at(ml)) is not None]
@@ -91,6 +97,11 @@ class Recovery:
     def missing(self) -> tuple[float, ...]:
         """The sizes that had no room, in mL."""
         return tuple(ml for ml in sorted(SIZES_ML) if self.dice_at(ml) is None)
+
+
+def read_at(ml: float, dices: Sequence[float]) -> float:
+    """Read the Dice of 2, 5 and 15 mL at another volume: linear in its logarithm, constant beyond both ends."""
+    return float(np.interp(np.log(max(ml, 1e-3)), np.log(sorted(SIZES_ML)), dices))
 
 
 def predict_with_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings) -> Prediction:

@@ -60,6 +60,8 @@ class CaseResult:
     """Connected lesions (26 neighbours)."""
     largest_ml: float | None = None
     brain_ml: float | None = None
+    recovery: float | None = None
+    """Dice read between the next three at the volume that was segmented; None where nothing was."""
     recovery_2ml: float | None = None
     """Mean Dice of known haematomas of 2, 5 and 15 mL that were put into the head (`ctseg.inference.recovery`)."""
     recovery_5ml: float | None = None

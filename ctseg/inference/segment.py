@@ -218,8 +218,9 @@ def _recovery(prediction: Prediction) -> dict[str, Any]:
     found = prediction.recovery
     if found is None:
         return {}
-    dices = {f"recovery_{ml:g}ml": found.dice_at(ml) for ml in SIZES_ML}
-    return {"recovery_hu": found.hu, **{name: round(value, 3) for name, value in dices.items() if value is not None}}
+    values = {"recovery": found.dice_of(prediction.measures.ml)}
+    values |= {f"recovery_{ml:g}ml": found.dice_at(ml) for ml in SIZES_ML}
+    return {"recovery_hu": found.hu, **{name: round(value, 3) for name, value in values.items() if value is not None}}
 
 
 def _remarks(prediction: Prediction) -> list[str]:

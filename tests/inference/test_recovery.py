@@ -20,6 +20,7 @@ from ctseg.inference.recovery import (
     measure_implants,
     measure_recovery,
     predict_with_recovery,
+    read_at,
 )
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
@@ -64,6 +65,18 @@ def test_a_model_that_sees_bright_blood_recovers_it_and_faint_blood_not(ready: R
         assert bright.dice_at(ml) > 0.6  # type: ignore[operator]
         assert faint.dice_at(ml) < 0.25  # type: ignore[operator]
     assert bright.missing == ()
+
+
+def test_recovery_is_read_at_the_volume_that_was_segmented() -> None:
+    dices = (0.2, 0.5, 0.8)
+    assert [read_at(ml, dices) for ml in (0.1, 2, 5, 15, 90)] == pytest.approx([0.2, 0.2, 0.5, 0.8, 0.8])
+    assert 0.5 < read_at(8, dices) < 0.8
+
+
+@pytest.mark.slow
+def test_an_empty_mask_has_no_size_to_read_at(bright: Recovery) -> None:
+    assert bright.dice_of(0.0) is None
+    assert bright.dice_of(20.0) == bright.dice_at(15)
 
 
 @pytest.mark.slow
@@ -135,6 +148,7 @@ def test_columns_preview_and_the_evaluation_hold_it(tmp_path: Path) -> None:
     details = json.loads((tmp_path / "out" / "volumes.json").read_text())
     assert details["cases"][0]["recovery_5ml"] == row.recovery_5ml
     assert details["settings"]["recovery"] is True
+    assert row.recovery == pytest.approx(row.recovery_15ml, abs=0.1)  # 14 mL were segmented
     assert (tmp_path / "out" / "head.png").stat().st_size > 1000
     (plain,) = segment_cases(
         cases, MODEL, tmp_path / "plain", SegmentSettings(preview=False), extractor=NonAirIsBrain()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from ctseg.files import write_with
+from ctseg.inference.recovery import read_at
 from ctseg.render.plots import add_legend, new_figure
 from ctseg.render.png import png_bytes
 from ctseg.render.style import MODELS
@@ -25,9 +26,9 @@ NAMES = {"noise_hu": "noise", "blur_mm": "blur", "motion_mm": "motion", "metal":
 def scores(rows: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
     """What may predict the Dice of each scan; NaN where it is unknown.
 
-    `recovery` is the mean of the Dice at 2, 5 and 15 mL, `share` that of the shares that came back, `at_size` the Dice
-    read between the three sizes at the volume that the model found; `like...` the same of haematomas as bright as what
-    is segmented. The last four are simple rivals.
+    `at_size` is the column `recovery` of `volumes.csv`: the Dice read between the three sizes at the volume that the
+    model found; `recovery` is the mean of the three, `share` that of the shares that came back; `like...` the same of
+    haematomas as bright as what is segmented. The last four are simple rivals.
     """
     table = {
         (name, what): np.array(
@@ -53,7 +54,7 @@ def scores(rows: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
 def _at_size(found_ml: NDArray[np.float64], dices: NDArray[np.float64]) -> NDArray[np.float64]:
     """Recovery read between the three sizes at the volume that the model found."""
     read = [
-        float(np.interp(np.log(max(ml, 0.1)), np.log(SIZES), line)) if np.isfinite(line).all() else np.nan
+        read_at(ml, line.tolist()) if np.isfinite(line).all() else np.nan
         for ml, line in zip(found_ml, dices, strict=True)
     ]
     return np.array(read)
@@ -69,7 +70,9 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"scans": len(rows), "patients": len(set(cases)), "dice_median": _rounded(np.median(true))}
     known = scores(rows)
     found |= {name: _correlation(values, true, cases) for name, values in known.items()}
-    return found | {"within_patients": {name: _within(known[name], true, cases) for name in ("recovery", "like")}}
+    return found | {
+        "within_patients": {name: _within(known[name], true, cases) for name in ("recovery", "at_size", "like_at_size")}
+    }
 
 
 def _within(values: NDArray[np.float64], true: NDArray[np.float64], cases: NDArray[Any]) -> dict[str, Any]:
@@ -124,16 +127,16 @@ def main_fault(quality: dict[str, float]) -> str:
 
 
 def write_figure(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write a PNG: true Dice against mean recovery, a mark a scan, coloured by its first fault."""
+    """Write a PNG: true Dice against recovery at the segmented volume, a mark a scan, coloured by its first fault."""
     figure, axes = new_figure(5.6, 4.2)
-    values = scores(rows)["recovery"]
+    values = scores(rows)["at_size"]
     faults = np.array([main_fault(row["quality"]) for row in rows])
     for colour, name in zip((*MODELS, "#000000"), ("as it is", *NAMES.values()), strict=False):
         chosen = faults == name
         if chosen.any():
             axes.scatter(values[chosen], [row["dice"] for row, on in zip(rows, chosen, strict=True) if on], s=22,
                          color=colour, label=name)  # fmt: skip
-    axes.set_xlabel("recovery: mean Dice of known haematomas of 2, 5 and 15 mL")
+    axes.set_xlabel("recovery: Dice of known haematomas, read at the segmented volume")
     axes.set_ylabel("Dice of the true haemorrhage")
     axes.set_xlim(-0.02, 1)
     axes.set_ylim(-0.02, 1)
