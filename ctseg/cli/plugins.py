@@ -141,7 +141,7 @@ def new(
     kind: Annotated[
         str,
         typer.Option(
-            "--kind", help="similarity_metric, metric, generator, segmenter, brain_extractor, command or all."
+            "--kind", help="similarity_metric, metric, generator, segmenter, brain_extractor, model, command or all."
         ),
     ] = "all",
 ) -> None:

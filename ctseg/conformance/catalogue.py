@@ -105,10 +105,24 @@ def _brain_extractor() -> tuple[Check, ...]:
     )
 
 
+def _model() -> tuple[Check, ...]:
+    from ctseg.conformance import model_checks as checks
+
+    return (
+        common_checks.registers_without_heavy_imports,
+        common_checks.says_what_it_is,
+        checks.gives_weights,
+        checks.has_a_card,
+        checks.holds_a_segmenter,
+        checks.segments_slices,
+    )
+
+
 CATALOGUE: dict[str, Callable[[], tuple[Check, ...]]] = {
     "similarity_metric": _similarity_metric,
     "metric": _metric,
     "generator": _generator,
     "segmenter": _segmenter,
     "brain_extractor": _brain_extractor,
+    "model": _model,
 }

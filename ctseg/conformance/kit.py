@@ -96,7 +96,7 @@ def checks(
     """The checks of a plugin, for `pytest.mark.parametrize`; nothing is looked up before one is called.
 
     Args:
-        kind: 'similarity_metric', 'metric', 'generator', 'segmenter' or 'brain_extractor'.
+        kind: 'similarity_metric', 'metric', 'generator', 'segmenter', 'brain_extractor' or 'model'.
         name: as registered.
         settings: merged over the plugin's defaults, e.g. a small width so that the tests are fast.
         device: 'cpu', 'cuda', 'cuda:1' or 'mps'.

@@ -11,7 +11,8 @@ from ctseg.outputs import new_folder
 from ctseg.plugins.hookspecs import CONTRACT
 
 TEMPLATE = Path(__file__).with_name("template")
-KINDS = ("similarity_metric", "metric", "generator", "segmenter", "brain_extractor", "command")
+KINDS = ("similarity_metric", "metric", "generator", "segmenter", "brain_extractor", "model", "command")
+WITHOUT_SETTINGS = ("model", "command")
 PREFIX = "ctseg-"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -22,7 +23,8 @@ def write_package(folder: Path, name: str, kind: str = "all") -> list[Path]:
     Args:
         folder: made; must not hold anything yet.
         name: what it registers; the package is called `ctseg-NAME`.
-        kind: 'similarity_metric', 'metric', 'generator', 'segmenter', 'brain_extractor', 'command' or 'all'.
+        kind: 'similarity_metric', 'metric', 'generator', 'segmenter', 'brain_extractor', 'model', 'command' or
+            'all'.
 
     Returns:
         The files written.
@@ -57,8 +59,10 @@ def render(name: str, kind: str = "all") -> dict[str, str]:
 
 def _places(module: str, kinds: list[str]) -> dict[str, str]:
     """Path in the package -> path of its template."""
-    parts = ["__init__", *(["settings"] if kinds != ["command"] else []), *kinds]
+    with_settings = any(kind not in WITHOUT_SETTINGS for kind in kinds)
+    parts = ["__init__", *(["settings"] if with_settings else []), *(kind for kind in kinds if kind != "model")]
     places = {"pyproject.toml": "pyproject.toml.j2", "README.md": "README.md.j2"}
+    places |= {f"src/{module}/models/README.md": "src/models.md.j2"} if "model" in kinds else {}
     places |= {f"src/{module}/{part}.py": f"src/{part}.py.j2" for part in parts}
     return places | {"tests/test_conformance.py": "tests/test_conformance.py.j2"}
 

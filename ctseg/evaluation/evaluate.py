@@ -16,6 +16,7 @@ import pandas as pd
 from ctseg.evaluation.cases import Matching, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
+from ctseg.evaluation.made_by import made_by
 from ctseg.evaluation.pictures import image_of
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.score import Score
@@ -125,7 +126,7 @@ def _summary(
     settings: EvaluationSettings,
     metrics: Sequence[Metric],
 ) -> dict[str, Any]:
-    uncertainty = read_uncertainty(matching)
+    uncertainty, makers = read_uncertainty(matching), made_by(matching)
     return {
         "schema": SCHEMA,
         "tool": {"name": "ctseg", "version": __version__},
@@ -137,7 +138,8 @@ def _summary(
         "references": len(matching.jobs),
         "predictions_without_reference": matching.unreferenced,
         "models": [
-            _model(name, scores, table, labels, settings, uncertainty.get(name), metrics) for name in matching.models
+            _model(name, scores, table, labels, settings, uncertainty.get(name), metrics) | {"made_by": makers[name]}
+            for name in matching.models
         ],
         "comparisons": compare_models(table, matching.models, settings) if "tp" in table else [],
     }

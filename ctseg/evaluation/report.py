@@ -335,5 +335,9 @@ def _add_method(page: Page, summary: dict[str, Any]) -> None:
     ]  # fmt: skip
     page.add_table(["Metric", "Unit", "Range", "Better", "Definition", "Reference"], rows)
     page.add_list(summary["rules"])
+    rows = [[model["name"], *made.values()] for model in summary["models"] for made in model["made_by"]]
+    if rows:
+        columns = ["Masks", "Model", "Of", "Network", "Package", "Weights (SHA-256)", "Trained by"]
+        page.add_table(columns, rows, "What made the masks, by the volumes.json beside them")
     made = {name: summary[name] for name in ("tool", "versions", "settings")}
     page.add_preformatted(json.dumps(made, indent=2), "Settings and versions")

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ctseg.cli.main import main
 from ctseg.conformance import BoundCheck, checks
+
+FOLDER = Path(__file__).parents[1] / "src" / "ctseg_plugin_template" / "models"
+MODELS = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("check", [check for model in MODELS for check in checks("model", model)])
+def test_model(check: BoundCheck) -> None:
+    check()
 
 
 @pytest.mark.parametrize("check", checks("similarity_metric", "plugin-template"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ctseg
@@ -123,6 +124,14 @@ def ctseg_register_brain_extractors(register: Any) -> None:
         settings=settings,
         reference="the template of ctseg",
     )
+
+
+@ctseg.hookimpl
+def ctseg_register_models(register: Any) -> None:
+    """Add every NAME.safetensors in `models`, with its card NAME.json beside it."""
+    from ctseg.models import register_folder
+
+    register_folder(register, Path(__file__).with_name("models"))
 
 
 @ctseg.hookimpl

@@ -1,0 +1,44 @@
+"""Which models made the masks that are evaluated, as `ctseg segment` says it beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ctseg.errors import InputError
+from ctseg.evaluation.cases import Matching
+from ctseg.files import read_json
+
+DETAILS = "volumes.json"
+KEYS = ("model", "owner", "segmenter", "package", "weights", "trained_by")
+MAX_LETTERS = 120
+
+
+def made_by(matching: Matching) -> dict[str, list[dict[str, str]]]:
+    """Model of the evaluation -> descriptions of the models behind its masks, each once; empty where nothing says so.
+
+    Masks of other tools have no `volumes.json`, and a broken one is passed over: it decides no number.
+    """
+    found: dict[str, list[dict[str, str]]] = {}
+    for place, name in enumerate(matching.models):
+        folders = {path.parent for job in matching.jobs if (path := job.preds[place]) is not None}
+        rows = [row for folder in sorted(folders) for row in _described(folder / DETAILS)]
+        found[name] = [row for number, row in enumerate(rows) if row not in rows[:number]]
+    return found
+
+
+def _described(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    try:
+        data = read_json(path)
+    except InputError:
+        return []
+    models = data.get("models") if isinstance(data, dict) else None
+    rows = models if isinstance(models, list) else []
+    return [{key: _text(row.get(key)) for key in KEYS} for row in rows if isinstance(row, dict)]
+
+
+def _text(value: Any) -> str:
+    """A short line of text; anything else is left out."""
+    return value[:MAX_LETTERS] if isinstance(value, str) and value.isprintable() else ""
