@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctseg.models.info import METADATA, RUN_DIGEST
+
 if TYPE_CHECKING:
     from ctseg.runs import ModelHeader
 
-CARD, METADATA = "model-card.md", "metadata.json"
+CARD = "model-card.md"
 TASKS = {
     "segmenter": "Segment haemorrhage on head CT, slice by slice",
     "generator": "Turn labelled brain MR slices into pseudo-CT slices to train a segmenter with",
@@ -64,7 +66,7 @@ def write_model_card(run: Path) -> Path:
     header, metrics = read_header(run), read_metrics(run)
     settings = read_toml(run / "config.toml").get("settings", {})
     digest = file_sha256(model_path(run))
-    write_json(run / METADATA, metadata(header, scores(header, metrics)))
+    write_json(run / METADATA, {**metadata(header, scores(header, metrics)), RUN_DIGEST: digest})
     return write_text(run / CARD, card(header, metrics, settings, digest))
 
 

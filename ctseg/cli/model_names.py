@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ def find_models(given: Sequence[str]) -> list[ModelSource]:
 def find_run(given: str) -> Path:
     """The weights that `--from` or a translation's `--model` means, by name or path.
 
-    Weights with a card are compared with it.
+    Weights with a card, or of a run that recorded their digest, are compared with it.
 
     Raises:
         InputError: if the name is unknown, or the weights are not those of their card.
@@ -34,6 +35,6 @@ def find_run(given: str) -> Path:
     from ctseg.models import checked_digest
 
     [source] = find_models([given])
-    if source.card is not None:
+    if os.path.isfile(source.weights):  # noqa: PTH113 - what is missing is for the command to say
         checked_digest(source)
     return source.path

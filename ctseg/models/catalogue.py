@@ -83,7 +83,7 @@ class ModelSource:
         package = self.owner.partition(" ")[0]
         if self.origin in ("package", "plugin"):
             return f"install it again: pip install --force-reinstall --no-deps {package}"
-        return "copy the model and its card again"
+        return "copy the run again" if self.path.is_dir() else "copy the model and its card again"
 
 
 @dataclass(frozen=True)

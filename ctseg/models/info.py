@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ctseg.errors import CtsegError, InputError, first_line
+from ctseg.files import read_json
 from ctseg.io.input_digests import DIGITS, file_sha256
-from ctseg.models.card import ModelCard, read_card
-from ctseg.models.catalogue import Catalogue, ModelSource
+from ctseg.models.card import SHA256, ModelCard, read_card
+from ctseg.models.catalogue import RUN_WEIGHTS, Catalogue, ModelSource
 from ctseg.runs import ModelHeader, model_path, read_header
+
+METADATA, RUN_DIGEST = "metadata.json", "weights_sha256"
+"""A run's file of what it is, after MONAI's bundles, and the key in it that holds the digest of its weights."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def look_at_all(catalogue: Catalogue) -> list[ModelInfo]:
 
 
 def checked_digest(source: ModelSource) -> str:
-    """The SHA-256 of a model's weights, which is the one on its card, if it has one.
+    """The SHA-256 of a model's weights, which is the one on its card, or in its run, where there is one.
 
     Raises:
         InputError: if there are no weights, or the card is missing, broken or of other weights.
@@ -111,13 +116,31 @@ def read_checked_card(source: ModelSource, digest: str) -> ModelCard | None:
     """
     place = source.card
     if place is None:
+        _check_run(source, digest)
         return None
     if not place.exists():
         raise InputError(f"{source.weights}: its model card {place.name} is missing; {source.way_out}")
     card = read_card(place)
-    if card.sha256 != digest:
-        raise InputError(
-            f"{source.weights}: its SHA-256 begins {digest[:DIGITS]}, that on its card {card.sha256[:DIGITS]}: it was "
-            f"damaged or changed; {source.way_out}"
-        )
+    _compare(source, digest, card.sha256, "on its card")
     return card
+
+
+def _check_run(source: ModelSource, digest: str) -> None:
+    """Compare a run's weights with the digest that the training wrote beside them; older runs have none."""
+    if source.weights.name != RUN_WEIGHTS:
+        return
+    try:
+        recorded = read_json(source.weights.with_name(METADATA))
+    except InputError:
+        return
+    found = recorded.get(RUN_DIGEST) if isinstance(recorded, dict) else None
+    if isinstance(found, str) and re.fullmatch(SHA256, found):
+        _compare(source, digest, found, f"in {METADATA}")
+
+
+def _compare(source: ModelSource, digest: str, recorded: str, where: str) -> None:
+    if digest != recorded:
+        raise InputError(
+            f"{source.weights}: its SHA-256 begins {digest[:DIGITS]}, that {where} {recorded[:DIGITS]}: it was damaged "
+            f"or changed; {source.way_out}"
+        )

@@ -64,6 +64,7 @@ def test_metadata_has_the_keys_of_a_bundle(tmp_path):
     assert found["eval_metrics"] == {"source_val": 0.7943}
     wanted = {"version", "task", "data_source", "intended_use", "pytorch_version", "numpy_version", "references"}
     assert wanted <= found.keys()
+    assert found["weights_sha256"] == sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_generators_card_shows_its_audit(tmp_path):

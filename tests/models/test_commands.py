@@ -168,6 +168,26 @@ def test_python_takes_the_same_names(package: Path, scan: str) -> None:
         assert [info.source.name for info in ctseg.list_models()] == ["default"]
 
 
+def test_a_run_whose_weights_changed_since_its_training_is_refused(package: Path, scan: str, capsys: Capture) -> None:
+    path = weights(Path("run/model.safetensors"))
+    digest = card_of(path)["sha256"]
+    write_json(Path("run/metadata.json"), {"weights_sha256": digest})
+    assert main(["models", "show", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sha256"] == digest
+    changed = bytearray(path.read_bytes())
+    changed[-2] ^= 1
+    path.write_bytes(changed)
+    for model in ("run", "run/model.safetensors"):
+        line = refused(capsys, "segment", scan, "--model", model, "--device", "cpu")
+        assert f"that in metadata.json {digest[:12]}" in line
+        assert "damaged or changed; copy" in line
+    line = refused(capsys, "das-train", "--src", "s", "--tgt", "t", "-o", "new", "--from", "run")
+    assert "in metadata.json" in line
+    for other in ('{"weights_sha256": "\u001b[31m"}', '{"weights_sha256": 3}', "[]", "{"):
+        Path("run/metadata.json").write_text(other)
+        assert main(["models", "show", "run"]) == 0
+
+
 def damaged(change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
     """Write `run` with changed tensors under its own header."""
     path = weights(Path("run/model.safetensors"))
