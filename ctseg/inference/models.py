@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ctseg.errors import InputError
+from ctseg.inference.ood import check_profile
 from ctseg.inference.prepare import preprocessing_of
 from ctseg.io.input_digests import DIGITS
 from ctseg.models import ModelSource, checked_digest
@@ -77,6 +78,7 @@ def _load(source: ModelSource, build: Callable[[ModelHeader], nn.Module], device
     module, header = load_model(source.path, build, "segmenter")
     try:
         preprocessing = preprocessing_of(header.input)
+        check_profile(header.input.get("profile"))
     except InputError as error:
         raise InputError(f"{source.weights}: {error}") from None
     owner = source.owner if source.origin in ("package", "plugin") else ""

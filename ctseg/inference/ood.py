@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ctseg.errors import InputError
 from ctseg.inference.scan_traits import BINS, TITLES, Floats, ScanTraits, scan_traits
 from ctseg.io.slices import SliceSet, intensity_of
 from ctseg.preprocess.prepared import Prepared
@@ -66,6 +67,44 @@ def training_profile(slices: SliceSet) -> dict[str, Any]:
         "hu_per_bin": hu_per_bin,
         HISTOGRAM: _ends(distances),
     }
+
+
+def check_profile(profile: Any) -> None:
+    """Refuse a profile that `ood_flags` could not look at; an empty one is none.
+
+    Raises:
+        InputError: naming the part at fault.
+    """
+    if not profile:
+        return
+    if not isinstance(profile, Mapping):
+        raise InputError(_BROKEN.format("all of it"))
+    if profile.get("form") != PROFILE:
+        return
+    ranges, histogram = profile.get("ranges"), profile.get("histogram")
+    sound = {
+        "ranges": isinstance(ranges, Mapping) and all(map(_is_pair, ranges.values())),
+        "histogram": isinstance(histogram, list) and len(histogram) == BINS and all(map(_is_number, histogram)),
+        "hu_per_bin": _is_number(profile.get("hu_per_bin")),
+        HISTOGRAM: _is_pair(profile.get(HISTOGRAM)),
+    }
+    wrong = [name for name, is_sound in sound.items() if not is_sound]
+    if wrong:
+        raise InputError(_BROKEN.format(wrong[0]))
+
+
+_BROKEN = "the profile of training scans in the model's header is broken ({}); copy the model again, or train it again"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))
+
+
+def _is_pair(value: Any) -> bool:
+    """Two ends of a range, or None twice."""
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return value == [None, None] or all(map(_is_number, value))
 
 
 def ood_flags(profile: Mapping[str, Any], prepared: Prepared, z_mm: Floats, pixel_mm: float) -> list[str]:

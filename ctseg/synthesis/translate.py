@@ -53,7 +53,7 @@ def translate(
     Raises:
         InputError: if the model's header does not say what its CT slices were.
     """
-    intensity = _ct_intensity(header)
+    intensity = ct_intensity(header)
     writer = SliceWriter(folder, "ct", source.size, labelled=source.masks is not None)
     for rows, images in translated(generator, source, fabric=fabric, batch_size=batch_size, progress=progress):
         masks = None if source.masks is None else source.masks[rows]
@@ -89,8 +89,14 @@ def brain_of(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.stack([ndimage.binary_fill_holes(image > 0) for image in images])
 
 
-def _ct_intensity(header: ModelHeader) -> Mapping[str, Any]:
+def ct_intensity(header: ModelHeader) -> Mapping[str, Any]:
+    """What the CT slices of a generator's training were: grey = a * HU + b.
+
+    Raises:
+        InputError: if the header does not say it.
+    """
     intensity = header.input.get("intensity")
-    if not isinstance(intensity, Mapping):
+    known: Mapping[str, Any] = intensity if isinstance(intensity, Mapping) else {}
+    if not known.get("a") or not all(isinstance(known.get(key), int | float) for key in ("a", "b")):
         raise InputError(f"model {header.name!r}: its header does not say what its CT slices were; train it again")
-    return intensity
+    return known

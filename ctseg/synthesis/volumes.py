@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ctseg.errors import InputError
 from ctseg.files import write_with
 from ctseg.io.slices import SliceSet
-from ctseg.synthesis.translate import translated
+from ctseg.synthesis.translate import ct_intensity, translated
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -43,12 +43,13 @@ def translate_nifti(
     patient's left, back and head. In-plane the origin is the slice's corner, which a slice set does not place.
 
     Raises:
-        InputError: if a series' slices are not evenly spaced, which one NIfTI affine cannot say.
+        InputError: if a series' slices are not evenly spaced, which one NIfTI affine cannot say, or the header lacks
+            what its CT slices were.
     """
+    intensity = ct_intensity(header)
     made = np.concatenate(
         [images for _, images in translated(generator, source, fabric=fabric, batch_size=batch_size, progress=progress)]
     )
-    intensity = header.input["intensity"]
     pixel_mm = float(source.info["settings"]["fov_mm"]) / source.size[0]
     for series, table in source.table.groupby("series_id", sort=False):
         rows = table.sort_values("z_mm").index.to_numpy()

@@ -239,6 +239,11 @@ def test_weights_that_do_not_fit_are_one_line(change: Any, words: tuple[str, ...
         ({"input": {}}, ("run/model.safetensors", "no preprocessing settings")),
         ({"input": {"preprocess": {"size": "wide"}}}, ("run/model.safetensors", "size='wide'")),
         ({"input": {"preprocess": {"size": 32, "window": [1]}}}, ("run/model.safetensors", "window")),
+        (
+            {"input": {"preprocess": {"size": 32}, "profile": {"form": 2, "ranges": 3}}},
+            ("run/model.safetensors", "broken (ranges)"),
+        ),
+        ({"input": {"preprocess": {"size": 32}, "profile": "wide"}}, ("run/model.safetensors", "broken (all of it)")),
         ({"input": {"preprocess": {"size": 32, "brain_extractor": "none"}}}, ("unknown brain extractor 'none'",)),
     ],
 )

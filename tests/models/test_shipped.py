@@ -35,8 +35,10 @@ def faults(folder: Path) -> list[str]:
             found.append(f"{path.name}: {info.bytes} bytes, at most {MAX_SHIPPED_BYTES}")
         if NOT_STATED in info.card.model_dump_json():
             found.append(f"{path.name}: its card says {NOT_STATED!r}")
-        if info.card.ct_labels or info.header.training.get("ct_labels"):
-            found.append(f"{path.name}: learnt from CT labels")
+        if info.card.ct_labels:
+            found.append(f"{path.name}: learnt from outlines on real CT")
+        if not all(datum.use for datum in info.card.training_data):
+            found.append(f"{path.name}: its card does not say what data served for, and which labels were seen")
         if info.header.package != "ctseg":
             found.append(f"{path.name}: needs {info.header.package}")
         if not info.card.measured or info.card.made.seconds is None or not info.card.made.seeds:
@@ -65,11 +67,13 @@ def test_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ship(tmp_path, "labelled", ct_labels=True)
     ship(tmp_path, "licence", licence=NOT_STATED)
     ship(tmp_path, "numbers", measured=[])
+    ship(tmp_path, "use", training_data=[{"name": "phantom", "licence": "Apache-2.0"}])
     weights(tmp_path / "uncarded.safetensors")
     shutil.copy(tmp_path / "good.json", tmp_path / "lost.json")
     found = faults(tmp_path)
     assert [line.partition(":")[0] for line in found] == [
-        "labelled.safetensors", "licence.safetensors", "numbers.safetensors", "uncarded.safetensors", "lost.json",
+        "labelled.safetensors", "licence.safetensors", "numbers.safetensors", "uncarded.safetensors", "use.safetensors",
+        "lost.json",
     ]  # fmt: skip
     monkeypatch.setattr(sys.modules[__name__], "MAX_SHIPPED_BYTES", 1000)
     assert "bytes, at most 1000" in faults(tmp_path)[0]
