@@ -28,21 +28,31 @@ from torch import nn
 
 from ctseg.checkpoints import load_checkpoint, save_checkpoint
 from ctseg.cli.warm_start import recorded
-from ctseg.errors import CtsegError
+from ctseg.errors import CtsegError, InputError
 from ctseg.evaluation.cases import read_table
+from ctseg.files import write_json
 from ctseg.inference.results import CaseResult, ResultTable, provenance, start_folder
 from ctseg.io.discover import discover, read_case
+from ctseg.io.input_digests import file_sha256
 from ctseg.io.masks import load_mask
 from ctseg.io.rsna_labels import read_labels
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
 from ctseg.matching.pairs import read_pairs
+from ctseg.models import known_models, look_at_all, read_card
+from ctseg.models.card import CARD_SCHEMA
 from ctseg.outputs import new_folder, read_mark
 from ctseg.preprocess.labels import read_splits
 from ctseg.runs import ModelHeader, check_resume, load_model, read_header, read_metrics, save_model, write_toml
 from ctseg.study import read_study, run_study
 
 HEADER = ModelHeader("segmenter", "tiny", {"width": 2}, "ctseg", "0.1", {"size": [8, 8]}, {"seed": 1})
+CARD = {
+    "schema": CARD_SCHEMA, "summary": "Segments", "licence": "CC0-1.0", "ct_labels": False, "limits": ["finds nothing"],
+    "made": {"command": "ctseg das-train", "machine": "two cores", "seconds": 61, "seeds": [3]},
+    "training_data": [{"name": "phantom", "licence": "Apache-2.0", "use": "images and labels"}],
+    "measured": [{"data": "heads", "metric": "Dice", "value": 0.8, "low": 0.7, "high": 0.9, "cases": 12}],
+}  # fmt: skip
 TOKENS = (
     b"", b"null", b"nan", b"-1", b"0", b"1e999", b"[]", b"{}", b'"', b"true", b"\x00", b"\xff\xfe", b",", b"\n",
     b"99999999999999999999", b"[[", b"\xef\xbb\xbf", b"a" * 300,
@@ -83,6 +93,9 @@ def make_corpus(folder: Path) -> None:
     save_checkpoint(run, {"epoch": 1, "state": module.state_dict(), "rows": [1, 2.5, "x"]})
     write_toml(run / "config.toml", {"seed": 1, "settings": {"epochs": 2}, "inputs": {"pairs": "abc"}, "from": "x"})
     (run / "metrics.jsonl").write_text('{"epoch": 0, "loss": 1.5}\n{"epoch": 1, "loss": 1.0}\n')
+    (folder / "models").mkdir()
+    weights = save_model(folder / "models" / "named.safetensors", module, HEADER)
+    write_json(folder / "models" / "named.json", {**CARD, "sha256": file_sha256(weights)})
     masks = folder / "masks"
     masks.mkdir()
     rows = ResultTable(masks, provenance({"threshold": 0.5}, [{"weights": "abc"}]), ["case"], {})
@@ -137,6 +150,14 @@ def read_scans(path: Path) -> None:
         read_case(case)
 
 
+def read_models(folder: Path) -> None:
+    """What `ctseg models --json` does; a broken model is a row, so nothing may come out."""
+    [info] = look_at_all(known_models([], folder))
+    json.dumps(info.row())
+    if info.error:
+        raise InputError(info.error)
+
+
 def read_state(folder: Path) -> None:
     run_study(read_study(folder / "study.toml"), lambda argv: 0)
 
@@ -152,6 +173,9 @@ READERS = {
     ),
     "safetensors header": Reader("run/model.safetensors", lambda here: read_header(here / "run")),
     "safetensors": Reader("run/model.safetensors", lambda here: load_model(here / "run", build, "segmenter")),
+    "model card": Reader("models/named.json", lambda here: read_card(here / "models" / "named.json")),
+    "named model's card": Reader("models/named.json", lambda here: read_models(here / "models")),
+    "named model": Reader("models/named.safetensors", lambda here: read_models(here / "models")),
     "checkpoint.pt": Reader("run/checkpoint.pt", lambda here: load_checkpoint(here / "run")),
     "config.toml": Reader("run/config.toml", lambda here: (recorded(here / "run"), check_resume(here / "run", {}))),
     "metrics.jsonl": Reader("run/metrics.jsonl", lambda here: read_metrics(here / "run", 1)),
