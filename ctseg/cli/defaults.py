@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctseg.cli.words import takes_path
 from ctseg.errors import InputError, nearest
 from ctseg.outputs.mark import STUDY
 from ctseg.settings import read_toml
@@ -118,7 +119,7 @@ def settable(command: Any) -> list[Any]:
         for parameter in command.params
         if parameter.opts[0].startswith("--")
         and not (parameter.required or parameter.is_flag or parameter.multiple)
-        and parameter.type_descriptor.annotation is not Path
+        and not takes_path(parameter)
         and parameter.name not in INPUTS
     ]
 

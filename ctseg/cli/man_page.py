@@ -51,7 +51,7 @@ def _commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _options(command: Any) -> list[str]:
     """Arguments and options with their help and defaults."""
-    return [line for parameter in command.params for line in (".TP", _names(parameter), _help(parameter) or ".")]
+    return [line for parameter in command.params for line in (".TP", _names(parameter), _help(parameter) or r"\&")]
 
 
 def _names(parameter: Any) -> str:

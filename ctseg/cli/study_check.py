@@ -13,6 +13,7 @@ import typer
 
 from ctseg.cli import common
 from ctseg.cli.call_check import check_values
+from ctseg.cli.words import takes_path
 from ctseg.errors import CtsegError, InputError, nearest
 from ctseg.outputs.leftovers import filled
 from ctseg.study import Step, Study, extra_flags, is_done, read_state, step_keys, written_by
@@ -52,6 +53,8 @@ class Call:
     """Parameter -> value, defaults filled in."""
     flags: Mapping[str, str]
     """Parameter -> how it is typed."""
+    paths: frozenset[str]
+    """Parameters whose values are paths."""
 
 
 def check_study(study: Study, *, fresh: bool = False) -> list[str]:
@@ -121,7 +124,8 @@ def _call(step: Step, faults: list[str]) -> Call | None:
         faults.append(f"step {step.name!r}: {error}")
         return None
     flags = {item.name: item.opts[0] if item.opts[0].startswith("-") else "input" for item in leaf.params}
-    return Call(step, str(name), inner.params, flags)
+    paths = frozenset(item.name for item in leaf.params if takes_path(item))
+    return Call(step, str(name), inner.params, flags, paths)
 
 
 def _faults_of(call: Call, study: Study, calls: Sequence[Call | None]) -> Iterator[str]:
@@ -147,7 +151,7 @@ def _inputs(call: Call) -> Iterator[tuple[str, str]]:
             continue
         items = value if isinstance(value, list | tuple) else [value]
         for item in items:
-            if isinstance(item, Path) or (name in TEXT_INPUTS and isinstance(item, str)):
+            if item and name in (*call.paths, *TEXT_INPUTS):
                 yield name, str(item)
 
 

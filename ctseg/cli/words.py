@@ -1,8 +1,9 @@
-"""The words of a call: global flags may come anywhere in them."""
+"""The words of a call and what they may be: global flags come anywhere, and some values are paths."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 GLOBAL_FLAGS = {
@@ -40,3 +41,11 @@ def _options(command: Any) -> dict[str, bool]:
         for name in (*parameter.opts, *parameter.secondary_opts)
         if name.startswith("-")
     }
+
+
+def takes_path(parameter: Any) -> bool:
+    """Whether the values of a parameter are paths; before it had types of its own, typer took click's."""
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is not None:
+        return descriptor.annotation in (Path, list[Path])
+    return "Path" in type(parameter.type).__name__
