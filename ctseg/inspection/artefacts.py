@@ -65,7 +65,7 @@ def _grey(slices: SliceSet) -> str:
     if intensity.get("unit") == "HU" and intensity.get("a"):
         low = (0.0 - float(intensity.get("b", 0))) / float(intensity["a"])
         return f"0 to 255 are {low:g} to {low + 255 / float(intensity['a']):g} HU"
-    return f"0 to 255 by {intensity.get('unit', 'unknown')} of each scan"
+    return f"0 to 255 of {intensity.get('unit', 'unknown')}"
 
 
 def _about_splits(report: Report, by_split: dict[str, int]) -> None:

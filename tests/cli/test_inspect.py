@@ -170,6 +170,39 @@ def test_an_unfinished_run_and_a_study_are_told(capsys: pytest.CaptureFixture[st
     assert found["next"][0] == "ctseg run a.toml --dry-run"
 
 
+def test_a_finished_run_says_what_it_holds_and_what_uses_it(capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from ctseg.runs import ModelHeader, append_metrics, save_model
+
+    training = {"command": "das-train", "preset": "plus", "seed": 3, "selection": "last", "epochs": 9, "data": {}}
+    header = ModelHeader("segmenter", "fcn", {"width": 4}, "ctseg", "1.0", {"size": [16, 16]}, training)
+    Path("run").mkdir()
+    save_model(Path("run/model.safetensors"), torch.nn.Linear(1, 1), header)
+    append_metrics(Path("run"), {"epoch": 0, "warnings": ["the adversary ran away"]})
+    found = looked("run", code=0, capsys=capsys)
+    assert found["facts"]["holds"] == "segmenter 'fcn' of ctseg 1.0"
+    assert found["facts"]["trained by"] == "ctseg das-train, preset plus, seed 3"
+    assert found["remarks"] == ["the training warned: the adversary ran away"]
+    assert found["next"][0] == "ctseg segment SCANS --model run -o masks"
+    assert looked("run/model.safetensors", code=0, capsys=capsys)["kind"] == "run"
+
+
+def test_a_segmentation_names_failed_cases_and_lost_masks(capsys: pytest.CaptureFixture[str]) -> None:
+    from ctseg.inference.results import SCHEMA
+
+    rows = [
+        {"case": "a", "status": "ok", "ml": 3.0, "ood": "thick slices"},
+        {"case": "b", "status": "failed", "error": "no brain found"},
+    ]
+    Path("masks").mkdir()
+    Path("masks/volumes.json").write_text(json.dumps({"schema": SCHEMA, "cases": rows, "models": [], "settings": {}}))
+    found = looked("masks", code=1, capsys=capsys)
+    assert (found["facts"]["cases"], found["facts"]["segmented"], found["facts"]["mL"]) == (2, 1, "3.00 to 3.00")
+    assert found["problems"] == ["b: failed: no brain found", "masks are gone: a; segment again with --resume"]
+    assert found["remarks"] == ["out of distribution: a; look at them"]
+
+
 @pytest.mark.parametrize(("name", "kind"), FOLDER_FILES)
 def test_a_folder_is_known_by_its_files(name: str, kind: str) -> None:
     Path("x").mkdir()
