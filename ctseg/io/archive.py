@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from ctseg.errors import first_line
 from ctseg.io import source as limits
 from ctseg.io.case import Rejected
+from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.failures import system_failure
 from ctseg.io.kinds import NESTED, is_hidden_folder, kind_of
 from ctseg.io.source import Source, open_archive
@@ -38,7 +38,7 @@ def zip_members(path: Path, ignored: Counter[str]) -> tuple[list[Source], list[R
             return [], [Rejected(str(path), f"its table of contents is too large; {UNPACK}", True)]
         infos = open_archive(path).infolist()
     except Exception as error:  # zipfile raises struct's, its own and the system's errors
-        reason = system_failure(error) or f"not a readable zip ({first_line(error)}); copy it again"
+        reason = system_failure(error) or f"not a readable zip ({unquoted(error)}); copy it again"
         return [], [Rejected(str(path), reason, True)]
     infos = [info for info in infos if not info.is_dir()]
     reason = _whole_fault(infos, path)

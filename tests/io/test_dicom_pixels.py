@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import RLELossless
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.reader import read_series
 
 Write = Callable[..., list[Path]]
+Positions = list[tuple[float, float, float]]
 
 
 @pytest.fixture
@@ -98,7 +101,99 @@ def test_overlay_bits_above_the_stored_ones_are_dropped(
     np.testing.assert_array_equal(hu, head_ct[0])
 
 
+@pytest.mark.parametrize("lost", ["00", "01"])
+def test_pixels_that_were_compressed_with_loss_are_noted(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, lost: str
+) -> None:
+    volume = read_series(write_series(head_ct, straight, LossyImageCompression=lost))
+    assert any("compressed with loss" in note for note in volume.notes) == (lost == "01")
+
+
 def test_colour_and_screenshots_are_refused(write_series: Write, head_ct: np.ndarray) -> None:
     files = write_series(head_ct[:1], [(0.0, 0.0, 0.0)], Modality="OT")
     with pytest.raises(CaseError, match="modality OT, not CT"):
         read_series(files)
+
+
+WORDS = np.array([0x0F0F, 0xFFFF, 0xFF0F, 0x0FFF, 0x07FF, 0xF7FF, 0x0010, 0xA010], np.uint16)
+"""Twelve stored bits under every kind of upper bits: zeros, ones, and neither."""
+
+
+def mr_slice(rng: np.random.Generator, words: np.ndarray) -> np.ndarray:
+    """An MR slice (24, 20) whose first row holds the words."""
+    pixels = rng.integers(0, 1500, (24, 20)).astype(np.uint16)
+    pixels[0, : len(words)] = words
+    return pixels
+
+
+@pytest.mark.parametrize("bits", range(9, 16))
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_pixels_value_is_in_its_stored_bits_whatever_lies_above(
+    write_series: Write, rng: np.random.Generator, bits: int, signed: int, compressed: bool
+) -> None:
+    words = mr_slice(rng, WORDS)
+    (file,) = write_series(
+        words[None], [(0.0, 0.0, 0.0)], Modality="MR", BitsStored=bits, HighBit=bits - 1, PixelRepresentation=signed
+    )
+    if compressed:
+        compress_rle(file)
+    volume = read_series([file], domain="mr")
+    low = words.astype(int) % (1 << bits)
+    wanted = np.where(low >= 1 << (bits - 1), low - (1 << bits), low) if signed else low
+    np.testing.assert_array_equal(volume.voxels[0], wanted)
+    assert any("BitsStored" in note and "(1 of 1 slices)" in note for note in volume.notes)
+
+
+def compress_rle(file: Path) -> None:
+    """Pack all 16 bits of each word, as scanners do; pydicom's encoder refuses values beyond BitsStored."""
+    whole = pydicom.dcmread(file)
+    stored = whole.BitsStored, whole.HighBit
+    whole.BitsStored, whole.HighBit = 16, 15
+    whole.compress(RLELossless, generate_instance_uid=False)
+    whole.BitsStored, whole.HighBit = stored
+    whole.save_as(file)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"BitsStored": 12, "HighBit": 15},
+        {"BitsStored": 16, "HighBit": 11},
+        {"BitsStored": 12, "HighBit": 10},
+        {"BitsStored": 17, "HighBit": 16},
+        {"BitsStored": 12, "HighBit": 0},
+    ],
+)
+def test_bit_fields_that_contradict_each_other_are_refused(
+    read_one: Callable[..., np.ndarray], head_ct: np.ndarray, fields: dict[str, int]
+) -> None:
+    with pytest.raises(CaseError, match="BitsAllocated 16, BitsStored .* contradict each other"):
+        read_one(head_ct[0], **fields)
+
+
+def test_every_slice_of_a_series_may_fill_its_words_its_own_way(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    """One slice's bright pixel has its sign spread, the next one's has not; both are the same value."""
+    stored = head_ct.copy()
+    stored[:, 12, 10] = [-241, 0x0F0F, -241, 0x0F0F, 0xFF0F - 65536, 0x0F0F]
+    bare = np.where((np.arange(6) % 2 == 1)[:, None, None] & (stored < 0), stored % 4096, stored)
+    volume = read_series(write_series(bare, straight, BitsStored=12, HighBit=11))
+    wanted = head_ct.copy()
+    wanted[:, 12, 10] = -241
+    np.testing.assert_array_equal(volume.voxels, wanted)
+
+
+@pytest.mark.parametrize("intercept", [-1024, -1000, -8192])
+def test_metal_beyond_the_sign_bit_of_offset_values_is_said(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, intercept: int
+) -> None:
+    metal = head_ct.copy()
+    metal[2, 12, 10] = 2800
+    bits = 16 if intercept == -8192 else 12
+    volume = read_series(
+        write_series(metal - intercept, straight, BitsStored=bits, HighBit=bits - 1, RescaleIntercept=intercept)
+    )
+    np.testing.assert_array_equal(volume.voxels, metal)
+    assert any("taken as positive" in note and "(1 of 6 slices)" in note for note in volume.notes) == (bits == 12)

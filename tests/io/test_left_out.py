@@ -15,12 +15,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io import archive as archive_module
 from ctseg.io import source as source_module
 from ctseg.io.case import Discovery
+from ctseg.io.dicom.reader import read_series
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.kinds import kind_of
@@ -404,3 +406,38 @@ def test_kinds_do_not_depend_on_case() -> None:
         assert kind_of(name).what == "volume"
     assert kind_of("A.ZIP").what == "zip"
     assert kind_of("A.DCM.GZ").what == kind_of("IM0001").what == kind_of("1.2.840.113").what == "dicom"
+
+
+@pytest.mark.parametrize("said_by", ["ImageType", "private", "private as bytes"])
+def test_a_mosaic_is_no_slice(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tmp_path: Path, said_by: str
+) -> None:
+    """Siemens tiles the slices of an echo-planar volume in one picture; read as a slice it is a head of 1.2 m."""
+    files = write_series(head_ct, straight, Modality="MR")
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        if said_by == "ImageType":
+            dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+        else:
+            dataset.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
+            dataset.add_new(0x0019100A, *(("US", 36) if said_by == "private" else ("UN", b"\x24\0")))
+        dataset.save_as(file)
+    write_series(head_ct, straight, "plain", Modality="MR", SeriesInstanceUID="1.2.3", PatientID="OTHER")
+    found = discover(tmp_path, "mr")
+    assert [len(case.files) for case in found.cases] == [6]
+    ((reason, broken),) = left(found).values()
+    assert "mosaic" in reason
+    assert broken
+    with pytest.raises(CaseError, match="mosaic"):
+        read_series(files, domain="mr")
+
+
+def test_another_makers_element_of_that_number_says_nothing(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    for file in (files := write_series(head_ct, straight, Modality="MR")):
+        dataset = pydicom.dcmread(file)
+        dataset.add_new(0x00190010, "LO", "GEMS_ACQU_01")
+        dataset.add_new(0x0019100A, "US", 36)
+        dataset.save_as(file)
+    assert read_series(files, domain="mr").voxels.shape == (6, 24, 20)

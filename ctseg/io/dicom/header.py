@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from ctseg.errors import first_line
+from ctseg.io.dicom.quoting import keep_quiet, unquoted
 from ctseg.io.failures import system_failure
+from ctseg.io.identity import keyed_digest
 from ctseg.io.source import MAX_MEMBER_BYTES as MAX_FILE_BYTES
 from ctseg.io.source import Bounded, Source
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 """RSNA's identifiers are no valid UIDs; pydicom would warn of each of 750,000 files. What matters is checked here."""
+keep_quiet()
 
 MAX_ELEMENT_BYTES = 64 * 1024**2
 """No element of a header is larger; a length that says so is wrong."""
@@ -31,17 +35,20 @@ MAX_INFLATED_BYTES = 256 * 1024**2
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 CHUNK_BYTES = 1 << 20
 
-HEADER_TAGS = [
+SIEMENS, TILES = "SIEMENS MR HEADER", 0x0019100A
+"""Owner of a private block, and its element that says how many slices are tiled in one picture."""
+HEADER_TAGS: list[Any] = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "AcquisitionNumber", "AcquisitionTime", "ContentTime", "InstanceNumber", "ConvolutionKernel",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
-    "NumberOfFrames",
+    "NumberOfFrames", 0x00190010, TILES,
 ]  # fmt: skip
 
 ENDS_EARLY = "the header ends early; copy the file again"
 MULTI_FRAME = "enhanced multi-frame object; split it into single slices first (dcm4che's emf2sf)"
-LOST_SCANS = frozenset({ENDS_EARLY, MULTI_FRAME})
+MOSAIC = "a mosaic: the slices of a volume tiled in one picture; convert it to NIfTI (dcm2niix)"
+LOST_SCANS = frozenset({ENDS_EARLY, MULTI_FRAME, MOSAIC})
 """Reasons to leave out what is a scan all the same."""
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -49,6 +56,21 @@ ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 SCREENS = frozenset(
     {"SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE", "DOSE_INFO", "DOSE INFO", "PROTOCOL", "PATIENT PROTOCOL"}
 )
+
+
+IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+"""UIDs, and what published data have in their place: no spaces, carets, formulas or control characters."""
+MODALITIES = frozenset(
+    {
+        "ANN", "AR", "AU", "BI", "BMD", "CD", "CF", "CP", "CR", "CS", "CT", "DD", "DF", "DG", "DM", "DOC", "DS", "DX",
+        "EC", "ECG", "EM", "EPS", "ES", "FA", "FID", "FS", "GM", "HC", "HD", "IO", "IOL", "IVOCT", "IVUS", "KER", "KO",
+        "LEN", "LP", "LS", "M3D", "MA", "MG", "MR", "MS", "NM", "OAM", "OCT", "OP", "OPM", "OPR", "OPT", "OPTBSV",
+        "OPV", "OSS", "OT", "PLAN", "POS", "PR", "PT", "PX", "REG", "RESP", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN",
+        "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SEG", "SM", "SMR", "SR", "SRF", "ST", "STAIN", "TG", "US",
+        "VA", "VF", "XA", "XC",
+    }
+)  # fmt: skip
+"""Values of Modality that the standard has or had (PS3.3, C.7.3.1.1.1)."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,8 @@ class SliceHeader:
     columns: int
     samples: int
     frames: int
+    tiles: int
+    """Slices in one picture, where Siemens' private NumberOfImagesInMosaic says so; else 1."""
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
@@ -107,17 +131,13 @@ def read_header(source: Source) -> SliceHeader | NoHeader:
         if isinstance(error, (InvalidDicomError, EOFError)):
             what = first_line(error) if str(error) else "it ends early"
             return NoHeader(f"not a readable DICOM file ({what})", broken=says_so)
-        return NoHeader(f"broken DICOM header ({_typed(error)}); copy the file again", broken=says_so)
+        return NoHeader(f"broken DICOM header ({unquoted(error)}); copy the file again", broken=says_so)
 
 
 def _is_damaged(source: Source, error: BaseException) -> bool:
     """Whether a compressed file cannot be unpacked, so that nobody knows what is in it."""
     packed = source.member is not None or source.name.lower().endswith(".gz")
     return packed and isinstance(error, (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError))
-
-
-def _typed(error: BaseException) -> str:
-    return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
 
 
 def _parse(source: Source, stream: IO[bytes], start: bytes) -> SliceHeader | NoHeader:
@@ -163,9 +183,9 @@ def header_of(dataset: Dataset, source: Source) -> SliceHeader:
         source=source,
         patient=text(dataset, "PatientID") or text(dataset, "StudyInstanceUID"),
         study_uid=text(dataset, "StudyInstanceUID"),
-        series_uid=text(dataset, "SeriesInstanceUID"),
+        series_uid=identifier(dataset, "SeriesInstanceUID"),
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
-        sop_uid=text(dataset, "SOPInstanceUID"),
+        sop_uid=identifier(dataset, "SOPInstanceUID"),
         sop_class=text(dataset, "SOPClassUID"),
         modality=text(dataset, "Modality").upper(),
         image_type=tuple(str(kind).upper() for kind in ([kinds] if isinstance(kinds, str) else kinds)),
@@ -173,6 +193,7 @@ def header_of(dataset: Dataset, source: Source) -> SliceHeader:
         columns=integer(dataset, "Columns"),
         samples=integer(dataset, "SamplesPerPixel", 1),
         frames=integer(dataset, "NumberOfFrames", 1),
+        tiles=_tiles(dataset),
         position=floats(dataset, "ImagePositionPatient", 3),
         orientation=floats(dataset, "ImageOrientationPatient", 6),
         spacing=floats(dataset, "PixelSpacing", 2),
@@ -182,20 +203,36 @@ def header_of(dataset: Dataset, source: Source) -> SliceHeader:
     )
 
 
+def _tiles(dataset: Dataset) -> int:
+    owner, tiles = dataset.get(0x00190010), dataset.get(TILES)
+    if owner is None or tiles is None or str(owner.value).strip() != SIEMENS:
+        return 1
+    try:
+        value = tiles.value
+        return int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value)
+    except (TypeError, ValueError):
+        return 1
+
+
 def why_not_a_slice(header: SliceHeader, domain: str) -> str:
     """Why a DICOM object is no slice of a `domain` scan ('ct', 'mr' or 'auto' for both); empty where it is one."""
     wanted = {"ct": ("CT",), "mr": ("MR",)}.get(domain, ("CT", "MR"))
     if not header.rows and header.modality in ("", "CT", "MR"):
         return ENDS_EARLY
     if not header.rows or not header.columns:
-        return f"no image ({header.modality or 'no modality'}: report, presentation state or the like)"
+        return f"no image ({_said(header.modality) or 'no modality'}: report, presentation state or the like)"
     if header.sop_class.startswith(SECONDARY_CAPTURE):
         return "secondary capture (a screenshot, not slices)"
     if header.samples != 1:
         return "colour picture (a screenshot, not slices)"
     if header.modality not in wanted:
-        return f"modality {header.modality or 'not given'}, not {' or '.join(wanted)}"
+        return f"modality {_said(header.modality) or 'not given'}, not {' or '.join(wanted)}"
     return _why_not_of_a_stack(header)
+
+
+def _said(modality: str) -> str:
+    """A modality as messages name it: people and programs write names into any element."""
+    return modality if modality in MODALITIES or not modality else "of no known name"
 
 
 def _why_not_of_a_stack(header: SliceHeader) -> str:
@@ -206,13 +243,19 @@ def _why_not_of_a_stack(header: SliceHeader) -> str:
         return "screen save or dose report, not slices"
     if header.sop_class == ENHANCED_CT or header.frames > 1:
         return MULTI_FRAME
-    return ""
+    return MOSAIC if header.tiles > 1 or "MOSAIC" in header.image_type else ""
 
 
 def text(dataset: Dataset, name: str) -> str:
     """A tag as stripped text; empty where it is missing."""
     value = dataset.get(name)
     return "" if value is None else str(value).strip()
+
+
+def identifier(dataset: Dataset, name: str) -> str:
+    """A UID as text; one with other letters than identifiers have (RSNA's are fine) is replaced by a digest of it."""
+    value = text(dataset, name)
+    return value if not value or IDENTIFIER.fullmatch(value) else f"ID-{keyed_digest(value, 10)}"
 
 
 def integer(dataset: Dataset, name: str, default: int = 0) -> int:

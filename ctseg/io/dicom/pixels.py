@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, RLELossless
 
-from ctseg.errors import CaseError, first_line
-from ctseg.io.dicom.header import integer, number
+from ctseg.errors import CaseError
+from ctseg.io.dicom.bits import check_fields, true_values
+from ctseg.io.dicom.header import integer, number, text
+from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.failures import system_failure
 
 AIR_HU = -1024.0
@@ -19,8 +23,9 @@ PADDING_HU_BELOW = -200.0
 PADDING_HU_ABOVE = 3000.0
 """A declared padding value between these could be tissue, and some files declare one wrongly: it is left alone."""
 
-OFFSET_INTERCEPT = -500.0
-"""Below this intercept, signed pixels hold offset values that are never negative: their top bit is no sign."""
+LOSSY = "compressed with loss: values are near the scanner's, not the same"
+LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+"""Those that always lose something; JPEG 2000 may."""
 
 MAX_PIXELS = 4096 * 4096
 """The largest matrix of one slice; CT has up to 2048 x 2048."""
@@ -28,8 +33,10 @@ MAX_PIXELS = 4096 * 4096
 Pixels = NDArray[Any]
 
 
-def slice_values(dataset: Dataset, name: str, domain: str) -> NDArray[np.float32]:
-    """The pixels (H, W) of one slice with slope and intercept applied; for CT padding is air and nothing is below it.
+def slice_values(dataset: Dataset, name: str, domain: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """The pixels (H, W) of one slice with slope and intercept applied, and notes on fields that disagree with them.
+
+    For CT padding is air and nothing is below it.
 
     Args:
         dataset: one single-frame slice with its pixels.
@@ -42,13 +49,14 @@ def slice_values(dataset: Dataset, name: str, domain: str) -> NDArray[np.float32
     stored = stored_pixels(dataset, name)
     slope, intercept = _rescale(dataset, name)
     padding = _padding(dataset, stored, slope, intercept) if domain == "ct" else None
-    values = _mend_bits(stored, dataset, intercept).astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    words, notes = true_values(stored, dataset, raw=_is_raw(dataset), intercept=intercept if domain == "ct" else 0.0)
+    notes = (*notes, LOSSY) if _has_lost(dataset) else notes
+    values = words.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     if domain != "ct":
-        return values
+        return values, notes
     if padding is not None:
         values[padding] = AIR_HU
-    hu: NDArray[np.float32] = np.maximum(values, np.float32(AIR_HU))
-    return hu
+    return np.maximum(values, np.float32(AIR_HU)), notes
 
 
 def stored_pixels(dataset: Dataset, name: str) -> Pixels:
@@ -61,6 +69,7 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
         raise CaseError(f"{name}: has no pixel data; copy the file again")
     try:
         _check_matrix(dataset, name)
+        check_fields(dataset, name, raw=_is_raw(dataset))
         _check_length(dataset, name)
         pixels = _decode(dataset)
     except CaseError:
@@ -75,7 +84,7 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
 def _why_not_decoded(dataset: Dataset, error: Exception) -> str:
     if not _is_compressed(dataset) and dataset["PixelData"].is_undefined_length:
         return "compressed, but names no transfer syntax; export it again as DICOM Part 10 files"
-    return system_failure(error) or f"pixel data cannot be decoded ({first_line(error, 160)}); copy the file again"
+    return system_failure(error) or f"pixel data cannot be decoded ({unquoted(error, dataset)}); copy the file again"
 
 
 def _check_matrix(dataset: Dataset, name: str) -> None:
@@ -96,16 +105,21 @@ def _is_compressed(dataset: Dataset) -> bool:
         return True
 
 
+def _has_lost(dataset: Dataset) -> bool:
+    """Whether the pixels were compressed with loss, now or before."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    return syntax in LOSSY_SYNTAXES or text(dataset, "LossyImageCompression") == "01"
+
+
+def _is_raw(dataset: Dataset) -> bool:
+    """Whether the words come bit by bit as they were stored."""
+    return not _is_compressed(dataset) or dataset.file_meta.TransferSyntaxUID == RLELossless
+
+
 def _decode(dataset: Dataset) -> Pixels:
-    """Uncompressed values come with all their allocated bits: which of them count is decided in `_mend_bits`."""
-    if _is_compressed(dataset):
-        return np.asarray(dataset.pixel_array)
-    stored = dataset.BitsStored, dataset.HighBit
-    dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
-    try:
-        return np.array(dataset.pixel_array)
-    finally:
-        dataset.BitsStored, dataset.HighBit = stored
+    """The words with all their allocated bits: which of them count is decided in `ctseg.io.dicom.bits`."""
+    decoder: Any = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    return np.array(decoder.as_array(dataset, raw=True, correct_unused_bits=False)[0])
 
 
 def _check_length(dataset: Dataset, name: str) -> None:
@@ -151,19 +165,3 @@ def _as_stored(value: float, bits: int, signed: bool) -> int:
     """A value as the pixels hold it: wrapped into the signed or unsigned range of `bits` bits."""
     wrapped = int(value) % (1 << bits)
     return wrapped - (1 << bits) if signed and wrapped >= 1 << (bits - 1) else wrapped
-
-
-def _mend_bits(stored: Pixels, dataset: Dataset, intercept: float) -> NDArray[np.int64]:
-    """Drop the bits above BitsStored, which may hold overlays, and spread the sign where there is one.
-
-    Signed values that were already spread, or whose intercept says that they are offsets, stay as they are.
-    """
-    values = stored.astype(np.int64)
-    bits, allocated = integer(dataset, "BitsStored", 16), integer(dataset, "BitsAllocated", 16)
-    if bits >= allocated or _is_compressed(dataset):
-        return values
-    if integer(dataset, "PixelRepresentation") == 0:
-        return values & ((1 << bits) - 1)
-    if values.min() < 0 or intercept < OFFSET_INTERCEPT:
-        return values
-    return np.where(values >= 1 << (bits - 1), values - (1 << bits), values)

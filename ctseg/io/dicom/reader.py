@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from ctseg.errors import CaseError, first_line
+from ctseg.errors import CaseError
 from ctseg.io.dicom.geometry import check_placed, describe, places, stack_of, to_canonical
 from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating, why_not_a_slice
 from ctseg.io.dicom.pixels import slice_values
+from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.dicom.traits import about_series
 from ctseg.io.failures import system_failure
 from ctseg.io.hu_check import check_hu
@@ -44,7 +46,8 @@ class _Slice:
         reason = why_not_a_slice(self.header, domain)
         if reason:
             raise CaseError(f"{source}: {reason}; leave it out")
-        self.values: NDArray[np.float32] = slice_values(dataset, str(source), domain)
+        self.values: NDArray[np.float32]
+        self.values, self.notes = slice_values(dataset, str(source), domain)
         for name in PIXEL_TAGS:
             if name in dataset:
                 delattr(dataset, name)
@@ -60,7 +63,7 @@ def _read(source: Source) -> Dataset:
     except FileNotFoundError:
         raise CaseError(f"{source}: no such file") from None
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
-        reason = system_failure(error) or f"broken or cut short ({first_line(error)}); copy it again"
+        reason = system_failure(error) or f"broken or cut short ({unquoted(error)}); copy it again"
         raise CaseError(f"{source}: {reason}") from None
     return with_transfer_syntax(dataset)
 
@@ -108,7 +111,7 @@ def read_series(
     slices = [_Slice(source, domain) for source in sources]
     check_placed([item.header for item in slices])
     slices, repeats = _in_order(slices)
-    volume = _volume(slices, domain, case_id, (*notes, *repeats))
+    volume = _volume(slices, domain, case_id, (*notes, *repeats, *_about_bits(slices)))
     return check_hu(volume) if domain == "ct" else volume
 
 
@@ -140,6 +143,12 @@ def _about_repeats(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> 
     if differing:
         notes.append(f"{differing} differing slices at positions taken twice dropped; the last acquired are kept")
     return notes
+
+
+def _about_bits(slices: Sequence[_Slice]) -> list[str]:
+    """What slices say about their pixels, each once, with the number of slices."""
+    counts = Counter(note for item in slices for note in item.notes)
+    return [f"{note} ({count} of {len(slices)} slices)" for note, count in counts.items()]
 
 
 def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: Sequence[str]) -> Volume:
