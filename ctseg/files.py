@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
+from ctseg.harmless import visible
 from ctseg.locks import Busy, Unknown, lock, still_there, unlock
 from ctseg.temporary_names import temporary_name
 
@@ -89,8 +90,8 @@ def umask() -> int:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write `text` as UTF-8, atomically; bytes of file names that are no UTF-8 are escaped."""
-    return write_with(Path(path), lambda temporary: _write_text(temporary, text))
+    """Write `text` as UTF-8, atomically; what a terminal would obey, and bytes that are no UTF-8, are escaped."""
+    return write_with(Path(path), lambda temporary: _write_text(temporary, visible(text)))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from ctseg.harmless import one_line, visible
+
 ProgressCallback = Callable[[int, int | None, str], None]
 """`progress(done, total, note)`: `total` is None where it is not known; `Progress.update` is one."""
 
@@ -52,7 +54,7 @@ class Progress:
         self.done, self.total = done, total if total is not None else self.total
         self._first = self._first or (done, time.monotonic())
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=self.total, note=note)
+            self._bar.update(self._task, completed=done, total=self.total, note=one_line(note))
         elif not self.quiet and time.monotonic() - self.said > LOG_SECONDS:
             self.said = time.monotonic()
             self._say(self._line(note))
@@ -74,7 +76,7 @@ class Progress:
         return pace * (total - self.done)
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(visible(text) + "\n")
         sys.stderr.flush()
 
 
@@ -85,13 +87,13 @@ def rich_bar(console: Any = None) -> Any:
     from rich.progress import Progress as RichProgress
 
     return RichProgress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console or Console(stderr=True),
         transient=False,
     )

@@ -22,6 +22,7 @@ ROOT_MODULES = {
     "checkpoints",
     "errors",
     "files",
+    "harmless",
     "locks",
     "parallel",
     "progress",

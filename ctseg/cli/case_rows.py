@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ctseg.cli import common
+from ctseg.harmless import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -111,7 +112,7 @@ class LiveCaseRows(CaseRows):
             table.add_column(title, **self._layout(title))
         for row in self._rows(shown):
             style = COLOURS.get(row["status"], "")
-            table.add_row(*(Text(row.get(title, ""), style if title == "status" else "") for title in titles))
+            table.add_row(*(Text(one_line(row.get(title, "")), style if title == "status" else "") for title in titles))
         return table
 
     def _rows(self, shown: Sequence[CaseResult]) -> list[dict[str, str]]:
@@ -167,4 +168,5 @@ def _print_line(text: str) -> None:
 
 def _line(row: Sequence[str]) -> str:
     case, status, ml, between, lesions, seconds, remarks = row
+    case, remarks = one_line(case), one_line(remarks)
     return f"{case:<18}  {status:<6}  {ml:>8}  {between:>17}  {lesions:>7}  {seconds:>6}  {remarks}".rstrip()

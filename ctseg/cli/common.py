@@ -16,6 +16,7 @@ import typer
 from ctseg.cli import completion
 from ctseg.cli.path_lists import is_there, read_list, read_stdin
 from ctseg.errors import InputError, SettingError
+from ctseg.harmless import visible
 
 if TYPE_CHECKING:
     from ctseg.outputs import Output
@@ -87,7 +88,12 @@ def registry() -> Registry:
 def say(message: str) -> None:
     """A line for people, on stderr."""
     if not STATE.quiet:
-        sys.stderr.write(message + "\n")
+        sys.stderr.write(visible(message) + "\n")
+
+
+def show(text: str) -> None:
+    """A line of what was asked for, on stdout; names of packages, models and files come from outside."""
+    typer.echo(visible(text))
 
 
 def say_cost(started: float) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from ctseg.cli import common
 from ctseg.errors import CtsegError
+from ctseg.harmless import visible
 
 INTERRUPTED, TERMINATED = 130, 143
 DISK_ERRORS = frozenset(
@@ -111,7 +112,7 @@ class Terminated(BaseException):
 def complain(message: str, code: int) -> int:
     """One line on stderr."""
     if message:
-        sys.stderr.write(f"ctseg: error: {' '.join(message.split())}\n")
+        sys.stderr.write(f"ctseg: error: {visible(' '.join(message.split()))}\n")
     return code
 
 

@@ -36,7 +36,7 @@ def list_models(ctx: typer.Context, as_json: common.AsJson = False) -> None:
         typer.echo(json.dumps(_summary(known, infos)))
         return
     for line in [line for info in infos for line in _lines(info)] or ["no models here"]:
-        typer.echo(line)
+        common.show(line)
     for problem in known.problems:
         common.say(f"warning: {problem}")
     common.say(f"your own: put NAME.safetensors with its card NAME.json, or run folders, into {known.folder}")
@@ -102,7 +102,7 @@ def show(
         *(_card_rows(info.card) if info.card else _header_rows(info)),
     ]
     for title, text in rows:
-        typer.echo(f"{title:<14}{_plain(text)}")
+        common.show(f"{title:<14}{_plain(text)}")
 
 
 def _card_rows(card: ModelCard) -> list[tuple[str, str]]:

@@ -42,19 +42,19 @@ def list_plugins(ctx: typer.Context, as_json: common.AsJson = False) -> None:
         typer.echo(json.dumps({"plugins": rows, **others}, default=asdict))
         return
     for kind, title in KIND_TITLES.items():
-        typer.echo(title)
+        common.show(title)
         _echo_rows([row for row in rows if row["kind"] == kind])
     for item in registry.broken:
-        typer.echo(f"broken: {item.package} {item.version}: {item.error}")
+        common.show(f"broken: {item.package} {item.version}: {item.error}")
     for old in registry.deprecated:
-        typer.echo(f"deprecated: {old.package} {old.version}: {old.note}")
+        common.show(f"deprecated: {old.package} {old.version}: {old.note}")
 
 
 def _echo_rows(rows: list[dict[str, str]]) -> None:
     """One line a plugin, by name."""
     width = max((len(row["name"]) for row in rows), default=0)
     for row in sorted(rows, key=lambda row: row["name"]):
-        typer.echo(f"  {row['name']:<{max(width, 14)}} {row['summary']}  [{row['package']} {row['version']}]")
+        common.show(f"  {row['name']:<{max(width, 14)}} {row['summary']}  [{row['package']} {row['version']}]")
 
 
 def _row(entry: Any) -> dict[str, str]:
@@ -79,15 +79,15 @@ def show(
         typer.echo(json.dumps([{**_row(entry), "settings": _settings(entry)} for entry in entries]))
         return
     for entry in entries:
-        typer.echo(f"{entry.kind} {entry.name}: {entry.summary}")
-        typer.echo(f"  package    {entry.package} {entry.version}")
-        typer.echo(f"  reference  {entry.reference or 'none given'}")
+        common.show(f"{entry.kind} {entry.name}: {entry.summary}")
+        common.show(f"  package    {entry.package} {entry.version}")
+        common.show(f"  reference  {entry.reference or 'none given'}")
         rows = describe(entry.settings_model())
         for row in rows:
             kind = ", ".join(part for part in (row.type, row.bounds, row.unit) if part)
-            typer.echo(f"  --set {row.name}={row.default_text}  ({kind}) {row.meaning}".rstrip())
+            common.show(f"  --set {row.name}={row.default_text}  ({kind}) {row.meaning}".rstrip())
         if not rows:
-            typer.echo("  takes no settings")
+            common.show("  takes no settings")
 
 
 def _settings(entry: Any) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ def check(
 
 def _print_outcome(outcome: Any) -> None:
     line = f"{outcome.kind:<18} {outcome.name:<14} {outcome.check:<42} {outcome.status:<8} {outcome.detail}"
-    typer.echo(line.rstrip())
+    common.show(line.rstrip())
 
 
 @app.command("new")
@@ -150,7 +150,7 @@ def new(
 
     files = write_package(output, name, kind)
     for path in files:
-        typer.echo(str(path))
+        common.show(str(path))
     common.say(f"next: pip install -e {output}, then pytest {output} or ctseg plugins check {name}")
 
 

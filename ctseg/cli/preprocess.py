@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ctseg.cli import common, completion
+from ctseg.harmless import one_line
 
 if TYPE_CHECKING:
     from ctseg.plugins.host import Entry
@@ -185,7 +186,7 @@ def _lines(report: PreprocessReport, output: Path) -> list[str]:
     from ctseg.preprocess.ct import NO_BRAIN
 
     lines = [report.patient_rule, *_label_lines(report), *report.label_notes, *_grouped(report.notes)]
-    lines += [f"left out: {name}: {reason}" for name, reason in report.rejected]
+    lines += [one_line(f"left out: {name}: {reason}") for name, reason in report.rejected]
     lines += [f"no slice kept: {case}" for case in report.empty]
     lines += [f"FAILED {case}: {reason}" for case, reason in report.failed]
     if any(NO_BRAIN in reason for _, reason in report.failed):

@@ -35,7 +35,7 @@ def run(
         return
     if dry:
         for step in read_study(study).steps:
-            typer.echo(step.line)
+            common.show(step.line)
         return
     code = execute(study, fresh, as_json)
     if code:
@@ -57,8 +57,8 @@ def rehearse(path: Path, fresh: bool = False, as_json: bool = False) -> None:
         typer.echo(json.dumps({"study": str(path), "steps": rows, "faults": faults}))
     else:
         for number, row in enumerate(rows, start=1):
-            typer.echo(f"[{number}/{len(rows)}] {row['step']}: {row['what']}")
-            typer.echo(f"    {row['line']}")
+            common.show(f"[{number}/{len(rows)}] {row['step']}: {row['what']}")
+            common.show(f"    {row['line']}")
     for fault in faults:
         common.say(fault)
     if faults:

@@ -56,7 +56,7 @@ def settings(
         typer.echo(json.dumps({"command": command, "preset": shown, "settings": rows}))
         return
     for group in groups:
-        typer.echo(f"{group.whose}: --set {group.prefix}NAME=VALUE")
+        common.show(f"{group.whose}: --set {group.prefix}NAME=VALUE")
         _print_rows(setting_rows(group))
     if COMMANDS[command].presets and not preset:
         from ctseg.training.presets import ADAPTATION
@@ -75,7 +75,7 @@ def _list_commands(as_json: bool) -> None:
         typer.echo(json.dumps({"commands": counts}))
         return
     for name, count in counts.items():
-        typer.echo(f"ctseg settings {name:<12} {count} settings")
+        common.show(f"ctseg settings {name:<12} {count} settings")
 
 
 def setting_rows(group: Group) -> list[dict[str, Any]]:
@@ -121,11 +121,11 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     longest = max((len(name) for row in rows for name in [_name(row)]), default=0)
     for row in rows:
         kind = ", ".join(part for part in (row["type"], row["bounds"], row["unit"]) if part)
-        typer.echo(f"  {_name(row):<{longest}}  {_value(row)}  ({kind})")
+        common.show(f"  {_name(row):<{longest}}  {_value(row)}  ({kind})")
         text = f"{row['meaning'] or '(no description)'} [{_origin(row)}]"
-        typer.echo(fill(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6, break_long_words=False))
+        common.show(fill(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6, break_long_words=False))
     if not rows:
-        typer.echo("  no settings")
+        common.show("  no settings")
 
 
 def _name(row: Mapping[str, Any]) -> str:

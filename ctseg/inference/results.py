@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import read_json, write_json, write_text
+from ctseg.harmless import csv_text
 from ctseg.outputs import MARK
 from ctseg.version import __version__
 
@@ -122,11 +121,7 @@ class ResultTable:
         """Write both files, each atomically."""
         rows = [result.row() for result in self.rows.values() if result is not None]
         write_json(self.folder / DETAILS, {**self.head, "cases": rows})
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.folder / TABLE, text.getvalue())
+        write_text(self.folder / TABLE, csv_text(COLUMNS, rows))
         self._saved = time.monotonic()
 
 

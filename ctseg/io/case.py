@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ctseg.harmless import one_line
 from ctseg.io.identity import keyed_digest
 
 LONGEST_NAME = 230
@@ -40,6 +41,8 @@ class Case:
     """Whether the domain is a guess: nothing in the name, the header or the voxels says it."""
     members: tuple[str, ...] = ()
     """The slices' names inside `zip_file`; used as keys only, never as paths."""
+    unnamed: bool = False
+    """Whether the case's name is a digest, so that its file's name must not be said either."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Rejected:
     """Whether it may be a scan that cannot be read, rather than something that is none, as a scout or a mask."""
 
     def __str__(self) -> str:
-        return f"{self.path_or_series}: {self.reason}"
+        return one_line(f"{self.path_or_series}: {self.reason}")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError, first_line
+from ctseg.harmless import is_plain, one_line
 from ctseg.io.identity import patients_of
 
 COLUMNS = (
@@ -75,6 +76,14 @@ def _check_text(table: pd.DataFrame, path: Path) -> None:
         empty = np.flatnonzero(table[name].str.strip() == "")
         if len(empty):
             raise _fault(path, empty[0], f"{name} is empty")
+    for name in (column for column in TEXT if column in table.columns):
+        plain = {text: is_plain(text) for text in table[name].unique()}
+        harmful = np.flatnonzero(~table[name].map(plain).to_numpy(bool))
+        if len(harmful):
+            shown = one_line(str(table[name].iloc[harmful[0]]))[:40]
+            raise _fault(
+                path, harmful[0], f"{name} {shown!r} is a formula to a spreadsheet, or holds control characters"
+            )
     double = np.flatnonzero(table["slice_id"].duplicated())
     if len(double):
         name = table["slice_id"].iloc[double[0]]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import InputError
 from ctseg.files import write_with
+from ctseg.harmless import safe_table
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.search import length, nearest, nearest_sources, take
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
@@ -145,7 +146,7 @@ def write_pairs(pairs: pd.DataFrame, out: Path | str | IO[str]) -> None:
 
 def _to_csv(pairs: pd.DataFrame, out: Path | IO[str]) -> None:
     # 17 digits bring every float64 back, and whole numbers stay short.
-    pairs.to_csv(out, index=False, float_format="%.17g", lineterminator="\n")
+    safe_table(pairs).to_csv(out, index=False, float_format="%.17g", lineterminator="\n")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctseg.errors import InputError, OutputExistsError
+from ctseg.harmless import visible
 from ctseg.locks import is_held
 from ctseg.outputs.inputs import as_paths, refuse_hard_links, refuse_inputs
 from ctseg.outputs.leftovers import Say, clean_files, filled, recover
@@ -18,7 +19,7 @@ from ctseg.outputs.mark import read_mark
 
 def to_stderr(message: str) -> None:
     """A line for people."""
-    sys.stderr.write(message + "\n")
+    sys.stderr.write(visible(message) + "\n")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import nn
 
 from ctseg.errors import InputError
 from ctseg.files import write_json, write_with
+from ctseg.harmless import safe_table
 from ctseg.io.slices import SliceSet, assign_splits
 from ctseg.progress import ProgressCallback
 from ctseg.runs import ModelHeader, save_model
@@ -179,5 +180,5 @@ def _write(
             np.save(file, segmented)
 
     write_with(run / "masks.npy", save)
-    write_with(run / "folds.csv", lambda temporary: table.to_csv(temporary, index=False))
+    write_with(run / "folds.csv", lambda temporary: safe_table(table).to_csv(temporary, index=False))
     write_json(run / "summary.json", summary)
