@@ -38,13 +38,13 @@ def config(
         found = {"file": str(path), "exists": path.is_file(), "options": rows, "unknown": unknown}
         typer.echo(json.dumps(found, default=str))
         return
-    typer.echo(f"file: {path}{'' if path.is_file() else ' (not there; nothing has to be)'}")
+    common.show(f"file: {path}{'' if path.is_file() else ' (not there; nothing has to be)'}")
     for row in rows:
-        typer.echo(f"  {row['command']:<12} {row['option']:<18} {row['value']!s:<16} {row['source']}")
+        common.show(f"  {row['command']:<12} {row['option']:<18} {row['value']!s:<16} {row['source']}")
     if not rows:
-        typer.echo("  no option is set outside the command line")
+        common.show("  no option is set outside the command line")
     for line in unknown:
-        typer.echo(f"  unknown: {line}")
+        common.show(f"  unknown: {line}")
 
 
 def _row(item: Any) -> dict[str, Any]:

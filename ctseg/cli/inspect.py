@@ -66,20 +66,20 @@ def _draw(report: Report, path: Path) -> None:
 
 
 def _print(report: Report) -> None:
-    typer.echo(f"{report.path}: {report.kind}, {'sound' if report.is_sound else 'NOT SOUND'}")
+    common.show(f"{report.path}: {report.kind}, {'sound' if report.is_sound else 'NOT SOUND'}")
     for name, value in report.facts.items():
-        typer.echo(f"  {name}: {_text(value)}")
+        common.show(f"  {name}: {_text(value)}")
     _print_some("PROBLEM", report.problems)
     _print_some("note", report.remarks)
     for step in report.steps:
-        typer.echo(f"  next: {step}")
+        common.show(f"  next: {step}")
 
 
 def _print_some(word: str, lines: list[str]) -> None:
     for line in lines[:MOST_LINES]:
-        typer.echo(f"  {word}: {line}")
+        common.show(f"  {word}: {line}")
     if len(lines) > MOST_LINES:
-        typer.echo(f"  {word}: {len(lines) - MOST_LINES} more; --json lists them")
+        common.show(f"  {word}: {len(lines) - MOST_LINES} more; --json lists them")
 
 
 def _text(value: Any) -> str:

@@ -32,7 +32,10 @@ Models = Annotated[
     ),
 ]
 Deidentify = Annotated[
-    bool, typer.Option("--deidentify", help="DICOM SEG under the pseudonym instead of the source's identity.")
+    bool,
+    typer.Option(
+        "--deidentify", help="No text of the source passes: cases under digests, DICOM SEG under a pseudonym."
+    ),
 ]
 Recovery = Annotated[
     bool,
@@ -88,7 +91,6 @@ def segment(
     cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
 
     from ctseg.api import load_for_segment
-    from ctseg.inference.scans import find_scans
     from ctseg.io.slices import SliceSet
     from ctseg.training.device import make_fabric
 
@@ -97,8 +99,7 @@ def segment(
         shared_folder(cache, ("*.npz",))
         extractor = _cached(extractor, groups[0].preprocessing, cache.path)
     options: dict[str, Any] = {}
-    with common.bar("Looking") as bar:
-        found = find_scans(paths, workers=workers, progress=bar.update, without=output)
+    found = _find(paths, output, resolved, workers)
     if isinstance(found, SliceSet):
         results = _segment_set(found, groups, place, resolved, as_json, options)
     else:
@@ -135,6 +136,17 @@ def given_settings(
     }  # fmt: skip
 
 
+def _find(paths: list[Path], output: Path, settings: SegmentSettings, workers: int) -> Discovery | SliceSet:
+    """The scans, or the slice set, under names that tell nothing where that is asked for."""
+    from ctseg.inference.scans import find_scans
+    from ctseg.io.private import deidentified
+    from ctseg.io.slices import SliceSet
+
+    with common.bar("Looking") as bar:
+        found = find_scans(paths, workers=workers, progress=bar.update, without=output)
+    return deidentified(found) if settings.deidentify and not isinstance(found, SliceSet) else found
+
+
 def _finish(results: list[CaseResult], output: Path) -> None:
     """How many scans are segmented; exit code 1 where some failed."""
     done = sum(item.status == "ok" for item in results)
@@ -162,7 +174,7 @@ def _segment_set(
     from ctseg.cli.case_rows import case_rows
     from ctseg.inference.slice_set import segment_slices, slices_by_case
 
-    with case_rows(list(slices_by_case(slices)), as_json=as_json) as rows:
+    with case_rows(list(slices_by_case(slices, deidentify=settings.deidentify)), as_json=as_json) as rows:
         return segment_slices(slices, groups, place, settings, on_case=rows.add, **options)
 
 

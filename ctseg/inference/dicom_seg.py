@@ -25,6 +25,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, generate_uid
 
 from ctseg.files import write_with
+from ctseg.inference.deidentify import deidentified, say_how
 from ctseg.inference.resampled import resample_evenly
 from ctseg.io.grid import native_grid
 from ctseg.io.volume import Volume
@@ -38,6 +39,7 @@ TYPE_2 = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 """Attributes a SEG takes from its source that may be empty but not absent; scans in the wild lack them."""
+SEXES = ("M", "F", "O", "", None)
 TEXT_VRS = frozenset({"PN", "LO", "SH", "ST", "LT", "UC", "UT"})
 ESCAPES = re.compile(r"\x1b[$(),.-]{1,2}[0-9A-Z]")
 """Escape sequences between character sets; pydicom leaves those of ISO 2022 IR 58 in the text."""
@@ -47,14 +49,6 @@ WRITTEN_SETS = frozenset(
     | {f"ISO_IR {number}" for number in (100, 101, 109, 110, 126, 127, 138, 144, 148)}
 )
 """Character sets that a SEG takes over as they are."""
-KEPT_DEIDENTIFIED = (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "PositionReferenceIndicator", "Modality", "Rows", "Columns", "PixelSpacing", "SliceThickness",
-    "SpacingBetweenSlices", "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "InstanceNumber",
-    "SpecificCharacterSet", "BitsAllocated", "BitsStored", "HighBit", "SamplesPerPixel", "PhotometricInterpretation",
-    "PixelRepresentation",
-)  # fmt: skip
-"""All that a de-identified SEG may know of its source: geometry and the UIDs that tie it to its frames."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ def write_dicom_seg(
         volume: read from DICOM; `frames` hold the source headers.
         mask: (K, H, W), not empty.
         algorithm: name, version and parameters to record.
-        deidentify: patient pseudonym in place of identity, dates and numbers; the UIDs stay: they are the references.
+        deidentify: patient pseudonym in place of identity, dates, numbers and text; see `ctseg.inference.deidentify`.
 
     Raises:
         ValueError, AttributeError: if the source headers lack what a SEG needs.
@@ -173,9 +167,7 @@ def _source(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     RSNA's files have no SOPClassUID, FrameOfReferenceUID (all slices get the same generated one) and SliceThickness
     (all get the typical distance of slices).
     """
-    source = _copy(frame, [name for name in KEPT_DEIDENTIFIED if name in frame] if deidentify else list(frame.keys()))
-    if deidentify:
-        source.PatientID, source.PatientName = volume.patient_id, f"{volume.patient_id}^"
+    source = deidentified(frame, volume) if deidentify else _copy(frame, list(frame.keys()))
     _fill_gaps(source, volume)
     return source
 
@@ -185,6 +177,8 @@ def _fill_gaps(source: Dataset, volume: Volume) -> None:
     for name in TYPE_2:
         if name not in source:
             setattr(source, name, None)
+    if source.get("PatientSex") not in SEXES:  # hospitals write W, Male or a blank; highdicom refuses these
+        source.PatientSex = None
     if "SOPClassUID" not in source:
         source.SOPClassUID = CTImageStorage
     if "FrameOfReferenceUID" not in source:
@@ -243,7 +237,6 @@ def _segment(algorithm: SegAlgorithm) -> SegmentDescription:
 def _complete(seg: Segmentation, deidentify: bool) -> None:
     """Say how identity was removed, as PS3.15 asks for; some sources say that it was, but not how."""
     if deidentify:
-        seg.PatientIdentityRemoved = "YES"
-        seg.DeidentificationMethod = "ctseg: patient pseudonym, all but geometry and UIDs dropped"
+        say_how(seg)
     elif seg.get("PatientIdentityRemoved") == "YES" and not seg.get("DeidentificationMethodCodeSequence"):
         seg.DeidentificationMethod = seg.get("DeidentificationMethod") or "Not stated by the source"

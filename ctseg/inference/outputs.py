@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from ctseg.inference.deidentify import without_text
 from ctseg.inference.dicom_seg import SegAlgorithm, write_dicom_seg, write_resampled_seg
 from ctseg.inference.predict import Prediction
 from ctseg.inference.preview import write_preview
 from ctseg.inference.resampled import needs_resampling
 from ctseg.inference.settings import SegmentSettings
+from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.nifti.volumes import save_map, save_mask
 
 
@@ -21,6 +24,8 @@ def write_case(
         Remarks for the table: why something was not written.
     """
     remarks = []
+    if settings.deidentify:
+        prediction = replace(prediction, volume=without_text(prediction.volume))
     if settings.preview:
         write_preview(folder / f"{case}.png", prediction)
     if settings.dicom_seg and prediction.volume.frames:
@@ -43,5 +48,5 @@ def _dicom_seg(path: Path, prediction: Prediction, settings: SegmentSettings, al
                 resampled, prediction.volume, prediction.mask, algorithm, deidentify=settings.deidentify
             )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        return [f"no DICOM SEG: the source headers do not allow one ({' '.join(str(error).split())[:120]})"]
+        return [f"no DICOM SEG: the source headers do not allow one ({unquoted(error)})"]
     return []

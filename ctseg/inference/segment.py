@@ -23,8 +23,9 @@ from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, Rejected, safe_name
 from ctseg.io.digest import input_digest
 from ctseg.io.identity import keyed_digest
+from ctseg.io.private import without_paths
 from ctseg.outputs import Output, growing_folder, guard_output
-from ctseg.parallel import Failure, failure
+from ctseg.parallel import failure
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.progress import ProgressCallback
 
@@ -184,7 +185,7 @@ def _finish(
         except Exception as error:
             outcome = failure(error)
     remove_case(out, case.case_id)
-    return CaseResult(case.case_id, "failed", error=_without_folders(outcome, case), traceback=outcome.traceback)
+    return CaseResult(case.case_id, "failed", error=without_paths(outcome.error, case), traceback=outcome.traceback)
 
 
 def _segment_one(
@@ -254,14 +255,6 @@ def brain_remarks(prediction: Prediction) -> list[str]:
     if prediction.brain_ml > high:
         return [f"brain of {prediction.brain_ml:.0f} mL: brain extraction failed? look at the preview"]
     return []
-
-
-def _without_folders(outcome: Failure, case: Case) -> str:
-    """The error with file names but no folders: people name folders after patients."""
-    text = outcome.error
-    for folder in sorted({str(file.parent) for file in case.files}, key=len, reverse=True):
-        text = text.replace(f"{folder}/", "")
-    return text
 
 
 def _models(groups: Sequence[ModelGroup]) -> str:

@@ -30,7 +30,9 @@ class SegmentSettings(Settings):
     probabilities: bool = Field(False, description="also write probabilities/CASE.nii.gz")
     dicom_seg: bool = Field(True, description="write CASE.dcm (DICOM SEG) for DICOM input")
     resampled: bool = Field(True, description="and CASE_resampled.dcm of tilted or uneven series, for 3D Slicer")
-    deidentify: bool = Field(False, description="DICOM SEG under the pseudonym, without the source's identity")
+    deidentify: bool = Field(
+        False, description="no text of the source passes: digests as case names, a pseudonym in the DICOM SEG"
+    )
     recovery: bool = Field(False, description="put known haematomas into the head and say how much of them comes back")
     recovery_hu: float = Field(
         52.0, ge=40, le=90, description="mean HU of these haematomas", json_schema_extra=unit("HU")

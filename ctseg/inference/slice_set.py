@@ -59,7 +59,7 @@ def segment_slices(
         OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
     """
     check_size(slices, groups)
-    rows = slices_by_case(slices, split)
+    rows = slices_by_case(slices, split, deidentify=settings.deidentify)
     cases = [Case(name, name, "slices", slices.domain, files=()) for name in rows]
 
     def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
@@ -82,13 +82,18 @@ def segment_slices(
     )
 
 
-def slices_by_case(slices: SliceSet, split: str | None = None) -> dict[str, NDArray[np.int64]]:
-    """Case name -> its array rows from feet to head."""
+def slices_by_case(
+    slices: SliceSet, split: str | None = None, *, deidentify: bool = False
+) -> dict[str, NDArray[np.int64]]:
+    """Case name -> its array rows from feet to head; `deidentify` names cases by a digest of their slices."""
     chosen = slices.rows(split)
     table = slices.table.iloc[chosen].assign(row=chosen)
     name = table["case_id"] if "case_id" in table else table["series_id"]
     ordered = table.assign(case=name.map(safe_name)).sort_values(["case", "z_mm", "index"], kind="stable")
-    return {str(case): group["row"].to_numpy(np.int64) for case, group in ordered.groupby("case", sort=True)}
+    rows = {str(case): group["row"].to_numpy(np.int64) for case, group in ordered.groupby("case", sort=True)}
+    if not deidentify:
+        return rows
+    return {f"C{_digest(slices, chosen)[:10]}_{number}": chosen for number, chosen in enumerate(rows.values(), 1)}
 
 
 def check_size(slices: SliceSet, groups: Sequence[ModelGroup]) -> None:

@@ -23,12 +23,13 @@ def input_digest(case: Case) -> str:
     Raises:
         CaseError: if a file cannot be read.
     """
-    digests = sorted(_digest(source) for source in _sources(case))
+    digests = sorted(_digest(source) for source in sources_of(case))
     whole = digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
     return whole[:DIGITS]
 
 
-def _sources(case: Case) -> list[Source]:
+def sources_of(case: Case) -> list[Source]:
+    """The files of a case, or the members of its archive."""
     if case.zip_file is not None:
         return [Source(str(case.zip_file), member) for member in case.members]
     return [Source(str(file)) for file in case.files]

@@ -254,7 +254,7 @@ def _nothing(paths: Sequence[Path], rejected: Sequence[Rejected], domain: str) -
 
 
 def read_case(case: Case) -> Volume:
-    """Read one scan with its labels.
+    """Read one scan with its labels; `ctseg.io.private` takes files' names out of what its errors say.
 
     Raises:
         CaseError: `CASE: what is wrong`, if the scan or its labels are broken or do not fit each other.

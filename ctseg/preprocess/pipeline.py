@@ -13,6 +13,7 @@ import pandas as pd
 from ctseg.errors import InputError, SettingError
 from ctseg.io.case import Case, Discovery
 from ctseg.io.identity import patient_of_file, patient_rule, pseudonym, same_spelling
+from ctseg.io.private import without_paths
 from ctseg.io.rsna_labels import read_labels
 from ctseg.io.slice_writer import SliceWriter
 from ctseg.io.slices import assign_splits
@@ -247,8 +248,8 @@ def _task_of(case: Case, task: CaseTask, labels: pd.DataFrame | None) -> CaseTas
 def _record(report: PreprocessReport, case: Case, outcome: Outcome) -> bool:
     """Enter an outcome in the report; whether it has slices to write."""
     if isinstance(outcome, Failure):
-        unexpected = f"{case.case_id}: unexpected {outcome.error}"
-        report.failed.append((case.case_id, unexpected if outcome.traceback else outcome.error))
+        error = without_paths(outcome.error, case)
+        report.failed.append((case.case_id, f"{case.case_id}: unexpected {error}" if outcome.traceback else error))
         if outcome.traceback:
             report.tracebacks[case.case_id] = outcome.traceback
         return False

@@ -1,0 +1,289 @@
+"""Markers in every element, file, folder and member name: no output, message or temporary file may carry one."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import shutil
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from segment_helpers import Head, Stack, write_dicom
+
+from ctseg.cli.main import main
+
+pytestmark = pytest.mark.slow
+
+PROFILE = Path(__file__).with_name("basic_profile.csv")
+"""Elements and action codes of DICOM PS3.15, Table E.1-1, edition 2026c: the rules that MIDI-B scores by."""
+NEEDED = frozenset(
+    {
+        "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality",
+        "ImageType", "PixelData", "AcquisitionNumber", "InstanceNumber", "SpecificCharacterSet",
+    }
+)  # fmt: skip
+"""Without these the file would be no slice of a scan."""
+EXTRA = (
+    "PositionReferenceIndicator", "ConvolutionKernel", "SequenceName", "RescaleType", "WindowCenterWidthExplanation",
+    "FilterType", "TimezoneOffsetFromUTC", "ManufacturerModelName", "RetrieveURL", "LongCodeValue", "URNCodeValue",
+    "TextValue", "SliceLocation", "KVP", "Exposure", "DataSetTrailingPadding",
+)  # fmt: skip
+"""Beside those of the profile, so that every VR with text is there."""
+TEXT = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
+BYTES = {"OB", "OD", "OF", "OL", "OV", "OW", "UN"}
+
+
+@dataclass
+class Marks:
+    """Unique values by where they were put."""
+
+    places: dict[str, str] = field(default_factory=dict)
+    actions: dict[str, str] = field(default_factory=dict)
+
+    def text(self, place: str) -> str:
+        """A name that nothing else has."""
+        mark = f"Zq{len(self.places):04d}xW"
+        self.places[mark] = place
+        return mark
+
+    def value(self, vr: str, place: str) -> object:
+        """A value of a VR that nothing else has; None where it cannot hold one."""
+        number = len(self.places)
+        if vr in TEXT:
+            return self.text(place)
+        if vr in BYTES:
+            return self.text(place).encode()
+        mark = {
+            "DA": f"1871{1 + number % 12:02d}{1 + number % 28:02d}",
+            "DT": f"187105071113{number % 60:02d}.73{number:04d}",
+            "TM": f"111317.73{number:04d}", "DS": f"73.10{number:05d}", "IS": f"7310{number:05d}",
+            "UI": f"1.2.840.99731.{number}.4711", "AS": f"{number % 1000:03d}Y",
+        }.get(vr)  # fmt: skip
+        if mark is not None and vr != "AS":
+            self.places[mark] = place
+        return mark
+
+    def found_in(self, content: bytes | str) -> dict[str, str]:
+        """Mark -> place of those that some content carries."""
+        data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
+        every = re.compile(b"|".join(re.escape(mark.encode()) for mark in self.places))
+        return {mark.decode(): self.places[mark.decode()] for mark in set(every.findall(data))}
+
+
+def profile() -> list[tuple[int, str]]:
+    """(tag, action) of the basic profile; group 2 is the file's, group 0 the network's and 4 the index's."""
+    rows = [(int(row["tag"], 16), row["action"]) for row in csv.DictReader(PROFILE.open())]
+    return [(tag, action) for tag, action in rows if tag >> 16 > 4]
+
+
+def marked_header(marks: Marks) -> FileDataset:
+    """A unique value in every element of the profile and more, in nested items, private blocks and group 2."""
+    preamble = marks.text("preamble").encode().ljust(128, b"\0")
+    dataset = FileDataset("", {}, file_meta=FileMetaDataset(), preamble=preamble)
+    tags = [tag for tag, _ in profile()] + [pydicom.datadict.tag_for_keyword(name) for name in EXTRA]
+    kept = {pydicom.datadict.tag_for_keyword(name) for name in NEEDED}
+    for tag in tags:
+        if tag is None or tag in kept:
+            continue
+        try:
+            vr = dictionary_VR(tag).split(" ")[0]
+        except KeyError:
+            vr = "LO"
+        if vr == "SQ":
+            item = Dataset()
+            item.add_new(0x00080104, "LO", marks.text(f"item of {tag:08X}"))
+            inner = Dataset()
+            inner.add_new(0x00100010, "PN", marks.text(f"inner item of {tag:08X}"))
+            item.add_new(0x00081110, "SQ", [inner])
+            dataset.add_new(tag, "SQ", [item])
+        elif (value := marks.value(vr, f"{tag:08X}")) is not None:
+            dataset.add_new(tag, vr, value)
+    for group in (0x0009, 0x0019, 0x0029, 0x6001):
+        block = dataset.private_block(group, marks.text(f"private creator {group:04X}"), create=True)
+        for number, vr in enumerate(("LO", "PN", "UN", "UT", "OB")):
+            block.add_new(number, vr, marks.value(vr, f"private element {group:04X} {vr}"))
+    dataset.file_meta.SourceApplicationEntityTitle = marks.text("group 2")
+    dataset.file_meta.ImplementationVersionName = marks.text("group 2")
+    dataset.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    dataset.file_meta.PrivateInformation = marks.text("group 2, private").encode()
+    return dataset
+
+
+@dataclass
+class Cohort:
+    """Scans of which every name and every element is marked."""
+
+    folder: Path
+    marks: Marks
+    names: Marks
+    """Of the NIfTI file, which names its case unless that is told not to."""
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    marks, names = Marks(), Marks()
+    top = tmp_path_factory.mktemp("work")
+    plain = write_dicom(top / "plain", Stack(np.arange(12) * 5.0, tilt_deg=0.0, size=40, pixel_mm=2.5), Head())
+    place = top / "in" / marks.text("folder") / marks.text("folder below")
+    place.mkdir(parents=True)
+    marked = marked_header(marks)
+    with zipfile.ZipFile(place.parent / f"{marks.text('zip name')}.zip", "w") as archive:
+        archive.comment = marks.text("zip comment").encode()
+        for file in sorted(plain.iterdir()):
+            dataset = pydicom.dcmread(file)
+            dataset.update(marked)
+            dataset.file_meta.update(marked.file_meta)
+            dataset.preamble = marked.preamble
+            dataset.save_as(place / f"{marks.text('file name')}.dcm")
+            dataset.SeriesInstanceUID += ".7"
+            dataset.SOPInstanceUID += ".7"
+            dataset.save_as(top / "member")
+            archive.write(top / "member", f"{marks.text('member folder')}/{marks.text('member')}.dcm")
+    broken = place / marks.text("folder of a broken series")
+    broken.mkdir()
+    for number, file in enumerate(sorted(plain.iterdir())[:4]):
+        dataset = pydicom.dcmread(file)
+        dataset.update(marked)
+        dataset.SeriesInstanceUID += ".8"
+        dataset.SOPInstanceUID += ".8"
+        if number == 2:
+            dataset.PixelData = dataset.PixelData[:100]
+        dataset.save_as(broken / f"{marks.text('name of a broken slice')}.dcm")
+    return Cohort(top / "in", marks, names)
+
+
+def leaks(folder: Path, marks: Marks, messages: str, *, seg: bool = True) -> dict[str, set[str]]:
+    """Where marks are -> which places they come from; `seg` also looks into DICOM SEG."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for where, content in everything(folder, messages, seg=seg):
+        for place in marks.found_in(content).values():
+            found[where].add(place)
+    return dict(found)
+
+
+def everything(folder: Path, messages: str, *, seg: bool) -> Iterator[tuple[str, bytes | str]]:
+    """Names and bytes of all files of an output, unpacked where they are packed, and what was said."""
+    yield "messages", messages
+    for path in sorted(folder.rglob("*")):
+        yield f"name of {path.name}", path.name
+        if path.is_file() and (seg or path.suffix != ".dcm"):
+            data = path.read_bytes()
+            yield path.name, gzip.decompress(data) if path.suffix == ".gz" else data
+
+
+@pytest.fixture
+def temporary_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of all temporary files and folders that were made."""
+    made: list[str] = []
+    for name in ("mkstemp", "mkdtemp"):
+        real = getattr(tempfile, name)
+
+        def spy(*args: object, real: object = real, **options: object) -> object:
+            result = real(*args, **options)  # type: ignore[operator]
+            made.append(str(result[1] if isinstance(result, tuple) else result))
+            return result
+
+        monkeypatch.setattr(tempfile, name, spy)
+    return made
+
+
+def call(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capsys.readouterr()
+    code = main([*argv, "--workers", "0"])
+    return code, "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_segment_carries_no_mark_but_in_the_seg(
+    cohort: Cohort, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], temporary_names: list[str],
+    as_json: bool,
+) -> None:  # fmt: skip
+    argv = ["segment", str(cohort.folder), "--model", str(model), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    code, said = call([*argv, "--probabilities", *(["--json"] if as_json else [])], capsys)
+    assert code == 1, said  # the broken series
+    assert said.count("100 of") or "KiB of pixel data" in said, said
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+    assert leaks(tmp_path / "out", cohort.marks, said + " ".join(temporary_names), seg=False) == {}
+    assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
+
+
+def test_preprocess_carries_no_mark(
+    cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str], temporary_names: list[str]
+) -> None:
+    argv = ["preprocess", str(cohort.folder), "--domain", "ct", "--size", "32", "-o", str(tmp_path / "set")]
+    code, said = call([*argv, "--brain", "whole-head", "--set", "min_brain_mm2=0"], capsys)
+    assert code == 1, said
+    assert leaks(tmp_path / "set", cohort.marks, said + " ".join(temporary_names)) == {}
+
+
+@pytest.fixture(scope="module")
+def deidentified(cohort: Cohort, model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Cohort]:
+    """What `--deidentify` writes of the cohort, a NIfTI file with marks in its header and name, and files beside."""
+    work = tmp_path_factory.mktemp("deidentified")
+    shutil.copytree(cohort.folder, work / "in")
+    image = nib.Nifti1Image(Head().hu(Stack(np.arange(12) * 5.0, 0.0, 40, 2.5).points()).T.astype(np.int16), np.diag([-2.5, -2.5, 5, 1]))  # fmt: skip # noqa: E501
+    for name in ("descrip", "aux_file", "intent_name", "db_name"):
+        image.header[name] = cohort.marks.text(f"NIfTI {name}").encode()
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", cohort.marks.text("NIfTI extension").encode()))
+    nib.save(image, work / "in" / f"{cohort.marks.text('NIfTI name')}.nii.gz")
+    (work / "in" / f"{cohort.marks.text('name of an empty file')}.dcm").write_bytes(b"")
+    (work / "in" / f"{cohort.marks.text('broken zip')}.zip").write_bytes(b"PK")
+    (work / "in" / f"{cohort.marks.text('left out')}.mgz").write_bytes(b"x")
+    return work, cohort
+
+
+def test_deidentify_lets_no_mark_pass_at_all(
+    deidentified: tuple[Path, Cohort], model: Path, capsys: pytest.CaptureFixture[str], temporary_names: list[str]
+) -> None:
+    work, cohort = deidentified
+    argv = ["segment", str(work / "in"), "--model", str(model), "-o", str(work / "out"), "--device", "cpu"]
+    code, said = call([*argv, "--deidentify"], capsys)
+    assert code == 1, said
+    assert len(list((work / "out").glob("*.nii.gz"))) == 3
+    assert len(list((work / "out").glob("*.dcm"))) == 2
+    assert leaks(work / "out", cohort.marks, said + " ".join(temporary_names)) == {}
+    done, asked = midi_score(cohort, work / "out")
+    print(f"required actions of the basic profile done: {done} of {asked}, {100 * done / asked:.1f} %")  # noqa: T201
+    assert done == asked
+
+
+def midi_score(cohort: Cohort, out: Path) -> tuple[int, int]:
+    """(required actions that are done, that are asked) over the elements of the source, in every SEG.
+
+    X asks that the element is gone, Z and D that its value is gone, U that UIDs are kept alike, by the Retain UIDs
+    Option, or gone: the four that name study, series, slice and frame of reference are the references.
+    """
+    source = pydicom.dcmread(next(cohort.folder.rglob("*.dcm")))
+    done = asked = 0
+    for file in sorted(out.glob("*.dcm")):
+        seg = pydicom.dcmread(file)
+        for tag, action in profile():
+            if tag not in source:
+                continue
+            asked += 1
+            done += is_done(action, tag, source, seg)
+    return done, asked
+
+
+def is_done(action: str, tag: int, source: Dataset, seg: Dataset) -> bool:
+    """Whether an action was taken on one element."""
+    if tag not in seg:
+        return True
+    if action == "U":
+        return tag in OWN_UIDS or seg[tag].value == source[tag].value
+    return bool(seg[tag].value != source[tag].value)
+
+
+OWN_UIDS = frozenset({0x00080018, 0x0020000E})
+"""SOPInstanceUID and SeriesInstanceUID of the SEG are new: it is another object."""
