@@ -7,15 +7,19 @@ DEMO ?= demo
 DEMO_FLAGS ?=
 SITE ?= site
 FUZZ ?= 20000
+DATA ?=
+EACH ?=
+PAGE ?= docs/known-answers.md
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: help demo test test-fast fuzz check docs man clean
+.PHONY: help demo test test-fast fuzz known check docs man clean
 
 help:
 	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 15 minutes on two quiet cores)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests with coverage"
 	@echo "make test-fast  run the quick tests (under a minute of CPU on one core)"
 	@echo "make fuzz    read $(FUZZ) spoilt files of every kind that ctseg reads (about 5 minutes)"
+	@echo "make known DATA='FOLDER ...' EACH='FOLDER ...'  compare the readers with other programs on public test data"
 	@echo "make check   linter and type checker alone"
 	@echo "make docs    build the documentation into ./site"
 	@echo "make man     write the manual page to ./ctseg.1, from the help of every command"
@@ -46,6 +50,16 @@ test-fast: $(BIN)/.ready
 
 fuzz: $(BIN)/.ready
 	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)
+
+# The peers live in an environment of their own: they are only run. EACH names folders whose files are read one by one.
+$(VENV)-peers/.ready:
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install --quiet dcm2niix dicom2nifti
+	touch $@
+
+known: $(BIN)/.ready $(VENV)-peers/.ready
+	$(BIN)/python tests/known/compare_readers.py $(DATA) $(if $(EACH),--each $(EACH)) \
+		--programs $(VENV)-peers/bin --page $(PAGE)
 
 docs: $(BIN)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)

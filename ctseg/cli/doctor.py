@@ -59,7 +59,7 @@ def doctor(
         lines += self_test(device)
     wrong = [line for line in lines if not line.ok]
     if as_json:
-        typer.echo(json.dumps({"ok": not wrong, "lines": [asdict(line) for line in lines]}))
+        common.show(json.dumps({"ok": not wrong, "lines": [asdict(line) for line in lines]}))
     else:
         _print(lines)
         common.say("all well" if not wrong else f"{len(wrong)} of {len(lines)} are not well, marked with !")
@@ -72,8 +72,8 @@ def _print(lines: list[Line]) -> None:
     for line in lines:
         if line.part != part:
             part = line.part
-            typer.echo(part)
-        typer.echo(f" {' ' if line.ok else '!'} {line.name:<24} {line.value}")
+            common.show(part)
+        common.show(f" {' ' if line.ok else '!'} {line.name:<24} {line.value}")
 
 
 def versions() -> list[Line]:
