@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,10 @@ Result = TypeVar("Result")
 
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
 """Signals of a program at fault, which memory that is at its end does not send."""
+
+
+EXIT_WAIT_S = 5.0
+"""A worker that is gone has an exit code within this time."""
 
 
 def death(code: int | None) -> str:
@@ -174,8 +179,11 @@ class _Pool(Generic[Item, Result]):
         processes = list((getattr(self.pool, "_processes", None) or {}).values())
         if self.pool is self.outside or len(processes) != 1:
             return None
-        processes[0].join(timeout=5)
         code: int | None = processes[0].exitcode
+        end = time.monotonic() + EXIT_WAIT_S
+        while code is None and time.monotonic() < end:  # the pool's own thread may have taken it and not yet said so
+            time.sleep(0.01)
+            code = processes[0].exitcode
         return code
 
     def _use(self, workers: int) -> None:

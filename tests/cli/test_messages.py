@@ -200,4 +200,4 @@ def test_find_print0_gives_segment_its_paths(tmp_path: Path) -> None:
     command = f"find scans -type f -print0 | {sys.executable} -m ctseg segment -0 - --model nowhere -o out"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("ctseg: error: nowhere: no model.safetensors")
+    assert done.stderr.startswith("ctseg: error: unknown model 'nowhere'")  # the paths were read before
