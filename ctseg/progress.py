@@ -51,6 +51,8 @@ class Progress:
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """`done` of `total` are done."""
+        if done < self.done:  # a second go over the same
+            self._first = None
         self.done, self.total = done, total if total is not None else self.total
         self._first = self._first or (done, time.monotonic())
         if self._bar is not None:

@@ -327,7 +327,7 @@ BUSY = {
     "segment": (SEGMENT, "ctseg.inference.segment._segment_all"),
     "segment resumed": ([*SEGMENT, "--resume"], "ctseg.inference.segment._segment_all"),
     "preprocess": (["preprocess", "scans", "-o", "run", "--workers", "0"], "ctseg.preprocess.pipeline.preprocess"),
-    "match": (["match", "--src", "mr", "--tgt", "ct", "-o", "run"], "ctseg.matching.pairs.match"),
+    "match": (["match", "--src", "mr", "--tgt", "ct", "-o", "run"], "ctseg.matching.pairs.pair_up"),
     "evaluate": (["evaluate", "--pred", "scans", "--ref", "scans", "-o", "run"], "ctseg.evaluation.evaluate.evaluate"),
     "phantom": (["phantom", "-o", "run"], "ctseg.phantom.cohort.make_cohort"),
     "run": (["run", "study.toml"], "ctseg.training.loop.append_metrics"),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ctseg.io.slices import SliceSet
+    from ctseg.matching.described import DescribedSet
+    from ctseg.plugins.protocols import SimilarityMetric
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,8 +56,8 @@ def match(
     from contextlib import nullcontext
 
     from ctseg.io.input_digests import set_digests
-    from ctseg.matching.pairs import is_pairs_header, write_pairs
-    from ctseg.matching.pairs import match as match_sets
+    from ctseg.io.slices import check_same_size
+    from ctseg.matching.pairs import is_pairs_header, pair_up, write_pairs
     from ctseg.outputs import Mark, guard_file, sole, write_file_mark
     from ctseg.settings import parse_overrides
 
@@ -64,17 +66,12 @@ def match(
     if to_file:
         guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
     sets = _open_sets(source, target, output if to_file else None)
-    asked = len(sets[0 if direction == "source" else 1])
+    check_same_size(*sets)
     made_of = {"source": set_digests(sets[0]), "target": set_digests(sets[1])}
-    with sole(output) if to_file else nullcontext(), common.bar("Matching", asked) as bar:
-        pairs = match_sets(
-            *sets,
-            built,
-            top or None,
-            direction,
-            None if split == "all" else split,
-            bar.update,
-        )
+    with sole(output) if to_file else nullcontext():
+        described = _described(sets, built, None if split == "all" else split)
+        with common.bar("Matching", len(described[0 if direction == "source" else 1])) as bar:
+            pairs = pair_up(*described, built, top or None, direction, bar.update)
         write_pairs(pairs, output if to_file else sys.stdout)
         if to_file:
             write_file_mark(output, Mark("match", (output.name,), inputs=made_of))
@@ -107,6 +104,24 @@ def _open_sets(source: Path, target: Path, output: Path | None) -> tuple[SliceSe
     sets = open_slices(folders[0]), open_slices(folders[1])
     check_domain(sets[1], "ct", "--tgt")
     return sets
+
+
+def _described(
+    sets: tuple[SliceSet, SliceSet], metric: SimilarityMetric, split: str | None
+) -> tuple[DescribedSet, DescribedSet]:
+    """Both sets described; masks of the target are never looked at."""
+    from ctseg.matching.described import describe_set
+
+    found = []
+    with common.bar("Describing") as bar:
+        rows = [len(slices.rows(split)) for slices in sets]
+        for place, slices in enumerate(sets):
+
+            def say(done: int, _total: int | None, _note: str, before: int = sum(rows[:place])) -> None:
+                bar.update(before + done, sum(rows))
+
+            found.append(describe_set(slices, metric, split, masked=not place, progress=say))
+    return found[0], found[1]
 
 
 def _counts(pairs: pd.DataFrame) -> dict[str, int]:

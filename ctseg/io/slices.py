@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ctseg.errors import InputError, first_line
 from ctseg.files import read_json
 from ctseg.io.identity import patients_of
+from ctseg.io.pages import blocks
 from ctseg.io.slice_table import COLUMNS, check_intensity, check_leak, read_slice_table
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA = "ctseg-slices/1"
-CHECK_BYTES = 1 << 26
-"""Bytes of a mask array that are looked at in one go."""
 
 
 @dataclass(frozen=True)
@@ -193,15 +192,15 @@ def _check_mask_values(masks: NDArray[np.uint8], path: Path) -> None:
     Raises:
         InputError: naming the first slice with another value.
     """
-    step = max(1, CHECK_BYTES // max(1, masks[0].nbytes))
-    for start in range(0, len(masks), step):
-        block = np.asarray(masks[start : start + step])
+    start = 0
+    for block in blocks(masks):
         if block.size and block.max() > 1:
             row = int(np.flatnonzero((block > 1).any(axis=(1, 2)))[0])
             raise InputError(
                 f"{path}: slice {start + row} (line {start + row + 2} of slices.csv) holds the value "
                 f"{block[row].max()}, expected 0 and 1 alone; write lesion as 1 or preprocess again"
             )
+        start += len(block)
 
 
 def check_same_size(source: SliceSet, target: SliceSet) -> None:

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.io.pages import blocks
 from ctseg.matching.fingerprint import fingerprints, hamming, pack_bits
+from ctseg.matching.hashed import BitDistance, Hashed, Nearest, nearest_hashed
+from ctseg.matching.search import nearest_by_distance
 from ctseg.plugins.protocols import Descriptors
+from ctseg.progress import ProgressCallback
 
 PAPER_SIDE = 240
 """The lesion distance is counted in pixels of a 240 x 240 slice (paper 3.1.4, below (17))."""
@@ -28,14 +32,50 @@ def lesion_areas(
         masks: 0/1 lesion masks of a labelled domain: the area is the mask's. None: the pixels above `threshold`.
         threshold: 120 of 255 in the paper.
     """
-    # Slice by slice: the arrays are memory maps that need not fit into memory.
-    lesions = (mask > 0 for mask in masks) if masks is not None else (image > threshold for image in images)
+    values, bound = (images, threshold) if masks is None else (masks, 0)
+    lesions = (picture > bound for block in blocks(values) for picture in block)
     counts = np.fromiter((np.count_nonzero(lesion) for lesion in lesions), dtype=np.float64, count=len(images))
     areas: NDArray[np.float64] = counts * (PAPER_SIDE / images.shape[1]) * (PAPER_SIDE / images.shape[2])
     return areas
 
 
-class FingerprintMetric:
+class _HashedSearch:
+    """A search in whole numbers, for metrics that weigh differing bits and the difference of one number."""
+
+    number: str
+    """The descriptor that is the number."""
+
+    def weights(self) -> tuple[float, float]:
+        """Of one differing bit and of the number's difference."""
+        raise NotImplementedError
+
+    def combined(self, bits: NDArray[np.uint8], difference: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The distance of pairs, from their differing bits and their differences."""
+        raise NotImplementedError
+
+    def distance(self, source: Descriptors, target: Descriptors) -> NDArray[np.float64]:
+        """Of all pairs: (n, m)."""
+        bits = hamming(source["fingerprint"], target["fingerprint"])
+        return self.combined(bits, _difference(source[self.number], target[self.number]))
+
+    def nearest(
+        self, source: Descriptors, target: Descriptors, k: int, progress: ProgressCallback | None = None
+    ) -> Nearest:
+        """What sorting `distance` finds, see `ctseg.matching.search.nearest`."""
+        weights = self.weights()
+        is_own = type(self).distance is _HashedSearch.distance  # a plugin may inherit and measure otherwise
+        if not is_own or not k or not len(source["fingerprint"]) or not all(0 <= weight < np.inf for weight in weights):
+            return nearest_by_distance(self.distance, source, target, k, progress)
+        ours, theirs = (Hashed(side["fingerprint"], side[self.number]) for side in (source, target))
+        return nearest_hashed(ours, theirs, k, BitDistance(*weights, self.combined), progress)
+
+
+def _difference(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) and (m,) -> (n, m), absolute."""
+    return np.abs(source[:, None] - target[None, :])
+
+
+class FingerprintMetric(_HashedSearch):
     """`d_sim = lambda_ham * d_ham + d_les` (17) on any 64-bit fingerprint.
 
     Args:
@@ -45,6 +85,7 @@ class FingerprintMetric:
     """
 
     symmetric = True
+    number = "lesion_px"
 
     def __init__(
         self,
@@ -65,13 +106,16 @@ class FingerprintMetric:
         """d_ham (15) and d_les (16), each (n, m)."""
         return {
             "hamming": hamming(source["fingerprint"], target["fingerprint"]),
-            "lesion_difference": np.abs(source["lesion_px"][:, None] - target["lesion_px"][None, :]),
+            "lesion_difference": _difference(source["lesion_px"], target["lesion_px"]),
         }
 
-    def distance(self, source: Descriptors, target: Descriptors) -> NDArray[np.float64]:
-        """d_sim (17): (n, m)."""
-        parts = self.parts(source, target)
-        cost: NDArray[np.float64] = self.lambda_ham * parts["hamming"] + parts["lesion_difference"]
+    def weights(self) -> tuple[float, float]:
+        """Of a bit and of a pixel."""
+        return self.lambda_ham, 1.0
+
+    def combined(self, bits: NDArray[np.uint8], difference: NDArray[np.float64]) -> NDArray[np.float64]:
+        """d_sim (17)."""
+        cost: NDArray[np.float64] = self.lambda_ham * bits + difference
         return cost
 
 
@@ -88,7 +132,7 @@ class AmdMetric(FingerprintMetric):
         super().__init__(lambda images: fingerprints(images, size), lambda_ham, threshold)
 
 
-class NormalisedMetric:
+class NormalisedMetric(_HashedSearch):
     """The paper's similarity without its pixels, its grey value of 120 and its data set's areas.
 
     `d = lambda_ham * d_ham / 64 + lambda_les * |r_source - r_target|`, each term from 0 to 1.
@@ -114,6 +158,7 @@ class NormalisedMetric:
 
     symmetric = True
     whole_set = True
+    number = "lesion_rank"
 
     def __init__(self, lambda_ham: float = 1.0, lambda_les: float = 1.0, bright: float = 4.0, size: int = 32) -> None:
         self.lambda_ham, self.lambda_les, self.bright, self.size = lambda_ham, lambda_les, bright, size
@@ -127,13 +172,16 @@ class NormalisedMetric:
         """d_ham (15) in bits, and the difference of lesion ranks, each (n, m)."""
         return {
             "hamming": hamming(source["fingerprint"], target["fingerprint"]),
-            "lesion_rank_difference": np.abs(source["lesion_rank"][:, None] - target["lesion_rank"][None, :]),
+            "lesion_rank_difference": _difference(source["lesion_rank"], target["lesion_rank"]),
         }
 
-    def distance(self, source: Descriptors, target: Descriptors) -> NDArray[np.float64]:
-        """(n, m), from 0 to `lambda_ham + lambda_les`."""
-        parts = self.parts(source, target)
-        return self.lambda_ham * (parts["hamming"] / BITS) + self.lambda_les * parts["lesion_rank_difference"]
+    def weights(self) -> tuple[float, float]:
+        """Of a bit and of the whole range of ranks."""
+        return self.lambda_ham / BITS, self.lambda_les
+
+    def combined(self, bits: NDArray[np.uint8], difference: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From 0 to `lambda_ham + lambda_les`."""
+        return self.lambda_ham * (bits / BITS) + self.lambda_les * difference
 
 
 def lesion_shares(
@@ -147,10 +195,12 @@ def lesion_shares(
         bright: see there.
     """
     bound = bright_bound(images, bright) if masks is None else 0.0
-    found = (image > bound for image in images) if masks is None else (mask > 0 for mask in masks)
+    pictures = (image for block in blocks(images) for image in block)
+    labels = None if masks is None else (mask for block in blocks(masks) for mask in block)
     shares = np.zeros(len(images))
-    for place, (lesion, image) in enumerate(zip(found, images, strict=True)):
+    for place, image in enumerate(pictures):
         brain = image > 0
+        lesion = image > bound if labels is None else next(labels) > 0
         shares[place] = np.count_nonzero(lesion & brain) / max(int(np.count_nonzero(brain)), 1)
     return shares
 
@@ -162,7 +212,7 @@ def bright_bound(images: NDArray[np.uint8], bright: float) -> float:
     affine change of grey values (a window). The range counts as one grey value at least.
     """
     greys = np.zeros(256, dtype=np.int64)
-    for image in images:
+    for image in (image for block in blocks(images) for image in block):
         greys += np.bincount(image.ravel(), minlength=256)
     greys[0] = 0
     upto = np.cumsum(greys)
@@ -204,5 +254,6 @@ def package_hashes(images: NDArray[np.uint8], kind: str) -> NDArray[np.uint64]:
     from PIL import Image
 
     compute = getattr(imagehash, kind)
-    bits = [np.asarray(compute(Image.fromarray(np.ascontiguousarray(image))).hash, dtype=bool) for image in images]
+    pictures = (Image.fromarray(np.ascontiguousarray(image)) for block in blocks(images) for image in block)
+    bits = [np.asarray(compute(picture).hash, dtype=bool) for picture in pictures]
     return pack_bits(np.array(bits).reshape(-1, 8, 8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,10 @@ def nearest(
     """
     own = getattr(metric, "nearest", None)
     if callable(own):
-        result: Nearest = own(source, target, min(k, length(target)))
+        more = {"progress": progress} if "progress" in signature(own).parameters else {}
+        result: Nearest = own(source, target, min(k, length(target)), **more)
         return result
-    return _blockwise(metric.distance, source, target, k, progress)
+    return nearest_by_distance(metric.distance, source, target, k, progress)
 
 
 def nearest_sources(
@@ -57,16 +59,17 @@ def nearest_sources(
     """
     if getattr(metric, "symmetric", False):
         return nearest(metric, target, source, k, progress)
-    return _blockwise(lambda block, whole: metric.distance(whole, block).T, target, source, k, progress)
+    return nearest_by_distance(lambda block, whole: metric.distance(whole, block).T, target, source, k, progress)
 
 
-def _blockwise(
+def nearest_by_distance(
     distance: Callable[[Descriptors, Descriptors], NDArray[np.float64]],
     source: Descriptors,
     target: Descriptors,
     k: int,
-    progress: ProgressCallback | None,
+    progress: ProgressCallback | None = None,
 ) -> Nearest:
+    """As `nearest`, from the distances of a block of source slices to all targets."""
     n, m = length(source), length(target)
     k = min(k, m)
     indices, distances = np.empty((n, k), dtype=np.int64), np.empty((n, k))

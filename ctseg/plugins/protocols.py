@@ -30,7 +30,7 @@ class SimilarityMetric(Protocol):
     def describe(self, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None) -> Descriptors:
         """(N, H, W) images, (N, H, W) 0/1 masks or None for an unlabelled domain -> descriptors of length N.
 
-        Called once for each set, with all slices of it that are matched.
+        Called with a set's matched slices, block by block; once with all of them where `whole_set` is true.
         """
         ...
 
@@ -43,7 +43,8 @@ class SimilarityMetric(Protocol):
     #   symmetric: bool, true where distance(a, b) is distance(b, a).T: then `nearest` also serves the search for each
     #       target slice's nearest source slices, the two swapped; a metric that is meant to be lopsided says False.
     #   nearest(source, target, k) -> (indices (n, k) int64, distances (n, k) float64): an exact, faster search, sorted
-    #       by (distance, target index); ctseg falls back on `distance` in blocks.
+    #       by (distance, target index); ctseg falls back on `distance` in blocks. With a parameter `progress` it is
+    #       given one, to call with (source slices done, n, "").
     #   parts(source, target) -> {column: (n, m)}: the parts of the distance, written as further columns of pairs.csv.
 
 

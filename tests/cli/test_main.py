@@ -189,7 +189,7 @@ def test_ctrl_c_is_130_and_leaves_nothing(sets: Path) -> None:
     code = (
         "import sys, ctseg.matching.pairs as pairs\n"
         "def stop(*args): raise KeyboardInterrupt\n"
-        "pairs.match = stop\n"
+        "pairs.pair_up = stop\n"
         "from ctseg.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run([sys.executable, "-c", code, *MATCH, "-o", "p.csv"], capture_output=True, text=True, cwd=sets)

@@ -9,8 +9,18 @@ import pytest
 
 from ctseg.errors import InputError
 from ctseg.io.slices import SliceSet
-from ctseg.matching.metrics import AmdMetric
-from ctseg.matching.pairs import MATCHED_SHARE, match, matched_ids, proportional_top, read_pairs, write_pairs
+from ctseg.matching import described
+from ctseg.matching import pairs as pairs_module
+from ctseg.matching.described import describe_set
+from ctseg.matching.metrics import AmdMetric, NormalisedMetric
+from ctseg.matching.pairs import (
+    MATCHED_SHARE,
+    match,
+    matched_ids,
+    proportional_top,
+    read_pairs,
+    write_pairs,
+)
 
 
 def slice_set(rng: np.random.Generator, domain: str, count: int, labelled: bool, size: int = 24) -> SliceSet:
@@ -213,3 +223,49 @@ def test_nothing_is_left_when_writing_fails(source: SliceSet, target: SliceSet, 
     with pytest.raises(OSError):
         write_pairs(pairs, tmp_path / "pairs.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
+
+
+def test_the_file_is_what_pandas_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs_module, "WRITTEN", 3)
+    numbers = [0.0, -0.0, 1 / 3, 1e300, 5e-324, np.nan, 1918.75, 1e16 + 2]
+    pairs = pd.DataFrame(
+        {
+            "source_id": ["a", 'say "b"', "c,d", " e", "ü", "line\nbreak", "", "g"],
+            "target_id": list("12345678"),
+            "rank": np.arange(8),
+            "distance": numbers,
+            "hamming": np.arange(8, dtype=np.uint8),
+            "part": np.array([*numbers[:3], 1e30, *numbers[4:]], dtype=np.float32),
+        }
+    )
+    write_pairs(pairs, tmp_path / "pairs.csv")
+    expected = pairs.to_csv(index=False, float_format="%.17g", lineterminator="\n")
+    assert (tmp_path / "pairs.csv").read_text(encoding="utf-8") == expected
+    stream = io.StringIO()
+    write_pairs(pairs, stream)
+    assert stream.getvalue() == expected
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_sets_are_described_block_by_block(
+    source: SliceSet, split: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = AmdMetric().describe(source.images, source.masks)
+    rows = source.rows(split)
+    for size in (1, 2, 100):
+        monkeypatch.setattr(described, "DESCRIBED", size)
+        said: list[tuple[int, int | None, str]] = []
+        found = describe_set(source, AmdMetric(), split, masked=True, progress=lambda *call, to=said: to.append(call))
+        assert found.names.tolist() == [f"mr-{row}" for row in rows]
+        for name, values in whole.items():
+            np.testing.assert_array_equal(found.descriptors[name], values[rows])
+        assert said[-1] == (len(rows), len(rows), "")
+        assert len(said) == (1 if size == 100 else len({row // size for row in rows}))
+
+
+def test_a_metric_that_asks_for_the_whole_set_gets_it(source: SliceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(described, "DESCRIBED", 2)
+    found = describe_set(source, NormalisedMetric(), "train", masked=True)
+    rows = source.rows("train")
+    whole = NormalisedMetric().describe(source.images[rows], source.masks[rows])
+    np.testing.assert_array_equal(found.descriptors["lesion_rank"], whole["lesion_rank"])
