@@ -21,6 +21,7 @@ from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
 from ctseg.networks.intensity import to_images
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.grid import filled_box
 
 if TYPE_CHECKING:
     from ctseg.inference.recovery import Recovery
@@ -92,18 +93,30 @@ def native_probability(
     ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings
 ) -> tuple[NDArray[np.float32], Disagreement | None]:
     """(K, h, w) mean probability of all members, each brought back to the scan's own pixels; 0 outside the brain."""
-    total = np.zeros(ready.volume.voxels.shape, dtype=np.float32)
+    mean = np.zeros(ready.volume.voxels.shape, dtype=np.float32)
+    box = filled_box(ready.brain, (0, 0, 0)) if ready.brain.any() else (slice(0),) * 3
+    brain = ready.brain[box]
+    total = np.zeros(brain.shape, dtype=np.float32)
     members = Members(ready.volume, settings.threshold, settings.min_lesion_ml)
     count = sum(len(group.models) for group in groups) * len(_mirrors(settings))
     for group, prepared in zip(groups, ready.prepared, strict=True):
         for model in group.models:
             for maps in _members(prepared.images, model, settings):
-                native = prepared.frame.to_native(maps) * ready.brain
+                native = prepared.frame.to_native(maps[box[0]], part=box[1:]) * brain
                 total += native
                 if count > 1:
-                    members.add(native)
-    mean = np.clip(total / np.float32(count), np.float32(0), np.float32(1))
+                    members.add(_placed(native, box, mean.shape))
+    mean[box] = np.clip(total / np.float32(count), np.float32(0), np.float32(1))
     return mean, members.disagreement(mean)
+
+
+def _placed(
+    values: NDArray[np.float32], box: tuple[slice, slice, slice], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """The values of a box in an array of zeros."""
+    whole = np.zeros(shape, dtype=np.float32)
+    whole[box] = values
+    return whole
 
 
 def _ood(ready: ReadyCase, groups: Sequence[ModelGroup]) -> tuple[str, ...]:

@@ -24,7 +24,15 @@ def size_of(volume_ml: float) -> str:
 
 def components(mask: Mask) -> tuple[NDArray[np.int32], int]:
     """(K, H, W) numbers of the connected lesions (26 neighbours), 0 outside, and how many there are."""
-    numbers, count = label(mask, NEIGHBOURS_26)
+    numbers = np.zeros(mask.shape, dtype=np.int32)
+    if not mask.any():
+        return numbers, 0
+    box = tuple(
+        slice(int(used[0]), int(used[-1]) + 1)
+        for axes in ((1, 2), (0, 2), (0, 1))
+        if len(used := np.flatnonzero(mask.any(axis=axes)))
+    )
+    numbers[box], count = label(mask[box], NEIGHBOURS_26)
     return numbers, int(count)
 
 

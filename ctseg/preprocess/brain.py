@@ -74,7 +74,7 @@ class MuschelliExtractor:
             return stripped
         low, high = self._range(volume)
         grid = working_grid(volume)
-        hu = grid.to_grid(np.clip(volume.voxels, -1024, 1000))
+        hu = grid.to_grid(volume.voxels)
         smooth = smoothed(hu, self.settings.smoothing_mm, grid.spacing_mm[1:])
         inside = enclosed(smooth > high)
         box = _box(inside, grid)
@@ -114,10 +114,10 @@ class MuschelliExtractor:
         thin. Blood, too bright for a seed, falls to the brain around it.
         """
         neck_mm = self.settings.neck_mm
-        depth = grid.distance_mm(tissue & (smooth <= bright_hu))
-        seed = most_enclosed(depth > neck_mm, inside)
+        sure = tissue & (smooth <= bright_hu)
+        seed = most_enclosed(grid.erode(sure, neck_mm), inside)
         markers = np.zeros(seed.shape, np.int8)
-        markers[(depth > neck_mm / 2) & ~grid.dilate(seed, neck_mm + 1)] = OTHER
+        markers[grid.erode(sure, neck_mm / 2) & ~grid.dilate(seed, neck_mm + 1)] = OTHER
         markers[grid.near_air(smooth, SCALP_MM) | (smooth < FAT_HU)] = OTHER
         markers[seed] = BRAIN
         brain: Mask = watershed(np.maximum(smooth, FAT_HU), markers, mask=tissue | (markers > 0)) == BRAIN
@@ -141,8 +141,7 @@ class MuschelliExtractor:
         # bone is cut to just above brain first: a whole kernel of it would otherwise eat blood that touches it
         smooth = smoothed(np.clip(voxels, low - high, 2 * high), self.settings.smoothing_mm, spacing_mm)
         light = (smooth > bright) & (smooth <= high)
-        steps = max(1, round(FILM_MM / 2 / min(spacing_mm)))
-        film = light & ~ndimage.binary_opening(light, np.ones((1, 3, 3), dtype=bool), iterations=steps)
+        film = light & ~opened(light, max(1, round(FILM_MM / 2 / min(spacing_mm))))
         brain = parts_touching(inner | (rim & ~film & (smooth >= low) & (smooth <= high)), inner)
         return _tidied(brain, smooth > high, spacing_mm[0] * spacing_mm[1])
 
@@ -151,6 +150,24 @@ def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:
     """(K, H, W) smoothed in the slices only: thick slices are smooth across already."""
     smooth: Hu = ndimage.gaussian_filter(hu, (0, *(sigma_mm / mm for mm in spacing_mm)))
     return smooth
+
+
+def opened(mask: Mask, steps: int) -> Mask:
+    """Each slice without what is narrower than 2 `steps` + 1 pixels along the rows or columns; outside is no mask."""
+    return _grown(~_grown(~mask, steps, outside=True), steps, outside=False)
+
+
+def _grown(mask: Mask, steps: int, *, outside: bool) -> Mask:
+    """Every pixel with any of the mask at most `steps` rows and columns away, in its slice."""
+    for axis in (1, 2):
+        for _ in range(steps):
+            wide = mask.copy()
+            here, there = np.moveaxis(wide, axis, 0), np.moveaxis(mask, axis, 0)
+            here[1:] |= there[:-1]
+            here[:-1] |= there[1:]
+            here[[0, -1]] |= outside
+            mask = wide
+    return mask
 
 
 def most_enclosed(core: Mask, inside: Mask) -> Mask:
@@ -165,7 +182,7 @@ def most_enclosed(core: Mask, inside: Mask) -> Mask:
     enclosed_voxels[0] = 0
     best = int(enclosed_voxels.argmax())
     wanted = np.zeros(count + 1, dtype=bool)
-    wanted[np.unique(parts[-1])] = True
+    wanted[parts[-1]] = True
     wanted &= (enclosed_voxels > (1 - LEAK) * sizes) & (enclosed_voxels > LOBE * enclosed_voxels[best])
     wanted[best] = True
     wanted[0] = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Order = Literal[0, 1]
+Slices = NDArray[Any] | Iterable[NDArray[Any]]
+WHOLE = slice(None), slice(None)
 
 
 @dataclass(frozen=True)
@@ -31,22 +34,25 @@ class Frame:
     col_start: float
     col_step: float
 
-    def to_model(self, slices: NDArray[np.floating] | NDArray[np.bool_], order: Order = 1) -> NDArray[np.float32]:
+    def to_model(self, slices: Slices, order: Order = 1) -> NDArray[np.float32]:
         """(K, h, w) native slices -> (K, H, W); antialiased where model pixels are wider; 0 outside the native grid.
 
         Args:
-            slices: (K, h, w).
+            slices: (K, h, w), an array or one (h, w) at a time.
             order: 1 for linear, with a kernel as wide as the coarser pixel; 0 for the nearest pixel (label values).
         """
         rows = _weights(self.size[0], self.native[0], self.row_start, self.row_step, order)
         cols = _weights(self.size[1], self.native[1], self.col_start, self.col_step, order)
         return _apply(rows, cols, slices)
 
-    def to_native(self, maps: NDArray[np.floating] | NDArray[np.bool_], order: Order = 1) -> NDArray[np.float32]:
-        """(K, H, W) maps, such as probabilities -> (K, h, w) at the native pixels; 0 outside the model's field."""
+    def to_native(self, maps: Slices, order: Order = 1, part: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
+        """(K, H, W) maps, such as probabilities -> (K, h, w) at the native pixels; 0 outside the model's field.
+
+        With `part`, only these native rows and columns are computed and returned.
+        """
         rows = _weights(self.native[0], self.size[0], -self.row_start / self.row_step, 1 / self.row_step, order)
         cols = _weights(self.native[1], self.size[1], -self.col_start / self.col_step, 1 / self.col_step, order)
-        return _apply(rows, cols, maps)
+        return _apply(rows[part[0]], cols[part[1]], maps)
 
 
 def centred_frame(brain: NDArray[np.bool_], spacing_mm: tuple[float, float], size: int, fov_mm: float) -> Frame:
@@ -96,9 +102,7 @@ def _weights(count: int, length: int, start: float, step: float, order: Order) -
     return sparse.csr_array((weights[used], (rows[used], pixels[used])), shape=(count, length))
 
 
-def _apply(rows: sparse.csr_array, cols: sparse.csr_array, slices: NDArray[Any]) -> NDArray[np.float32]:
+def _apply(rows: sparse.csr_array, cols: sparse.csr_array, slices: Slices) -> NDArray[np.float32]:
     """Separable resampling: rows (H, h) and cols (W, w) of (K, h, w) -> (K, H, W)."""
-    result = np.empty((len(slices), rows.shape[0], cols.shape[0]), dtype=np.float32)
-    for k, picture in enumerate(slices):
-        result[k] = (cols @ (rows @ picture.astype(np.float32)).T).T
-    return result
+    done = [(cols @ (rows @ picture.astype(np.float32)).T).T for picture in slices]
+    return np.array(done, dtype=np.float32).reshape(len(done), rows.shape[0], cols.shape[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from ctseg.preprocess.frame import Frame, whole_frame
 Mask = NDArray[np.bool_]
 AIR_HU = -300.0
 """Between air (-1000) and fat (-100)."""
+GRID_HU = (-1024.0, 1000.0)
+"""Metal is cut to bone before pixels are averaged, so that it does not make bone of what is beside it."""
 EDGE_PAD = 8
 """Slices repeated beyond either end before distances are taken, so that the end of the scan is no edge of the brain."""
 
@@ -31,25 +34,25 @@ class WorkingGrid:
     """(slice, row, column) of the grid."""
 
     def to_grid(self, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(K, h, w) -> (G, H, W): pixels averaged, slices interpolated."""
-        return _between(self.frame.to_model(voxels), self.positions)
+        """(K, h, w) -> (G, H, W): pixels averaged, slices interpolated; HU beyond air and bone are cut first."""
+        return _between(self.frame.to_model(clipped(voxels, *GRID_HU)), self.positions)
 
     def to_native(self, mask: Mask) -> Mask:
         """(G, H, W) mask -> (K, h, w) mask."""
         return self.frame.to_native(mask[self.places]) >= 0.5
 
-    def distance_mm(self, mask: Mask) -> NDArray[np.float32]:
-        """(G, H, W) mm from each voxel of the mask to the nearest one outside; the end slices continue without end."""
-        padded = np.pad(mask, ((EDGE_PAD, EDGE_PAD), (0, 0), (0, 0)), mode="edge")
-        distance: NDArray[np.float64] = ndimage.distance_transform_edt(padded, sampling=self.spacing_mm)
-        return distance[EDGE_PAD:-EDGE_PAD].astype(np.float32)
+    def within(self, mask: Mask, radius_mm: float) -> Mask:
+        """(G, H, W) voxels at most `radius_mm` from the mask; the end slices continue, nothing lies beside the grid."""
+        more = min(EDGE_PAD, int(np.ceil(radius_mm / self.spacing_mm[0])))
+        padded = np.pad(mask, ((more, more), (0, 0), (0, 0)), mode="edge")
+        return near(padded, radius_mm, self.spacing_mm)[more : len(padded) - more]
 
     def dilate(self, mask: Mask, radius_mm: float) -> Mask:
         """Everything within `radius_mm` of the mask."""
         result = np.zeros_like(mask)
         if mask.any():
             part = filled_box(mask, tuple(int(np.ceil(radius_mm / mm)) for mm in self.spacing_mm))
-            result[part] = self.distance_mm(~mask[part]) <= radius_mm
+            result[part] = self.within(mask[part], radius_mm)
         return result
 
     def erode(self, mask: Mask, radius_mm: float) -> Mask:
@@ -57,7 +60,7 @@ class WorkingGrid:
         result = np.zeros_like(mask)
         if mask.any():
             part = filled_box(mask, (1, 1, 1))  # a shell of voxels outside is as near as anything beyond it
-            result[part] = self.distance_mm(mask[part]) > radius_mm
+            result[part] = ~self.within(~mask[part], radius_mm)
         return result
 
     def open(self, mask: Mask, radius_mm: float) -> Mask:
@@ -72,16 +75,58 @@ class WorkingGrid:
         """Whether the air around the head (not that in its sinuses) is within `depth_mm`, in the same slice."""
         plane = np.zeros((3, 3, 3), dtype=bool)
         plane[1] = ndimage.generate_binary_structure(2, 1)
-        return self.distance_mm(~_reached_from_border(hu < AIR_HU, plane)) <= depth_mm
+        return self.within(_reached_from_border(hu < AIR_HU, plane), depth_mm)
 
 
-def filled_box(mask: Mask, margin: tuple[int, ...]) -> tuple[slice, ...]:
+def near(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
+    """Voxels whose centre is at most `radius_mm` from that of a voxel of the mask (K, H, W).
+
+    A ball is a stack of runs along the columns: the mask, widened once for each length of run, is shifted to where the
+    ball has runs of that length, eight voxels in a byte. Distances are those of
+    `scipy.ndimage.distance_transform_edt` in float32, rounded alike.
+    """
+    bits = np.zeros((*mask.shape[:2], (mask.shape[2] + 7) // 8), dtype=np.uint8)
+    wide, reach = mask.copy(), 0
+    for half, places in sorted(_runs(radius_mm, spacing_mm, mask.shape).items()):
+        for step in range(reach + 1, half + 1):
+            wide[:, :, step:] |= mask[:, :, :-step]
+            wide[:, :, :-step] |= mask[:, :, step:]
+        reach = half
+        packed = np.packbits(wide, axis=2)
+        for slices, rows in places:
+            bits[_shifted(slices), _shifted(rows)] |= packed[_shifted(-slices), _shifted(-rows)]
+    return np.unpackbits(bits, axis=2, count=mask.shape[2]).view(bool)
+
+
+def _runs(
+    radius_mm: float, spacing_mm: tuple[float, float, float], shape: tuple[int, ...]
+) -> dict[int, list[tuple[int, int]]]:
+    """Half the length of a run of voxels along the columns -> the (slice, row) steps at which the ball has it."""
+    most = [min(int(np.ceil(radius_mm / mm)), length - 1) for mm, length in zip(spacing_mm, shape, strict=True)]
+    slices, rows = (np.arange(-count, count + 1) for count in most[:2])
+    columns = np.arange(most[2] + 1)
+    squares = [(steps * mm) ** 2 for steps, mm in zip((slices, rows, columns), spacing_mm, strict=True)]
+    distance = np.sqrt(squares[0][:, None, None] + squares[1][:, None] + squares[2]).astype(np.float32)
+    halves = np.count_nonzero(distance <= np.float32(radius_mm), axis=2) - 1
+    runs: dict[int, list[tuple[int, int]]] = {}
+    for at_slice, at_row in np.argwhere(halves >= 0):
+        place = int(slices[at_slice]), int(rows[at_row])
+        runs.setdefault(int(halves[at_slice, at_row]), []).append(place)
+    return runs
+
+
+def _shifted(steps: int) -> slice:
+    """Where values go that move by `steps`; `_shifted(-steps)` is where they come from."""
+    return slice(steps, None) if steps >= 0 else slice(None, steps)
+
+
+def filled_box(mask: Mask, margin: tuple[int, ...]) -> tuple[slice, slice, slice]:
     """The smallest box that holds every voxel of a mask that is not empty, and a margin where there is room."""
     box = []
     for axis, more in enumerate(margin):
         used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
         box.append(slice(max(0, int(used[0]) - more), int(used[-1]) + more + 1))
-    return tuple(box)
+    return box[0], box[1], box[2]
 
 
 def working_grid(volume: Volume, pixel_mm: float = 1.5, step_mm: float = 2.0) -> WorkingGrid:
@@ -114,6 +159,11 @@ def _between(slices: NDArray[np.float32], positions: NDArray[np.float64]) -> NDA
     return stack
 
 
+def clipped(slices: NDArray[np.float32], low: float, high: float) -> Iterator[NDArray[np.float32]]:
+    """Slices (K, h, w) with their values cut, one at a time: a slice stays in the cache, a volume does not."""
+    return (np.clip(picture, low, high) for picture in slices)
+
+
 def fill_holes(mask: Mask) -> Mask:
     """(K, H, W) mask with its holes filled; what opens only through the first or last slice is a hole too."""
     return ~_reached_from_border(~mask, None)
@@ -124,27 +174,29 @@ def _reached_from_border(mask: Mask, structure: Mask | None) -> Mask:
     rimmed = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
     parts, count = ndimage.label(rimmed, structure=structure)
     reached = np.zeros(count + 1, dtype=bool)
-    reached[np.unique(parts[:, 0, 0])] = True
+    reached[parts[:, 0, 0]] = True
     outside: Mask = reached[parts][:, 1:-1, 1:-1]
     return outside
 
 
 def without_islands(mask: Mask, smallest: float) -> Mask:
     """(K, H, W) mask without the parts of each slice that have fewer than `smallest` pixels."""
+    if not mask.any():
+        return np.zeros_like(mask)
     plane = np.zeros((3, 3, 3), dtype=bool)
     plane[1] = ndimage.generate_binary_structure(2, 1)
     parts, count = ndimage.label(mask, structure=plane)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    large: Mask = sizes[parts] >= max(smallest, 1)
-    return large
+    large: Mask = np.bincount(parts.ravel(), minlength=count + 1) >= max(smallest, 1)
+    large[0] = False
+    kept: Mask = large[parts]
+    return kept
 
 
 def parts_touching(mask: Mask, seeds: Mask) -> Mask:
     """The connected parts of a mask (of 2 or 3 dimensions) that hold any voxel of `seeds`."""
     parts, count = ndimage.label(mask)
     wanted = np.zeros(count + 1, dtype=bool)
-    wanted[np.unique(parts[seeds & mask])] = True
+    wanted[parts[seeds & mask]] = True
     wanted[0] = False
     kept: Mask = wanted[parts]
     return kept

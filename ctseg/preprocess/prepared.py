@@ -38,10 +38,13 @@ def to_images(
     background bleeds into the rim of the brain.
     """
     slope, offset = intensity
-    grey = np.clip(slope * values + offset, 0.0, 255.0)
     share = frame.to_model(brain)
     inside = share >= BRAIN_FRACTION
-    mean = frame.to_model(np.where(brain, grey, 0.0)) / np.maximum(share, 1e-6)
+    grey = (
+        np.where(where, np.clip(slope * picture + offset, 0.0, 255.0), 0.0)
+        for picture, where in zip(values, brain, strict=True)
+    )
+    mean = frame.to_model(grey) / np.maximum(share, 1e-6)
     images = np.where(inside, np.rint(np.clip(mean, 0.0, 255.0)), 0).astype(np.uint8)
     return images, inside
 

@@ -14,6 +14,8 @@ MIN_TISSUE = 0.9
 """Share of the foreground in `TISSUE_HU`: more than 0.98 after stripping, less than 0.7 in a whole head."""
 MAX_CLIPPED = 0.02
 """Share of the foreground at the highest value; a head that was clipped to a brain window has its whole skull there."""
+MOST = 8000
+"""Values further above the lowest are counted as one."""
 MIN_BACKGROUND = 0.2
 """Share of voxels that have the one background value."""
 
@@ -24,16 +26,19 @@ def stripped_brain(volume: Volume) -> NDArray[np.bool_] | None:
     Stripped scans have one background value (0 or air) on a large part of the picture and nearly only brain HU
     elsewhere.
     """
-    values = np.rint(volume.voxels).astype(np.int32)
-    lowest = int(values.min())
-    counts = np.bincount(np.clip(values - lowest, 0, 8000).ravel())
+    lowest = int(np.rint(volume.voxels.min()))
+    counts = np.zeros(MOST + 1, dtype=np.int64)
+    for picture in volume.voxels:
+        counts += np.bincount(np.clip(np.rint(picture) - lowest, 0, MOST).astype(np.int64).ravel(), minlength=MOST + 1)
     background = lowest + int(counts.argmax())
-    if counts.max() < MIN_BACKGROUND * values.size:
+    if counts.max() < MIN_BACKGROUND * volume.voxels.size:
         return None
+    values = np.rint(volume.voxels).astype(np.int32)
     foreground = values != background
-    tissue = (volume.voxels >= TISSUE_HU[0]) & (volume.voxels <= TISSUE_HU[1])
-    if not foreground.any() or tissue[foreground].mean() < MIN_TISSUE:
+    tissue = (volume.voxels >= TISSUE_HU[0]) & (volume.voxels <= TISSUE_HU[1]) & foreground
+    size = np.count_nonzero(foreground)
+    if not size or np.count_nonzero(tissue) / size < MIN_TISSUE:
         return None
-    if (values[foreground] == values.max()).mean() > MAX_CLIPPED:
+    if np.count_nonzero(foreground & (values == values.max())) / size > MAX_CLIPPED:
         return None
     return fill_holes(foreground)

@@ -1,4 +1,4 @@
-"""Brain extraction at a clinical size: distances only where the mask is, against distances over the whole grid."""
+"""Brain extraction at a clinical size: balls by shifts of bits where the mask is, against distances everywhere."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from ctseg.io.volume import Volume
 from ctseg.preprocess import brain
-from ctseg.preprocess.grid import WorkingGrid
+from ctseg.preprocess.grid import EDGE_PAD, WorkingGrid
 
 
 def head() -> Volume:
@@ -23,6 +24,12 @@ def head() -> Volume:
     hu = np.where(place < across, 32.0, np.where(place < across + 8, 900.0, -1000.0)) + noise
     origins = np.stack([0 * z_mm, 0 * z_mm, z_mm], axis=1)
     return Volume(hu.astype(np.float32), origins, np.array([0, mm, 0]), np.array([mm, 0, 0]), "ct", "head", "head")
+
+
+def distance_mm(grid: WorkingGrid, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """mm from each voxel of the mask to the nearest one outside; the end slices continue."""
+    padded = np.pad(mask, ((EDGE_PAD, EDGE_PAD), (0, 0), (0, 0)), mode="edge")
+    return distance_transform_edt(padded, sampling=grid.spacing_mm)[EDGE_PAD:-EDGE_PAD].astype(np.float32)
 
 
 def best_of_three(work: Callable[[], NDArray[np.bool_]]) -> tuple[float, NDArray[np.bool_]]:
@@ -40,8 +47,8 @@ def test_boxes_save_time_and_change_no_voxel(
 ) -> None:
     volume, extractor = head(), brain.MuschelliExtractor()
     boxed_s, boxed = best_of_three(lambda: extractor(volume))
-    monkeypatch.setattr(WorkingGrid, "erode", lambda grid, mask, mm: grid.distance_mm(mask) > mm)
-    monkeypatch.setattr(WorkingGrid, "dilate", lambda grid, mask, mm: grid.distance_mm(~mask) <= mm)
+    monkeypatch.setattr(WorkingGrid, "erode", lambda grid, mask, mm: distance_mm(grid, mask) > mm)
+    monkeypatch.setattr(WorkingGrid, "dilate", lambda grid, mask, mm: distance_mm(grid, ~mask) <= mm)
     monkeypatch.setattr(brain, "filled_box", lambda mask, margin: (slice(None),) * 3)
     whole_s, whole = best_of_three(lambda: extractor(volume))
     record_property("seconds", round(boxed_s, 2))

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_opening
 
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
-from ctseg.preprocess.brain import MuschelliExtractor, enclosed
+from ctseg.preprocess.brain import MuschelliExtractor, enclosed, opened
 from ctseg.preprocess.stripped import stripped_brain
 
 EXTRACT = MuschelliExtractor()
@@ -171,3 +172,11 @@ def test_a_real_head_with_a_piece_of_skull_missing(real_data):
 @pytest.mark.real_data
 def test_a_slice_of_the_neck_has_no_brain(real_data):
     assert not EXTRACT(some(ct(real_data / "ct-ge-tilted"), [0])).any()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(3, 31, 26), (1, 1, 40), (2, 5, 3)])
+def test_opening_by_rows_and_columns_is_that_by_squares(shape, steps, rng):
+    mask = rng.random(shape) < 0.97
+    square = np.ones((1, 3, 3), dtype=bool)
+    np.testing.assert_array_equal(opened(mask, steps), binary_opening(mask, square, iterations=steps))

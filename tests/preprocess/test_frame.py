@@ -71,3 +71,17 @@ def test_nearest_keeps_label_values(rng):
     labels = rng.integers(0, 4, (2, 30, 30)).astype(np.float32)
     made = whole_frame((30, 30), (1.0, 1.0), 3.0).to_model(labels, order=0)
     np.testing.assert_array_equal(made, labels[:, 1::3, 1::3])
+
+
+def test_a_part_of_the_native_pixels_is_that_part(rng):
+    frame = Frame((24, 24), (61, 47), 3.0, 2.2, -4.0, 1.7)
+    maps = rng.random((2, 24, 24)).astype(np.float32)
+    part = slice(7, 50), slice(0, 31)
+    np.testing.assert_array_equal(frame.to_native(maps, part=part), frame.to_native(maps)[:, part[0], part[1]])
+
+
+def test_slices_may_come_one_at_a_time(rng):
+    frame = Frame((24, 24), (61, 47), 3.0, 2.2, -4.0, 1.7)
+    pictures = rng.random((3, 61, 47)).astype(np.float32)
+    np.testing.assert_array_equal(frame.to_model(iter(pictures)), frame.to_model(pictures))
+    assert frame.to_model(pictures[:0]).shape == (0, 24, 24)
