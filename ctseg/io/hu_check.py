@@ -53,7 +53,8 @@ class Histogram:
 
     def share(self, low: float, high: float) -> float:
         """Share of the voxels in [low, high)."""
-        return float(np.mean((self.values >= low) & (self.values < high)))
+        inside = np.count_nonzero((self.values >= low) & (self.values < high))
+        return inside / len(self.values) if len(self.values) else float("nan")
 
     def peak(self, low: float, high: float, width: float = 4.0) -> float | None:
         """Centre of the highest bin in [low, high), smoothed over three bins; None where too few voxels lie there.
@@ -61,15 +62,16 @@ class Histogram:
         Single values that fill much of the scan (background, clipping) are left out.
         """
         inside = self.values[(self.values >= low) & (self.values < high)]
-        inside = inside[~np.isin(inside, self._flat())]
+        flat = self._flat(inside)
+        inside = inside[~np.isin(inside, flat)] if len(flat) else inside
         if len(inside) < ENOUGH * len(self.values) or len(inside) < 2:
             return None
         counts, edges = np.histogram(inside, bins=min(max(int((high - low) / width), 1), MOST_BINS), range=(low, high))
         best = int(np.argmax(np.convolve(counts, np.ones(3), mode="same")))
         return float(edges[best] + edges[best + 1]) / 2
 
-    def _flat(self) -> NDArray[np.float32]:
-        found, counts = np.unique(self.values, return_counts=True)
+    def _flat(self, inside: NDArray[np.float32]) -> NDArray[np.float32]:
+        found, counts = np.unique(inside, return_counts=True)
         return found[counts > BACKGROUND * len(self.values)]
 
 
@@ -141,8 +143,7 @@ def _check(histogram: Histogram, case_id: str) -> list[str]:
     values = histogram.values
     if not len(values) or values.min() == values.max():
         return ["all voxels have the same value"]
-    low, high = np.percentile(values, (0.1, 99.9))
-    if high - low < NARROW_HU:
+    if _is_narrow(histogram):
         raise CaseError(
             f"{case_id}: not HU: values from {values.min():g} to {values.max():g}, so scaled; give the scan in HU"
         )
@@ -161,6 +162,14 @@ def _is_fat(histogram: Histogram) -> bool:
     if peak is None or not FAT_HU[0] <= peak <= FAT_HU[1] or not len(air):
         return False
     return abs(float(np.median(air)) + 1000) <= FAT_AIR_HU
+
+
+def _is_narrow(histogram: Histogram) -> bool:
+    """Whether nearly all voxels span less than `NARROW_HU`; where there is air and tissue no sorting is needed."""
+    if min(histogram.share(-np.inf, AIR_BELOW), histogram.share(AIR_BELOW + NARROW_HU, np.inf)) > ENOUGH:
+        return False
+    low, high = np.percentile(histogram.values, (0.1, 99.9))
+    return bool(high - low < NARROW_HU)
 
 
 def _about_air(histogram: Histogram, air: bool) -> list[str]:

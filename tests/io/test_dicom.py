@@ -13,8 +13,10 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 from ctseg.errors import CaseError
+from ctseg.io.dicom import header
 from ctseg.io.dicom.reader import case_name, pseudonym, read_series
 from ctseg.io.nifti.volumes import load_mask, save_map, save_mask, sidecar_path
+from ctseg.io.source import Source
 
 Write = Callable[..., list[Path]]
 AXES = [(*(0,) * axis, sign, *(0,) * (2 - axis)) for axis in range(3) for sign in (1, -1)]
@@ -282,3 +284,14 @@ def test_real_tilted_series(real_data: Path, tmp_path: Path) -> None:
     assert (geometry.voxel_ml[:, None, None] * again).sum() == pytest.approx(
         (volume.voxel_ml[:, None, None] * mask).sum()
     )
+
+
+@pytest.mark.parametrize("size", [0, 40, 200, 700, 1 << 15])
+def test_headers_of_any_length_are_read_alike(
+    write_series: Write, head_ct: np.ndarray, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first bytes of a file are enough for most; where they are not, nothing is lost."""
+    file = write_series(head_ct[:1], [(0.0, 0.0, 0.0)], PatientComments="x" * 300, KVP=120.0)[0]
+    whole = header.header_of(pydicom.dcmread(file), Source(str(file)))
+    monkeypatch.setattr(header, "HEAD_BYTES", size)
+    assert header.read_header(Source(str(file))) == whole

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ctseg.errors import CaseError
-from ctseg.io.hu_check import check_hu
+from ctseg.io.hu_check import NARROW_HU, Histogram, _is_narrow, check_hu
 from ctseg.io.volume import Volume
 
 SHAPE = (4, 40, 40)
@@ -167,3 +167,12 @@ def test_real_scans_pass(real_data: Path) -> None:
     for patient in ("patient07", "patient19"):
         with pytest.raises(CaseError, match="not HU"):
             read_nifti(real_data / f"mr-ms-flair/{patient}_flair.nii.gz", domain="ct", case_id="m")
+
+
+@pytest.mark.parametrize("air", [0.0, 0.004, 0.3])
+@pytest.mark.parametrize("spread", [10.0, 45.0, 200.0])
+def test_narrow_is_what_percentiles_say(air: float, spread: float, rng: np.random.Generator) -> None:
+    values = rng.uniform(0, spread, 20_000).astype(np.float32)
+    values[rng.random(20_000) < air] = -1000
+    low, high = np.percentile(values, (0.1, 99.9))
+    assert _is_narrow(Histogram(values)) == (high - low < NARROW_HU)

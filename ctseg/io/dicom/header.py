@@ -8,6 +8,7 @@ import re
 import zipfile
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from typing import IO, Any, cast
 
 import pydicom
@@ -34,6 +35,9 @@ MAX_INFLATED_BYTES = 256 * 1024**2
 """A slice in the deflated transfer syntax that unpacks to more is none."""
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 CHUNK_BYTES = 1 << 20
+
+HEAD_BYTES = 1 << 15
+"""Almost every header is shorter."""
 
 SIEMENS, TILES = "SIEMENS MR HEADER", 0x0019100A
 """Owner of a private block, and its element that says how many slices are tiled in one picture."""
@@ -144,10 +148,29 @@ def _parse(source: Source, stream: IO[bytes], start: bytes) -> SliceHeader | NoH
     if not start:
         return NoHeader("empty file")
     refuse_inflating(stream)
-    dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=True)
+    dataset = _from_head(stream)
+    if dataset is None:
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=True)
     if "SOPInstanceUID" not in dataset and "SeriesInstanceUID" not in dataset:
         return NoHeader("not a readable DICOM file", broken=start[MAGIC[0]] == MAGIC[1])
     return header_of(dataset, source)
+
+
+def _from_head(stream: IO[bytes]) -> Dataset | None:
+    """The header where the pixels begin within the first bytes of a file; None where it has to be read with care.
+
+    Read from memory it takes half the time. The stream stands at its start again.
+    """
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    if DEFLATED in head[:2048]:
+        return None
+    buffer = BytesIO(head)
+    try:
+        dataset = pydicom.dcmread(buffer, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=True)
+    except Exception:  # the stream tells what is wrong
+        return None
+    return dataset if buffer.tell() < len(head) else None
 
 
 def refuse_inflating(stream: IO[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def _read(source: Source) -> Dataset:
     try:
         with source.open() as stream:
             refuse_inflating(stream)
-            dataset = pydicom.dcmread(stream, force=True)
+            whole = BytesIO(stream.read())  # a third faster than through a stream that counts its bytes
+            dataset = pydicom.dcmread(whole, force=True)
             dataset.buffer = dataset.fileobj_type = None  # a closed stream cannot be sent to another process
     except FileNotFoundError:
         raise CaseError(f"{source}: no such file") from None
@@ -160,7 +162,7 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
         grid, geometry = to_canonical(stack)
     except CaseError as error:
         raise CaseError(f"{name}: {error}") from None
-    native = np.stack([item.values.T for item in slices], axis=2)
+    native = np.stack([item.values for item in slices]).transpose(2, 1, 0)  # (columns, rows, slices), as it is stored
     keys = tuple(range(grid.shape[grid.axes[0]]))[:: -1 if grid.flips[0] else 1]
     axial = grid.axes[0] == 2
     turned = [] if axial else ["sagittal or coronal slices, turned to axial"]
