@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ctseg.inference.settings import SegmentSettings
     from ctseg.io.case import Discovery
     from ctseg.io.slices import SliceSet
+    from ctseg.models.catalogue import ModelSource
     from ctseg.outputs import Output
     from ctseg.plugins.protocols import BrainExtractor
     from ctseg.preprocess.settings import PreprocessSettings
@@ -71,6 +72,7 @@ def segment(
     null: common.Null = False,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     device: common.Device = "auto",
+    precision: common.Precision = "32",
     workers: common.Workers = 1,
     scheduler: common.Scheduler = "",
     resume: common.Resume = False,
@@ -90,11 +92,10 @@ def segment(
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume)
     cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
 
-    from ctseg.api import load_for_segment
     from ctseg.io.slices import SliceSet
-    from ctseg.training.device import make_fabric
 
-    groups, extractor = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
+    groups, extractor = _loaded(models, device)
+    resolved = _computing_in(precision, settings, groups, resolved)
     if cache is not None:
         shared_folder(cache, ("*.npz",))
         extractor = _cached(extractor, groups[0].preprocessing, cache.path)
@@ -153,6 +154,26 @@ def _finish(results: list[CaseResult], output: Path) -> None:
     common.say(f"{done} of {len(results)} scans -> {output / 'volumes.csv'}")
     if done < len(results):
         raise typer.Exit(1)
+
+
+def _loaded(runs: list[ModelSource], device: str) -> tuple[list[ModelGroup], BrainExtractor]:
+    """The models on their device, and the brain extractor they were trained with."""
+    from ctseg.api import load_for_segment
+    from ctseg.training.device import make_fabric
+
+    return load_for_segment(runs, str(make_fabric(device, "32").device), common.registry())
+
+
+def _computing_in(
+    precision: str, overrides: list[str], groups: list[ModelGroup], settings: SegmentSettings
+) -> SegmentSettings:
+    """The settings with the arithmetic that `--precision` means for these models; `--set precision=` goes before it."""
+    from ctseg.inference.precision import chosen_precision
+    from ctseg.settings import parse_overrides
+
+    if "precision" in parse_overrides(overrides):
+        return settings
+    return settings.model_copy(update={"precision": chosen_precision(precision, groups)})
 
 
 def _cached(extractor: BrainExtractor, preprocessing: PreprocessSettings, folder: Path) -> BrainExtractor:

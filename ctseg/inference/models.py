@@ -82,7 +82,8 @@ def _load(source: ModelSource, build: Callable[[ModelHeader], nn.Module], device
     except InputError as error:
         raise InputError(f"{source.weights}: {error}") from None
     owner = source.owner if source.origin in ("package", "plugin") else ""
-    return LoadedModel(module.to(device).eval(), header, device, preprocessing, digest, source.name, owner)
+    module.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return LoadedModel(module, header, device, preprocessing, digest, source.name, owner)
 
 
 @dataclass(frozen=True)
