@@ -1,7 +1,8 @@
 """The training objective of stage 1: AMD-DAS's own, and plain or mask-supervised CycleGAN as special cases of it.
 
 One step updates the generator, then D_CT, D_MRI, D_fusion, S_ori and S_rec, each in a function of its own with its own
-`zero_grad`; the fakes of the generator's pass are used again, detached.
+`zero_grad`; the fakes of the generator's pass are used again, detached. S_ori and S_rec minimise the very term that the
+generator minimises, so one pass through each gives both gradients.
 """
 
 from __future__ import annotations
@@ -69,29 +70,40 @@ class CycleObjective:
 
     def step(self, batch: Batch) -> Losses:
         """One update of everything; named losses, detached, each as it was before its own update."""
-        made, named = self.generator_step(batch)
+        lesions: Losses = {}
+        made, named = self.generator_step(batch, lesions if "s_ori" in self.helpers else None)
         if "d_ct" in self.helpers:
             named |= self.discriminator_step("d_ct", batch.target, made.pseudo_ct)
             named |= self.discriminator_step("d_mr", batch.source, made.pseudo_mr)
         if "d_fusion" in self.helpers:
             named |= self.feature_step(made)
-        if "s_ori" in self.helpers:
-            named |= self.lesion_step("s_ori", made.pseudo_ct, batch.source_mask)
-            named |= self.lesion_step("s_rec", made.recon_mr, batch.source_mask)
+        for name, loss in lesions.items():
+            named |= self._moved(name, loss)
         return named
 
-    def generator_step(self, batch: Batch) -> tuple[Translation, Losses]:
-        """Equation (1), all helpers frozen; (6) moves the shared fusion alone unless `fda_scope` says more."""
+    def generator_step(self, batch: Batch, lesions: Losses | None = None) -> tuple[Translation, Losses]:
+        """Equation (1), all helpers frozen; (6) moves the shared fusion alone unless `fda_scope` says more.
+
+        Args:
+            batch: one batch.
+            lesions: gets the losses of S_ori and S_rec, whose gradients are then ready for their own update, as
+                `lesion_step` would make them in a second pass.
+        """
         optimiser = self.optimisers["generator"]
         optimiser.zero_grad(set_to_none=True)
         with frozen(*self.helpers.values()), self.autocast():
             made = self.translate(batch)
-            terms = self.terms(batch, made)
+            terms = self.terms(batch, made, lesion=lesions is None)
+        roots: list[tuple[Tensor, Tensor | None]] = []
+        if lesions is not None:
+            roots = self._lesion_roots(batch, made, lesions)
+            terms["lesion"] = torch.stack(list(lesions.values())).sum()
         if "features" in terms and self.settings.fda_scope == "fusion":
             shared = list(self.generator.shared_parameters())
             (self.settings.lambda_fda * terms["features"]).backward(inputs=shared, retain_graph=True)
         total = losses.weighted_sum(terms, self.weights)
-        total.backward()
+        tensors, gradients = zip((total, None), *roots, strict=True)
+        torch.autograd.backward(tensors, gradients)
         average_gradients(self.generator.parameters())
         if self.settings.clip_gradient:
             nn.utils.clip_grad_norm_(self.generator.parameters(), self.settings.clip_gradient)
@@ -113,8 +125,19 @@ class CycleObjective:
         made = generator.to_target(images) if domain == "mr" else generator.to_source(images)
         return made, generator.features(images, domain) if "d_fusion" in self.helpers else None
 
-    def terms(self, batch: Batch, made: Translation) -> Losses:
-        """The terms of equation (1), unweighted, each a scalar."""
+    def _lesion_roots(self, batch: Batch, made: Translation, lesions: Losses) -> list[tuple[Tensor, Tensor | None]]:
+        """Equation (5) for S_ori and S_rec; the images that they see, each with the generator's gradient there."""
+        roots: list[tuple[Tensor, Tensor | None]] = []
+        for name, images in (("s_ori", made.pseudo_ct), ("s_rec", made.recon_mr)):
+            seen = images.detach().requires_grad_()
+            loss = self._lesion_loss(name, seen, batch.source_mask)
+            loss.backward()
+            lesions[name] = loss.detach()
+            roots.append((images, self.weights["lesion"] * cast(Tensor, seen.grad)))
+        return roots
+
+    def terms(self, batch: Batch, made: Translation, *, lesion: bool = True) -> Losses:
+        """The terms of equation (1), unweighted, each a scalar; that of (5) if `lesion`."""
         nets, settings = self.helpers, self.settings
         terms = {"cycle": losses.cycle(made.recon_mr, batch.source) + losses.cycle(made.recon_ct, batch.target)}
         if "d_ct" in nets:
@@ -123,7 +146,7 @@ class CycleObjective:
         if settings.lambda_identity:
             same_ct = losses.identity(self.generator.to_target(batch.target), batch.target)
             terms["identity"] = same_ct + losses.identity(self.generator.to_source(batch.source), batch.source)
-        if "s_ori" in nets:
+        if "s_ori" in nets and lesion:
             in_ct = losses.lesion(nets["s_ori"](made.pseudo_ct).logits, batch.source_mask)
             terms["lesion"] = in_ct + losses.lesion(nets["s_rec"](made.recon_mr).logits, batch.source_mask)
         if "d_fusion" in nets:
@@ -150,13 +173,19 @@ class CycleObjective:
 
     def lesion_step(self, name: str, images: Tensor, mask: Tensor) -> Losses:
         """Equation (5) for S_ori or S_rec."""
+        return self._update(name, self._lesion_loss(name, images.detach(), mask))
+
+    def _lesion_loss(self, name: str, images: Tensor, mask: Tensor) -> Tensor:
         self.optimisers[name].zero_grad(set_to_none=True)
         with self.autocast():
-            loss = losses.lesion(self.helpers[name](images.detach()).logits, mask)
-        return self._update(name, loss)
+            return losses.lesion(self.helpers[name](images).logits, mask)
 
     def _update(self, name: str, loss: Tensor) -> Losses:
         loss.backward()
+        return self._moved(name, loss)
+
+    def _moved(self, name: str, loss: Tensor) -> Losses:
+        """An update by gradients that are there."""
         average_gradients(self.helpers[name].parameters())
         self.optimisers[name].step()
         return {name: loss.detach()}
