@@ -1,7 +1,7 @@
 """The head that every patient is a deformation of: MNI152 brain maps inside a procedural skull, face and scalp.
 
-Brain: grey and white matter probabilities of the ICBM 152 2009a template (Fonov et al., NeuroImage 2011), as packaged
-by nilearn. Positions are RAS mm of MNI space.
+Brain: grey and white matter probabilities of the ICBM 152 2009a template (Fonov et al., NeuroImage 2011). Positions are
+RAS mm of MNI space.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctseg.phantom.fields import Field, Floats, edge, grid_points, ramp
+from ctseg.phantom.icbm152 import FIRST_MM, template_maps
 from ctseg.phantom.skull import HIGH, LOW, head_depth, muscularity, outside_hu, rod, shell_mm
 
 CORD = ((0.0, -44.0, -66.0), (0.0, -49.0, -112.0), 6.0)
@@ -36,10 +37,10 @@ def _sizes(step: float) -> tuple[int, ...]:
     return tuple(round((high - low) / step) + 1 for low, high in zip(LOW, HIGH, strict=True))
 
 
-def _paste(image: NDArray[np.float32], affine: NDArray[np.float64]) -> Floats:
+def _paste(image: NDArray[np.float32], first_mm: tuple[float, float, float]) -> Floats:
     """An (x, y, z) 1 mm template image on our (z, y, x) grid, cut to it."""
     out = np.zeros(_sizes(1.0)[::-1], dtype=np.float32)
-    start = [round(affine[d, 3] - LOW[d]) for d in (2, 1, 0)]
+    start = [round(first_mm[d] - LOW[d]) for d in (2, 1, 0)]
     stop = [min(s + n, size) for s, n, size in zip(start, image.shape[::-1], out.shape, strict=True)]
     box = tuple(slice(s, e) for s, e in zip(start, stop, strict=True))
     out[box] = image.T[tuple(slice(0, e - s) for s, e in zip(start, stop, strict=True))]
@@ -106,10 +107,8 @@ def _fine(coarse: Field) -> Floats:
 @lru_cache(maxsize=1)
 def head_template() -> HeadTemplate:
     """Build the template head, once a process (seconds). What is smooth is computed at 2 mm."""
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_wm_template
-
-    images = [load(resolution=1) for load in (load_mni152_gm_template, load_mni152_wm_template, load_mni152_brain_mask)]
-    grey, white, brain = (_paste(np.asarray(i.dataobj, dtype=np.float32), i.affine) for i in images)
+    maps = template_maps()
+    grey, white, brain = (_paste(image, FIRST_MM) for image in (maps.grey, maps.white, maps.brain))
     ventricle = _ventricle(grey, white)
     points = grid_points(LOW, 2.0, _sizes(2.0))
     cavity = cavity_distance(brain[::2, ::2, ::2] > 0.5, points, 2.0)
@@ -118,8 +117,8 @@ def head_template() -> HeadTemplate:
     small = ventricle[::2, ::2, ::2]
     near = np.clip(5 * ndimage.gaussian_filter(small, 2.5), 0, 1)
     smooth_white = ndimage.gaussian_filter(white[::2, ::2, ::2], 2.0)
-    maps = np.stack([cavity, shell_mm(points), smooth_white, near, cord, depth, muscularity(points)])
-    wall, shell, smooth_white, near, cord, depth, muscle = _fine(Field.of(maps, LOW, 2.0))
+    coarse = np.stack([cavity, shell_mm(points), smooth_white, near, cord, depth, muscularity(points)])
+    wall, shell, smooth_white, near, cord, depth, muscle = _fine(Field.of(coarse, LOW, 2.0))
     surface = np.stack([wall, outside_hu(depth, muscle), shell])
     brain_maps = np.stack([np.maximum(grey, 0.3 * cord), np.maximum(white, 0.7 * cord), ventricle, smooth_white, near])
     return HeadTemplate(Field.of(surface, LOW, 1.0), Field.of(brain_maps, LOW, 1.0), _push_field(small))
