@@ -12,12 +12,13 @@ EACH ?=
 PAGE ?= docs/known-answers.md
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: help demo test test-fast fuzz known check docs man clean
+.PHONY: help demo test test-fast bench fuzz known check docs man clean
 
 help:
 	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 15 minutes on two quiet cores)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests with coverage"
 	@echo "make test-fast  run the quick tests (under a minute of CPU on one core)"
+	@echo "make bench   time the parts beside what would be used instead, into docs/performance.md (about 5 minutes)"
 	@echo "make fuzz    read $(FUZZ) spoilt files of every kind that ctseg reads (about 5 minutes)"
 	@echo "make known DATA='FOLDER ...' EACH='FOLDER ...'  compare the readers with other programs on public test data"
 	@echo "make check   linter and type checker alone"
@@ -47,6 +48,9 @@ test: $(BIN)/.ready check docs
 
 test-fast: $(BIN)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests plugins -q -m "not slow and not phantom and not end_to_end and not gpu"
+
+bench: $(BIN)/.ready
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench.py
 
 fuzz: $(BIN)/.ready
 	$(BIN)/python tests/fuzz/fuzz_readers.py $(FUZZ)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ctseg.errors import InputError
+from ctseg.harmless import safe_table
 from ctseg.io.slices import SliceSet
 from ctseg.matching import described
 from ctseg.matching import pairs as pairs_module
@@ -239,7 +240,7 @@ def test_the_file_is_what_pandas_writes(tmp_path: Path, monkeypatch: pytest.Monk
         }
     )
     write_pairs(pairs, tmp_path / "pairs.csv")
-    expected = pairs.to_csv(index=False, float_format="%.17g", lineterminator="\n")
+    expected = safe_table(pairs).to_csv(index=False, float_format="%.17g", lineterminator="\n")
     assert (tmp_path / "pairs.csv").read_text(encoding="utf-8") == expected
     stream = io.StringIO()
     write_pairs(pairs, stream)

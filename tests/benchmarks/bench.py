@@ -1,0 +1,108 @@
+"""`make bench`: every comparison of this folder in one run, written to docs/performance.md.
+
+`python tests/benchmarks/bench.py Reading Matching` measures some parts and keeps the rest of the page.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from textwrap import fill
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import test_brain_speed
+import test_match_speed
+import test_network_speed
+import test_reading_speed
+import test_segment_speed
+import torch
+from interleaved import Row
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "Segment": test_segment_speed.rows,
+    "Networks": test_network_speed.rows,
+    "Reading": test_reading_speed.rows,
+    "Brain extraction": test_brain_speed.rows,
+    "Matching": test_match_speed.rows,
+}
+PACKAGES = ("numpy", "scipy", "torch", "pydicom", "SimpleITK", "ImageHash", "faiss-cpu")
+HEAD = """# Performance
+
+After this page you know how long the parts of ctseg take beside what would be used instead. `make bench` measures it
+and writes this page.
+
+Seconds are CPU seconds of one process with one thread, the least of a few rounds. Both entries of a row are timed in
+turn in one run, so that a busy machine slows both: the ratio is what counts. It is the time of the second over that of
+the first, so above 1 the first is faster. Where results must be the same, the run fails if they are not.
+"""
+TABLE = """| what | first | s | second | s | ratio | results |
+|---|---|---|---|---|---|---|"""
+
+
+def main(names: Sequence[str]) -> None:
+    """Measure the named parts, or all, and write the page; what it says of other parts is kept."""
+    torch.set_num_threads(1)
+    sections = _sections()
+    for title, rows in PARTS.items():
+        if not names or title in names:
+            sys.stderr.write(f"{title} ...\n")
+            sections[title] = _section(rows())
+    text = [HEAD, *(f"## {title}\n\n{sections[title]}\n" for title in PARTS if title in sections)]
+    PAGE.write_text("\n".join(text), encoding="utf-8")
+    sys.stderr.write(f"{PAGE}\n")
+
+
+def _sections() -> dict[str, str]:
+    """The parts of the page as it is: title -> text."""
+    if not PAGE.exists():
+        return {}
+    found = (part.partition("\n") for part in PAGE.read_text(encoding="utf-8").split("\n## ")[1:])
+    return {title: text.strip() for title, _, text in found}
+
+
+def _section(rows: Sequence[Row]) -> str:
+    return "\n".join([*_machine(), "", TABLE, *map(_line, rows)])
+
+
+def _line(row: Row) -> str:
+    (first, ours), (second, other) = list(row.seconds.items())[:2]
+    return f"| {row.what} | {first} | {ours:.3g} | {second} | {other:.3g} | {row.ratio:.2f} | {row.same} |"
+
+
+def _machine() -> list[str]:
+    """Processor, cores, whether it multiplies in bfloat16, and versions."""
+    has_bf16 = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    has_amx = bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    instructions = ", ".join(name for name, there in (("AVX512-BF16", has_bf16), ("AMX", has_amx)) if there) or "none"
+    found = ", ".join(f"{name} {version(name)}" for name in PACKAGES if _is_installed(name))
+    machine = f"{_processor()}, {os.cpu_count()} cores; bfloat16 instructions: {instructions}"
+    lines = [
+        f"- Machine: {machine}; load when it was measured: {os.getloadavg()[0]:.0f}.",
+        f"- Versions: Python {platform.python_version()}, {found}.",
+    ]
+    return [fill(line, 120, subsequent_indent="  ") for line in lines]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except ModuleNotFoundError:
+        return False
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
