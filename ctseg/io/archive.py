@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ctseg.io import source as limits
 from ctseg.io.case import Rejected
+from ctseg.io.dicom.index import missing_in_zip
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.failures import system_failure
 from ctseg.io.kinds import NESTED, is_hidden_folder, kind_of
@@ -44,7 +45,8 @@ def zip_members(path: Path, ignored: Counter[str]) -> tuple[list[Source], list[R
     reason = _whole_fault(infos, path)
     if reason:
         return [], [Rejected(str(path), reason, True)]
-    return _sorted_members(path, infos, ignored)
+    sources, rejected = _sorted_members(path, infos, ignored)
+    return sources, [*missing_in_zip(path, [info.filename for info in infos]), *rejected]
 
 
 def _table_bytes(path: Path) -> int:

@@ -12,6 +12,7 @@ from ctseg.errors import CaseError, InputError, first_line
 from ctseg.io.archive import zip_members
 from ctseg.io.case import Case, Discovery, Rejected, safe_name, short_name
 from ctseg.io.dicom.header import NoHeader, SliceHeader, read_header
+from ctseg.io.dicom.index import missing_below
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
 from ctseg.io.digest import input_digest
@@ -65,7 +66,7 @@ def discover(
     found = all_files(paths, without)
     files, left = _outside(list(dict.fromkeys(found.files)), without)
     cases, rejected = _volume_part(files, domain)
-    rejected = [*found.rejected, *rejected, *left]
+    rejected = [*found.rejected, *missing_below(found.indexes), *rejected, *left]
     sources, refused = _dicom_sources(files, found.ignored)
     rejected += refused
     headers: list[SliceHeader] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ctseg.errors import InputError
 from ctseg.io.case import Rejected
+from ctseg.io.dicom.index import is_index
 from ctseg.io.failures import system_failure
 from ctseg.io.kinds import is_hidden_folder, kind_of
 from ctseg.io.source import special
@@ -39,6 +40,8 @@ class Files:
     rejected: list[Rejected] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     """How many files of each ignored kind there are."""
+    indexes: list[Path] = field(default_factory=list)
+    """Each DICOMDIR."""
 
 
 def all_files(paths: Sequence[Path], without: Path | None = None) -> Files:
@@ -94,7 +97,8 @@ class _Walk:
 
     def _add_named(self, path: Path) -> None:
         kind = kind_of(path.name)
-        if path.name.lower() == "dicomdir":
+        if is_index(path.name):
+            self.found.indexes.append(path)
             self._leave(path, "an index of other files; give the folder that it lies in")
         elif kind.what == "ignored" and path.name != "dataset.json":
             self._leave(path, f"no scan by its name ({kind.reason})")
@@ -147,6 +151,8 @@ class _Walk:
 
     def _file(self, path: Path) -> None:
         kind = kind_of(path.name)
+        if is_index(path.name):
+            self.found.indexes.append(path)
         if kind.what == "ignored" and path.name != "dataset.json":
             self.found.ignored[kind.reason] += 1
         else:
