@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,15 @@ from ctseg.locks import Busy, held
 from ctseg.outputs import STUDY, read_file_mark, read_mark, recover
 from ctseg.progress import span
 from ctseg.settings import read_toml
+from ctseg.study_keys import SPEED_KEYS, StepKey, step_key, why_again
+
+__all__ = [
+    "SPEED_KEYS", "Step", "StepResult", "Study", "extra_flags", "flags", "is_done", "keys_now", "read_state",
+    "read_study", "run_study", "step_keys", "written_by",
+]  # fmt: skip
 
 RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
 OWN_KEYS = ("name", "command", "input", "output", "expect_s")
-SPEED_KEYS = ("workers", "scheduler")
-"""Keys that change how fast a step is and nothing in its output: one that is done stays done with others."""
 
 
 @dataclass(frozen=True)
@@ -162,34 +165,22 @@ def _text(value: Any) -> str:
 
 
 def step_keys(study: Study) -> list[str]:
-    """A digest for each step of its own words and of the steps whose outputs it reads: it changes when either does."""
-    keys: list[str] = []
+    """The key of each step now: it changes with its words, with what it reads, and with the steps that it follows."""
+    with chdir(study.path.parent):
+        return [key.key for key in keys_now(study, {})]
+
+
+def keys_now(study: Study, state: Mapping[str, Any]) -> list[StepKey]:
+    """The identity of each step, in the study's folder.
+
+    Args:
+        study: the study.
+        state: what it remembers, so that unchanged inputs are not read.
+    """
+    keys: list[StepKey] = []
     for row, step in enumerate(study.steps):
-        feeds = [keys[earlier] for earlier in range(row) if reads(step, study.steps[earlier].output)]
-        keys.append(sha256(json.dumps([_deciding_words(step.argv), feeds]).encode()).hexdigest())
+        keys.append(step_key(study.steps, row, keys, state.get(step.name, {})))
     return keys
-
-
-def _deciding_words(argv: Sequence[str]) -> list[str]:
-    """The words that decide what comes out."""
-    speed_flags = [f"--{key}" for key in SPEED_KEYS]
-    return [
-        word
-        for before, word in zip(("", *argv), argv, strict=False)
-        if word not in speed_flags and before not in speed_flags
-    ]
-
-
-def reads(step: Step, output: str) -> bool:
-    """Whether one of a step's arguments is, holds, or lies within another step's output, however it is written."""
-    if not output:
-        return False
-    made = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow the links
-    for word in step.argv:
-        here = Path(os.path.abspath(word.partition("=")[2] or word))  # noqa: PTH100
-        if here == made or made in here.parents or here in made.parents:
-            return True
-    return False
 
 
 def run_study(
@@ -213,9 +204,11 @@ def run_study(
     with chdir(study.path.parent), _alone(study):
         state = {} if fresh else read_state(study.state_path)
         results: list[StepResult] = []
-        for number, (step, key) in enumerate(zip(study.steps, step_keys(study), strict=True), start=1):
-            say(f"[{number}/{len(study.steps)}] {step.name}{_time_left(study, results)}")
-            result = _run_step(study, step, key, state, execute, say, fresh)
+        keys: list[StepKey] = []
+        for row, step in enumerate(study.steps):
+            say(f"[{row + 1}/{len(study.steps)}] {step.name}{_time_left(study, results)}")
+            keys.append(step_key(study.steps, row, keys, state.get(step.name, {})))
+            result = _run_step(study, step, keys[row], state, execute, say, fresh)
             results.append(result)
             if result.code >= 2:
                 break
@@ -267,7 +260,7 @@ def _time_left(study: Study, results: Sequence[StepResult]) -> str:
 def _run_step(
     study: Study,
     step: Step,
-    key: str,
+    key: StepKey,
     state: dict[str, Any],
     execute: Callable[[list[str]], int],
     say: Callable[[str], object],
@@ -277,20 +270,23 @@ def _run_step(
     exists = _recovered(step, say)
     written = written_by(step) if exists else None
     if is_done(step, key, record, written, exists):
+        _remember_looks(study, state, step.name, key)
         say(f"    done before in {span(record.get('seconds', 0.0))}, skipped")
         return StepResult(step, int(record.get("code", 0)), 0.0, skipped=True)
     extra = extra_flags(step, key, record, written, fresh) if exists else []
     before = float(record.get("seconds", 0.0)) if "--resume" in extra else 0.0  # the whole time counts
-    _remember(study, state, step.name, {"key": key, "done": False, "seconds": before})
+    if why := why_again(key, record, [other.output for other in study.steps]):
+        say(f"    runs again, as this differs: {why}")
+    _remember(study, state, step.name, {**key.as_dict(), "done": False, "seconds": before})
     say(f"    {step.line}")
-    started, code, outer = time.monotonic(), 2, STUDY.set(key)
+    started, code, outer = time.monotonic(), 2, STUDY.set(key.key)
     try:
         code = execute([*step.argv, *extra])
     finally:
         STUDY.reset(outer)
         seconds = before + time.monotonic() - started
         ended: dict[str, Any] = {"done": True, "code": code} if code < 2 else {"done": False}
-        _remember(study, state, step.name, {"key": key, **ended, "seconds": round(seconds, 1)})
+        _remember(study, state, step.name, {**key.as_dict(), **ended, "seconds": round(seconds, 1)})
     return StepResult(step, code, seconds, skipped=False)
 
 
@@ -302,10 +298,21 @@ def _recovered(step: Step, say: Callable[[str], object]) -> bool:
     return Path(step.output).exists()
 
 
-def is_done(step: Step, key: str, record: Mapping[str, Any], written: str | None, exists: bool) -> bool:
-    """Whether the study remembers the step as finished and its output, if it has one, is that step's."""
-    is_current = written in (None, key) and (exists or not step.output)
-    return record.get("key") == key and bool(record.get("done")) and is_current
+def is_done(step: Step, key: StepKey, record: Mapping[str, Any], written: str | None, exists: bool) -> bool:
+    """Whether the study remembers the step as finished and its output, if it has one, is that step's.
+
+    A study within the study is always run; it knows itself which of its steps are done.
+    """
+    known = key.accepted(record)
+    is_current = written in (None, *known) and (exists or not step.output) and step.argv[0] != "run"
+    return record.get("key") in known and bool(record.get("done")) and is_current
+
+
+def _remember_looks(study: Study, state: dict[str, Any], name: str, key: StepKey) -> None:
+    """Note that inputs of other times have the content that they had, so that they are not read again."""
+    record = state[name]
+    if record.get("key") == key.key and record.get("inputs") != key.as_dict()["inputs"]:
+        _remember(study, state, name, {**record, "inputs": key.as_dict()["inputs"]})
 
 
 def written_by(step: Step) -> str | None:
@@ -318,7 +325,7 @@ def written_by(step: Step) -> str | None:
     return None if mark is None else mark.study
 
 
-def extra_flags(step: Step, key: str, record: Mapping[str, Any], written: str | None, fresh: bool) -> list[str]:
+def extra_flags(step: Step, key: StepKey, record: Mapping[str, Any], written: str | None, fresh: bool) -> list[str]:
     """What to do with an output that is there.
 
     `--resume` for one that this very step began, `--overwrite` for another of the study's own, and nothing for one that
@@ -326,7 +333,8 @@ def extra_flags(step: Step, key: str, record: Mapping[str, Any], written: str | 
     """
     if not (record or fresh) or (written == "" and not fresh):
         return []
-    interrupted = not record.get("done") and (record.get("key") == key if written is None else written == key)
+    known = key.accepted(record)
+    interrupted = not record.get("done") and (record.get("key") if written is None else written) in known
     return ["--resume"] if interrupted and step.argv[0] in RESUMABLE and not fresh else ["--overwrite"]
 
 

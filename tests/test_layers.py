@@ -29,6 +29,8 @@ ROOT_MODULES = {
     "runs",
     "settings",
     "study",
+    "study_inputs",
+    "study_keys",
     "temporary_names",
     "version",
 }

@@ -137,3 +137,167 @@ def test_a_step_killed_between_two_moves_finds_its_output_again(tmp_path: Path) 
     assert any(line.startswith("restored") for line in said)
     assert (tmp_path / "set" / "a").read_text() == "2"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "study.state.json", "study.toml"]
+
+
+# What a step reads
+
+READING = """
+[[step]]
+command = "preprocess"
+input = "raw"
+domain = "ct"
+output = "sets/a"
+
+[[step]]
+command = "match"
+src = "sets/a"
+tgt = "other"
+output = "pairs"
+
+[[step]]
+command = "plugins"
+labels = "labels.csv"
+output = "alone"
+"""
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Path:
+    """A study with two scans, a set from elsewhere, a table, and a folder that has the name of a flag's value."""
+    for folder in ("raw/deep", "other", "ct"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "raw/a.nii").write_text("one")
+    (tmp_path / "raw/deep/b.nii").write_text("two")
+    (tmp_path / "other/x.npy").write_text("three")
+    (tmp_path / "labels.csv").write_text("four")
+    (tmp_path / "ct/y").write_text("five")
+    write(tmp_path, READING)
+    return tmp_path
+
+
+def again(folder: Path) -> tuple[list[str], list[str]]:
+    """The commands that ran, and why."""
+    calls: list[list[str]] = []
+    said: list[str] = []
+    run_study(read_study(folder / "study.toml"), fake(calls), said.append)
+    return [call[0] for call in calls], [line.partition("differs: ")[2] for line in said if "differs: " in line]
+
+
+CHANGES = {
+    "content of a scan": (lambda here: (here / "raw/a.nii").write_text("eno"), ["preprocess", "match"],
+                          ["raw (a.nii changed)", "the step 'preprocess'"]),
+    "a new scan": (lambda here: (here / "raw/deep/c.nii").write_text("new"), ["preprocess", "match"],
+                   ["raw (deep/c.nii changed)", "the step 'preprocess'"]),
+    "a scan gone": (lambda here: (here / "raw/a.nii").unlink(), ["preprocess", "match"],
+                    ["raw (1 gone)", "the step 'preprocess'"]),
+    "a scan with another name": (lambda here: (here / "raw/a.nii").rename(here / "raw/z.nii"), ["preprocess", "match"],
+                                 ["raw (z.nii changed, 1 gone)", "the step 'preprocess'"]),
+    "the set from elsewhere": (lambda here: (here / "other/x.npy").write_text("3"), ["match"],
+                               ["other (x.npy changed)"]),
+    "the table": (lambda here: (here / "labels.csv").write_text("4"), ["plugins"], ["labels.csv"]),
+    "a folder named as a value": (lambda here: (here / "ct/y").write_text("5"), [], []),
+    "notes": (lambda here: (here / "raw/README.md").write_text("n"), [], []),
+    "hidden files": (lambda here: (here / "raw/.DS_Store").write_text("n"), [], []),
+    "times alone": (lambda here: (here / "raw/a.nii").touch(), [], []),
+    "the same content anew": (lambda here: ((here / "raw/a.nii").unlink(), (here / "raw/a.nii").write_text("one")),
+                              [], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_step_runs_again_where_what_it_reads_has_changed(reading: Path, change: str) -> None:
+    act, commands, reasons = CHANGES[change]
+    assert again(reading) == (["preprocess", "match", "plugins"], [])
+    assert again(reading) == ([], [])
+    act(reading)
+    assert again(reading) == (commands, reasons)
+    assert again(reading) == ([], [])
+
+
+def test_unchanged_inputs_are_not_read_again(reading: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ctseg.study_inputs
+
+    read: list[str] = []
+    whole = ctseg.study_inputs._read
+    monkeypatch.setattr("ctseg.study_inputs._read", lambda path, state: (read.append(path.name), whole(path, state))[1])
+    again(reading)
+    assert sorted(read) == ["a.nii", "b.nii", "labels.csv", "x.npy"]
+    again(reading)
+    assert len(read) == 4
+    (reading / "raw/a.nii").touch()
+    again(reading)
+    again(reading)
+    assert read[4:] == ["a.nii"], "a touched file is read once"
+
+
+def test_the_memory_holds_no_file_names(reading: Path) -> None:
+    (reading / "raw/Doe^Jane.dcm").write_text("x")
+    again(reading)
+    assert "Doe" not in (reading / "study.state.json").read_text()
+    (reading / "raw/Doe^Jane.dcm").write_text("y")
+    assert again(reading)[1][0] == "raw (Doe^Jane.dcm changed)", "the file is named while it is there"
+
+
+def test_lists_and_globs_of_scans_are_looked_at(tmp_path: Path) -> None:
+    for name in ("a.nii", "b.nii"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "list.txt").write_bytes("a.nii\r\n".encode("utf-16"))
+    step = '[[step]]\ncommand = "segment"\ninput = ["list.txt", "b*.nii"]\noutput = "masks"\n'
+    write(tmp_path, step)
+    assert again(tmp_path)[0] == ["segment"]
+    for name in ("a.nii", "b.nii"):
+        (tmp_path / name).write_text("new")
+        assert again(tmp_path) == (["segment"], [name])
+    (tmp_path / "b2.nii").write_text("x")
+    assert again(tmp_path)[0] == ["segment"], "another file fits the pattern"
+
+
+def test_a_memory_without_inputs_is_believed(reading: Path) -> None:
+    """Records of an earlier version: nothing is run again for want of what they do not say."""
+    import json
+    import re
+
+    again(reading)
+    state = json.loads((reading / "study.state.json").read_text())
+    plain = _plain_keys(reading)
+    state = {name: {"key": plain[name], "done": True, "seconds": 1.0, "code": 0} for name in state}
+    (reading / "study.state.json").write_text(json.dumps(state))
+    assert again(reading) == ([], [])
+    write(reading, READING.replace('domain = "ct"', 'domain = "mr"'))
+    assert again(reading)[0] == ["preprocess", "match"]
+    assert not re.search("differs", str(again(reading)))
+
+
+def _plain_keys(folder: Path) -> dict[str, str]:
+    from contextlib import chdir
+
+    from ctseg.study_keys import step_key
+
+    study = read_study(folder / "study.toml")
+    keys: list = []
+    with chdir(folder):
+        for row in range(len(study.steps)):
+            keys.append(step_key(study.steps, row, keys, {}))
+    return {step.name: key.plain for step, key in zip(study.steps, keys, strict=True)}
+
+
+def test_a_study_within_a_study_is_always_asked(tmp_path: Path) -> None:
+    write(tmp_path, '[[step]]\ncommand = "run"\ninput = "inner.toml"\n')
+    (tmp_path / "inner.toml").write_text('[[step]]\ncommand = "plugins"\n')
+    study, calls = read_study(tmp_path / "study.toml"), list[list[str]]()
+    for _ in range(2):
+        run_study(study, lambda argv: calls.append(argv) or 0)
+    assert calls == [["run", "inner.toml"]] * 2
+
+
+@pytest.mark.parametrize(
+    "inputs", [5, [], {"raw": 5}, {"raw": {"digest": 1}}, {"raw": {"digest": "a", "looks": "b", "files": {"x": [1]}}}]
+)
+def test_a_spoilt_memory_of_inputs_runs_the_step_again_or_skips_it(reading: Path, inputs: object) -> None:
+    import json
+
+    again(reading)
+    state = json.loads((reading / "study.state.json").read_text())
+    state["preprocess"] |= {"inputs": inputs, "feeds": inputs}
+    (reading / "study.state.json").write_text(json.dumps(state))
+    assert again(reading)[0] == [], "the key alone decides"

@@ -16,7 +16,8 @@ from ctseg.cli.call_check import check_values
 from ctseg.cli.words import takes_path
 from ctseg.errors import CtsegError, InputError, nearest
 from ctseg.outputs.leftovers import filled
-from ctseg.study import Step, Study, extra_flags, is_done, read_state, step_keys, written_by
+from ctseg.study import Step, Study, extra_flags, is_done, keys_now, read_state, written_by
+from ctseg.study_keys import StepKey
 
 MADE = {
     "preprocess": "a slice set", "synthesize": "a slice set", "match": "pairs", "synth-train": "a generator's run",
@@ -87,11 +88,11 @@ def plan(study: Study, *, fresh: bool = False) -> Iterator[tuple[Step, str]]:
     """Each step and what a run would do with it, by the study's memory and the outputs that are there."""
     with chdir(study.path.parent):
         state = {} if fresh else read_state(study.state_path)
-        for step, key in zip(study.steps, step_keys(study), strict=True):
+        for step, key in zip(study.steps, keys_now(study, state), strict=True):
             yield step, _fate(step, key, state.get(step.name, {}), fresh)
 
 
-def _fate(step: Step, key: str, record: Mapping[str, Any], fresh: bool) -> str:
+def _fate(step: Step, key: StepKey, record: Mapping[str, Any], fresh: bool) -> str:
     output = Path(step.output)
     exists = bool(step.output) and (output.is_file() or filled(output))
     written = written_by(step) if exists else None

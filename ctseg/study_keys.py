@@ -1,0 +1,112 @@
+"""What decides a step's output: its words, what it reads from outside the study, and the steps that it follows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctseg.study_inputs import Content, content_of, paths_read, what_changed
+
+if TYPE_CHECKING:
+    from ctseg.study import Step
+
+SPEED_KEYS = ("workers", "scheduler")
+"""Keys that change how fast a step is and nothing in its output: one that is done stays done with others."""
+
+
+@dataclass(frozen=True)
+class StepKey:
+    """A step's identity: its output is current while the key is the same."""
+
+    key: str
+    plain: str
+    """The key without inputs, as records have it that were written before inputs were looked at."""
+    words: str
+    """Digest of the words that decide what comes out."""
+    feeds: Mapping[str, str]
+    """Steps whose outputs it reads -> their keys."""
+    inputs: Mapping[str, Content]
+    """Path as the study has it -> its content."""
+
+    def accepted(self, record: Mapping[str, Any]) -> tuple[str, ...]:
+        """The keys by which a record, or a mark beside it, is this step's."""
+        return (self.key, self.plain) if record.get("key") == self.plain else (self.key,)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the study's memory."""
+        inputs = {name: content.as_dict() for name, content in self.inputs.items()}
+        return {"key": self.key, "words": self.words, "feeds": dict(self.feeds), "inputs": inputs}
+
+
+def step_key(steps: Sequence[Step], row: int, known: Sequence[StepKey], record: Mapping[str, Any]) -> StepKey:
+    """The identity of a step now.
+
+    Args:
+        steps: all of the study.
+        row: which one.
+        known: the identities of the steps before it.
+        record: what the study remembers of the step, so that unchanged inputs need not be read.
+    """
+    step, outputs = steps[row], [other.output for other in steps]
+    feeding = [earlier for earlier in range(row) if _reads(step, steps[earlier].output)]
+    words = _deciding_words(step.argv)
+    inputs = {
+        name: content_of(name, outputs, _remembered(record, name)) for name in paths_read(step.argv, outputs)
+    }  # fmt: skip
+    plain = _digest([words, [known[earlier].plain for earlier in feeding]])
+    parts: list[Any] = [words, [known[earlier].key for earlier in feeding]]
+    if inputs:
+        parts.append({name: content.digest for name, content in inputs.items()})
+    feeds = {steps[earlier].name: known[earlier].key for earlier in feeding}
+    return StepKey(_digest(parts), plain, _digest(words), feeds, inputs)
+
+
+def why_again(now: StepKey, record: Mapping[str, Any], outputs: Sequence[str]) -> str:
+    """In words, how a step differs from what the study remembers of it; empty where that cannot be told."""
+    if "words" not in record:
+        return ""
+    reasons = [] if record["words"] == now.words else ["its entry in the study"]
+    for name, content in now.inputs.items():
+        before = _remembered(record, name)
+        if before is not None and before.digest != content.digest:
+            reasons.append(what_changed(name, outputs, before, content))
+    feeds = record.get("feeds")
+    if isinstance(feeds, dict):
+        reasons += [f"the step {name!r}" for name, key in now.feeds.items() if feeds.get(name, key) != key]
+    return ", ".join(reasons)
+
+
+def _remembered(record: Mapping[str, Any], name: str) -> Content | None:
+    inputs = record.get("inputs")
+    return Content.of(inputs.get(name)) if isinstance(inputs, dict) else None
+
+
+def _digest(parts: Any) -> str:
+    return sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _deciding_words(argv: Sequence[str]) -> list[str]:
+    """The words that decide what comes out."""
+    speed_flags = [f"--{key}" for key in SPEED_KEYS]
+    return [
+        word
+        for before, word in zip(("", *argv), argv, strict=False)
+        if word not in speed_flags and before not in speed_flags
+    ]
+
+
+def _reads(step: Step, output: str) -> bool:
+    """Whether one of a step's arguments is, holds, or lies within another step's output, however it is written."""
+    if not output:
+        return False
+    made = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow the links
+    for word in step.argv:
+        here = Path(os.path.abspath(word.partition("=")[2] or word))  # noqa: PTH100
+        if here == made or made in here.parents or here in made.parents:
+            return True
+    return False
