@@ -105,7 +105,7 @@ def test_every_way_to_die_is_told_apart() -> None:
 def test_an_executor_from_outside_that_is_lost_costs_one_item() -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
         outcomes = list(ordered_map(triple_or_die, [1, -1, 2, 3], workers=2, executor=executor))
-    assert [outcome for _, outcome in outcomes] == [3, Failure(death(None)), 6, 9]
+    assert [outcome for _, outcome in outcomes] == [3, Failure(death(-9)), 6, 9]
 
 
 class KilledWorker(Exception):

@@ -64,9 +64,9 @@ def das_train(
     from ctseg.training import presets
     from ctseg.training.settings import AdaptationSettings
 
-    begin = None if start is None else find_run(start)
-    if begin is not None and pretrained is not None:
+    if start is not None and pretrained is not None:
         raise SettingError("--from and --pretrained both give the first weights; leave one out")
+    begin = None if start is None else find_run(start)
     reads = (source, target, pairs, source_list, begin, pretrained)
     place = common.guard(output, "das-train", reads, overwrite=overwrite, resume=resume)
     base = with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
