@@ -12,7 +12,7 @@ EACH ?=
 PAGE ?= docs/known-answers.md
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: help demo test test-fast bench fuzz known check docs man clean
+.PHONY: help demo test test-fast bench fuzz known check docs man dist lock clean
 
 help:
 	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 15 minutes on two quiet cores)"
@@ -24,6 +24,8 @@ help:
 	@echo "make check   linter and type checker alone"
 	@echo "make docs    build the documentation into ./site"
 	@echo "make man     write the manual page to ./ctseg.1, from the help of every command"
+	@echo "make dist    build wheel, sdist, SBOM and list of licences into ./dist; fails where two builds differ"
+	@echo "make lock    write requirements.lock anew: the versions of constraints.txt with the hashes of their files"
 	@echo "make clean   remove the virtual environment and caches"
 
 # constraints.txt holds the tested versions; the torch build it names is the one for the CPU where pip knows it.
@@ -70,6 +72,15 @@ docs: $(BIN)/.ready
 
 man: $(BIN)/.ready
 	$(BIN)/python -m ctseg.cli.man_page > ctseg.1
+
+dist: $(BIN)/.ready
+	$(BIN)/pip install --quiet --group dist
+	$(BIN)/python tools/dist.py
+
+lock: $(BIN)/.ready
+	$(BIN)/pip install --quiet --group dist
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes --all-extras --group dev \
+	  --constraint constraints.txt --no-annotate --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build site ctseg.1 *.egg-info

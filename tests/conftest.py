@@ -11,6 +11,7 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.append(str(Path(__file__).parent))  # for helper modules, in spawned workers too
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
 
 
 def _real_data() -> Path | None:

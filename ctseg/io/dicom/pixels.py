@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +18,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless,
 from ctseg.errors import CaseError
 from ctseg.io.dicom.bits import check_fields, true_values
 from ctseg.io.dicom.header import integer, number, text
+from ctseg.io.dicom.jpeg12 import decode_extended, is_extended
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.failures import system_failure
 
@@ -26,6 +32,12 @@ PADDING_HU_ABOVE = 3000.0
 LOSSY = "compressed with loss: values are near the scanner's, not the same"
 LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 """Those that always lose something; JPEG 2000 may."""
+
+NO_HU = {
+    "OD": "optical densities", "MGML": "mg of a material in mL", "Z_EFF": "effective atomic numbers",
+    "ED": "electron densities", "EDW": "electron densities", "PCT": "percentages",
+}  # fmt: skip
+"""RescaleType of CT images that hold no HU (DICOM PS3.3, C.11.1.1.2); US, unspecified, is what old scanners write."""
 
 MAX_PIXELS = 4096 * 4096
 """The largest matrix of one slice; CT has up to 2048 x 2048."""
@@ -47,7 +59,7 @@ def slice_values(dataset: Dataset, name: str, domain: str) -> tuple[NDArray[np.f
         CaseError: if the pixels are missing, cut short or cannot be decoded.
     """
     stored = stored_pixels(dataset, name)
-    slope, intercept = _rescale(dataset, name)
+    slope, intercept = _rescale(dataset, name, domain)
     padding = _padding(dataset, stored, slope, intercept) if domain == "ct" else None
     words, notes = true_values(stored, dataset, raw=_is_raw(dataset), intercept=intercept if domain == "ct" else 0.0)
     notes = (*notes, LOSSY) if _has_lost(dataset) else notes
@@ -119,7 +131,33 @@ def _is_raw(dataset: Dataset) -> bool:
 def _decode(dataset: Dataset) -> Pixels:
     """The words with all their allocated bits: which of them count is decided in `ctseg.io.dicom.bits`."""
     decoder: Any = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    return np.array(decoder.as_array(dataset, raw=True, correct_unused_bits=False)[0])
+    with _quiet_decoders():
+        if is_extended(dataset):
+            return decode_extended(dataset)
+        return np.array(decoder.as_array(dataset, raw=True, correct_unused_bits=False)[0])
+
+
+_QUIET = threading.Lock()
+
+
+@contextmanager
+def _quiet_decoders() -> Iterator[None]:
+    """Decoders in C write on the process's stderr what they think of a stream; what matters is raised or checked."""
+    with _QUIET:
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is no stderr
+            yield
+            return
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        try:
+            sys.stderr.flush()
+            os.dup2(nothing, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nothing)
 
 
 def _check_length(dataset: Dataset, name: str) -> None:
@@ -137,8 +175,11 @@ def _kib(count: int) -> str:
     return f"{count / 1024:.{0 if count >= 10240 or not count else 1}f}"
 
 
-def _rescale(dataset: Dataset, name: str) -> tuple[float, float]:
+def _rescale(dataset: Dataset, name: str, domain: str) -> tuple[float, float]:
     """(slope, intercept); 1 and 0 where the tags are missing, which `check_hu` then judges by the values."""
+    unit = text(dataset, "RescaleType").upper()
+    if domain == "ct" and unit in NO_HU:
+        raise CaseError(f"{name}: its values are {NO_HU[unit]} (RescaleType {unit}), not HU; give the series in HU")
     slope, intercept = number(dataset, "RescaleSlope", 1.0), number(dataset, "RescaleIntercept", 0.0)
     if slope == 0:
         raise CaseError(f"{name}: RescaleSlope is 0, so all its values are the same; export the series again")

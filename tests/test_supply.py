@@ -1,0 +1,106 @@
+"""What is installed with ctseg: no GPL, tested versions that are locked with hashes, archives with settled bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import tarfile
+from importlib.metadata import distribution
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from dist import pruned, settle
+from licences import Package, closure, licence_of
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_nothing_that_ctseg_needs_is_under_the_gpl() -> None:
+    packages = closure()
+    assert packages[0].name == "ctseg"
+    assert {"numpy", "torch", "pydicom", "python-gdcm", "pillow"} <= {package.name for package in packages}
+    assert "pytest" not in {package.name for package in packages}
+    assert [package for package in packages if package.is_copyleft] == []
+
+
+@pytest.mark.parametrize(
+    ("licence", "copyleft"),
+    [
+        ("GPL V3.0", True), ("GNU General Public License v3 (GPLv3)", True), ("AGPL-3.0-only", True),
+        ("GPL-2.0-or-later", True), ("Affero", True), ("MIT OR GPL-2.0-only", False), ("LGPL-3.0-only", False),
+        ("GNU Lesser General Public License v3 (LGPLv3)", False), ("BSD-3-Clause", False), ("Apache-2.0", False),
+        ("not said", False),
+    ],
+)  # fmt: skip
+def test_the_gpl_is_known_by_its_names(licence: str, copyleft: bool) -> None:
+    assert Package("x", "1", licence, ()).is_copyleft == copyleft
+
+
+def test_licences_are_read_as_packages_write_them() -> None:
+    assert licence_of(distribution("pylibjpeg-openjpeg")) == "MIT License"
+    assert licence_of(distribution("python-gdcm")).startswith("Apache")
+    fields = {"License": "A whole\ntext"}
+    data = SimpleNamespace(get=fields.get, get_all=lambda name: [])
+    assert licence_of(SimpleNamespace(metadata=data)) == "A whole"  # type: ignore[arg-type]
+
+
+def locked() -> dict[str, tuple[str, int]]:
+    """Name -> version and how many hashes."""
+    found: dict[str, tuple[str, int]] = {}
+    name = ""
+    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines():
+        head = re.match(r"([A-Za-z0-9._-]+)==([^ ;\\]+)", line)
+        if head:
+            name = head[1].lower().replace("_", "-").replace(".", "-")
+            found[name] = (head[2], 0)
+        elif re.match(r"\s+--hash=sha256:[0-9a-f]{64}", line):
+            found[name] = (found[name][0], found[name][1] + 1)
+    return found
+
+
+def test_the_tested_versions_are_locked_with_hashes() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if "==" in line]
+    pairs = [line.split("==") for line in lines]
+    constraints = {re.sub(r"[_.]", "-", name).lower(): version for name, version in pairs}
+    lock = locked()
+    plugins = " ".join(path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/pyproject.toml"))
+    assert [name for name in constraints if name not in lock and f'"{name}>=' not in plugins] == []
+    assert {
+        name: lock[name][0] for name in constraints if lock.get(name, ("",))[0] not in ("", constraints[name])
+    } == {}
+    assert [name for name, (_, hashes) in lock.items() if not hashes] == []
+
+
+def archive(path: Path, mtime: int, order: list[str]) -> Path:
+    with tarfile.open(path, "w:gz") as file:
+        for name in order:
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime, member.uname, member.uid = 1, mtime, f"user{mtime}", mtime
+            file.addfile(member, io.BytesIO(b"x"))
+    return path
+
+
+def test_an_sdist_is_the_same_whenever_and_wherever_it_is_packed(tmp_path: Path) -> None:
+    one, two = archive(tmp_path / "a.tar.gz", 5, ["p/a", "p/b"]), archive(tmp_path / "b.tar.gz", 9, ["p/b", "p/a"])
+    assert one.read_bytes() != two.read_bytes()
+    for path in (one, two):
+        settle(path, 1_700_000_000)
+    assert hashlib.sha256(one.read_bytes()).digest() == hashlib.sha256(two.read_bytes()).digest()
+    with tarfile.open(one) as file:
+        assert [(item.name, item.mtime, item.uid) for item in file] == [
+            ("p/a", 1_700_000_000, 0), ("p/b", 1_700_000_000, 0)
+        ]  # fmt: skip
+
+
+def test_the_sbom_has_no_development_tools() -> None:
+    sbom: dict[str, Any] = {
+        "metadata": {"component": {"bom-ref": "root"}},
+        "components": [{"name": "numpy", "bom-ref": "n"}, {"name": "pytest", "bom-ref": "p"}],
+        "dependencies": [{"ref": "root", "dependsOn": ["n", "p"]}, {"ref": "p"}, {"ref": "n"}],
+    }
+    found = pruned(sbom, [Package("ctseg", "1", "", ()), Package("numpy", "2", "", ())])
+    assert [item["name"] for item in found["components"]] == ["numpy"]
+    assert found["dependencies"] == [{"ref": "root", "dependsOn": ["n"]}, {"ref": "n", "dependsOn": []}]
