@@ -19,6 +19,7 @@ from ctseg.errors import InputError, SettingError
 from ctseg.harmless import visible
 
 if TYPE_CHECKING:
+    from ctseg.io.slices import SliceSet
     from ctseg.outputs import Output
     from ctseg.plugins.host import Registry
     from ctseg.progress import Progress
@@ -203,6 +204,20 @@ def guard(
     from ctseg.outputs import guard_output
 
     return guard_output(path, kind, inputs=inputs, overwrite=overwrite, resume=resume, say=say)
+
+
+def open_set(folder: Path) -> SliceSet:
+    """`ctseg.io.slices.open_slices`, with what is to be said about the set.
+
+    Raises:
+        InputError: naming the file, what is wrong and the way out.
+    """
+    from ctseg.io.slices import open_slices
+
+    slices = open_slices(folder)
+    for note in slices.notes():
+        say(f"warning: {note}")
+    return slices
 
 
 def existing_path(path: Path) -> Path:

@@ -49,7 +49,7 @@ def finetune(
     """Train on labelled CT in folds (supervised); a network that was not trained on a patient segments it."""
     from ctseg.cli.training_options import machine_inputs
     from ctseg.io.input_digests import set_digests
-    from ctseg.io.slices import check_domain, open_slices
+    from ctseg.io.slices import check_domain
     from ctseg.outputs import growing_folder
     from ctseg.runs import RUN_FILES, check_resume, start_run
     from ctseg.settings import parse_overrides
@@ -57,7 +57,7 @@ def finetune(
 
     begin = None if start is None else find_run(start)
     place = common.guard(output, "finetune", (data, begin), overwrite=overwrite, resume=resume)
-    labelled = open_slices(data)
+    labelled = common.open_set(data)
     labelled.require_masks("finetune trains on labelled CT")
     check_domain(labelled, "ct", "--data")
     given = parse_overrides(settings)

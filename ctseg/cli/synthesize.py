@@ -34,7 +34,7 @@ def synthesize(
     """Translate MR slices to pseudo-CT with the same masks."""
     from ctseg.cli.training_options import machine_inputs
     from ctseg.io.input_digests import file_digest, set_digests
-    from ctseg.io.slices import check_domain, open_slices
+    from ctseg.io.slices import check_domain
     from ctseg.outputs import whole_folder
     from ctseg.runs import load_model, model_path
     from ctseg.synthesis.translate import translate
@@ -43,7 +43,7 @@ def synthesize(
 
     run = find_run(model)
     place = common.guard(output, "synthesize", (source, run), overwrite=overwrite)
-    slices = open_slices(source)
+    slices = common.open_set(source)
     check_domain(slices, "mr", "--src")
     generator, header = load_model(run, common.registry().build_from_header, "generator")
     fabric = make_fabric(device, precision)

@@ -113,14 +113,14 @@ def prepare(
     """
     from ctseg.cli.training_settings import checked_settings
     from ctseg.cli.warm_start import start_of
-    from ctseg.io.slices import check_domain, check_same_size, open_slices
+    from ctseg.io.slices import check_domain, check_same_size
     from ctseg.settings import parse_overrides
     from ctseg.training.resolve import schedule_note
 
     given = parse_overrides(overrides)
     settings, entry, values = checked_settings(model, base, given, plugin, command, common.registry())
     begin = None if start is None else start_of(start, entry, values)
-    source, target = open_slices(sets[0]), open_slices(sets[1])
+    source, target = common.open_set(sets[0]), common.open_set(sets[1])
     source.require_masks("training needs labels on --src")
     check_domain(target, "ct", "--tgt")
     check_same_size(source, target)

@@ -14,6 +14,7 @@ from ctseg.errors import CaseError, InputError, SettingError
 from ctseg.io.case import Case
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
+from ctseg.io.extent import check_head
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
@@ -64,10 +65,10 @@ def prepare_case(case: Case, preprocessings: Sequence[PreprocessSettings], extra
     """Read a case and preprocess it.
 
     Raises:
-        CaseError: if it cannot be read, is no CT or shows no brain.
+        CaseError: if it cannot be read, is no CT, no head by its size, or shows no brain.
     """
     started = time.perf_counter()
-    ready = prepare_volume(read_case(case), preprocessings, extractor)
+    ready = prepare_volume(check_head(read_case(case)), preprocessings, extractor)
     return replace(ready, digest=input_digest(case), seconds=time.perf_counter() - started)
 
 

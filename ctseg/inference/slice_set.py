@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
-from ctseg.errors import InputError
+from ctseg.errors import CaseError, InputError
 from ctseg.inference.models import ModelGroup
 from ctseg.inference.prefetch import Outcome
 from ctseg.inference.prepare import ReadyCase
@@ -22,6 +22,7 @@ from ctseg.io.digest import DIGITS
 from ctseg.io.slices import SliceSet, check_same_greys, intensity_of
 from ctseg.io.volume import Volume
 from ctseg.outputs import Output
+from ctseg.parallel import attempt
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.prepared import Prepared
 from ctseg.progress import ProgressCallback
@@ -63,7 +64,10 @@ def segment_slices(
     cases = [Case(name, name, "slices", slices.domain, files=()) for name in rows]
 
     def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
-        return ((case, ready_slices(slices, case.case_id, rows[case.case_id], groups)) for case in todo)
+        return ((case, attempt(ready, case)) for case in todo)
+
+    def ready(case: Case) -> ReadyCase:
+        return ready_slices(slices, case.case_id, rows[case.case_id], groups)
 
     def digest(case: Case) -> str:
         return _digest(slices, rows[case.case_id])
@@ -112,7 +116,15 @@ def check_size(slices: SliceSet, groups: Sequence[ModelGroup]) -> None:
 
 
 def ready_slices(slices: SliceSet, case: str, rows: NDArray[np.int64], groups: Sequence[ModelGroup]) -> ReadyCase:
-    """The slices of one case (array rows from feet to head), ready for every group of models."""
+    """The slices of one case (array rows from feet to head), ready for every group of models.
+
+    Raises:
+        CaseError: if the slices have no positions, so that nothing in them can be measured in mL.
+    """
+    if len(rows) > 1 and slices.table["z_mm"].iloc[rows].nunique() == 1:
+        raise CaseError(
+            f"{case}: z_mm is the same in all its slices, so that it has no volume in mL; write z_mm in slices.csv"
+        )
     images = np.asarray(slices.images[rows])
     frame = Frame(slices.size, slices.size, 0.0, 1.0, 0.0, 1.0)
     brain = np.stack([binary_fill_holes(image > 0) for image in images])  # CSF at 0 HU is as black as the background

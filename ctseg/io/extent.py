@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from ctseg.errors import CaseError
 from ctseg.io.volume import Volume
@@ -13,6 +15,34 @@ VOXEL_MM = (0.05, 20.0)
 """No scanner of heads has smaller or larger voxels."""
 LARGEST_MM = 600.0
 """A field of view in-plane, or a stack, that is larger is no scan of a head alone."""
+FIELD_MM = (40.0, 1000.0)
+"""No head fits into a smaller field of view in-plane, and no scanner has a larger one."""
+STACK_MM = 2500.0
+"""No person is longer."""
+HEAD_MM = (100.0, 230.0)
+"""Across a head, as the diameter of the circle of its area: adults have 150 to 180 mm; others are noted."""
+BODY_MM = 300.0
+"""No head is so wide: a lost voxel size (1 mm for 0.45) makes heads of 330 mm and more."""
+AIR_HU = -300.0
+LOOKED_AT = 5
+"""Slices in which the head is measured."""
+STRIPPED_SHARE = 0.85
+"""A magnetic resonance scan with more voxels above 0 has noise, not zeros, around the head."""
+
+
+def check_voxels(volume: Volume) -> Volume:
+    """The volume, if its voxels can be a scanner's.
+
+    Raises:
+        CaseError: if a voxel is smaller or larger than any scanner's.
+    """
+    sizes = _sizes(volume)
+    if not all(VOXEL_MM[0] <= size <= VOXEL_MM[1] for size in sizes):
+        raise CaseError(
+            f"{volume.case_id}: voxels of {_by(sizes, '.3g')} mm (slice, row, column), where "
+            f"heads have {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm; write the header with sizes in mm"
+        )
+    return volume
 
 
 def check_extent(volume: Volume) -> Volume:
@@ -21,18 +51,76 @@ def check_extent(volume: Volume) -> Volume:
     Raises:
         CaseError: if a voxel is smaller or larger than any scanner's.
     """
-    slice_mm = float(np.median(volume.slab_mm))
-    sizes = (slice_mm, *volume.spacing_mm)
-    if not all(VOXEL_MM[0] <= size <= VOXEL_MM[1] for size in sizes):
-        raise CaseError(
-            f"{volume.case_id}: voxels of {' x '.join(f'{size:.3g}' for size in sizes)} mm (slice, row, column), where "
-            f"heads have {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm; write the header with sizes in mm"
-        )
-    extent = [count * size for count, size in zip(volume.voxels.shape, sizes, strict=True)]
+    extent = _extent(check_voxels(volume))
     if max(extent) <= LARGEST_MM:
         return volume
-    note = (
-        f"covers {' x '.join(f'{length:.0f}' for length in extent)} mm (slices, rows, columns), more than a head: is "
-        "the unit of length right?"
+    return _noted(
+        volume,
+        f"covers {_by(extent, '.0f')} mm (slices, rows, columns), more than a head: is the unit of length right?",
     )
+
+
+def check_head(volume: Volume) -> Volume:
+    """The volume, with a note where the head in it is smaller or larger than heads usually are.
+
+    Raises:
+        CaseError: if it cannot be a head by its size.
+    """
+    extent = _extent(volume)
+    field = max(extent[1:])
+    if not FIELD_MM[0] <= field <= FIELD_MM[1] or extent[0] > STACK_MM:
+        raise CaseError(
+            f"{volume.case_id}: covers {_by(extent, '.3g')} mm (slices, rows, columns), which is no head; is the unit "
+            "of length right? write the header with sizes in mm"
+        )
+    across = _across(volume)
+    if across > BODY_MM:
+        raise CaseError(
+            f"{volume.case_id}: shows a body of {across:.0f} mm across, where heads have at most {HEAD_MM[1]:.0f}; "
+            "give the voxel size in mm in the header, or a scan of the head alone"
+        )
+    if HEAD_MM[0] <= across <= HEAD_MM[1]:
+        return volume
+    return _noted(volume, f"a head of {across:.0f} mm across, where adults have 150 to 180: is the voxel size right?")
+
+
+def _across(volume: Volume) -> float:
+    """Diameter in mm of the circle that has the area of the body, median over slices of the stack's middle half."""
+    count = len(volume.voxels)
+    chosen = np.unique(np.linspace(count // 4, max(count // 4, (3 * count - 1) // 4), LOOKED_AT).astype(int))
+    areas = [_largest_part(_body(volume, volume.voxels[k])) for k in chosen]
+    return float(2 * np.sqrt(np.median(areas) * np.prod(volume.spacing_mm) / np.pi))
+
+
+def _body(volume: Volume, voxels: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(H, W) what is not air; in a magnetic resonance scan with noise around the head, what is above the mean."""
+    body: NDArray[np.bool_] = voxels > AIR_HU if volume.domain == "ct" else voxels != 0
+    if volume.domain != "ct" and body.mean() > STRIPPED_SHARE:
+        body = voxels > voxels.mean()
+    return body
+
+
+def _largest_part(body: NDArray[np.bool_]) -> int:
+    """Pixels of the largest connected part, its holes filled: the head without its holder."""
+    parts, count = ndimage.label(body)
+    if not count:
+        return 0
+    largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return int(ndimage.binary_fill_holes(parts == largest).sum())
+
+
+def _sizes(volume: Volume) -> tuple[float, float, float]:
+    """(slice, row, column) of a usual voxel in mm."""
+    return (float(np.median(volume.slab_mm)), *volume.spacing_mm)
+
+
+def _extent(volume: Volume) -> list[float]:
+    return [count * size for count, size in zip(volume.voxels.shape, _sizes(volume), strict=True)]
+
+
+def _by(sizes: list[float] | tuple[float, ...], form: str) -> str:
+    return " x ".join(format(size, form) for size in sizes)
+
+
+def _noted(volume: Volume, note: str) -> Volume:
     return replace(volume, notes=(*volume.notes, note))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, InputError
 from ctseg.files import read_json, write_json, write_with
+from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, tilt_deg
 from ctseg.io.nifti.file import open_nifti, place, read_labels
 from ctseg.io.volume import Array, NativeGrid, Volume
@@ -141,7 +142,8 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
     Where the sidecar lies beside it, positions come from there, so that `slab_mm` and mL are those of the scan.
 
     Raises:
-        CaseError: if the file is missing, broken, no mask, or does not fit its sidecar.
+        CaseError: if the file is missing, broken, no mask, has voxels of an impossible size, or does not fit its
+            sidecar.
     """
     path = Path(path)
     if not path.is_file():
@@ -165,7 +167,7 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
         native=grid,
         thickness_mm=thickness,
     )
-    return mask, volume
+    return mask, check_voxels(volume)
 
 
 def _read_sidecar(path: Path) -> dict[str, Any] | None:

@@ -22,7 +22,10 @@ TEXT = ("slice_id", "patient_id", "series_id", "split", "case_id")
 REQUIRED_TEXT = ("slice_id", "patient_id", "series_id", "split")
 MAX_Z_MM = 10_000.0
 """No scanner table places a slice further from its origin."""
-MAX_SPACING_MM = 50.0
+SPACING_MM = (0.05, 50.0)
+"""Of pixels; a model's grid may be coarser than a scanner's."""
+STEP_MM = (0.05, 20.0)
+"""From one index of a scan to the next, on the whole: no scanner has smaller or larger steps."""
 MAX_INTENSITY = 1e9
 MAX_STEP_RATIO = 20.0
 """A step between neighbouring slices is at most this many times the median step of its scan."""
@@ -48,8 +51,8 @@ def read_slice_table(path: Path) -> pd.DataFrame:
     table = table.assign(
         index=_numbers(table, "index", path, (0, 1_000_000), whole=True),
         z_mm=_numbers(table, "z_mm", path, (-MAX_Z_MM, MAX_Z_MM)),
-        spacing_row_mm=_numbers(table, "spacing_row_mm", path, (0, MAX_SPACING_MM), above=True),
-        spacing_col_mm=_numbers(table, "spacing_col_mm", path, (0, MAX_SPACING_MM), above=True),
+        spacing_row_mm=_numbers(table, "spacing_row_mm", path, SPACING_MM),
+        spacing_col_mm=_numbers(table, "spacing_col_mm", path, SPACING_MM),
         brain_px=_numbers(table, "brain_px", path, (0, 1e9), whole=True),
         lesion_px=_lesion_px(table, path),
         **{name: _numbers(table, name, path, (-1e9, 1e9)) for name in _intensity_columns(table)},
@@ -141,11 +144,11 @@ def _intensity_columns(table: pd.DataFrame) -> list[str]:
 
 
 def _check_places(table: pd.DataFrame, path: Path) -> None:
-    """Each scan has one row an index, and positions that go one way with it in steps of its own size.
+    """Each scan has one row an index, and positions that go one way with it in steps of its own size, in mm.
 
-    A scan whose slices all have one position is a set without positions; it is left to what measures volumes.
+    A scan whose slices all have one position can be trained on; see `scans_without_positions`.
     """
-    keys = [name for name in ("patient_id", "series_id", "case_id") if name in table.columns]
+    keys = _scan_keys(table)
     double = np.flatnonzero(table.duplicated([*keys, "index"]))
     if len(double):
         row = table.iloc[double[0]]
@@ -154,6 +157,19 @@ def _check_places(table: pd.DataFrame, path: Path) -> None:
     scan = ordered.groupby(keys, sort=False).ngroup().to_numpy(np.int64)
     for row, reason in _misplaced(scan, ordered):
         raise _fault(path, row, reason)
+
+
+def _scan_keys(table: pd.DataFrame) -> list[str]:
+    """Columns that tell scans apart."""
+    return [name for name in ("patient_id", "series_id", "case_id") if name in table.columns]
+
+
+def scans_without_positions(table: pd.DataFrame) -> list[str]:
+    """Scans of several slices that all have one `z_mm`, by their case or series: they have no volume in mL."""
+    scans = table.groupby(_scan_keys(table), sort=False)
+    flat = (scans["z_mm"].transform("nunique") == 1) & (scans["z_mm"].transform("size") > 1)
+    name = "case_id" if "case_id" in table.columns else "series_id"
+    return list(dict.fromkeys(table[name][flat].astype(str)))
 
 
 def _misplaced(scan: NDArray[Any], ordered: pd.DataFrame) -> Iterator[tuple[int, str]]:
@@ -167,8 +183,11 @@ def _misplaced(scan: NDArray[Any], ordered: pd.DataFrame) -> Iterator[tuple[int,
     median = frame.groupby("scan")["step"].transform("median")
     size = frame["step"].abs().groupby(frame["scan"]).transform("median")
     still = frame["step"].abs().groupby(frame["scan"]).transform("max") == 0
-    turned = ~still & (frame["step"] * np.sign(median) <= 0)
-    jumped = ~still & (frame["step"].abs() > MAX_STEP_RATIO * size)
+    unreal = ~still & ~size.between(*STEP_MM)
+    turned = ~still & ~unreal & (frame["step"] * np.sign(median) <= 0)
+    jumped = ~still & ~unreal & (frame["step"].abs() > MAX_STEP_RATIO * size)
+    for row, step in zip(frame["row"][unreal], size[unreal], strict=True):
+        yield int(row), f"z_mm steps of {step:.3g} mm, where scans have {STEP_MM[0]:g} to {STEP_MM[1]:g} mm"
     for row in frame["row"][turned]:
         yield int(row), "z_mm does not go one way with index within its scan"
     for row in frame["row"][jumped]:

@@ -20,7 +20,7 @@ from ctseg.errors import InputError, first_line
 from ctseg.files import read_json
 from ctseg.io.identity import patients_of
 from ctseg.io.pages import blocks
-from ctseg.io.slice_table import COLUMNS, check_intensity, check_leak, read_slice_table
+from ctseg.io.slice_table import COLUMNS, check_intensity, check_leak, read_slice_table, scans_without_positions
 
 __all__ = [
     "COLUMNS", "SCHEMA", "SliceSet", "assign_splits", "check_domain", "check_leak", "check_same_size", "is_slice_set",
@@ -96,6 +96,16 @@ class SliceSet:
                 "make it from this slice set"
             )
         return np.array([place[name] for name in slice_ids], dtype=np.int64)
+
+    def notes(self) -> list[str]:
+        """What to tell a person about the set."""
+        flat = scans_without_positions(self.table)
+        if not flat:
+            return []
+        return [
+            f"{self.folder}/slices.csv: {len(flat)} scans have one z_mm in all their slices (first: {flat[0]}); they "
+            "have no volume in mL and are not segmented: write z_mm, or preprocess again"
+        ]
 
     def require_masks(self, why: str) -> NDArray[np.uint8]:
         """The masks of a labelled set.

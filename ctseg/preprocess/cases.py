@@ -13,6 +13,7 @@ from ctseg.errors import CaseError
 from ctseg.io.case import Case
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
+from ctseg.io.extent import check_head
 from ctseg.io.input_digests import file_digest
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
@@ -105,7 +106,7 @@ def _prepared(volume: Volume, task: CaseTask) -> tuple[Prepared, NDArray[np.bool
 
 def _read(case: Case, task: CaseTask) -> Volume:
     """A case with its lesion labels, where the task wants them."""
-    volume = read_case(case)
+    volume = check_head(read_case(case))
     if task.masks is not None and volume.labels is None:
         volume = with_mask(volume, task.masks)
     if task.labelled and volume.labels is None:

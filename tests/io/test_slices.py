@@ -181,3 +181,29 @@ def test_follow_ups_in_two_splits_are_a_leak(tmp_path: Path) -> None:
     edit_table(folder, "patient_id", ["BraTS-GLI-00004-100", "BraTS-GLI-00007-100", "brats-gli-00004-101"])
     with pytest.raises(InputError, match="patient BraTS-GLI-00004 is in two splits"):
         open_slices(folder)
+
+
+def test_a_scan_without_positions_is_said(tmp_path: Path) -> None:
+    slices = make(tmp_path / "set")
+    (note,) = slices.notes()
+    assert note.startswith(f"{slices.folder}/slices.csv: 1 scans have one z_mm in all their slices (first: s)")
+    edit_table(slices.folder, "z_mm", ["0", "5", "0"])
+    assert open_slices(slices.folder).notes() == []
+
+
+@pytest.mark.parametrize("step", [0.005, 0.04, 25, 5000])
+def test_positions_in_other_units_are_refused(tmp_path: Path, step: float) -> None:
+    folder = make(tmp_path / "set", patients=("p1",) * 6).folder
+    edit_table(folder, "z_mm", [str(step * row) for row in range(6)])
+    with pytest.raises(
+        InputError, match=r"z_mm (steps of .* mm, where scans have 0\.05 to 20 mm|.* expected a number)"
+    ):
+        open_slices(folder)
+
+
+@pytest.mark.parametrize("value", ["0.0005", "0.04"])
+def test_pixels_in_other_units_are_refused(tmp_path: Path, value: str) -> None:
+    folder = make(tmp_path / "set").folder
+    edit_table(folder, "spacing_row_mm", [value] * 3)
+    with pytest.raises(InputError, match=r"spacing_row_mm is .*, expected a number from 0\.05 to 50"):
+        open_slices(folder)

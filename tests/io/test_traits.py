@@ -14,11 +14,16 @@ import pytest
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io.discover import discover, read_case
+from ctseg.io.extent import check_head
+from ctseg.io.masks import load_mask
+from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.slices import open_slices
 
 Write = Callable[..., list[Path]]
 Positions = list[tuple[float, float, float]]
 PROJECTION, REFORMATTED, CONTRAST = "a projection", "reformatted", "taken with a contrast agent"
+SPECTRAL, DERIVED, MAP = "computed from two energies", "derived from other images", "a map of perfusion"
+CAPTURED = "a secondary capture"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,16 @@ PROJECTION, REFORMATTED, CONTRAST = "a projection", "reformatted", "taken with a
         ({"SeriesDescription": "CTA MIP ax", "ImageType": ["DERIVED", "SECONDARY", "MPR"]},
          [PROJECTION, REFORMATTED, CONTRAST]),
         ({"SeriesDescription": "Compromised, C-spine, mprage"}, []),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]}, [DERIVED]),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "CT_SOM5 SPI", "DE_MIXED"]}, [SPECTRAL]),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "VMI"]}, [SPECTRAL]),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "GSI"]}, [SPECTRAL]),
+        ({"SeriesDescription": "Head Monoenergetic Plus 70 keV"}, [SPECTRAL]),
+        ({"SeriesDescription": "Iodine map"}, [SPECTRAL]),
+        ({"SeriesDescription": "Schädel VNC"}, [SPECTRAL]),
+        ({"SeriesDescription": "rCBF axial"}, [MAP]),
+        ({"ConversionType": "WSD"}, [CAPTURED]),
+        ({"SeriesDescription": "Brain water-equivalent, mono recon, kevin"}, []),
     ],
 )  # fmt: skip
 def test_traits_of_a_series_are_noted(
@@ -142,3 +157,127 @@ def test_a_dataset_json_of_any_form_ends_nothing(tmp_path: Path, text: str) -> N
     nifti(tmp_path / "a/scan.nii", (1, 1, 1))
     (tmp_path / "b/dataset.json").write_text(text, encoding="latin-1")
     assert [case.case_id for case in discover(tmp_path, "ct").cases] == ["scan"]
+
+
+@pytest.mark.parametrize("unit", ["MGML", "Z_EFF", "ED", "EDW", "PCT", "OD"])
+def test_values_that_are_no_hu_are_refused(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, unit: str
+) -> None:
+    files = write_series(head_ct, straight, RescaleType=unit)
+    with pytest.raises(CaseError, match=rf"RescaleType {unit}\), not HU"):
+        read_case(discover(files[0].parent).cases[0])
+
+
+@pytest.mark.parametrize("unit", ["HU", "US", "", None])
+def test_hu_and_unspecified_values_are_read(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, unit: str | None
+) -> None:
+    files = write_series(head_ct, straight, RescaleType=unit)
+    np.testing.assert_array_equal(read_case(discover(files[0].parent).cases[0]).voxels, head_ct)
+
+
+@pytest.mark.parametrize("word", ["LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM"])
+def test_scouts_are_left_out_by_any_maker_s_word(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, word: str
+) -> None:
+    files = write_series(head_ct, straight)
+    write_series(head_ct[:3], straight[:3], "scout", ImageType=["ORIGINAL", "PRIMARY", word], SeriesInstanceUID="1.9")
+    found = discover(files[0].parents[1])
+    assert len(found.cases) == 1
+    assert [item.reason for item in found.rejected] == ["localiser (scout view)"]
+
+
+def visits(write: Write, hu: np.ndarray, places: Positions, count: int, **tags: Any) -> list[Path]:
+    """A series that takes each position `count` times; tags are given for each visit."""
+    each = {name: tuple(value for value in values for _ in range(len(hu))) for name, values in tags.items()}
+    shifted = np.concatenate([hu + 2 * visit * (hu > -900) for visit in range(count)])
+    numbers = tuple(range(1, count * len(hu) + 1))
+    return write(shifted, places * count, "visits", InstanceNumber=numbers, **each)
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "AcquisitionTime"])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_time_points_and_acquisitions_of_one_series_are_scans_of_their_own(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tag: str, count: int
+) -> None:
+    values = [f"12000{visit}" if tag == "AcquisitionTime" else visit + 1 for visit in range(count)]
+    files = visits(write_series, head_ct, straight, count, **{tag: values})
+    cases = discover(files[0].parent).cases
+    volumes = sorted((read_case(case) for case in cases), key=lambda volume: volume.voxels.max())
+    assert len(volumes) == count
+    for visit, volume in enumerate(volumes):
+        np.testing.assert_array_equal(volume.voxels, head_ct + 2 * visit * (head_ct > -900))
+        assert any(f"visits its positions {count} times" in note for note in volume.notes)
+
+
+def test_repeats_that_no_tag_tells_apart_are_said(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    files = visits(write_series, head_ct, straight, 2)
+    (case,) = discover(files[0].parent).cases
+    assert any("differing slices at positions taken twice dropped" in note for note in read_case(case).notes)
+
+
+def test_copies_of_slices_are_said(write_series: Write, head_ct: np.ndarray, straight: Positions) -> None:
+    files = write_series(head_ct, straight)
+    for place in (1, 3):
+        (files[0].parent / f"copy{place}.dcm").write_bytes(files[place].read_bytes())
+    volume = read_case(discover(files[0].parent).cases[0])
+    np.testing.assert_array_equal(volume.voxels, head_ct)
+    assert "2 identical copies of slices dropped" in volume.notes
+
+
+# The size of a head
+
+MM = 4.0
+
+
+def head_nifti(path: Path, scale: float, size: int = 60, slices: int = 20, across: float = 160.0) -> Path:
+    """A head of `across` mm in a header whose lengths are `scale` times the true ones."""
+    place = (np.indices((size, size, slices)).T - (np.array([size, size, slices]) - 1) / 2).T * MM
+    inside = (place[0] ** 2 + place[1] ** 2 + place[2] ** 2) < (across / 2) ** 2
+    voxels = np.where(inside, np.random.default_rng(0).normal(30, 8, inside.shape), -1000).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, np.diag([MM * scale, MM * scale, MM * scale, 1.0])), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("scale", "wanted"),
+    [
+        (0.001, "voxels of"), (0.03937, "covers 3.15 x 9.45 x 9.45 mm"), (0.1, "covers 8 x 24 x 24 mm"),
+        (2.1, "shows a body of 33. mm across"), (2.6, "shows a body of"),
+        (4.9, "covers 392 x"), (10.0, "voxels of"), (25.4, "voxels of"),
+    ],
+)  # fmt: skip
+def test_a_head_of_an_impossible_size_is_refused(tmp_path: Path, scale: float, wanted: str) -> None:
+    (case,) = discover(head_nifti(tmp_path / "a.nii", scale), "ct").cases
+    with pytest.raises(CaseError, match=wanted) as caught:
+        check_head(read_case(case))
+    assert str(caught.value).startswith("a: ")
+
+
+@pytest.mark.parametrize(("scale", "is_noted"), [(1.0, False), (0.75, False), (1.3, False), (0.5, True), (1.6, True)])
+def test_an_unlikely_size_is_noted(tmp_path: Path, scale: float, is_noted: bool) -> None:
+    (case,) = discover(head_nifti(tmp_path / "a.nii", scale), "ct").cases
+    notes = check_head(read_case(case)).notes
+    assert any("is the voxel size right?" in note for note in notes) == is_noted
+
+
+def test_thin_voxels_of_a_large_field_are_refused_by_their_field(tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).normal(30, 8, (256, 256, 6)).astype(np.int16)
+    voxels[:60] = -1000
+    for mm, wanted in ((0.06, "covers"), (6.0, "covers")):
+        nib.save(nib.Nifti1Image(voxels, np.diag([mm, mm, 5.0, 1.0])), tmp_path / "a.nii")
+        with pytest.raises(CaseError, match=wanted):
+            check_head(read_case(discover(tmp_path / "a.nii", "ct").cases[0]))
+
+
+def test_every_reader_refuses_impossible_voxels(tmp_path: Path) -> None:
+    voxels = np.zeros((8, 8, 6), np.uint8)
+    voxels[2:4, 2:4, 2:4] = 1
+    for mm in (0.01, 25.0):
+        nib.save(nib.Nifti1Image(voxels, np.diag([mm, mm, mm, 1.0])), tmp_path / "m.nii")
+        with pytest.raises(CaseError, match="where heads have 0.05 to 20 mm"):
+            load_mask(tmp_path / "m.nii")
+        with pytest.raises(CaseError, match="where heads have 0.05 to 20 mm"):
+            read_nifti(tmp_path / "m.nii", domain="mr", case_id="m")

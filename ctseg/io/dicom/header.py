@@ -57,6 +57,8 @@ LOST_SCANS = frozenset({ENDS_EARLY, MULTI_FRAME, MOSAIC})
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+SCOUTS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM", "SCANOSCOPE", "SCANORAM"})
+"""Words of ImageType for overviews, by maker."""
 SCREENS = frozenset(
     {"SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE", "DOSE_INFO", "DOSE INFO", "PROTOCOL", "PATIENT PROTOCOL"}
 )
@@ -260,7 +262,7 @@ def _said(modality: str) -> str:
 
 def _why_not_of_a_stack(header: SliceHeader) -> str:
     """Why a CT or MR image is no slice of a stack; empty where it is one."""
-    if "LOCALIZER" in header.image_type:
+    if SCOUTS & set(header.image_type):
         return "localiser (scout view)"
     if SCREENS & set(header.image_type):
         return "screen save or dose report, not slices"

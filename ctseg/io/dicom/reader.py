@@ -20,6 +20,7 @@ from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflati
 from ctseg.io.dicom.pixels import slice_values
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.dicom.traits import about_series
+from ctseg.io.extent import check_voxels
 from ctseg.io.failures import system_failure
 from ctseg.io.hu_check import check_hu
 from ctseg.io.identity import case_name, pseudonym
@@ -105,7 +106,8 @@ def read_series(
         notes: what is already known about the case.
 
     Raises:
-        CaseError: if a slice is broken, has no position, or the slices do not make one stack.
+        CaseError: if a slice is broken, has no position, or the slices do not make one stack or have voxels of an
+            impossible size.
     """
     if not files:
         raise CaseError(f"{case_id or 'series'}: has no files")
@@ -114,6 +116,7 @@ def read_series(
     check_placed([item.header for item in slices])
     slices, repeats = _in_order(slices)
     volume = _volume(slices, domain, case_id, (*notes, *repeats, *_about_bits(slices)))
+    check_voxels(volume)
     return check_hu(volume) if domain == "ct" else volume
 
 

@@ -18,6 +18,23 @@ CONTRAST = frozenset(
 )  # fmt: skip
 """Words of ImageType and SeriesDescription, in lower case."""
 
+SPECTRAL = frozenset(
+    {
+        "vmi", "mono", "monoe", "mono_e", "monoenergetic", "monoplus", "mono_plus", "kev", "gsi", "spectral", "iodine",
+        "vnc", "vue", "water", "calcium", "material", "basis", "de", "de_mixed", "mixed", "dual", "dualenergy",
+        "dual_energy", "rho", "zeff", "z_eff", "electron", "overlay", "fused", "colormap", "electron_density",
+        "vnc_image", "iodine_map",
+    }
+)  # fmt: skip
+"""Words of ImageType for what is computed from two energies; in descriptions they mean too many other things."""
+SPECTRAL_PHRASES = re.compile(
+    r"\b(mono(energetic|chromatic)?[\s_-]*\+?[\s_-]*\d{2,3}[\s_-]*kev|\d{2,3}[\s_-]*kev|dual[\s_-]*energy|iodine|jod|vnc|"
+    r"virtual[\s_-]*(non|un)[\s_-]*(contrast|enhanced)|z[\s_-]*eff(ective)?|effective[\s_-]*z|electron[\s_-]*density|gsi)\b"
+)
+"""The same in descriptions."""
+PERFUSION = re.compile(r"\b(cbf|cbv|mtt|ttp|tmax|ttd|t0|permeability|perfusion[\s_-]*map|rcb[fv])\b")
+"""Maps computed from a bolus; their values are no HU."""
+
 NEGATED = re.compile(
     r"\b(non|no|not|without|w/o|wo|ohne|o\.|pre|sans|senza|sin|un)[\s._-]*(i\.?v\.?[\s._-]*)?"
     r"(contrast\w*|kontrast\w*|enhanced|km|ce|mdc|injection)\b|\bpre[\s._-]*bolus\b"
@@ -38,11 +55,7 @@ def about_series(dataset: Dataset, domain: str) -> list[str]:
         dataset: the header of one of its slices.
         domain: 'ct' or 'mr'; contrast is looked for in CT alone.
     """
-    kinds = dataset.get("ImageType") or ()
-    named = {
-        "ImageType": " ".join(str(kind).lower() for kind in ([kinds] if isinstance(kinds, str) else kinds)),
-        "SeriesDescription": text(dataset, "SeriesDescription").lower(),
-    }
+    named = {"ImageType": _kinds(dataset), "SeriesDescription": text(dataset, "SeriesDescription").lower()}
     notes = []
     for words, note in (
         (PROJECTION, "a projection (MIP or the like) by its {}: volumes are not those of the slices"),
@@ -50,8 +63,32 @@ def about_series(dataset: Dataset, domain: str) -> list[str]:
     ):
         place = next((name for name, value in named.items() if words & _words(value)), "")
         notes += [note.format(place)] if place else []
+    if domain == "ct":
+        notes += _computed(dataset, named, is_noted=bool(notes))
     place = _contrast_place(dataset, named["SeriesDescription"]) if domain == "ct" else ""
     return [*notes, f"taken with a contrast agent by its {place}: vessels can look like blood"] if place else notes
+
+
+def _kinds(dataset: Dataset) -> str:
+    """The words of ImageType, in lower case."""
+    kinds = dataset.get("ImageType") or ()
+    return " ".join(str(kind).lower() for kind in ([kinds] if isinstance(kinds, str) else kinds))
+
+
+def _computed(dataset: Dataset, named: dict[str, str], *, is_noted: bool) -> list[str]:
+    """Notes on a CT series whose values were computed from others, or captured from a screen."""
+    kinds, description = named["ImageType"], named["SeriesDescription"]
+    notes = []
+    if SPECTRAL & _words(kinds) or SPECTRAL_PHRASES.search(description):
+        where = "ImageType" if SPECTRAL & _words(kinds) else "SeriesDescription"
+        notes.append(f"computed from two energies by its {where}: blood has other HU than at 120 kV")
+    if PERFUSION.search(description) or PERFUSION.search(kinds.replace("_", " ")):
+        notes.append("a map of perfusion by its description: its values are no HU")
+    if text(dataset, "ConversionType"):
+        notes.append("a secondary capture by its ConversionType: its values may be no HU")
+    if not notes and not is_noted and "derived" in kinds.split():
+        notes.append("derived from other images by its ImageType: the original slices are better where there are any")
+    return notes
 
 
 def _words(value: str) -> set[str]:

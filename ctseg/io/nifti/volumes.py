@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ctseg.io.extent import check_voxels
 from ctseg.io.hu_check import check_hu
 from ctseg.io.masks import load_mask, save_map, save_mask, sidecar_path
 from ctseg.io.nifti.file import finite, open_nifti, orientation_notes, place, read_voxels
@@ -29,7 +30,7 @@ def read_nifti(
             word (the identity is RAS) and a note says so.
 
     Raises:
-        CaseError: if the file is broken, has no usable geometry, or a CT has no HU.
+        CaseError: if the file is broken, has no usable geometry, voxels of an impossible size, or a CT has no HU.
     """
     file = open_nifti(Path(path))
     grid, geometry = place(file.affine, file.shape, file.header, orientation)
@@ -51,4 +52,5 @@ def read_nifti(
         native=grid,
         notes=tuple(notes),
     )
+    check_voxels(volume)
     return check_hu(volume) if domain == "ct" else volume
