@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,19 +17,71 @@ from ctseg.harmless import visible
 from ctseg.locks import Busy, Unknown, lock, still_there, unlock
 from ctseg.temporary_names import temporary_name
 
+UNSYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR})
+"""What systems answer that cannot flush such a file; anything else is data that is not on the disk."""
+RUST_ERROR = re.compile(r"os error (\d+)")
+"""How safetensors tells what the system said."""
+CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+"""How numpy tells that not all of an array could be written; what the system said is lost."""
+
 
 def sync(path: Path) -> None:
-    """Flush a file or folder entry to disk; folders cannot be synced on every system, which is harmless."""
+    """Flush a file or folder entry to disk; folders cannot be synced on every system, which is harmless.
+
+    Raises:
+        OSError: if a file's data cannot be brought onto the disk.
+    """
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
         return
     try:
         os.fsync(handle)
-    except OSError:
-        pass
+    except OSError as error:
+        if not path.is_dir() and error.errno not in UNSYNCED:
+            raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(handle)
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What a disk answers to writes alone."""
+
+
+@contextmanager
+def writing_to(path: Path, temporary: Path | None = None, *, reads: bool = False) -> Iterator[None]:
+    """Errors of the disk while a file is written name the file, whichever library wrote it and how it says so.
+
+    Args:
+        path: what the user knows.
+        temporary: what is written for it, a file or a folder, which the user does not know.
+        reads: whether other files are read meanwhile, so that an error without a name may be about these.
+
+    Raises:
+        OSError: with number, reason and file name.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _number(error)
+        filename = getattr(error, "filename", None)
+        nameless = filename is None and (not reads or number in FULL)
+        if number is None or not (nameless or _is_below(filename, temporary)):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def _number(error: Exception) -> int | None:
+    """What the system said, by its number; None of an error that is none of the system's."""
+    if isinstance(error, OSError):
+        return error.errno or (errno.ENOSPC if CUT_SHORT.search(str(error)) else None)
+    found = RUST_ERROR.search(str(error)) if type(error).__name__ == "SafetensorError" else None
+    return None if found is None else int(found[1])
+
+
+def _is_below(filename: object, temporary: Path | None) -> bool:
+    """Whether an error names what is being written; errors of reads name the file that is read."""
+    return filename is not None and temporary is not None and Path(os.fsdecode(str(filename))).is_relative_to(temporary)
 
 
 def write_with(path: Path, write: Callable[[Path], None]) -> Path:
@@ -39,16 +93,18 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
 
     Raises:
         InputError: if nothing can be made there (below /proc, say).
+        OSError: naming the file, if the disk refuses it; what was there stays.
     """
     path = Path(path)
-    with creating(path):
+    with creating(path), writing_to(path, path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = _temporary(path)
     try:
-        write(temporary)
-        temporary.chmod(0o666 & ~umask())
-        sync(temporary)
-        temporary.replace(path)
+        with writing_to(path, temporary):
+            write(temporary)
+            temporary.chmod(0o666 & ~umask())
+            sync(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
         unlock(handle)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import InputError, OutputExistsError
-from ctseg.files import write_text, write_with
+from ctseg.files import write_text, write_with, writing_to
 from ctseg.outputs.mark import MARK
 from ctseg.settings import read_toml
 from ctseg.version import __version__
@@ -212,6 +212,8 @@ def start_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, resum
             raise OutputExistsError(
                 f"{folder}: exists already; add --resume to continue it or --overwrite to start again"
             )
+        if not started and not (folder / MARK).exists():
+            raise OutputExistsError(f"{folder}: holds files and no run of ctseg's; choose another run folder")
         _clear_run(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_toml(folder / "config.toml", config)
@@ -236,6 +238,11 @@ def check_resume(folder: Path, config: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     old, new = read_toml(path), _plain(config)
+    if "inputs" in new and not isinstance(old.get("inputs"), dict):
+        raise InputError(
+            f"{path}: --resume of a run that does not say what it was made from (begun by {old.get('tool', 'ctseg')}); "
+            "finish it with that version, give another -o, or start again with --overwrite"
+        )
     if differences(old, new):
         raise InputError(f"{path}: --resume with other {_what_differs(old, new)}; resume as started or use --overwrite")
 
@@ -299,7 +306,8 @@ def write_toml(path: Path, data: Mapping[str, Any]) -> Path:
 
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:
     """Add one line to `metrics.jsonl`."""
-    with (Path(run) / "metrics.jsonl").open("a", encoding="utf-8") as file:
+    path = Path(run) / "metrics.jsonl"
+    with writing_to(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(dict(row)) + "\n")
 
 

@@ -6,7 +6,7 @@ import math
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ctseg.files import write_json, write_text
 from ctseg.harmless import safe_table
 from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.registry import Metric
+from ctseg.outputs import filled_folder
 from ctseg.progress import ProgressCallback
 from ctseg.version import __version__
 
@@ -61,6 +62,7 @@ def evaluate(
     images: Path | None = None,
     metrics: Sequence[Metric] = METRICS,
     workers: int = 0,
+    overwrite: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Measure predicted masks against references; write `cases.csv`, `summary.json` and `report.html` into `out`.
@@ -68,7 +70,7 @@ def evaluate(
     Args:
         pred: a folder of masks, or several of them (models to compare, in this order).
         ref: the folder of reference masks of the same names, on the same grids; nothing is resampled.
-        out: the folder to write into; it is made.
+        out: the folder to write; it is made, or it is empty.
         settings: tolerances, intervals, which label values count.
         labels: CSV of slice or case labels for detection by subtype (RSNA's stage_2_train.csv or a wide table).
         group: CSV `case,patient`.
@@ -76,18 +78,44 @@ def evaluate(
         images: folder of the scans as `CASE.nii.gz`, for the report's pictures.
         metrics: what is measured beside the built-in metrics, which always are.
         workers: processes that measure cases; 0 does everything here.
+        overwrite: replace an earlier evaluation.
         progress: called with (done, total, case) after each case.
 
     Raises:
+        OutputExistsError: if `out` holds anything, unless it is an evaluation and `overwrite` is set.
         PluginError: if the name of a metric or of a section is taken.
-        InputError: if nothing can be matched, or a table is broken. A bad case is no error: see `Evaluation.failed`.
+        InputError: if nothing can be matched, a table is broken, or `out` is an input or holds one. A bad case is no
+            error: see `Evaluation.failed`.
     """
-    settings = settings or EvaluationSettings()
-    preds = [pred] if isinstance(pred, str | Path) else list(pred)
+    preds = [Path(pred)] if isinstance(pred, str | Path) else [Path(folder) for folder in pred]
+    read = (*preds, ref, cases, group, labels, images)
+    with filled_folder(Path(out), "evaluate", inputs=read, overwrite=overwrite) as folder:
+        found = _evaluate(
+            preds, Path(ref), folder, settings or EvaluationSettings(),
+            labels=labels, group=group, cases=cases, images=images, metrics=metrics, workers=workers, progress=progress,
+        )  # fmt: skip
+    return replace(found, out=Path(out))
+
+
+def _evaluate(
+    preds: list[Path],
+    ref: Path,
+    out: Path,
+    settings: EvaluationSettings,
+    *,
+    labels: Path | None,
+    group: Path | None,
+    cases: Path | None,
+    images: Path | None,
+    metrics: Sequence[Metric],
+    workers: int,
+    progress: ProgressCallback | None,
+) -> Evaluation:
+    """As `evaluate`, into a folder that is guarded."""
     measured = tuple({metric.name: metric for metric in (*METRICS, *metrics)}.values())
     for metric in measured:
         metric.check_names()
-    matching = match_cases([Path(folder) for folder in preds], Path(ref), table=cases, group=group)
+    matching = match_cases(preds, ref, table=cases, group=group)
     known_labels, label_notes = read_subtypes(labels) if labels else (None, [])
     scores = score_all(matching, settings, metrics=measured, workers=workers, progress=progress)
     table = cases_table(scores)
@@ -98,9 +126,9 @@ def evaluate(
         *_label_notes(scores, known_labels, labels), *_image_notes(matching, images),
     )  # fmt: skip
     failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)
-    _write(Path(out), table, clean(summary))
-    write_report(Path(out) / "report.html", table, summary, matching, settings, images=images, notes=notes)
-    return Evaluation(table, clean(summary), failed, notes, Path(out))
+    _write(out, table, clean(summary))
+    write_report(out / "report.html", table, summary, matching, settings, images=images, notes=notes)
+    return Evaluation(table, clean(summary), failed, notes, out)
 
 
 def cases_table(scores: Sequence[Score]) -> pd.DataFrame:

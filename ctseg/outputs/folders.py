@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError, OutputExistsError
-from ctseg.files import creating, sync, umask
+from ctseg.files import creating, sync, umask, writing_to
 from ctseg.locks import Busy, held, locked
 from ctseg.outputs.guard import Output, guard_output
 from ctseg.outputs.leftovers import (
@@ -55,7 +55,8 @@ def whole_folder(output: Output, *, marked: bool = True, inputs: Mapping[str, An
         OutputExistsError: if the block writes a file whose name a file has that is not ctseg's.
     """
     with sole(output.path), _partial(output) as temporary:
-        yield temporary
+        with _noted(temporary):
+            yield temporary
         mark = Mark(output.kind, contents(temporary), inputs=dict(inputs or {}))
         write_mark(temporary, mark)
         with ExitStack() as stack:
@@ -105,11 +106,31 @@ def _grow(output: Output, files: tuple[str, ...], inputs: dict[str, Any]) -> Ite
         mark = Mark(output.kind, names, finished=False, inputs=inputs, study=study)
         _refuse_clash(real, mark.files, output)
         write_mark(real, mark)
-        yield output.path
+        with _noted(real):
+            yield output.path
         write_mark(real, mark.finish(real))
         for aside in leftovers(real, ASIDE):
             with suppress(Busy), locked(aside, known=False):
                 discard(aside, real, output.say)
+
+
+_WRITING: set[Path] = set()
+"""Folders that commands of this process are writing, links resolved."""
+
+
+@contextmanager
+def _noted(folder: Path) -> Iterator[None]:
+    _WRITING.add(Path(os.path.realpath(folder)))
+    try:
+        yield
+    finally:
+        _WRITING.discard(Path(os.path.realpath(folder)))
+
+
+def writing(path: Path) -> bool:
+    """Whether a path is, or lies in, a folder that a command of this process has guarded and is writing."""
+    here = Path(os.path.realpath(path))
+    return any(folder == here or folder in here.parents for folder in _WRITING)
 
 
 def shared_folder(output: Output, files: Iterable[str]) -> None:
@@ -171,12 +192,16 @@ def _partial(output: Output) -> Iterator[Path]:
     with creating(output.path), ExitStack() as stack:
         real.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{temporary_name(real.name)}-", dir=real.parent))
-        stack.enter_context(locked(temporary, known=False))
-        write_mark(temporary, Mark(output.kind, finished=False))
-        held = stack.pop_all()
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)  # taken back below
+        with ExitStack() as locks, writing_to(output.path, temporary):
+            locks.enter_context(locked(temporary, known=False))
+            write_mark(temporary, Mark(output.kind, finished=False))
+            held = locks.pop_all()
+        stack.pop_all()
     with held:
         try:
-            yield temporary
+            with writing_to(output.path, temporary, reads=True):
+                yield temporary
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

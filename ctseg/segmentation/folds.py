@@ -22,8 +22,9 @@ from ctseg.errors import InputError
 from ctseg.files import write_json, write_with
 from ctseg.harmless import safe_table
 from ctseg.io.slices import SliceSet, assign_splits
+from ctseg.outputs import run_folder
 from ctseg.progress import ProgressCallback
-from ctseg.runs import ModelHeader, save_model
+from ctseg.runs import RUN_FILES, ModelHeader, save_model
 from ctseg.segmentation.steps import SegmenterTraining, make_training
 from ctseg.segmentation.train import TrainingData, make_sampler, train_segmenter
 from ctseg.selection.rules import pooled_dice
@@ -71,7 +72,7 @@ def train_folds(
         make_segmenter: makes the segmenter that a fold starts from, untrained or with a run's weights; torch is seeded
             before each call.
         settings: nothing is painted into labelled CT, and there is no target.
-        run: a run folder made by `ctseg.runs.start_run`.
+        run: a run folder made by `ctseg.runs.start_run`, or an empty one.
         fabric: device and precision.
         header: what each fold's `model.safetensors` says.
         folds: how many.
@@ -83,11 +84,33 @@ def train_folds(
         `overall` and `by_fold` scores, see `dice_scores`.
 
     Raises:
-        InputError: if there are no masks or too few patients.
+        InputError: if there are no masks or too few patients, or `run` is or holds the input.
+        OutputExistsError: if `run` holds a training and `resume` is not set.
         TrainingError: if training diverges.
     """
     masks = labelled.require_masks("supervised training needs them")
     fold_of = patient_folds(labelled, folds, seed)
+    with run_folder(run, RUN_FILES, inputs=(labelled.folder,), resume=resume, writes=fabric.is_global_zero):
+        return _train_folds(
+            labelled, masks, make_segmenter, settings, run, fold_of, fabric, header, seed, resume, progress
+        )
+
+
+def _train_folds(
+    labelled: SliceSet,
+    masks: NDArray[np.uint8],
+    make_segmenter: Callable[[], nn.Module],
+    settings: FinetuneSettings,
+    run: Path,
+    fold_of: NDArray[np.int64],
+    fabric: lightning_fabric.Fabric,
+    header: ModelHeader,
+    seed: int,
+    resume: bool,
+    progress: ProgressCallback | None,
+) -> dict[str, Any]:
+    """As `train_folds`, in a folder that is guarded."""
+    folds = int(fold_of.max()) + 1
     segmented = np.zeros(labelled.images.shape, np.uint8)
     for fold in range(folds):
         tested, used = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)

@@ -16,9 +16,10 @@ from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.pairs import PairTable
 from ctseg.networks.intensity import to_images
 from ctseg.networks.modes import frozen_batch_norm
+from ctseg.outputs import run_folder
 from ctseg.progress import ProgressCallback
 from ctseg.render.curves import curves_png
-from ctseg.runs import ModelHeader, save_model
+from ctseg.runs import RUN_FILES, ModelHeader, save_model
 from ctseg.segmentation.after_epoch import AfterEpoch, make_validation
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
 from ctseg.segmentation.batches import recalibration_batches, source_batch
@@ -179,7 +180,7 @@ def train_adaptation(
             of the target slices it was matched with.
         segmenter: a `ctseg.plugins.protocols.Segmenter`; training starts from its weights and leaves the selected ones.
         settings: without any term on the target, the target is read for validation and samples only.
-        run: a run folder made by `ctseg.runs.start_run`.
+        run: a run folder made by `ctseg.runs.start_run`, or an empty one.
         fabric: device and precision.
         header: what `model.safetensors` says; its `training` is completed by the outcome.
         seed: of everything random but the segmenter's first weights.
@@ -192,26 +193,39 @@ def train_adaptation(
         A summary: epochs, steps, slices, the selection rule, the selected epoch (from 1), its scores, the last losses.
 
     Raises:
-        InputError: if the sets do not fit each other, the source is unlabelled or a split is empty.
+        InputError: if the sets do not fit each other, the source is unlabelled, a split is empty, or `run` is an input.
+        OutputExistsError: if `run` holds a training and `resume` is not set.
         SettingError: if pairs are missing or the selection rule cannot be used.
         TrainingError: if training diverges.
     """
     check_adaptation(source, target, pairs, settings, validation_split=validation_split, source_rows=source_rows)
     train_rows, target_rows = _training_rows(source, target, pairs, settings, source_rows)
-    matched = pairs if settings.matched else None
-    sampler = make_sampler(settings, train_rows, target_rows, seed=seed, fabric=fabric, pairs=matched)
+    sampler = make_sampler(
+        settings, train_rows, target_rows, seed=seed, fabric=fabric, pairs=pairs if settings.matched else None
+    )
     data = TrainingData(source, sampler, target if settings.uses_target else None)
     training = make_training(segmenter, settings, device=fabric.device, autocast=fabric.autocast, seed=seed)
     slices = choose_validation(_held_out(source, validation_split, train_rows), target_rows, seed)
     selection = CheckpointSelection(settings.selection)
     validation = make_validation(slices, source, target, training)
+    after = AfterEpoch(settings, training, validation, selection, run, header, train_rows)
+    reads = (source.folder, target.folder)
+    with run_folder(run, RUN_FILES, inputs=reads, resume=resume, writes=fabric.is_global_zero):
+        return _adapt(training, data, after, fabric=fabric, seed=seed, resume=resume, progress=progress)
+
+
+def _adapt(
+    training: SegmenterTraining, data: TrainingData, after: AfterEpoch, *, fabric: lightning_fabric.Fabric, **rest: Any
+) -> dict[str, Any]:
+    """Train in a run folder that is guarded, and write what is left there."""
+    selection, header, epochs = after.selection, after.header, after.settings.total_epochs
     metrics = train_segmenter(
-        training, data, run, fabric=fabric, seed=seed, resume=resume, progress=progress, selection=selection,
-        after_epoch=AfterEpoch(settings, training, validation, selection, run, header, train_rows),
+        training, data, after.run, fabric=fabric, selection=selection, after_epoch=after, **rest
     )  # fmt: skip
-    outcome = _outcome(sampler, selection, settings.total_epochs)
+    outcome = _outcome(data.sampler, selection, epochs)
     if fabric.is_global_zero:
-        _save(run, segmenter, selection, metrics, replace(header, training={**header.training, **outcome}))
+        told = replace(header, training={**header.training, **outcome})
+        _save(after.run, training.segmenter, selection, metrics, told)
     return {**outcome, "losses": _last_losses(metrics)}
 
 

@@ -18,11 +18,12 @@ from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.networks.blocks import seeded
 from ctseg.networks.intensity import to_images, to_masks, to_uint8
 from ctseg.networks.modes import evaluating
+from ctseg.outputs import run_folder
 from ctseg.plugins.protocols import Batch, Objective, ObjectiveContext
 from ctseg.progress import ProgressCallback
 from ctseg.render.curves import curves_png
 from ctseg.render.sheet import grid_png
-from ctseg.runs import ModelHeader, read_metrics, save_model
+from ctseg.runs import RUN_FILES, ModelHeader, read_metrics, save_model
 from ctseg.synthesis import audit
 from ctseg.synthesis.objective import make_objective
 from ctseg.training.loop import EpochLoop, LossMeter, Ticker, lr_factor, run_epochs, steps_of
@@ -53,7 +54,7 @@ def train_synthesis(
     header: ModelHeader,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
-    """Train `generator` in `run`, a folder made by `ctseg.runs.start_run`.
+    """Train `generator` in `run`, a folder made by `ctseg.runs.start_run`, or an empty one.
 
     Leaves `checkpoint.pt`, `metrics.jsonl`, `samples/epoch_XXXX.png`, `curves.png` and, at the end,
     `model.safetensors`.
@@ -75,11 +76,22 @@ def train_synthesis(
         Epochs, steps, and the last epoch's losses and audit.
 
     Raises:
-        InputError: if sizes differ, masks or pairs are missing, or a split is empty.
+        InputError: if sizes differ, masks or pairs are missing, a split is empty, or `run` is or holds an input.
+        OutputExistsError: if `run` holds a training and `resume` is not set.
         SettingError: if the settings ask of the generator what it does not have, or matching without pairs.
         TrainingError: if a loss or weight is no longer finite.
     """
     stage = _Stage.make(source, target, pairs, generator, settings, fabric, seed)
+    reads = (source.folder, target.folder)
+    with run_folder(run, RUN_FILES, inputs=reads, resume=resume, writes=stage.writes):
+        return _train(stage, run, resume, header, progress)
+
+
+def _train(
+    stage: _Stage, run: Path, resume: bool, header: ModelHeader, progress: ProgressCallback | None
+) -> dict[str, Any]:
+    """As `train_synthesis`, in a folder that is guarded."""
+    settings, generator = stage.settings, stage.generator
     ticker = Ticker(progress, settings.epochs + settings.decay_epochs)
     loop = EpochLoop(
         run=run,
@@ -88,13 +100,13 @@ def train_synthesis(
         state=lambda: {"generator": generator.state_dict(), "objective": stage.objective.state_dict()},
         restore=lambda state: _restore(stage, state),
         modules={"generator": generator, **stage.helpers()},
-        seed=seed,
+        seed=stage.seed,
         checkpoint_every=settings.checkpoint_every,
-        writes=fabric.is_global_zero,
+        writes=stage.writes,
     )
-    rows = run_epochs(loop, resume=resume, device=fabric.device)
+    rows = run_epochs(loop, resume=resume, device=stage.device)
     summary = {"epochs": loop.epochs, "steps": loop.epochs * stage.sampler.steps, "last": rows[-1] if rows else {}}
-    if fabric.is_global_zero:
+    if stage.writes:
         curves_png(run / "curves.png", rows)
         training = {**header.training, **stage.counts(), **summary, "selection": "last epoch"}
         save_model(run / "model.safetensors", generator, replace(header, training=training))
