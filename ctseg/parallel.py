@@ -59,14 +59,19 @@ class Failure:
     error: str
     """One line."""
     traceback: str = ""
-    """Where it was raised; empty for a `CtsegError`, which is the input's fault and not a defect."""
+    """Where it was raised; empty where the input, the disk or the memory is to blame, which is no defect."""
 
 
 def failure(error: BaseException) -> Failure:
-    """An exception as one line and, unless it is an expected one, with its traceback."""
+    """An exception as one line and, unless it is an expected one or the machine's fault, with its traceback."""
     text = " ".join(str(error).split())
     if isinstance(error, CtsegError):
         return Failure(text)
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return Failure(f"{where}{error.strerror}; check the disk or the network, its permissions and the free space")
+    if isinstance(error, MemoryError):
+        return Failure("does not fit into memory; use fewer --workers, or a machine with more memory")
     return Failure(f"{type(error).__name__}: {text}", "".join(traceback.format_exception(error)))
 
 

@@ -16,29 +16,13 @@ from ctseg.harmless import visible
 INTERRUPTED, TERMINATED = 130, 143
 DISK_ERRORS = frozenset(
     getattr(errno, name)
-    for name in [
-        "EACCES",
-        "EDQUOT",
-        "EEXIST",
-        "EFBIG",
-        "EIO",
-        "EISDIR",
-        "EMFILE",
-        "ENAMETOOLONG",
-        "ENFILE",
-        "ENODEV",
-        "ENOMEM",
-        "ENOSPC",
-        "ENOTCONN",
-        "ENOTDIR",
-        "ENXIO",
-        "EPERM",
-        "EROFS",
-        "ESTALE",
-        "ETIMEDOUT",
-    ]
+    for name in (
+        "EACCES", "EBUSY", "EDQUOT", "EEXIST", "EFBIG", "EIO", "EISDIR", "ELOOP", "EMFILE", "ENAMETOOLONG", "ENFILE",
+        "ENODEV", "ENOLCK", "ENOLINK", "ENOMEM", "ENOSPC", "ENOTCONN", "ENOTDIR", "ENXIO", "EPERM", "EREMOTEIO",
+        "EROFS", "ESTALE", "ETIMEDOUT", "ETXTBSY",
+    )
     if hasattr(errno, name)
-)
+)  # fmt: skip
 """What a disk may answer to a path that is right for ctseg: no defect of it, so one line and no traceback."""
 UsageError: Any = typer.BadParameter.__base__
 """Click's usage error, whichever copy of click typer carries."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ctseg.io.slices import SliceSet
     from ctseg.matching.described import DescribedSet
+    from ctseg.outputs import Mark
     from ctseg.plugins.protocols import SimilarityMetric
 
 
@@ -58,7 +59,7 @@ def match(
     from ctseg.io.input_digests import set_digests
     from ctseg.io.slices import check_same_size
     from ctseg.matching.pairs import is_pairs_header, pair_up, write_pairs
-    from ctseg.outputs import Mark, guard_file, sole, write_file_mark
+    from ctseg.outputs import Mark, guard_file, sole
     from ctseg.settings import parse_overrides
 
     to_file = _is_file(output, as_json)
@@ -74,7 +75,7 @@ def match(
             pairs = pair_up(*described, built, top or None, direction, bar.update)
         write_pairs(pairs, output if to_file else sys.stdout)
         if to_file:
-            write_file_mark(output, Mark("match", (output.name,), inputs=made_of))
+            _mark(output, Mark("match", (output.name,), inputs=made_of))
     summary = {**_counts(pairs), "similarity": similarity, "output": str(output), "inputs": made_of}
     lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
     common.finish(summary, lines, as_json)
@@ -96,12 +97,12 @@ def _is_file(output: Path, as_json: bool) -> bool:
 def _open_sets(source: Path, target: Path, output: Path | None) -> tuple[SliceSet, SliceSet]:
     """Both slice sets; of raw scans, one is made beside the output."""
     from ctseg.cli.raw_sets import as_slice_set
-    from ctseg.io.slices import check_domain, open_slices
+    from ctseg.io.slices import check_domain
 
     folders = as_slice_set(source, "--src", output), as_slice_set(target, "--tgt", output)
     if folders != (source, target):
         common.say(f"for the next commands: --src {folders[0]} --tgt {folders[1]}")
-    sets = open_slices(folders[0]), open_slices(folders[1])
+    sets = common.open_set(folders[0]), common.open_set(folders[1])
     check_domain(sets[1], "ct", "--tgt")
     return sets
 
@@ -122,6 +123,21 @@ def _described(
 
             found.append(describe_set(slices, metric, split, masked=not place, progress=say))
     return found[0], found[1]
+
+
+def _mark(output: Path, mark: Mark) -> None:
+    """Write the mark of the pairs; without it they would be nobody's.
+
+    Raises:
+        OSError: if the disk refuses it.
+    """
+    from ctseg.outputs import write_file_mark
+
+    try:
+        write_file_mark(output, mark)
+    except OSError:
+        output.unlink(missing_ok=True)
+        raise
 
 
 def _counts(pairs: pd.DataFrame) -> dict[str, int]:

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ctseg.files import FULL
 from ctseg.inference.dicom_seg import SegAlgorithm
 from ctseg.inference.disagreement import widened
 from ctseg.inference.models import ModelGroup
@@ -178,11 +179,18 @@ def _report(
 def _finish(
     case: Case, outcome: Outcome, groups: Sequence[ModelGroup], out: Path, settings: SegmentSettings
 ) -> CaseResult:
-    """Run the network on a prepared case and write its files; a failed case leaves none."""
+    """Run the network on a prepared case and write its files; a failed case leaves none.
+
+    Raises:
+        OSError: if the disk is full or takes no files.
+    """
     if isinstance(outcome, ReadyCase):
         try:
             return _segment_one(case, outcome, groups, out, settings)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                remove_case(out, case.case_id)
+                raise  # no other case could be written either; --resume goes on where there is room again
             outcome = failure(error)
     remove_case(out, case.case_id)
     return CaseResult(case.case_id, "failed", error=without_paths(outcome.error, case), traceback=outcome.traceback)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -62,11 +63,11 @@ class SliceWriter:
 
     def add(self, images: NDArray[np.uint8], masks: NDArray[np.uint8] | None, table: pd.DataFrame) -> None:
         """Append (n, H, W) slices with their rows."""
-        self._images.write(np.ascontiguousarray(images, dtype=np.uint8).tobytes())
+        _put(self._images, images)
         if self._masks is not None:
             if masks is None:
                 raise ValueError("a labelled slice set needs masks with every case")
-            self._masks.write(np.ascontiguousarray(masks, dtype=np.uint8).tobytes())
+            _put(self._masks, masks)
         self._tables.append(table)
 
     def close(
@@ -118,6 +119,20 @@ class SliceWriter:
             "tool": f"ctseg {__version__}",
             **(extra or {}),
         }
+
+
+def _put(file: IO[bytes], slices: NDArray[np.uint8]) -> None:
+    """Append slices; a file that the disk refuses is closed, or Python would try and complain once more at its end.
+
+    Raises:
+        OSError: if the disk refuses it.
+    """
+    try:
+        file.write(np.ascontiguousarray(slices, dtype=np.uint8).tobytes())
+    except OSError:
+        with suppress(OSError):
+            file.close()
+        raise
 
 
 def _raw_to_npy(raw: Path, path: Path, shape: tuple[int, ...]) -> None:

@@ -1,0 +1,213 @@
+"""A disk that refuses a write, at every write of every command: one line, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import hashlib
+import os
+import resource
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_sets import head, mask, toy, write_pairs
+
+import ctseg.files
+from ctseg.cli import common
+from ctseg.cli.main import main
+
+pytestmark = pytest.mark.slow
+
+SETS = ["--src", "mr", "--tgt", "ct"]
+SMOKE = [*SETS, "--pairs", "pairs.csv", "--preset", "smoke", "--device", "cpu"]
+COMMANDS: dict[str, list[str]] = {
+    "preprocess": ["preprocess", "scans", "--size", "32", "--workers", "0"],
+    "match": ["match", *SETS, "--top", "1"],
+    "synth-train": ["synth-train", *SMOKE],
+    "synthesize": ["synthesize", "--model", "gen", "--src", "mr", "--device", "cpu"],
+    "synthesize nifti": ["synthesize", "--model", "gen", "--src", "mr", "--device", "cpu", "--format", "nifti"],
+    "das-train": ["das-train", *SMOKE],
+    "finetune": ["finetune", "--data", "ct", "--folds", "2", "--preset", "smoke", "--device", "cpu"],
+    "segment": ["segment", "scans", "--model", "seg", "--device", "cpu", "--workers", "0", "--probabilities"],
+    "segment set": ["segment", "ct", "--model", "seg", "--device", "cpu"],
+    "evaluate": ["evaluate", "--pred", "truth", "--ref", "truth", "--images", "scans", "--set", "resamples=100"],
+    "plugins new": ["plugins", "new", "mine"],
+}
+GROWING = ("synth-train", "das-train", "finetune", "segment", "segment set")
+"""These keep what they have: an unfinished output, which `--resume` continues."""
+CODES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Everything that the commands read; nothing below may change."""
+    outer, before = common.STATE, Path.cwd()
+    common.STATE = common.State(quiet=True)
+    folder = tmp_path_factory.mktemp("inputs")
+    os.chdir(folder)
+    toy(folder / "mr", "mr", 0)
+    toy(folder / "ct", "ct", 1)
+    write_pairs(folder / "pairs.csv", range(8))
+    for name in ("a", "b"):
+        mask(folder / "truth", name, head(folder / "scans", name)[1])
+    assert main([*COMMANDS["synth-train"], "-o", "gen"]) == 0
+    assert main([*COMMANDS["das-train"], "-o", "seg"]) == 0
+    yield folder
+    os.chdir(before)
+    common.STATE = outer
+
+
+@pytest.fixture
+def out(inputs: Path, tmp_path: Path) -> Path:
+    """Where an output goes."""
+    os.chdir(inputs)
+    return tmp_path / "out"
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def check(err: str, code: int, number: int, out: Path, growing: bool) -> None:
+    """One line that names the output, and nothing half-written."""
+    lines = err.splitlines()
+    assert code == 2, err
+    assert len(lines) == 1, err
+    assert lines[0].startswith("ctseg: error: ")
+    assert os.strerror(number) in lines[0]
+    assert str(out) in lines[0]
+    assert "free space" in lines[0]
+    left = [path.name for path in out.parent.rglob("*") if path.name.startswith((".partial-", ".ctseg-lock-"))]
+    assert not left
+    if not growing:
+        assert not out.exists()
+
+
+def in_child(argv: list[str], limit: int) -> tuple[int, str]:
+    """Exit code and stderr of a command in a process that can write no file of more bytes than `limit`."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            os.dup2(writing, 2)
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            code = main(argv)
+            gc.collect()  # what is closed late may complain late
+            sys.stderr.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        err = stream.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), err
+
+
+@pytest.mark.parametrize("limit", [0, 200, 2000, 20_000])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_files_of_a_limited_size(inputs: Path, out: Path, name: str, limit: int) -> None:
+    before = tree(inputs)
+    code, err = in_child([*COMMANDS[name], "-o", str(out)], limit)
+    if code or limit < 2000:
+        check(err, code, errno.EFBIG, out, name in GROWING)
+    assert tree(inputs) == before
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in (*GROWING, "plugins new")])
+def test_an_earlier_output_stays(inputs: Path, out: Path, name: str) -> None:
+    assert main([*COMMANDS[name], "-o", str(out)]) == 0
+    before = tree(out.parent)
+    code, err = in_child([*COMMANDS[name], "-o", str(out), "--overwrite"], 200)
+    check(err, code, errno.EFBIG, out, growing=True)
+    assert tree(out.parent) == before
+
+
+class Refusing:
+    """Fails at the n-th file that is written whole, as when it is flushed to a full disk."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        self.left, self.number, self.whole = -1, number, ctseg.files.sync
+        monkeypatch.setattr(ctseg.files, "sync", self)
+
+    def __call__(self, path: Path) -> None:
+        if path.is_file():
+            self.left -= 1
+            if self.left == 0:
+                raise OSError(self.number, os.strerror(self.number), str(path))
+        self.whole(path)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in GROWING])
+def test_each_write_in_turn(inputs: Path, out: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    before, count = tree(inputs), 0
+    while True:
+        number = CODES[count % len(CODES)]
+        refusing = Refusing(monkeypatch, number)
+        refusing.left = count = count + 1
+        capsys.readouterr()
+        code = main([*COMMANDS[name], "-o", str(out)])
+        if refusing.left > 0:
+            break
+        check(capsys.readouterr().err, code, number, out, growing=False)
+    assert code == 0
+    assert count > (0 if name == "plugins new" else 1)
+    assert tree(inputs) == before
+
+
+@pytest.mark.parametrize("name", GROWING)
+@pytest.mark.parametrize("count", [1, 2, 4, 6])
+def test_what_grows_can_be_continued(
+    inputs: Path, out: Path, name: str, count: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    refusing = Refusing(monkeypatch, errno.ENOSPC)
+    refusing.left = count
+    code = main([*COMMANDS[name], "-o", str(out)])
+    if refusing.left <= 0:
+        check(capsys.readouterr().err, code, errno.ENOSPC, out, growing=True)
+        assert main([*COMMANDS[name], "-o", str(out), "--resume"]) == 0
+    assert not [path for path in out.rglob("*") if path.name.startswith(".partial-")]
+
+
+def test_a_study_s_memory_that_cannot_be_written(inputs: Path, tmp_path: Path, capsys: Any) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text('[[step]]\ncommand = "plugins"\n')
+    code, err = in_child(["run", str(study)], 10)
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"ctseg: error: {tmp_path}/study.state.json: File too large")
+    assert [path.name for path in tmp_path.iterdir()] == ["study.toml"]
+
+
+def test_stdout_on_a_full_disk(inputs: Path) -> None:
+    call = f"{sys.executable} -m ctseg -q match --src mr --tgt ct --top 1 -o - > /dev/full"
+    done = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_disk_that_is_really_full(inputs: Path, tmp_path: Path) -> None:
+    """On a file system of 128 KiB, where one can be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "none", str(disk)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        (disk / "filler").write_bytes(b"0" * 100_000)
+        for name in ("das-train", "preprocess", "segment"):
+            code, err = in_child([*COMMANDS[name], "-o", str(disk / name)], -1)
+            check(err, code, errno.ENOSPC, disk / name, growing=True)
+            assert name in GROWING or not (disk / name).exists()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
