@@ -190,14 +190,18 @@ def value_text(value: Any) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
+    """Read a TOML file in UTF-8, with or without a byte order mark.
 
     Raises:
-        InputError: if it is missing or broken, with the line.
+        InputError: if it is missing, no regular file, or broken, with the line.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path}: not a regular file; it is not opened")
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
+    except (ValueError, RecursionError) as error:  # a number of very many digits is a ValueError
+        raise InputError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions") from None

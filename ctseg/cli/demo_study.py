@@ -95,9 +95,14 @@ def result_rows(folder: Path) -> list[dict[str, Any]]:
         InputError: if the evaluation is not there.
     """
     summary = read_json(Path(folder) / "evaluation" / "summary.json")
-    if not summary.get("models"):
+    models = summary.get("models") if isinstance(summary, dict) else None
+    try:
+        rows = [_row(model, Path(folder)) for model in models or ()]
+    except (KeyError, TypeError, AttributeError):
+        rows = []
+    if not rows:
         raise InputError(f"{folder}/evaluation/summary.json: holds no model; run the demo again with --overwrite")
-    return [_row(model, Path(folder)) for model in summary["models"]]
+    return rows
 
 
 def _row(model: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -128,9 +128,11 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         reason = first_line(error, None)
         raise InputError(f"{path}: not a CSV table ({reason})") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a name of the row
+        raise InputError(f"{path}: rows have more fields than the header has names; correct it")
     lacking = [column for column in columns if column not in table.columns]
     if lacking:
         raise InputError(f"{path}: no column {lacking[0]!r}; the header must be {','.join(columns)}")

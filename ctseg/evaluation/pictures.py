@@ -97,7 +97,7 @@ def _span(filled: NDArray[np.intp], size: int) -> slice:
 def _other_mask(path: Path | None, ref: MaskFile, settings: EvaluationSettings) -> NDArray[np.bool_] | None:
     try:
         mask = read_mask(path, settings.prediction_labels).mask if path else None
-    except (CtsegError, OSError):
+    except (CtsegError, OSError, MemoryError):
         return None
     return mask if mask is not None and mask.shape == ref.mask.shape else None
 
@@ -110,7 +110,7 @@ def _grey(job: Job, ref: MaskFile, images: Path | None) -> tuple[NDArray[np.uint
         return blank, "" if images is None else "no scan of this name"
     try:
         volume = nifti.read_nifti(path, domain="ct", case_id=job.case)
-    except (CtsegError, OSError):
+    except (CtsegError, OSError, MemoryError):
         return blank, f"{path.name} cannot be read"
     if volume.voxels.shape != blank.shape:
         return blank, f"{path.name} is on another grid"

@@ -65,7 +65,8 @@ def _is_widened(path: Path) -> bool:
         data = read_json(path)
     except InputError:
         return False
-    return bool(isinstance(data, dict) and data.get("settings", {}).get("range_factor"))
+    settings = data.get("settings") if isinstance(data, dict) else None
+    return bool(isinstance(settings, dict) and settings.get("range_factor"))
 
 
 def range_factor(both: pd.DataFrame, level: float) -> dict[str, Any]:

@@ -55,12 +55,15 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         header = pd.read_csv(path, nrows=0).columns
         ids = [name for name in (*ID_COLUMNS, *header[:1]) if name in header]
-        return pd.read_csv(path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
+        table = pd.read_csv(path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name the csv of slice labels with --labels") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         reason = first_line(error, None)
         raise InputError(f"{path}: not a readable table ({reason})") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a name of the row
+        raise InputError(f"{path}: rows have more fields than the header has names; correct it")
+    return table
 
 
 def _long(table: pd.DataFrame, path: Path, findings: Sequence[str]) -> Labels:

@@ -256,9 +256,18 @@ def _read_table(path: Path | str) -> pd.DataFrame:
         )
     except FileNotFoundError:
         raise InputError(f"{where}: no such file; make it with `ctseg match`") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, ValueError) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+        OSError,
+        ValueError,
+        OverflowError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{where}: not a readable table ({reason}); make it with `ctseg match`") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a name of the row
+        raise InputError(f"{where}: rows have more fields than the header has names; correct it")
     missing = [name for name in ("source_id", "target_id") if name not in table.columns]
     if missing:
         raise InputError(f"{where}: no column {', '.join(missing)}; make it with `ctseg match`")

@@ -51,9 +51,11 @@ def _read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         reason = first_line(error, None)
         raise InputError(f"{path}: not a readable table ({reason})") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a name of the row
+        raise InputError(f"{path}: rows have more fields than the header has names; correct it")
     if not {"patient_id", "split"} <= set(table.columns):
         raise InputError(f"{path}: expected the columns patient_id,split")
     return table

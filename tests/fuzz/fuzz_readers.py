@@ -7,8 +7,12 @@ reads them. A failure prints reader, seed and traceback; `--only READER --seed N
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gzip
+import io
 import json
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -23,10 +27,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import SimpleITK as sitk
 import torch
 from torch import nn
 
+sys.path.append(str(Path(__file__).parents[1]))
+from toy_sets import head, mask
+
 from ctseg.checkpoints import load_checkpoint, save_checkpoint
+from ctseg.cli.demo_study import result_rows
+from ctseg.cli.main import main
 from ctseg.cli.warm_start import recorded
 from ctseg.errors import CtsegError, InputError
 from ctseg.evaluation.cases import read_table
@@ -44,6 +54,7 @@ from ctseg.models.card import CARD_SCHEMA
 from ctseg.outputs import new_folder, read_mark
 from ctseg.preprocess.labels import read_splits
 from ctseg.runs import ModelHeader, check_resume, load_model, read_header, read_metrics, save_model, write_toml
+from ctseg.settings import parse_overrides
 from ctseg.study import read_study, run_study
 
 HEADER = ModelHeader("segmenter", "tiny", {"width": 2}, "ctseg", "0.1", {"size": [8, 8]}, {"seed": 1})
@@ -67,6 +78,8 @@ class Reader:
     """Below the corpus."""
     read: Callable[[Path], object]
     """Gets the corpus."""
+    every: int = 1
+    """Whole commands take longer, so that only each n-th turn is theirs."""
 
 
 def build(header: ModelHeader) -> nn.Module:
@@ -117,6 +130,62 @@ def make_corpus(folder: Path) -> None:
     (folder / "study.toml").write_text('[[step]]\ncommand = "match"\nsrc = "mr"\noutput = "x"\nset = { a = 1 }\n')
     state = {"match": {"key": "abc", "done": True, "code": 0, "seconds": 1.5}}
     (folder / "study.state.json").write_text(json.dumps(state))
+    more_of_the_corpus(folder)
+
+
+def more_of_the_corpus(folder: Path) -> None:
+    """What whole commands read beside that, and the other forms of scans."""
+    truth = folder / "truth"
+    truth.mkdir()
+    scan, bleed = head(folder / "heads", "case")
+    mask(truth, "case", bleed)
+    scan.with_name("case.nii").write_bytes(gzip.decompress(scan.read_bytes()))
+    scan.unlink()
+    sidecar = {
+        "schema": "ctseg-geometry/1", "domain": "ct", "axes": [2, 1, 0], "flips": [False, False, False],
+        "origins_mm": [[0, 0, 5 * k] for k in range(6)], "row_step_mm": [0, 2, 0], "col_step_mm": [2, 0, 0],
+        "slab_mm": [5.0] * 6,
+    }  # fmt: skip
+    (folder / "masks" / "case.json").write_text(json.dumps(sidecar))
+    (folder / "named.csv").write_text("case,ref,pred\ncase,case.nii,case.nii\n")
+    (folder / "paths.txt").write_text(f"{folder}/heads/case.nii\n{folder}/scans\n")
+    evaluation = folder / "demo" / "evaluation"
+    evaluation.mkdir(parents=True)
+    model = {
+        "name": "a", "patients": 3, "pooled": {"dice": {"value": 0.5}}, "by_volume": {"dice": {"mean": {"value": 0.4}}},
+        "detection": {"specificity": {"value": 0.9}}, "negative_cases": {"fp_ml": {"mean": {"value": 1.0}}},
+    }  # fmt: skip
+    (evaluation / "summary.json").write_text(json.dumps({"models": [model]}))
+    save_model(folder / "demo" / "runs" / "a" / "model.safetensors", build(HEADER), HEADER)
+    cache = folder / "cache"
+    cache.mkdir()
+    np.savez_compressed(cache / "brain.npz", brain=np.packbits(np.ones((2, 4, 4), bool)))
+    image = sitk.GetImageFromArray(np.full((6, 12, 12), 30, np.int16))
+    (folder / "itk").mkdir()
+    sitk.WriteImage(image, str(folder / "itk" / "ct.nrrd"))
+    sitk.WriteImage(image, str(folder / "itk" / "ct.mha"))
+    disc = folder / "disc"
+    write_dicom(disc)
+    write_index(disc / "DICOMDIR", [[f"{place}.dcm"] for place in range(6)])
+    with gzip.open(disc / "5.dcm.gz", "wb") as packed:
+        packed.write((disc / "0.dcm").read_bytes())
+
+
+def write_index(path: Path, names: list[list[str]]) -> None:
+    """A DICOMDIR."""
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = MediaStorageDirectoryStorage, ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    made = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    made.DirectoryRecordSequence = records = []
+    for parts in names:
+        records.append(Dataset())
+        records[-1].DirectoryRecordType, records[-1].ReferencedFileID = "IMAGE", parts
+    made.DirectoryRecordSequence = records
+    made.save_as(path, enforce_file_format=True)
 
 
 def write_dicom(folder: Path) -> None:
@@ -158,11 +227,99 @@ def read_models(folder: Path) -> None:
         raise InputError(info.error)
 
 
+def text_of(path: Path) -> str:
+    return "a=" + path.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def read_state(folder: Path) -> None:
     run_study(read_study(folder / "study.toml"), lambda argv: 0)
 
 
+def command(*argv: str) -> None:
+    """A whole command into a new output: its exit code is 0, 1 or 2, and an error is one line.
+
+    Raises:
+        CtsegError: with the line, if it is 2.
+    """
+    heard = io.StringIO()
+    with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(io.StringIO()):
+        code = main(["-q", *argv])
+    lines = heard.getvalue().splitlines()
+    if code == 2 and len(lines) == 1 and lines[0].startswith("ctseg: error: "):
+        raise CtsegError(lines[0])
+    if code not in (0, 1) or lines:
+        raise AssertionError(f"exit code {code}, stderr {lines[:3]}")
+
+
+def evaluated(here: Path, *more: str, pred: str = "masks", ref: str = "masks") -> None:
+    out = here / "evaluated"
+    try:
+        command(
+            "evaluate", "--pred", str(here / pred), "--ref", str(here / ref), "-o", str(out),
+            "--set", "resamples=100", "--set", "permutations=100", *more,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def preprocessed(here: Path, raw: str, *more: str) -> None:
+    out = here / "preprocessed"
+    try:
+        command(
+            "preprocess", str(here / raw), "-o", str(out), "--size", "32", "--workers", "0", "--domain", "ct", *more
+        )
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def matched(here: Path) -> None:
+    out = here / "made.csv"
+    try:
+        command("match", "--src", str(here / "mr"), "--tgt", str(here / "ct"), "-o", str(out), "--top", "1")
+    finally:
+        for path in (out, here / ".made.csv.ctseg.json"):
+            path.unlink(missing_ok=True)
+
+
+def ran(here: Path) -> None:
+    """A study of a step that does nothing but list plugins."""
+    command("run", str(here / "study.toml"), "--print")
+
+
+def read_cache(here: Path) -> None:
+    from ctseg.inference.brain_cache import _read
+
+    _read(here / "cache" / "brain.npz", (2, 4, 4))
+
+
 READERS = {
+    "match": Reader("mr/slices.csv", matched, every=20),
+    "match, dataset.json": Reader("ct/dataset.json", matched, every=20),
+    "evaluate, sidecar": Reader("masks/case.json", evaluated, every=20),
+    "evaluate, mask": Reader("truth/case.nii.gz", lambda here: evaluated(here, pred="truth", ref="truth"), every=20),
+    "evaluate, volumes.csv": Reader("masks/volumes.csv", evaluated, every=20),
+    "evaluate, volumes.json": Reader("masks/volumes.json", evaluated, every=20),
+    "evaluate, cases": Reader("named.csv", lambda here: evaluated(here, "--cases", str(here / "named.csv")), every=20),
+    "evaluate, group": Reader("group.csv", lambda here: evaluated(here, "--group", str(here / "group.csv")), every=20),
+    "evaluate, labels": Reader(
+        "labels.csv", lambda here: evaluated(here, "--labels", str(here / "labels.csv")), every=20
+    ),
+    "preprocess, NIfTI": Reader("heads/case.nii", lambda here: preprocessed(here, "heads"), every=20),
+    "preprocess, masks": Reader(
+        "truth/case.nii.gz", lambda here: preprocessed(here, "heads", "--masks", str(here / "truth")), every=20
+    ),
+    "preprocess, splits": Reader(
+        "splits.csv", lambda here: preprocessed(here, "heads", "--splits", str(here / "splits.csv")), every=20
+    ),
+    "preprocess, list": Reader("paths.txt", lambda here: preprocessed(here, "paths.txt"), every=20),
+    "run": Reader("study.toml", ran, every=5),
+    "summary.json": Reader("demo/evaluation/summary.json", lambda here: result_rows(here / "demo")),
+    "brain cache": Reader("cache/brain.npz", read_cache),
+    "NRRD": Reader("itk/ct.nrrd", lambda here: read_scans(here / "itk" / "ct.nrrd")),
+    "MetaImage": Reader("itk/ct.mha", lambda here: read_scans(here / "itk" / "ct.mha")),
+    "DICOMDIR": Reader("disc/DICOMDIR", lambda here: discover([here / "disc"], "ct")),
+    "DICOM, gzip": Reader("disc/5.dcm.gz", lambda here: read_scans(here / "disc")),
+    "--set": Reader("study.toml", lambda here: parse_overrides([text_of(here / "study.toml")])),
     "dataset.json": Reader("mr/dataset.json", lambda here: open_slices(here / "mr")),
     "slices.csv": Reader("mr/slices.csv", lambda here: open_slices(here / "mr")),
     "images.npy": Reader("mr/images.npy", lambda here: open_slices(here / "mr")),
@@ -256,6 +413,8 @@ def fuzz(count: int, names: list[str], seed: int, limit_s: float = float("inf"))
         for number in range(seed, seed + count):
             name = names[number % len(names)]
             reader = READERS[name]
+            if (number // len(names)) % reader.every:
+                continue
             data = mutate((corpus / reader.file).read_bytes(), random.Random(number))
             found = attempt(reader, corpus, data)
             outcomes[f"{name}: {found if found in ('read', 'refused') else 'FAILED'}"] += 1
@@ -268,7 +427,7 @@ def fuzz(count: int, names: list[str], seed: int, limit_s: float = float("inf"))
     return outcomes, list(failures.values())
 
 
-def main() -> int:
+def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=20_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -284,4 +443,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())
