@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -73,9 +74,10 @@ def match(
         described = _described(sets, built, None if split == "all" else split)
         with common.bar("Matching", len(described[0 if direction == "source" else 1])) as bar:
             pairs = pair_up(*described, built, top or None, direction, bar.update)
-        write_pairs(pairs, output if to_file else sys.stdout)
         if to_file:
-            _mark(output, Mark("match", (output.name,), inputs=made_of))
+            _write(pairs, output, Mark("match", (output.name,), inputs=made_of))
+        else:
+            write_pairs(pairs, sys.stdout)
     summary = {**_counts(pairs), "similarity": similarity, "output": str(output), "inputs": made_of}
     lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
     common.finish(summary, lines, as_json)
@@ -125,19 +127,32 @@ def _described(
     return found[0], found[1]
 
 
-def _mark(output: Path, mark: Mark) -> None:
-    """Write the mark of the pairs; without it they would be nobody's.
+def _write(pairs: pd.DataFrame, output: Path, mark: Mark) -> None:
+    """Write pairs and their mark, both or neither: earlier pairs stay where the disk has no room for the mark.
 
     Raises:
-        OSError: if the disk refuses it.
+        OSError: if the disk refuses either.
     """
-    from ctseg.outputs import write_file_mark
+    from secrets import token_hex
 
+    from ctseg.matching.pairs import write_pairs
+    from ctseg.outputs import write_file_mark
+    from ctseg.temporary_names import temporary_name
+
+    earlier = output.with_name(f".partial-{token_hex(4)}-{temporary_name(output.name)}")
+    with suppress(OSError):  # there are none, or the file system has no hard links
+        earlier.hardlink_to(output)
     try:
+        write_pairs(pairs, output)
         write_file_mark(output, mark)
-    except OSError:
-        output.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        if earlier.exists():
+            earlier.replace(output)
+        else:
+            output.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(output)) from error
+    finally:
+        earlier.unlink(missing_ok=True)
 
 
 def _counts(pairs: pd.DataFrame) -> dict[str, int]:
