@@ -50,11 +50,11 @@ def test_nothing_is_looked_up_before_a_check_is_called() -> None:
 
 
 def test_a_skipped_check_skips_the_test() -> None:
-    nearest = next(
-        item for item in checks("similarity_metric", "amd", registry=BUILT_IN) if item.__name__ == "nearest_is_exact"
+    scales = next(
+        item for item in checks("metric", "dice", registry=BUILT_IN) if item.__name__ == "scales_with_its_unit"
     )
-    with pytest.raises(pytest.skip.Exception, match="no nearest of its own"):
-        nearest()
+    with pytest.raises(pytest.skip.Exception, match="its unit is none"):
+        scales()
 
 
 def test_all_in_one_names_every_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:

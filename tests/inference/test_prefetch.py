@@ -35,5 +35,5 @@ def test_a_killed_worker_costs_one_case(dicom_folder):
     killer = KilledOn(good.case_id)
     found = [outcome for _, outcome in prefetch_prepared(cases, [bright_model().preprocessing], killer, workers=1)]
     assert [type(outcome) for outcome in found] == [Failure, Failure, Failure]
-    assert ["was killed" in outcome.error for outcome in found] == [True, False, True]
+    assert ["left with exit code 9" in outcome.error for outcome in found] == [True, False, True]
     assert "nowhere" in found[1].error
