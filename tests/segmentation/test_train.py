@@ -116,7 +116,8 @@ def test_without_an_adversary_no_step_reads_the_target(
         images = Counting(target.images)
         counted = SliceSet(target.folder, images, None, target.table, target.info)  # type: ignore[arg-type]
         settings = AdaptationSettings(**TINY | {"lambda_adv": weight, "validate_every": 3})
-        train_adaptation(source, counted, None, tiny_net(), settings, tmp_path, fabric=fabric, header=HEADER)
+        run = tmp_path / str(weight)
+        train_adaptation(source, counted, None, tiny_net(), settings, run, fabric=fabric, header=HEADER)
         reads.append(images.reads)
     assert reads[1] == reads[0] + 6
 
