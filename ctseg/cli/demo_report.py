@@ -47,7 +47,8 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
         "95 % intervals over patients (jackknife). A phantom is no patient: the numbers show that the pipeline works.",
     )  # fmt: skip
     page.add_text("The full evaluation, with every metric and case, is in evaluation/report.html.")
-    page.add_heading("A first scan, by the default model").add_gallery(_previews(folder / "first/masks"), width=480)
+    if (folder / "first/masks/volumes.csv").exists():  # not in a study that was begun without it
+        page.add_heading("A first scan, by the default model").add_gallery(_previews(folder / "first/masks"), width=480)
     _draw_pairs(folder)
     for title, names, caption in STAGES:
         pictures = [path for name in names if (path := _picture(folder / name)) is not None]
