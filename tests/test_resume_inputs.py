@@ -300,7 +300,7 @@ def test_an_output_that_a_call_by_hand_replaced_is_not_taken_for_the_step_s(sets
     assert main(["-q", "run", "study.toml"]) == 0
     assert main(["-q", *COMMANDS["das-train"], "--seed", "8", "--overwrite"]) == 0
     by_hand = Path("run/model.safetensors").read_bytes()
-    assert "run: exists already" in error_of(capsys, ["-q", "run", "study.toml"])
+    assert "run exists and this study did not write it" in error_of(capsys, ["-q", "run", "study.toml"])
     assert Path("run/model.safetensors").read_bytes() == by_hand
 
 
