@@ -17,44 +17,23 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from toy_sets import toy, write_pairs
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.io.slice_writer import write_slices
 from ctseg.locks import Busy, held
 from ctseg.outputs import read_file_mark, read_mark
-from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.settings import read_toml
 
 pytestmark = pytest.mark.slow
 
-SIZE = 32
+PAIRS = Path("pairs.csv")
 TRAINED = ["--src", "mr", "--tgt", "ct", "--preset", "smoke", "--device", "cpu", "-o", "run"]
 COMMANDS = {
     "das-train": ["das-train", *TRAINED, "--pairs", "pairs.csv"],
     "synth-train": ["synth-train", *TRAINED, "--pairs", "pairs.csv"],
     "finetune": ["finetune", "--data", "ct", "--folds", "2", "--preset", "smoke", "--device", "cpu", "-o", "run"],
 }
-
-
-def toy(folder: Path, domain: str, seed: int) -> None:
-    """8 slices of 4 patients, with masks."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(60, 110, (8, SIZE, SIZE)).astype(np.uint8)
-    masks = np.zeros_like(images)
-    masks[:, 12:18, 10:16] = 1
-    images[masks > 0] = 210
-    patients = [f"{domain}_p{place // 2}" for place in range(8)]
-    table = pd.DataFrame({
-        "slice_id": [f"{domain}{place}" for place in range(8)], "patient_id": patients, "series_id": patients,
-        "index": [0, 1] * 4, "z_mm": [0.0, 5.0] * 4, "spacing_row_mm": 7.5, "spacing_col_mm": 7.5,
-        "brain_px": SIZE * SIZE, "lesion_px": 36, "split": "train",
-    })  # fmt: skip
-    folder.mkdir()
-    write_slices(
-        folder, domain=domain, images=images, masks=masks, table=table, intensity={"a": 2.55, "b": 0.0, "unit": "HU"},
-        settings=PreprocessSettings(size=SIZE).model_dump(mode="json"),
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,13 +49,8 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     common.STATE = common.State(quiet=True)
     toy(tmp_path / "mr", "mr", 0)
     toy(tmp_path / "ct", "ct", 1)
-    write_pairs(range(8))
+    write_pairs(PAIRS, range(8))
     return tmp_path
-
-
-def write_pairs(targets: Any) -> None:
-    rows = [f"mr{row},ct{target},1,0.5" for row, target in enumerate(targets)]
-    Path("pairs.csv").write_text("source_id,target_id,rank,distance\n" + "\n".join(rows) + "\n")
 
 
 def change_pixel(path: str, row: int = 0) -> None:
@@ -103,7 +77,7 @@ CHANGES: dict[str, tuple[Callable[[], None], list[str], str]] = {
     "target images": (lambda: change_pixel("ct/images.npy"), [], "target images.npy differs"),
     "source table": (change_position, [], "source slices.csv differs"),
     "target intensity": (change_intensity, [], "target dataset.json differs"),
-    "pairs": (lambda: write_pairs([1, 0, 3, 2, 5, 4, 7, 6]), [], "--pairs differs"),
+    "pairs": (lambda: write_pairs(PAIRS, [1, 0, 3, 2, 5, 4, 7, 6]), [], "--pairs differs"),
     "precision": (lambda: None, ["--precision", "bf16"], "--precision 32-true, now bf16-mixed, differs"),
 }
 
@@ -119,7 +93,7 @@ def finished_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         common.STATE = common.State(quiet=True)
         toy(folder / "mr", "mr", 0)
         toy(folder / "ct", "ct", 1)
-        write_pairs(range(8))
+        write_pairs(PAIRS, range(8))
         assert main(argv) == 0
         made[command] = folder
     os.chdir(here)

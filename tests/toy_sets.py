@@ -15,7 +15,7 @@ from ctseg.preprocess.settings import PreprocessSettings
 SIZE = 32
 
 
-def toy(folder: Path, domain: str, seed: int) -> None:
+def toy(folder: Path, domain: str, seed: int) -> Path:
     """8 slices of 4 patients, with masks."""
     rng = np.random.default_rng(seed)
     images = rng.integers(60, 110, (8, SIZE, SIZE)).astype(np.uint8)
@@ -33,6 +33,7 @@ def toy(folder: Path, domain: str, seed: int) -> None:
         folder, domain=domain, images=images, masks=masks, table=table, intensity={"a": 2.55, "b": 0.0, "unit": "HU"},
         settings=PreprocessSettings(size=SIZE).model_dump(mode="json"),
     )  # fmt: skip
+    return folder
 
 
 def write_pairs(file: Path, targets: Iterable[int]) -> None:

@@ -6,18 +6,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from toy_sets import toy
 
 from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.files import read_json, write_json
-from ctseg.io.slice_writer import write_slices
 from ctseg.networks.fcn import VGG16_KEYS, FcnVgg16
-from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import read_header
 from ctseg.segmentation import train as adaptation
 from ctseg.settings import read_toml
@@ -25,37 +22,12 @@ from ctseg.synthesis import train as synthesis
 
 pytestmark = pytest.mark.slow
 
-SIZE = 32
 SMALL = ["--preset", "smoke", "--device", "cpu", "--set", "matched=false"]
 
 
 @pytest.fixture(autouse=True)
 def _own_state() -> None:
     common.STATE = common.State(quiet=True)
-
-
-def toy(folder: Path, domain: str, seed: int) -> Path:
-    """8 slices of 4 patients, with masks."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(60, 110, (8, SIZE, SIZE)).astype(np.uint8)
-    masks = np.zeros_like(images)
-    masks[:, 12:18, 10:16] = 1
-    images[masks > 0] = 210
-    names = [f"{domain}{place}" for place in range(8)]
-    patients = [f"{domain}_p{place // 2}" for place in range(8)]
-    table = pd.DataFrame(
-        {
-            "slice_id": names, "patient_id": patients, "series_id": patients, "index": [0, 1] * 4,
-            "z_mm": [0.0, 5.0] * 4,
-            "spacing_row_mm": 7.5, "spacing_col_mm": 7.5, "brain_px": SIZE * SIZE, "lesion_px": 36, "split": "train",
-        }
-    )  # fmt: skip
-    folder.mkdir()
-    write_slices(
-        folder, domain=domain, images=images, masks=masks, table=table, intensity={"a": 2.55, "b": 0.0, "unit": "HU"},
-        settings=PreprocessSettings(size=SIZE).model_dump(mode="json"),
-    )  # fmt: skip
-    return folder
 
 
 @pytest.fixture
