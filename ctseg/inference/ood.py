@@ -130,7 +130,7 @@ def ood_flags(profile: Mapping[str, Any], prepared: Prepared, z_mm: Floats, pixe
             value, low, high = (factor * number for number in (traits.values[name], *profile["ranges"][name]))
             found.append(f"{title} {value:.{digits}f} {unit} (training {low:.{digits}f} to {high:.{digits}f})")
     if scores.get(HISTOGRAM, 0.0) > 1:
-        distance = distance_hu(traits.histogram, np.array(profile["histogram"]), profile["hu_per_bin"])
+        distance = _from_training(profile, traits)
         found.append(
             f"HU histogram {distance:.1f} HU from the training mean (training up to {profile[HISTOGRAM][1]:.1f})"
         )
@@ -163,10 +163,14 @@ def trait_scores(profile: Mapping[str, Any], traits: ScanTraits) -> dict[str, fl
         scores[name] = abs(value - (low + high) / 2) / ((high - low) / 2)
     farthest = profile[HISTOGRAM][1]
     if farthest is not None:
-        distance = distance_hu(traits.histogram, np.array(profile["histogram"]), profile["hu_per_bin"])
         share, unit = DISTANCE_MARGIN
-        scores[HISTOGRAM] = distance / (farthest * (1 + share) + unit)
+        scores[HISTOGRAM] = _from_training(profile, traits) / (farthest * (1 + share) + unit)
     return scores
+
+
+def _from_training(profile: Mapping[str, Any], traits: ScanTraits) -> float:
+    """How far in HU a scan's histogram lies from the training scans' mean."""
+    return distance_hu(traits.histogram, np.array(profile["histogram"]), profile["hu_per_bin"])
 
 
 def distance_hu(one: Floats, other: Floats, hu_per_bin: float) -> float:

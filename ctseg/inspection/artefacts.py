@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from ctseg.files import read_json
 from ctseg.inspection.report import Report, counted, first_of
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.outputs import read_mark
+
+T = TypeVar("T")
 
 
 def _started(path: Path, kind: str) -> Report:
@@ -30,14 +32,21 @@ def _started(path: Path, kind: str) -> Report:
     return report
 
 
+def _read(report: Report, reader: Callable[[Path], T], path: Path) -> T | None:
+    """What a reader gives; None where it refuses the file, which is then a problem of the report."""
+    try:
+        return reader(path)
+    except InputError as error:
+        report.problems.append(str(error))
+        return None
+
+
 def inspect_slice_set(path: Path) -> Report:
     """A slice set as every later command checks it, with its patients, splits and lesions."""
     report = _started(path, "slice set")
     here = shlex.quote(str(path))
-    try:
-        slices = open_slices(path)
-    except InputError as error:
-        report.problems.append(str(error))
+    slices = _read(report, open_slices, path)
+    if slices is None:
         return report
     patients, table = slices.patients, slices.table
     by_split = {split: len(set(patients[table["split"].to_numpy() == split])) for split in sorted(set(table["split"]))}
@@ -145,10 +154,8 @@ def inspect_run(path: Path) -> Report:
     from ctseg.runs import model_path, read_header, read_metrics
 
     report = _started(path, "run")
-    try:
-        header = read_header(path)
-    except InputError as error:
-        report.problems.append(str(error))
+    header = _read(report, read_header, path)
+    if header is None:
         return report
     training = header.training
     report.facts |= {
@@ -194,10 +201,8 @@ def inspect_segmentation(path: Path) -> Report:
     from ctseg.inference.results import read_table
 
     report = _started(path, "segmentation")
-    try:
-        details = read_table(path)
-    except InputError as error:
-        report.problems.append(str(error))
+    details = _read(report, read_table, path)
+    if details is None:
         return report
     rows = details.get("cases", [])
     report.rows = [{key: row.get(key) for key in ("case", "status", "ml", "lesions", "ood", "error")} for row in rows]
@@ -251,10 +256,8 @@ def inspect_study(path: Path) -> Report:
 
     file = path / "study.toml" if path.is_dir() else path
     report = _started(path, "study")
-    try:
-        study = read_study(file)
-    except InputError as error:
-        report.problems.append(str(error))
+    study = _read(report, read_study, file)
+    if study is None:
         return report
     report.facts["steps"] = len(study.steps)
     report.rows = [{"step": step.name, "line": step.line} for step in study.steps]

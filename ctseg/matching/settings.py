@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from ctseg.settings import Settings, unit
+
+ScaledSize = Annotated[
+    int,
+    Field(
+        description="side of the scaled image before the cosine transform, (8)",
+        ge=8,
+        le=512,
+        json_schema_extra=unit("pixels"),
+    ),
+]
 
 
 class HashMetricSettings(Settings):
@@ -23,13 +35,7 @@ class HashMetricSettings(Settings):
 class AmdMetricSettings(HashMetricSettings):
     """The paper's metric, equations (8)-(17)."""
 
-    size: int = Field(
-        32,
-        description="side of the scaled image before the cosine transform, (8)",
-        ge=8,
-        le=512,
-        json_schema_extra=unit("pixels"),
-    )
+    size: ScaledSize = 32
 
 
 class NormalisedMetricSettings(Settings):
@@ -40,10 +46,4 @@ class NormalisedMetricSettings(Settings):
     bright: float = Field(
         4.0, description="unlabelled lesion: brain above median + this * (upper quartile - median) of its set", gt=0
     )
-    size: int = Field(
-        32,
-        description="side of the scaled image before the cosine transform, (8)",
-        ge=8,
-        le=512,
-        json_schema_extra=unit("pixels"),
-    )
+    size: ScaledSize = 32

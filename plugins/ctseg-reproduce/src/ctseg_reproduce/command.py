@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,6 +94,7 @@ def reproduce(
 def _make_default_model(output: Path, seed: int, workers: int, device: str, precision: str, as_json: bool) -> None:
     """Make the default model, or go on where an earlier call stopped."""
     from ctseg.cli.run import execute
+    from ctseg.io.input_digests import file_sha256
     from ctseg.outputs import shared_folder
     from ctseg.runs import model_path
     from ctseg_reproduce import run
@@ -108,7 +108,7 @@ def _make_default_model(output: Path, seed: int, workers: int, device: str, prec
     if code:
         raise typer.Exit(code)
     weights = model_path(output / stage.folder / "run")
-    found = sha256(weights.read_bytes()).hexdigest()
+    found = file_sha256(weights)
     common.finish({"weights": str(weights), "sha256": found}, [f"weights: {weights}", f"SHA-256: {found}"], as_json)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ctseg.errors import CaseError
 from ctseg.inference.ood import ood_flags, prepared_traits, trait_scores
+from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
@@ -21,12 +22,10 @@ REFUSED = float("inf")
 """Score of a scan that is refused for want of a brain: nobody segments it unknowingly."""
 
 
-def score_scan(
-    volume: Volume, profile: Mapping[str, Any], settings: PreprocessSettings, extractor: BrainExtractor
-) -> dict[str, Any]:
+def score_scan(volume: Volume, brain: Mask, profile: Mapping[str, Any], settings: PreprocessSettings) -> dict[str, Any]:
     """The largest trait score of a scan, which trait it is, and whether the scan is flagged."""
     try:
-        prepared = prepare_ct(volume, settings, np.asarray(extractor(volume), dtype=bool))
+        prepared = prepare_ct(volume, settings, brain)
     except CaseError:
         return {"score": REFUSED, "trait": "no brain found", "flagged": True}
     traits = prepared_traits(prepared, volume.z_mm, settings.pixel_mm)
@@ -54,11 +53,12 @@ def study_faults(
     rows = []
     for number, volume in enumerate(volumes):
         brain = np.asarray(extractor(volume), dtype=bool)
-        rows.append({"case": volume.case_id, "fault": "none", **score_scan(volume, profile, settings, extractor)})
+        rows.append({"case": volume.case_id, "fault": "none", **score_scan(volume, brain, profile, settings)})
         for place, (name, plant) in enumerate(FAULTS.items()):
             rng = np.random.default_rng([seed, number, place])
             faulty = replace(plant(rng, volume, brain), native=None, frames=(), labels=None)
-            rows.append({"case": volume.case_id, "fault": name, **score_scan(faulty, profile, settings, extractor)})
+            found = np.asarray(extractor(faulty), dtype=bool)
+            rows.append({"case": volume.case_id, "fault": name, **score_scan(faulty, found, profile, settings)})
         if progress is not None:
             progress(number + 1, total, volume.case_id)
     return rows

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
 
-Mask = NDArray[np.bool_]
 Fault = Callable[[np.random.Generator, Volume, Mask], Volume]
 AIR_HU = -1000.0
 
