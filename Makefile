@@ -15,7 +15,7 @@ PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 .PHONY: help demo test test-fast bench fuzz known check docs man dist lock clean
 
 help:
-	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (about 15 minutes on two quiet cores)"
+	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (took 18 min 48 s on two cores with other work)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests with coverage"
 	@echo "make test-fast  run the quick tests (under a minute of CPU on one core)"
 	@echo "make bench   time the parts beside what would be used instead, into docs/performance.md (about 5 minutes)"
@@ -25,7 +25,7 @@ help:
 	@echo "make docs    build the documentation into ./site"
 	@echo "make man     write the manual page to ./ctseg.1, from the help of every command"
 	@echo "make dist    build wheel, sdist, SBOM and list of licences into ./dist; fails where two builds differ"
-	@echo "make lock    write requirements.lock anew: the versions of constraints.txt with the hashes of their files"
+	@echo "make lock    write requirements.lock again: the versions of constraints.txt with the hashes of their files"
 	@echo "make clean   remove the virtual environment and caches"
 
 # constraints.txt holds the tested versions; the torch build it names is the one for the CPU where pip knows it.

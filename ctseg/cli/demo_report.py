@@ -16,7 +16,7 @@ STAGES = (
         ("sets/mr/preview.png", "sets/ct/preview.png"),
         "MR slices with glioma masks; CT slices, unlabelled",
     ),
-    ("Match", ("pairs.png",), "MR slices with glioma and the three most similar CT slices of each"),
+    ("Match", ("pairs.png",), "MR slices with glioma and the most similar CT slices of each, up to three"),
     (
         "Stage 1: synthesis",
         ("runs/synthesis/samples", "runs/synthesis/curves.png"),
