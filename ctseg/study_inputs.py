@@ -165,7 +165,7 @@ def _real(outputs: Iterable[str]) -> list[Path]:
 
 
 def name_digest(inner: str) -> str:
-    """What stands for a file's name."""
+    """The digest that replaces a file's name."""
     return sha256(os.fsencode(inner)).hexdigest()[:DIGITS]
 
 

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 LONGEST_IN_TEMPORARY = 100
-"""A name of up to so many bytes stands in full in the name of its temporary."""
+"""A name of up to so many bytes is part of the name of its temporary in full."""
 
 
 def temporary_name(name: str) -> str:

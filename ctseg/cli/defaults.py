@@ -2,7 +2,7 @@
 
 `CTSEG_WORKERS=8` is `--workers 8` of every command that has it, `CTSEG_DAS_TRAIN_PRESET=plus` of one. The file says the
 same as `workers = 8` above all tables and as `preset = "plus"` in a table `[das-train]`. Inputs, outputs, `--set` and
-flags without a value cannot be set so: what a call reads, writes or replaces stands in the call. In a study's steps
+flags without a value cannot be set so: what a call reads, writes or replaces is part of the call. In a study's steps
 only options of the machine count, because the study's memory knows nothing of the others.
 """
 
@@ -31,7 +31,7 @@ INPUTS = ("model", "start")
 MACHINE = "Machine"
 """The help panel of the options that say where and how fast, not what."""
 EVERY = ""
-"""Stands for every command."""
+"""The key that means every command."""
 
 
 @dataclass(frozen=True)

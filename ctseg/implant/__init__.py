@@ -1,1 +1,1 @@
-"""Haematomas of known size, HU and place laid into a head CT: a test bed, an augmentation, and `segment --recovery`."""
+"""Haematomas of known size, HU and place in any head CT: a test bed, an augmentation, and `segment --recovery`."""

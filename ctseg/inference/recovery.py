@@ -107,7 +107,7 @@ def read_at(ml: float, dices: Sequence[float]) -> float:
 def predict_with_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings) -> Prediction:
     """As `predict_ready`; with the setting `recovery` also what comes back of known haematomas.
 
-    Where it cannot be measured, `recovery_note` says why; the segmentation stands.
+    Where it cannot be measured, `recovery_note` says why; the segmentation is kept.
     """
     prediction = predict_ready(ready, groups, settings)
     if not settings.recovery:

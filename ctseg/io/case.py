@@ -93,7 +93,7 @@ def safe_name(name: str) -> str:
 
 
 def short_name(name: str) -> str:
-    """A name to which every suffix of an output can be added within 255 bytes; a digest stands for what is cut off.
+    """A name to which every suffix of an output can be added within 255 bytes; a digest replaces what is cut off.
 
     Args:
         name: of ASCII letters, as `safe_name` makes it.

@@ -116,7 +116,7 @@ def patient_rule(conventions: Iterable[str | None], flag: str) -> str:
     """One sentence that says by which rule cases belong to patients.
 
     Args:
-        conventions: of each case, or None where a case stands for itself.
+        conventions: of each case, or None where a case is a patient of its own.
         flag: the option that names patients instead.
     """
     found = list(conventions)

@@ -19,7 +19,7 @@ from ctseg.io.source import special
 
 LOOKED_FOR = "DICOM series, DICOM zips, NIfTI (.nii, .nii.gz), a Decathlon task folder or BraTS cases"
 MARK = ".ctseg.json"
-"""Stands in every folder that ctseg wrote."""
+"""In every folder that ctseg wrote."""
 OWN_OUTPUTS = frozenset(
     {
         "segment", "segment --brain-cache", "preprocess", "evaluate", "synth-train", "das-train", "finetune",

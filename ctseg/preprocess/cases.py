@@ -88,7 +88,7 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
 
 
 def _prepared(volume: Volume, task: CaseTask) -> tuple[Prepared, NDArray[np.bool_] | None, tuple[str, ...]]:
-    """The scan's slices, where its lesions lie (K, h, w) if the set has masks, and what was laid into it."""
+    """The scan's slices, where its lesions lie (K, h, w) if the set has masks, and what was implanted."""
     settings = task.settings
     lesion = is_lesion(volume.labels, settings) if task.labelled and volume.labels is not None else None
     if not settings.implants or volume.domain != "ct" or task.extractor is None:

@@ -1,4 +1,4 @@
-"""Haematomas laid into CT scans while they become slices: labelled blood in real or phantom heads, without a label.
+"""Haematomas implanted into CT scans that become slices: labelled blood in real or phantom heads, without a label.
 
 After Hu et al., "Label-free liver tumor segmentation", CVPR 2023: lesions with the right statistics in unlabelled scans
 of the target domain come close to real labels. Kinds, mL and HU follow 270 drawn IPH (`ctseg.implant`).

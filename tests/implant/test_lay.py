@@ -16,7 +16,7 @@ from ctseg.io.discover import discover, read_case
 from ctseg.io.stack import Grid
 
 
-def laid(head: Head, wanted: Wanted, seed: int = 3) -> Implant:
+def implanted(head: Head, wanted: Wanted, seed: int = 3) -> Implant:
     found = implant_into(head, np.random.default_rng(seed), wanted)
     assert found is not None
     return found
@@ -34,7 +34,7 @@ def test_mask_has_the_wanted_volume_and_hu(
     if ml < 1 and pixel_mm > 2:
         pytest.skip("a microbleed is smaller than ten such voxels")
     head = Head.of(*make_head(pixel_mm, step_mm, tilt_deg)[:3])
-    found = laid(head, Wanted(kind, ml, hu))
+    found = implanted(head, Wanted(kind, ml, hu))
     mask, new = found.whole_mask(head.voxels.shape), add(head.voxels, [found])
     assert head.grid.volume_ml(mask) == pytest.approx(ml, rel=0.15)
     assert found.ml == pytest.approx(head.grid.volume_ml(mask))
@@ -46,7 +46,7 @@ def test_mask_has_the_wanted_volume_and_hu(
 @pytest.mark.parametrize("kind", ["deep", "lobar", "contusion"])
 def test_blood_stays_in_brain_and_out_of_bone_and_ventricles(head: Head, kind: Kind) -> None:
     _, _, brain, ventricle = make_head()
-    found = laid(head, Wanted(kind, 15, 60, oedema_mm=10))
+    found = implanted(head, Wanted(kind, 15, 60, oedema_mm=10))
     change = add(head.voxels, [found]) - head.voxels
     mask = found.whole_mask(brain.shape)
     assert np.abs(change[~brain]).max() == 0
@@ -77,7 +77,7 @@ def test_thick_slices_are_the_mean_of_thin_ones() -> None:
 
 @pytest.mark.slow
 def test_the_noise_of_the_scan_stays_under_the_blood(head: Head) -> None:
-    found = laid(head, Wanted("deep", 40, 60, oedema_mm=0))
+    found = implanted(head, Wanted("deep", 40, 60, oedema_mm=0))
     inner = ndimage.binary_erosion(found.whole_mask(head.voxels.shape), np.ones((1, 7, 7)))
     old, new = head.voxels, add(head.voxels, [found])
     before, after = ((scan - ndimage.gaussian_filter(scan, (0, 1, 1)))[inner] for scan in (old, new))
@@ -87,8 +87,8 @@ def test_the_noise_of_the_scan_stays_under_the_blood(head: Head) -> None:
 
 @pytest.mark.slow
 def test_oedema_darkens_the_brain_around_and_nothing_else(head: Head) -> None:
-    rim = laid(head, Wanted("deep", 5, 60, oedema_mm=10, oedema_hu=-10))
-    bare = laid(head, Wanted("deep", 5, 60, oedema_mm=0, oedema_hu=-10))
+    rim = implanted(head, Wanted("deep", 5, 60, oedema_mm=10, oedema_hu=-10))
+    bare = implanted(head, Wanted("deep", 5, 60, oedema_mm=0, oedema_hu=-10))
     whole = rim.whole_mask(head.voxels.shape)
     around = ndimage.binary_dilation(whole, np.ones((1, 3, 3)), iterations=6) & ~ndimage.binary_dilation(
         whole, np.ones((3, 3, 3)), iterations=2
@@ -100,14 +100,14 @@ def test_oedema_darkens_the_brain_around_and_nothing_else(head: Head) -> None:
 
 @pytest.mark.slow
 def test_a_contusion_without_oedema_is_blood_alone(head: Head) -> None:
-    found = laid(head, Wanted("contusion", 5, 60, oedema_mm=0))
+    found = implanted(head, Wanted("contusion", 5, 60, oedema_mm=0))
     assert np.isfinite(found.change).all()
     assert np.abs(found.change[found.cover == 0]).max(initial=0) == 0
 
 
 @pytest.mark.slow
 def test_same_seed_same_scan_other_seed_other_place(head: Head) -> None:
-    one, same, other = (laid(head, Wanted("lobar", 5, 52), seed) for seed in (7, 7, 8))
+    one, same, other = (implanted(head, Wanted("lobar", 5, 52), seed) for seed in (7, 7, 8))
     assert np.array_equal(add(head.voxels, [one]), add(head.voxels, [same]))
     assert one.place != other.place
 
@@ -140,11 +140,11 @@ def test_where_nothing_fits_there_is_none() -> None:
 @pytest.mark.slow
 def test_a_whole_scan_takes_well_under_a_third_of_a_second() -> None:
     head = Head.of(*make_head(0.5, 5, 0)[:3])
-    laid(head, Wanted("deep", 15, 52))
+    implanted(head, Wanted("deep", 15, 52))
     spent = []
     for seed in range(5):
         started = time.process_time()
-        laid(head, Wanted("deep", 15, 52), seed)
+        implanted(head, Wanted("deep", 15, 52), seed)
         spent.append(time.process_time() - started)
     assert np.median(spent) < 0.3
 
@@ -161,5 +161,5 @@ def test_a_real_head_takes_every_kind(real_data: Path) -> None:
     head = Head.of(volume.voxels[part], grid, brain)
     kinds: tuple[Kind, ...] = ("deep", "lobar", "contusion")
     for kind in kinds:
-        found = laid(head, Wanted(kind, 2, 52))
+        found = implanted(head, Wanted(kind, 2, 52))
         assert found.hu == pytest.approx(52, abs=0.5)

@@ -28,7 +28,7 @@ def drawn(scan, **more):
         changed, blood, implants = with_implants(*scan, most=4, seed=seed, **more)
         if len(implants) > 1:
             return changed, blood, implants, seed
-    raise AssertionError("no seed of ten laid in two haematomas")
+    raise AssertionError("no seed of ten implanted two haematomas")
 
 
 def test_blood_lies_in_the_brain_with_the_wanted_volume_and_hu(scan):

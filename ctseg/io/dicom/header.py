@@ -161,7 +161,7 @@ def _parse(source: Source, stream: IO[bytes], start: bytes) -> SliceHeader | NoH
 def _from_head(stream: IO[bytes]) -> Dataset | None:
     """The header where the pixels begin within the first bytes of a file; None where it has to be read with care.
 
-    Read from memory it takes half the time. The stream stands at its start again.
+    Read from memory it takes half the time. The stream is at its start again.
     """
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
@@ -179,7 +179,7 @@ def refuse_inflating(stream: IO[bytes]) -> None:
     """Refuse a file in the deflated transfer syntax that unpacks to more than `MAX_FILE_BYTES`.
 
     Raises:
-        InvalidDicomError: if it does. The stream stands at its start again.
+        InvalidDicomError: if it does. The stream is at its start again.
     """
     head = stream.read(2048)
     if DEFLATED in head:
