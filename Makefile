@@ -68,7 +68,7 @@ known: $(BIN)/.ready $(VENV)-peers/.ready
 		--programs $(VENV)-peers/bin --page $(PAGE)
 
 docs: $(BIN)/.ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)
+	$(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)
 
 man: $(BIN)/.ready
 	$(BIN)/python -m ctseg.cli.man_page > ctseg.1
