@@ -56,6 +56,9 @@ def reproduce(
         float, typer.Option("--hours", min=0, help="Only the claims that fit in this time; 0: all.")
     ] = 0.0,
     only_plan: Annotated[bool, typer.Option("--plan", help="Say what would be run and how long; run nothing.")] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Rows and seeds made at once, each by one process with one thread.")
+    ] = 1,
     device: common.Device = "auto",
     precision: common.Precision = "auto",
     workers: common.Workers = 2,
@@ -73,7 +76,7 @@ def reproduce(
         return
     chosen_scale = get_scale(scale).with_preset(preset) if preset else get_scale(scale)
     inputs = _inputs(source, target, test, truth, train, train_truth)
-    wanted = Plan(chosen_scale, inputs, device, workers, precision)
+    wanted = Plan(chosen_scale, inputs, device, 0 if jobs > 1 else workers, precision)
     chosen_seeds = tuple(seed) or tuple(range(seeds))
     chosen = _rows(wanted, table, rows, 60 * hours / len(chosen_seeds))
     if only_plan:
@@ -84,7 +87,7 @@ def reproduce(
     plan = run.settled_plan(output, wanted)
     import_outcomes(output, [common.existing_path(path) for path in imports])
     imported = tuple(imported_outcomes(output))
-    request = run.Request(output, table, plan, chosen, chosen_seeds, imported)
+    request = run.Request(output, table, plan, chosen, chosen_seeds, imported, jobs)
     common.say(run.scale_line(plan.scale))
     if imports and (mismatched := run.mismatched(request)):
         common.say(f"left out: {mismatched} imported outcomes of other settings, data or versions of a row")
@@ -273,8 +276,9 @@ def _study_claims(request: Request, as_json: bool) -> None:
 
     failed: dict[tuple[str, int], str] = {}
     claims = order_claims(request.plan)
-    for seed in request.seeds:
-        failed |= run.run_rows(replace(request, seeds=(seed,)), execute, common.say)
+    at_once = request.seeds if request.jobs > 1 else ()
+    for seeds in (at_once,) if at_once else [(seed,) for seed in request.seeds]:
+        failed |= run.run_rows(replace(request, seeds=seeds), execute, common.say)
         results = run.collect(request, failed)
         decided = [decide(claim, results) for claim in claims]
         command = run.command_of(request, request.seeds)

@@ -12,6 +12,7 @@ from ctseg.files import read_json, write_json
 from ctseg_reproduce.inputs import PHANTOM
 from ctseg_reproduce.outcomes import OutcomeRecord, this_machine
 from ctseg_reproduce.plan import DATA, LABELLED, LABELLED_TRAIN, Plan
+from ctseg_reproduce.pool import LOGS, run_pool
 from ctseg_reproduce.results import SUPERVISED, Outcome, read_slices, read_trained
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.stages import Stage, in_order, is_done, run_stage, seconds_of, stage_lock
@@ -36,6 +37,8 @@ class Request:
     seeds: tuple[int, ...]
     imported: tuple[OutcomeRecord, ...] = ()
     """Outcomes made elsewhere."""
+    jobs: int = 1
+    """Stages made at once."""
 
     @property
     def stem(self) -> str:
@@ -79,6 +82,8 @@ def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = 
         InputError: if the data that all rows need could not be made.
         KeyboardInterrupt: if a command was interrupted.
     """
+    if request.jobs > 1:
+        return _run_at_once(request, say)
     broken: dict[str, str] = {}
     failed: dict[tuple[str, int], str] = {}
     for seed in request.seeds:
@@ -91,6 +96,25 @@ def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = 
             if last.folder in broken:
                 failed[(row.name, seed)] = broken[last.folder]
     return failed
+
+
+def _run_at_once(request: Request, say: Callable[[str], object]) -> dict[tuple[str, int], str]:
+    """As `run_rows`, several stages at once; a row of all seeds comes before the next row."""
+    wanted = {
+        (row.name, seed): request.plan.row(row, seed)
+        for row in request.rows
+        for seed in request.seeds
+        if seed not in _imported(request, row)
+    }
+    broken = run_pool(request.root, wanted.values(), jobs=request.jobs, say=say)
+    made = next((folder for folder in broken if folder.split("/")[0] == DATA), None)
+    if made is not None:
+        raise InputError(f"{request.root / made}: the data could not be made; see {request.root / LOGS} and call again")
+    return {
+        key: f"{stage.folder} ended with {broken[stage.folder]}; see {LOGS}/"
+        for key, stage in wanted.items()
+        if stage.folder in broken
+    }
 
 
 def make_label_sets(

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ctseg_reproduce.pool import KILLED, LOGS, Schedule, run_pool
+from ctseg_reproduce.stages import Stage, is_done, run_stage
+
+from ctseg.io.slices import SliceSet
+
+
+def shuffle(folder: str, source: str, *needs: Stage, seed: int = 0) -> Stage:
+    """A stage of one short command."""
+    step = {"name": "shuffle", "command": "shuffle-labels", "src": source, "output": "set", "seed": seed}
+    return Stage(folder, (step,), needs)
+
+
+@pytest.fixture
+def chain(tmp_path: Path, make_slices: Callable[..., SliceSet]) -> list[Stage]:
+    """First, a second that reads what the first wrote, one that fails, and one that rests on it."""
+    make_slices(tmp_path / "mr", "mr", 3, 2, labelled=True)
+    first = shuffle("a/seed-0", "../../mr")
+    second = shuffle("b/seed-0", "../../a/seed-0/set", first, seed=1)
+    failing = shuffle("c/seed-0", "../../nowhere")
+    return [first, second, failing, shuffle("d/seed-0", "../../c/seed-0/set", failing)]
+
+
+def test_a_stage_starts_only_when_all_it_needs_is_done(tmp_path: Path, chain: list[Stage]) -> None:
+    schedule = Schedule.of(tmp_path, [chain[1], chain[3]])
+    taken = [schedule.take(), schedule.take()]
+    assert [item.folder for item in taken if item] == ["a/seed-0", "c/seed-0"]
+    assert schedule.take() is None
+    schedule.end("a/seed-0", 0)
+    assert schedule.take() == chain[1]
+    schedule.end("c/seed-0", 2)
+    assert schedule.take() is None
+    assert schedule.broken == {"c/seed-0": 2, "d/seed-0": 2}
+    assert not schedule.waiting
+
+
+def test_the_most_wanted_comes_first(tmp_path: Path, chain: list[Stage]) -> None:
+    later = replace(chain[0], folder="z/seed-0")
+    schedule = Schedule.of(tmp_path, [later, chain[0]])
+    assert [schedule.take(), schedule.take()] == [later, chain[0]]
+
+
+@pytest.mark.slow
+def test_stages_are_made_at_once_and_a_second_call_has_nothing_to_do(tmp_path: Path, chain: list[Stage]) -> None:
+    said: list[str] = []
+    assert run_pool(tmp_path, chain, jobs=2, say=said.append) == {"c/seed-0": 2, "d/seed-0": 2}
+    assert [is_done(tmp_path, stage) for stage in chain] == [True, True, False, False]
+    assert len(said) == 3
+    log = "".join(path.read_text() for path in (tmp_path / LOGS).iterdir())
+    assert "nowhere" in log
+    again: list[str] = []
+    assert run_pool(tmp_path, chain[:2], jobs=2, say=again.append) == {}
+    assert again == []
+
+
+@pytest.mark.slow
+def test_the_bytes_are_those_of_one_stage_after_the_other(
+    tmp_path: Path, chain: list[Stage], make_slices: Callable[..., SliceSet]
+) -> None:
+    run_pool(tmp_path, chain[:2], jobs=2)
+    other = tmp_path / "other"
+    make_slices(other / "mr", "mr", 3, 2, labelled=True)
+    from ctseg.cli.run import execute
+
+    for stage in chain[:2]:
+        run_stage(other, stage, execute)
+    name = "b/seed-0/set/masks.npy"
+    assert (tmp_path / name).read_bytes() == (other / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_costs_its_stage_alone(tmp_path: Path, chain: list[Stage]) -> None:
+    import ctseg_reproduce.pool as pool
+
+    start, killed = pool._start, []
+
+    def start_and_kill_first(root: Path, number: int) -> pool.Worker:
+        worker = start(root, number)
+        if not killed:
+            killed.append(worker.process.pid)
+            worker.process.kill()
+        return worker
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "_start", start_and_kill_first)
+        broken = run_pool(tmp_path, [chain[0], replace(chain[0], folder="e/seed-0")], jobs=1)
+    assert broken in ({}, {"a/seed-0": KILLED})
+    assert is_done(tmp_path, replace(chain[0], folder="e/seed-0"))
