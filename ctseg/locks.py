@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ctseg.temporary_names import temporary_name
@@ -16,6 +17,8 @@ except ImportError:  # no such locks on Windows
 
 LOCK = ".ctseg-lock-"
 """How the name of a lock file begins."""
+SHARED_SECONDS = 2.0
+"""Whoever shares a lock tries for so long: the last one to leave, and a look at the lock, hold it for a moment."""
 
 
 class Busy(Exception):  # noqa: N818 - an answer, not a defect
@@ -26,8 +29,8 @@ class Unknown(Exception):  # noqa: N818 - an answer, not a defect
     """The system or the file system has no locks."""
 
 
-def lock(handle: int) -> None:
-    """Lock an open file or folder for this handle alone.
+def lock(handle: int, *, shared: bool = False) -> None:
+    """Lock an open file or folder for this handle alone, or together with others that share it.
 
     Raises:
         Busy: if another handle holds it.
@@ -36,7 +39,7 @@ def lock(handle: int) -> None:
     if fcntl is None:
         raise Unknown
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Busy from None
     except OSError:
@@ -53,12 +56,13 @@ def unlock(handle: int) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, known: bool = True) -> Iterator[None]:
+def locked(path: Path, *, known: bool = True, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a file or folder.
 
     Args:
         path: what to lock; moving it does not release it.
         known: whether to insist: without, the block runs where the file system has no locks.
+        shared: hold it together with others that share it.
 
     Raises:
         Busy: if a living process holds it.
@@ -70,7 +74,7 @@ def locked(path: Path, *, known: bool = True) -> Iterator[None]:
         raise Busy from None  # it went away: somebody is at work on it
     try:
         try:
-            lock(handle)
+            lock(handle, shared=shared)
         except Unknown:
             if known:
                 raise
@@ -81,35 +85,41 @@ def locked(path: Path, *, known: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold a name, whether or not anything is there, by a locked file `.ctseg-lock-NAME` beside it.
 
     Args:
         path: a file or folder that one process at a time may write; its parent exists.
+        shared: hold it together with others that share it.
 
     Raises:
         Busy: if a living process holds it.
     """
     file = _file_of(path)
-    handle = _open_locked(file)
+    handle = _open_locked(file, shared)
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)  # while it is locked, so that nobody else's is removed
+        with suppress(Busy, Unknown):
+            lock(handle)  # shared: only the last one removes it
+            file.unlink(missing_ok=True)  # while it is locked, so that nobody else's is removed
         unlock(handle)
         os.close(handle)
 
 
-def is_held(path: Path) -> bool:
-    """Whether a living process holds the name `path`."""
+def is_held(path: Path, *, shared: bool = False) -> bool:
+    """Whether a living process holds the name `path`; with `shared`, whether one does that does not share it."""
     file = _file_of(path)
-    if not file.exists():
-        return False
-    try:
-        with locked(file, known=False):
-            return False
-    except Busy:
-        return file.exists()
+    patience = time.monotonic() + (SHARED_SECONDS if shared else 0.0)
+    while file.exists():
+        try:
+            with locked(file, known=False, shared=shared):
+                return False
+        except Busy:
+            if time.monotonic() >= patience:
+                return file.exists()
+            time.sleep(0.05)
+    return False
 
 
 def clean_lock(path: Path) -> None:
@@ -127,16 +137,20 @@ def _file_of(path: Path) -> Path:
     return path.with_name(f"{LOCK}{temporary_name(path.name)}")
 
 
-def _open_locked(file: Path) -> int:
+def _open_locked(file: Path, shared: bool) -> int:
     """A handle of the lock file that holds its lock; a file that its holder removed meanwhile is made again."""
+    patience = time.monotonic() + (SHARED_SECONDS if shared else 0.0)
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            lock(handle)
+            lock(handle, shared=shared)
         except Unknown:
             return handle
         except Busy:
             os.close(handle)
+            if time.monotonic() < patience:
+                time.sleep(0.05)
+                continue
             raise
         if still_there(handle, file):
             return handle

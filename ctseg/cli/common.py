@@ -62,6 +62,14 @@ Scheduler = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where an earlier call stopped.")]
+Share = Annotated[
+    bool,
+    typer.Option(
+        "--share",
+        help="Share the cases with other calls of this very command, on any machines.",
+        rich_help_panel=MACHINE,
+    ),
+]
 Null = Annotated[bool, typer.Option("-0", "--null", help="NUL bytes separate listed paths (find -print0).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Set = Annotated[
@@ -199,11 +207,18 @@ def guard(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    share: bool = False,
 ) -> Output:
-    """`ctseg.outputs.guard_output`, which speaks as the commands do."""
+    """`ctseg.outputs.guard_output`, which speaks as the commands do.
+
+    Raises:
+        SettingError: if an output that is shared would be replaced by each call.
+    """
     from ctseg.outputs import guard_output
 
-    return guard_output(path, kind, inputs=inputs, overwrite=overwrite, resume=resume, say=say)
+    if share and overwrite:
+        raise SettingError("--share and --overwrite: each call would start again; remove the output, then share it")
+    return guard_output(path, kind, inputs=inputs, overwrite=overwrite, resume=resume, share=share, say=say)
 
 
 def open_set(folder: Path) -> SliceSet:

@@ -11,6 +11,8 @@ from ctseg.cli import common, completion
 from ctseg.harmless import one_line
 
 if TYPE_CHECKING:
+    from ctseg.io.case import Discovery
+    from ctseg.outputs import Output
     from ctseg.plugins.host import Entry
     from ctseg.preprocess.pipeline import PreprocessReport
     from ctseg.preprocess.settings import PreprocessSettings
@@ -77,13 +79,12 @@ def preprocess(
     seed: common.Seed = 0,
     workers: common.Workers = 2,
     scheduler: common.Scheduler = "",
+    share: common.Share = False,
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
 ) -> None:
     """Turn raw MR or CT scans into a slice set: oriented, brain only, scaled, split by patient."""
     from ctseg.io.discover import discover
-    from ctseg.outputs import whole_folder
-    from ctseg.preprocess.pipeline import preprocess as make_set
     from ctseg.settings import parse_overrides
 
     given = given_settings(
@@ -93,23 +94,34 @@ def preprocess(
     resolved, entry = resolve_settings(given, parse_overrides(settings))
     extractor = entry.build(resolved.brain_extractor_settings)
     paths = common.existing_paths(inputs, null=null)
-    place = common.guard(output, "preprocess", (*paths, *inputs, labels, masks, splits), overwrite=overwrite)
+    reads = (*paths, *inputs, labels, masks, splits)
+    place = common.guard(output, "preprocess", reads, overwrite=overwrite, share=share)
     with common.bar("Looking") as bar:
         found = discover(paths, domain, workers=workers, progress=bar.update, without=output)
     if not split and "split" not in parse_overrides(settings) and all(case.domain == "ct" for case in found.cases):
         resolved = resolved.model_copy(update={"split": (1.0,)})
-    with (
-        whole_folder(place) as folder,
-        common.executor(scheduler) as executor,
-        common.bar("Preprocess", len(found.cases)) as bar,
-    ):
-        report = make_set(
-            found, folder, resolved, extractor=extractor, domain=domain, labels=labels, splits=splits,
-            masks=masks, workers=workers, executor=executor, progress=bar.update,
-        )  # fmt: skip
+    tables = {"domain": domain, "labels": labels, "splits": splits, "masks": masks}
+    with common.executor(scheduler) as executor, common.bar("Preprocess", len(found.cases)) as bar:
+        machines = {"workers": workers, "executor": executor, "progress": bar.update}
+        report = _make(found, place, resolved, tables | {"extractor": extractor}, machines)
     common.finish(_summary(report, output), [*found.about_ignored(), *_lines(report, output)], as_json)
     if report.failed or found.incomplete:
         raise typer.Exit(1)
+
+
+def _make(
+    found: Discovery, place: Output, settings: PreprocessSettings, made_of: dict[str, Any], machines: dict[str, Any]
+) -> PreprocessReport:
+    """The slice set, by this call alone or together with others."""
+    if place.share:
+        from ctseg.preprocess.shared import preprocess_together
+
+        return preprocess_together(found, place, settings, made_of, **machines)
+    from ctseg.outputs import whole_folder
+    from ctseg.preprocess.pipeline import preprocess as make_set
+
+    with whole_folder(place) as folder:
+        return make_set(found, folder, settings, **made_of, **machines)
 
 
 def given_settings(

@@ -75,6 +75,7 @@ def segment(
     precision: common.Precision = "32",
     workers: common.Workers = 1,
     scheduler: common.Scheduler = "",
+    share: common.Share = False,
     resume: common.Resume = False,
     overwrite: common.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a case on stdout.")] = False,
@@ -89,7 +90,7 @@ def segment(
     paths = common.existing_paths(inputs, null=null)
     models = find_models(model)
     reads: tuple[Path | str, ...] = (*paths, *inputs, *(item.path for item in models))
-    place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume)
+    place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume, share=share)
     cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
 
     from ctseg.io.slices import SliceSet
@@ -99,12 +100,11 @@ def segment(
     if cache is not None:
         shared_folder(cache, ("*.npz",))
         extractor = _cached(extractor, groups[0].preprocessing, cache.path)
-    options: dict[str, Any] = {}
     found = _find(paths, output, resolved, workers)
     if isinstance(found, SliceSet):
-        results = _segment_set(found, groups, place, resolved, as_json, options)
+        results = _segment_set(found, groups, place, resolved, as_json)
     else:
-        options |= {"extractor": extractor, "workers": workers}
+        options = {"extractor": extractor, "workers": workers}
         results = _segment_scans(found, groups, place, resolved, scheduler, as_json, options)
     _finish(results, output)
 
@@ -190,13 +190,12 @@ def _segment_set(
     place: Output,
     settings: SegmentSettings,
     as_json: bool,
-    options: dict[str, Any],
 ) -> list[CaseResult]:
     from ctseg.cli.case_rows import case_rows
     from ctseg.inference.slice_set import segment_slices, slices_by_case
 
     with case_rows(list(slices_by_case(slices, deidentify=settings.deidentify)), as_json=as_json) as rows:
-        return segment_slices(slices, groups, place, settings, on_case=rows.add, **options)
+        return segment_slices(slices, groups, place, settings, on_case=rows.add)
 
 
 def _segment_scans(

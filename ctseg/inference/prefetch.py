@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -16,7 +16,7 @@ Outcome = ReadyCase | Failure
 
 
 def prefetch_prepared(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     preprocessings: Sequence[PreprocessSettings],
     extractor: BrainExtractor,
     *,

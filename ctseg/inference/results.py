@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,16 @@ def _finished(folder: Path, old: Mapping[str, Any]) -> dict[str, CaseResult]:
     """The cases of an earlier call that were segmented and whose mask is still there, by name."""
     rows = [_read_row(row) for row in old.get("cases", [])]
     return {row.case: row for row in rows if row.status == "ok" and (folder / f"{row.case}.nii.gz").exists()}
+
+
+def earlier_rows(folder: Path) -> dict[str, CaseResult]:
+    """The finished cases of an earlier call, by name; none where there was none."""
+    return _finished(folder, read_table(folder)) if (Path(folder) / DETAILS).exists() else {}
+
+
+def read_rows(folder: Path) -> dict[str, CaseResult]:
+    """Every row of a segmentation, by name."""
+    return {row.case: replace(row, resumed=False) for row in map(_read_row, read_table(folder)["cases"])}
 
 
 def read_table(folder: Path) -> dict[str, Any]:

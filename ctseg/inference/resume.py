@@ -28,12 +28,13 @@ def unchanged(
     changed = {
         case.case_id
         for case in cases
-        if case.case_id in finished and not _stands(folder, case, finished[case.case_id], digest)
+        if case.case_id in finished and not stands(folder, case, finished[case.case_id], digest)
     }
     return {name: row for name, row in finished.items() if name not in changed}
 
 
-def _stands(folder: Path, case: Case, row: CaseResult, digest: Callable[[Case], str]) -> bool:
+def stands(folder: Path, case: Case, row: CaseResult, digest: Callable[[Case], str]) -> bool:
+    """Whether a finished row is still valid: the same input, and a whole mask."""
     return _is_whole(folder / f"{case.case_id}.nii.gz", row) and attempt(digest, case) == row.input
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ from ctseg.inference.recovery import SIZES_ML, predict_with_recovery
 from ctseg.inference.results import CaseResult, ResultTable, files_of, provenance, remove_case, start_folder
 from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
+from ctseg.inference.shared import SharedWork, segment_together
 from ctseg.io.case import Case, Rejected, safe_name
 from ctseg.io.digest import input_digest
 from ctseg.io.identity import keyed_digest
@@ -78,7 +79,7 @@ def segment_cases(
     """
     preprocessings = [group.preprocessing for group in groups]
 
-    def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+    def prepare(todo: Iterable[Case]) -> Iterator[tuple[Case, Outcome]]:
         return prefetch_prepared(todo, preprocessings, extractor, workers=workers, executor=executor)
 
     return segment_prepared(
@@ -110,7 +111,7 @@ def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:
 
 def segment_prepared(
     cases: Sequence[Case],
-    prepare: Callable[[Sequence[Case]], Iterator[tuple[Case, Outcome]]],
+    prepare: Callable[[Iterable[Case]], Iterator[tuple[Case, Outcome]]],
     digest: Callable[[Case], str],
     groups: Sequence[ModelGroup],
     out: Path | Output,
@@ -129,19 +130,27 @@ def segment_prepared(
     if not isinstance(out, Output):
         reads = [*(file for case in cases for file in case.files), *(case.zip_file for case in cases)]
         out = guard_output(out, "segment", inputs=reads, overwrite=overwrite, resume=resume)
-    with growing_folder(out, files_of(case.case_id for case in cases)):
+    folder = out.path
+
+    def segmented(todo: Iterable[Case]) -> Iterator[tuple[Case, CaseResult]]:
+        return ((case, _finish(case, outcome, groups, folder, settings)) for case, outcome in prepare(todo))
+
+    head = provenance(settings.model_dump(), [model.describe() for group in groups for model in group.models])
+    files = files_of(case.case_id for case in cases)
+    if out.share:
+        return segment_together(SharedWork(cases, out, head, files, segmented, digest, unreadable, on_case))
+    with growing_folder(out, files):
         return _segment_all(
-            cases, prepare, digest, groups, out, settings, unreadable=unreadable, on_case=on_case, progress=progress
+            cases, segmented, digest, head, out, unreadable=unreadable, on_case=on_case, progress=progress
         )
 
 
 def _segment_all(
     cases: Sequence[Case],
-    prepare: Callable[[Sequence[Case]], Iterator[tuple[Case, Outcome]]],
+    segment: Callable[[Iterable[Case]], Iterator[tuple[Case, CaseResult]]],
     digest: Callable[[Case], str],
-    groups: Sequence[ModelGroup],
+    head: Mapping[str, Any],
     place: Output,
-    settings: SegmentSettings,
     *,
     unreadable: Sequence[CaseResult],
     on_case: OnCase | None,
@@ -149,16 +158,15 @@ def _segment_all(
 ) -> list[CaseResult]:
     """Make or find every row, in a folder that is guarded."""
     out = place.path
-    head = provenance(settings.model_dump(), [model.describe() for group in groups for model in group.models])
     finished = start_folder(out, head, resume=place.resume, overwrite=place.overwrite)
     finished = unchanged(out, cases, finished, digest)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
     total = len(cases) + len(unreadable)
-    prepared = prepare([case for case in cases if case.case_id not in finished])
+    made = segment([case for case in cases if case.case_id not in finished])
     results: list[CaseResult] = []
     try:
-        segmented = (finished.get(case.case_id) or _finish(*next(prepared), groups, out, settings) for case in cases)
-        for result in chain(segmented, unreadable):
+        rows = (finished.get(case.case_id) or next(made)[1] for case in cases)
+        for result in chain(rows, unreadable):
             table.add(result)
             results.append(result)
             _report(result, len(results), total, on_case, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def segment_slices(
     rows = slices_by_case(slices, split, deidentify=settings.deidentify)
     cases = [Case(name, name, "slices", slices.domain, files=()) for name in rows]
 
-    def prepare(todo: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
+    def prepare(todo: Iterable[Case]) -> Iterator[tuple[Case, Outcome]]:
         return ((case, attempt(ready, case)) for case in todo)
 
     def ready(case: Case) -> ReadyCase:

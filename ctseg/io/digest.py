@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 from ctseg.errors import CaseError, first_line
@@ -26,6 +27,20 @@ def input_digest(case: Case) -> str:
     digests = sorted(_digest(source) for source in sources_of(case))
     whole = digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
     return whole[:DIGITS]
+
+
+def glance(cases: Sequence[Case]) -> str:
+    """A digest of which cases there are, unread: names, how many files each, and the first one's size and time.
+
+    It tells whether two calls work on the same, not whether a scan is the same.
+    """
+    lines = []
+    for case in cases:
+        first = case.zip_file or next(iter(case.files), None)
+        stat = None if first is None else first.stat()
+        seen = (0, 0) if stat is None else (stat.st_size, stat.st_mtime_ns)
+        lines.append(f"{case.case_id} {len(case.files)} {len(case.members)} {seen}")
+    return sha256("\n".join(lines).encode()).hexdigest()[:DIGITS]
 
 
 def sources_of(case: Case) -> list[Source]:

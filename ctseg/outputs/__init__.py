@@ -5,14 +5,24 @@
 names its files. See docs/reliability.md.
 """
 
-from ctseg.outputs.folders import growing_folder, new_folder, remove_output, shared_folder, sole, whole_folder
+from ctseg.outputs.folders import (
+    begin,
+    finish,
+    growing_folder,
+    new_folder,
+    remove_output,
+    shared_folder,
+    sole,
+    whole_folder,
+)
 from ctseg.outputs.from_python import filled_folder, run_folder
 from ctseg.outputs.guard import Output, guard_file, guard_output, guard_state
 from ctseg.outputs.leftovers import recover
 from ctseg.outputs.mark import MARK, STUDY, Mark, read_file_mark, read_mark, write_file_mark
 
 __all__ = [
-    "MARK", "STUDY", "Mark", "Output", "filled_folder", "growing_folder", "guard_file", "guard_output", "guard_state",
-    "new_folder", "read_file_mark", "read_mark", "recover", "remove_output", "run_folder", "shared_folder", "sole",
+    "MARK", "STUDY", "Mark", "Output", "begin", "filled_folder", "finish", "growing_folder", "guard_file",
+    "guard_output", "guard_state", "new_folder", "read_file_mark", "read_mark", "recover", "remove_output",
+    "run_folder", "shared_folder", "sole",
     "whole_folder", "write_file_mark",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +42,22 @@ def new_folder(path: Path, overwrite: bool = False, *, kind: str = "output", mar
 
 
 @contextmanager
-def whole_folder(output: Output, *, marked: bool = True, inputs: Mapping[str, Any] | None = None) -> Iterator[Path]:
+def whole_folder(
+    output: Output, *, marked: bool = True, inputs: Mapping[str, Any] | None = None, alone: bool = True
+) -> Iterator[Path]:
     """A temporary neighbour of the output that takes its place when the block ends well and vanishes when it does not.
 
     Args:
         output: of `guard_output`.
         marked: whether the folder keeps its mark; without, it is the user's own from then on.
         inputs: digests of what it is made from, for the mark.
+        alone: whether to hold the output's name; calls that share it hold it together already.
 
     Raises:
         InputError: if nothing can be made there, or another process writes there.
         OutputExistsError: if the block writes a file whose name a file has that is not ctseg's.
     """
-    with sole(output.path), _partial(output) as temporary:
+    with sole(output.path) if alone else nullcontext(), _partial(output) as temporary:
         with _noted(temporary):
             yield temporary
         mark = Mark(output.kind, contents(temporary), inputs=dict(inputs or {}))
@@ -99,13 +102,7 @@ def _grow(output: Output, files: tuple[str, ...], inputs: dict[str, Any]) -> Ite
     with creating(output.path):
         real.mkdir(parents=True, exist_ok=True)
     with _alone(real, output):
-        old = read_mark(real)
-        names = tuple(dict.fromkeys([*(old.files if old else ()), *files]))
-        # A call by hand that goes on with a study's output keeps its key.
-        study = STUDY.get() or (old.study if old else "")
-        mark = Mark(output.kind, names, finished=False, inputs=inputs, study=study)
-        _refuse_clash(real, mark.files, output)
-        write_mark(real, mark)
+        mark = begin(output, files, inputs)
         with _noted(real):
             yield output.path
         write_mark(real, mark.finish(real))
@@ -131,6 +128,32 @@ def writing(path: Path) -> bool:
     """Whether a path is, or lies in, a folder that a command of this process has guarded and is writing."""
     here = Path(os.path.realpath(path))
     return any(folder == here or folder in here.parents for folder in _WRITING)
+
+
+def begin(output: Output, files: Iterable[str], inputs: Mapping[str, Any]) -> Mark:
+    """Make an output folder, with a mark that says it is not finished; `Mark.finish` is for when it is.
+
+    Raises:
+        OutputExistsError: if a file that is not ctseg's has a name among `files`.
+    """
+    real = output.real
+    with creating(output.path):
+        real.mkdir(parents=True, exist_ok=True)
+    old = read_mark(real)
+    names = tuple(dict.fromkeys([*(old.files if old else ()), *files]))
+    # A call by hand that goes on with a study's output keeps its key.
+    study = STUDY.get() or (old.study if old else "")
+    mark = Mark(output.kind, names, finished=False, inputs=dict(inputs), study=study)
+    _refuse_clash(real, mark.files, output)
+    write_mark(real, mark)
+    return mark
+
+
+def finish(output: Output) -> None:
+    """Mark an output folder that `begin` began as whole."""
+    mark = read_mark(output.real)
+    if mark is not None:
+        write_mark(output.real, mark.finish(output.real))
 
 
 def shared_folder(output: Output, files: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from ctseg.errors import InputError, OutputExistsError
 from ctseg.harmless import visible
 from ctseg.locks import is_held
 from ctseg.outputs.inputs import as_paths, refuse_hard_links, refuse_inputs
-from ctseg.outputs.leftovers import Say, clean_files, filled, recover
+from ctseg.outputs.leftovers import Say, clean_files, filled, recover, share_folder
 from ctseg.outputs.mark import read_mark
 
 
@@ -34,6 +34,8 @@ class Output:
     overwrite: bool = False
     resume: bool = False
     say: Say = to_stderr
+    share: bool = False
+    """Whether several calls make it together; it is then continued as with `resume`."""
 
     @property
     def real(self) -> Path:
@@ -43,8 +45,12 @@ class Output:
     def check(self) -> None:
         """Refuse what would destroy something; see `guard_output`."""
         refuse_inputs(self.path, self.inputs)
-        _refuse_held(self.path, "-o")
-        recover(self.real, self.say)
+        _refuse_held(self.path, "-o", shared=self.share)
+        others = share_folder(self.real)
+        if not self.share or not others.exists():  # what the calls that share it write is no leftover
+            recover(self.real, self.say)
+        if not self.share and others.exists():
+            self.say(f"{others}: work of calls with --share that is not finished; they go on with it, or remove it")
         self.check_filled()
 
     def check_filled(self) -> None:
@@ -71,9 +77,9 @@ class Output:
             raise OutputExistsError(f"{self.path}: exists already; {WAYS.get(self.kind, CHOOSE)}")
 
 
-def _refuse_held(path: Path, flag: str) -> None:
+def _refuse_held(path: Path, flag: str, *, shared: bool = False) -> None:
     """Refuse an output that another process is writing, before any work is done."""
-    if is_held(Path(os.path.realpath(path))):
+    if is_held(Path(os.path.realpath(path)), shared=shared):
         raise InputError(f"{path}: another call of ctseg writes there; wait for it or give another {flag}")
 
 
@@ -90,6 +96,7 @@ def guard_output(
     inputs: Iterable[Path | str | None] = (),
     overwrite: bool = False,
     resume: bool = False,
+    share: bool = False,
     say: Say = to_stderr,
 ) -> Output:
     """Check an output folder before anything is written, and clean up after killed runs.
@@ -100,6 +107,7 @@ def guard_output(
         inputs: all that the command reads; None and `-` are passed over.
         overwrite: whether to replace an earlier output of the same command.
         resume: whether to continue one.
+        share: whether several calls make it together.
         say: takes a line for people about each leftover of a killed run.
 
     Raises:
@@ -107,7 +115,7 @@ def guard_output(
         OutputExistsError: if it holds anything that this command did not write, or an output of it and neither
             `overwrite` nor `resume` is set.
     """
-    output = Output(Path(path), kind, as_paths(inputs), overwrite, resume, say)
+    output = Output(Path(path), kind, as_paths(inputs), overwrite, resume or share, say, share)
     output.check()
     return output
 

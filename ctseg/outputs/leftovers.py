@@ -19,7 +19,12 @@ from ctseg.outputs.mark import MARK, TEMPORARY, entries, foreign, read_mark
 from ctseg.temporary_names import temporary_name
 
 Say = Callable[[str], object]
-PARTIAL, ASIDE = ".partial-", ".replaced-"
+PARTIAL, ASIDE, SHARE = ".partial-", ".replaced-", ".ctseg-share-"
+
+
+def share_folder(path: Path) -> Path:
+    """Where calls that make the output `path` (links resolved) together meet, see `ctseg.outputs.sharing`."""
+    return path.with_name(f"{SHARE}{temporary_name(path.name)}")
 
 
 def filled(folder: Path) -> bool:

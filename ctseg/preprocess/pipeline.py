@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,6 +92,42 @@ def preprocess(
     Raises:
         InputError: if no slice is left, domains are mixed, or labels or splits do not fit; drop `out` then.
     """
+    made = plan(
+        discovery, settings, extractor=extractor, domain=domain, labels=labels, splits=splits, masks=masks
+    )  # fmt: skip
+    outcomes = outcomes_of(made, made.cases, min(workers, len(made.cases)), executor)
+    return write_set(made, out, outcomes, progress)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cohort that is checked as a whole, before any scan is read."""
+
+    domain: str
+    cases: list[Case]
+    task: CaseTask
+    """Without slice labels."""
+    labels: pd.DataFrame | None
+    """Of all slices."""
+    patients: dict[str, str]
+    """Case -> patient."""
+    split_of: dict[str, str]
+    """Patient -> split."""
+    report: PreprocessReport
+    """What is known before any scan is read."""
+
+
+def plan(
+    discovery: Discovery,
+    settings: PreprocessSettings,
+    *,
+    extractor: BrainExtractor | None = None,
+    domain: str = "auto",
+    labels: Path | None = None,
+    splits: Path | None = None,
+    masks: Path | None = None,
+) -> Plan:
+    """Check a cohort; arguments and errors as of `preprocess`."""
     domain, cases = _one_domain(discovery.cases, domain)
     found = read_labels(labels) if labels is not None else None
     table = None if found is None else found.table
@@ -101,16 +137,27 @@ def preprocess(
     split_of = _splits(patients, settings, splits)
     report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
     report.label_notes, report.patient_rule = () if found is None else found.notes, rule
-    writer, preview = SliceWriter(out, domain, (settings.size, settings.size), labelled=task.has_masks), Preview()
-    outcomes = _outcomes(cases, task, table, min(workers, len(cases)), executor)
+    return Plan(domain, cases, task, table, patients, split_of, report)
+
+
+def write_set(
+    made: Plan, out: Path, outcomes: Iterable[tuple[Case, Outcome]], progress: ProgressCallback | None = None
+) -> PreprocessReport:
+    """Fill the folder `out` from what became of each case of a plan, in the plan's order.
+
+    Raises:
+        InputError: if no slice is left.
+    """
+    report, settings, domain = made.report, made.task.settings, made.domain
+    writer, preview = SliceWriter(out, domain, (settings.size, settings.size), labelled=made.task.has_masks), Preview()
     for done, (case, outcome) in enumerate(outcomes, start=1):
         if _record(report, case, outcome) and isinstance(outcome, CaseSlices):
-            patient = patients[case.case_id]
-            rows = outcome.table.assign(patient_id=patient, split=split_of[patient])
+            patient = made.patients[case.case_id]
+            rows = outcome.table.assign(patient_id=patient, split=made.split_of[patient])
             writer.add(outcome.images, outcome.masks, rows)
             preview.add(outcome)
         if progress is not None:
-            progress(done, len(cases), case.case_id)
+            progress(done, len(made.cases), case.case_id)
     if not report.slices:
         raise InputError(_nothing_left(report, settings))
     report.label_values = dict(sorted(report.label_values.items()))
@@ -221,11 +268,11 @@ def _splits(patients: Mapping[str, str], settings: PreprocessSettings, path: Pat
     return split_of
 
 
-def _outcomes(
-    cases: Sequence[Case], task: CaseTask, labels: pd.DataFrame | None, workers: int, executor: Executor | None
+def outcomes_of(
+    made: Plan, cases: Iterable[Case], workers: int, executor: Executor | None
 ) -> Iterator[tuple[Case, Outcome]]:
-    """Results in case order; one worker process would only cost time, so `workers=1` works in this one."""
-    jobs = ((case, _task_of(case, task, labels)) for case in cases)
+    """Results in the order of `cases`; one worker process would only cost time, so `workers=1` works in this one."""
+    jobs = ((case, _task_of(case, made.task, made.labels)) for case in cases)
     for (case, _), outcome in ordered_map(_process, jobs, workers=workers if workers > 1 else 0, executor=executor):
         yield case, outcome
 

@@ -1,0 +1,113 @@
+"""Segment the cases of one output together with other calls of the same command: `--share`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from ctseg.inference.results import CaseResult, ResultTable, earlier_rows, read_rows, start_folder
+from ctseg.inference.resume import stands
+from ctseg.io.case import Case
+from ctseg.io.digest import glance
+from ctseg.io.input_digests import text_digest
+from ctseg.outputs import Output, begin, finish, recover
+from ctseg.outputs.claims import MOST_DEATHS
+from ctseg.outputs.sharing import FINISH, START, Share, sharing
+
+KILLED = f"{MOST_DEATHS} processes were killed while they worked on this case, often for lack of memory"
+
+
+@dataclass(frozen=True)
+class SharedWork:
+    """What the calls that share a segmentation all know."""
+
+    cases: Sequence[Case]
+    place: Output
+    head: Mapping[str, Any]
+    """Of `volumes.json`."""
+    files: Sequence[str]
+    """All that may be written."""
+    segment: Callable[[Iterable[Case]], Iterator[tuple[Case, CaseResult]]]
+    """Cases -> their rows, once their files are written."""
+    digest: Callable[[Case], str]
+    unreadable: Sequence[CaseResult] = ()
+    on_case: Callable[[CaseResult], None] | None = None
+
+    @cached_property
+    def names(self) -> dict[str, Case]:
+        """Name -> case."""
+        return {case.case_id: case for case in self.cases}
+
+    def key(self) -> str:
+        """What calls have to have in common to share."""
+        made_with = json.dumps([self.head["settings"], self.head["models"]], sort_keys=True, default=str)
+        return text_digest(f"segment {made_with} {glance(self.cases)}")
+
+
+def segment_together(work: SharedWork) -> list[CaseResult]:
+    """Segment what no other call does, until all is done by whomever.
+
+    Returns:
+        One row a case, in order, then the unreadable files.
+
+    Raises:
+        InputError: if other calls share the output for other scans, models or settings, or one that does not share
+            writes there.
+    """
+    key = work.key()
+    with sharing(work.place, key, "scans, models or settings") as share:
+        if share is not None:
+            share.once(START, partial(_start, work, key))
+            share.cases(list(work.names), partial(_take_part, work, share), partial(_give_up, work, share))
+            share.once(FINISH, partial(_finish, work, share))
+    rows = read_rows(work.place.path)
+    return [rows[name] for name in (*work.names, *(row.case for row in work.unreadable))]
+
+
+def _start(work: SharedWork, key: str) -> None:
+    """Once: check what is there already, and mark the output as unfinished."""
+    work.place.check_filled()
+    begin(work.place, work.files, {"share": key})
+    start_folder(work.place.path, work.head, resume=True, overwrite=False)
+
+
+def _take_part(work: SharedWork, share: Share, names: Iterator[str]) -> None:
+    earlier = earlier_rows(work.place.path)
+
+    def to_do() -> Iterator[Case]:
+        for name in names:
+            case, row = work.names[name], earlier.get(name)
+            if row is not None and stands(work.place.path, case, row, work.digest):
+                _publish(work, share, row)
+            else:
+                yield case
+
+    for _, result in work.segment(to_do()):
+        _publish(work, share, result)
+
+
+def _give_up(work: SharedWork, share: Share, name: str) -> None:
+    _publish(work, share, CaseResult(name, "failed", error=f"{name}: {KILLED}"))
+
+
+def _publish(work: SharedWork, share: Share, result: CaseResult) -> None:
+    """Record a row; said by the process whose row counts."""
+    row = {key: value for key, value in asdict(result).items() if key != "traceback"}
+    if share.publish_json(result.case, row) and work.on_case is not None:
+        work.on_case(result)
+
+
+def _finish(work: SharedWork, share: Share) -> None:
+    """Once: the tables of all rows, and the mark that says that the output is whole."""
+    order = list(work.names)
+    table = ResultTable(work.place.path, work.head, order, earlier_rows(work.place.path))
+    for name in order:
+        table.rows[name] = CaseResult(**share.read(name))
+    for row in work.unreadable:
+        table.rows[row.case] = row
+    table.save()
+    recover(work.place.real, work.place.say)  # of processes that were killed: nobody else is at work any more
+    finish(work.place)

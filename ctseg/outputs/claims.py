@@ -1,0 +1,294 @@
+"""Claims on cases in a folder that several processes share, on one machine or on many, whoever of them is killed.
+
+A claim is a file that only one process can create, `claims/NAME.1`. While its process works it keeps the file locked
+and touches it every few seconds. It is dead when it can be locked on the machine that it was made on, and when it has
+not been touched for a while on any other; `NAME.2` then takes it over. Nothing is ever removed or renamed before all
+is done, so no process can take away what another has just got. What a case gave is `done/NAME`, which appears whole
+and once: of two processes that both believe in their claim, the second's result is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from ctseg.files import sync
+from ctseg.locks import Busy, Unknown, lock, unlock
+
+LEASE_SECONDS = 120.0
+"""A claim of another machine is dead when it was not touched for so long; by the own clock, clocks may differ."""
+TOUCH_SECONDS = 15.0
+POLL_SECONDS = 0.5
+FRESH_SECONDS = 5.0
+"""The folder is listed again after so long, so that what others did meanwhile costs no look at each case."""
+MOST_DEATHS = 5
+"""A case that so many processes were killed over has failed: it may be what kills them."""
+NEW = ".new-"
+"""How names of files begin that have not got their own yet."""
+RELEASED = b"released"
+"""What a claim says that its process gave back."""
+
+
+def machine() -> str:
+    """What tells whether a lock on a file can be seen: the same for all processes of one running kernel."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        import platform
+
+        return platform.node()
+
+
+@dataclass
+class _Seen:
+    """Another machine's claim as it was when it last changed."""
+
+    touched: int
+    since: float = field(default_factory=time.monotonic)
+
+
+class Claims:
+    """The claims of one process; `with Claims(folder) as claims` keeps them alive."""
+
+    def __init__(self, folder: Path, *, lease: float = LEASE_SECONDS) -> None:
+        """Join the claims in a folder.
+
+        Args:
+            folder: shared by all; it is made.
+            lease: seconds after which an untouched claim of another machine is dead.
+        """
+        self.folder, self.claims, self.done = Path(folder), Path(folder) / "claims", Path(folder) / "done"
+        self.lease = lease
+        for part in (self.claims, self.done):
+            part.mkdir(parents=True, exist_ok=True)
+        self._machine = machine()
+        self._held: dict[str, int] = {}
+        """Name -> open, locked claim."""
+        self._seen: dict[str, _Seen] = {}
+        self._guard = threading.Lock()
+        self._over = threading.Event()
+        self._toucher = threading.Thread(target=self._touch_all, daemon=True)
+
+    def __enter__(self) -> Claims:
+        self._toucher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give back what was claimed and is not done."""
+        self._over.set()
+        self._toucher.join()
+        for name in list(self._held):
+            self.release(name, given_back=True)
+
+    def finished(self) -> set[str]:
+        """Names that are done."""
+        return {entry.name for entry in os.scandir(self.done) if not entry.name.startswith(NEW)}
+
+    def take(self, names: Sequence[str], give_up: Callable[[str], None] | None = None) -> Iterator[str]:
+        """Claim one name after the other, as they are asked for, until none is free.
+
+        Args:
+            names: of all cases; each process begins at another place among them.
+            give_up: called with a name that was claimed and that `MOST_DEATHS` processes were killed over; it should
+                record that. Without, such a name is tried like any other.
+        """
+        first = secrets.randbelow(len(names)) if names else 0
+        listed = -FRESH_SECONDS
+        for name in (*names[first:], *names[:first]):
+            if time.monotonic() - listed > FRESH_SECONDS:
+                listed = time.monotonic()
+                try:
+                    claimed, done = self._latest(), self.finished()
+                except FileNotFoundError:
+                    return  # all is done, and the folder is gone
+            latest = claimed.get(name, 0)
+            if name in done or not self._take_over(name, latest):
+                continue
+            if give_up is not None and self._deaths(name, latest) >= MOST_DEATHS:
+                give_up(name)
+            else:
+                yield name
+
+    def _take_over(self, name: str, latest: int) -> bool:
+        """Claim a name that nobody has claimed, or whose latest claim is free and gave no record before it was."""
+        if latest and not (self._is_free(name, latest) and not self.record(name).exists()):
+            return False
+        return self._claim(name, latest + 1)
+
+    def wait(self, names: Iterable[str]) -> bool:
+        """Wait until one of the names that are not done is free; False once all are done."""
+        names = list(names)
+        while True:
+            try:
+                done, claimed = self.finished(), self._latest()
+            except FileNotFoundError:
+                return False  # all is done, and the folder is gone
+            left = [name for name in names if name not in done]
+            if not left:
+                return False
+            if any(not claimed.get(name) or self._is_free(name, claimed[name]) for name in left):
+                return True
+            time.sleep(POLL_SECONDS)
+
+    def publish(self, name: str, write: Callable[[Path], None]) -> bool:
+        """Record what a claimed case gave, whole and once, and let go of the claim.
+
+        Args:
+            name: claimed.
+            write: writes the record to the path it is given.
+
+        Returns:
+            Whether it counts: False where another process was faster, which took this one for dead.
+        """
+        new = self.done / f"{NEW}{secrets.token_hex(8)}"
+        try:
+            write(new)
+            sync(new)
+            return appear(new, self.done / name)
+        except FileNotFoundError:
+            return False  # as above
+        finally:
+            new.unlink(missing_ok=True)
+            self.release(name)
+
+    def record(self, name: str) -> Path:
+        """Where the record of a case lies."""
+        return self.done / name
+
+    def release(self, name: str, *, given_back: bool = False) -> None:
+        """Let go of a claim; `given_back` says at once, to other machines too, that the case is free."""
+        with self._guard:
+            handle = self._held.pop(name, None)
+        if handle is None:
+            return
+        with suppress(OSError):
+            if given_back:
+                os.pwrite(handle, RELEASED, 0)
+                os.ftruncate(handle, len(RELEASED))
+        unlock(handle)
+        os.close(handle)
+
+    def _claim(self, name: str, number: int) -> bool:
+        """Create the claim, locked and with its text; of several processes one can."""
+        if (self.claims / f"{name}.{number}").exists():
+            return False
+        new = self.claims / f"{NEW}{secrets.token_hex(8)}"
+        try:
+            handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        except FileNotFoundError:
+            return False
+        with suppress(Busy, Unknown):
+            lock(handle)
+        os.write(handle, json.dumps({"machine": self._machine, "process": os.getpid()}).encode())
+        try:
+            is_first = appear(new, self.claims / f"{name}.{number}")
+        finally:
+            new.unlink(missing_ok=True)
+        if not is_first:
+            os.close(handle)
+            return False
+        with self._guard:
+            self._held[name] = handle
+        if self.record(name).exists():  # done since the folder was listed
+            self.release(name)
+            return False
+        return True
+
+    def _latest(self) -> dict[str, int]:
+        """Name -> number of its latest claim."""
+        latest: dict[str, int] = {}
+        for entry in os.scandir(self.claims):
+            name, _, number = entry.name.rpartition(".")
+            if entry.name.startswith(NEW):
+                continue
+            latest[name] = max(latest.get(name, 0), int(number))
+        return latest
+
+    def _is_free(self, name: str, number: int) -> bool:
+        """Whether the process of a claim is gone, or gave it back."""
+        if name in self._held:
+            return False
+        path = self.claims / f"{name}.{number}"
+        try:
+            handle = os.open(path, os.O_RDWR)  # opening asks a network disk for what is there now
+        except FileNotFoundError:
+            return False
+        try:
+            text = os.pread(handle, 1000, 0)
+            if text == RELEASED:
+                return True
+            if _machine_of(text) == self._machine:
+                with suppress(Unknown):
+                    return _is_unlocked(handle)
+            return self._is_expired(path.name, os.fstat(handle).st_mtime_ns)
+        finally:
+            os.close(handle)
+
+    def _is_expired(self, key: str, touched: int) -> bool:
+        seen = self._seen.get(key)
+        if seen is None or seen.touched != touched:
+            self._seen[key] = _Seen(touched)
+            return False
+        return time.monotonic() - seen.since > self.lease
+
+    def _deaths(self, name: str, latest: int) -> int:
+        """How many processes lost a case without giving it back; where it cannot be enough, nobody looks."""
+        if latest < MOST_DEATHS:
+            return 0
+        texts = [(self.claims / f"{name}.{number}").read_bytes() for number in range(1, latest + 1)]
+        return sum(text != RELEASED for text in texts)
+
+    def _touch_all(self) -> None:
+        while not self._over.wait(TOUCH_SECONDS):
+            with self._guard:
+                for handle in self._held.values():
+                    with suppress(OSError):
+                        os.utime(handle)
+
+
+def _machine_of(text: bytes) -> str:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ""
+    return str(found.get("machine", "")) if isinstance(found, dict) else ""
+
+
+def _is_unlocked(handle: int) -> bool:
+    """Whether no living process of this machine holds the file.
+
+    Raises:
+        Unknown: if the file system has no locks.
+    """
+    try:
+        lock(handle)
+    except Busy:
+        return False
+    unlock(handle)
+    return True
+
+
+def appear(new: Path, path: Path) -> bool:
+    """Give a file its name, unless it is taken; without hard links (some network disks) two may both get it."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        return False  # all is done, and the folder is gone
+    except OSError:
+        if path.exists():
+            return False
+        new.replace(path)
+    sync(path.parent)
+    return True

@@ -1,0 +1,147 @@
+"""One output that several calls of the same command make together: `--share`, without a scheduler.
+
+The first call that comes makes everything ready, all of them share the cases (`ctseg.outputs.claims`), and one of them
+puts the output together. The folder `.ctseg-share-NAME` beside the output holds what is done until then, so that calls
+that were killed cost no more than the cases they were at.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ctseg.errors import CtsegError, InputError
+from ctseg.files import creating, read_json
+from ctseg.locks import Busy, held
+from ctseg.outputs.claims import NEW, Claims, appear
+from ctseg.outputs.guard import Output
+from ctseg.outputs.leftovers import share_folder
+from ctseg.outputs.mark import read_mark
+
+START, FINISH = ".start", ".finish"
+"""Steps that are done once, claimed as cases are; no case's name begins with a dot."""
+
+
+class Share:
+    """What the calls that share an output have in common."""
+
+    def __init__(self, output: Output, key: str, claims: Claims) -> None:
+        self.output, self.key, self.claims = output, key, claims
+
+    def finished(self) -> bool:
+        """Whether the output is whole, made by calls of this very work."""
+        return is_finished(self.output, self.key)
+
+    @contextmanager
+    def abandoned_on_error(self) -> Iterator[None]:
+        """Around the last step: what cannot be put together is removed, so that a later call begins anew."""
+        try:
+            yield
+        except CtsegError:
+            _remove(self.claims.folder)
+            raise
+
+    def once(self, step: str, act: Callable[[], object]) -> None:
+        """Have one of the processes do a step, and wait until it is done, by whomever."""
+        while self.claims.wait([step]):
+            for _ in self.claims.take([step]):
+                act()
+                self.claims.publish(step, lambda path: path.touch())
+
+    def cases(
+        self, names: Sequence[str], work: Callable[[Iterator[str]], None], give_up: Callable[[str], None]
+    ) -> None:
+        """Work until every case is done, by whomever.
+
+        Args:
+            names: of all cases.
+            work: takes an iterator of names that this process has claimed, as they are asked for, and publishes each.
+            give_up: publishes the failure of a case that too many processes were killed over.
+        """
+        while self.claims.wait(names):
+            work(self.claims.take(names, give_up))
+
+    def publish_json(self, name: str, value: Any) -> bool:
+        """`Claims.publish` of plain values."""
+        return self.claims.publish(name, lambda path: _write_json(path, value))
+
+    def read(self, name: str) -> Any:
+        """What `publish_json` wrote."""
+        return read_json(self.claims.record(name))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="backslashreplace")
+
+
+def is_finished(output: Output, key: str) -> bool:
+    """Whether an output is whole, made by shared calls of the work `key`."""
+    mark = read_mark(output.real)
+    return mark is not None and mark.finished and mark.inputs.get("share") == key
+
+
+@contextmanager
+def sharing(output: Output, key: str, what: str) -> Iterator[Share | None]:
+    """Join the calls that make an output together; None where they have finished it.
+
+    Args:
+        output: of `guard_output`, with `share`.
+        key: a digest of all that decides the output; other calls with another key are refused.
+        what: what the key is of, for that message.
+
+    Raises:
+        InputError: if calls of other work share the output, or a call that does not share writes there.
+    """
+    with creating(output.path):
+        output.real.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with held(output.real, shared=True):
+                yield from _joined(output, key, what)
+        except Busy:
+            raise InputError(f"{output.path}: a call without --share writes there; wait for it") from None
+
+
+def _joined(output: Output, key: str, what: str) -> Iterator[Share | None]:
+    folder = share_folder(output.real)
+    if is_finished(output, key):
+        yield None
+        return
+    with Claims(folder) as claims:
+        if _key_of(folder, key) != key:
+            raise InputError(
+                f"{output.path}: is shared by calls with other {what}; call with the same, or remove {folder} when "
+                "none is running"
+            )
+        share = Share(output, key, claims)
+        if share.finished():  # since it was asked for, and the folder was removed and is new
+            _remove(folder)
+            yield None
+            return
+        yield share
+    if not share.finished():
+        raise InputError(f"{output.path}: could not be put together; the call that shared it and tried says why")
+    _remove(folder)
+
+
+def _key_of(folder: Path, key: str) -> str:
+    """The key of the call that came first, which may be this one."""
+    new = folder / f"{NEW}{secrets.token_hex(8)}"
+    new.write_text(key, encoding="ascii")
+    appear(new, folder / "key")
+    new.unlink(missing_ok=True)
+    return (folder / "key").read_text(encoding="ascii")
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder under another name, so that a call that comes now finds none or a new one."""
+    gone = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}")
+    try:
+        folder.replace(gone)
+    except OSError:
+        return  # another process was faster
+    shutil.rmtree(gone, ignore_errors=True)

@@ -1,0 +1,165 @@
+"""Claims on cases in a shared folder: each case once, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from ctseg.outputs import claims as module
+from ctseg.outputs.claims import MOST_DEATHS, RELEASED, Claims
+
+NAMES = [f"case {number}.x" for number in range(6)]
+
+
+def note(text: str):
+    return lambda path: path.write_text(text)
+
+
+def test_each_case_is_claimed_once_and_recorded_once(tmp_path: Path) -> None:
+    with Claims(tmp_path / "share") as one, Claims(tmp_path / "share") as two:
+        mine, others = one.take(NAMES), two.take(NAMES)
+        got = [next(mine), next(others), next(mine)]
+        assert len(set(got)) == 3
+        assert one.publish(got[0], note("one"))
+        assert two.publish(got[1], note("two"))
+        rest = [*mine, *others]
+        assert sorted([*got, *rest]) == sorted(NAMES)
+        assert list(two.take(NAMES)) == []
+        assert one.record(got[0]).read_text() == "one"
+        assert not one.publish(got[1], note("late"))
+        assert one.record(got[1]).read_text() == "two"
+        assert one.finished() == {got[0], got[1]}
+    assert not list((tmp_path / "share" / "done").glob(".new-*"))
+
+
+def test_what_is_given_back_is_free_at_once(tmp_path: Path) -> None:
+    with Claims(tmp_path) as two:
+        with Claims(tmp_path) as one:
+            assert list(one.take(["a"])) == ["a"]
+            assert list(two.take(["a"])) == []
+        assert two.wait(["a"])
+        assert list(two.take(["a"])) == ["a"]
+        two.publish("a", note(""))
+        assert not two.wait(["a"])
+
+
+def _claim_and_sleep(folder: Path, ready: Path) -> None:
+    with Claims(folder) as claims:
+        ready.write_text(next(claims.take(["a"])))
+        time.sleep(300)
+
+
+def _killed_holder(folder: Path, ready: Path) -> None:
+    holder = get_context("fork").Process(target=_claim_and_sleep, args=(folder, ready))
+    holder.start()
+    while not ready.exists():
+        time.sleep(0.01)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    ready.unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
+def test_a_killed_process_loses_its_claim_and_a_case_that_kills_all_is_given_up(tmp_path: Path) -> None:
+    folder, ready = tmp_path / "share", tmp_path / "ready"
+    for number in range(1, MOST_DEATHS):
+        _killed_holder(folder, ready)
+        assert sorted(path.name for path in (folder / "claims").iterdir()) == [f"a.{n}" for n in range(1, number + 1)]
+    given_up: list[str] = []
+    with Claims(folder) as claims:
+        assert list(claims.take(["a"], given_up.append)) == ["a"]
+        claims.release("a", given_back=True)
+        assert given_up == []
+    _killed_holder(folder, ready)
+    with Claims(folder) as claims:
+        assert list(claims.take(["a"], given_up.append)) == []
+        assert given_up == ["a"]
+
+
+def _as_another_machine(folder: Path) -> None:
+    """The claim says that it was made on another machine, where a lock cannot be seen."""
+    (claim,) = (folder / "claims").iterdir()
+    claim.write_text('{"machine": "elsewhere"}')
+
+
+def test_a_claim_of_another_machine_lives_while_it_is_touched(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(module, "TOUCH_SECONDS", 0.05)
+    with Claims(tmp_path, lease=0.5) as here:
+        with Claims(tmp_path) as there:
+            assert list(there.take(["a"])) == ["a"]
+            _as_another_machine(tmp_path)
+            until = time.monotonic() + 1.2
+            while time.monotonic() < until:
+                assert list(here.take(["a"])) == []
+                time.sleep(0.05)
+            there._over.set()  # the machine loses its power: no more touches, and no lock that tells
+            there._toucher.join()
+            started = time.monotonic()
+            assert here.wait(["a"])
+            assert time.monotonic() - started >= 0.3
+            assert list(here.take(["a"])) == ["a"]
+            assert here.publish("a", note("here"))
+            assert not there.publish("a", note("there"))  # it comes back, too late
+        assert here.record("a").read_text() == "here"
+
+
+def test_where_there_are_no_locks_touches_tell(tmp_path: Path, monkeypatch) -> None:
+    def no_locks(handle: int, *, shared: bool = False) -> None:
+        raise module.Unknown
+
+    monkeypatch.setattr(module, "lock", no_locks)
+    with Claims(tmp_path, lease=0.2) as one, Claims(tmp_path, lease=0.2) as two:
+        assert list(one.take(["a"])) == ["a"]
+        assert list(two.take(["a"])) == []
+        time.sleep(0.4)  # not touched: TOUCH_SECONDS is longer
+        assert list(two.take(["a"])) == ["a"]
+
+
+def test_a_disk_without_hard_links_will_do(tmp_path: Path, monkeypatch) -> None:
+    def no_links(*_arguments: object, **_more: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with Claims(tmp_path) as one, Claims(tmp_path) as two:
+        assert list(one.take(["a"])) == ["a"]
+        assert list(two.take(["a"])) == []
+        assert one.publish("a", note("one"))
+        assert not two.publish("a", note("two"))
+        assert one.record("a").read_text() == "one"
+
+
+def test_threads_that_share_do_each_case_once(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with Claims(tmp_path) as claims:
+            while claims.wait(names):
+                done.extend(name for name in claims.take(names) if claims.publish(name, note(name)))
+
+    names = [str(number) for number in range(60)]
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert sorted(done) == sorted(names)
+
+
+def test_a_folder_that_is_gone_means_that_all_is_done(tmp_path: Path) -> None:
+    import shutil
+
+    with Claims(tmp_path / "share") as claims:
+        assert list(claims.take(["a"])) == ["a"]
+        shutil.rmtree(tmp_path / "share")
+        assert not claims.publish("a", note(""))
+        assert not claims.wait(["a", "b"])
+        assert list(claims.take(["b"])) == []
+    assert not (tmp_path / "share").exists()
+    assert RELEASED

@@ -1,0 +1,148 @@
+"""`--share`: calls of one command share the cases of one output, whoever of them is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from pathlib import Path
+
+import cohorts
+import pytest
+
+from ctseg.cli import common
+from ctseg.cli.main import main
+from ctseg.outputs import Mark, read_mark
+from ctseg.outputs.leftovers import share_folder
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(common, "STATE", common.State(quiet=True))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_preprocess_shared_and_killed_gives_the_bytes_of_one_call(tmp_path: Path) -> None:
+    cohorts.mr_scans(tmp_path / "scans", 60)
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "-o"]
+    assert main([*words, "alone"]) == 0
+    cohorts.race([*words, "out", "--share"], tmp_path, 60, processes=3, kills=3)
+    assert cohorts.contents(tmp_path / "out") == cohorts.contents(tmp_path / "alone")
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["cases"] == 60
+    mark = read_mark(tmp_path / "out")
+    assert mark is not None
+    assert mark.finished
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    # One that comes late finds all done; other work on the same output is refused.
+    before = (tmp_path / "out" / "images.npy").stat().st_mtime_ns
+    assert main([*words, "out", "--share"]) == 0
+    assert (tmp_path / "out" / "images.npy").stat().st_mtime_ns == before
+    assert main([*words, "out", "--share", "--set", "min_brain_mm2=50"]) == 2
+
+
+def test_segment_shared_and_killed_does_each_scan_once(tmp_path: Path) -> None:
+    cohorts.ct_scans(tmp_path / "scans", 16)
+    cohorts.model(tmp_path / "run")
+    words = ["segment", "scans", "--model", "run", "--device", "cpu", "--workers", "0", "--set", "preview=false", "-o"]
+    texts = cohorts.race([*words, "out", "--share"], tmp_path, 16, processes=2, kills=2)
+    assert main([*words, "alone"]) == 0
+    rows = {name: table(tmp_path / name) for name in ("alone", "out")}
+    assert rows["out"] == rows["alone"]
+    assert [row["case"] for row in rows["out"]] == [f"scan_{place:03d}" for place in range(16)]
+    masks = {name: cohorts.contents(tmp_path / name) for name in ("alone", "out")}
+    for folder in masks.values():
+        del folder["volumes.csv"], folder["volumes.json"]
+    assert masks["out"] == masks["alone"]
+    said = cohorts.said(texts)
+    assert len(said) == len(set(said))  # no scan counts for two calls
+    assert len(said) >= 14  # one that is killed may not have said it any more
+    assert not share_folder(tmp_path / "out").exists()
+    # Resumed by a call that works alone, as any other segmentation.
+    assert main([*words, "out", "--resume"]) == 0
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "volumes.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture
+def half_done(tmp_path: Path) -> list[str]:
+    """Shared work whose calls were all killed."""
+    cohorts.mr_scans(tmp_path / "scans", 30)
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "-o", "out"]
+    call = cohorts.start([*words, "--share"], tmp_path)
+    done = tmp_path / ".ctseg-share-out" / "done"
+    deadline = time.monotonic() + 120
+    while not (done.exists() and len(list(done.iterdir())) > 2) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    call.kill()
+    call.communicate()
+    assert not (tmp_path / "out").exists()
+    return words
+
+
+def test_calls_that_do_not_fit_are_refused_in_one_line(
+    half_done: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*half_done, "--share", "--set", "min_brain_mm2=50"]) == 2
+    assert "out: is shared by calls with other scans or settings; call with the same, or remove " in error(capsys)
+    assert main([*half_done, "--share", "--overwrite"]) == 2
+    assert "--share and --overwrite" in error(capsys)
+    shutil.copy(tmp_path / "scans" / "case_000.nii.gz", tmp_path / "scans" / "more.nii.gz")
+    assert main([*half_done, "--share"]) == 2
+    assert "with other scans or settings" in error(capsys)
+    (tmp_path / "scans" / "more.nii.gz").unlink()
+    # The work goes on, and is not done again: what a case gave is taken from its record.
+    records = sorted((tmp_path / ".ctseg-share-out" / "done").iterdir())
+    changed = records[0].read_bytes()
+    assert main([*half_done, "--share"]) == 0
+    assert changed
+    assert not (tmp_path / ".ctseg-share-out").exists()
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_a_call_that_does_not_share_is_kept_out_and_keeps_others_out(
+    half_done: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ctseg.locks import held
+
+    with held(tmp_path / "out", shared=True):
+        assert main(half_done) == 2
+        assert "another call of ctseg writes there" in error(capsys)
+        with held(tmp_path / "out", shared=True):
+            pass
+    with held(tmp_path / "out"):
+        assert main([*half_done, "--share"]) == 2
+        assert "another call of ctseg writes there" in error(capsys)
+    assert not list(tmp_path.glob(".ctseg-lock-*"))
+
+
+def test_what_cannot_be_put_together_is_said_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohorts.mr_scans(tmp_path / "scans", 2)
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--set", "min_brain_mm2=1e9", "-o", "out"]
+    assert main([*words, "--share", "--workers", "0"]) == 2
+    assert "no slice is left" in error(capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scans"]
+
+
+def test_failed_cases_are_rows_and_exit_code_1(tmp_path: Path) -> None:
+    cohorts.ct_scans(tmp_path / "scans", 2)
+    cohorts.model(tmp_path / "run")
+    (tmp_path / "scans" / "scan_001.nii.gz").write_bytes((tmp_path / "scans" / "scan_001.nii.gz").read_bytes()[:900])
+    words = ["segment", "scans", "--model", "run", "--device", "cpu", "--workers", "0", "-o", "out"]
+    assert main([*words, "--share"]) == 1
+    rows = table(tmp_path / "out")
+    assert [row["status"] for row in rows] == ["ok", "failed"]
+    assert main([*words, "--share"]) == 1  # all was done, and one scan had failed
+    assert read_mark(tmp_path / "out") != Mark("segment")
