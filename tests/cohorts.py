@@ -105,23 +105,28 @@ def race(
     """
     rng, running, texts = random.Random(3), [start(words, where) for _ in range(processes)], []
     folder, deadline, left, repeated = where / f".ctseg-share-{share}", time.monotonic() + patience, kills, 0
-    while running and time.monotonic() < deadline:
-        time.sleep(0.01)
-        done, claimed = _names(folder / "done"), _names(folder / "claims")
-        repeated = max(repeated, sum(not name.endswith(".1") for name in claimed))
-        if left and len(done) > (kills - left) * cases / (kills + 1):
-            victim = _at_work(folder, claimed, done, running, rng)
-            if victim is not None:
-                victim.kill()
-                running.remove(victim)
-                texts.append(victim.communicate()[1])
-                running.append(start(words, where))
-                left -= 1
-        for process in [process for process in running if process.poll() is not None]:
-            texts.append(process.communicate()[1])
-            running.remove(process)
-            assert process.returncode == 0, texts[-1]
-    assert not running, "still running"
+    try:
+        while running and time.monotonic() < deadline:
+            time.sleep(0.01)
+            done, claimed = _names(folder / "done"), _names(folder / "claims")
+            repeated = max(repeated, sum(not name.endswith(".1") for name in claimed))
+            if left and len(done) > (kills - left) * cases / (kills + 1):
+                victim = _at_work(folder, claimed, done, running, rng)
+                if victim is not None:
+                    victim.kill()
+                    running.remove(victim)
+                    texts.append(victim.communicate()[1])
+                    running.append(start(words, where))
+                    left -= 1
+            for process in [process for process in running if process.poll() is not None]:
+                texts.append(process.communicate()[1])
+                running.remove(process)
+                assert process.returncode == 0, texts[-1]
+        assert not running, "still running"
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
     assert left == 0, f"{left} kills were left when all was done"
     assert repeated <= kills, f"{repeated} cases were begun again, for {kills} kills"
     return texts

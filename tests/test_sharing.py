@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.outputs import Mark, read_mark
+from ctseg.errors import OutputExistsError
+from ctseg.outputs import Mark, guard_output, read_mark
 from ctseg.outputs.leftovers import share_folder
+from ctseg.outputs.mark import write_mark
 
 pytestmark = pytest.mark.slow
 
@@ -146,3 +149,26 @@ def test_failed_cases_are_rows_and_exit_code_1(tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["ok", "failed"]
     assert main([*words, "--share"]) == 1  # all was done, and one scan had failed
     assert read_mark(tmp_path / "out") != Mark("segment")
+
+
+def test_what_another_call_does_meanwhile_refuses_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, scan = tmp_path / "out", tmp_path / "scan.nii.gz"
+    out.mkdir()
+    scan.touch()
+    (out / ".partial-abcdefgh-.ctseg.json").touch()  # the call that came first is writing its mark
+    guard_output(out, "segment", inputs=[scan], share=True)
+    write_mark(out, Mark("segment", finished=False))
+    (out / ".partial-abcdefgh-a.nii.gz").touch()
+    status = Path.lstat
+
+    def renamed(path: Path) -> os.stat_result:
+        if path.name.startswith(".partial-"):
+            raise FileNotFoundError(path)
+        return status(path)
+
+    monkeypatch.setattr(Path, "lstat", renamed)
+    guard_output(out, "segment", inputs=[scan], share=True)
+    (out / "notes.txt").touch()
+    (out / ".ctseg.json").unlink()
+    with pytest.raises(OutputExistsError, match="files that ctseg did not write"):
+        guard_output(out, "segment", inputs=[scan], share=True)

@@ -102,7 +102,10 @@ def refuse_hard_links(folder: Path, inputs: Iterable[Path]) -> None:
 
 def _linked(folder: Path) -> Iterator[tuple[Identity, Path]]:
     for file in _files(folder):
-        stat = file.lstat()
+        try:
+            stat = file.lstat()
+        except FileNotFoundError:
+            continue  # another call that shares the folder has given the file its name, or removed it
         if stat.st_nlink > 1:
             yield (stat.st_dev, stat.st_ino), file
 

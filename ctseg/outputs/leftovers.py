@@ -28,8 +28,13 @@ def share_folder(path: Path) -> Path:
 
 
 def filled(folder: Path) -> bool:
-    """Whether a folder holds anything but a mark."""
-    return folder.is_dir() and any(path.name != MARK for path in folder.iterdir())
+    """Whether a folder holds anything but a mark, or one that is just being written."""
+    return folder.is_dir() and any(not _is_mark(path.name) for path in folder.iterdir())
+
+
+def _is_mark(name: str) -> bool:
+    unfinished = TEMPORARY.fullmatch(name)
+    return name == MARK or (unfinished is not None and unfinished["name"] == MARK)
 
 
 def leftovers(path: Path, prefix: str) -> list[Path]:

@@ -34,7 +34,7 @@ def main() -> int:
     for name, default in (("scans", 300), ("processes", 6), ("kills", 20)):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         where = Path(name)
         cohorts.ct_scans(where / "scans", given.scans)
         cohorts.model(where / "run")
