@@ -12,8 +12,6 @@ from ctseg.inference.measure import drop_small, volume_ml
 from ctseg.io.volume import Volume
 from ctseg.metrics.overlap import dice
 
-Mask = NDArray[np.bool_]
-
 
 @dataclass(frozen=True)
 class Disagreement:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
 from ctseg.preprocess.grid import (
-    Mask,
     WorkingGrid,
     fill_holes,
     filled_box,

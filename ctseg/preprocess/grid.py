@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
 from ctseg.preprocess.frame import Frame, whole_frame
 
-Mask = NDArray[np.bool_]
 AIR_HU = -300.0
 """Between air (-1000) and fat (-100)."""
 GRID_HU = (-1024.0, 1000.0)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
 from ctseg.render.style import OUTLINE, font, rgb
 
@@ -30,7 +31,6 @@ EDGED: dict[str, Any] = {"fill": "white", "stroke_width": 2, "stroke_fill": "bla
 """White letters with a black edge can be read on air and on bone."""
 
 Grey = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
