@@ -132,7 +132,8 @@ def _data_format(header: ModelHeader) -> dict[str, Any]:
         "type": "image", "num_channels": 1, "spatial_shape": size, "dtype": "float32", "value_range": [-1, 1],
         "is_patch_data": False,
     }  # fmt: skip
-    ct = {**image, "format": "hounsfield", "modality": "CT", "grey_of_hu": intensity, "channel_def": {"0": "CT"}}
+    greys = _greys(intensity, header.input.get("preprocess") or {})
+    ct = {**image, "format": "hounsfield", "modality": "CT", "grey_of_hu": greys, "channel_def": {"0": "CT"}}
     if header.kind == "generator":
         mr = {**image, "format": "magnitude", "modality": "MR", "channel_def": {"0": "MR"}}
         return {"inputs": {"image": mr}, "outputs": {"pred": ct}}
@@ -141,6 +142,17 @@ def _data_format(header: ModelHeader) -> dict[str, Any]:
         "channel_def": {"0": "haemorrhage"},
     }  # fmt: skip
     return {"inputs": {"image": ct}, "outputs": {"pred": logits}}
+
+
+def _greys(intensity: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Grey values of CT as `a * x + b`: x is HU, or with `brain_hu` HU above the median of the scan's own brain."""
+    from ctseg.io.slices import brain_hu_of
+
+    brain = brain_hu_of(made, intensity)
+    if brain is None or not intensity.get("a"):
+        return dict(intensity)
+    offset = float(intensity.get("b", 0)) + float(intensity["a"]) * brain
+    return {**intensity, "b": offset, "unit": "HU above the median HU of the scan's brain"}
 
 
 def _section(title: str, rows: Any, note: str = "") -> str:
@@ -160,7 +172,13 @@ def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -
     ]
     if "size" in made:
         window = " to ".join(f"{value:g}" for value in made.get("window", (0, 100)))
-        rows.append(["Slices", f"{made['size']} pixels over {made.get('fov_mm')} mm, {window} HU, skull stripped"])
+        from ctseg.io.slices import brain_hu_of
+
+        brain = brain_hu_of(made)
+        moved = "" if brain is None else f" with each scan's median brain moved to {brain:g} HU"
+        rows.append(
+            ["Slices", f"{made['size']} pixels over {made.get('fov_mm')} mm, {window} HU{moved}, skull stripped"]
+        )
     losses = {name: value for name, value in settings.items() if name.startswith("lambda_") or name == "loss"}
     weights = {name: value for name, value in losses.items() if value != 0}
     return [*rows, ["Losses", _pairs(weights)], ["All settings", "`config.toml`"]]

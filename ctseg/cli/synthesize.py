@@ -37,8 +37,8 @@ def synthesize(
     from ctseg.io.slices import check_domain
     from ctseg.outputs import whole_folder
     from ctseg.runs import load_model, model_path
-    from ctseg.synthesis.translate import translate
-    from ctseg.synthesis.volumes import translate_nifti
+    from ctseg.synthesis.translate import ct_intensity, translate
+    from ctseg.synthesis.volumes import relative_to, translate_nifti
     from ctseg.training.device import make_fabric
 
     run = find_run(model)
@@ -55,4 +55,6 @@ def synthesize(
         else:
             translate_nifti(generator, slices, folder, progress=bar.update, **options)
     summary = {"slices": len(slices), "generator": header.name, "output": str(output), "inputs": made_of}
-    common.finish(summary, [f"{len(slices)} pseudo-CT slices by {header.name!r} -> {output}"], as_json)
+    notes = [] if format_ == "slices" else [note for note in [relative_to(ct_intensity(header))] if note]
+    lines = [*notes, f"{len(slices)} pseudo-CT slices by {header.name!r} -> {output}"]
+    common.finish(summary, lines, as_json)

@@ -15,7 +15,7 @@ import pandas as pd
 from ctseg.errors import InputError
 from ctseg.files import read_json
 from ctseg.inspection.report import Report, counted, first_of
-from ctseg.io.slices import SliceSet, open_slices
+from ctseg.io.slices import SliceSet, greys_in_words, open_slices
 from ctseg.outputs import read_mark
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def inspect_slice_set(path: Path) -> Report:
         "patients": len(set(patients)),
         "patients by split": by_split,
         "size": f"{slices.size[0]} x {slices.size[1]} pixels of {table['spacing_row_mm'].iloc[0]:g} mm",
-        "grey": _grey(slices),
+        "grey": greys_in_words(slices.info["intensity"], slices.info["settings"]),
     }
     if slices.masks is not None:
         lesion = slices.masks.any(axis=(1, 2))
@@ -67,14 +67,6 @@ def inspect_slice_set(path: Path) -> Report:
     report.steps = _slice_set_steps(slices, here)
     report.draw = partial(draw_slice_set, slices)
     return report
-
-
-def _grey(slices: SliceSet) -> str:
-    intensity = slices.info["intensity"]
-    if intensity.get("unit") == "HU" and intensity.get("a"):
-        low = (0.0 - float(intensity.get("b", 0))) / float(intensity["a"])
-        return f"0 to 255 are {low:g} to {low + 255 / float(intensity['a']):g} HU"
-    return f"0 to 255 of {intensity.get('unit', 'unknown')}"
 
 
 def _about_splits(report: Report, by_split: dict[str, int]) -> None:
@@ -168,6 +160,7 @@ def inspect_run(path: Path) -> Report:
         "CT labels seen": bool(training.get("ct_labels")),
         "data": {name: dict(data) for name, data in training.get("data", {}).items()},
         "slices of": header.input.get("size"),
+        "grey of CT": greys_in_words(header.input.get("intensity") or {}, header.input.get("preprocess") or {}),
     }
     rows = read_metrics(path) if path.is_dir() else []
     warnings = list(dict.fromkeys(text for row in rows for text in row.get("warnings", [])))

@@ -251,6 +251,35 @@ def check_same_greys(slices: SliceSet, settings: Mapping[str, Any], what: str) -
             )
 
 
+def brain_hu_of(*described: Mapping[str, Any]) -> float | None:
+    """The HU that every scan's median brain was moved to before the window; None where HU are as scanned.
+
+    Args:
+        described: settings of a preprocessing, and the intensity map of pseudo-CT, which has none.
+    """
+    values = (item.get("brain_hu") for item in described)
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
+
+
+def greys_in_words(intensity: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """`0 to 255 are 0 to 100 HU`, or what they are beside each scan's own brain.
+
+    Args:
+        intensity: of `dataset.json`, or of a model's header.
+        settings: of the preprocessing.
+    """
+    if intensity.get("unit") != "HU" or not intensity.get("a"):
+        return f"0 to 255 of {intensity.get('unit', 'unknown')}"
+    low = (0.0 - float(intensity.get("b", 0))) / float(intensity["a"])
+    high, brain = low + 255 / float(intensity["a"]), brain_hu_of(settings, intensity)
+    if brain is None:
+        return f"0 to 255 are {low:g} to {high:g} HU"
+    return (
+        f"0 to 255 are {low - brain:+g} to {high - brain:+g} HU relative to each scan's median brain "
+        f"({low:g} to {high:g} HU with the median moved to {brain:g})"
+    )
+
+
 def intensity_of(slices: SliceSet, rows: NDArray[np.int64]) -> tuple[float, float]:
     """(a, b) of uint8 = a * HU + b for the scan that these rows of a CT set belong to."""
     first = slices.table.iloc[int(rows[0])]

@@ -14,7 +14,7 @@ from torch import nn
 
 from ctseg.errors import InputError
 from ctseg.io.slice_writer import SliceWriter
-from ctseg.io.slices import SliceSet
+from ctseg.io.slices import SliceSet, brain_hu_of
 from ctseg.networks.intensity import to_images, to_uint8
 from ctseg.progress import ProgressCallback
 from ctseg.runs import ModelHeader
@@ -90,7 +90,7 @@ def brain_of(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def ct_intensity(header: ModelHeader) -> Mapping[str, Any]:
-    """What the CT slices of a generator's training were: grey = a * HU + b.
+    """What the CT slices of a generator's training were: grey = a * HU + b, with `brain_hu` where brains were moved.
 
     Raises:
         InputError: if the header does not say it.
@@ -99,4 +99,5 @@ def ct_intensity(header: ModelHeader) -> Mapping[str, Any]:
     known: Mapping[str, Any] = intensity if isinstance(intensity, Mapping) else {}
     if not known.get("a") or not all(isinstance(known.get(key), int | float) for key in ("a", "b")):
         raise InputError(f"model {header.name!r}: its header does not say what its CT slices were; train it again")
-    return known
+    brain = brain_hu_of(header.input.get("preprocess") or {})
+    return known if brain is None else {**known, "brain_hu": brain}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import InputError
 from ctseg.files import write_with
-from ctseg.io.slices import SliceSet
+from ctseg.io.slices import SliceSet, brain_hu_of
 from ctseg.synthesis.translate import ct_intensity, translated
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def translate_nifti(
 ) -> None:
     """Write `CASE.nii.gz` (int16 HU, air outside the brain) and `CASE_mask.nii.gz` for every series of the source.
 
+    A generator that was trained on CT with `brain_hu` makes HU of heads whose median brain is that; the file says so in
+    its header's description.
+
     The grid is the slice set's own: square pixels of fov/size mm, slices at their `z_mm`; array axes run to the
     patient's left, back and head. In-plane the origin is the slice's corner, which a slice set does not place.
 
@@ -55,9 +58,15 @@ def translate_nifti(
         rows = table.sort_values("z_mm").index.to_numpy()
         affine = series_affine(table.loc[rows, "z_mm"].to_numpy(float), pixel_mm, f"{source.folder}, series {series}")
         name = case_of(table)
-        _save(folder / f"{name}.nii.gz", to_hu(made[rows], intensity), affine)
+        _save(folder / f"{name}.nii.gz", to_hu(made[rows], intensity), affine, relative_to(intensity))
         if source.masks is not None:
             _save(folder / f"{name}_mask.nii.gz", np.asarray(source.masks[rows]), affine)
+
+
+def relative_to(intensity: Mapping[str, Any]) -> str:
+    """What HU of pseudo-CT are relative to, in a line; empty where they are as scanned."""
+    brain = brain_hu_of(intensity)
+    return "" if brain is None else f"HU of heads whose median brain is moved to {brain:g} HU"
 
 
 def to_hu(images: NDArray[np.uint8], intensity: Mapping[str, Any]) -> NDArray[np.int16]:
@@ -88,8 +97,9 @@ def case_of(table: pd.DataFrame) -> str:
     return first.rpartition("_")[0] or str(table["series_id"].iloc[0]) or first
 
 
-def _save(path: Path, stack: NDArray[Any], affine: NDArray[np.float64]) -> None:
+def _save(path: Path, stack: NDArray[Any], affine: NDArray[np.float64], description: str = "") -> None:
     """(K, H, W) -> a NIfTI file in (column, row, slice) order."""
     image = nib.Nifti1Image(np.ascontiguousarray(np.transpose(stack, (2, 1, 0))), affine)
+    image.header["descrip"] = description
     image.header.set_xyzt_units("mm")
     write_with(path, lambda temporary: nib.save(image, temporary))

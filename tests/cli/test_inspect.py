@@ -140,6 +140,12 @@ def test_a_slice_set_and_its_picture(capsys: pytest.CaptureFixture[str]) -> None
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     assert main(["inspect", "set", "--thumbnail", "a.png"]) == 2
     assert "a.png: exists already" in capsys.readouterr().err
+    info = json.loads(Path("set/dataset.json").read_text())
+    Path("set/dataset.json").write_text(json.dumps({**info, "settings": {"brain_hu": 31.0}}))
+    found = looked("set", code=0, capsys=capsys)
+    assert found["facts"]["grey"].startswith(
+        "0 to 255 are -31 to +69 HU relative to each scan's median brain (0 to 100"
+    )
     array = np.load("set/images.npy")
     np.save("set/images.npy", array[:2])
     found = looked("set", code=1, capsys=capsys)

@@ -24,7 +24,7 @@ INPUT = {
 }
 
 
-def make_run(folder, kind="segmenter", command="das-train", settings=None, training=None):
+def make_run(folder, kind="segmenter", command="das-train", settings=None, training=None, brain_hu=None):
     chosen = {
         "selection": "tta_consistency",
         "selected_epoch": 7,
@@ -32,7 +32,8 @@ def make_run(folder, kind="segmenter", command="das-train", settings=None, train
         "scores": {"source_val": 0.79431, "snd": None},
     }
     header = ModelHeader(
-        kind, "fcn", {"width": 16}, "ctseg", "0.1.0", INPUT,
+        kind, "fcn", {"width": 16}, "ctseg", "0.1.0",
+        {**INPUT, "preprocess": {**INPUT["preprocess"], "brain_hu": brain_hu}},
         {"command": command, "preset": "demo", "seed": 3, "data": DATA, **chosen, **(training or {})},
     )  # fmt: skip
     save_model(folder / "model.safetensors", nn.Linear(1, 1), header)
@@ -65,6 +66,21 @@ def test_metadata_has_the_keys_of_a_bundle(tmp_path):
     wanted = {"version", "task", "data_source", "intended_use", "pytorch_version", "numpy_version", "references"}
     assert wanted <= found.keys()
     assert found["weights_sha256"] == sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("kind", "side"), [("segmenter", "inputs"), ("generator", "outputs")])
+def test_greys_that_are_relative_to_the_brain_are_not_called_hu(tmp_path, kind, side):
+    command = {"segmenter": "das-train", "generator": "synth-train"}[kind]
+    said = {}
+    for brain_hu in (None, 31.0):
+        card = make_run(tmp_path / str(brain_hu), kind, command, brain_hu=brain_hu).read_text()
+        image = json.loads((tmp_path / str(brain_hu) / "metadata.json").read_text())["network_data_format"][side]
+        said[brain_hu] = (*image.values(),)[0]["grey_of_hu"], "0 to 100 HU, skull stripped" in card
+    assert said[None] == ({"a": 2.55, "b": 0.0, "unit": "HU"}, True)
+    (relative, absolute), brain = said[31.0], "median brain moved to 31 HU"
+    assert relative == {"a": 2.55, "b": pytest.approx(2.55 * 31), "unit": "HU above the median HU of the scan's brain"}
+    assert not absolute
+    assert brain in card
 
 
 def test_a_generators_card_shows_its_audit(tmp_path):

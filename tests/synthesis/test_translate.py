@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from torch import Tensor, nn
 
 from ctseg.errors import InputError
-from ctseg.io.slices import SliceSet, open_slices
+from ctseg.io.slices import SliceSet, greys_in_words, open_slices
 from ctseg.runs import ModelHeader
 from ctseg.synthesis.translate import brain_of, translate
+from ctseg.synthesis.volumes import translate_nifti
 from ctseg.training.device import make_fabric
 
 INTENSITY = {"a": 2.55, "b": 0.0, "unit": "HU"}
@@ -55,6 +57,20 @@ def test_a_model_that_does_not_know_its_ct_is_an_error(toy: tuple[SliceSet, Slic
     with pytest.raises(InputError, match="train it again"):
         translate(Brighten(), toy[0], tmp_path, header=header(), fabric=make_fabric("cpu", "32"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("brain_hu", "said"), [(None, ""), (31.0, "HU of heads whose median brain is moved to 31 HU")])
+def test_volumes_and_sets_say_what_their_hu_are_relative_to(toy, tmp_path: Path, brain_hu, said) -> None:
+    source = SliceSet(toy[0].folder, toy[0].images, None, toy[0].table, {**toy[0].info, "settings": {"fov_mm": 240.0}})
+    given = header(input={"intensity": INTENSITY, "preprocess": {"brain_hu": brain_hu}})
+    options = {"header": given, "fabric": make_fabric("cpu", "32")}
+    translate_nifti(Brighten(), source, tmp_path, **options)
+    assert {str(nib.load(file).header["descrip"].astype(str)) for file in tmp_path.iterdir()} == {said}
+    (tmp_path / "set").mkdir()
+    translate(Brighten(), source, tmp_path / "set", **options)
+    made = open_slices(tmp_path / "set").info
+    assert made["intensity"].get("brain_hu") == brain_hu
+    assert ("relative" in greys_in_words(made["intensity"], made["settings"])) == bool(said)
 
 
 def test_dark_ventricles_belong_to_the_brain() -> None:
