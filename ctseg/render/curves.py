@@ -1,4 +1,4 @@
-"""Curves of what a training logs."""
+"""Curves of what a training logs, under names that a reader of the method knows."""
 
 from __future__ import annotations
 
@@ -20,6 +20,47 @@ LINE = "#1f77b4"
 FRAME_INCHES = {"left": 0.6, "right": 0.15, "bottom": 0.25, "top": 0.27}
 """Room around a plot for its numbers and its name."""
 DPI = 100
+BELOW: dict[str, Any] = {"xytext": (0, -4), "textcoords": "offset points"}
+"""From the axis to the line of its numbers."""
+TITLES = {
+    "lr": "learning rate",
+    "lr_factor": "learning rate, share of the first",
+    "generator": "generator, weighted sum",
+    "cycle": "cycle consistency (L1)",
+    "gan_ct": "adversarial, pseudo-CT",
+    "gan_mr": "adversarial, pseudo-MR",
+    "identity": "identity (L1)",
+    "lesion": "lesion consistency",
+    "features": "feature alignment",
+    "d_ct": "discriminator of CT",
+    "d_mr": "discriminator of MR",
+    "d_fusion": "discriminator of features",
+    "s_ori": "S_ori, lesions on pseudo-CT",
+    "s_rec": "S_rec, lesions on MR again",
+    "audit_dice_s_ori": "Dice of S_ori on pseudo-CT",
+    "audit_dice_threshold": "Dice of bright pseudo-CT (≥ 120)",
+    "audit_contrast": "lesion contrast (grey values)",
+    "audit_brighter": "share of lesions that are brighter",
+    "audit_brain": "brain − background (grey values)",
+    "audit_correlation": "correlation, pseudo-CT and MR",
+    "audit_spread": "brain contrast, share of CT's",
+    "audit_diversity": "slice diversity, share of CT's",
+    "segmentation": "segmentation of the source",
+    "adversarial": "adversarial, hidden maps",
+    "adversarial_output": "adversarial, output",
+    "consistency": "consistency (mean teacher)",
+    "discriminator": "discriminator D_seg",
+    "discriminator_accuracy": "accuracy of D_seg",
+    "output_discriminator": "discriminator of the output",
+    "output_discriminator_accuracy": "accuracy, output discriminator",
+    "val_source_val": "Dice on labelled source, val",
+    "val_entropy": "entropy on CT (bits)",
+    "val_snd": "neighbourhood density on CT",
+    "val_domain_confusion": "domain confusion",
+    "val_tta_consistency": "Dice of CT and its mirror image",
+    "val_target_lesion_share": "share of CT brain segmented",
+}
+"""Column of `metrics.jsonl` -> title of its plot; a plugin's own columns have their names."""
 
 
 def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> Path | None:
@@ -55,7 +96,8 @@ def _draw(axes: Axes, name: str, points: Sequence[tuple[int, float]]) -> None:
         ticks = sorted(set(ends))
         axis.set_ticks(ticks, [text.format(tick) for tick in ticks], fontsize=7)
     axes.tick_params(length=2, pad=2)
-    axes.set_title(name, fontsize=9, pad=4)
+    axes.annotate("epoch", (0.5, 0), xycoords="axes fraction", fontsize=7, ha="center", va="top", **BELOW)
+    axes.set_title(TITLES.get(name, name), fontsize=9, pad=4)
 
 
 def _is_number(value: Any) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from ctseg.render.curves import curves, curves_png
+from ctseg.render.curves import TITLES, curves, curves_png
 
 
 def test_curves_need_a_number_in_two_rows(tmp_path: Path) -> None:
@@ -24,6 +25,20 @@ def test_a_curve_has_its_points_its_ends_and_its_name() -> None:
     assert axes.lines[0].get_xydata().tolist() == [[1, 4], [2, 1], [3, 2.5]]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "3"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["1", "4"]
+
+
+def test_losses_have_the_names_of_the_method() -> None:
+    rows = [{"epoch": epoch, "gan_ct": 1.0, "val_source_val": 0.5} for epoch in range(2)]
+    figure = curves(["gan_ct", "val_source_val"], rows)
+    assert [axes.get_title() for axes in figure.axes] == ["adversarial, pseudo-CT", "Dice on labelled source, val"]
+    assert "epoch" in [text.get_text() for text in figure.axes[0].texts]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for name in TITLES:  # each fits above its plot
+        one = curves([name] * 4, [{"epoch": 0, name: 1.0}])
+        FigureCanvasAgg(one)
+        ends = one.axes[3].title.get_window_extent(renderer)
+        assert ends.x0 > 3 * 270 * one.dpi / 100 - 30, name
+        assert ends.x1 < one.bbox.x1, name
 
 
 def test_curves_stand_four_in_a_row_in_a_page_of_whole_rows(tmp_path: Path) -> None:
