@@ -68,8 +68,8 @@ def demo_steps(*, full: bool = False, seed: int = 0, workers: int = 2, device: s
             for name in MODELS
         ],
         {"name": "evaluate", "command": "evaluate", "pred": [f"masks/{name}" for name in MODELS],
-         "ref": "phantom/truth/iph/test", "labels": "phantom/truth/stage_2_test.csv", "output": "evaluation",
-         "expect_s": 15},
+         "ref": "phantom/truth/iph/test", "labels": "phantom/truth/stage_2_test.csv",
+         "images": "phantom/rsna/stage_2_test", "output": "evaluation", "expect_s": 15},
     ]  # fmt: skip
 
 

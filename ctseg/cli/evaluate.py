@@ -31,8 +31,13 @@ def evaluate(
         Path | None, typer.Option("--labels", help="Slice or case labels, for negatives by subtype.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", help="Folder of scans CASE.nii.gz, for the pictures.")
-    ] = None,
+        list[str],
+        typer.Option(
+            "--images",
+            metavar="SCANS",
+            help="The scans, for the pictures: all that `ctseg segment` takes. Its masks remember theirs.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
     workers: common.Workers = 0,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
@@ -55,11 +60,12 @@ def evaluate(
         listed_by="ctseg settings evaluate",
     )
     metrics = _metrics(resolved.metric_settings)
-    inputs = [common.existing_path(path) for path in filter(None, (*pred, ref, cases, group, labels, images))]
+    scans = common.existing_paths(images)
+    inputs = [*(common.existing_path(path) for path in filter(None, (*pred, ref, cases, group, labels))), *scans]
     place = common.guard(output, "evaluate", inputs, overwrite=overwrite)
     with whole_folder(place) as folder, common.bar("Evaluate") as bar:
         result = measure(
-            pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=images,
+            pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=scans,
             metrics=metrics, workers=workers, progress=bar.update,
         )  # fmt: skip
     for line in _lines(result, output):

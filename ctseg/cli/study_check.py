@@ -39,7 +39,7 @@ WANTED = {
 PAIRS_FOR = {"synth-train": "source", "das-train": "target"}
 """The direction of the pairs that a training needs."""
 OUTPUTS = ("output", "brain_cache")
-TEXT_INPUTS = ("inputs", "model", "start")
+TEXT_INPUTS = ("inputs", "images", "model", "start")
 """Parameters that are inputs, but no paths in every case: patterns, and names of models."""
 REFUSED = "would be refused"
 

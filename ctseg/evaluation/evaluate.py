@@ -17,8 +17,8 @@ from ctseg.evaluation.cases import Matching, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.made_by import made_by
-from ctseg.evaluation.pictures import image_of
 from ctseg.evaluation.report import write_report
+from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.score import Score
 from ctseg.evaluation.scoring import score_all
 from ctseg.evaluation.settings import EvaluationSettings
@@ -59,7 +59,7 @@ def evaluate(
     labels: Path | None = None,
     group: Path | None = None,
     cases: Path | None = None,
-    images: Path | None = None,
+    images: Path | Sequence[Path] | None = None,
     metrics: Sequence[Metric] = METRICS,
     workers: int = 0,
     overwrite: bool = False,
@@ -75,7 +75,8 @@ def evaluate(
         labels: CSV of slice or case labels for detection by subtype (RSNA's stage_2_train.csv or a wide table).
         group: CSV `case,patient`.
         cases: CSV `case,ref,pred` instead of matching by name.
-        images: folder of the scans as `CASE.nii.gz`, for the report's pictures.
+        images: the scans, for the report's pictures: whatever `ctseg segment` takes. Without it they are looked for
+            where the segmentations read them.
         metrics: what is measured beside the built-in metrics, which always are.
         workers: processes that measure cases; 0 does everything here.
         overwrite: replace an earlier evaluation.
@@ -87,14 +88,18 @@ def evaluate(
         InputError: if nothing can be matched, a table is broken, or `out` is an input or holds one. A bad case is no
             error: see `Evaluation.failed`.
     """
-    preds = [Path(pred)] if isinstance(pred, str | Path) else [Path(folder) for folder in pred]
-    read = (*preds, ref, cases, group, labels, images)
+    preds, scans = _paths(pred), _paths(images or ())
+    read = (*preds, ref, cases, group, labels, *scans)
     with filled_folder(Path(out), "evaluate", inputs=read, overwrite=overwrite) as folder:
         found = _evaluate(
             preds, Path(ref), folder, settings or EvaluationSettings(),
-            labels=labels, group=group, cases=cases, images=images, metrics=metrics, workers=workers, progress=progress,
+            labels=labels, group=group, cases=cases, images=scans, metrics=metrics, workers=workers, progress=progress,
         )  # fmt: skip
     return replace(found, out=Path(out))
+
+
+def _paths(given: Path | str | Sequence[Path]) -> list[Path]:
+    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
 
 
 def _evaluate(
@@ -106,7 +111,7 @@ def _evaluate(
     labels: Path | None,
     group: Path | None,
     cases: Path | None,
-    images: Path | None,
+    images: Sequence[Path],
     metrics: Sequence[Metric],
     workers: int,
     progress: ProgressCallback | None,
@@ -116,6 +121,7 @@ def _evaluate(
     for metric in measured:
         metric.check_names()
     matching = match_cases(preds, ref, table=cases, group=group)
+    scans = Scans(matching, images, workers=workers)
     known_labels, label_notes = read_subtypes(labels) if labels else (None, [])
     scores = score_all(matching, settings, metrics=measured, workers=workers, progress=progress)
     table = cases_table(scores)
@@ -123,11 +129,11 @@ def _evaluate(
     summary["inputs"] = matching_digests(matching, {"cases": cases, "group": group, "labels": labels})
     notes = (
         *_notes(matching), *_missing_notes(scores), *label_notes,
-        *_label_notes(scores, known_labels, labels), *_image_notes(matching, images),
+        *_label_notes(scores, known_labels, labels), *_scan_notes(matching, scans),
     )  # fmt: skip
     failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)
     _write(out, table, clean(summary))
-    write_report(out / "report.html", table, summary, matching, settings, images=images, notes=notes)
+    write_report(out / "report.html", table, summary, matching, settings, scans=scans, notes=notes)
     return Evaluation(table, clean(summary), failed, notes, out)
 
 
@@ -223,16 +229,17 @@ def _missing_notes(scores: Sequence[Score]) -> list[str]:
     return [f"{model}: {count} references without a prediction are scored as empty" for model, count in counts.items()]
 
 
-def _image_notes(matching: Matching, images: Path | None) -> list[str]:
+def _scan_notes(matching: Matching, scans: Scans) -> list[str]:
     """Pictures without a background must not pass as dark scans."""
-    if images is None:
-        return []
-    lacking = [job.case for job in matching.jobs if image_of(job.case, Path(images)) is None]
+    lacking = [job.case for job in matching.jobs if not scans.knows(job)]
     if not lacking:
         return []
+    given = ", ".join(path.name for path in scans.images)
+    what = f"{given}: no scan for" if given else "no scan is known for"
+    way_out = "" if given else "; --images takes them"
     return [
-        f"{Path(images).name}: no scan for {len(lacking)} of {len(matching.jobs)} cases, such as {lacking[0]}.nii.gz; "
-        "their pictures have a black background"
+        f"{what} {len(lacking)} of {len(matching.jobs)} cases, such as {lacking[0]}; "
+        f"their pictures have a black background{way_out}"
     ]
 
 

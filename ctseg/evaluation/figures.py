@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from ctseg.evaluation.numbers import number
 from ctseg.evaluation.statistics import limits_of_agreement
 from ctseg.render.plots import add_legend, new_figure
 from ctseg.render.style import INK, MODELS
@@ -42,8 +43,11 @@ def bland_altman(rows: pd.DataFrame, colour: str) -> Figure:
     for value, style, name in ((bias, "-", "bias"), (low, "--", "lower limit"), (high, "--", "upper limit")):
         if np.isfinite(value):
             axes.axhline(value, color=INK, linestyle=style, linewidth=1)
-            text, place = f"{name} {value:.2f} mL", ("axes fraction", "data")
-            axes.annotate(text, (1, value), xycoords=place, ha="right", va="bottom", color=INK, fontsize="small")
+            text = f"{name} {number(value)} mL"
+            axes.annotate(
+                text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=INK,
+                fontsize="small", xytext=(0, 2), textcoords="offset points",
+            )  # fmt: skip
     axes.set(xlabel="Mean of prediction and reference (mL)", ylabel="Prediction − reference (mL)")
     return figure
 

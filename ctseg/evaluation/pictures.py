@@ -12,10 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import CtsegError
-from ctseg.evaluation.cases import SUFFIXES, Job
+from ctseg.evaluation.cases import Job
+from ctseg.evaluation.numbers import number
+from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.score import MaskFile, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.io.nifti import volumes as nifti
 from ctseg.render.page import Picture
 from ctseg.render.png import png_bytes
 from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
@@ -63,7 +64,7 @@ def example_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[
     return {title: cases for title, cases in kinds.items() if cases}
 
 
-def load_example(job: Job, models: Sequence[str], images: Path | None, settings: EvaluationSettings) -> ExampleCase:
+def load_example(job: Job, models: Sequence[str], scans: Scans, settings: EvaluationSettings) -> ExampleCase:
     """Masks and scan of a case; a scan that is missing or on another grid leaves the background black."""
     ref = read_mask(job.ref, settings.reference_labels)
     outlines = [Outline(ref.mask, REFERENCE, "reference", inside=True)]
@@ -71,7 +72,7 @@ def load_example(job: Job, models: Sequence[str], images: Path | None, settings:
         mask = _other_mask(path, ref, settings)
         if mask is not None:
             outlines.append(Outline(mask, MODELS[place % len(MODELS)], model, inside=True))
-    grey, remark = _grey(job, ref, images)
+    grey, remark = _grey(job, ref, scans)
     return cropped(ExampleCase(job, grey, ref, tuple(outlines), remark))
 
 
@@ -102,26 +103,14 @@ def _other_mask(path: Path | None, ref: MaskFile, settings: EvaluationSettings) 
     return mask if mask is not None and mask.shape == ref.mask.shape else None
 
 
-def _grey(job: Job, ref: MaskFile, images: Path | None) -> tuple[NDArray[np.uint8], str]:
-    """The scan in the brain window, or black and the reason."""
-    blank = np.zeros(ref.mask.shape, np.uint8)
-    path = image_of(job.case, images)
-    if path is None:
-        return blank, "" if images is None else "no scan of this name"
-    try:
-        volume = nifti.read_nifti(path, domain="ct", case_id=job.case)
-    except (CtsegError, OSError, MemoryError):
-        return blank, f"{path.name} cannot be read"
-    if volume.voxels.shape != blank.shape:
-        return blank, f"{path.name} is on another grid"
+def _grey(job: Job, ref: MaskFile, scans: Scans) -> tuple[NDArray[np.uint8], str]:
+    """The scan in the brain window, or black; and what is to be said about it."""
+    volume, remark = scans.volume(job)
+    if volume is None:
+        return np.zeros(ref.mask.shape, np.uint8), remark
+    if volume.voxels.shape != ref.mask.shape:
+        return np.zeros(ref.mask.shape, np.uint8), f"{scans.name(job)} is on another grid"
     return window_hu(volume.voxels), ""
-
-
-def image_of(case: str, images: Path | None) -> Path | None:
-    """The scan of a case in a folder of NIfTI files."""
-    if images is None:
-        return None
-    return next((images / f"{case}{suffix}" for suffix in SUFFIXES if (images / f"{case}{suffix}").is_file()), None)
 
 
 def example_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]:
@@ -134,18 +123,24 @@ def example_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]
     return sorted(chosen) or [len(ref) // 2]
 
 
-def case_picture(example: ExampleCase, model: str, row: Mapping[Hashable, Any]) -> Picture:
-    """The example slices of a case for one model, with every outline."""
+def case_picture(example: ExampleCase, model: str, row: Mapping[Hashable, Any], viewer: str) -> Picture:
+    """The example slices of a case for one model, with every outline; `viewer` is the anchor of its slice viewer."""
     pred = next((item for item in example.outlines if item.name == model), example.outlines[0])
     slices = example_slices(example.outlines[0].mask, pred.mask)
     picture = slice_row(example.grey, example.outlines, example.ref.volume.spacing_mm, slices)
     numbers = ", ".join(str(index + 1) for index in slices)
-    caption = (
-        f"{example.job.case}: Dice {row['dice']:.3f}, reference {row['ref_ml']:.2f} mL, "
-        f"predicted {row['pred_ml']:.2f} mL; slices {numbers} of {len(example.ref.mask)}"
-        f"{f' ({example.remark})' if example.remark else ''}"
-    )
-    return Picture(picture, caption, f"Outlines of {example.job.case} on slices {numbers}")
+    places = f"slice{'s' if len(slices) > 1 else ''} {numbers} of {len(example.ref.mask)}"
+    remark = f" ({example.remark})" if example.remark else ""
+    caption = f"{example.job.case}: {_measured(row)}; {places}{remark}"
+    return Picture(picture, caption, f"Outlines of {example.job.case} on {places}", (f"#{viewer}", "all slices"))
+
+
+def _measured(row: Mapping[Hashable, Any]) -> str:
+    """What a caption says of a case's numbers: a Dice tells nothing where the reference is empty."""
+    predicted = f"predicted {number(row['pred_ml'])} mL"
+    if not row["ref_ml"]:
+        return f"no lesion in the reference, {predicted}"
+    return f"Dice {row['dice']:.2f}, reference {number(row['ref_ml'])} mL, {predicted}"
 
 
 def slice_row(
@@ -159,13 +154,14 @@ def slice_row(
     return png_bytes(draw_sheet([tiles], layout=ROW))
 
 
-def case_viewer(example: ExampleCase) -> Viewer:
-    """The whole volume of a case with every outline."""
+def case_viewer(example: ExampleCase, anchor: str = "") -> Viewer:
+    """The whole volume of a case with every outline; it opens where the reference, or else a prediction, is largest."""
     volume = example.ref.volume
     areas = {item.name: np.count_nonzero(item.mask, axis=(1, 2)) * volume.voxel_ml for item in example.outlines}
     lines = [
         f"{place:.1f} mm · " + " · ".join(f"{name} {values[index]:.2f} mL" for name, values in areas.items())
         for index, place in enumerate(volume.z_mm - volume.z_mm[0])
     ]
-    start = int(np.argmax(np.count_nonzero(example.ref.mask, axis=(1, 2))))
-    return make_viewer(example.job.case, example.grey, example.outlines, volume.spacing_mm, lines, start)
+    filled = [values for values in areas.values() if values.any()]
+    start = int(np.argmax(filled[0])) if filled else len(lines) // 2
+    return make_viewer(example.job.case, example.grey, example.outlines, volume.spacing_mm, lines, start, anchor)

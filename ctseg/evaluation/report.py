@@ -11,7 +11,9 @@ import pandas as pd
 
 from ctseg.evaluation.cases import Matching
 from ctseg.evaluation.figures import bland_altman, dice_by_size, dice_distribution
+from ctseg.evaluation.numbers import counted, interval, known, number, with_interval
 from ctseg.evaluation.pictures import case_picture, case_viewer, example_cases, load_example
+from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.metrics.lesions import SIZES
 from ctseg.render.page import Page, Picture
@@ -33,6 +35,14 @@ SET_ROWS = (
     ("Case specificity", ("detection", "specificity")),
 )
 """Lines of the first table that are no summary of one metric."""
+COMPARED = {
+    "dice_pooled": "Dice, pooled over voxels",
+    "dice_mean": "Dice by volume, mean",
+    "nsd_mean": "NSD by volume, mean",
+    "hd95_mm_mean": "HD95 (mm) by volume, mean",
+    "abs_error_ml_mean": "Absolute volume error (mL), mean",
+}
+"""Titles of what `ctseg.evaluation.comparison` compares."""
 UNCERTAINTY_ROWS = (
     ("Cases with a range", "with_range"),
     ("Reference volume within the range", "in_range"),
@@ -54,7 +64,7 @@ def write_report(
     matching: Matching,
     settings: EvaluationSettings,
     *,
-    images: Path | None = None,
+    scans: Scans,
     notes: tuple[str, ...] = (),
 ) -> Path:
     """Write report.html.
@@ -65,7 +75,7 @@ def write_report(
         summary: what summary.json holds.
         matching: the masks' files, for pictures.
         settings: of the evaluation.
-        images: folder of scans for the pictures.
+        scans: where the pictures' scans are.
         notes: what to report to a person.
     """
     page = Page("Evaluation of " + ", ".join(matching.models), f"{len(matching.jobs)} reference masks")
@@ -78,40 +88,10 @@ def write_report(
         _add_lesions(page, summary["models"])
         _add_subtypes(page, summary["models"])
         _add_uncertainty(page, summary["models"])
-        _add_pictures(page, done, matching, settings, images)
+        _add_pictures(page, done, matching, settings, scans)
         _add_cases(page, table, summary["metrics"])
     _add_method(page, summary)
     return page.write(path)
-
-
-def with_interval(estimate: dict[str, Any]) -> str:
-    """`0.712 (0.650 to 0.770)`."""
-    value, low, high = (estimate[name] for name in ("value", "low", "high"))
-    if not _known(value):
-        return "–"
-    return f"{number(value)} ({number(low)} to {number(high)})" if _known(low) else f"{number(value)} (one patient)"
-
-
-def number(value: float) -> str:
-    """Three decimals under 10, fewer above."""
-    return (f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}").replace("-", "−")
-
-
-def interval(ends: Sequence[float | None]) -> str:
-    """`0 to 1`; an end that is None is without limit."""
-    low, high = ends
-    if low is None:
-        return "any number" if high is None else f"≤ {high:g}"
-    return f"≥ {low:g}" if high is None else f"{low:g} to {high:g}"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 case`, `2 cases`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and value == value
 
 
 def _lookup(model: dict[str, Any], keys: Sequence[str]) -> Any:
@@ -177,15 +157,16 @@ def _add_comparisons(page: Page, comparisons: list[dict[str, Any]]) -> None:
     if not comparisons:
         return
     page.add_heading("Models compared")
+    comparisons = [{**row, "metric": COMPARED.get(row["metric"], row["metric"])} for row in comparisons]
     rows = [
         [
             f"{row['second']} − {row['first']}",
             row["metric"],
-            _difference(row),
+            with_interval({**row, "value": row["difference"]}),
             _p(row["p_value"]),
             _p(row["p_holm"]),
             row["cases"],
-            number(row["difference_of_means"]) if _known(row["difference_of_means"]) else "–",
+            number(row["difference_of_means"]) if known(row["difference_of_means"]) else "–",
         ]
         for row in comparisons
     ]
@@ -210,10 +191,6 @@ def comparison_notes(row: dict[str, Any]) -> list[str]:
                 "difference is over the cases that both have."
             )
     return notes
-
-
-def _difference(row: dict[str, Any]) -> str:
-    return with_interval({"value": row["difference"], "low": row["low"], "high": row["high"]})
 
 
 def _p(value: float | None) -> str:
@@ -252,11 +229,6 @@ def _add_lesions(page: Page, models: list[dict[str, Any]]) -> None:
 def _add_subtypes(page: Page, models: list[dict[str, Any]]) -> None:
     if not any("subtypes" in model for model in models):
         return
-    page.add_heading("Negatives by subtype")
-    page.add_text(
-        "Cases and slices without a lesion in the reference, by their labels. One with several subtypes counts in each "
-        "of its rows; intraparenchymal means labelled so, but not segmented in the reference."
-    )
     rows = [
         [
             model["name"],
@@ -270,6 +242,14 @@ def _add_subtypes(page: Page, models: list[dict[str, Any]]) -> None:
         for row in model.get("subtypes", ())
         if row["count"]
     ]
+    page.add_heading("Negatives by subtype")
+    if not rows:
+        page.add_text("No case or slice without a lesion in the reference has a label.")
+        return
+    page.add_text(
+        "Cases and slices without a lesion in the reference, by their labels. One with several subtypes counts in each "
+        "of its rows; intraparenchymal means labelled so, but not segmented in the reference."
+    )
     page.add_table(["Model", "By", "Subtype", "Count", "Specificity", "False-positive volume (mL), mean"], rows)
 
 
@@ -297,7 +277,7 @@ def _uncertainty_cell(found: dict[str, Any], name: str) -> str:
 
 
 def _add_pictures(
-    page: Page, done: pd.DataFrame, matching: Matching, settings: EvaluationSettings, images: Path | None
+    page: Page, done: pd.DataFrame, matching: Matching, settings: EvaluationSettings, scans: Scans
 ) -> None:
     """The worst and best cases and false positives of the last model, the one that the others are compared with."""
     model = matching.models[-1]
@@ -305,16 +285,17 @@ def _add_pictures(
     jobs = {job.case: job for job in matching.jobs}
     rows = done[done["model"] == model].set_index("case").to_dict("index")
     examples = {
-        case: load_example(jobs[case], matching.models, images, settings) for cases in kinds.values() for case in cases
+        case: load_example(jobs[case], matching.models, scans, settings) for cases in kinds.values() for case in cases
     }
+    places = {case: f"viewer-{number}" for number, case in enumerate(examples, 1)}
     for title, cases in kinds.items():
         page.add_heading(f"{title} of {model}")
         page.add_legend([(REFERENCE, "reference"), *zip(MODELS, matching.models, strict=False)])
-        page.add_gallery([case_picture(examples[case], model, rows[case]) for case in cases], width=460)
+        page.add_gallery([case_picture(examples[case], model, rows[case], places[case]) for case in cases], width=460)
     if examples:
         page.add_heading("Slice viewer")
         page.add_text("Move the slider, or click a picture and turn the wheel. The patient's right (R) is at the left.")
-        page.add_viewers([case_viewer(case) for case in examples.values()])
+        page.add_viewers([case_viewer(example, places[case]) for case, example in examples.items()])
 
 
 def _add_cases(page: Page, table: pd.DataFrame, metrics: list[dict[str, Any]]) -> None:
@@ -329,12 +310,14 @@ def _add_cases(page: Page, table: pd.DataFrame, metrics: list[dict[str, Any]]) -
 def _add_method(page: Page, summary: dict[str, Any]) -> None:
     page.add_heading("How this was computed")
     rows = [
-        [metric["name"], metric["unit"] or "–", interval(metric["range"]), metric["better"], metric["definition"],
+        [metric["name"], metric["unit"] or "–", interval(metric["range"]), metric["better"],
+         metric["definition"].replace("`", ""),
          metric["reference"] or "–"]
         for metric in summary["metrics"]
     ]  # fmt: skip
-    page.add_table(["Metric", "Unit", "Range", "Better", "Definition", "Reference"], rows)
     page.add_list(summary["rules"])
+    columns = ["Metric", "Unit", "Range", "Better", "Definition", "Reference"]
+    page.add_table(columns, rows, "Definitions of the metrics", folded=True)
     rows = [[model["name"], *made.values()] for model in summary["models"] for made in model["made_by"]]
     if rows:
         columns = ["Masks", "Model", "Of", "Network", "Package", "Weights (SHA-256)", "Trained by"]

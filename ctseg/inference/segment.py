@@ -18,6 +18,7 @@ from ctseg.inference.predict import Prediction
 from ctseg.inference.prefetch import Outcome, prefetch_prepared
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.recovery import SIZES_ML, predict_with_recovery
+from ctseg.inference.remembered import remembered_inputs
 from ctseg.inference.results import CaseResult, ResultTable, files_of, provenance, remove_case, start_folder
 from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
@@ -137,9 +138,10 @@ def segment_prepared(
 
     head = provenance(settings.model_dump(), [model.describe() for group in groups for model in group.models])
     files = files_of(case.case_id for case in cases)
+    scans = {} if settings.deidentify else remembered_inputs(folder, cases, resume=out.resume or out.share)
     if out.share:
-        return segment_together(SharedWork(cases, out, head, files, segmented, digest, unreadable, on_case))
-    with growing_folder(out, files):
+        return segment_together(SharedWork(cases, out, head, files, segmented, digest, unreadable, on_case, scans))
+    with growing_folder(out, files, scans):
         return _segment_all(
             cases, segmented, digest, head, out, unreadable=unreadable, on_case=on_case, progress=progress
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -35,6 +35,8 @@ class SharedWork:
     digest: Callable[[Case], str]
     unreadable: Sequence[CaseResult] = ()
     on_case: Callable[[CaseResult], None] | None = None
+    scans: Mapping[str, Any] = field(default_factory=dict)
+    """What the output's mark says of the scans."""
 
     @cached_property
     def names(self) -> dict[str, Case]:
@@ -70,7 +72,7 @@ def segment_together(work: SharedWork) -> list[CaseResult]:
 def _start(work: SharedWork, key: str) -> None:
     """Once: check what is there already, and mark the output as unfinished."""
     work.place.check_filled()
-    begin(work.place, work.files, {"share": key})
+    begin(work.place, work.files, {"share": key, **work.scans})
     start_folder(work.place.path, work.head, resume=True, overwrite=False)
 
 

@@ -61,7 +61,7 @@ def segment_slices(
     """
     check_size(slices, groups)
     rows = slices_by_case(slices, split, deidentify=settings.deidentify)
-    cases = [Case(name, name, "slices", slices.domain, files=()) for name in rows]
+    cases = [Case(name, name, "slices", slices.domain, files=(slices.folder,)) for name in rows]
 
     def prepare(todo: Iterable[Case]) -> Iterator[tuple[Case, Outcome]]:
         return ((case, attempt(ready, case)) for case in todo)
@@ -70,7 +70,7 @@ def segment_slices(
         return ready_slices(slices, case.case_id, rows[case.case_id], groups)
 
     def digest(case: Case) -> str:
-        return _digest(slices, rows[case.case_id])
+        return slices_digest(slices, rows[case.case_id])
 
     return segment_prepared(
         cases,
@@ -97,7 +97,7 @@ def slices_by_case(
     rows = {str(case): group["row"].to_numpy(np.int64) for case, group in ordered.groupby("case", sort=True)}
     if not deidentify:
         return rows
-    return {f"C{_digest(slices, chosen)[:10]}_{number}": chosen for number, chosen in enumerate(rows.values(), 1)}
+    return {f"C{slices_digest(slices, chosen)[:10]}_{number}": chosen for number, chosen in enumerate(rows.values(), 1)}
 
 
 def check_size(slices: SliceSet, groups: Sequence[ModelGroup]) -> None:
@@ -129,11 +129,13 @@ def ready_slices(slices: SliceSet, case: str, rows: NDArray[np.int64], groups: S
     frame = Frame(slices.size, slices.size, 0.0, 1.0, 0.0, 1.0)
     brain = np.stack([binary_fill_holes(image > 0) for image in images])  # CSF at 0 HU is as black as the background
     prepared = Prepared(images, brain, brain, frame, intensity_of(slices, rows))
-    return ReadyCase(slice_volume(slices, case, rows), brain, (prepared,) * len(groups), 0.0, _digest(slices, rows))
+    return ReadyCase(
+        slice_volume(slices, case, rows), brain, (prepared,) * len(groups), 0.0, slices_digest(slices, rows)
+    )
 
 
-def _digest(slices: SliceSet, rows: NDArray[np.int64]) -> str:
-    """Of the images, in order, and of where they lie."""
+def slices_digest(slices: SliceSet, rows: NDArray[np.int64]) -> str:
+    """The digest of one case: of the images, in order, and of where they lie."""
     places = slices.table.iloc[rows][["z_mm", "spacing_row_mm", "spacing_col_mm"]].to_numpy(np.float64)
     return sha256(np.ascontiguousarray(slices.images[rows]).tobytes() + places.tobytes()).hexdigest()[:DIGITS]
 

@@ -5,10 +5,12 @@ The same style serves evaluations, training runs and the demo.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 NOTICE = "Research software. Not a medical device; not for diagnosis or treatment."
 
+PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+WIDE = 2.0
+
 Cell = str | int | float | None
 
 
@@ -33,6 +38,16 @@ class Picture:
     png: bytes
     caption: str = ""
     alt: str = ""
+    link: tuple[str, str] = ("", "")
+    """Where a link behind the caption leads, `#` and an anchor of the page, and its words; empty for none."""
+
+    @property
+    def wide(self) -> bool:
+        """Whether it is so much wider than high that a phone shows it larger than its screen, to be moved sideways."""
+        if not self.png.startswith(PNG_HEAD):
+            return False
+        width, height = struct.unpack(">II", self.png[16:24])
+        return bool(width > WIDE * height)
 
     @property
     def uri(self) -> str:
@@ -60,6 +75,10 @@ class Page:
     def add_list(self, items: Sequence[str]) -> Page:
         """A list of plain text."""
         return self._add("list", items=list(items))
+
+    def add_links(self, links: Sequence[tuple[Path | str, str]]) -> Page:
+        """Links to files that lie beside the page or below its folder: (relative path, words)."""
+        return self._add("links", links=[(quote(Path(path).as_posix()), words) for path, words in links])
 
     def add_warning(self, *paragraphs: str) -> Page:
         """Paragraphs that must not be overlooked."""

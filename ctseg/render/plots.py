@@ -8,8 +8,11 @@ from matplotlib.figure import Figure
 from ctseg.render.style import INK
 
 
-def new_figure(width: float = 5.2, height: float = 3.6) -> tuple[Figure, Axes]:
-    """A figure with one plot in the page's style, in inches; made without pyplot, so nothing is global."""
+def new_figure(width: float = 4.6, height: float = 3.3) -> tuple[Figure, Axes]:
+    """A figure with one plot in the page's style, in inches; made without pyplot, so nothing is global.
+
+    Its letters can be read where a page shows it on the 390 pixels of a phone.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ctseg.io.stack import Mask
 from ctseg.render.png import data_uri, png_bytes
-from ctseg.render.slices import Grey, Mask, Outline, outline, picture_size, resize
+from ctseg.render.slices import Grey, Outline, outline, picture_size, resize
 from ctseg.render.style import rgb
 
 VIEWER_SIDE = 288
@@ -40,6 +41,8 @@ class Viewer:
     height: int
     start: int
     readouts: tuple[str, ...]
+    anchor: str = ""
+    """Where links on the page lead to; empty for none."""
 
 
 def make_viewer(
@@ -49,6 +52,7 @@ def make_viewer(
     spacing_mm: tuple[float, float],
     readouts: Sequence[str],
     start: int = 0,
+    anchor: str = "",
 ) -> Viewer:
     """A viewer over a (K, H, W) volume of grey values.
 
@@ -59,6 +63,7 @@ def make_viewer(
         spacing_mm: (row, column) pixel spacing, so that the picture is not stretched.
         readouts: (K,) a line for each slice.
         start: the slice shown first.
+        anchor: its name for links on the page.
     """
     height, width = picture_size(grey.shape[1:], spacing_mm, VIEWER_SIDE)
     columns = int(np.ceil(np.sqrt(len(grey))))
@@ -68,7 +73,7 @@ def make_viewer(
     for item in outlines:
         lines = np.stack([outline(plane, height, width, inside=item.inside) for plane in item.mask])
         layers.append(Layer(item.name, data_uri(outline_png(montage(lines, columns, rows), item.colour)), item.colour))
-    return Viewer(title, tuple(layers), len(grey), columns, rows, width, height, start, tuple(readouts))
+    return Viewer(title, tuple(layers), len(grey), columns, rows, width, height, start, tuple(readouts), anchor)
 
 
 def montage(tiles: NDArray[Any], columns: int, rows: int) -> NDArray[Any]:

@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from ctseg.evaluation.cases import match_cases
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.figures import bland_altman
-from ctseg.evaluation.pictures import example_cases, example_slices, slice_row
+from ctseg.evaluation.numbers import with_interval
+from ctseg.evaluation.pictures import case_viewer, example_cases, example_slices, load_example, slice_row
+from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.io.nifti.volumes import save_map
 
@@ -110,6 +113,45 @@ def test_example_slices_are_the_largest_the_most_missed_and_the_most_false_posit
     pred[5, :3] = True
     assert example_slices(ref, pred) == [1, 3, 5]
     assert example_slices(np.zeros_like(ref), np.zeros_like(ref)) == [3]
+
+
+def test_a_viewer_opens_where_the_reference_or_else_a_prediction_is_largest(cohort, masks):
+    masks.write(cohort / "pred", "b_2", masks.box(masks.scan(), slices=slice(2, 3)))
+    matching = match_cases([cohort / "pred"], cohort / "ref")
+    starts = {}
+    for job in matching.jobs:
+        example = load_example(job, matching.models, Scans(matching), EvaluationSettings())
+        starts[job.case] = case_viewer(example).start
+    assert starts == {"a_1": 1, "a_2": 1, "b_1": 1, "b_2": 2}
+
+
+@pytest.mark.slow
+def test_captions_lead_to_the_viewers_of_their_cases(report):
+    html = report.read_text()
+    targets = re.findall(r'<a href="#(viewer-\d+)">all slices</a>', html)
+    assert len(targets) == 4
+    assert sorted(targets) == sorted(re.findall(r'<section class="viewer" id="(viewer-\d+)"', html))
+    assert "no lesion in the reference, predicted" in html
+    assert "HD95 (mm) by volume, mean" in html
+    assert "hd95_mm_mean" not in html
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        ((0.7124, 0.65, 0.77), "0.712 (0.650 to 0.770)"),
+        ((9.574, 8.72, 10.4), "9.6 (8.7 to 10.4)"),
+        ((-31.84, -43.7, -19.9), "−31.8 (−43.7 to −19.9)"),
+        ((3.153, 1.2, 5.0), "3.15 (1.20 to 5.00)"),
+        ((-0.0001, -0.2, 0.3), "0.000 (−0.200 to 0.300)"),
+        ((148.2, 101.0, 1302.9), "148 (101 to 1303)"),
+        ((0.5, None, None), "0.500 (one patient)"),
+        ((None, None, None), "–"),
+        ((float("nan"), 0.0, 1.0), "–"),
+    ],
+)
+def test_a_number_and_its_interval_have_the_same_decimals(estimate, text):
+    assert with_interval(dict(zip(("value", "low", "high"), estimate, strict=True))) == text
 
 
 def test_no_case_is_shown_as_worst_and_best():

@@ -72,7 +72,7 @@ def test_scans_that_are_not_there_are_said(cohort):
     write_scan(cohort / "scans" / "a_1.nii.gz")
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, images=cohort / "scans")
     (note,) = [note for note in found.notes if note.startswith("scans:")]
-    assert note.startswith("scans: no scan for 3 of 4 cases, such as a_2.nii.gz")
+    assert note.startswith("scans: no scan for 3 of 4 cases, such as a_2;")
     assert note in (cohort / "out" / "report.html").read_text()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import re
 
+import numpy as np
 import pytest
 
 from ctseg.render.page import Page, Picture, format_cell
 from ctseg.render.plots import new_figure
+from ctseg.render.png import png_bytes
 
 
 def test_hostile_names_are_text(tmp_path):
@@ -41,6 +43,19 @@ def test_page_writes_every_kind_of_block(tmp_path):
         assert text in html
     encoded = re.search(r'<img src="data:image/png;base64,([^"]*)" alt="drawn"', html)
     assert base64.b64decode(encoded[1]).startswith(b"\x89PNG")
+
+
+def test_links_lead_beside_the_page_and_no_name_breaks_out(tmp_path):
+    html = Page("Title").add_links([("evaluation/report.html", "all"), ('a b"><script>.html', "<odd>")]).html()
+    assert '<a href="evaluation/report.html">all</a>' in html
+    assert '<a href="a%20b%22%3E%3Cscript%3E.html">&lt;odd&gt;</a>' in html
+
+
+def test_wide_pictures_keep_their_size_on_a_phone():
+    wide, square = (png_bytes(np.zeros((10, width), np.uint8)) for width in (30, 10))
+    html = Page("Title").add_gallery([Picture(wide), Picture(square), Picture(b"png")]).html()
+    assert html.count('<figure class="wide">') == 1
+    assert html.count("<figure>") == 2
 
 
 @pytest.mark.parametrize(
