@@ -129,8 +129,7 @@ def segment_prepared(
     `digest` says of a case what it is made of, so that a finished case is done again where its input has changed.
     """
     if not isinstance(out, Output):
-        reads = [*(file for case in cases for file in case.files), *(case.zip_file for case in cases)]
-        out = guard_output(out, "segment", inputs=reads, overwrite=overwrite, resume=resume)
+        out = guard_output(out, "segment", inputs=_read_by(cases), overwrite=overwrite, resume=resume)
     folder = out.path
 
     def segmented(todo: Iterable[Case]) -> Iterator[tuple[Case, CaseResult]]:
@@ -145,6 +144,11 @@ def segment_prepared(
         return _segment_all(
             cases, segmented, digest, head, out, unreadable=unreadable, on_case=on_case, progress=progress
         )
+
+
+def _read_by(cases: Sequence[Case]) -> list[Path | None]:
+    """Every file that is read, for the guard of the output."""
+    return [*(file for case in cases for file in case.files), *(case.zip_file for case in cases)]
 
 
 def _segment_all(
