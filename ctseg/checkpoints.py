@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError, first_line
-from ctseg.files import write_with
+from ctseg.failures import system_failure
+from ctseg.files import regular, write_with
 
 
 def save_checkpoint(run: Path, state: Mapping[str, Any]) -> None:
@@ -70,12 +71,12 @@ def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
 
     path = Path(run) / "checkpoint.pt"
     try:
-        found = torch.load(path, map_location=device, weights_only=True)
-    except MemoryError:
+        found = torch.load(regular(path), map_location=device, weights_only=True)
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # a broken archive reaches torch's and pickle's parsers, which raise what they like
-        reason = first_line(error, None)
-        raise InputError(f"{path}: broken checkpoint ({reason}); start again with --overwrite") from None
+        broken = f"broken checkpoint ({first_line(error, None)}); start again with --overwrite"
+        raise InputError(f"{path}: {system_failure(error) or broken}") from None
     if not isinstance(found, dict) or not isinstance(found.get("epoch", 0), int):
         raise InputError(f"{path}: broken checkpoint (no training state in it); start again with --overwrite")
     return found

@@ -23,6 +23,10 @@ class InputError(CtsegError):
     """An input cannot be used as it is: missing, empty, broken, of another schema or size."""
 
 
+class UnreadableError(InputError):
+    """The system does not give a file: nothing is known of its content, so it is neither missing nor broken."""
+
+
 class OutputExistsError(CtsegError):
     """An output is already there and neither `--overwrite` nor `--resume` was given."""
 

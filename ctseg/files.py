@@ -5,24 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, UnreadableError
+from ctseg.failures import error_number
 from ctseg.harmless import visible
 from ctseg.locks import Busy, Unknown, lock, still_there, unlock
 from ctseg.temporary_names import temporary_name
 
 UNSYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR})
 """What systems answer that cannot flush such a file; anything else is data that is not on the disk."""
-RUST_ERROR = re.compile(r"os error (\d+)")
-"""How safetensors tells what the system said."""
-CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
-"""How numpy tells that not all of an array could be written; what the system said is lost."""
 
 
 def sync(path: Path) -> None:
@@ -63,20 +60,12 @@ def writing_to(path: Path, temporary: Path | None = None, *, reads: bool = False
     try:
         yield
     except Exception as error:
-        number = _number(error)
+        number = error_number(error)
         filename = getattr(error, "filename", None)
         nameless = filename is None and (not reads or number in FULL)
         if number is None or not (nameless or _is_below(filename, temporary)):
             raise
         raise OSError(number, os.strerror(number), str(path)) from None
-
-
-def _number(error: Exception) -> int | None:
-    """What the system said, by its number; None of an error that is none of the system's."""
-    if isinstance(error, OSError):
-        return error.errno or (errno.ENOSPC if CUT_SHORT.search(str(error)) else None)
-    found = RUST_ERROR.search(str(error)) if type(error).__name__ == "SafetensorError" else None
-    return None if found is None else int(found[1])
 
 
 def _is_below(filename: object, temporary: Path | None) -> bool:
@@ -159,19 +148,52 @@ def write_json(path: Path, data: Any) -> Path:
     return write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def special(mode: int) -> str:
+    """What a mode says that is neither a regular file nor a folder."""
+    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
+    return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
+
+
+def regular(path: Path) -> Path:
+    """The path of a regular file; pipes, sockets and devices are never opened, since that may wait for ever.
+
+    Raises:
+        InputError: if it is something else.
+        OSError: if the system does not know it.
+    """
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: {special(mode)}, not a file; it is not opened")
+    return Path(path)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file in UTF-8, with or without a byte order mark.
 
     Raises:
+        UnreadableError: if the system does not give it.
         InputError: if the file is missing or is no JSON.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise InputError(f"{path}: not a regular file; it is not opened")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(regular(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({' '.join(str(error).split())})") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions") from None
+        reason = f"cannot be read ({error.strerror}); check the disk and its permissions"
+        raise UnreadableError(f"{path}: {reason}") from None
+
+
+def read_json_beside(path: Path) -> Any:
+    """The JSON that may lie beside something; None where there is none, or where it is no JSON.
+
+    Raises:
+        UnreadableError: if the system does not give it; to go on as if it were not there would change the result.
+    """
+    try:
+        return read_json(path)
+    except UnreadableError:
+        raise
+    except InputError:
+        return None

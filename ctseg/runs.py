@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctseg.errors import InputError, OutputExistsError
-from ctseg.files import write_text, write_with, writing_to
+from ctseg.errors import InputError, OutputExistsError, UnreadableError
+from ctseg.failures import system_failure
+from ctseg.files import regular, write_text, write_with, writing_to
 from ctseg.outputs.mark import MARK
 from ctseg.settings import read_toml
 from ctseg.version import __version__
@@ -182,6 +183,9 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
     try:
         module.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        refused = system_failure(error)
+        if refused:
+            raise UnreadableError(f"{path}: {refused}") from None
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise InputError(
             f"{path}: weights do not fit {header.name!r} ({reason}); the file is damaged, or was made with another "
@@ -315,7 +319,7 @@ def read_metrics(run: Path, before_epoch: int | None = None) -> list[dict[str, A
     """The lines of `metrics.jsonl`; a line cut short by a crash, and epochs from `before_epoch` on, are left out."""
     path = Path(run) / "metrics.jsonl"
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+    for line in regular(path).read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ctseg.errors import InputError, SettingError, unknown_name
+from ctseg.errors import InputError, SettingError, UnreadableError, unknown_name
+from ctseg.files import regular
 
 
 class Settings(BaseModel):
@@ -195,13 +196,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it is missing, no regular file, or broken, with the line.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise InputError(f"{path}: not a regular file; it is not opened")
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:  # a number of very many digits is a ValueError
         raise InputError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the disk and its permissions") from None
+        reason = f"cannot be read ({error.strerror}); check the disk and its permissions"
+        raise UnreadableError(f"{path}: {reason}") from None

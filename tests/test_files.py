@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ctseg.errors import InputError
-from ctseg.files import read_json, write_json, write_text, write_with
+from ctseg.errors import InputError, UnreadableError
+from ctseg.files import read_json, read_json_beside, regular, write_json, write_text, write_with
 from ctseg.outputs import new_folder
 from ctseg.temporary_names import temporary_name
 
@@ -74,3 +74,29 @@ def test_a_long_temporary_name_keeps_suffix_and_tells_targets_apart() -> None:
     assert one != other
     assert one.endswith(".nii.gz")
     assert temporary_name("case.nii.gz") == "case.nii.gz"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    for read in (regular, read_json):
+        with pytest.raises(InputError, match=r"a\.json: a .*, not a file; it is not opened"):
+            read(path)
+    assert read_json_beside(path) is None
+
+
+def test_what_lies_beside_is_missed_only_where_it_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    assert read_json_beside(path) is None
+    path.write_text("{")
+    assert read_json_beside(path) is None
+    path.write_text("{}")
+    assert read_json_beside(path) == {}
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(UnreadableError, match="Too many levels"):
+        read_json_beside(path)

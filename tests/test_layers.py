@@ -21,6 +21,7 @@ ROOT_MODULES = {
     "api",
     "checkpoints",
     "errors",
+    "failures",
     "files",
     "harmless",
     "locks",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import re
 import sys
 from pathlib import Path
 
 from ctseg.errors import InputError
+from ctseg.files import regular
 
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -21,6 +23,9 @@ MARKS = (
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 """`str.splitlines` also splits at characters that may stand in a file name."""
+
+NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+"""What the system says of a text that can be no path; anything else is about a path that may well be one."""
 
 QUOTES = "\"'"
 
@@ -52,7 +57,7 @@ def read_list(path: Path, *, null: bool = False) -> list[Path]:
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return regular(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the list") from None
 
@@ -133,16 +138,21 @@ def _existing(name: str, where: str, *, exact: bool, is_utf8: bool) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path exists.
+    """Whether a path exists; of one that the system does not give now, whoever reads it says so in its own row.
 
     Raises:
-        InputError: if the system cannot tell: no permission, a name that is too long, a disk that does not answer.
+        InputError: if there can be no such path: a name that is too long, or one that is no name.
     """
     try:
-        return path.exists()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_NAME:
+            return True
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{_printable(str(path))}: cannot be looked at ({reason}); check the path") from None
+    return True
 
 
 def _printable(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ctseg.cli import common
 from ctseg.errors import InputError
-from ctseg.files import write_json
+from ctseg.files import regular, write_json
 
 DOMAINS = {"--src": "mr", "--tgt": "ct"}
 """What the scans behind each flag are."""
@@ -100,7 +100,7 @@ def _make(path: Path, made: Path, flag: str) -> None:
 
 def _records(made: Path) -> dict[str, str]:
     try:
-        data = json.loads((made.parent / RECORD).read_text(encoding="utf-8"))
+        data = json.loads(regular(made.parent / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

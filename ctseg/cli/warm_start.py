@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ctseg.cli import common
 from ctseg.errors import InputError, SettingError, first_line
+from ctseg.failures import system_failure
+from ctseg.files import regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,8 +97,11 @@ def read_pretrained(path: Path) -> Start:
     """
     from ctseg.io.input_digests import file_digest
 
-    if not path.is_file():
-        raise InputError(f"--pretrained {path}: no such file; give the published state dict (.safetensors or .pth)")
+    try:
+        regular(path)
+    except FileNotFoundError:
+        missing = "no such file; give the published state dict (.safetensors or .pth)"
+        raise InputError(f"--pretrained {path}: {missing}") from None
     return Start(path, {"from": f"pretrained {path.name} {file_digest(path)}"}, pretrained=True)
 
 
@@ -153,10 +158,11 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        file = regular(path)
+        found = load_file(file) if path.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = first_line(error, None)
-        raise InputError(f"--pretrained {path}: not a readable state dict ({reason}); download it again") from None
+        broken = f"not a readable state dict ({first_line(error, None)}); download it again"
+        raise InputError(f"--pretrained {path}: {system_failure(error) or broken}") from None
     if not isinstance(found, Mapping) or not all(torch.is_tensor(value) for value in found.values()):
         raise InputError(f"--pretrained {path}: holds no state dict; give the published weights alone")
     return dict(found)

@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 
 from ctseg.errors import InputError, first_line
+from ctseg.failures import system_failure
+from ctseg.files import regular
 from ctseg.io.identity import convention_of, patient_rule, patients_of
-from ctseg.io.input_digests import files_digest
+from ctseg.io.input_digests import file_sha256, files_digest
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -82,7 +84,23 @@ def matching_digests(matching: Matching, tables: Mapping[str, Path | None]) -> d
 
 
 def _digest_of(files: Mapping[str, Path | None]) -> str:
-    return files_digest({name: path for name, path in files.items() if path is not None and path.is_file()})
+    return files_digest({name: path for name, path in files.items() if path is not None and _can_be_read(path)})
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        file_sha256(regular(path))
+    except (OSError, InputError):
+        return False
+    return True
+
+
+def _is_named(path: Path) -> bool:
+    """Whether a table's file is there; of one that the system does not give, its case says why."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
@@ -125,12 +143,12 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         InputError: if it is missing, broken or lacks a column.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(regular(path), dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError, OverflowError) as error:
-        reason = first_line(error, None)
-        raise InputError(f"{path}: not a CSV table ({reason})") from None
+        reason = system_failure(error) or f"not a CSV table ({first_line(error, None)})"
+        raise InputError(f"{path}: {reason}") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a name of the row
         raise InputError(f"{path}: rows have more fields than the header has names; correct it")
     lacking = [column for column in columns if column not in table.columns]
@@ -152,7 +170,7 @@ def _predictions(pred: Path, table: Path | None, refs: dict[str, Path], ref: Pat
     if table is not None:
         rows = read_table(table, ("case", "ref", "pred"))
         named = {case: pred / name for case, name in zip(rows["case"], rows["pred"], strict=True)}
-        return {case: path for case, path in named.items() if path.is_file()}
+        return {case: path for case, path in named.items() if _is_named(path)}
     if pred.is_file() and ref.is_file():
         return {next(iter(refs)): pred}
     return masks_in(pred)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ctseg.errors import InputError
 from ctseg.evaluation.cases import Matching
-from ctseg.files import read_json
+from ctseg.files import read_json_beside
 
 DETAILS = "volumes.json"
 KEYS = ("model", "owner", "segmenter", "package", "weights", "trained_by")
@@ -28,12 +27,7 @@ def made_by(matching: Matching) -> dict[str, list[dict[str, str]]]:
 
 
 def _described(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    try:
-        data = read_json(path)
-    except InputError:
-        return []
+    data = read_json_beside(path)
     models = data.get("models") if isinstance(data, dict) else None
     rows = models if isinstance(models, list) else []
     return [{key: _text(row.get(key)) for key in KEYS} for row in rows if isinstance(row, dict)]

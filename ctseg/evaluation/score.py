@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.errors import CaseError, CtsegError, InputError
+from ctseg.errors import CaseError, CtsegError, first_line
 from ctseg.evaluation.cases import Job
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.files import read_json
+from ctseg.failures import system_failure
+from ctseg.files import read_json_beside
 from ctseg.io.nifti import volumes as nifti
 from ctseg.io.stack import Grid, Mask, largest_offset_mm
 from ctseg.io.volume import Volume
@@ -72,10 +73,7 @@ def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
 
 def _sidecar(path: Path) -> dict[str, Any]:
     """What ctseg wrote beside a mask; empty where there is nothing or somebody else's JSON."""
-    try:
-        found = read_json(nifti.sidecar_path(path))
-    except InputError:
-        return {}
+    found = read_json_beside(nifti.sidecar_path(path))
     return found if isinstance(found, dict) and str(found.get("schema", "")).startswith("ctseg-") else {}
 
 
@@ -85,7 +83,7 @@ def score_case(
     """Every model's score on one case; a missing or broken mask, or one on another grid, gets its error instead."""
     try:
         ref = read_mask(job.ref, settings.reference_labels)
-    except (CtsegError, OSError) as error:
+    except (CtsegError, OSError, MemoryError) as error:
         return [Score(model, job.case, job.patient, error=_one_line(error, job.ref)) for model in models]
     return [_score(job, model, pred, ref, settings, metrics) for model, pred in zip(models, job.preds, strict=True)]
 
@@ -106,7 +104,7 @@ def _score(
         pred = read_mask(path, settings.prediction_labels)
         grid = common_grid(pred, ref, settings.grid_tolerance_mm)
         return _measured(job, model, pred, ref, grid, settings, metrics)
-    except (CtsegError, OSError) as error:
+    except (CtsegError, OSError, MemoryError) as error:
         return Score(model, job.case, job.patient, error=_one_line(error, path))
 
 
@@ -140,8 +138,8 @@ def _measured(
 
 
 def _one_line(error: Exception, path: Path | None) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, CtsegError) else f"{path}: cannot be read ({text})"
+    reason = system_failure(error) or f"cannot be read ({first_line(error)})"
+    return " ".join(str(error).split()) if isinstance(error, CtsegError) else f"{path}: {reason}"
 
 
 def common_grid(pred: MaskFile, ref: MaskFile, tolerance_mm: float) -> Grid:

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from ctseg.errors import InputError
 from ctseg.evaluation.cases import Matching, read_table
 from ctseg.evaluation.intervals import SHARE
 from ctseg.evaluation.settings import EvaluationSettings
@@ -22,7 +21,7 @@ from ctseg.evaluation.statistics import (
     proportion_interval,
     ratio_interval,
 )
-from ctseg.files import read_json
+from ctseg.files import read_json_beside
 from ctseg.inference.disagreement import RANGE_FLOOR_ML
 
 TABLE = "volumes.csv"
@@ -61,10 +60,7 @@ def _read(path: Path) -> pd.DataFrame | None:
 
 def _is_widened(path: Path) -> bool:
     """Whether the ranges were widened by a factor already."""
-    try:
-        data = read_json(path)
-    except InputError:
-        return False
+    data = read_json_beside(path)
     settings = data.get("settings") if isinstance(data, dict) else None
     return bool(isinstance(settings, dict) and settings.get("range_factor"))
 

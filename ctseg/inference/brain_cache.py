@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.files import write_with
+from ctseg.files import regular, write_with
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.settings import PreprocessSettings
@@ -59,7 +59,7 @@ class BrainMaskCache:
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     """The cached mask; None where there is none, or one that cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(regular(path), allow_pickle=False) as file:
             bits = file["brain"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

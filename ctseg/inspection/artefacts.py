@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from ctseg.errors import InputError
-from ctseg.files import read_json
+from ctseg.errors import InputError, first_line
+from ctseg.failures import system_failure
+from ctseg.files import read_json_beside, regular
 from ctseg.inspection.report import Report, counted, first_of
 from ctseg.io.slices import SliceSet, greys_in_words, open_slices
 from ctseg.outputs import read_mark
@@ -109,9 +110,10 @@ def inspect_pairs(path: Path) -> Report:
     """A pairs file by itself: how many slices it names, and for which stage it is."""
     report = Report(path, "pairs")
     try:
-        table = pd.read_csv(path, dtype={"source_id": str, "target_id": str}, keep_default_na=False)
+        table = pd.read_csv(regular(path), dtype={"source_id": str, "target_id": str}, keep_default_na=False)
     except (ValueError, OSError) as error:
-        report.problems.append(f"not a readable table ({error}); make it with `ctseg match`")
+        reason = system_failure(error) or f"not a readable table ({first_line(error)}); make it with `ctseg match`"
+        report.problems.append(reason)
         return report
     names = {side: table[f"{side}_id"].nunique() for side in ("source", "target")}
     report.facts = {"pairs": len(table), "source slices": names["source"], "target slices": names["target"]}
@@ -182,7 +184,7 @@ def inspect_folds(path: Path) -> Report:
     report.facts |= {"folds": len(folds)}
     if unfinished:
         report.problems.append(f"unfinished folds: {first_of(unfinished)}; go on with --resume")
-    summary = _json(path / "summary.json")
+    summary = _json(report, path / "summary.json")
     if summary.get("overall"):
         report.facts["pooled Dice on patients never trained on"] = summary["overall"].get("pooled")
     report.steps = [f"ctseg segment SCANS --model {shlex.quote(str(path / 'fold_1'))} -o masks"]
@@ -229,7 +231,7 @@ def _lost_masks(path: Path, rows: list[dict[str, Any]]) -> list[str]:
 def inspect_evaluation(path: Path) -> Report:
     """The folder of `ctseg evaluate`."""
     report = _started(path, "evaluation")
-    summary = _json(path / "summary.json")
+    summary = _json(report, path / "summary.json")
     models = summary.get("models")
     if not isinstance(models, list) or not models:
         report.problems.append(f"{path / 'summary.json'}: holds no model's numbers; evaluate again")
@@ -259,11 +261,8 @@ def inspect_study(path: Path) -> Report:
     return report
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = read_json(path)
-    except InputError:
-        return {}
+def _json(report: Report, path: Path) -> dict[str, Any]:
+    data = _read(report, read_json_beside, path)
     return data if isinstance(data, dict) else {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ctseg.errors import InputError
+from ctseg.files import regular
 from ctseg.inspection.report import Report
 from ctseg.progress import ProgressCallback
 
@@ -18,9 +19,10 @@ def kind_of_path(path: Path) -> str:
     path = Path(path)
     if path.is_dir():
         return _kind_of_folder(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file or folder; check the path")
-    return _kind_of_file(path)
+    try:
+        return _kind_of_file(regular(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file or folder; check the path") from None
 
 
 FOLDER_FILES = (
@@ -55,12 +57,15 @@ def _kind_of_file(path: Path) -> str:
 
 def _only_masks(folder: Path) -> bool:
     """Whether every NIfTI file of a folder holds few whole numbers, as labels do; folders below are not looked into."""
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    volumes = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
-    return bool(volumes) and not (folder / "dataset.json").exists() and all(_is_mask(path) for path in volumes[:5])
+    volumes = [path for path in sorted(folder.iterdir()) if path.name.lower().endswith((".nii", ".nii.gz"))]
+    if not volumes or (folder / "dataset.json").exists():
+        return False
+    found = [_is_mask(path) for path in volumes[:5]]
+    return True in found and False not in found
 
 
-def _is_mask(path: Path) -> bool:
+def _is_mask(path: Path) -> bool | None:
+    """Whether a file holds a mask; None of one that cannot be read."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return False
     from ctseg.errors import CaseError
@@ -70,7 +75,7 @@ def _is_mask(path: Path) -> bool:
     try:
         return holds_labels(open_nifti(path))
     except CaseError:
-        return False
+        return None
 
 
 def inspect(

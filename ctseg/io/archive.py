@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from ctseg.failures import system_failure
 from ctseg.io import source as limits
 from ctseg.io.case import Rejected
 from ctseg.io.dicom.index import missing_in_zip
 from ctseg.io.dicom.quoting import unquoted
-from ctseg.io.failures import system_failure
 from ctseg.io.kinds import NESTED, is_hidden_folder, kind_of
 from ctseg.io.source import Source, open_archive
 

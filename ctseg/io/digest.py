@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from ctseg.errors import CaseError, first_line
+from ctseg.failures import system_failure
 from ctseg.io.case import Case
-from ctseg.io.failures import system_failure
 from ctseg.io.source import Source
 
 DIGITS = 12

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ctseg.errors import CaseError, InputError, first_line
+from ctseg.errors import CaseError, InputError, UnreadableError, first_line
+from ctseg.failures import system_failure
 from ctseg.io.archive import zip_members
 from ctseg.io.case import Case, Discovery, Rejected, safe_name, short_name
 from ctseg.io.dicom.header import NoHeader, SliceHeader, read_header
@@ -17,7 +18,6 @@ from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
 from ctseg.io.digest import input_digest
 from ctseg.io.extent import check_extent
-from ctseg.io.failures import system_failure
 from ctseg.io.identity import keyed_digest
 from ctseg.io.kinds import kind_of
 from ctseg.io.nifti.file import open_nifti, read_labels
@@ -114,6 +114,8 @@ def _volume_part(files: Sequence[Path], domain: str) -> tuple[list[Case], list[R
     for folder in tasks:
         try:
             found, refused = task_cases(folder, domain)
+        except UnreadableError as error:
+            found, refused = [], [Rejected(str(folder / TASK_FILE), str(error).partition(": ")[2], True)]
         except Exception as error:  # a dataset.json can hold anything
             reason = system_failure(error) or f"is of no known form ({first_line(error)}); correct it"
             found, refused = [], [Rejected(str(folder / TASK_FILE), reason, True)]

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.errors import CaseError, InputError
-from ctseg.files import read_json, write_json, write_with
+from ctseg.errors import CaseError, UnreadableError
+from ctseg.files import read_json_beside, write_json, write_with
 from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, tilt_deg
 from ctseg.io.nifti.file import open_nifti, place, read_labels
@@ -172,13 +172,10 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
 
 def _read_sidecar(path: Path) -> dict[str, Any] | None:
     """The sidecar of a mask; None where there is none or the JSON beside it is of another schema."""
-    beside = sidecar_path(path)
-    if not beside.is_file():
-        return None
     try:
-        data = read_json(beside)
-    except InputError:
-        return None
+        data = read_json_beside(sidecar_path(path))
+    except UnreadableError as error:
+        raise CaseError(str(error)) from None
     return data if isinstance(data, dict) and data.get("schema") == SIDECAR_SCHEMA else None
 
 

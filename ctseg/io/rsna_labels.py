@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from ctseg.errors import InputError, first_line
+from ctseg.failures import system_failure
+from ctseg.files import regular
 
 ID_COLUMNS = ("slice_id", "case", "case_id", "SOPInstanceUID", "ID", "id")
 """Columns that name the slice or case of a table with one row each; where there is none, the first column does."""
@@ -53,14 +55,14 @@ def read_labels(path: Path, findings: Sequence[str] = ()) -> Labels:
 def _read(path: Path) -> pd.DataFrame:
     """The table, with ids as text: an id such as `1.20` is no number."""
     try:
-        header = pd.read_csv(path, nrows=0).columns
+        header = pd.read_csv(regular(path), nrows=0).columns
         ids = [name for name in (*ID_COLUMNS, *header[:1]) if name in header]
         table = pd.read_csv(path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name the csv of slice labels with --labels") from None
     except (OSError, ValueError, OverflowError) as error:
-        reason = first_line(error, None)
-        raise InputError(f"{path}: not a readable table ({reason})") from None
+        reason = system_failure(error) or f"not a readable table ({first_line(error, None)})"
+        raise InputError(f"{path}: {reason}") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a name of the row
         raise InputError(f"{path}: rows have more fields than the header has names; correct it")
     return table

@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError, first_line
+from ctseg.failures import system_failure
+from ctseg.files import regular
 from ctseg.harmless import is_plain, one_line
 from ctseg.io.identity import patients_of
 
@@ -63,12 +65,12 @@ def read_slice_table(path: Path) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys((*COLUMNS, *TEXT), str), keep_default_na=False)
+        table = pd.read_csv(regular(path), dtype=dict.fromkeys((*COLUMNS, *TEXT), str), keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; preprocess again") from None
     except (ValueError, OSError, OverflowError, pd.errors.ParserError) as error:
-        reason = first_line(error, None)
-        raise InputError(f"{path}: not a readable table ({reason}); preprocess again") from None
+        reason = system_failure(error) or f"not a readable table ({first_line(error, None)}); preprocess again"
+        raise InputError(f"{path}: {reason}") from None
     if not isinstance(table.index, pd.RangeIndex):
         raise InputError(f"{path}: rows have more fields than the header has names; correct it or preprocess again")
     return table

@@ -17,7 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError, first_line
-from ctseg.files import read_json
+from ctseg.failures import system_failure
+from ctseg.files import read_json, regular
 from ctseg.io.identity import patients_of
 from ctseg.io.pages import blocks
 from ctseg.io.slice_table import COLUMNS, check_intensity, check_leak, read_slice_table, scans_without_positions
@@ -171,12 +172,14 @@ def _open_info(folder: Path) -> dict[str, Any]:
 
 def _open_array(path: Path) -> NDArray[np.uint8]:
     try:
-        array: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[np.uint8] = np.load(regular(path), mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; preprocess again") from None
+    except InputError:
+        raise
     except Exception as error:  # a broken header reaches numpy's parser, which raises what it likes
-        reason = first_line(error, None)
-        raise InputError(f"{path}: not a readable array ({reason}); preprocess again") from None
+        reason = system_failure(error) or f"not a readable array ({first_line(error, None)}); preprocess again"
+        raise InputError(f"{path}: {reason}") from None
     if not isinstance(array, np.memmap) or array.dtype != np.uint8 or array.ndim != 3:
         found = f"{getattr(array, 'shape', '')} {getattr(array, 'dtype', type(array).__name__)}"
         raise InputError(f"{path}: expected (N, H, W) uint8, found {found}; preprocess again")

@@ -15,6 +15,8 @@ from typing import IO, Any, cast
 
 from pydicom.errors import InvalidDicomError
 
+from ctseg.files import special
+
 MAX_MEMBER_BYTES = 2 * 1024**3
 """A file or zip member that unpacks to more than this is no CT slice; it is refused."""
 GZIP_FLOOR_BYTES = 64 * 1024**2
@@ -90,12 +92,6 @@ def regular_size(path: str | Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise InvalidDicomError(f"{special(status.st_mode)}, not a file")
     return status.st_size
-
-
-def special(mode: int) -> str:
-    """What a mode says that is neither a regular file nor a folder."""
-    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
-    return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
 
 
 def open_archive(path: str | Path) -> zipfile.ZipFile:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ctseg.errors import InputError
+from ctseg.failures import system_failure
+from ctseg.files import special
 from ctseg.io.case import Rejected
 from ctseg.io.dicom.index import is_index
-from ctseg.io.failures import system_failure
 from ctseg.io.kinds import is_hidden_folder, kind_of
-from ctseg.io.source import special
 
 LOOKED_FOR = "DICOM series, DICOM zips, NIfTI (.nii, .nii.gz), a Decathlon task folder or BraTS cases"
 MARK = ".ctseg.json"
@@ -177,7 +177,10 @@ class _Walk:
             return False
         if os.path.realpath(folder) == self._without:
             return False
-        kind = _mark_kind(folder / MARK)
+        kind, reason = _mark_kind(folder / MARK)
+        if reason:
+            self._leave(folder / MARK, reason, broken=True)
+            return True
         if kind in OWN_OUTPUTS:
             self._leave(folder, f"an output of `ctseg {kind}`; it is not looked into")
         return kind in OWN_OUTPUTS
@@ -186,12 +189,15 @@ class _Walk:
         self.found.rejected.append(Rejected(str(path), reason, broken))
 
 
-def _mark_kind(path: Path) -> str:
+def _mark_kind(path: Path) -> tuple[str, str]:
+    """Which command a mark names, or why the system does not give the mark."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return ""
-    return str(data.get("kind")) if isinstance(data, dict) else ""
+    except OSError as error:
+        return "", system_failure(error)
+    except (ValueError, RecursionError):
+        return "", ""
+    return (str(data.get("kind")), "") if isinstance(data, dict) else ("", "")
 
 
 def _what_else(path: Path, is_link: bool) -> tuple[str, bool]:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ctseg.errors import InputError
-from ctseg.files import write_with
+from ctseg.errors import InputError, first_line
+from ctseg.failures import system_failure
+from ctseg.files import regular, write_with
 from ctseg.harmless import safe_table
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.described import DescribedSet, describe_set
@@ -252,7 +253,9 @@ def _read_table(path: Path | str) -> pd.DataFrame:
     where = "stdin" if str(path) == "-" else str(path)
     try:
         table = pd.read_csv(
-            sys.stdin if str(path) == "-" else path, dtype={"source_id": str, "target_id": str}, keep_default_na=False
+            sys.stdin if str(path) == "-" else regular(Path(path)),
+            dtype={"source_id": str, "target_id": str},
+            keep_default_na=False,
         )
     except FileNotFoundError:
         raise InputError(f"{where}: no such file; make it with `ctseg match`") from None
@@ -264,8 +267,8 @@ def _read_table(path: Path | str) -> pd.DataFrame:
         ValueError,
         OverflowError,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{where}: not a readable table ({reason}); make it with `ctseg match`") from None
+        broken = f"not a readable table ({first_line(error, None)}); make it with `ctseg match`"
+        raise InputError(f"{where}: {system_failure(error) or broken}") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a name of the row
         raise InputError(f"{where}: rows have more fields than the header has names; correct it")
     missing = [name for name in ("source_id", "target_id") if name not in table.columns]

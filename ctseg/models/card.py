@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ctseg.errors import InputError, unknown_name
-from ctseg.files import read_json, write_json
+from ctseg.files import read_json, read_json_beside, write_json
 from ctseg.settings import Settings
 
 CARD_SCHEMA = "ctseg-model-card/1"
@@ -141,8 +141,5 @@ def is_card(path: Path) -> bool:
     """Whether a file claims to be a model card: any other JSON beside weights is none of ctseg's business."""
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         return False
-    try:
-        data = read_json(path)
-    except InputError:
-        return False
+    data = read_json_beside(path)
     return isinstance(data, dict) and str(data.get("schema", "")).startswith(CARD_SCHEMA.rpartition("/")[0] + "/")

@@ -7,13 +7,15 @@ folder. Registered names (package, plugins) win over the user's folder.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
-from ctseg.errors import InputError, first_line, unknown_name
+from ctseg.errors import InputError, UnreadableError, first_line, unknown_name
+from ctseg.failures import system_failure
 from ctseg.models.card import card_path, is_card
 
 DEFAULT = "default"
@@ -130,6 +132,7 @@ class Catalogue:
                 say(f"note: {text!r} means the model of {self.sources[text].owner}; for the path give .{os.sep}{text}")
             return self.named(text)
         if not os.path.exists(here):  # noqa: PTH110
+            _ask(here)
             return self.named(text)
         return at_path(here) or self._missing(here)
 
@@ -161,8 +164,24 @@ def at_path(text: str | Path) -> ModelSource | None:
     path = Path(text)
     if not isinstance(text, Path) and not is_path(text):
         return None
+    _ask(path)
     is_there = os.path.isfile(path) or any(os.path.exists(path / name) for name in RUN_SIGNS)  # noqa: PTH110, PTH113
     return ModelSource(path) if is_there else None
+
+
+def _ask(path: Path) -> None:
+    """Look at a path; `os.path` takes all that the system does not tell for a path that is not there.
+
+    Raises:
+        UnreadableError: if the system does not tell.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise UnreadableError(f"{path}: {system_failure(error)}") from None
 
 
 def is_path(text: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctseg.errors import CtsegError, InputError, first_line
-from ctseg.files import read_json
+from ctseg.files import read_json_beside
 from ctseg.io.input_digests import DIGITS, file_sha256
 from ctseg.models.card import SHA256, ModelCard, read_card
 from ctseg.models.catalogue import RUN_WEIGHTS, Catalogue, ModelSource
@@ -129,10 +129,7 @@ def _check_run(source: ModelSource, digest: str) -> None:
     """Compare a run's weights with the digest that the training wrote beside them; older runs have none."""
     if source.weights.name != RUN_WEIGHTS:
         return
-    try:
-        recorded = read_json(source.weights.with_name(METADATA))
-    except InputError:
-        return
+    recorded = read_json_beside(source.weights.with_name(METADATA))
     found = recorded.get(RUN_DIGEST) if isinstance(recorded, dict) else None
     if isinstance(found, str) and re.fullmatch(SHA256, found):
         _compare(source, digest, found, f"in {METADATA}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctseg.errors import InputError, OutputExistsError
+from ctseg.files import regular
 from ctseg.harmless import visible
 from ctseg.locks import is_held
 from ctseg.outputs.inputs import as_paths, refuse_hard_links, refuse_inputs
@@ -170,7 +171,7 @@ def guard_state(path: Path, say: Say = to_stderr) -> None:
     if not path.exists():
         return
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(regular(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or not all(isinstance(item, dict) and "key" in item for item in data.values()):

@@ -13,7 +13,8 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from ctseg.files import write_json
+from ctseg.errors import InputError
+from ctseg.files import regular, write_json
 from ctseg.version import __version__
 
 MARK = ".ctseg.json"
@@ -72,14 +73,18 @@ def _fits(parts: list[str], pattern: list[str]) -> bool:
 
 
 def read_mark(folder: Path) -> Mark | None:
-    """The mark of a folder; None where there is none, or one of another schema."""
+    """The mark of a folder; None where there is none, or one of another schema.
+
+    Raises:
+        OSError: if the system does not give it, so that nobody knows whose folder it is.
+    """
     return _read(Path(folder) / MARK)
 
 
 def _read(path: Path) -> Mark | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = json.loads(regular(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, InputError, ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("files"), list):
         return None

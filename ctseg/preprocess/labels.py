@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from ctseg.errors import InputError, first_line
+from ctseg.failures import system_failure
+from ctseg.files import regular
 from ctseg.io.identity import patient_of
 
 
@@ -48,12 +50,12 @@ def read_splits(path: Path, patients: Mapping[str, str] | None = None) -> dict[s
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(regular(path), dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError, OverflowError) as error:
-        reason = first_line(error, None)
-        raise InputError(f"{path}: not a readable table ({reason})") from None
+        reason = system_failure(error) or f"not a readable table ({first_line(error, None)})"
+        raise InputError(f"{path}: {reason}") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first field for a name of the row
         raise InputError(f"{path}: rows have more fields than the header has names; correct it")
     if not {"patient_id", "split"} <= set(table.columns):

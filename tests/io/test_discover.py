@@ -581,3 +581,12 @@ def test_a_series_digest_depends_on_neither_names_nor_place(
     assert input_digest(case) == input_digest(inside)
     files[0].write_bytes(files[0].read_bytes() + b"\0")
     assert input_digest(case) != input_digest(inside)
+
+
+@pytest.mark.parametrize(("patient", "said"), [("", True), ("P1", False)])
+def test_a_series_of_no_patient_is_said(
+    tmp_path: Path, write_series: Write, head_ct: np.ndarray, straight: Positions, patient: str, said: bool
+) -> None:
+    write_series(head_ct, straight, "s", PatientID=patient)
+    (case,) = discover(tmp_path, "ct").cases
+    assert ("no PatientID" in " ".join(case.notes)) == said

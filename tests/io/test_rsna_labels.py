@@ -138,5 +138,5 @@ def test_the_id_column_is_found_by_its_name_wherever_it_stands(tmp_path):
 
 
 def test_a_folder_is_no_table(tmp_path):
-    with pytest.raises(InputError, match="not a readable table"):
+    with pytest.raises(InputError, match="a folder, not a file; it is not opened"):
         read_labels(tmp_path)

@@ -214,7 +214,7 @@ def test_bad_pairs_give_one_line(text: str, message: str, source: SliceSet, targ
 def test_missing_pairs_and_a_folder(source: SliceSet, target: SliceSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_pairs(tmp_path / "none.csv", source, target)
-    with pytest.raises(InputError, match="not a readable table"):
+    with pytest.raises(InputError, match="a folder, not a file"):
         read_pairs(tmp_path, source, target)
 
 

@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from ctseg.errors import first_line
+from ctseg.failures import system_failure
 from ctseg.io.dicom.quoting import keep_quiet, unquoted
-from ctseg.io.failures import system_failure
 from ctseg.io.identity import keyed_digest
 from ctseg.io.source import MAX_MEMBER_BYTES as MAX_FILE_BYTES
 from ctseg.io.source import Bounded, Source

@@ -10,9 +10,9 @@ from typing import IO, Any, cast
 import pydicom
 
 from ctseg.errors import first_line
+from ctseg.failures import system_failure
 from ctseg.io.case import Rejected
 from ctseg.io.dicom.header import MAGIC, MAX_ELEMENT_BYTES
-from ctseg.io.failures import system_failure
 from ctseg.io.source import MAX_MEMBER_BYTES, Bounded, Source
 
 NAME = "dicomdir"

@@ -16,11 +16,11 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, RLELossless
 
 from ctseg.errors import CaseError
+from ctseg.failures import system_failure
 from ctseg.io.dicom.bits import check_fields, true_values
 from ctseg.io.dicom.header import integer, number, text
 from ctseg.io.dicom.jpeg12 import decode_extended, is_extended
 from ctseg.io.dicom.quoting import unquoted
-from ctseg.io.failures import system_failure
 
 AIR_HU = -1024.0
 """What lies outside the field of view, and the lowest value that CT keeps."""

@@ -15,13 +15,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ctseg.errors import CaseError
+from ctseg.failures import system_failure
 from ctseg.io.dicom.geometry import check_placed, describe, places, stack_of, to_canonical
 from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating, why_not_a_slice
 from ctseg.io.dicom.pixels import slice_values
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.dicom.traits import about_series
 from ctseg.io.extent import check_voxels
-from ctseg.io.failures import system_failure
 from ctseg.io.hu_check import check_hu
 from ctseg.io.identity import case_name, pseudonym
 from ctseg.io.source import Source

@@ -12,6 +12,7 @@ from ctseg.io.dicom.geometry import places, same_geometry, slice_normal
 from ctseg.io.dicom.header import LOST_SCANS, SliceHeader, why_not_a_slice
 from ctseg.io.identity import case_name, pseudonym
 
+NO_PATIENT = "no PatientID in the header; each study counts as a patient of its own"
 STRAY_SLICES = 2
 """So few slices of another geometry beside a real stack are strays (an unmarked scout), not a scan."""
 
@@ -191,7 +192,12 @@ def _case(group: Group, place: int) -> Case:
         domain="mr" if first.modality == "MR" else "ct",
         files=(Path(archive),) if archive else tuple(Path(header.source.path) for header in group.slices),
         series_id=first.series_uid,
-        notes=group.notes,
+        notes=(*_patient_notes(first), *group.notes),
         zip_file=Path(archive) if archive else None,
         members=tuple(header.source.member or "" for header in group.slices) if archive else (),
     )
+
+
+def _patient_notes(header: SliceHeader) -> tuple[str, ...]:
+    """What to say of a series that names no patient."""
+    return (NO_PATIENT,) if header.patient == header.study_uid else ()

@@ -15,7 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, first_line
-from ctseg.io.failures import system_failure
+from ctseg.failures import system_failure
 from ctseg.io.grid import Geometry, canonical_axes, geometry_from_affine
 from ctseg.io.kinds import ITK
 from ctseg.io.nifti.header import Affine, Header, affine_mm
@@ -28,6 +28,8 @@ BRATS_SHAPE = (240, 240)
 
 MAX_VOXELS = 2**30
 """1024 x 1024 x 1024, 4 GiB as float32; head CT has up to 1024 x 1024 x 500."""
+HEADER_BYTES = 4096
+"""More than nibabel reads to find out what a file is."""
 GZIP_RATIO = 1032
 """No deflate stream unpacks to more times its size."""
 
@@ -81,7 +83,7 @@ def open_nifti(path: Path) -> NiftiFile:
 def _open(path: Path) -> NiftiFile:
     regular_size(path)
     with path.open("rb") as file:
-        file.read(1)  # nibabel hides what the system says
+        file.read(HEADER_BYTES)  # nibabel hides what the system says
     image, found = _load(path)
     shape = tuple(int(size) for size in image.shape)
     if len(shape) < 3 or min(shape) < 1:

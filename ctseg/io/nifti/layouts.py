@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ctseg.errors import CaseError, InputError
-from ctseg.files import read_json
+from ctseg.errors import CaseError, UnreadableError
+from ctseg.files import read_json, read_json_beside
 from ctseg.io.case import Case, Rejected, safe_name
 from ctseg.io.kinds import NIFTI
 from ctseg.io.nifti.file import BRATS_SHAPE, NiftiFile, open_nifti, read_slab
@@ -56,12 +56,13 @@ def companions(path: Path) -> tuple[Path, ...]:
 
 
 def task_folders(files: Iterable[Path]) -> list[Path]:
-    """Folders with a Decathlon or nnU-Net `dataset.json`: one that lists channels."""
+    """Folders with a Decathlon or nnU-Net `dataset.json`: one that lists channels, or that the system does not give."""
     found = []
     for path in sorted({path for path in files if path.name == TASK_FILE}):
         try:
-            info = read_json(path)
-        except InputError:
+            info = read_json_beside(path)
+        except UnreadableError:
+            found.append(path.parent)  # whoever reads its cases says why; its files are no scans by themselves
             continue
         if isinstance(info, dict) and ("modality" in info or "channel_names" in info):
             found.append(path.parent)

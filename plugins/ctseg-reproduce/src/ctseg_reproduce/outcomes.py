@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ctseg.errors import InputError
-from ctseg.files import write_with
+from ctseg.errors import InputError, first_line
+from ctseg.failures import system_failure
+from ctseg.files import regular, write_with
 from ctseg_reproduce.results import METRICS, Outcome
 
 PARTS = tuple(f"{metric}_{kind}" for metric in METRICS for kind in ("part", "whole"))
@@ -62,7 +63,8 @@ def read_outcomes(path: Path) -> list[OutcomeRecord]:
         InputError: if it is no such table.
     """
     try:
-        table = pd.read_csv(path, dtype={"row": str, "key": str, "machine": str, "selection": str, "patient": str})
+        texts = dict.fromkeys(("row", "key", "machine", "selection", "patient"), str)
+        table = pd.read_csv(regular(path), dtype=texts)
         lacking = sorted(set(COLUMNS) - set(table.columns))
         if lacking:
             raise InputError(f"{path}: lacks the column {lacking[0]!r}; name a TABLE-outcomes.csv of this version")
@@ -70,7 +72,8 @@ def read_outcomes(path: Path) -> list[OutcomeRecord]:
             raise InputError(f"{path}: holds numbers that are not finite; make it again")
         return [_record(part) for _, part in table.groupby(["row", "seed", "key"], sort=False)]
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: cannot be read as a table of outcomes ({error}); check the path") from None
+        broken = f"cannot be read as a table of outcomes ({first_line(error)}); check the path"
+        raise InputError(f"{path}: {system_failure(error) or broken}") from None
 
 
 def import_outcomes(root: Path, paths: Sequence[Path]) -> None:
