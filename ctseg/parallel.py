@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -83,6 +85,23 @@ def attempt(work: Callable[[Item], Result], item: Item) -> Result | Failure:
         return failure(error)
 
 
+def attempt_in(folder: str, work: Callable[[Item], Result], item: Item) -> Result | Failure:
+    """`attempt` on another machine, in the folder that relative paths are meant from."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        where = f"{folder}: no such folder on the worker's machine {platform.node()} ({error.strerror})"
+        return Failure(f"{where}; workers need the same disk under the same path")
+    return attempt(work, item)
+
+
+def width(executor: Executor | None, workers: int = 1) -> int:
+    """How many items are worked on at once: a Dask cluster's threads as they are now, else `workers`, at least 1."""
+    client = getattr(executor, "_client", None)
+    threads = sum(client.nthreads().values()) if client is not None else workers
+    return max(1, threads)
+
+
 def ordered_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],
@@ -102,12 +121,12 @@ def ordered_map(
         workers: processes; 0 does everything in this one.
         executor: used instead of own processes, such as that of a Dask cluster.
         look_ahead: most items in progress or done but not yet taken, so that memory does not grow with the number
-            of items; default: two for each worker.
+            of items; default: two for each worker, those of a Dask cluster included.
     """
     if executor is None and not workers:
         yield from ((item, attempt(work, item)) for item in items)
         return
-    depth = look_ahead or max(2, 2 * workers)
+    depth = look_ahead or max(2, 2 * width(executor, workers))
     with _Pool(work, workers, executor) as pool:
         upcoming = iter(items)
         waiting = deque((item, pool.start(item)) for item in islice(upcoming, depth))
@@ -161,6 +180,8 @@ class _Pool(Generic[Item, Result]):
         """Begin with an item; in a pool that is lost, the future says so."""
         try:
             with interrupts_blocked():
+                if self.pool is self.outside:
+                    return self.pool.submit(attempt_in, str(Path.cwd()), self.work, item)
                 return self.pool.submit(attempt, self.work, item)
         except BrokenExecutor as error:
             lost: Future[Any] = Future()
@@ -220,7 +241,7 @@ def worker_pool(workers: int) -> ProcessPoolExecutor:
     Args:
         workers: how many, at least 1.
     """
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_watch_parent)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=watch_parent)
 
 
 def end_workers(pool: Executor) -> None:
@@ -245,7 +266,8 @@ def interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _watch_parent() -> None:
+def watch_parent() -> None:
+    """End this process when the one that spawned it ends, however that ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -15,17 +15,17 @@ from ctseg.preprocess.settings import PreprocessSettings
 SIZE = 32
 
 
-def toy(folder: Path, domain: str, seed: int) -> Path:
-    """8 slices of 4 patients, with masks."""
+def toy(folder: Path, domain: str, seed: int, count: int = 8) -> Path:
+    """An even number of slices, two of a patient, with masks."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(60, 110, (8, SIZE, SIZE)).astype(np.uint8)
+    images = rng.integers(60, 110, (count, SIZE, SIZE)).astype(np.uint8)
     masks = np.zeros_like(images)
     masks[:, 12:18, 10:16] = 1
     images[masks > 0] = 210
-    patients = [f"{domain}_p{place // 2}" for place in range(8)]
+    patients = [f"{domain}_p{place // 2}" for place in range(count)]
     table = pd.DataFrame({
-        "slice_id": [f"{domain}{place}" for place in range(8)], "patient_id": patients, "series_id": patients,
-        "index": [0, 1] * 4, "z_mm": [0.0, 5.0] * 4, "spacing_row_mm": 7.5, "spacing_col_mm": 7.5,
+        "slice_id": [f"{domain}{place}" for place in range(count)], "patient_id": patients, "series_id": patients,
+        "index": [0, 1] * (count // 2), "z_mm": [0.0, 5.0] * (count // 2), "spacing_row_mm": 7.5, "spacing_col_mm": 7.5,
         "brain_px": SIZE * SIZE, "lesion_px": 36, "split": "train",
     })  # fmt: skip
     folder.mkdir()

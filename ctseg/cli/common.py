@@ -197,6 +197,8 @@ def executor(scheduler: str) -> Iterator[Any]:
     except (OSError, TimeoutError, ValueError) as error:
         raise SettingError(f"--scheduler {scheduler}: no answer ({error}); start one with `dask scheduler`") from None
     with client:
+        if not client.nthreads():
+            say(f"note: --scheduler {scheduler}: has no workers yet; start some with `dask worker {scheduler}`")
         yield client.get_executor()
 
 

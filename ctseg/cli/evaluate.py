@@ -39,6 +39,7 @@ def evaluate(
         ),
     ] = [],  # noqa: B006 - typer copies it
     workers: common.Workers = 0,
+    scheduler: common.Scheduler = "",
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     overwrite: common.Overwrite = False,
@@ -63,10 +64,10 @@ def evaluate(
     scans = common.existing_paths(images)
     inputs = [*(common.existing_path(path) for path in filter(None, (*pred, ref, cases, group, labels))), *scans]
     place = common.guard(output, "evaluate", inputs, overwrite=overwrite)
-    with whole_folder(place) as folder, common.bar("Evaluate") as bar:
+    with whole_folder(place) as folder, common.executor(scheduler) as executor, common.bar("Evaluate") as bar:
         result = measure(
             pred, ref, folder, settings=resolved, labels=labels, group=group, cases=cases, images=scans,
-            metrics=metrics, workers=workers, progress=bar.update,
+            metrics=metrics, workers=workers, executor=executor, progress=bar.update,
         )  # fmt: skip
     for line in _lines(result, output):
         common.say(line)

@@ -50,6 +50,7 @@ def match(
         str, typer.Option("--split", help="Pair the slices of this split; all for every slice.")
     ] = "train",
     settings: common.Set = [],  # noqa: B006 - typer copies it
+    scheduler: common.Scheduler = "",
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
 ) -> None:
@@ -59,6 +60,7 @@ def match(
 
     from ctseg.io.input_digests import set_digests
     from ctseg.io.slices import check_same_size
+    from ctseg.matching.cluster import spread
     from ctseg.matching.pairs import is_pairs_header, pair_up, write_pairs
     from ctseg.outputs import Mark, guard_file, sole
     from ctseg.settings import parse_overrides
@@ -70,10 +72,10 @@ def match(
     sets = _open_sets(source, target, output if to_file else None)
     check_same_size(*sets)
     made_of = {"source": set_digests(sets[0]), "target": set_digests(sets[1])}
-    with sole(output) if to_file else nullcontext():
+    with sole(output) if to_file else nullcontext(), common.executor(scheduler) as executor:
         described = _described(sets, built, None if split == "all" else split)
         with common.bar("Matching", len(described[0 if direction == "source" else 1])) as bar:
-            pairs = pair_up(*described, built, top or None, direction, bar.update)
+            pairs = pair_up(*described, spread(built, executor), top or None, direction, bar.update)
         if to_file:
             _write(pairs, output, Mark("match", (output.name,), inputs=made_of))
         else:

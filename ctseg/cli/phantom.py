@@ -23,6 +23,7 @@ def phantom(
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     workers: common.Workers = 2,
+    scheduler: common.Scheduler = "",
     overwrite: common.Overwrite = False,
     as_json: common.AsJson = False,
 ) -> None:
@@ -37,8 +38,9 @@ def phantom(
         PhantomSettings, sizes, parse_overrides(settings), where="phantom", listed_by="ctseg settings phantom"
     )
     place = common.guard(output, "phantom", overwrite=overwrite)
-    with whole_folder(place) as folder, common.bar("Phantom", mr + ct + ct_test) as bar:
-        summary = make_cohort(folder, resolved, workers=workers, progress=bar.update)
+    total = mr + ct + ct_test
+    with whole_folder(place) as folder, common.executor(scheduler) as executor, common.bar("Phantom", total) as bar:
+        summary = make_cohort(folder, resolved, workers=workers, executor=executor, progress=bar.update)
     failed = summary.get("failed", {})
     lines = [f"FAILED {name}: {reason}" for name, reason in failed.items()]
     lines.append(f"{mr + ct + ct_test - len(failed)} of {mr} MR and {ct + ct_test} CT patients -> {output}")

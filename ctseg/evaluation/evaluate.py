@@ -6,6 +6,7 @@ import math
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -63,6 +64,7 @@ def evaluate(
     metrics: Sequence[Metric] = METRICS,
     workers: int = 0,
     overwrite: bool = False,
+    executor: Executor | None = None,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Measure predicted masks against references; write `cases.csv`, `summary.json` and `report.html` into `out`.
@@ -80,6 +82,7 @@ def evaluate(
         metrics: what is measured beside the built-in metrics, which always are.
         workers: processes that measure cases; 0 does everything here.
         overwrite: replace an earlier evaluation.
+        executor: used instead of own processes, such as that of a Dask cluster.
         progress: called with (done, total, case) after each case.
 
     Raises:
@@ -93,7 +96,8 @@ def evaluate(
     with filled_folder(Path(out), "evaluate", inputs=read, overwrite=overwrite) as folder:
         found = _evaluate(
             preds, Path(ref), folder, settings or EvaluationSettings(),
-            labels=labels, group=group, cases=cases, images=scans, metrics=metrics, workers=workers, progress=progress,
+            labels=labels, group=group, cases=cases, images=scans, metrics=metrics, workers=workers,
+            executor=executor, progress=progress,
         )  # fmt: skip
     return replace(found, out=Path(out))
 
@@ -114,6 +118,7 @@ def _evaluate(
     images: Sequence[Path],
     metrics: Sequence[Metric],
     workers: int,
+    executor: Executor | None,
     progress: ProgressCallback | None,
 ) -> Evaluation:
     """As `evaluate`, into a folder that is guarded."""
@@ -123,7 +128,7 @@ def _evaluate(
     matching = match_cases(preds, ref, table=cases, group=group)
     scans = Scans(matching, images, workers=workers)
     known_labels, label_notes = read_subtypes(labels) if labels else (None, [])
-    scores = score_all(matching, settings, metrics=measured, workers=workers, progress=progress)
+    scores = score_all(matching, settings, metrics=measured, workers=workers, executor=executor, progress=progress)
     table = cases_table(scores)
     summary = _summary(matching, scores, table, known_labels, settings, measured)
     summary["inputs"] = matching_digests(matching, {"cases": cases, "group": group, "labels": labels})

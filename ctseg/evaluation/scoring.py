@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from functools import partial
 
 from ctseg.evaluation.cases import Matching
@@ -20,6 +21,7 @@ def score_all(
     *,
     metrics: Sequence[Metric] = METRICS,
     workers: int = 0,
+    executor: Executor | None = None,
     progress: ProgressCallback | None = None,
 ) -> list[Score]:
     """The score of every model on every case; a case that cannot be measured has scores with an `error`.
@@ -29,11 +31,13 @@ def score_all(
         settings: of the evaluation.
         metrics: what is measured.
         workers: processes; 0 does everything here. The scores do not depend on it.
+        executor: used instead of own processes.
         progress: called with (done, total, case) after each case.
     """
     work = partial(score_case, models=matching.models, settings=settings, metrics=tuple(metrics))
     scores: list[Score] = []
-    for done, (job, outcome) in enumerate(ordered_map(work, matching.jobs, workers=workers), start=1):
+    outcomes = ordered_map(work, matching.jobs, workers=workers, executor=executor)
+    for done, (job, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             error = f"{job.case}: {outcome.error}"
             outcome = [Score(model, job.case, job.patient, error=error) for model in matching.models]

@@ -33,5 +33,5 @@ def prefetch_prepared(
         executor: used instead of own processes, e.g. that of a Dask cluster.
     """
     work = partial(prepare_case, preprocessings=tuple(preprocessings), extractor=extractor)
-    look_ahead = workers + 1 if executor is None else max(2, 2 * workers)  # a prepared scan takes tens of MB
+    look_ahead = workers + 1 if executor is None else None  # a prepared scan takes tens of MB
     return ordered_map(work, cases, workers=workers, executor=executor, look_ahead=look_ahead)

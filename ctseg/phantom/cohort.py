@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,12 @@ class Job:
 
 
 def make_cohort(
-    folder: Path, settings: PhantomSettings, *, workers: int = 2, progress: ProgressCallback | None = None
+    folder: Path,
+    settings: PhantomSettings,
+    *,
+    workers: int = 2,
+    executor: Executor | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Any]:
     """Fill `folder` with a cohort: `Task01_BrainTumour/`, `rsna/`, `truth/`, `phantom.json`.
 
@@ -95,6 +101,7 @@ def make_cohort(
         folder: an existing folder, usually the one of `ctseg.files.new_folder`.
         settings: size and seed.
         workers: processes; 0 makes everything in this one. The files do not depend on it.
+        executor: used instead of own processes; its workers write to `folder`, so they have to see the same disk.
         progress: called with (patients done, patients in all, what was done).
 
     Returns:
@@ -105,7 +112,7 @@ def make_cohort(
     """
     folder = Path(folder)
     jobs = _jobs(folder, settings)
-    results, failed = _run_all(jobs, workers, progress)
+    results, failed = _run_all(jobs, workers, executor, progress)
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     jobs = [job for job in jobs if job.name not in failed]
     if not jobs:
@@ -136,13 +143,14 @@ def _jobs(folder: Path, settings: PhantomSettings) -> list[Job]:
 
 
 def _run_all(
-    jobs: list[Job], workers: int, progress: ProgressCallback | None
+    jobs: list[Job], workers: int, executor: Executor | None, progress: ProgressCallback | None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Results in the order of `jobs`, without those that failed, and name -> reason of these."""
     results: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
-    work = _run_single_threaded if workers else Job.run
-    for done, (job, outcome) in enumerate(ordered_map(work, jobs, workers=min(workers, len(jobs))), start=1):
+    work = _run_single_threaded if workers or executor is not None else Job.run
+    outcomes = ordered_map(work, jobs, workers=min(workers, len(jobs)), executor=executor)
+    for done, (job, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             failed[job.name] = outcome.error
         else:
