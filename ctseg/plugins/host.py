@@ -17,6 +17,7 @@ import pluggy
 
 from ctseg.errors import PluginError, unknown_name
 from ctseg.plugins import hookspecs
+from ctseg.plugins.versions import wrong_ctseg
 from ctseg.settings import Settings, resolve
 from ctseg.version import __version__
 
@@ -204,6 +205,9 @@ def _installed() -> list[tuple[EntryPoint, Distribution]]:
 
 def _load_one(registry: Registry, point: EntryPoint, package: Distribution) -> None:
     """Load one outside plugin and keep its fault, whatever it is; name clashes and misspelt hooks are raised."""
+    if clash := wrong_ctseg(package):
+        registry.broken.append(Broken(package.name, package.version, clash))
+        return
     try:
         module = point.load()
     except Exception as error:

@@ -110,6 +110,29 @@ def test_a_model_whose_plugin_is_gone_says_what_to_install() -> None:
         load(found=[]).build_from_header(header)
 
 
+@pytest.mark.parametrize(
+    ("requires", "error"),
+    [
+        (["ctseg>=9", "numpy"], "needs ctseg>=9, this is 0.1.0; pip install --upgrade ctseg mine"),
+        (["ctseg <0.1"], "needs ctseg<0.1, this is 0.1.0; pip install --upgrade ctseg mine"),
+        (["ctseg[x y"], "its requirement 'ctseg[x y' cannot be read"),
+        (["ctseg>=0.1,<0.2", "ctseg-mind>=9"], ""),
+        (["ctseg>=9; extra == 'test'", "numpy>=99"], ""),
+        (None, ""),
+    ],
+)
+def test_a_plugin_made_for_another_ctseg_is_left_out(
+    requires: list[str] | None, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctseg.plugins.versions.__version__", "0.1.0")
+    point, package = plugin("mine", ctseg_register_similarity_metrics=metrics("mine"))
+    package.requires = requires
+    registry = load(found=[(point, package), plugin("other", ctseg_register_similarity_metrics=metrics("others"))])
+    assert ("mine" in registry.names("similarity_metric")) == (not error)
+    assert "others" in registry.names("similarity_metric")
+    assert [item.error.startswith(error) for item in registry.broken] == [True] * bool(error)
+
+
 def test_a_plugin_of_a_newer_contract_is_left_out_and_says_what_to_upgrade() -> None:
     newer, current = plugin("newer", ctseg_register_similarity_metrics=metrics("mine")), plugin("current")
     newer[0].load().CTSEG_CONTRACT = CONTRACT + 1
