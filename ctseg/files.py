@@ -177,7 +177,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(regular(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({' '.join(str(error).split())})") from None
     except OSError as error:

@@ -93,7 +93,7 @@ def explain(error: ValidationError, model: type[BaseModel], listed_by: str = "")
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return unknown_name("setting", key, sorted(model.model_fields), listed_by)
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = str(fault["msg"]).removeprefix("Value error, ").replace("Input should be", "it should be")
     if not key:  # a check of several settings at once: its own words say which, and its input is all of them
         return message
     return f"{key}={_shown(fault.get('input'))}: {message}"
@@ -199,7 +199,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, RecursionError) as error:  # a number of very many digits is a ValueError
         raise InputError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
     except OSError as error:

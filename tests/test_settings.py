@@ -34,7 +34,7 @@ def test_overrides_are_read_as_toml_values_and_nested_by_dots() -> None:
     [
         (["width"], "expected key=value"),
         (["widht=3"], "did you mean 'width'"),
-        (["width=0"], "width=0: Input should be greater than or equal to 1"),
+        (["width=0"], "width=0: it should be greater than or equal to 1"),
         (["width=many"], "width='many'"),
     ],
 )

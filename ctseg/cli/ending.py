@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Collection
 from typing import Any
@@ -29,16 +30,19 @@ UsageError: Any = typer.BadParameter.__base__
 ClickException: Any = UsageError.__base__
 
 
-def ended_by(error: BaseException, flags: Collection[str] = (), elsewhere: Collection[str] = ()) -> int:
+def ended_by(
+    error: BaseException, flags: Collection[str] = (), elsewhere: Collection[str] = (), called: str = "ctseg"
+) -> int:
     """One line about what ended a command, and its exit code; a defect of ctseg goes on as it came.
 
     Args:
         error: what ended it.
         flags: the flags that the command has: no other is advised.
         elsewhere: lines about options that were not typed, one of which may be at fault.
+        called: the command that was called, for errors that do not know theirs.
     """
     if isinstance(error, UsageError):
-        path = error.ctx.command_path if error.ctx else "ctseg"
+        path = error.ctx.command_path if error.ctx else called
         text = usage_text(error)
         return complain(f"{text}{_origin(error, elsewhere)}; see `{path} --help`" if text else "", error.exit_code)
     if isinstance(error, ClickException):
@@ -61,7 +65,8 @@ def _origin(error: Any, elsewhere: Collection[str]) -> str:
 
 def usage_text(error: Any) -> str:
     """What click says of words that a command does not take; empty where it has shown the help instead."""
-    return str(error.format_message()).replace("Value error, ", "").rstrip(".")
+    text = str(error.format_message()).replace("Value error, ", "").replace("Input should be", "it should be")
+    return re.sub(r", unable to parse string as an? \w+", "", text).rstrip(".")
 
 
 def refused_by_machine(error: BaseException, flags: Collection[str] = ()) -> int:

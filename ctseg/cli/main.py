@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BaseException as error:
-        return ended_by(error, flags_of(command, argv), said(set_elsewhere))
+        return ended_by(error, flags_of(command, argv), said(set_elsewhere), called(command, argv)[1])
     finally:
         # A study's steps run in this process under the outer call's options; they must not change them.
         if common.STATE.verbose:
@@ -128,11 +128,18 @@ def defaults_of(command: Any, argv: Sequence[str]) -> list[Default]:
     return found
 
 
+def called(root: Any, argv: Sequence[str]) -> tuple[Any, str]:
+    """The command that some words call, and its name as it is typed."""
+    found, path = root, "ctseg"
+    for word in argv:
+        below = getattr(found, "commands", {}).get(word)
+        found, path = (below, f"{path} {word}") if below is not None else (found, path)
+    return found, path
+
+
 def flags_of(root: Any, argv: Sequence[str]) -> frozenset[str]:
     """The flags of the command that some words call, and the settings of it that save memory."""
-    found = root
-    for word in argv:
-        found = getattr(found, "commands", {}).get(word, found)
+    found, _ = called(root, argv)
     flags = {option for parameter in getattr(found, "params", ()) for option in parameter.opts}
     batched = getattr(found, "name", "") in ("synth-train", "das-train", "finetune", "segment")
     return frozenset(flags | ({"--set batch_size"} if batched else set()))

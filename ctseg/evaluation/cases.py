@@ -110,7 +110,7 @@ def masks_in(folder: Path) -> dict[str, Path]:
         InputError: if there is none, or one case has two files.
     """
     if not folder.exists():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: no such folder; check the path")
     files = [folder] if folder.is_file() else sorted(folder.iterdir())
     masks: dict[str, Path] = {}
     for file in files:
@@ -145,7 +145,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(regular(path), dtype=str, keep_default_na=False)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, OSError, OverflowError) as error:
         reason = system_failure(error) or f"not a CSV table ({first_line(error, None)})"
         raise InputError(f"{path}: {reason}") from None

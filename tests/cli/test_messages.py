@@ -58,6 +58,19 @@ def test_pairs_and_json_do_not_share_stdout(capsys: pytest.CaptureFixture[str]) 
     )
 
 
+def test_a_flag_without_its_value_names_the_commands_own_help(capsys: pytest.CaptureFixture[str]) -> None:
+    err = refused(capsys, "segment", "scans", "-o")
+    assert err == "ctseg: error: Option '-o' requires an argument; see `ctseg segment --help`\n"
+    assert "see `ctseg models card --help`" in refused(capsys, "models", "card", "run", "-o")
+
+
+def test_a_wrong_number_is_said_without_the_librarys_words(capsys: pytest.CaptureFixture[str]) -> None:
+    err = refused(capsys, "preprocess", "scans", "-o", "set", "--workers", "many")
+    assert "unable to parse" not in err
+    assert "'--workers'" in err
+    assert "integer" in err
+
+
 @pytest.mark.parametrize(
     ("command", "has", "lacks"),
     [
