@@ -151,8 +151,8 @@ GPU = Scale(
     synthesis={"batch_size": 4, "epochs": 10, "decay_epochs": 5, "steps_per_epoch": 300},
     adaptation={"epochs": 10, "decay_epochs": 5, "steps_per_epoch": 150},
     supervised={"epochs": 6, "decay_epochs": 4, "steps_per_epoch": 100},
-    # Counted operations at 50 T a second (tests/benchmarks/test_gpu_scale_work.py), not measured; data are CPU work.
-    minutes={"data": 20, "synthesis": 9, "segmenter": 4, "finetune": 6},
+    # Steps measured on an H200 (docs/performance-gpu.md), and a minute to segment 36 scans; data are CPU work.
+    minutes={"data": 20, "synthesis": 6, "segmenter": 2, "finetune": 3},
     sizes={"adaptation": {"epochs": 15, "decay_epochs": 0}},
 )
 SCALES = {scale.name: scale for scale in (SMOKE, CPU, GPU)}
