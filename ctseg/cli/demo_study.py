@@ -55,7 +55,7 @@ def demo_steps(*, full: bool = False, seed: int = 0, workers: int = 2, device: s
         {"name": "match for stage 2", "command": "match", **source, "direction": "target",
          "output": "pairs-stage2.csv", "expect_s": 3},
         {"name": "synth-train", "command": "synth-train", **source, "pairs": "pairs.csv", "output": "runs/synthesis",
-         **training, "set": length["stage1"], "expect_s": 300},
+         **training, "set": length["stage1"], "expect_s": 590},
         {"name": "synthesize", "command": "synthesize", "model": "runs/synthesis", "src": "sets/mr",
          "output": "sets/pseudo-ct", **machine, "expect_s": 15},
         {"name": "das-train on MR alone", "command": "das-train", **source, "output": "runs/mr-only", **training,
