@@ -28,8 +28,8 @@ WORDS = frozenset(
     {
         "--batch-size", "--brain", "--brain-cache", "--device", "--devices", "--direction", "--domain", "--folds",
         "--format", "--fov", "--generator", "--hours", "--lesion-labels", "--min-lesion-ml", "--output", "--precision",
-        "--preset", "--rows", "--scale", "--scheduler", "--seed", "--seeds", "--segmenter", "--select", "--set",
-        "--similarity", "--size", "--slices", "--split", "--threshold", "--top", "--window", "--workers", "-o",
+        "--preset", "--report", "--rows", "--scale", "--scheduler", "--seed", "--seeds", "--segmenter", "--select",
+        "--set", "--similarity", "--size", "--slices", "--split", "--threshold", "--top", "--window", "--workers", "-o",
     }
 )  # fmt: skip
 """Flags whose value is no path to read, though a file may have its name (`--domain ct`)."""

@@ -39,7 +39,7 @@ def demo(
 
     steps = demo_steps(full=full, seed=seed, workers=workers, device=device)
     place = common.guard(output, "demo", resume=True)
-    shared_folder(place, ("study.toml", "study.state.json", "pairs.csv", "pairs.png", "report.html"))
+    shared_folder(place, ("study.toml", "study.state.json", "pairs.csv", "pairs.png", "match.html", "report.html"))
     study = write_text(output / "study.toml", study_text(steps))
     code = execute(study)
     if code >= 2:

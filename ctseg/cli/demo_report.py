@@ -10,20 +10,24 @@ from ctseg.cli.demo_study import interval
 from ctseg.render.page import Page, Picture
 from ctseg.study import read_study
 
+LAST, LOSSES = "slices after the last epoch", "losses and scores, epoch by epoch"
 STAGES = (
     (
         "Preprocess",
-        ("sets/mr/preview.png", "sets/ct/preview.png"),
-        "MR slices with glioma masks; CT slices, unlabelled",
+        {"sets/mr/preview.png": "MR slices with glioma masks", "sets/ct/preview.png": "CT slices, unlabelled"},
     ),
-    ("Match", ("pairs.png",), "MR slices with glioma and the most similar CT slices of each, up to three"),
-    (
-        "Stage 1: synthesis",
-        ("runs/synthesis/samples", "runs/synthesis/curves.png"),
-        "last sample grid; losses by epoch",
-    ),
-    ("Stage 2: segmentation", ("runs/amd-das/samples", "runs/amd-das/curves.png"), "last sample grid; losses by epoch"),
+    ("Match", {"pairs.png": "MR slices with glioma and the most similar CT slices of each, up to three"}),
+    ("Stage 1: synthesis", {"runs/synthesis/samples": LAST, "runs/synthesis/curves.png": LOSSES}),
+    ("Stage 2: segmentation", {"runs/amd-das/samples": LAST, "runs/amd-das/curves.png": LOSSES}),
 )
+"""Title -> picture, or folder of pictures of which the last is shown -> its caption."""
+FURTHER = (
+    ("evaluation/report.html", "The full evaluation: every metric and case, and the masks on their scans"),
+    ("match.html", "The pairs: MR slices beside their nearest CT slices, distances, how often each CT slice serves"),
+    ("runs/synthesis/report.html", "Stage 1: losses, samples over time, settings"),
+    ("runs/amd-das/report.html", "Stage 2: losses, samples over time, how the epoch was chosen, settings"),
+)
+"""Pages of the demo's folder that its own page leads to."""
 
 
 def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
@@ -46,13 +50,14 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
         ],
         "95 % intervals over patients (jackknife). A phantom is no patient: the numbers show that the pipeline works.",
     )  # fmt: skip
-    page.add_text("The full evaluation, with every metric and case, is in evaluation/report.html.")
+    _draw_pairs(folder)
+    page.add_links([(name, words) for name, words in FURTHER if (folder / name).is_file()])
     if (folder / "first/masks/volumes.csv").exists():  # not in a study that was begun without it
         page.add_heading("A first scan, by the default model").add_gallery(_previews(folder / "first/masks"), width=480)
-    _draw_pairs(folder)
-    for title, names, caption in STAGES:
-        pictures = [path for name in names if (path := _picture(folder / name)) is not None]
-        page.add_heading(title).add_gallery([Picture(path.read_bytes(), caption) for path in pictures], width=480)
+    for title, names in STAGES:
+        found = {caption: _picture(folder / name) for name, caption in names.items()}
+        pictures = [Picture(path.read_bytes(), caption, caption) for caption, path in found.items() if path is not None]
+        page.add_heading(title).add_gallery(pictures, width=480)
     page.add_heading("Segment: the held-out scans").add_gallery(_previews(folder / "masks" / "amd-das"), width=480)
     page.add_heading("By hand").add_preformatted(
         "\n".join(step.line for step in read_study(folder / "study.toml").steps)
@@ -61,10 +66,11 @@ def write_demo_report(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def _draw_pairs(folder: Path, shown: int = 4) -> None:
-    """Draw `pairs.png`: the largest lesion of some MR patients, each beside its three nearest CT slices."""
+    """Write `pairs.png`, the largest lesion of some MR patients beside its nearest CT slices, and `match.html`."""
     import pandas as pd
 
     from ctseg.io.slices import open_slices
+    from ctseg.matching.pictures import Paired, match_page
     from ctseg.render.sheet import grid_png
 
     mr, ct = open_slices(folder / "sets/mr"), open_slices(folder / "sets/ct")
@@ -77,6 +83,7 @@ def _draw_pairs(folder: Path, shown: int = 4) -> None:
         rows.append([mr.images[row], *(ct.images[target] for target in targets)])
         outlines.append([mr.require_masks("it is the source")[row], *([None] * len(targets))])
     grid_png(folder / "pairs.png", rows, ["MR", "CT 1", "CT 2", "CT 3"], outlines)
+    match_page(Paired.of(pairs, mr, ct, "source", "train")).write(folder / "match.html")
 
 
 def _picture(path: Path) -> Path | None:
@@ -94,4 +101,8 @@ def _previews(folder: Path, count: int = 6) -> list[Picture]:
         rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
     rows.sort(key=lambda row: -float(row["ml"] or 0))
     shown = [(row, folder / f"{row['case']}.png") for row in rows[:count]]
-    return [Picture(path.read_bytes(), f"{row['case']}: {row['ml']} mL") for row, path in shown if path.exists()]
+    return [
+        Picture(path.read_bytes(), f"{row['case']}: {float(row['ml'] or 0):.1f} mL")
+        for row, path in shown
+        if path.exists()
+    ]

@@ -16,8 +16,22 @@ if TYPE_CHECKING:
 
     from ctseg.io.slices import SliceSet
     from ctseg.matching.described import DescribedSet
+    from ctseg.matching.pairs import Direction
     from ctseg.outputs import Mark
     from ctseg.plugins.protocols import SimilarityMetric
+
+
+Similarity = Annotated[
+    str,
+    typer.Option(
+        "--similarity",
+        help="Similarity metric; see `ctseg plugins`.",
+        autocompletion=completion.plugins_of("similarity_metric"),
+    ),
+]
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="HTML page to write: pairs side by side, distances, uses.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,14 +43,7 @@ def match(
     source: common.Source,
     target: common.Target,
     output: Annotated[Path, typer.Option("--output", "-o", help="pairs.csv to write; - for stdout.")],
-    similarity: Annotated[
-        str,
-        typer.Option(
-            "--similarity",
-            help="Similarity metric; see `ctseg plugins`.",
-            autocompletion=completion.plugins_of("similarity_metric"),
-        ),
-    ] = "amd",
+    similarity: Similarity = "amd",
     top: Annotated[
         int, typer.Option("--top", min=0, help="Pairs for each slice; 0: the paper's share of the slices.")
     ] = 0,
@@ -49,6 +56,7 @@ def match(
     split: Annotated[
         str, typer.Option("--split", help="Pair the slices of this split; all for every slice.")
     ] = "train",
+    report: ReportFile = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     scheduler: common.Scheduler = "",
     overwrite: common.Overwrite = False,
@@ -69,11 +77,13 @@ def match(
     built = common.registry().get("similarity_metric", similarity).build(parse_overrides(settings))
     if to_file:
         guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
+    _guard_report(report, output, (source, target), overwrite=overwrite)
     sets = _open_sets(source, target, output if to_file else None)
     check_same_size(*sets)
+    part = None if split == "all" else split
     made_of = {"source": set_digests(sets[0]), "target": set_digests(sets[1])}
     with sole(output) if to_file else nullcontext(), common.executor(scheduler) as executor:
-        described = _described(sets, built, None if split == "all" else split)
+        described = _described(sets, built, part)
         with common.bar("Matching", len(described[0 if direction == "source" else 1])) as bar:
             pairs = pair_up(*described, spread(built, executor), top or None, direction, bar.update)
         if to_file:
@@ -82,7 +92,36 @@ def match(
             write_pairs(pairs, sys.stdout)
     summary = {**_counts(pairs), "similarity": similarity, "output": str(output), "inputs": made_of}
     lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
+    lines += _report(report, pairs, sets, direction, part)
     common.finish(summary, lines, as_json)
+
+
+def _report(
+    report: Path | None, pairs: pd.DataFrame, sets: tuple[SliceSet, SliceSet], direction: Direction, part: str | None
+) -> list[str]:
+    """Write the page of the pairs, if one is asked for; gives the line that says so."""
+    if report is None:
+        return []
+    from ctseg.matching.pictures import Paired, match_page
+
+    match_page(Paired.of(pairs, *sets, direction, part)).write(report)
+    return [f"report: {report}"]
+
+
+def _guard_report(report: Path | None, output: Path, inputs: tuple[Path, Path], *, overwrite: bool) -> None:
+    """Refuse a page that would replace something else.
+
+    Raises:
+        InputError, OutputExistsError, SettingError: naming the file.
+    """
+    from ctseg.outputs import guard_file
+    from ctseg.render.page import is_page
+
+    if report is None:
+        return
+    if report.resolve() == output.resolve():
+        raise SettingError(f"--report {report}: is the file for the pairs; give it a name of its own")
+    guard_file(report, is_page, inputs=inputs, overwrite=overwrite, say=common.say)
 
 
 def _is_file(output: Path, as_json: bool) -> bool:

@@ -38,7 +38,7 @@ WANTED = {
 """(command, parameter) -> what it takes, where that is the output of a command."""
 PAIRS_FOR = {"synth-train": "source", "das-train": "target"}
 """The direction of the pairs that a training needs."""
-OUTPUTS = ("output", "brain_cache")
+OUTPUTS = ("output", "brain_cache", "report")
 TEXT_INPUTS = ("inputs", "images", "model", "start")
 """Parameters that are inputs, but no paths in every case: patterns, and names of models."""
 REFUSED = "would be refused"

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 NOTICE = "Research software. Not a medical device; not for diagnosis or treatment."
 
 PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
-WIDE = 2.0
+WIDE, WIDE_PIXELS = 2.0, 1000
+"""A picture with so many times its height, or so many pixels, as its width is wide."""
 
 Cell = str | int | float | None
 
@@ -43,11 +44,11 @@ class Picture:
 
     @property
     def wide(self) -> bool:
-        """Whether it is so much wider than high that a phone shows it larger than its screen, to be moved sideways."""
+        """Whether it has so much side by side that a phone shows it larger than its screen, to be moved sideways."""
         if not self.png.startswith(PNG_HEAD):
             return False
         width, height = struct.unpack(">II", self.png[16:24])
-        return bool(width > WIDE * height)
+        return bool(width > WIDE * height or width >= WIDE_PIXELS)
 
     @property
     def uri(self) -> str:
@@ -129,6 +130,11 @@ class Page:
     def write(self, path: Path) -> Path:
         """Write the page, atomically."""
         return write_text(Path(path), self.html())
+
+
+def is_page(first: bytes) -> bool:
+    """Whether the first line of a file is that of a page, so that it may be replaced by one."""
+    return first.strip().lower() == b"<!doctype html>"
 
 
 def format_cell(cell: Cell) -> str:
