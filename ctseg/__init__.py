@@ -10,13 +10,17 @@ from typing import Any
 from ctseg.plugins.hookspecs import hookimpl
 from ctseg.version import __version__
 
-__all__ = ["__version__", "hookimpl", "list_models", "segment"]
+__all__ = ["__version__", "hookimpl", "list_models", "results_schema", "segment"]
 
 
 def __getattr__(name: str) -> Any:
-    """`ctseg.segment` and `ctseg.list_models` on first use: importing ctseg must not import torch."""
+    """What `ctseg` offers, on first use: importing ctseg must not import torch."""
     if name in ("list_models", "segment"):
         from ctseg import api
 
         return getattr(api, name)
+    if name == "results_schema":
+        from ctseg.inference.results import results_schema
+
+        return results_schema
     raise AttributeError(f"module 'ctseg' has no attribute {name!r}")

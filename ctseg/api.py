@@ -46,13 +46,14 @@ def segment(
     Example:
         `ctseg.segment("scan.nii.gz", "runs/amd-das").measures.ml`
     """
-    from ctseg.inference.prepare import prepare_volume
+    from ctseg.inference.prepare import extractor_of, prepare_volume
     from ctseg.inference.recovery import predict_with_recovery
     from ctseg.inference.scans import ready_scan
     from ctseg.inference.settings import SegmentSettings
 
     resolved = resolve(SegmentSettings, settings, where="segment")
     groups, extractor = load_for_segment(find_models(model), _device(device))
+    extractor = extractor_of(extractor, resolved)
     if isinstance(volume, (str, Path)):
         ready = ready_scan(Path(volume), groups, extractor)
     else:

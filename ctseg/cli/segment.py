@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ctseg.preprocess.settings import PreprocessSettings
 
 
+FAST = {"preview": False, "resampled": False, "coarse_brain": True}
+"""Settings of `--fast`, beside bfloat16 where it is faster."""
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and volumes.csv.")]
 Models = Annotated[
     list[str],
@@ -42,6 +44,16 @@ Recovery = Annotated[
     bool,
     typer.Option("--recovery", help="Put known haematomas into each head; say how much of them the model finds."),
 ]
+RtStruct = Annotated[
+    bool, typer.Option("--rtstruct", help="Also write CASE_rtstruct.dcm, a DICOM RT structure set, for DICOM input.")
+]
+Sr = Annotated[
+    bool, typer.Option("--sr", help="Also write CASE_sr.dcm, a DICOM report of the volumes, for DICOM input.")
+]
+LabelTables = Annotated[
+    bool, typer.Option("--label-tables", help="Also write what the mask's values mean, for viewers.")
+]
+Fast = Annotated[bool, typer.Option("--fast", help="Coarser brain mask, bfloat16 where it is faster, no preview.")]
 BrainCache = Annotated[
     Path | None, typer.Option("--brain-cache", help="Folder of brain masks, for a next model on the same scans.")
 ]
@@ -66,6 +78,10 @@ def segment(
     min_lesion_ml: Annotated[float, typer.Option("--min-lesion-ml", help="Drop lesions smaller than this.")] = 0.0,
     tta: Annotated[bool, typer.Option("--tta", help="Average over mirror images.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
+    rtstruct: RtStruct = False,
+    sr: Sr = False,
+    label_tables: LabelTables = False,
+    fast: Fast = False,
     recovery: Recovery = False,
     deidentify: Deidentify = False,
     brain_cache: BrainCache = None,
@@ -81,11 +97,10 @@ def segment(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a case on stdout.")] = False,
 ) -> None:
     """Segment haemorrhage on CT scans and measure it; failed cases are listed, with exit code 1."""
-    from ctseg.outputs import shared_folder
-
     resolved = _resolved(
         settings, threshold=threshold, min_lesion_ml=min_lesion_ml, tta=tta, probabilities=probabilities,
-        deidentify=deidentify, recovery=recovery,
+        deidentify=deidentify, recovery=recovery, rtstruct=rtstruct, sr=sr,
+        label_tables=label_tables, fast=fast,
     )  # fmt: skip
     paths = common.existing_paths(inputs, null=null)
     models = find_models(model)
@@ -93,13 +108,12 @@ def segment(
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume, share=share)
     cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
 
+    from ctseg.inference.prepare import extractor_of
     from ctseg.io.slices import SliceSet
 
     groups, extractor = _loaded(models, device)
-    resolved = _computing_in(precision, settings, groups, resolved)
-    if cache is not None:
-        shared_folder(cache, ("*.npz",))
-        extractor = _cached(extractor, groups[0].preprocessing, cache.path)
+    resolved = _computing_in("auto" if fast and precision == "32" else precision, settings, groups, resolved)
+    extractor = _cached(extractor_of(extractor, resolved), groups[0].preprocessing, cache, resolved)
     found = _find(paths, output, resolved, workers)
     if isinstance(found, SliceSet):
         results = _segment_set(found, groups, place, resolved, as_json)
@@ -128,12 +142,26 @@ def given_settings(
     probabilities: bool,
     deidentify: bool,
     recovery: bool,
+    rtstruct: bool = False,
+    sr: bool = False,
+    label_tables: bool = False,
+    fast: bool = False,
     **_others: Any,
 ) -> dict[str, Any]:
-    """The settings that the flags give."""
+    """The settings that the flags give.
+
+    Raises:
+        SettingError: if two flags contradict each other.
+    """
+    if fast and tta:
+        from ctseg.errors import SettingError
+
+        raise SettingError("--tta takes four times as long as the network alone, against --fast; leave one out")
     return {
         "threshold": threshold, "min_lesion_ml": min_lesion_ml, "tta": tta, "probabilities": probabilities,
-        "deidentify": deidentify, "recovery": recovery,
+        "deidentify": deidentify, "recovery": recovery, "rtstruct": rtstruct, "sr": sr,
+        "label_tables": label_tables,
+        **(FAST if fast else {}),
     }  # fmt: skip
 
 
@@ -176,12 +204,19 @@ def _computing_in(
     return settings.model_copy(update={"precision": chosen_precision(precision, groups)})
 
 
-def _cached(extractor: BrainExtractor, preprocessing: PreprocessSettings, folder: Path) -> BrainExtractor:
-    """The extractor with a cache on disk."""
+def _cached(
+    extractor: BrainExtractor, preprocessing: PreprocessSettings, cache: Output | None, settings: SegmentSettings
+) -> BrainExtractor:
+    """The extractor with a cache on disk, where one is wanted."""
+    if cache is None:
+        return extractor
     from ctseg.inference.brain_cache import BrainMaskCache
+    from ctseg.outputs import shared_folder
 
+    shared_folder(cache, ("*.npz",))
     version = common.registry().get("brain_extractor", preprocessing.brain_extractor).version
-    return BrainMaskCache(extractor, folder, preprocessing, version)
+    coarse = " coarse" if settings.coarse_brain else ""
+    return BrainMaskCache(extractor, cache.path, preprocessing, f"{version}{coarse}")
 
 
 def _segment_set(

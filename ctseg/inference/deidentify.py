@@ -82,11 +82,12 @@ def say_how(dataset: Dataset) -> None:
     """Write down that identity was removed and how, as PS3.15 asks for."""
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = METHOD
-    dataset.DeidentificationMethodCodeSequence = [_coded(Code(number, "DCM", name)) for number, name in PROFILE]
+    dataset.DeidentificationMethodCodeSequence = [coded(Code(number, "DCM", name)) for number, name in PROFILE]
     dataset.LongitudinalTemporalInformationModified = "REMOVED"
 
 
-def _coded(code: Code) -> Dataset:
+def coded(code: Code) -> Dataset:
+    """A code as an item of a code sequence."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
     return item

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, InputError, SettingError
+from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
 from ctseg.io.extent import check_head
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.coarse import CoarseBrain
 from ctseg.preprocess.ct import prepare_ct
 from ctseg.preprocess.prepared import Prepared
 from ctseg.preprocess.settings import PreprocessSettings
@@ -59,6 +61,11 @@ def preprocessing_of(model_input: Mapping[str, Any]) -> PreprocessSettings:
         return resolve(PreprocessSettings, chosen, where="the model's preprocessing")
     except SettingError as error:
         raise InputError(f"{error}; the file is damaged, or made by another version of ctseg") from None
+
+
+def extractor_of(extractor: BrainExtractor, settings: SegmentSettings) -> BrainExtractor:
+    """The extractor of the models, coarser where the settings ask for it."""
+    return CoarseBrain(extractor) if settings.coarse_brain else extractor
 
 
 def prepare_case(case: Case, preprocessings: Sequence[PreprocessSettings], extractor: BrainExtractor) -> ReadyCase:

@@ -12,6 +12,7 @@ from typing import Any
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import read_json, write_json, write_text
 from ctseg.harmless import csv_text
+from ctseg.inference.label_tables import TABLES
 from ctseg.outputs import MARK
 from ctseg.version import __version__
 
@@ -27,6 +28,8 @@ CASE_FILES = (
     "{}.png",
     "{}.dcm",
     "{}_resampled.dcm",
+    "{}_rtstruct.dcm",
+    "{}_sr.dcm",
     "probabilities/{}.nii.gz",
     "probabilities/{}.json",
 )
@@ -35,7 +38,7 @@ CASE_FILES = (
 
 def files_of(cases: Iterable[str]) -> list[str]:
     """All files that a segmentation of some cases may write."""
-    return [TABLE, DETAILS, *(file.format(case) for case in cases for file in CASE_FILES)]
+    return [TABLE, DETAILS, *TABLES, *(file.format(case) for case in cases for file in CASE_FILES)]
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,12 @@ class ResultTable:
         write_json(self.folder / DETAILS, {**self.head, "cases": rows})
         write_text(self.folder / TABLE, csv_text(COLUMNS, rows))
         self._saved = time.monotonic()
+
+
+def results_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of `volumes.json`; `$defs/case` is that of a line of `ctseg segment --json`."""
+    schema: dict[str, Any] = read_json(Path(__file__).with_name("volumes.schema.json"))
+    return schema
 
 
 def provenance(settings: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

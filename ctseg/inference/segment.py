@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.files import FULL
-from ctseg.inference.dicom_seg import SegAlgorithm
+from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.disagreement import widened
 from ctseg.inference.models import ModelGroup
 from ctseg.inference.outputs import write_case

@@ -30,6 +30,10 @@ class SegmentSettings(Settings):
     probabilities: bool = Field(False, description="also write probabilities/CASE.nii.gz")
     dicom_seg: bool = Field(True, description="write CASE.dcm (DICOM SEG) for DICOM input")
     resampled: bool = Field(True, description="and CASE_resampled.dcm of tilted or uneven series, for 3D Slicer")
+    coarse_brain: bool = Field(False, description="find the brain on every second row and column")
+    label_tables: bool = Field(False, description="write labels.tsv, .ctbl and .label: the mask's values for viewers")
+    rtstruct: bool = Field(False, description="write CASE_rtstruct.dcm (DICOM RT structure set) for DICOM input")
+    sr: bool = Field(False, description="write CASE_sr.dcm (DICOM SR: measurements and a summary) for DICOM input")
     deidentify: bool = Field(
         False, description="no text of the source passes: digests as case names, a pseudonym in the DICOM SEG"
     )

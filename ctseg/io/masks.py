@@ -55,6 +55,8 @@ def _save(path: Path, volume: Volume, canonical: Array, dtype: type[np.generic])
         raise ValueError(f"mask or map {canonical.shape} does not fit the volume {volume.voxels.shape}")
     native = np.ascontiguousarray(native_grid(volume).to_native(canonical).astype(dtype))
     image = _image(volume, native)
+    if dtype is np.uint8:
+        image.header.set_intent("label")  # viewers then show values as labels, not as a map
     if not _affine_is_true(volume):
         write_json(sidecar_path(path), _sidecar(volume))
     write_with(path, lambda temporary: nib.save(image, temporary))

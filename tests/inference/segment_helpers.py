@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import torch
@@ -175,3 +176,19 @@ def _slice_header(stack: Stack, k: int, number: str) -> pydicom.Dataset:
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
     dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
     return dataset
+
+
+def write_nifti(path: Path, head: Head, axes=(0, 1, 2), signs=(1, 1, 1), steps=(1.5, 1.5, 4.0), shape=(64, 64, 30)):
+    """A head on any axis order and flips; returns its affine and the RAS mm of every voxel."""
+    path.parent.mkdir(exist_ok=True)
+    affine = np.zeros((4, 4))
+    for native, world in enumerate(axes):
+        affine[world, native] = steps[world] * signs[world]
+    native_shape = tuple(shape[world] for world in axes)
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(native_shape) - 1) / 2)
+    affine[3, 3] = 1
+    grid = np.stack(np.meshgrid(*map(np.arange, native_shape), indexing="ij"), axis=-1)
+    ras = grid @ affine[:3, :3].T + affine[:3, 3]
+    lps = ras * (-1, -1, 1)
+    nib.save(nib.Nifti1Image(head.hu(lps).astype(np.int16), affine), path)
+    return lps

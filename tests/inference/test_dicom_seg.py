@@ -12,7 +12,8 @@ import pytest
 from pydicom.valuerep import PersonName
 from segment_helpers import NAME, NUMBER, UNEVEN_Z, Head, Stack, write_dicom
 
-from ctseg.inference.dicom_seg import SegAlgorithm, source_order, write_dicom_seg, write_resampled_seg
+from ctseg.inference.dicom_seg import write_dicom_seg, write_resampled_seg
+from ctseg.inference.dicom_source import SegAlgorithm, source_order
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings

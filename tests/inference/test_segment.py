@@ -26,6 +26,7 @@ from segment_helpers import (
     bright_model,
     bright_models,
     write_dicom,
+    write_nifti,
 )
 
 import ctseg
@@ -50,22 +51,6 @@ def run(inputs, out, settings=PLAIN, **more):
 
 def dice(one, other):
     return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
-
-
-def write_nifti(path: Path, head: Head, axes=(0, 1, 2), signs=(1, 1, 1), steps=(1.5, 1.5, 4.0), shape=(64, 64, 30)):
-    """A head on any axis order and flips; returns its affine and the RAS mm of every voxel."""
-    path.parent.mkdir(exist_ok=True)
-    affine = np.zeros((4, 4))
-    for native, world in enumerate(axes):
-        affine[world, native] = steps[world] * signs[world]
-    native_shape = tuple(shape[world] for world in axes)
-    affine[:3, 3] = -affine[:3, :3] @ ((np.array(native_shape) - 1) / 2)
-    affine[3, 3] = 1
-    grid = np.stack(np.meshgrid(*map(np.arange, native_shape), indexing="ij"), axis=-1)
-    ras = grid @ affine[:3, :3].T + affine[:3, 3]
-    lps = ras * (-1, -1, 1)
-    nib.save(nib.Nifti1Image(head.hu(lps).astype(np.int16), affine), path)
-    return lps
 
 
 def test_tilted_uneven_dicom_is_outlined_where_the_blood_is(dicom_folder, tilted, tmp_path):
@@ -375,10 +360,10 @@ def test_python_names_the_scans_of_a_folder_with_several(dicom_folder, tmp_path,
 
 @pytest.mark.slow
 def test_no_output_but_the_dicom_seg_names_the_patient(dicom_folder, tmp_path):
-    settings = SegmentSettings(probabilities=True)
+    settings = SegmentSettings(probabilities=True, rtstruct=True, sr=True, label_tables=True)
     run([dicom_folder], tmp_path / "out", settings)
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".gz", ".json", ".png", ".dcm", ".csv"}
+    assert {path.suffix for path in files} == {".gz", ".json", ".png", ".dcm", ".csv", ".tsv", ".ctbl", ".label"}
     for path in files:
         content = nib.load(path).header.binaryblock if path.suffix == ".gz" else path.read_bytes()
         for identity in (NAME, NUMBER, "19610203", "ACC99", "Gregory"):

@@ -1,0 +1,161 @@
+"""DICOM RT structure sets: the outline of a mask on every slice, as planning systems and SlicerRT read them.
+
+Written with pydicom and scikit-image rather than rt-utils, which takes a folder of images, needs OpenCV, and draws
+through pixel centres, so that every outline is half a pixel too small.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+from skimage.measure import approximate_polygon, find_contours
+
+from ctseg.files import write_with
+from ctseg.inference.deidentify import coded
+from ctseg.inference.dicom_source import (
+    TYPE_2,
+    SegAlgorithm,
+    complete,
+    content_uid,
+    source_header,
+    source_order,
+)
+from ctseg.inference.label_tables import DISPLAY_RGB
+from ctseg.io.volume import Volume
+from ctseg.version import __version__
+
+SERIES_NUMBER = 9102
+ROI_NAME = "Haemorrhage"
+DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
+"""SOP class of a study as RT objects reference it; retired, and the only one that the element may have."""
+STRAIGHT = 1e-6
+"""Points this near to the line between their neighbours, in pixels, are left out."""
+
+
+def write_rtstruct(
+    path: Path, volume: Volume, mask: NDArray[np.bool_], algorithm: SegAlgorithm, *, deidentify: bool = False
+) -> None:
+    """Write an RT structure set with one region of interest, a closed planar outline for each part of each slice.
+
+    Outlines run half way between pixel centres. Holes are outlines of their own inside the outer one, so readers fill
+    by the even-odd rule. Each outline references its source slice and lies in that slice's plane, tilted or not.
+
+    Args:
+        path: the file.
+        volume: read from DICOM; `frames` hold the source headers.
+        mask: (K, H, W), not empty.
+        algorithm: name, version and parameters to record.
+        deidentify: as for `ctseg.inference.dicom_seg.write_dicom_seg`.
+
+    Raises:
+        ValueError, AttributeError: if the source headers lack what a structure set needs.
+    """
+    sources = [source_header(frame, volume, deidentify) for frame in source_order(volume, mask)[1]]
+    filled = [int(k) for k in np.flatnonzero(mask.any(axis=(1, 2)))]
+    contours = [_contour(points, sources[k]) for k in filled for points in outlines(volume, mask, k)]
+    written = _structure_set(sources, mask, algorithm, contours)
+    complete(written, deidentify, sources[0])
+    write_with(path, lambda temporary: written.save_as(temporary, enforce_file_format=True))
+
+
+def outlines(volume: Volume, mask: NDArray[np.bool_], k: int) -> list[NDArray[np.float64]]:
+    """The closed outlines of slice `k` of a mask (K, H, W): (N, 3) LPS mm each, the first point not repeated."""
+    padded = np.pad(mask[k], 1).astype(np.float32)  # so that an outline closes at the picture's edge
+    found = []
+    for line in find_contours(padded, 0.5, fully_connected="low"):
+        points = approximate_polygon(line, STRAIGHT)[:-1] - 1.0  # (N, 2) rows and columns
+        found.append(volume.origins_mm[k] + points[:, :1] * volume.row_step_mm + points[:, 1:] * volume.col_step_mm)
+    return found
+
+
+def _contour(points: NDArray[np.float64], source: Dataset) -> Dataset:
+    """One outline and the slice it lies on."""
+    contour = Dataset()
+    contour.ContourImageSequence = [_image(source)]
+    contour.ContourGeometricType = "CLOSED_PLANAR"
+    contour.NumberOfContourPoints = len(points)
+    contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
+    return contour
+
+
+def _image(source: Dataset) -> Dataset:
+    image = Dataset()
+    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    return image
+
+
+def _structure_set(
+    sources: list[Dataset], mask: NDArray[np.bool_], algorithm: SegAlgorithm, contours: list[Dataset]
+) -> Dataset:
+    """The whole object: modules of patient, study, series, equipment, structure set and observations."""
+    first = sources[0]
+    written = Dataset()
+    written.file_meta = FileMetaDataset()
+    written.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for name in ("SpecificCharacterSet", "StudyInstanceUID", *TYPE_2):
+        if name in first:
+            written[name] = first[name]
+    written.SOPClassUID = RTStructureSetStorage
+    written.SOPInstanceUID = content_uid("RTSTRUCT", sources, mask, algorithm)
+    written.SeriesInstanceUID = content_uid("RTSTRUCT series", sources, mask, algorithm)
+    written.Modality, written.SeriesNumber, written.InstanceNumber = "RTSTRUCT", SERIES_NUMBER, 1
+    written.SeriesDescription = "ctseg haemorrhage, research use only"
+    written.OperatorsName = None
+    written.Manufacturer, written.ManufacturerModelName = "ctseg", "ctseg segment"
+    written.SoftwareVersions, written.DeviceSerialNumber = __version__, "none"
+    written.FrameOfReferenceUID, written.PositionReferenceIndicator = first.FrameOfReferenceUID, None
+    written.StructureSetLabel = "HAEMORRHAGE"
+    written.StructureSetDescription = f"ctseg {algorithm.name} {algorithm.version}; research use only"
+    now = datetime.now()
+    written.StructureSetDate = written.InstanceCreationDate = now.strftime("%Y%m%d")
+    written.StructureSetTime = written.InstanceCreationTime = now.strftime("%H%M%S")
+    written.ApprovalStatus = "UNAPPROVED"
+    written.ReferencedFrameOfReferenceSequence = [_frame_of_reference(sources)]
+    written.StructureSetROISequence = [_roi(first)]
+    written.ROIContourSequence = [_roi_contours(contours)]
+    written.RTROIObservationsSequence = [_observation()]
+    return written
+
+
+def _frame_of_reference(sources: list[Dataset]) -> Dataset:
+    """The study, series and slices that the outlines were drawn on."""
+    series = Dataset()
+    series.SeriesInstanceUID = sources[0].SeriesInstanceUID
+    series.ContourImageSequence = [_image(source) for source in sources]
+    study = Dataset()
+    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = DETACHED_STUDY, sources[0].StudyInstanceUID
+    study.RTReferencedSeriesSequence = [series]
+    frame = Dataset()
+    frame.FrameOfReferenceUID = sources[0].FrameOfReferenceUID
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _roi(source: Dataset) -> Dataset:
+    roi = Dataset()
+    roi.ROINumber, roi.ROIName = 1, ROI_NAME
+    roi.ReferencedFrameOfReferenceUID = source.FrameOfReferenceUID
+    roi.ROIGenerationAlgorithm = "AUTOMATIC"
+    return roi
+
+
+def _roi_contours(contours: list[Dataset]) -> Dataset:
+    item = Dataset()
+    item.ROIDisplayColor, item.ContourSequence, item.ReferencedROINumber = list(DISPLAY_RGB), contours, 1
+    return item
+
+
+def _observation() -> Dataset:
+    """What the region is: haemorrhage, by an algorithm and by nobody's hand."""
+    observation = Dataset()
+    observation.ObservationNumber, observation.ReferencedROINumber = 1, 1
+    observation.RTROIInterpretedType, observation.ROIInterpreter = None, None
+    code = codes.SCT.Hemorrhage
+    observation.RTROIIdentificationCodeSequence = [coded(code)]
+    return observation
