@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "ctseg"
 ORDER = (
     "io", "models", "implant", "render", "preprocess", "networks", "metrics", "matching", "augment", "selection",
-    "training", "synthesis", "segmentation", "inference", "evaluation", "inspection", "cli",
+    "training", "synthesis", "segmentation", "inference", "export", "evaluation", "inspection", "cli",
 )  # fmt: skip
 """From below to above."""
 PHANTOM_USERS = ("cli", "implant")

@@ -48,6 +48,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "models": ("ctseg models", "ctseg models --json"),
     "models show": ("ctseg models show default", "ctseg models show runs/das --json"),
     "models card": ("ctseg models card runs/das -o das.json", "ctseg models card runs/finetune/fold_1 -o fold-1.json"),
+    "export": (
+        "ctseg export default --to onnx -o default-onnx",
+        "ctseg export runs/das --to monai-bundle -o das-bundle",
+    ),
     "plugins": ("ctseg plugins", "ctseg plugins --json"),
     "plugins show": ("ctseg plugins show fcn", "ctseg plugins show similarity_metric:amd --json"),
     "plugins check": ("ctseg plugins check amd", "ctseg plugins check unet --set depth=3 --device cuda"),

@@ -1,0 +1,1 @@
+"""Trained segmenters in the formats of other programs: ONNX, OpenVINO and MONAI bundles."""

@@ -1,0 +1,116 @@
+"""ONNX files, and the networks in them run by onnxruntime and OpenVINO."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ctseg.errors import InputError
+from ctseg.export.network import Run, check_slices
+
+INPUT, OUTPUT = "images", "logits"
+
+
+def write_onnx(path: Path, network: nn.Module, size: int) -> None:
+    """Write a network as ONNX with a free number of slices.
+
+    Raises:
+        InputError: if the network uses what ONNX does not know, or a package is missing.
+    """
+    needs("onnx", "export")
+    needs("onnxscript", "export")
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    try:
+        with _quiet():
+            torch.onnx.export(
+                network,
+                (torch.from_numpy(check_slices(size, 2)),),
+                path,
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: batch},),
+                external_data=False,
+                verbose=False,
+            )
+    except OSError:
+        raise  # of the disk
+    except Exception as error:  # torch's and onnxscript's own, of many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"this network cannot be written as ONNX ({reason}); try --to monai-bundle") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters speak of their own internals; what concerns the user is an error."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def onnx_runner(path: Path) -> Run:
+    """The network of a file in onnxruntime, on the CPU.
+
+    Raises:
+        InputError: if onnxruntime is missing.
+    """
+    onnxruntime = needs("onnxruntime", "export")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: np.asarray(session.run([OUTPUT], {INPUT: images})[0], dtype=np.float32)
+
+
+def write_openvino(path: Path, onnx: Path) -> None:
+    """Turn an ONNX file into OpenVINO's pair `NAME.xml` and `NAME.bin`, in float32.
+
+    Raises:
+        InputError: if OpenVINO is missing.
+    """
+    openvino = _openvino()
+    openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=False)
+
+
+def openvino_runner(path: Path) -> Run:
+    """The network of `NAME.xml` in OpenVINO, on the CPU in float32.
+
+    Raises:
+        InputError: if OpenVINO is missing.
+    """
+    compiled = _openvino().Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: np.asarray(compiled(images)[0], dtype=np.float32)
+
+
+def _openvino() -> Any:
+    """OpenVINO without its telemetry, which would send each import over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return needs("openvino", "openvino")
+
+
+def needs(package: str, extra: str) -> Any:
+    """An optional package.
+
+    Raises:
+        InputError: if it is not installed, naming the extra that brings it.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(package)
+    except ImportError:
+        raise InputError(f"this export needs {package}, which is not installed: pip install 'ctseg[{extra}]'") from None
