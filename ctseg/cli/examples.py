@@ -52,6 +52,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "ctseg export default --to onnx -o default-onnx",
         "ctseg export runs/das --to monai-bundle -o das-bundle",
     ),
+    "bids": (
+        "ctseg bids dataset dataset/derivatives/ctseg participant",
+        "ctseg bids dataset out participant --participant-label 01 02 --model runs/das",
+    ),
     "plugins": ("ctseg plugins", "ctseg plugins --json"),
     "plugins show": ("ctseg plugins show fcn", "ctseg plugins show similarity_metric:amd --json"),
     "plugins check": ("ctseg plugins check amd", "ctseg plugins check unet --set depth=3 --device cuda"),

@@ -28,7 +28,7 @@ EPILOG = (
 COMMANDS = (
     "preprocess", "match", "synth_train", "synthesize", "das_train", "segment", "evaluate",
     "finetune",
-    "run", "demo", "phantom", "models", "export", "plugins", "settings", "config", "inspect", "doctor",
+    "run", "demo", "phantom", "models", "export", "bids", "plugins", "settings", "config", "inspect", "doctor",
 )  # fmt: skip
 
 ELSEWHERE = dict.fromkeys(
