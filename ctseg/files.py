@@ -10,13 +10,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import InputError, UnreadableError
 from ctseg.failures import error_number
-from ctseg.harmless import visible
+from ctseg.harmless import safe_table, visible
 from ctseg.locks import Busy, Unknown, lock, still_there, unlock
 from ctseg.temporary_names import temporary_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNSYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR})
 """What systems answer that cannot flush such a file; anything else is data that is not on the disk."""
@@ -141,6 +144,12 @@ def write_text(path: Path, text: str) -> Path:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> Path:
+    """Write a table as CSV with harmless cells, atomically."""
+    text = safe_table(table).to_csv(index=False, lineterminator="\n", float_format=float_format)
+    return write_text(path, text)
 
 
 def write_json(path: Path, data: Any) -> Path:

@@ -68,6 +68,12 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+def markdown_row(cells: Iterable[object]) -> str:
+    """A row of a Markdown table: no cell ends it, opens a tag or begins a link to code."""
+    texts = (one_line(str(cell)).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for cell in cells)
+    return "| " + " | ".join(texts) + " |"
+
+
 def safe_table(table: pd.DataFrame) -> pd.DataFrame:
     """A data frame whose texts and column names are harmless in a spreadsheet."""
     texts = [name for name in table.columns if not _is_number(table[name])]

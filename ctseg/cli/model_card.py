@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctseg.harmless import markdown_row
 from ctseg.models.info import METADATA, RUN_DIGEST
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _greys(intensity: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, A
 
 
 def _section(title: str, rows: Any, note: str = "") -> str:
-    lines = [f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows]
+    lines = [markdown_row(row) for row in rows]
     table = "\n".join(["| | |", "|---|---|", *lines]) if lines else ""
     return "\n\n".join(part for part in (f"## {title}", table, note) if part)
 

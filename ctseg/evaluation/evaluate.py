@@ -25,8 +25,7 @@ from ctseg.evaluation.scoring import score_all
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import EMPTY_RULES, summarise
 from ctseg.evaluation.uncertainty import read_uncertainty, summarise_uncertainty
-from ctseg.files import write_json, write_text
-from ctseg.harmless import safe_table
+from ctseg.files import write_csv, write_json
 from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.registry import Metric
 from ctseg.outputs import filled_folder
@@ -274,5 +273,5 @@ def clean(value: Any) -> Any:
 
 def _write(out: Path, table: pd.DataFrame, summary: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "cases.csv", safe_table(table).to_csv(index=False, float_format="%.6g"))
+    write_csv(out / "cases.csv", table, "%.6g")
     write_json(out / "summary.json", summary)

@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError
-from ctseg.files import sync, write_json
-from ctseg.harmless import safe_table
+from ctseg.files import sync, write_csv, write_json
 from ctseg.io.slice_table import COLUMNS, check_leak
 from ctseg.io.slices import SCHEMA
 from ctseg.version import __version__
@@ -89,7 +88,7 @@ class SliceWriter:
         _raw_to_npy(self.folder / "images.raw", self.folder / "images.npy", shape)
         if self.labelled:
             _raw_to_npy(self.folder / "masks.raw", self.folder / "masks.npy", shape)
-        safe_table(table).to_csv(self.folder / "slices.csv", index=False)
+        write_csv(self.folder / "slices.csv", table)
         sync(self.folder / "slices.csv")
         write_json(self.folder / "dataset.json", self._info(table, intensity, settings, extra))
 

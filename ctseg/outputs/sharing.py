@@ -17,6 +17,7 @@ from typing import Any
 
 from ctseg.errors import CtsegError, InputError
 from ctseg.files import creating, read_json
+from ctseg.harmless import visible
 from ctseg.locks import Busy, held
 from ctseg.outputs.claims import NEW, Claims, appear
 from ctseg.outputs.guard import Output
@@ -76,7 +77,7 @@ class Share:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False), encoding="utf-8", errors="backslashreplace")
+    path.write_text(visible(json.dumps(value, allow_nan=False)), encoding="utf-8")
 
 
 def is_finished(output: Output, key: str) -> bool:

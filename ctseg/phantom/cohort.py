@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
-from ctseg.files import write_json, write_with
+from ctseg.files import write_json, write_text
+from ctseg.harmless import csv_text
 from ctseg.parallel import Failure, ordered_map
 from ctseg.phantom.bleeds import KINDS, Findings
 from ctseg.phantom.msd import MrCase, make_mr_case, write_dataset_json
@@ -189,13 +189,7 @@ def _write_tables(folder: Path, results: dict[str, list[dict[str, Any]]]) -> Non
 
 
 def _write_csv(path: Path, header: list[str], rows: list[tuple[Any, ...]]) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-
-    write_with(path, write)
+    write_text(path, csv_text(header, (dict(zip(header, row, strict=True)) for row in rows)))
 
 
 def _counts(results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ctseg.errors import InputError
-from ctseg.files import write_json, write_with
-from ctseg.harmless import safe_table
+from ctseg.files import write_csv, write_json, write_with
 from ctseg.io.slices import SliceSet, assign_splits
 from ctseg.outputs import run_folder
 from ctseg.progress import ProgressCallback
@@ -203,5 +202,5 @@ def _write(
             np.save(file, segmented)
 
     write_with(run / "masks.npy", save)
-    write_with(run / "folds.csv", lambda temporary: safe_table(table).to_csv(temporary, index=False))
+    write_csv(run / "folds.csv", table)
     write_json(run / "summary.json", summary)

@@ -26,6 +26,7 @@ from ctseg.io.dicom.reader import read_series
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.kinds import kind_of
+from ctseg.io.nifti.file import open_nifti, read_voxels
 from ctseg.io.slices import is_slice_set
 
 Write = Callable[..., list[Path]]
@@ -441,3 +442,46 @@ def test_another_makers_element_of_that_number_says_nothing(
         dataset.add_new(0x0019100A, "US", 36)
         dataset.save_as(file)
     assert read_series(files, domain="mr").voxels.shape == (6, 24, 20)
+
+
+META = (
+    "ObjectType = Image\nNDims = 3\nDimSize = 96 96 20\nElementSpacing = 2.5 2.5 8\nElementType = MET_SHORT\n"
+    "ElementDataFile = {}\n"
+)
+NRRD = (
+    "NRRD0004\ntype: short\ndimension: 3\nsizes: 96 96 20\nspace: left-posterior-superior\n"
+    "space directions: (2.5,0,0) (0,2.5,0) (0,0,8)\nspace origin: (0,0,0)\nendian: little\nencoding: raw\n{}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.mhd", META.format("../other/secret.raw")), ("x.mhd", META.format("{}/secret.raw")),
+        ("x.mhd", META.format("LIST\n{}/secret.raw")), ("x.mha", META.format("../other/secret.raw")),
+        ("x.mhd", META.format("secret%03d.raw 1 20 1")),
+        ("x.mhd", "Comment = " + "x" * 2**20 + "\n" + META.format("x")),
+        ("x.nhdr", NRRD.format("data file: ../other/secret.raw")), ("x.nhdr", NRRD.format("DataFile:={}/secret.raw")),
+        ("x.nhdr", NRRD.format("data file: LIST\n../other/secret.raw")),
+        ("x.nrrd", NRRD.format("datafile: ../other/secret.raw")),
+        ("x.nhdr", NRRD.format("# " + "x" * 2**20 + "\ndata file: ../other/secret.raw")),
+    ],
+)  # fmt: skip
+def test_no_header_chooses_the_file_of_its_voxels(tmp_path: Path, name: str, text: str) -> None:
+    pytest.importorskip("SimpleITK")
+    voxels = np.full((20, 96, 96), 30, "<i2").tobytes()
+    for folder in ("scans", "other"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "other" / "secret.raw").write_bytes(voxels)
+    (tmp_path / "scans" / "x.raw").write_bytes(voxels)
+    (tmp_path / "scans" / name).write_text(text.replace("{}", str(tmp_path / "other")))
+    with pytest.raises(CaseError, match="names another file|header of more than"):
+        open_nifti(tmp_path / "scans" / name)
+
+
+@pytest.mark.parametrize(("name", "text"), [("x.mhd", META), ("x.nhdr", NRRD.format("data file: {}"))])
+def test_voxels_beside_are_read(tmp_path: Path, name: str, text: str) -> None:
+    pytest.importorskip("SimpleITK")
+    (tmp_path / "x.raw").write_bytes(np.full((20, 96, 96), 30, "<i2").tobytes())
+    (tmp_path / name).write_text(text.format("x.raw"))
+    assert read_voxels(open_nifti(tmp_path / name), None).max() == 30

@@ -18,7 +18,13 @@ from ctseg.io.volume import Array
 MISSING = "needs SimpleITK: pip install 'ctseg[itk]', or " + CONVERT
 STATES_PLACE = re.compile(rb"^(space( directions)?|TransformMatrix|Rotation|Orientation)\s*[:=]", re.MULTILINE)
 """Header lines that say which way the axes point."""
-HEAD_BYTES = 16 * 1024
+VOXELS_IN = re.compile(rb"^[ \t]*(?:data ?file|ElementDataFile)[ \t]*[:=]+[ \t]*(.*?)[ \t\r]*$", re.MULTILINE | re.I)
+"""The header line that says where the voxels are: `LOCAL`, a file, or a list of files."""
+NRRD_END = re.compile(rb"\r?\n\r?\n")
+HEAD_BYTES = 1024 * 1024
+"""Longer headers are refused: they could name another file further on."""
+BESIDE = {".mhd": (".raw", ".zraw", ".img"), ".nhdr": (".raw", ".raw.gz", ".img")}
+"""Header files and the suffixes that the files of their voxels have."""
 
 
 class _Voxels:
@@ -55,8 +61,9 @@ def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
         import SimpleITK as sitk  # noqa: N813 - the name that its documentation gives it
     except ImportError:
         raise CaseError(MISSING) from None
-    with path.open("rb") as file:
-        states_place = STATES_PLACE.search(file.read(HEAD_BYTES)) is not None
+    head = _header(path)
+    states_place = STATES_PLACE.search(head) is not None
+    _check_voxels_place(path, head)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -73,6 +80,37 @@ def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
     image.set_qform(image.affine, code=1, update_affine=False)
     note = "the header carries no orientation; voxels are taken to be stored in LPS order"
     return image, () if states_place else (note,)
+
+
+def _header(path: Path) -> bytes:
+    """The text at the beginning of a file, without the voxels behind it.
+
+    Raises:
+        CaseError: without the file's name, if it has no end.
+    """
+    with path.open("rb") as file:
+        start = file.read(HEAD_BYTES)
+    is_nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
+    end = (NRRD_END if is_nrrd else VOXELS_IN).search(start)
+    if end is None and len(start) == HEAD_BYTES:
+        raise CaseError(f"has a header of more than {HEAD_BYTES // 1024} KiB; {CONVERT}")
+    return start if end is None else start[: end.end()]
+
+
+def _check_voxels_place(path: Path, head: bytes) -> None:
+    """Refuse a header that names any other file than the one beside it: a path in a file is nobody's wish to read it.
+
+    Raises:
+        CaseError: without the file's name.
+    """
+    named = [found[1] for found in VOXELS_IN.finditer(head)]
+    stem, kind = path.name[: -len(path.suffix)], path.suffix.lower()
+    allowed = {f"{stem}{suffix}".encode() for suffix in BESIDE.get(kind, ())}
+    allowed |= {f"{stem}{suffix.upper()}".encode() for suffix in BESIDE.get(kind, ())}
+    allowed |= {b"LOCAL"} if kind == ".mha" else set()
+    if any(name not in allowed for name in named):
+        where = f"beside it as {stem}.raw" if kind in BESIDE else "into the same file"
+        raise CaseError(f"its header names another file for its voxels, which is not opened; put them {where}")
 
 
 def _broken(error: RuntimeError) -> str:

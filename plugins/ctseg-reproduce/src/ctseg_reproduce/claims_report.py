@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ctseg.files import write_text, write_with
+from ctseg.files import write_csv, write_text
+from ctseg.harmless import markdown_row
 from ctseg.render.page import Page
 from ctseg_reproduce.claims import Claim, Decision, verdict_of
 from ctseg_reproduce.results import Difference
@@ -79,11 +80,11 @@ def write_claims(
     cells = claim_cells(decisions)
     notes = [f"Scale {scale.name!r}: {scale.summary}. Preset {scale.preset!r}.", *NOTES]
     notes += [f"FAILED: {text}" for text in failed]
-    lines = [f"# {TITLE}", "", f"    {command}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += [*("| " + " | ".join(row) + " |" for row in cells), "", *(f"- {text}" for text in notes), ""]
+    lines = [f"# {TITLE}", "", f"    {command}", "", markdown_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+    lines += [*map(markdown_row, cells), "", *(f"- {text}" for text in notes), ""]
     page = Page(TITLE, f"{len(decisions)} claims").add_table(list(COLUMNS), cells).add_list(notes)
     return [
-        write_with(folder / f"{name}.csv", lambda temporary: flat.to_csv(temporary, index=False)),
+        write_csv(folder / f"{name}.csv", flat),
         write_text(folder / f"{name}.md", "\n".join(lines)),
         page.add_preformatted(command).write(folder / f"{name}.html"),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ctseg.files import write_text
+from ctseg.files import write_csv, write_text
+from ctseg.harmless import markdown_row
 from ctseg.implant.head import Head
 from ctseg.implant.lay import add, implant_at
 from ctseg.implant.wanted import Wanted
@@ -57,8 +57,6 @@ def write_tables(folder: Path, results: Results) -> tuple[list[Path], list[str]]
         Their paths, and the lines of the first table for a terminal.
     """
     rows = results.rows()
-    text = io.StringIO()
-    pd.DataFrame(rows).to_csv(text, index=False, lineterminator="\n")
     table = markdown(summarise(rows, ("ml", "hu")))
     parts = [
         "# Haematomas in heads without a bleed\n",
@@ -69,7 +67,7 @@ def write_tables(folder: Path, results: Results) -> tuple[list[Path], list[str]]
         "With and without oedema:\n\n" + markdown(summarise(rows, ("oedema_mm",))),
     ]
     paths = [
-        write_text(folder / "implants.csv", text.getvalue()),
+        write_csv(folder / "implants.csv", pd.DataFrame(rows)),
         write_text(folder / "implants.md", "\n".join(parts) + "\n"),
     ]
     return paths, [*table.splitlines(), "", *_false_text(results).splitlines()]
@@ -95,7 +93,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         return "nothing measured\n"
     cells = [[_cell(value) for value in row.values()] for row in rows]
     lines = [list(rows[0]), ["---"] * len(rows[0]), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return "\n".join(map(markdown_row, lines)) + "\n"
 
 
 def _cell(value: Any) -> str:

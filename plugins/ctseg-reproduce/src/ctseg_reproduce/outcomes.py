@@ -16,7 +16,7 @@ import pandas as pd
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import regular, write_with
+from ctseg.files import regular, write_csv, write_with
 from ctseg_reproduce.results import METRICS, Outcome
 
 PARTS = tuple(f"{metric}_{kind}" for metric in METRICS for kind in ("part", "whole"))
@@ -53,7 +53,7 @@ def write_outcomes(path: Path, outcomes: Sequence[OutcomeRecord]) -> Path:
         for item in outcomes
     ]
     whole = pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else pd.DataFrame(columns=list(COLUMNS))
-    return write_with(path, lambda temporary: whole.to_csv(temporary, index=False, float_format="%.10g"))
+    return write_csv(path, whole, "%.10g")
 
 
 def read_outcomes(path: Path) -> list[OutcomeRecord]:

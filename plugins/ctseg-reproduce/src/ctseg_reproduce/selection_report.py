@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ctseg.files import write_text, write_with
+from ctseg.files import write_csv, write_text
+from ctseg.harmless import markdown_row
 from ctseg.render.page import Page
 from ctseg.render.plots import new_figure
 from ctseg.render.style import INK, MODELS
@@ -48,8 +49,8 @@ def write_study(folder: Path, tables: Tables, labels: Sequence[str], command: st
     flat = pd.DataFrame([asdict(item) for name in labels for item in found[name]])
     epochs = pd.concat([table.assign(row=row, seed=seed) for (row, seed), table in tables.items()], ignore_index=True)
     return [
-        write_with(folder / f"{study}.csv", lambda temporary: flat.round(4).to_csv(temporary, index=False)),
-        write_with(folder / f"{study}-epochs.csv", lambda temporary: epochs.to_csv(temporary, index=False)),
+        write_csv(folder / f"{study}.csv", flat.round(4)),
+        write_csv(folder / f"{study}-epochs.csv", epochs),
         write_text(folder / f"{study}.md", _markdown(found, command)),
         _page(found, tables, command).write(folder / f"{study}.html"),
     ]
@@ -73,8 +74,8 @@ def _with_interval(item: Regret) -> str:
 def _markdown(found: Mapping[str, Sequence[Regret]], command: str) -> str:
     lines = [f"# {TITLE}", "", f"    {command}", ""]
     for name, rows in found.items():
-        lines += [f"## Measured on: {name}", "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-        lines += [*("| " + " | ".join(cells) + " |" for cells in lines_of(rows)), ""]
+        lines += [f"## Measured on: {name}", "", markdown_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+        lines += [*map(markdown_row, lines_of(rows)), ""]
     return "\n".join([*lines, *(f"- {text}" for text in NOTES), ""])
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.evaluation.intervals import AMOUNT
 from ctseg.evaluation.statistics import mean_of, ratio_interval
-from ctseg.files import write_with
+from ctseg.files import write_csv
 from ctseg.inference.models import load_models
 from ctseg.inference.predict import predict_slices
 from ctseg.inference.settings import SegmentSettings
@@ -76,7 +76,7 @@ def run_epochs_table(run: Path, label_sets: Mapping[str, SliceSet], build: Build
     first = read_toml(run / "config.toml").get("settings", {}).get("select_from", 0)
     found = [_scores(row, first) | _dice(run / _weights(row), label_sets, build) for row in rows]
     table = pd.DataFrame(found, columns=wanted)
-    write_with(path, lambda temporary: table.to_csv(temporary, index=False))
+    write_csv(path, table)
     return table
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 from ctseg.evaluation.intervals import UNKNOWN
 from ctseg.evaluation.statistics import Estimate
 from ctseg.evaluation.verdict import verdict
-from ctseg.files import write_text, write_with
+from ctseg.files import write_csv, write_text
+from ctseg.harmless import markdown_row
 from ctseg.progress import span
 from ctseg.render.page import Page
 from ctseg_reproduce.outcomes import OutcomeRecord, write_outcomes
@@ -283,7 +284,7 @@ def write_table(
     table, stem = table_of(name, results), scale.file_name(name)
     remarks = notes(scale, table, own_data, control_lines(results))
     remarks += [f"FAILED {line['row']}: {line['failed']}" for line in table.to_dict("records") if line["failed"]]
-    csv = write_with(folder / f"{stem}.csv", lambda temporary: table.to_csv(temporary, index=False))
+    csv = write_csv(folder / f"{stem}.csv", table)
     outcomes = write_outcomes(folder / f"{stem}-outcomes.csv", [item for result in results for item in result.records])
     text = write_text(folder / f"{stem}.md", _markdown(name, table, remarks, command, figures))
     return [csv, outcomes, text, _page(name, table, remarks, command, figures).write(folder / f"{stem}.html")]
@@ -292,8 +293,8 @@ def write_table(
 def _markdown(
     name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[TableFigure]
 ) -> str:
-    lines = [f"# {TITLES[name]}", "", f"    {command}", "", "| " + " | ".join(columns(name)) + " |"]
-    lines += ["|" + "---|" * len(columns(name)), *("| " + " | ".join(cells) + " |" for cells in text_cells(table))]
+    lines = [f"# {TITLES[name]}", "", f"    {command}", "", markdown_row(columns(name))]
+    lines += ["|" + "---|" * len(columns(name)), *map(markdown_row, text_cells(table))]
     rows = [f"    {line}" for line in table["command"]]
     shots = [line for item in figures for line in (f"![{item.title}]({item.path.name})", "", item.caption, "")]
     return "\n".join([*lines, "", *(f"- {text}" for text in remarks), "", *shots, "One row alone:", "", *rows, ""])
