@@ -36,6 +36,7 @@ COMMANDS: dict[str, list[str]] = {
     "segment": ["segment", "scans", "--model", "seg", "--device", "cpu", "--workers", "0", "--probabilities"],
     "segment set": ["segment", "ct", "--model", "seg", "--device", "cpu"],
     "evaluate": ["evaluate", "--pred", "truth", "--ref", "truth", "--images", "scans", "--set", "resamples=100"],
+    "export": ["export", "seg", "--to", "onnx"],
     "plugins new": ["plugins", "new", "mine"],
 }
 GROWING = ("synth-train", "das-train", "finetune", "segment", "segment set")

@@ -203,3 +203,15 @@ def test_preprocess_ends_with_1_where_a_scan_was_left_out(scans, capsys):
     Path("scans/d.nrrd.gz").write_bytes(b"x")
     assert main(["preprocess", scans, "-o", "set2", "--domain", "ct", "--set", "min_brain_mm2=0"]) == 1
     assert "left out: scans/d.nrrd.gz: compressed; uncompress it (gunzip)" in capsys.readouterr().err
+
+
+def test_fast_is_said_in_the_settings_and_refuses_its_opposite(model, scans, capsys):
+    assert main(["segment", scans, "--model", model, "-o", "fast", "--fast", "--device", "cpu", "--workers", "0"]) == 0
+    settings = json.loads(Path("fast/volumes.json").read_text())["settings"]
+    assert {name: settings[name] for name in ("coarse_brain", "preview", "resampled", "tta")} == {
+        "coarse_brain": True, "preview": False, "resampled": False, "tta": False,
+    }  # fmt: skip
+    assert not list(Path("fast").glob("*.png"))
+    assert main(["segment", scans, "--model", model, "-o", "both", "--fast", "--tta"]) == 2
+    assert "--tta takes four times as long" in capsys.readouterr().err.splitlines()[-1]
+    assert not Path("both").exists()
