@@ -145,9 +145,17 @@ def cells(result: CaseResult) -> tuple[str, ...]:
     between = "" if result.ml_low is None else f"{result.ml_low:.2f} to {result.ml_high:.2f}"
     remarks = ["finished before"] if result.resumed else []
     remarks += [f"OUT OF DISTRIBUTION: {result.ood}"] if result.ood else []
+    remarks += [text] if (text := _corrected(result)) else []
     remarks += [text] if (text := _recovery(result)) else []
     remarks += [result.note] if result.note else []
     return result.case, result.status, f"{result.ml:.2f}", between, str(result.lesions), seconds, "; ".join(remarks)
+
+
+def _corrected(result: CaseResult) -> str:
+    """The volume without the bias that the model's card states."""
+    if result.ml_corrected is None:
+        return ""
+    return f"corrected {result.ml_corrected:.1f} mL ({result.ml_corrected_low:.1f} to {result.ml_corrected_high:.1f})"
 
 
 def _recovery(result: CaseResult) -> str:

@@ -25,6 +25,7 @@ from ctseg.evaluation.scoring import score_all
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import EMPTY_RULES, summarise
 from ctseg.evaluation.uncertainty import read_uncertainty, summarise_uncertainty
+from ctseg.evaluation.volume_bins import volume_bins
 from ctseg.files import write_csv, write_json
 from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.registry import Metric
@@ -205,7 +206,13 @@ def _model(
         result["subtypes"] = [row for by in ("case", "slice") for row in by_subtype(own, labels, by, settings)]
     if uncertainty is not None:
         result["uncertainty"] = summarise_uncertainty(done, uncertainty, settings)
-    return result
+    return {**result, **_volume_bins(done)}
+
+
+def _volume_bins(done: pd.DataFrame) -> dict[str, Any]:
+    """For a model card; nothing where there are too few cases."""
+    bins = volume_bins(done)
+    return {"volume_bins": [item.model_dump(mode="json") for item in bins]} if bins else {}
 
 
 def versions() -> dict[str, str]:

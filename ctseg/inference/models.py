@@ -13,10 +13,10 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.inference.ood import check_profile
 from ctseg.inference.prepare import preprocessing_of
-from ctseg.io.input_digests import DIGITS
-from ctseg.models import ModelSource, checked_digest
+from ctseg.io.input_digests import DIGITS, file_sha256
+from ctseg.models import ModelSource, VolumeCalibration, read_checked_card
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.runs import ModelHeader, load_model
+from ctseg.runs import ModelHeader, load_model, model_path
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class LoadedModel:
     """As `--model` named it; empty for one given by its path."""
     owner: str = ""
     """The package that brings it and its version; empty for a model of the user's."""
+    volumes: VolumeCalibration | None = None
+    """By how much its volumes are off, where its card says so."""
 
     @property
     def label(self) -> str:
@@ -74,7 +76,8 @@ def load_models(
 
 
 def _load(source: ModelSource, build: Callable[[ModelHeader], nn.Module], device: torch.device) -> LoadedModel:
-    digest = checked_digest(source)[:DIGITS]
+    sha256 = file_sha256(model_path(source.path))
+    card = read_checked_card(source, sha256)
     module, header = load_model(source.path, build, "segmenter")
     try:
         preprocessing = preprocessing_of(header.input)
@@ -83,7 +86,8 @@ def _load(source: ModelSource, build: Callable[[ModelHeader], nn.Module], device
         raise InputError(f"{source.weights}: {error}") from None
     owner = source.owner if source.origin in ("package", "plugin") else ""
     module.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return LoadedModel(module, header, device, preprocessing, digest, source.name, owner)
+    volumes = card.volumes if card else None
+    return LoadedModel(module, header, device, preprocessing, sha256[:DIGITS], source.name, owner, volumes)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,12 @@ class CaseResult:
     ml_low: float | None = None
     """Smallest and largest volume of the mask and any member (mirror image with `tta`, model); None with one member."""
     ml_high: float | None = None
+    ml_corrected: float | None = None
+    """Volume with the bias taken out that the model's card states for its size; None without such a card, where nothing
+    was segmented, or with another threshold."""
+    ml_corrected_low: float | None = None
+    """Ends of the card's interval: where the true volume of such a patient with a lesion lies."""
+    ml_corrected_high: float | None = None
     agreement: float | None = None
     """Mean Dice between every two members."""
     entropy_bits: float | None = None

@@ -222,6 +222,7 @@ def _segment_one(
         status="ok",
         ml=round(measures.ml, 4),
         **_disagreement(prediction, settings.range_factor),
+        **_corrected(measures.ml, groups, settings),
         abc2_ml=round(measures.abc2_ml, 4),
         lesions=measures.lesions,
         largest_ml=round(measures.largest_ml, 4),
@@ -261,6 +262,17 @@ def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:
         low, high = widened(ml, low, high, factor)
     values = {"ml_low": low, "ml_high": high, "agreement": found.agreement, "entropy_bits": found.entropy_bits}
     return {name: round(value, 4) for name, value in values.items()}
+
+
+def _corrected(ml: float, groups: Sequence[ModelGroup], settings: SegmentSettings) -> dict[str, Any]:
+    """The volume as the model's card corrects it: for one model alone, with the settings that the card is about."""
+    models = [model for group in groups for model in group.models]
+    usual = SegmentSettings.model_fields
+    is_usual = all(getattr(settings, name) == usual[name].default for name in ("threshold", "min_lesion_ml"))
+    if len(models) != 1 or models[0].volumes is None or not is_usual or ml <= 0:
+        return {}
+    names = ("ml_corrected", "ml_corrected_low", "ml_corrected_high")
+    return {name: round(value, 4) for name, value in zip(names, models[0].volumes.corrected(ml), strict=True)}
 
 
 def _prepared_notes(ready: ReadyCase) -> list[str]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ctseg.models.card import ModelCard, read_card, write_card
+from ctseg.models.card import ModelCard, VolumeBin, VolumeCalibration, read_card, write_card
 from ctseg.models.catalogue import (
     DEFAULT,
     Catalogue,
@@ -30,7 +30,7 @@ from ctseg.models.catalogue import (
     register_folder,
     user_folder,
 )
-from ctseg.models.info import ModelInfo, checked_digest, look_at, look_at_all
+from ctseg.models.info import ModelInfo, checked_digest, look_at, look_at_all, read_checked_card
 
 __all__ = [
     "DEFAULT",
@@ -40,12 +40,15 @@ __all__ = [
     "ModelCard",
     "ModelInfo",
     "ModelSource",
+    "VolumeBin",
+    "VolumeCalibration",
     "at_path",
     "checked_digest",
     "known_models",
     "look_at",
     "look_at_all",
     "read_card",
+    "read_checked_card",
     "register_folder",
     "user_folder",
     "write_card",

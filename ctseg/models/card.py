@@ -7,6 +7,8 @@ says what the run knows; this one also says what a run cannot know: licences, an
 from __future__ import annotations
 
 import json
+import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,6 +81,46 @@ class Measured(_Part):
         return self
 
 
+class VolumeBin(_Part):
+    """How the true volume related to the segmented one in patients with a lesion, for one range of the latter."""
+
+    up_to_ml: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="its end; None: none")
+    factor: float = Field(gt=0, allow_inf_nan=False, description="median of true over segmented")
+    low: float = Field(gt=0, allow_inf_nan=False, description="ends of the interval of true over segmented")
+    high: float = Field(gt=0, allow_inf_nan=False)
+    cases: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low <= self.factor <= self.high:
+            raise ValueError("factor has to lie between low and high")
+        return self
+
+
+class VolumeCalibration(_Part):
+    """By how much the model's volumes are off, by size (`ctseg.evaluation.volume_bins`)."""
+
+    data: str = Field(description="what it was measured on", min_length=1)
+    level: float = Field(default=0.9, gt=0, lt=1, description="of the intervals")
+    bins: tuple[VolumeBin, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        ends = [math.inf if item.up_to_ml is None else item.up_to_ml for item in self.bins]
+        if any(one >= other for one, other in pairwise(ends)) or not math.isinf(ends[-1]):
+            raise ValueError("bins have to be in order of up_to_ml, and the last without one")
+        return self
+
+    def corrected(self, ml: float) -> tuple[float, float, float]:
+        """The volume with the bias taken out, and its interval, in mL.
+
+        Args:
+            ml: segmented volume, above 0.
+        """
+        chosen = next(item for item in self.bins if item.up_to_ml is None or ml <= item.up_to_ml)
+        return ml * chosen.factor, ml * chosen.low, ml * chosen.high
+
+
 class ModelCard(_Part):
     """`NAME.json` beside `NAME.safetensors`; its `schema` is `CARD_SCHEMA`."""
 
@@ -90,8 +132,18 @@ class ModelCard(_Part):
     ct_labels: bool = Field(description="whether any outline on a real CT was learnt from")
     measured: tuple[Measured, ...] = Field(description="may be empty, but has to be there")
     limits: tuple[str, ...] = Field(description="what it cannot do", min_length=1)
+    volumes: VolumeCalibration | None = Field(default=None, description="bias of its volumes, by size")
     intended_use: str = INTENDED_USE
     references: tuple[str, ...] = ()
+
+
+PARTS: dict[str, type[_Part]] = {
+    "made": Made,
+    "training_data": Datum,
+    "measured": Measured,
+    "volumes": VolumeCalibration,
+}
+"""Fields of a card that have fields of their own."""
 
 
 def card_path(weights: Path) -> Path:
@@ -127,7 +179,7 @@ def _fault(error: Exception) -> str:
     fault = error.errors(include_url=False)[0]
     *above, last = ["", *(str(part) for part in fault["loc"])]
     if fault["type"] == "extra_forbidden":
-        model: Any = {"made": Made, "training_data": Datum, "measured": Measured}.get("".join(above[1:2]), ModelCard)
+        model: Any = PARTS.get("".join(above[1:2]), ModelCard)
         return ".".join([*above[1:], ""]) + unknown_name("field", last, sorted(model.model_fields))
     return f"{'.'.join([*above[1:], last])}: {fault['msg'].removeprefix('Value error, ')}"
 

@@ -31,7 +31,8 @@ def row_of(evaluation, case, model="pred"):
 def test_numbers_by_hand(cohort):
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, group=cohort / "group.csv")
     assert found.failed == ()
-    assert found.notes == ("patient from group.csv",)
+    assert found.notes[0] == "patient from group.csv"
+    assert [note.partition(",")[0] for note in found.notes[1:]] == ["no scan is known for 4 of 4 cases"]
     assert row_of(found, "a_1")["dice"] == 1
     assert row_of(found, "a_2")["dice"] == pytest.approx(2 / 3)
     assert row_of(found, "b_1")["dice"] == 0

@@ -32,11 +32,13 @@ from segment_helpers import (
 import ctseg
 from ctseg.cli.main import main
 from ctseg.errors import InputError, OutputExistsError
+from ctseg.files import write_json
 from ctseg.inference.scans import find_scans
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.io.nifti.volumes import load_mask
+from ctseg.models.card import CARD_SCHEMA
 from ctseg.outputs import MARK, new_folder
 from ctseg.preprocess.pipeline import preprocess
 from ctseg.runs import save_model
@@ -332,6 +334,31 @@ def test_python_and_command_read_the_same_scan(layout, dicom_folder, tmp_path, m
     assert float(row["ml"]) == round(prediction.measures.ml, 4) > 1
     mask, _ = load_mask(tmp_path / "out" / f"{row['case']}.nii.gz")
     np.testing.assert_array_equal(prediction.mask, mask > 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_corrected"), [([], True), (["--set", "tta=true"], True), (["--set", "threshold=0.6"], False)]
+)
+def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, tmp_path, monkeypatch):
+    scan = windowed(tmp_path / "head.nii.gz")
+    weights = save_model(tmp_path / "mine" / "bright.safetensors", BrightIsLesion(), bright_header())
+    digest = sha256(weights.read_bytes()).hexdigest()
+    item = {"factor": 1.25, "low": 0.9, "high": 2.0, "cases": 30}
+    small = {**item, "up_to_ml": 0.01, "factor": 1.5}
+    card = {
+        "schema": CARD_SCHEMA, "summary": "x", "sha256": digest, "licence": "CC0-1.0", "ct_labels": False,
+        "made": {"command": "x", "machine": "x"}, "training_data": [{"name": "x", "licence": "CC0-1.0"}],
+        "measured": [], "limits": ["x"], "volumes": {"data": "heads", "bins": [small, item]},
+    }  # fmt: skip
+    write_json(weights.with_suffix(".json"), card)
+    monkeypatch.setattr("ctseg.cli.common.registry", _Registry)
+    out = str(tmp_path / "out")
+    line = ["segment", str(scan), "--model", str(weights), "-o", out, "--workers", "0", "--device", "cpu", *flags]
+    assert main(line) == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "volumes.csv").open())
+    found = [row[name] for name in ("ml_corrected", "ml_corrected_low", "ml_corrected_high")]
+    expected = [float(row["ml"]) * factor for factor in (1.25, 0.9, 2.0)]
+    assert [float(value) for value in found] == pytest.approx(expected, rel=1e-3) if is_corrected else found == [""] * 3
 
 
 def test_a_slice_set_beside_other_paths_is_refused(dicom_folder, tmp_path):

@@ -23,6 +23,8 @@ CARD: dict[str, Any] = {
     "limits": ["finds nothing"],
 }
 
+BIN: dict[str, Any] = {"factor": 1.1, "low": 0.8, "high": 1.5, "cases": 20}
+
 
 def test_a_card_comes_back(tmp_path: Path) -> None:
     card = read_card(write_json(tmp_path / "a.json", CARD))
@@ -46,6 +48,11 @@ def test_a_card_comes_back(tmp_path: Path) -> None:
         ({"measured": [{"data": "x", "metric": "Dice", "value": 1, "low": 0}]}, "give both ends of the interval"),
         ({"summary": "a\u001b[31mred"}, "summary: holds line breaks or control characters"),
         ({"limits": ["one\ntwo"]}, "limits: holds line breaks"),
+        ({"volumes": {"data": "x", "bins": []}}, "volumes.bins: "),
+        ({"volumes": {"data": "x", "bins": [{"factor": 3, "low": 1, "high": 2, "cases": 9}]}}, "between low and high"),
+        ({"volumes": {"data": "x", "bins": [{**BIN, "up_to_ml": 5.0}]}}, "the last without one"),
+        ({"volumes": {"data": "x", "bins": [BIN, {**BIN, "up_to_ml": 5.0}, BIN]}}, "in order of up_to_ml"),
+        ({"volumes": {"data": "x", "bins": [{**BIN, "ratio": 1}]}}, "unknown field 'ratio'"),
         ({"schema": "ctseg-model-card/2"}, "schema 'ctseg-model-card/2', expected 'ctseg-model-card/1'"),
         ({"schema": None}, "not a model card of this ctseg"),
     ],
@@ -75,3 +82,13 @@ def test_a_huge_file_is_not_opened(tmp_path: Path) -> None:
         read_card(path)
     with pytest.raises(InputError, match="no such file"):
         read_card(tmp_path / "none.json")
+
+
+def test_volumes_are_corrected_by_size(tmp_path: Path) -> None:
+    bins = [{**BIN, "up_to_ml": 2.0, "factor": 1.5}, BIN]
+    path = write_json(tmp_path / "a.json", {**CARD, "volumes": {"data": "heads", "bins": bins}})
+    card = read_card(path)
+    assert card.volumes is not None
+    assert card.volumes.corrected(2.0) == pytest.approx((3.0, 1.6, 3.0))
+    assert card.volumes.corrected(2.001) == pytest.approx((2.2011, 1.6008, 3.0015))
+    assert read_card(write_card(tmp_path / "b.json", card)) == card
