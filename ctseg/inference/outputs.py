@@ -32,6 +32,9 @@ def write_case(
         write_preview(folder / f"{case}.png", prediction)
     if prediction.volume.frames:
         remarks += write_dicom_objects(folder, case, prediction, settings, algorithm)
+    else:
+        asked = [name for name, wanted in (("RTSTRUCT", settings.rtstruct), ("SR", settings.sr)) if wanted]
+        remarks += [f"no DICOM {name}: the scan is not DICOM" for name in asked]
     if settings.probabilities:
         save_map(folder / "probabilities" / f"{case}.nii.gz", prediction.volume, prediction.probability)
     save_mask(folder / f"{case}.nii.gz", prediction.volume, prediction.mask)

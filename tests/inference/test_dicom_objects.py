@@ -18,6 +18,7 @@ from ctseg.inference.dicom_rtstruct import outlines, write_rtstruct
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.dicom_sr import NOTICE
 from ctseg.inference.measure import measure
+from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
@@ -120,6 +121,13 @@ def test_an_empty_mask_has_a_report_and_no_segmentation(found, tmp_path):
     assert measurements(sr)["118565006", ""] == 0
     assert texts(sr)[0] == "No haemorrhage segmented."
     assert faults(tmp_path / "case_sr.dcm") == []
+
+
+def test_what_is_asked_of_a_scan_that_is_not_dicom_is_said(found, tmp_path):
+    plain = replace(found, volume=replace(found.volume, frames=()))
+    remarks = write_case(tmp_path, "case", plain, SETTINGS.model_copy(update={"preview": False}), ALGORITHM)
+    assert remarks == ["no DICOM RTSTRUCT: the scan is not DICOM", "no DICOM SR: the scan is not DICOM"]
+    assert not list(tmp_path.glob("*.dcm"))
 
 
 def test_uids_follow_from_content(written, found, tmp_path):
