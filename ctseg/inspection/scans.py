@@ -19,6 +19,7 @@ from ctseg.io.case import Case, Discovery
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.hu_check import check_hu
+from ctseg.io.private import without_paths
 from ctseg.io.volume import Volume
 from ctseg.parallel import Failure, ordered_map
 from ctseg.preprocess.mr import nonzero_brain
@@ -120,7 +121,8 @@ def _read_all(report: Report, cases: Sequence[Case], workers: int, progress: Pro
     work = partial(scan_row, picture_for=frozenset(case.case_id for case in cases[:TILES]))
     for number, (case, outcome) in enumerate(ordered_map(work, cases, workers=workers), start=1):
         if isinstance(outcome, Failure):
-            error = outcome.error if outcome.error.startswith(case.case_id) else f"{case.case_id}: {outcome.error}"
+            error = without_paths(outcome.error, case)
+            error = error if error.startswith(case.case_id) else f"{case.case_id}: {error}"
             report.problems.append(error)
         else:
             rows.append(outcome)

@@ -56,6 +56,8 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "implant": (["implant", "scans", "--model", "run"], ()),
     "recovery-study": (["recovery-study", "scans", "truth", "--model", "run"], ()),
     "source-subsets": (["source-subsets", "--src", "mr", "--pairs", "pairs.csv"], ("--overwrite",)),
+    "planted-faults": (["planted-faults", "scans", "--model", "run"], ("--overwrite",)),
+    "models card": (["models", "card", "run"], ("--overwrite",)),
     "location-prior": (["location-prior", "--src", "mr", "--data", "ct"], ("--overwrite",)),
     "shuffle-labels": (["shuffle-labels", "--src", "mr"], ("--overwrite",)),
     "reproduce": (

@@ -20,6 +20,7 @@ import pytest
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from segment_helpers import Head, Stack, write_dicom
+from toy_sets import toy
 
 from ctseg.cli.main import main
 
@@ -225,6 +226,68 @@ def test_preprocess_carries_no_mark(
     code, said = call([*argv, "--brain", "whole-head", "--set", "min_brain_mm2=0"], capsys)
     assert code == 1, said
     assert leaks(tmp_path / "set", cohort.marks, said + " ".join(temporary_names)) == {}
+
+
+READERS: dict[str, list[str]] = {
+    "inspect": ["inspect", "IN"],
+    "inspect --json": ["inspect", "IN", "--json"],
+    "inspect --headers-only": ["inspect", "IN", "--headers-only"],
+    "match": ["match", "--src", "MR", "--tgt", "IN", "--top", "1", "-o", "OUT/pairs.csv"],
+    "match --json": ["match", "--src", "MR", "--tgt", "IN", "--top", "1", "-o", "OUT/pairs.csv", "--json"],
+    "segment --recovery": ["segment", "IN", "--model", "MODEL", "--recovery", "--device", "cpu", "-o", "OUT"],
+    "implant": [
+        "implant", "IN", "--model", "MODEL", "--places", "1", "--ml", "5", "--hu", "60", "--oedema-mm", "0",
+        "--device", "cpu", "-o", "OUT",
+    ],
+    "planted-faults": ["planted-faults", "IN", "--model", "MODEL", "-o", "OUT"],
+    "preprocess --json": [
+        "preprocess", "IN", "--domain", "ct", "--size", "32", "--brain", "whole-head", "--set", "min_brain_mm2=0",
+        "--preview", "-o", "OUT", "--json",
+    ],
+}  # fmt: skip
+WITHOUT_WORKERS = ("implant", "planted-faults")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_no_other_command_carries_a_mark(
+    name: str, cohort: Cohort, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    temporary_names: list[str],
+) -> None:  # fmt: skip
+    """Of scans whose every name and element is marked; the DICOM SEG apart."""
+    places = {"IN": cohort.folder, "MODEL": model, "MR": toy(tmp_path / "mr", "mr", 0), "OUT": tmp_path / "out"}
+    argv = [str(places.get(word.partition("/")[0], "")) + word.partition("/")[1] + word.partition("/")[2]
+            if word.partition("/")[0] in places else word for word in READERS[name]]  # fmt: skip
+    (tmp_path / "out").mkdir()
+    capsys.readouterr()
+    code = main([*argv, *([] if name in WITHOUT_WORKERS else ["--workers", "0"])])
+    said = "".join(capsys.readouterr())
+    assert code in (0, 1, 2), said
+    assert len(said) > 20
+    assert leaks(tmp_path, cohort.marks, said + " ".join(temporary_names), seg=False) == {}
+
+
+def test_an_evaluation_carries_nothing_of_a_mask_but_its_case(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], temporary_names: list[str]
+) -> None:
+    marks = Marks()
+    mask = np.zeros((40, 40, 12), np.uint8)
+    mask[10:20, 10:20, 4:8] = 1
+    for folder in ("pred", "ref", "images"):
+        (tmp_path / folder).mkdir()
+        for case in ("a", "b"):
+            image = nib.Nifti1Image(mask if folder != "images" else mask.astype(np.int16) * 40, np.eye(4) * 2)
+            for name in ("descrip", "aux_file", "intent_name", "db_name"):
+                image.header[name] = marks.text(f"{folder} {name}").encode()
+            note = nib.nifti1.Nifti1Extension("comment", marks.text(f"{folder} extension").encode())
+            image.header.extensions.append(note)
+            nib.save(image, tmp_path / folder / f"{case}.nii.gz")
+    (tmp_path / "pred" / f"{marks.text('folder beside')}").mkdir()
+    argv = ["evaluate", "--pred", "pred", "--ref", "ref", "--images", "images", "-o", "out", "--set", "resamples=100"]
+    code, said = call(
+        [str(tmp_path / word) if word in ("pred", "ref", "images", "out") else word for word in argv], capsys
+    )
+    assert code == 0, said
+    assert leaks(tmp_path / "out", marks, said + " ".join(temporary_names)) == {}
 
 
 @pytest.fixture(scope="module")

@@ -141,6 +141,7 @@ def _run(
 ) -> list[str]:
     """Every scan in turn, its picture last; one that fails is a line and does not stop the others."""
     from ctseg.inference.prepare import prepare_case
+    from ctseg.io.private import without_paths
     from ctseg.parallel import failure
     from ctseg_reproduce.implant_grid import run_scan
     from ctseg_reproduce.implant_report import write_picture
@@ -156,5 +157,5 @@ def _run(
                 if not picture.exists():
                     write_picture(picture, ready, groups, settings, cells)
             except Exception as error:
-                failed.append(f"{case.case_id}: {failure(error).error}")
+                failed.append(f"{case.case_id}: {without_paths(failure(error).error, case)}")
     return failed

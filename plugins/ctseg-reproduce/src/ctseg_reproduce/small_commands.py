@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ctseg.cli import common
+from ctseg.errors import InputError
+
+if TYPE_CHECKING:
+    from ctseg.io.case import Case
+    from ctseg.io.volume import Volume
+    from ctseg.runs import ModelHeader
 
 
 def add_to(app: typer.Typer) -> None:
@@ -93,27 +100,61 @@ def planted_faults(
     """Measure how well a model's out-of-distribution flags tell normal scans from seven planted faults."""
     from ctseg.files import write_json
     from ctseg.inference.prepare import preprocessing_of
-    from ctseg.io.discover import discover, read_case
+    from ctseg.io.discover import discover
     from ctseg.outputs import whole_folder
     from ctseg.runs import read_header
     from ctseg_reproduce.ood_study import study_faults, summarise
 
     place = common.guard(output, "planted-faults", (scans, model), overwrite=overwrite)
     header = read_header(model)
-    settings = preprocessing_of(header.input)
+    settings, profile = preprocessing_of(header.input), _profile(header, model)
     entry = common.registry().get("brain_extractor", settings.brain_extractor)
     extractor = entry.build(entry.resolve(settings.brain_extractor_settings))
-    cases = discover(common.existing_path(scans)).cases[:most]
+    cases = discover(common.existing_path(scans), without=output).cases[:most]
+    failed: list[str] = []
     with common.bar("Faults", len(cases)) as bar:
         rows = study_faults(
-            map(read_case, cases), header.input.get("profile") or {}, settings, extractor, seed=seed,
+            _read(cases, failed), profile, settings, extractor, seed=seed,
             total=len(cases), progress=bar.update,
         )  # fmt: skip
+    if not rows:
+        raise InputError(f"{scans}: no scan can be read; {failed[0]}")
     found = summarise(rows)
     with whole_folder(place) as folder:
         write_json(folder / "faults.json", {"by_fault": found, "scans": [_finite(row) for row in rows]})
     lines = [f"{name:<16} AUC {item['auc']:.3f}, flagged {item['flagged']:.0%}" for name, item in found.items()]
-    common.finish({"by_fault": found}, lines, False)
+    common.finish({"by_fault": found, "failed": failed}, [*lines, *(f"FAILED {line}" for line in failed)], False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _profile(header: ModelHeader, model: Path) -> dict[str, Any]:
+    """The profile of the scans that a model was trained on.
+
+    Raises:
+        InputError: if it has none that this version looks at.
+    """
+    from ctseg.inference.ood import PROFILE, check_profile
+
+    profile = header.input.get("profile")
+    check_profile(profile)
+    if not profile or profile.get("form") != PROFILE:
+        raise InputError(f"{model}: holds no profile of the scans that it was trained on; give another model")
+    return dict(profile)
+
+
+def _read(cases: Iterable[Case], failed: list[str]) -> Iterator[Volume]:
+    """The scans that can be read; of each other one, a line in `failed`."""
+    from ctseg.io.discover import read_case
+    from ctseg.io.private import without_paths
+    from ctseg.parallel import Failure, attempt
+
+    for case in cases:
+        outcome = attempt(read_case, case)
+        if isinstance(outcome, Failure):
+            failed.append(without_paths(outcome.error, case))
+        else:
+            yield outcome
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
