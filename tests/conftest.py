@@ -29,6 +29,21 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished study; tests may add files to it and change none."""
+    from small_study import STUDY
+
+    from ctseg.cli import common
+    from ctseg.cli.main import main
+
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "study.toml").write_text(STUDY)
+    common.STATE = common.State()
+    assert main(["-q", "run", str(folder / "study.toml")]) == 0
+    return folder
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261123)

@@ -112,6 +112,7 @@ def messages(page: Path) -> Iterator[str]:
             yield from re.findall(r"`([^`]+)`", line.split(" | ")[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_message_is_one_of_the_code(page: Path) -> None:
     found = list(messages(page))

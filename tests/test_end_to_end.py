@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctseg.cli import common
 from ctseg.cli.demo_report import write_demo_report
 from ctseg.cli.demo_study import result_rows
 from ctseg.cli.main import main
@@ -18,98 +17,6 @@ from ctseg.io.slices import open_slices
 from ctseg.study import read_study
 
 pytestmark = [pytest.mark.phantom, pytest.mark.end_to_end]
-
-STUDY = """
-[[step]]
-command = "phantom"
-output = "phantom"
-mr = 2
-ct = 2
-ct_test = 2
-workers = 0
-set = { mr_matrix = 96, mr_slices = 40, ct_matrix = 128, ct_slice_step_mm = 12 }
-
-[[step]]
-name = "mr"
-command = "preprocess"
-input = "phantom/Task01_BrainTumour"
-output = "sets/mr"
-size = 48
-slices = "14:26"
-split = "0.5:0.5"
-workers = 0
-
-[[step]]
-name = "ct"
-command = "preprocess"
-input = "phantom/rsna/stage_2_train"
-output = "sets/ct"
-size = 48
-labels = "phantom/rsna/stage_2_train.csv"
-select = "intraparenchymal"
-workers = 0
-
-[[step]]
-command = "match"
-src = "sets/mr"
-tgt = "sets/ct"
-output = "pairs.csv"
-
-[[step]]
-name = "match-target"
-command = "match"
-src = "sets/mr"
-tgt = "sets/ct"
-direction = "target"
-output = "pairs-stage2.csv"
-
-[[step]]
-command = "synth-train"
-src = "sets/mr"
-tgt = "sets/ct"
-pairs = "pairs.csv"
-output = "runs/synthesis"
-preset = "smoke"
-
-[[step]]
-command = "synthesize"
-model = "runs/synthesis"
-src = "sets/mr"
-output = "sets/pseudo-ct"
-
-[[step]]
-command = "das-train"
-src = "sets/pseudo-ct"
-tgt = "sets/ct"
-pairs = "pairs-stage2.csv"
-output = "runs/amd-das"
-preset = "smoke"
-
-[[step]]
-command = "segment"
-input = "phantom/rsna/stage_2_test"
-model = "runs/amd-das"
-output = "masks/amd-das"
-threshold = 0.3
-workers = 0
-
-[[step]]
-command = "evaluate"
-pred = "masks/amd-das"
-ref = "phantom/truth/iph/test"
-labels = "phantom/truth/stage_2_test.csv"
-output = "evaluation"
-"""
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished study."""
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "study.toml").write_text(STUDY)
-    common.STATE = common.State()
-    assert main(["-q", "run", str(folder / "study.toml")]) == 0
-    return folder
 
 
 def test_every_step_leaves_what_the_docs_promise(study: Path) -> None:
