@@ -69,7 +69,10 @@ def test_lambda_weighs_the_bits(images: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(AmdMetric(lambda_ham=3).distance(described, described), expected)
     # 64 bits of weight 100 do not fit into the eight bits that count them.
     extremes = {"fingerprint": np.array([0, 2**64 - 1], dtype=np.uint64), "lesion_px": np.zeros(2)}
-    assert AmdMetric().distance(extremes, extremes).tolist() == [[0, 6400], [6400, 0]]
+    for weight in (100.0, 100, np.int64(100)):
+        metric = AmdMetric(lambda_ham=weight)
+        assert metric.distance(extremes, extremes).tolist() == [[0, 6400], [6400, 0]]
+        assert metric.nearest(extremes, extremes, 2)[1].tolist() == [[0, 6400], [0, 6400]]
 
 
 @pytest.mark.parametrize("kind", HASH_KINDS)
