@@ -103,6 +103,11 @@ class Reader:
             for word in re.findall(r'= "([\w/.]+)"', block.text):
                 self.link(Path(word))
             return
+        if block.language in ("sh", "bash") and not re.fullmatch(r"(?:(?:ctseg |#).*\n|\n)+", block.text):
+            for word in set(re.findall(r"[\w./-]+", block.text)) - set(re.findall(r"-o (\S+)", block.text)):
+                self.link(Path(word))
+            self.bash(block.text)
+            return
         for command, shown in commands(block):
             output = self.call(small(command), any(line.startswith("ctseg: error") for line in shown))
             if not block.other_output:
@@ -129,6 +134,10 @@ class Reader:
         if words[0] == "ctseg" and "|" not in words:
             return self.ctseg(self.filled(words[1:]), refused)
         assert words[0] in ("cat", "cut", "head", "ls", "jq", "find", "sed", "ctseg"), command
+        return self.bash(command)
+
+    def bash(self, command: str) -> str:
+        """Output of what only a shell can do; it has to succeed."""
         script = self.folder / ".bin" / "ctseg"
         script.parent.mkdir(exist_ok=True)
         script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m ctseg "$@"\n')

@@ -115,7 +115,7 @@ class FingerprintMetric(_HashedSearch):
 
     def combined(self, bits: NDArray[np.uint8], difference: NDArray[np.float64]) -> NDArray[np.float64]:
         """d_sim (17)."""
-        cost: NDArray[np.float64] = float(self.lambda_ham) * bits + difference  # a whole number would stay in eight bits
+        cost: NDArray[np.float64] = float(self.lambda_ham) * bits + difference  # a whole number stays in 8 bits
         return cost
 
 
