@@ -160,12 +160,13 @@ def inspect_run(path: Path) -> Report:
         "weights chosen by": training.get("selection", "last"),
         "epoch": training.get("selected_epoch", training.get("epochs")),
         "CT labels seen": bool(training.get("ct_labels")),
-        "data": {name: dict(data) for name, data in training.get("data", {}).items()},
+        "data": {name: _table(data) for name, data in _table(training.get("data")).items()},
         "slices of": header.input.get("size"),
-        "grey of CT": greys_in_words(header.input.get("intensity") or {}, header.input.get("preprocess") or {}),
+        "grey of CT": greys_in_words(_table(header.input.get("intensity")), _table(header.input.get("preprocess"))),
     }
     rows = read_metrics(path) if path.is_dir() else []
-    warnings = list(dict.fromkeys(text for row in rows for text in row.get("warnings", [])))
+    said = [row["warnings"] for row in rows if isinstance(row.get("warnings"), list)]
+    warnings = list(dict.fromkeys(str(text) for texts in said for text in texts))
     report.remarks += [f"the training warned: {text}" for text in warnings]
     here = shlex.quote(str(path))
     report.steps = (
@@ -185,8 +186,9 @@ def inspect_folds(path: Path) -> Report:
     if unfinished:
         report.problems.append(f"unfinished folds: {first_of(unfinished)}; go on with --resume")
     summary = _json(report, path / "summary.json")
-    if summary.get("overall"):
-        report.facts["pooled Dice on patients never trained on"] = summary["overall"].get("pooled")
+    overall = _table(summary.get("overall"))
+    if overall:
+        report.facts["pooled Dice on patients never trained on"] = overall.get("pooled")
     report.steps = [f"ctseg segment SCANS --model {shlex.quote(str(path / 'fold_1'))} -o masks"]
     return report
 
@@ -232,13 +234,15 @@ def inspect_evaluation(path: Path) -> Report:
     """The folder of `ctseg evaluate`."""
     report = _started(path, "evaluation")
     summary = _json(report, path / "summary.json")
-    models = summary.get("models")
-    if not isinstance(models, list) or not models:
+    found = summary.get("models")
+    models = [model for model in found if isinstance(model, dict)] if isinstance(found, list) else []
+    if not models:
         report.problems.append(f"{path / 'summary.json'}: holds no model's numbers; evaluate again")
         return report
     report.facts["models"] = {
         str(model.get("name")): {
-            "patients": model.get("patients"), "pooled Dice": (model.get("pooled") or {}).get("dice", {}).get("value"),
+            "patients": model.get("patients"),
+            "pooled Dice": _table(_table(model.get("pooled")).get("dice")).get("value"),
         } for model in models
     }  # fmt: skip
     report.steps = [f"open {shlex.quote(str(path / 'report.html'))} in a browser"]
@@ -262,8 +266,12 @@ def inspect_study(path: Path) -> Report:
 
 
 def _json(report: Report, path: Path) -> dict[str, Any]:
-    data = _read(report, read_json_beside, path)
-    return data if isinstance(data, dict) else {}
+    return _table(_read(report, read_json_beside, path))
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """A JSON object; of anything else in its place, an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 LOOK: dict[str, Callable[[Path], Report]] = {

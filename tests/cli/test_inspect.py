@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from model_files import weights
 
 from ctseg.cli import common
 from ctseg.cli.main import main
@@ -228,3 +229,28 @@ def test_workers_read_the_same() -> None:
         save(f"raw/p{seed}.nii.gz", head(seed))
     here, there = (inspect(Path("raw"), workers=workers).as_dict() for workers in (0, 1))
     assert here == there
+
+
+ODD_SUMMARIES = (
+    {"models": ["x"]}, {"models": [{"name": 1, "pooled": [1]}]}, {"models": [{"name": "a", "pooled": {"dice": 3}}]},
+    {"models": {}}, {"overall": [1]}, {"overall": "x"}, ["x"], 3, None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("summary", ODD_SUMMARIES)
+@pytest.mark.parametrize("kind", ["evaluation", "folds"])
+def test_a_summary_of_another_form_is_no_traceback(tmp_path: Path, kind: str, summary: Any) -> None:
+    if kind == "folds":
+        (tmp_path / "fold_1").mkdir()
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert main(["-q", "inspect", str(tmp_path)]) in (0, 1)
+
+
+@pytest.mark.parametrize(
+    "training", [{"data": {"a": 3}}, {"data": ["a"]}, {"data": "a"}, {"data": None}, {"data": {"a": {"slices": [1]}}}]
+)
+@pytest.mark.parametrize("warnings", [3, "abc", [1, {}], None])
+def test_a_run_of_another_form_is_no_traceback(tmp_path: Path, training: dict[str, Any], warnings: Any) -> None:
+    weights(tmp_path / "model.safetensors", training=training, input={"preprocess": 3, "intensity": [1]})
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "warnings": warnings}))
+    assert main(["-q", "inspect", str(tmp_path)]) in (0, 1)
