@@ -10,7 +10,7 @@ from ctseg.inference.dicom_objects import write_dicom_objects
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.label_tables import write_label_tables
 from ctseg.inference.predict import Prediction
-from ctseg.inference.preview import write_preview
+from ctseg.inference.preview import write_pictures
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.nifti.volumes import save_map, save_mask
 
@@ -29,7 +29,7 @@ def write_case(
     if settings.label_tables:
         write_label_tables(folder)
     if settings.preview:
-        write_preview(folder / f"{case}.png", prediction)
+        write_pictures(folder, case, prediction, solid=settings.preview_3d)
     if prediction.volume.frames:
         remarks += write_dicom_objects(folder, case, prediction, settings, algorithm)
     else:

@@ -11,12 +11,20 @@ from ctseg.inference.predict import Prediction
 from ctseg.render.png import write_png
 from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
 from ctseg.render.slices import WINDOW_HU, Outline, side_letters, window_hu
+from ctseg.render.solid import draw_solid
 from ctseg.render.style import OUTLINE
 
 TILES, COLUMNS = 6, 3
 LAYOUT = Layout(DARK, side=312)
 MARGIN_MM = 25.0
 """Around the brain: room for skull and letters, but not for the head holder."""
+
+
+def write_pictures(folder: Path, case: str, prediction: Prediction, *, solid: bool) -> None:
+    """Write `CASE.png` and, with `solid`, `3d/CASE.png`."""
+    write_preview(folder / f"{case}.png", prediction)
+    if solid:
+        write_solid(folder / "3d" / f"{case}.png", prediction)
 
 
 def write_preview(path: Path, prediction: Prediction) -> None:
@@ -27,6 +35,11 @@ def write_preview(path: Path, prediction: Prediction) -> None:
     rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
     legend = [(OUTLINE, "segmentation")] if prediction.mask.any() else []
     write_png(path, draw_sheet(rows, head=_title(prediction), legend=legend, layout=LAYOUT))
+
+
+def write_solid(path: Path, prediction: Prediction) -> None:
+    """Write a PNG: the lesion in the brain from the front, from the patient's left and from above."""
+    write_png(path, draw_solid(prediction.volume, prediction.brain, prediction.mask))
 
 
 def slices_to_show(mask: NDArray[np.bool_], brain: NDArray[np.bool_], count: int = TILES) -> list[int]:

@@ -26,6 +26,7 @@ CASE_FILES = (
     "{}.nii.gz",
     "{}.json",
     "{}.png",
+    "3d/{}.png",
     "{}.dcm",
     "{}_resampled.dcm",
     "{}_rtstruct.dcm",

@@ -42,3 +42,4 @@ class SegmentSettings(Settings):
         52.0, ge=40, le=90, description="mean HU of these haematomas", json_schema_extra=unit("HU")
     )
     preview: bool = Field(True, description="write CASE.png")
+    preview_3d: bool = Field(True, description="and 3d/CASE.png with it: the lesion in the brain from three sides")
