@@ -9,10 +9,11 @@ SITE ?= site
 FUZZ ?= 20000
 DATA ?=
 EACH ?=
+PYTHONS ?=
 PAGE ?= docs/known-answers.md
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: help demo test test-fast bench fuzz known check docs man dist lock clean
+.PHONY: help demo test test-fast bench fuzz known check docs man dist bare lock clean
 
 help:
 	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (took 18 min 48 s on two cores with other work)"
@@ -25,6 +26,7 @@ help:
 	@echo "make docs    build the documentation into ./site"
 	@echo "make man     write the manual page to ./ctseg.1, from the help of every command"
 	@echo "make dist    build wheel, sdist, SBOM and list of licences into ./dist; fails where two builds differ"
+	@echo "make bare    the wheel in bare environments, newest and lowest versions; PYTHONS='python3.11 python3.13' tries more"
 	@echo "make lock    write requirements.lock again: the versions of constraints.txt with the hashes of their files"
 	@echo "make clean   remove the virtual environment and caches"
 
@@ -76,6 +78,10 @@ man: $(BIN)/.ready
 dist: $(BIN)/.ready
 	$(BIN)/pip install --quiet --group dist
 	$(BIN)/python tools/dist.py
+
+bare: $(BIN)/.ready
+	$(BIN)/pip install --quiet --group dist
+	$(BIN)/python tools/bare.py $(PYTHONS)
 
 lock: $(BIN)/.ready
 	$(BIN)/pip install --quiet --group dist

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import sys
 import tarfile
 from importlib.metadata import distribution
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import bare_check
 import pytest
 from dist import pruned, settle
 from licences import Package, closure, licence_of
@@ -104,3 +106,15 @@ def test_the_sbom_has_no_development_tools() -> None:
     found = pruned(sbom, [Package("ctseg", "1", "", ()), Package("numpy", "2", "", ())])
     assert [item["name"] for item in found["components"]] == ["numpy"]
     assert found["dependencies"] == [{"ref": "root", "dependsOn": ["n"]}, {"ref": "n", "dependsOn": []}]
+
+
+def test_the_bare_check_knows_what_it_plants() -> None:
+    hu, bleed = bare_check.head(0)
+    assert bleed.sum() * 5 * 5 * 10 / 1000 == 38.0
+    assert 69 < hu[bleed].mean() < 71
+
+
+def test_the_bare_check_needs_nothing_of_the_clone() -> None:
+    lines = (ROOT / "tools" / "bare_check.py").read_text(encoding="utf-8").splitlines()
+    named = {line.split()[1].partition(".")[0] for line in lines if line.startswith(("import ", "from "))}
+    assert named <= set(sys.stdlib_module_names) | {"numpy", "nibabel"}
