@@ -12,6 +12,13 @@ from ctseg.failures import system_failure
 from ctseg.files import regular, write_with
 
 
+def way_out(run: Path) -> str:
+    """What a person can do after a training was cut off."""
+    if (Path(run) / "checkpoint.pt").exists():
+        return f"{Path(run) / 'checkpoint.pt'} is the last checkpoint, --resume goes on from it"
+    return f"{run} has no checkpoint yet, --resume starts again"
+
+
 def save_checkpoint(run: Path, state: Mapping[str, Any]) -> None:
     """Write the full training state atomically; it holds tensors and plain values only.
 

@@ -27,9 +27,10 @@ DOCUMENTS = (".txt", ".md", ".log", ".html", ".pdf")
 WORDS = frozenset(
     {
         "--batch-size", "--brain", "--brain-cache", "--device", "--devices", "--direction", "--domain", "--folds",
-        "--format", "--fov", "--generator", "--hours", "--lesion-labels", "--min-lesion-ml", "--output", "--precision",
-        "--preset", "--report", "--rows", "--scale", "--scheduler", "--seed", "--seeds", "--segmenter", "--select",
-        "--set", "--similarity", "--size", "--slices", "--split", "--threshold", "--top", "--window", "--workers", "-o",
+        "--format", "--fov", "--generator", "--hours", "--lesion-labels", "--min-lesion-ml", "--num-nodes", "--output",
+        "--precision", "--preset", "--report", "--rows", "--scale", "--scheduler", "--seed", "--seeds", "--segmenter",
+        "--select", "--set", "--similarity", "--size", "--slices", "--split", "--threshold", "--top", "--window",
+        "--workers", "-o",
     }
 )  # fmt: skip
 """Flags whose value is no path to read, though a file may have its name (`--domain ct`)."""

@@ -6,7 +6,7 @@ et al. 2021). Not in the paper. The background stays exactly -1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -80,6 +80,10 @@ class Noise:
     """(B,) standard deviation, share of the intensity range."""
     seed: int
     """Of the noise itself, which is too large to keep; it is the same on every device."""
+    first: int = 0
+    """Where these slices lie in the batch that it was drawn for."""
+    whole: int = 0
+    """How many slices that batch has; 0: these."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator, count: int, noise: float) -> Noise:
@@ -88,8 +92,16 @@ class Noise:
 
     def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Add noise to the brain of (B, 1, H, W) images; masks stay."""
-        white = torch.randn(images.shape, generator=torch.Generator().manual_seed(self.seed)).to(images.device)
+        shape = (self.whole or len(images), *images.shape[1:])
+        white = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed))
+        white = white[self.first : self.first + len(images)].to(images.device)
         return _within_brain(images, images + white * per_slice(RANGE * self.deviation, images)), masks
+
+    def part(self, rows: slice) -> Noise:
+        """The noise of some slices of the batch."""
+        return replace(
+            self, deviation=self.deviation[rows], first=self.first + rows.start, whole=self.whole or len(self.deviation)
+        )
 
     def describe(self) -> list[str]:
         """Say each slice's deviation."""

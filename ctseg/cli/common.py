@@ -35,6 +35,10 @@ class State:
     registry: Registry | None = None
     announced: list[str] = field(default_factory=list)
     """What is to be said before the command begins."""
+    argv: tuple[str, ...] = ()
+    """The command's own arguments."""
+    is_member: bool = False
+    """Whether another process of a training speaks for this one: of what was set elsewhere, and of signals."""
 
 
 STATE = State()
@@ -46,7 +50,13 @@ Device = Annotated[
         "--device", help="auto, cpu, cuda, cuda:1 or mps.", autocompletion=completion.devices, rich_help_panel=MACHINE
     ),
 ]
-Devices = Annotated[int, typer.Option("--devices", help="How many GPUs to train on.", min=1, rich_help_panel=MACHINE)]
+Devices = Annotated[
+    int | None,
+    typer.Option("--devices", help="Processes on this machine, each with its GPU.", min=1, rich_help_panel=MACHINE),
+]
+NumNodes = Annotated[
+    int | None, typer.Option("--num-nodes", help="Machines that train together.", min=1, rich_help_panel=MACHINE)
+]
 Precision = Annotated[
     str,
     typer.Option(

@@ -49,7 +49,8 @@ def das_train(
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     device: common.Device = "auto",
-    devices: common.Devices = 1,
+    devices: common.Devices = None,
+    num_nodes: common.NumNodes = None,
     precision: common.Precision = "auto",
     resume: common.Resume = False,
     overwrite: common.Overwrite = False,
@@ -58,41 +59,60 @@ def das_train(
     """Train a segmenter on labelled pseudo-CT (or MR) against unlabelled CT (stage 2, equations 18 to 23)."""
     from ctseg.cli import training_options
     from ctseg.cli.model_card import write_model_card
+    from ctseg.cli.processes import join
     from ctseg.cli.run_report import write_run_report
     from ctseg.cli.training_settings import with_plugin
-    from ctseg.cli.warm_start import read_pretrained
     from ctseg.training import presets
     from ctseg.training.settings import AdaptationSettings
 
     if start is not None and pretrained is not None:
         raise SettingError("--from and --pretrained both give the first weights; leave one out")
-    begin = None if start is None else find_run(start)
-    reads = (source, target, pairs, source_list, begin, pretrained)
-    place = common.guard(output, "das-train", reads, overwrite=overwrite, resume=resume)
-    base = with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
-    stage = training_options.prepare(
-        "das-train", AdaptationSettings, base, settings,
-        preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,
-        start=begin,
-    )  # fmt: skip
+    team = join(output, device, precision, devices, num_nodes, seed)
+    with team.agreed():
+        begin = None if start is None else find_run(start)
+        reads = (source, target, pairs, source_list, begin, pretrained)
+        place = team.guard(output, "das-train", reads, overwrite=overwrite, resume=resume)
+        base = with_plugin(presets.preset(presets.ADAPTATION, preset), "segmenter", segmenter)
+        stage = training_options.prepare(
+            "das-train", AdaptationSettings, base, settings,
+            preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,
+            start=begin,
+        )  # fmt: skip
 
-    from ctseg.segmentation.train import check_adaptation, train_adaptation
+        from ctseg.segmentation.train import check_adaptation, train_adaptation
 
-    if pretrained is not None:
-        stage = replace(stage, start=read_pretrained(pretrained))
-    if source_list is not None:
-        chosen_slices = training_options.read_source_list(source_list, stage.sets[0], stage.settings.source_split)
-        stage = replace(stage, source_list=chosen_slices)
-    rows = stage.source_list.rows if stage.source_list else None
-    check_adaptation(*stage.sets, stage.pairs, stage.settings, source_rows=rows)
-    _check_source(stage)
-    with training_options.started(stage, place, device, devices, precision) as ready:
+        stage = _with_files(stage, pretrained, source_list)
+        rows = stage.source_list.rows if stage.source_list else None
+        check_adaptation(*stage.sets, stage.pairs, stage.settings, source_rows=rows)
+        _check_source(stage)
+    with training_options.started(stage, place, team, (device, precision)) as ready:
         summary = train_adaptation(
             *stage.sets, stage.pairs, ready.module, stage.settings, output, source_rows=rows, **ready.options
         )
+        if not team.writes:
+            return
         report, card = write_run_report(output), write_model_card(output)
     lines = [_outcome(stage, summary, output, ready.ct_labels), *no_foreground_warning(output, summary)]
     common.finish({**summary, "output": str(output)}, [*lines, f"report: {report}", f"model card: {card}"], as_json)
+
+
+def _with_files(stage: Stage, pretrained: Path | None, source_list: Path | None) -> Stage:
+    """The stage with what two more options read.
+
+    Raises:
+        SettingError: if the first weights are given twice.
+    """
+    from ctseg.cli.training_options import read_source_list
+    from ctseg.cli.warm_start import read_pretrained
+
+    if pretrained is not None:
+        if stage.start is not None:
+            raise SettingError("--from and --pretrained both give the first weights; leave one out")
+        stage = replace(stage, start=read_pretrained(pretrained))
+    if source_list is not None:
+        chosen = read_source_list(source_list, stage.sets[0], stage.settings.source_split)
+        stage = replace(stage, source_list=chosen)
+    return stage
 
 
 def _outcome(stage: Stage, summary: dict[str, Any], output: Path, ct_labels: bool) -> str:

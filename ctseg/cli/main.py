@@ -63,7 +63,7 @@ def options(
     common.STATE.quiet = quiet or common.STATE.quiet
     common.STATE.verbose = verbose or common.STATE.verbose
     common.STATE.outside_plugins = not no_plugins
-    for line in common.STATE.announced:
+    for line in () if common.STATE.is_member else common.STATE.announced:
         common.say(line)
 
 
@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command in this process and return its exit code; never raises for a user's error."""
     argv = list(sys.argv[1:] if argv is None else argv)
     outer, started = replace(common.STATE), time.monotonic()
+    common.STATE.argv = tuple(argv)
     command: Any = None
     set_elsewhere: list[Default] = []
     try:
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if common.STATE.verbose:
             common.say_cost(started)
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
-        common.STATE.verbose = outer.verbose
+        common.STATE.verbose, common.STATE.argv = outer.verbose, outer.argv
 
 
 def defaults_of(command: Any, argv: Sequence[str]) -> list[Default]:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ctseg.cli.processes import Team
     from ctseg.cli.warm_start import Start
     from ctseg.io.slices import SliceSet
     from ctseg.matching.pairs import PairTable
     from ctseg.outputs import Output
     from ctseg.plugins.host import Entry
+    from ctseg.runs import ModelHeader
     from ctseg.training.settings import TrainingSettings
 
 Preset = Annotated[
@@ -149,50 +151,59 @@ def _pairs(settings: Any, path: Path | None, source: SliceSet, target: SliceSet,
 def started(
     stage: Stage,
     place: Output,
-    device: str,
-    devices: int,
-    precision: str,
+    team: Team,
+    machine: tuple[str, str],
     check: Callable[[Any], None] | None = None,
 ) -> Iterator[Ready]:
     """Make the device, the network and the run folder, and show progress while the block trains.
 
-    `check` gets the network before anything is written and raises where the settings ask too much of it.
+    Args:
+        stage: what to train.
+        place: the run folder.
+        team: the processes that train together.
+        machine: device and precision.
+        check: gets the network before anything is written and raises where the settings ask too much of it.
     """
-    from ctseg.cli import warm_start
-    from ctseg.runs import ModelHeader
-    from ctseg.training.device import make_fabric
+    import torch
 
-    fabric = make_fabric(device, precision, devices, stage.seed)
-    module = warm_start.build(stage.plugin, stage.plugin_settings, stage.start)
-    if check is not None:
-        check(module)
-    config = {**config_of(stage), "inputs": {**stage_inputs(stage), **machine_inputs(fabric)}}
-    if place.resume and stage.start is None and (place.path / "checkpoint.pt").exists():
-        config |= warm_start.recorded(place.path)  # the checkpoint holds what became of those weights
+    from ctseg.cli import warm_start
+    from ctseg.runs import check_resume
+
+    with team.agreed():
+        fabric = team.make_fabric(*machine, stage.seed)
+        torch.manual_seed(stage.seed)  # draws the first weights
+        module = warm_start.build(stage.plugin, stage.plugin_settings, stage.start)
+        if check is not None:
+            check(module)
+        config = {**config_of(stage), "inputs": {**stage_inputs(stage), **machine_inputs(fabric)}}
+        if place.resume and stage.start is None and (place.path / "checkpoint.pt").exists():
+            config |= warm_start.recorded(place.path)  # the checkpoint holds what became of those weights
+        if place.resume:
+            config = same_batches(place.path, config)
+            check_resume(place.path, config)  # before the folder is marked as unfinished
     ct_labels = bool(config.get("ct_labels")) or has_ct_labels(stage.sets[0])
-    header = ModelHeader(
-        stage.plugin.kind,
-        stage.plugin.name,
-        stage.plugin_settings,
-        stage.plugin.package,
-        stage.plugin.version,
-        ct_input(stage.sets[1]),
-        {
-            key: config[key]
-            for key in ("command", "preset", "seed", "data", "inputs", *warm_start.RECORDED)
-            if key in config
-        }
-        | ({"ct_labels": True} if ct_labels else {}),
-    )
-    with _run_folder(place, config, writes=fabric.is_global_zero) as resuming, common.bar(stage.command) as bar:
-        options = {
-            "fabric": fabric,
-            "seed": stage.seed,
-            "resume": resuming,
-            "header": header,
-            "progress": bar.update,
-        }
+    with (
+        team.ending_together(place.path),
+        _run_folder(place, config, writes=team.writes) as resuming,
+        common.bar(stage.command) as bar,
+    ):
+        header = _header(stage, config, ct_labels)
+        options = {"fabric": fabric, "seed": stage.seed, "resume": resuming, "header": header, "progress": bar.update}
         yield Ready(module, options, ct_labels)
+
+
+def _header(stage: Stage, config: dict[str, Any], ct_labels: bool) -> ModelHeader:
+    """What the model's file will say, but for the outcome."""
+    from ctseg.cli.warm_start import RECORDED
+    from ctseg.runs import ModelHeader
+
+    plugin = stage.plugin
+    kept = ("command", "preset", "seed", "data", "inputs", *RECORDED)
+    training = {key: config[key] for key in kept if key in config} | ({"ct_labels": True} if ct_labels else {})
+    return ModelHeader(
+        plugin.kind, plugin.name, stage.plugin_settings, plugin.package, plugin.version,
+        ct_input(stage.sets[1]), training,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -202,10 +213,8 @@ def _run_folder(place: Output, config: dict[str, Any], *, writes: bool) -> Itera
     Of a training's several processes, one writes.
     """
     from ctseg.outputs import growing_folder
-    from ctseg.runs import RUN_FILES, check_resume, start_run
+    from ctseg.runs import RUN_FILES, start_run
 
-    if place.resume:
-        check_resume(place.path, config)  # before the folder is marked as unfinished
     if not writes:
         yield place.resume and (place.path / "checkpoint.pt").exists()
         return
@@ -231,6 +240,33 @@ def pairs_digest(pairs: PairTable, file: Path | None) -> str:
     if file is not None and file.is_file():
         return file_digest(file)
     return sha256(b"".join(part.tobytes() for part in (pairs.sources, pairs.starts, pairs.targets))).hexdigest()[:12]
+
+
+def same_batches(run: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a resumed run, as it was started where only the number of processes is another.
+
+    The same slices meet in each step where processes times batch size is what it was: the sums over them differ by
+    rounding alone. A line says what has changed. Anything else is left for `check_resume` to refuse.
+    """
+    from ctseg.settings import read_toml
+
+    path = run / "config.toml"
+    old = read_toml(path) if path.exists() else {}
+    had, has = (_processes_and_batch(table) for table in (old, config))
+    if had == has or 0 in had or had[0] * had[1] != has[0] * has[1]:
+        return config
+    common.say(
+        f"note: resumed with {has[0]} processes and batches of {has[1]}, before with {had[0]} and {had[1]}: the same "
+        "slices in each step, sums differ by rounding"
+    )
+    inputs, settings = {**config["inputs"], "devices": had[0]}, {**config["settings"], "batch_size": had[1]}
+    return {**config, "inputs": inputs, "settings": settings}
+
+
+def _processes_and_batch(config: Mapping[str, Any]) -> tuple[int, int]:
+    """0 where a run does not say."""
+    inputs, settings = (config.get(name, {}) for name in ("inputs", "settings"))
+    return int(inputs.get("devices", 0)), int(settings.get("batch_size", 0))
 
 
 def machine_inputs(fabric: Any) -> dict[str, Any]:

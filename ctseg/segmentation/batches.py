@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctseg.augment.parts import part_of
 from ctseg.augment.pipeline import AugmentationRanges, SourceAugmentation, StudentBatch, StudentView
 from ctseg.io.slices import SliceSet
 from ctseg.networks.intensity import to_images, to_masks
+from ctseg.training.processes import own_rows, world_size
 from ctseg.training.sampling import Rows, SliceSampler
 from ctseg.training.settings import AdaptationSettings, AugmentationSettings
 
@@ -24,9 +26,11 @@ def source_batch(
 ) -> tuple[Tensor, Tensor]:
     """Augmented labelled slices and their masks, (B, 1, H, W) each, on the device.
 
-    Lesions and distractors are painted only where the settings have a say in it: those of `finetune` have not.
+    Lesions and distractors are painted only where the settings have a say in it: those of `finetune` have not. `rng`
+    draws for the batches of all processes, of which this one's slices get their part.
     """
-    drawn = SourceAugmentation.draw(rng, len(rows), augmentation_ranges(settings))
+    drawn = SourceAugmentation.draw(rng, len(rows) * world_size(), augmentation_ranges(settings))
+    drawn = part_of(drawn, own_rows(len(rows)))
     labels = source.require_masks("a segmenter trains on labelled slices")[rows]
     return drawn.apply(to_images(source.images[rows], device), to_masks(labels, device))
 
@@ -56,14 +60,14 @@ def student_view(
     """
     drawn = StudentView.draw(
         rng,
-        len(target),
+        len(target) * world_size(),
         (target.shape[2], target.shape[3]),
         augmentation_ranges(settings),
         copy_paste=settings.copy_paste,
         mask_ratio=settings.mask_ratio,
         mask_patch=settings.mask_patch,
     )
-    return drawn.apply(target, labels, weights, lesions)
+    return part_of(drawn, own_rows(len(target))).apply(target, labels, weights, lesions)
 
 
 def recalibration_batches(

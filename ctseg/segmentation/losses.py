@@ -1,7 +1,8 @@
 """The losses of a segmenter, equations (20) to (22) and beyond, from logits.
 
 The paper sums over positions; these are means over positions and slices, so that a loss, and the learning rate that
-suits it, does not depend on image size or batch size.
+suits it, does not depend on image size or batch size. Where a loss divides sums over the batch, these are the sums over
+the batches of all processes that train together.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from ctseg.networks.gan_loss import gan_loss
 from ctseg.networks.settings import GanForm
+from ctseg.training.processes import total
 
 SMOOTH = 1.0
 """Pixels added above and below the soft Dice: batches without a lesion then have a finite, small gradient."""
@@ -29,9 +31,14 @@ def soft_dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
     After Milletari et al. 2016. Pooled, since most slices hold no or a small lesion, and one without any has no Dice.
     """
-    probabilities = torch.sigmoid(logits.float())
-    overlap = (probabilities * masks).sum()
-    return 1.0 - (2.0 * overlap + SMOOTH) / (probabilities.sum() + masks.sum() + SMOOTH)
+    return 1.0 - _soft_dice(torch.sigmoid(logits.float()), masks)
+
+
+def _soft_dice(probabilities: Tensor, masks: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The Dice of probabilities and 0/1 masks over the batch; of masks where `weights` (0/1) let them count."""
+    labels = masks if weights is None else masks * weights
+    sums = total(torch.stack([(probabilities * masks).sum(), probabilities.sum() + labels.sum()]))
+    return (2.0 * sums[0] + SMOOTH) / (sums[1] + SMOOTH)
 
 
 def slice_dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -43,7 +50,8 @@ def slice_dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     overlap, truth = (probabilities * masks).sum(dim=(1, 2, 3)), masks.sum(dim=(1, 2, 3))
     loss = 1.0 - (2.0 * overlap + SMOOTH) / (probabilities.sum(dim=(1, 2, 3)) + truth + SMOOTH)
     has_lesion = (truth > 0).float()
-    return (loss * has_lesion).sum() / has_lesion.sum().clamp(min=1.0)
+    sums = total(torch.stack([(loss * has_lesion).sum(), has_lesion.sum()]))
+    return sums[0] / sums[1].clamp(min=1.0)
 
 
 SegmentationForm = Literal["bce", "bce+dice", "bce+dice+slice-dice"]
@@ -79,7 +87,6 @@ def consistency_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """
     logits = logits.float()
     entropy = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    mean = (entropy * weights).sum() / weights.sum().clamp(min=1.0)
-    probabilities = torch.sigmoid(logits) * weights
-    overlap = (probabilities * labels).sum()
-    return mean + 1.0 - (2.0 * overlap + SMOOTH) / (probabilities.sum() + (labels * weights).sum() + SMOOTH)
+    sums = total(torch.stack([(entropy * weights).sum(), weights.sum()]))
+    mean = sums[0] / sums[1].clamp(min=1.0)
+    return mean + 1.0 - _soft_dice(torch.sigmoid(logits) * weights, labels, weights)

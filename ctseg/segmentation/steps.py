@@ -21,8 +21,9 @@ from ctseg.segmentation.terms import (
     make_consistency,
     output_adversary,
 )  # fmt: skip
-from ctseg.training.device import average_gradients
+from ctseg.training.processes import average_gradients
 from ctseg.training.settings import AdaptationSettings, FinetuneSettings, SegmenterSettings
+from ctseg.training.shared_batch_norm import share_batch_norm
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def make_training(
     """
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     segmenter.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    share_batch_norm(segmenter)
     optimiser = make_optimiser(segmenter, settings)
     if not isinstance(settings, AdaptationSettings):
         return SegmenterTraining(segmenter, optimiser, settings, device, autocast)
@@ -146,6 +148,7 @@ def make_training(
         torch.manual_seed(seed)
         on_hidden = feature_adversary(int(segmenter.hidden_channels), settings, device, autocast)  # type: ignore[arg-type]
         on_output = output_adversary(settings, device, autocast)
+    share_batch_norm(*(item.discriminator for item in (on_hidden, on_output) if item is not None))
     consistency = make_consistency(segmenter, settings, autocast)
     return SegmenterTraining(
         segmenter, optimiser, settings, device, autocast, on_hidden, on_output, consistency,

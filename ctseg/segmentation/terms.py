@@ -23,7 +23,7 @@ from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.segmentation.batches import student_view
 from ctseg.segmentation.losses import adversarial_loss, consistency_loss, discriminator_loss
 from ctseg.segmentation.mean_teacher import filter_pseudo_labels, make_teacher, pseudo_labels, update_ema
-from ctseg.training.device import average_gradients
+from ctseg.training.processes import average_gradients
 from ctseg.training.settings import AdaptationSettings
 
 Autocast = Callable[[], AbstractContextManager[Any]]

@@ -185,12 +185,12 @@ def train_adaptation(
         header: what `model.safetensors` says; its `training` is completed by the outcome.
         seed: of everything random but the segmenter's first weights.
         resume: go on from the run's checkpoint.
-        validation_split: the source split for rules that need one, without patients that are trained on.
+        validation_split: the source split for rules that need one; patients trained on are left out.
         source_rows: train on these rows of the source only (Table 4); they must be of the training split.
         progress: called with (done, total, note) after every step.
 
     Returns:
-        A summary: epochs, steps, slices, the selection rule, the selected epoch (from 1), its scores, the last losses.
+        A summary with selection, scores and the last losses; nothing in a process that does not write.
 
     Raises:
         InputError: if the sets do not fit each other, the source is unlabelled, a split is empty, or `run` is an input.
@@ -222,10 +222,13 @@ def _adapt(
     metrics = train_segmenter(
         training, data, after.run, fabric=fabric, selection=selection, after_epoch=after, **rest
     )  # fmt: skip
+    if not fabric.is_global_zero:
+        return {}
     outcome = _outcome(data.sampler, selection, epochs)
-    if fabric.is_global_zero:
-        told = replace(header, training={**header.training, **outcome})
-        _save(after.run, training.segmenter, selection, metrics, told)
+    _save(
+        after.run, training.segmenter, selection, metrics,
+        replace(header, training={**header.training, **outcome}),
+    )  # fmt: skip
     return {**outcome, "losses": _last_losses(metrics)}
 
 

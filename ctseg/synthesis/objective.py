@@ -20,8 +20,8 @@ from ctseg.networks.modes import frozen
 from ctseg.plugins.protocols import Batch, Domain, Objective, ObjectiveContext, has_features
 from ctseg.synthesis import losses
 from ctseg.synthesis.pool import ImagePool
-from ctseg.training.device import average_gradients
 from ctseg.training.loop import set_lr_factor
+from ctseg.training.processes import average_gradients
 from ctseg.training.settings import SynthesisSettings
 
 Losses = dict[str, Tensor]

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ctseg.training.processes import gathered, own_rows
+
 
 class ImagePool:
     """Gives back each image or, half of the time once it is full, an earlier one in its place, which it then replaces.
@@ -22,9 +24,11 @@ class ImagePool:
         self._random = torch.Generator().manual_seed(seed)
 
     def swap(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, 1, H, W), detached."""
+        """(B, 1, H, W) -> (B, 1, H, W), detached; all processes of a training keep the same images."""
         images = images.detach()
-        return torch.stack([self._one(image) for image in images]) if self.size else images
+        if not self.size:
+            return images
+        return torch.stack([self._one(image) for image in gathered(images)])[own_rows(len(images))]
 
     def _one(self, image: Tensor) -> Tensor:
         if len(self.kept) < self.size:

@@ -27,8 +27,10 @@ from ctseg.runs import RUN_FILES, ModelHeader, read_metrics, save_model
 from ctseg.synthesis import audit
 from ctseg.synthesis.objective import make_objective
 from ctseg.training.loop import EpochLoop, LossMeter, Ticker, lr_factor, run_epochs, steps_of
+from ctseg.training.processes import own_rows, world_size
 from ctseg.training.sampling import Rows, SliceSampler, step_rng
 from ctseg.training.settings import SynthesisSettings
+from ctseg.training.shared_batch_norm import share_batch_norm
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -56,8 +58,7 @@ def train_synthesis(
 ) -> dict[str, Any]:
     """Train `generator` in `run`, a folder made by `ctseg.runs.start_run`, or an empty one.
 
-    Leaves `checkpoint.pt`, `metrics.jsonl`, `samples/epoch_XXXX.png`, `curves.png` and, at the end,
-    `model.safetensors`.
+    Leaves `checkpoint.pt`, `metrics.jsonl`, `samples/epoch_XXXX.png`, `curves.png` and, at last, `model.safetensors`.
 
     Args:
         source: MR slices; labelled, unless `lambda_les` is 0.
@@ -73,7 +74,7 @@ def train_synthesis(
         progress: called with (steps done, steps, note).
 
     Returns:
-        Epochs, steps, and the last epoch's losses and audit.
+        Epochs, steps, and the last epoch's losses and audit; nothing in a process that does not write.
 
     Raises:
         InputError: if sizes differ, masks or pairs are missing, a split is empty, or `run` is or holds an input.
@@ -105,11 +106,12 @@ def _train(
         writes=stage.writes,
     )
     rows = run_epochs(loop, resume=resume, device=stage.device)
+    if not stage.writes:
+        return {}
     summary = {"epochs": loop.epochs, "steps": loop.epochs * stage.sampler.steps, "last": rows[-1] if rows else {}}
-    if stage.writes:
-        curves_png(run / "curves.png", rows)
-        training = {**header.training, **stage.counts(), **summary, "selection": "last epoch"}
-        save_model(run / "model.safetensors", generator, replace(header, training=training))
+    curves_png(run / "curves.png", rows)
+    training = {**header.training, **stage.counts(), **summary, "selection": "last epoch"}
+    save_model(run / "model.safetensors", generator, replace(header, training=training))
     return summary
 
 
@@ -151,6 +153,7 @@ class _Stage:
             generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with seeded(seed):
             objective = make_objective(generator, ObjectiveContext(settings, fabric.device, fabric.autocast))
+        share_batch_norm(generator, *_shown(objective).values())
         looked_at = audit.choose(
             source, target, _audit_rows(source, sampler), sampler.target_rows, settings.audit_slices
         )
@@ -165,10 +168,14 @@ class _Stage:
 
     def helpers(self) -> dict[str, nn.Module]:
         """The objective's helper networks, if it shows them."""
-        modules = getattr(self.objective, "modules", None)
-        shown = modules() if callable(modules) else None
-        # An objective that is itself an `nn.Module` has a `modules` of another meaning.
-        return dict(shown) if isinstance(shown, Mapping) else {}
+        return _shown(self.objective)
+
+
+def _shown(objective: Objective) -> dict[str, nn.Module]:
+    modules = getattr(objective, "modules", None)
+    shown = modules() if callable(modules) else None
+    # An objective that is itself an `nn.Module` has a `modules` of another meaning.
+    return dict(shown) if isinstance(shown, Mapping) else {}
 
 
 def _sampler(
@@ -220,7 +227,7 @@ def _train_epoch(stage: _Stage, epoch: int, ticker: Ticker, run: Path) -> dict[s
         net.train()
     for step, source_rows, target_rows in steps_of(stage.sampler, epoch, ticker):
         meter.add(stage.objective.step(_batch(stage, epoch, step, source_rows, target_rows)))
-    return {"lr_factor": factor, **meter.means(), **_look(stage, epoch, run)}
+    return {"lr_factor": factor, **meter.means(), **(_look(stage, epoch, run) if stage.writes else {})}
 
 
 def _batch(stage: _Stage, epoch: int, step: int, source_rows: Rows, target_rows: Rows) -> Batch:
@@ -228,7 +235,8 @@ def _batch(stage: _Stage, epoch: int, step: int, source_rows: Rows, target_rows:
     masks = np.zeros_like(images) if stage.source.masks is None else stage.source.masks[source_rows]
     tensors = (to_images(images, device), to_masks(masks, device), to_images(stage.target.images[target_rows], device))
     if stage.settings.flip:
-        mirrored = step_rng(stage.seed, epoch, step).random(len(source_rows)) < 0.5
+        drawn = step_rng(stage.seed, epoch, step).random(len(source_rows) * world_size())
+        mirrored = drawn[own_rows(len(source_rows))] < 0.5
         tensors = cast(tuple[Tensor, Tensor, Tensor], tuple(flip(item, mirrored.tolist()) for item in tensors))
     return Batch(*tensors)
 
@@ -251,7 +259,7 @@ def _look(stage: _Stage, epoch: int, run: Path) -> dict[str, Any]:
             logger.warning("epoch %d: %s; look at samples/", epoch + 1, text)
     stage.warned = set(found)
     last = epoch + 1 == stage.settings.epochs + stage.settings.decay_epochs
-    if stage.writes and ((epoch + 1) % stage.settings.sample_every == 0 or last):
+    if (epoch + 1) % stage.settings.sample_every == 0 or last:
         _write_sample(stage, translated, run / "samples" / f"epoch_{epoch + 1:04d}.png")
         curves_png(run / "curves.png", read_metrics(run))
     return {**numbers, "warnings": found}

@@ -1,29 +1,32 @@
-"""Device and precision of a training, and gradients over its processes."""
+"""Device and precision of a training, and the group of its processes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 import lightning_fabric
 import torch
-from torch import nn
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from ctseg.errors import SettingError
 from ctseg.training.device_names import PRECISIONS, check_device_name, check_precision_name
 
 
 def make_fabric(
-    device: str = "auto", precision: str = "auto", devices: int = 1, seed: int = 0
+    device: str = "auto", precision: str = "auto", devices: int = 1, seed: int = 0, machines: int = 0
 ) -> lightning_fabric.Fabric:
     """Choose device and precision, and seed torch so that networks made afterwards start alike.
 
     Args:
         device: 'auto' (a GPU where there is one, else the CPU), 'cpu', 'cuda', 'cuda:n' or 'mps'.
         precision: '32', 'bf16' (mixed), or 'auto': bf16 where the hardware computes in it.
-        devices: processes, each with its own device; more than one needs `torchrun` or Fabric's launcher.
+        devices: processes on this machine, each with its own device. In a script of one's own, Fabric starts the
+            others.
         seed: seeds torch's generators, which draw the first weights.
+        machines: how many of them there are, where something else has started all the processes and set `RANK`,
+            `WORLD_SIZE`, `LOCAL_RANK` and `MASTER_ADDR` in the environment, as `torchrun` does; 0: it has not.
 
     Raises:
         SettingError: if the device is unknown or not there, or the precision is unknown.
@@ -32,8 +35,12 @@ def make_fabric(
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     kind: Any = _parse_precision(precision, accelerator)
-    strategy = "ddp" if devices > 1 else "auto"
-    fabric = lightning_fabric.Fabric(accelerator=accelerator, devices=chosen, precision=kind, strategy=strategy)
+    together = devices > 1 or machines > 0
+    environment: Any = TorchElasticEnvironment() if machines else LightningEnvironment()
+    fabric = lightning_fabric.Fabric(
+        accelerator=accelerator, devices=chosen, num_nodes=machines or 1, precision=kind,
+        strategy="ddp" if together else "auto", plugins=[environment],
+    )  # fmt: skip
     fabric.launch()
     torch.manual_seed(seed)
     return fabric
@@ -46,6 +53,10 @@ def _parse_device(device: str, devices: int) -> tuple[str, Any]:
     _check_device(device, kind, number)
     if number and devices > 1:
         raise SettingError(f"--device {device}: names one device, but --devices is {devices}; use --device {kind}")
+    if kind == "cuda" and devices > torch.cuda.device_count():
+        raise SettingError(f"--devices {devices}: this machine has {torch.cuda.device_count()} GPUs; use at most these")
+    if kind == "mps" and devices > 1:
+        raise SettingError(f"--devices {devices}: a Mac has one device; leave it out")
     return kind, [int(number)] if number else devices
 
 
@@ -79,13 +90,3 @@ def has_fast_bf16(accelerator: str) -> bool:
         return torch.cuda.get_device_capability()[0] >= 8
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return accelerator == "cpu" and has_amx is not None and bool(has_amx())
-
-
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Average gradients over the processes that train together; nothing to do for one."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
-    for parameter in parameters:
-        if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= torch.distributed.get_world_size()

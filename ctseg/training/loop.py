@@ -22,6 +22,7 @@ from ctseg.checkpoints import load_checkpoint, save_checkpoint
 from ctseg.errors import InputError, TrainingError, first_line
 from ctseg.progress import ProgressCallback
 from ctseg.runs import append_metrics, read_metrics, rewind_metrics
+from ctseg.training.processes import average, check_same, rank, share_weights
 from ctseg.training.sampling import Rows, SliceSampler
 
 CHECK_EVERY = 10
@@ -70,7 +71,7 @@ def check_weights(modules: Mapping[str, nn.Module], where: str) -> None:
 
 
 class LossMeter:
-    """Mean of each loss over an epoch, kept on the device; every few steps it looks whether all are finite."""
+    """Mean of each loss over an epoch and all processes; every few steps it looks whether all are finite."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch, self.steps = epoch, 0
@@ -93,9 +94,13 @@ class LossMeter:
         return {name: total / max(self.steps, 1) for name, total in self._sums.items()}
 
     def _look(self) -> None:
+        if not self._waiting:
+            return
+        flat = torch.stack([value.float() for losses in self._waiting for value in losses.values()])
+        means = iter(average(flat).tolist())  # alike in every process, so that a bad value stops all of them
         for losses in self._waiting:
             self.steps += 1
-            values = dict(zip(losses, torch.stack([x.float() for x in losses.values()]).tolist(), strict=True))
+            values = {name: next(means) for name in losses}
             check_finite(values, f"epoch {self.epoch + 1}, step {self.steps}")
             for name, value in values.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
@@ -128,12 +133,16 @@ def run_epochs(loop: EpochLoop, *, resume: bool, device: torch.device | str = "c
 
     Raises:
         TrainingError: if weights are no longer finite.
-        InputError: if the checkpoint is broken.
+        InputError: if the checkpoint is broken, or not every process sees the same.
     """
-    for epoch in range(_first_epoch(loop, resume, device), loop.epochs):
+    first = _first_epoch(loop, resume, device)
+    share_weights(loop.modules)
+    for epoch in range(first, loop.epochs):
         started = time.monotonic()
         with torch.random.fork_rng():
-            torch.manual_seed(int(np.random.SeedSequence([loop.seed, epoch]).generate_state(1)[0]))
+            # Each process has draws of its own, so that dropout differs between the parts of a batch.
+            numbers = [loop.seed, epoch, rank()] if rank() else [loop.seed, epoch]
+            torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
             row = loop.train_epoch(epoch)
         check_weights(loop.modules, f"epoch {epoch + 1}")
         if loop.writes:
@@ -156,9 +165,15 @@ def _first_epoch(loop: EpochLoop, resume: bool, device: torch.device | str) -> i
             raise InputError(
                 f"{loop.run / 'checkpoint.pt'}: does not fit this training ({reason}); start again with --overwrite"
             ) from None
+    check_same(epoch, lambda epochs: _not_shared(loop.run, epochs))
     if loop.writes:
         rewind_metrics(loop.run, epoch)
     return epoch
+
+
+def _not_shared(run: Path, epochs: list[int]) -> str:
+    found = ", ".join(f"epoch {epoch}" if epoch else "none" for epoch in epochs)
+    return f"{run / 'checkpoint.pt'}: not the same for every process ({found}); put the run on a disk that all see"
 
 
 class Ticker:

@@ -12,8 +12,8 @@ from ctseg.networks.discriminators import PatchGan
 from ctseg.plugins.protocols import Batch, ObjectiveContext
 from ctseg.synthesis import losses
 from ctseg.synthesis.pool import ImagePool
-from ctseg.training.device import average_gradients
 from ctseg.training.loop import set_lr_factor
+from ctseg.training.processes import average_gradients
 from ctseg_cut.losses import Heads, draw_places, patch_nce
 from ctseg_cut.settings import CutSettings
 
