@@ -23,6 +23,8 @@ STAGES = (
 """Title -> picture, or folder of pictures of which the last is shown -> its caption."""
 FURTHER = (
     ("evaluation/report.html", "The full evaluation: every metric and case, and the masks on their scans"),
+    ("sets/mr/report.html", "The MR slices: examples, counts, what was left out and why"),
+    ("sets/ct/report.html", "The CT slices, in the same way"),
     ("match.html", "The pairs: MR slices beside their nearest CT slices, distances, how often each CT slice serves"),
     ("runs/synthesis/report.html", "Stage 1: losses, samples over time, settings"),
     ("runs/amd-das/report.html", "Stage 2: losses, samples over time, how the epoch was chosen, settings"),

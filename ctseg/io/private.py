@@ -84,7 +84,11 @@ def _unnamed(item: Rejected) -> Rejected:
     """A file that is no scan, by a digest; `FILE and 3 more ...` and `ARCHIVE[MEMBER]` count as one."""
     path = Path(item.path_or_series)
     name = handle(Source(str(path))) if path.is_file() else f"name-{keyed_digest(str(path), DIGITS // 2)}"
-    reason = item.reason
+    return Rejected(f"file-{name}", without_names(item.reason, path), item.broken)
+
+
+def without_names(reason: str, path: Path) -> str:
+    """Why a file is no scan, without its own name and folders; a reason that names another path is cut there."""
     for part in sorted({str(path), *map(str, path.parents), path.name} - {"", ".", "/"}, key=len, reverse=True):
         reason = reason.replace(part, "...")
-    return Rejected(f"file-{name}", reason if "/" not in reason else reason.partition("/")[0] + "...", item.broken)
+    return reason if "/" not in reason else reason.partition("/")[0] + "..."

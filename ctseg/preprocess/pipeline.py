@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
 from ctseg.preprocess.ct import window_map
 from ctseg.preprocess.labels import check_label, read_splits
 from ctseg.preprocess.masks import check_masks
+from ctseg.preprocess.page import set_page
 from ctseg.preprocess.preview import Preview
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.progress import ProgressCallback
@@ -165,6 +167,8 @@ def write_set(
     made_with = settings.model_dump(mode="json")
     writer.close(intensity=_intensity(domain, settings), settings=made_with, extra=_extra(report))
     preview.save(out / "preview.png")
+    splits = Counter(made.split_of[patient] for patient in {made.patients[case] for case in report.inputs})
+    set_page(report, out / "preview.png", splits).write(out / "report.html")
     return report
 
 

@@ -12,7 +12,7 @@ import pytest
 from killed_worker import DeadlyPath
 
 from ctseg.errors import InputError
-from ctseg.io.case import Discovery
+from ctseg.io.case import Discovery, Rejected
 from ctseg.io.discover import discover
 from ctseg.io.slices import open_slices
 from ctseg.preprocess.brain import MuschelliExtractor
@@ -102,6 +102,26 @@ def test_bad_cases_are_named_and_the_others_go_on(cohort, tmp_path):
     assert "no lesion labels" in dict(report.failed)["BraTS_100"]
     assert not set(slices.table["patient_id"]) & {"BraTS_001", "BraTS_100"}
     assert len(slices.info["failed"]) == 2
+    page = (tmp_path / "set" / "report.html").read_text()
+    assert '<tr><th scope="row">BraTS_001</th><td>failed</td>' in page
+    assert "no lesion labels" in page
+    assert "Nothing." not in page
+
+
+def test_the_page_says_what_was_left_out_without_names_of_files(cohort, tmp_path):
+    found = discover([cohort])
+    left = (
+        Rejected("/data/Quixotic/Jane1961.dcm", "Jane1961.dcm in /data/Quixotic is no scan"),
+        Rejected("/data/Roeworth/b.dcm", "b.dcm names /data/Roeworth/c.dcm"),
+        *(Rejected(f"/data/Poesmith/{number}.dcm", "too few slices") for number in range(3)),
+    )
+    made(replace(found, rejected=left), tmp_path / "set")
+    page = (tmp_path / "set" / "report.html").read_text()
+    assert "Scans that gave slices" in page
+    assert '<tr><th scope="row">too few slices</th><td class="number">3</td></tr>' in page
+    assert "... names ..." in page
+    assert not any(name in page for name in ("Quixotic", "Roeworth", "Poesmith", "Jane1961"))
+    assert page.count("<img") == 1
 
 
 @pytest.mark.slow
