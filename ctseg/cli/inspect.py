@@ -58,10 +58,11 @@ def inspect(
 def _draw(report: Report, path: Path) -> None:
     from ctseg.errors import SettingError
     from ctseg.outputs import guard_file
+    from ctseg.render.png import is_own_png
 
     if report.draw is None:
         raise SettingError(f"--thumbnail: there is no picture of {report.kind}; leave it out")
-    guard_file(path, lambda first: first.startswith(b"\x89PNG"), inputs=(report.path,), overwrite=True, say=common.say)
+    guard_file(path, lambda _: is_own_png(path), inputs=(report.path,), overwrite=True, say=common.say)
     report.draw(path)
 
 

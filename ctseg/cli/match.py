@@ -121,7 +121,7 @@ def _guard_report(report: Path | None, output: Path, inputs: tuple[Path, Path], 
         return
     if report.resolve() == output.resolve():
         raise SettingError(f"--report {report}: is the file for the pairs; give it a name of its own")
-    guard_file(report, is_page, inputs=inputs, overwrite=overwrite, say=common.say)
+    guard_file(report, lambda _: is_page(report), inputs=inputs, overwrite=overwrite, say=common.say)
 
 
 def _is_file(output: Path, as_json: bool) -> bool:

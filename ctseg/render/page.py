@@ -31,6 +31,10 @@ WIDE, WIDE_PIXELS = 2.0, 1000
 
 Cell = str | int | float | None
 
+GENERATOR = b'<meta name="generator" content="ctseg">'
+HEAD_BYTES = 1024
+"""The generator is named before the title."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -132,9 +136,10 @@ class Page:
         return write_text(Path(path), self.html())
 
 
-def is_page(first: bytes) -> bool:
-    """Whether the first line of a file is that of a page, so that it may be replaced by one."""
-    return first.strip().lower() == b"<!doctype html>"
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that ctseg wrote, so that it may be replaced by one."""
+    with Path(path).open("rb") as file:
+        return GENERATOR in file.read(HEAD_BYTES)
 
 
 def format_cell(cell: Cell) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ctseg.files import write_with
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_DPI = 144
+SOFTWARE = "ctseg"
+MARKED = b"tEXtSoftware\0" + SOFTWARE.encode()
+HEAD_BYTES = 4096
+"""The mark stands before the pixels."""
 
 
 def png_bytes(picture: Image.Image | NDArray[np.uint8] | Figure, **options: Any) -> bytes:
@@ -38,14 +43,25 @@ def png_bytes(picture: Image.Image | NDArray[np.uint8] | Figure, **options: Any)
     return buffer.getvalue()
 
 
+def is_own_png(path: Path) -> bool:
+    """Whether `write_png` wrote a file: nobody else's picture is replaced."""
+    with Path(path).open("rb") as file:
+        return MARKED in file.read(HEAD_BYTES)
+
+
 def data_uri(png: bytes) -> str:
     """PNG bytes as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def write_png(path: Path, picture: Image.Image | NDArray[np.uint8] | Figure, **options: Any) -> Path:
-    """Write a picture as a PNG file, atomically; see `png_bytes`."""
-    data = png_bytes(picture, **options)
+    """Write a picture as a PNG file with the mark of ctseg, atomically; see `png_bytes`."""
+    if isinstance(picture, Image.Image | np.ndarray):
+        marked = PngInfo()
+        marked.add_text("Software", SOFTWARE)
+        data = png_bytes(picture, **{"pnginfo": marked, **options})
+    else:
+        data = png_bytes(picture, **{"metadata": {"Software": SOFTWARE}, **options})
     return write_with(path, lambda temporary: _save(temporary, data))
 
 

@@ -141,6 +141,11 @@ def test_a_slice_set_and_its_picture(capsys: pytest.CaptureFixture[str]) -> None
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     assert main(["inspect", "set", "--thumbnail", "a.png"]) == 2
     assert "a.png: exists already" in capsys.readouterr().err
+    assert main(["inspect", "set", "--thumbnail", "a.png", "--overwrite"]) == 0
+    Path("b.png").write_bytes(b"\x89PNG\r\n\x1a\nmine")
+    assert main(["inspect", "set", "--thumbnail", "b.png", "--overwrite"]) == 2
+    assert Path("b.png").read_bytes().endswith(b"mine")
+    capsys.readouterr()
     info = json.loads(Path("set/dataset.json").read_text())
     Path("set/dataset.json").write_text(json.dumps({**info, "settings": {"brain_hu": 31.0}}))
     found = looked("set", code=0, capsys=capsys)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ctseg.render.page import Page, Picture, format_cell
+from ctseg.render.page import Page, Picture, format_cell, is_page
 from ctseg.render.plots import new_figure
 from ctseg.render.png import png_bytes
 
@@ -64,3 +65,9 @@ def test_wide_pictures_keep_their_size_on_a_phone():
 )
 def test_cells(cell, text):
     assert format_cell(cell) == text
+
+
+def test_only_pages_of_ctseg_are_known_as_its_own(tmp_path: Path) -> None:
+    assert is_page(Page("x" * 5000).add_text("b").write(tmp_path / "a.html"))
+    (tmp_path / "letter.html").write_text("<!doctype html>\n<title>mine</title>")
+    assert not is_page(tmp_path / "letter.html")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ctseg.render.plots import new_figure
-from ctseg.render.png import data_uri, png_bytes, write_png
+from ctseg.render.png import data_uri, is_own_png, png_bytes, write_png
 
 
 def test_arrays_and_images_come_back_as_they_were(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_arrays_and_images_come_back_as_they_were(tmp_path: Path) -> None:
     for picture in (grey, Image.fromarray(grey)):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png_bytes(picture)))), grey)
     path = write_png(tmp_path / "new" / "a.png", grey)
-    assert path.read_bytes() == png_bytes(grey)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), grey)
 
 
 def test_a_plot_is_transparent_and_the_same_each_time() -> None:
@@ -36,3 +36,11 @@ def test_what_cannot_be_encoded_leaves_no_file(tmp_path: Path) -> None:
 
 def test_a_data_uri_names_its_type() -> None:
     assert data_uri(b"abc") == "data:image/png;base64,YWJj"
+
+
+def test_only_what_ctseg_wrote_is_known_as_its_own(tmp_path: Path) -> None:
+    grey, (figure, _) = np.zeros((3, 4), np.uint8), new_figure(1, 1)
+    for number, picture in enumerate((grey, Image.fromarray(grey), figure)):
+        assert is_own_png(write_png(tmp_path / f"{number}.png", picture))
+    Image.fromarray(grey).save(tmp_path / "letter.png")
+    assert not is_own_png(tmp_path / "letter.png")
