@@ -20,8 +20,9 @@ SCHEMA = "ctseg-volumes/1"
 NAMING = ("model", "owner")
 """Keys of a model's description that say what it is called: the same weights by another name are the same model."""
 TABLE, DETAILS = "volumes.csv", "volumes.json"
-SAVE_SECONDS = 5.0
-"""The tables are rewritten at most this often while cases come in: once for each of 20,000 cases would take hours."""
+SAVE_SECONDS, SAVE_SHARE = 5.0, 0.05
+"""The tables are rewritten at most this often while cases come in, and for at most this share of the time: those of
+100,000 cases take seconds to write."""
 CASE_FILES = (
     "{}.nii.gz",
     "{}.json",
@@ -119,20 +120,22 @@ class ResultTable:
         """
         self.folder, self.head = Path(folder), dict(head)
         self.rows: dict[str, CaseResult | None] = {**dict.fromkeys(order), **finished}
-        self._saved = time.monotonic()
+        self._saved, self._wait = time.monotonic(), SAVE_SECONDS
 
     def add(self, result: CaseResult) -> None:
-        """Set a case's row; the files follow within `SAVE_SECONDS`."""
+        """Set a case's row; the files follow within `SAVE_SECONDS`, of very many cases later."""
         self.rows[result.case] = result
-        if time.monotonic() - self._saved > SAVE_SECONDS:
+        if time.monotonic() - self._saved > self._wait:
             self.save()
 
     def save(self) -> None:
         """Write both files, each atomically."""
+        started = time.monotonic()
         rows = [result.row() for result in self.rows.values() if result is not None]
         write_json(self.folder / DETAILS, {**self.head, "cases": rows})
         write_text(self.folder / TABLE, csv_text(COLUMNS, rows))
         self._saved = time.monotonic()
+        self._wait = max(SAVE_SECONDS, (self._saved - started) / SAVE_SHARE)
 
 
 def results_schema() -> dict[str, Any]:

@@ -33,6 +33,8 @@ import ctseg
 from ctseg.cli.main import main
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import write_json
+from ctseg.inference import results
+from ctseg.inference.results import CaseResult, ResultTable
 from ctseg.inference.scans import find_scans
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
@@ -427,3 +429,19 @@ def test_second_copy_of_a_patient_has_its_own_name(tmp_path):
     one, two = run([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
     assert one.case.split("_")[0] == two.case.split("_")[0]
     assert one.case != two.case
+
+
+def test_large_tables_are_written_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, written = [0.0], list[float]()
+
+    def write(path: Path, value: object) -> None:
+        written.append(clock[0])
+        clock[0] += 10.0  # as 150,000 rows would take
+
+    monkeypatch.setattr(results, "write_json", write)
+    monkeypatch.setattr(results.time, "monotonic", lambda: clock[0])
+    table = ResultTable(tmp_path, {}, [str(place) for place in range(600)], {})
+    for place in range(600):
+        clock[0] += 1.0
+        table.add(CaseResult(str(place), "ok"))
+    assert written == [6.0, 217.0, 428.0]
