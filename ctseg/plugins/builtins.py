@@ -92,13 +92,20 @@ def ctseg_register_segmenters(register: Register) -> None:
 
 @hookimpl
 def ctseg_register_brain_extractors(register: Register) -> None:
-    """Muschelli's procedure without FSL."""
+    """Muschelli's procedure without FSL, and a small network."""
     register(
         "muschelli",
         _muschelli,
         summary="threshold, smooth, cut narrow passages, largest part inside bone, fill",
         settings=_settings("preprocess", "MuschelliSettings"),
         reference="Muschelli et al. 2017, Validated automatic brain extraction of head CT images",
+    )
+    register(
+        "brain-network",
+        _brain_network,
+        summary="small U-Net at 2 mm, trained on phantoms and the CT template; edge on the scan's own pixels",
+        settings=_settings("preprocess", "BrainNetworkSettings"),
+        reference="docs/brain-network.md",
     )
 
 
@@ -170,3 +177,9 @@ def _muschelli(**settings: Any) -> Any:
     from ctseg.preprocess.brain import MuschelliExtractor
 
     return MuschelliExtractor(**settings)
+
+
+def _brain_network(**settings: Any) -> Any:
+    from ctseg.preprocess.brain_network import BrainNetworkExtractor
+
+    return BrainNetworkExtractor(**settings)

@@ -17,6 +17,9 @@ AIR_HU = -300.0
 """Between air (-1000) and fat (-100)."""
 GRID_HU = (-1024.0, 1000.0)
 """Metal is cut to bone before pixels are averaged, so that it does not make bone of what is beside it."""
+IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
+IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
+"""Neighbours of a voxel in its own slice."""
 EDGE_PAD = 8
 """Slices repeated beyond either end before distances are taken, so that the end of the scan is no edge of the brain."""
 
@@ -73,9 +76,7 @@ class WorkingGrid:
 
     def near_air(self, hu: NDArray[np.float32], depth_mm: float) -> Mask:
         """Whether the air around the head (not that in its sinuses) is within `depth_mm`, in the same slice."""
-        plane = np.zeros((3, 3, 3), dtype=bool)
-        plane[1] = ndimage.generate_binary_structure(2, 1)
-        return self.within(_reached_from_border(hu < AIR_HU, plane), depth_mm)
+        return self.within(reached_from_border(hu < AIR_HU, in_plane=True), depth_mm)
 
 
 def near(mask: Mask, radius_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
@@ -166,13 +167,18 @@ def clipped(slices: NDArray[np.float32], low: float, high: float) -> Iterator[ND
 
 def fill_holes(mask: Mask) -> Mask:
     """(K, H, W) mask with its holes filled; what opens only through the first or last slice is a hole too."""
-    return ~_reached_from_border(~mask, None)
+    return ~reached_from_border(~mask)
 
 
-def _reached_from_border(mask: Mask, structure: Mask | None) -> Mask:
-    """The part of a (K, H, W) mask that is connected with the in-plane border of the pictures."""
+def reached_from_border(mask: Mask, *, in_plane: bool = False) -> Mask:
+    """The part of a (K, H, W) mask that is connected with the in-plane border of the pictures.
+
+    Args:
+        mask: (K, H, W).
+        in_plane: whether only ways within a slice count.
+    """
     rimmed = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    parts, count = ndimage.label(rimmed, structure=structure)
+    parts, count = ndimage.label(rimmed, structure=IN_PLANE if in_plane else None)
     reached = np.zeros(count + 1, dtype=bool)
     reached[parts[:, 0, 0]] = True
     outside: Mask = reached[parts][:, 1:-1, 1:-1]
@@ -183,9 +189,7 @@ def without_islands(mask: Mask, smallest: float) -> Mask:
     """(K, H, W) mask without the parts of each slice that have fewer than `smallest` pixels."""
     if not mask.any():
         return np.zeros_like(mask)
-    plane = np.zeros((3, 3, 3), dtype=bool)
-    plane[1] = ndimage.generate_binary_structure(2, 1)
-    parts, count = ndimage.label(mask, structure=plane)
+    parts, count = ndimage.label(mask, structure=IN_PLANE)
     large: Mask = np.bincount(parts.ravel(), minlength=count + 1) >= max(smallest, 1)
     large[0] = False
     kept: Mask = large[parts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -85,3 +85,9 @@ class MuschelliSettings(Settings):
     )
     smoothing_mm: float = Field(1.0, description="sigma of the in-plane Gaussian", ge=0, le=5)
     neck_mm: float = Field(5.0, description="passages narrower than twice this are cut (orbits, foramina)", gt=0, le=20)
+
+
+class BrainNetworkSettings(Settings):
+    """Brain extraction by the network; a model that was trained with one version of it keeps that version."""
+
+    version: Literal["1"] = Field("1", description="which of the package's weights")

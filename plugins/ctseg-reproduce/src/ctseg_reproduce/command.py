@@ -13,6 +13,7 @@ import typer
 from ctseg.cli import common, completion
 from ctseg.errors import SettingError
 from ctseg_reproduce import implant_command, small_commands
+from ctseg_reproduce.brain_model.command import make_brain_model
 from ctseg_reproduce.default_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
     from ctseg_reproduce.systems import AnyRow
     from ctseg_reproduce.table import Result
 
-TABLES = ("table2", "table3", "table4", "table5", "plus", "selection", "claims", DEFAULT_MODEL)
-TABLE_HELP = "table2, table3, table4, table5, plus, selection, claims, or default-model (the model in the package)."
+BRAIN_MODEL = "brain-model"
+Template = Annotated[Path | None, typer.Option("--template", help="Folder of the CT template, for brain-model.")]
+TABLES = ("table2", "table3", "table4", "table5", "plus", "selection", "claims", DEFAULT_MODEL, BRAIN_MODEL)
+TABLE_HELP = (
+    "table2, table3, table4, table5, plus, selection, claims, default-model (the model in the package) "
+    "or brain-model (the brain network in the package)."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,6 +61,7 @@ def reproduce(
     hours: Annotated[
         float, typer.Option("--hours", min=0, help="Only the claims that fit in this time; 0: all.")
     ] = 0.0,
+    template: Template = None,
     only_plan: Annotated[bool, typer.Option("--plan", help="Say what would be run and how long; run nothing.")] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Rows and seeds made at once, each by one process with one thread.")
@@ -71,8 +78,8 @@ def reproduce(
     from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.scales import get_scale
 
-    if table == DEFAULT_MODEL:
-        _make_default_model(output, seed[0] if seed else 0, workers, device, precision, as_json)
+    if table in (DEFAULT_MODEL, BRAIN_MODEL):
+        _make_model(table, output, template, seed[0] if seed else 0, workers, device, precision, as_json)
         return
     chosen_scale = get_scale(scale).with_preset(preset) if preset else get_scale(scale)
     inputs = _inputs(source, target, test, truth, train, train_truth)
@@ -92,6 +99,23 @@ def reproduce(
     if imports and (mismatched := run.mismatched(request)):
         common.say(f"left out: {mismatched} imported outcomes of other settings, data or versions of a row")
     _run_and_write(request, as_json)
+
+
+def _make_model(
+    table: str,
+    output: Path,
+    template: Path | None,
+    seed: int,
+    workers: int,
+    device: str,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Make what is in the package: the default model or the brain network."""
+    if table == DEFAULT_MODEL:
+        _make_default_model(output, seed, workers, device, precision, as_json)
+    else:
+        make_brain_model(output, template, seed, device, as_json)
 
 
 def _make_default_model(output: Path, seed: int, workers: int, device: str, precision: str, as_json: bool) -> None:

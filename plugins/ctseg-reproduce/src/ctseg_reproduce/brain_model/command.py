@@ -1,0 +1,32 @@
+"""`ctseg reproduce brain-model` on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ctseg.cli import common
+from ctseg.errors import SettingError
+
+
+def make_brain_model(output: Path, template: Path | None, seed: int, device: str, as_json: bool) -> None:
+    """Make the weights of the brain network, or go on where an earlier call stopped.
+
+    Raises:
+        SettingError: if no folder of the CT template is given, or the device is not there.
+        InputError: if it does not hold the template.
+    """
+    from ctseg.io.input_digests import file_sha256
+    from ctseg.outputs import shared_folder
+    from ctseg.training.device import make_fabric
+    from ctseg_reproduce.brain_model.make import FILES, BrainModelRequest, make_weights
+
+    if template is None:
+        raise SettingError("brain-model: give the folder of the CT template with --template")
+    chosen = str(make_fabric(device).device)
+    place = common.guard(output, "reproduce", (template,), resume=True)
+    shared_folder(place, FILES)
+    request = BrainModelRequest(output, common.existing_path(template), seed, device=chosen)
+    with common.bar("Brain network") as bar:
+        path = make_weights(request, bar.update)
+    found = file_sha256(path)
+    common.finish({"weights": str(path), "sha256": found}, [f"weights: {path}", f"SHA-256: {found}"], as_json)
