@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.harmless import markdown_row
 from ctseg.io.volume import Volume
 from ctseg.preprocess.brain import MuschelliExtractor
 from ctseg.preprocess.brain_network import BrainNetworkExtractor
@@ -100,7 +101,7 @@ def lines(title: str, found: dict[str, Found]) -> list[str]:
             f"{np.mean(item.stray_mm2):.0f} / {max(item.stray_mm2):.0f}" if item.stray_mm2 else "",
             f"{np.mean(item.seconds):.2f}",
         ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
+        rows.append(markdown_row(cells))
     return rows
 
 
