@@ -13,10 +13,10 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.inference.ood import check_profile
 from ctseg.inference.prepare import preprocessing_of
-from ctseg.io.input_digests import DIGITS, file_sha256
-from ctseg.models import ModelSource, VolumeCalibration, read_checked_card
+from ctseg.io.input_digests import DIGITS
+from ctseg.models import ModelSource, VolumeCalibration, checked
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.runs import ModelHeader, load_model, model_path
+from ctseg.runs import ModelHeader, load_model
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def load_models(
 
 
 def _load(source: ModelSource, build: Callable[[ModelHeader], nn.Module], device: torch.device) -> LoadedModel:
-    sha256 = file_sha256(model_path(source.path))
-    card = read_checked_card(source, sha256)
+    sha256, card = checked(source)
     module, header = load_model(source.path, build, "segmenter")
     try:
         preprocessing = preprocessing_of(header.input)

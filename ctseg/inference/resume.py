@@ -28,12 +28,12 @@ def unchanged(
     changed = {
         case.case_id
         for case in cases
-        if case.case_id in finished and not stands(folder, case, finished[case.case_id], digest)
+        if case.case_id in finished and not is_current(folder, case, finished[case.case_id], digest)
     }
     return {name: row for name, row in finished.items() if name not in changed}
 
 
-def stands(folder: Path, case: Case, row: CaseResult, digest: Callable[[Case], str]) -> bool:
+def is_current(folder: Path, case: Case, row: CaseResult, digest: Callable[[Case], str]) -> bool:
     """Whether a finished row is still valid: the same input, and a whole mask."""
     return _is_whole(folder / f"{case.case_id}.nii.gz", row) and attempt(digest, case) == row.input
 

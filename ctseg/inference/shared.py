@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from ctseg.inference.results import CaseResult, ResultTable, earlier_rows, read_rows, start_folder
-from ctseg.inference.resume import stands
+from ctseg.inference.resume import is_current
 from ctseg.io.case import Case
 from ctseg.io.digest import glance
 from ctseg.io.input_digests import text_digest
@@ -82,7 +82,7 @@ def _take_part(work: SharedWork, share: Share, names: Iterator[str]) -> None:
     def to_do() -> Iterator[Case]:
         for name in names:
             case, row = work.names[name], earlier.get(name)
-            if row is not None and stands(work.place.path, case, row, work.digest):
+            if row is not None and is_current(work.place.path, case, row, work.digest):
                 _publish(work, share, row)
             else:
                 yield case

@@ -30,7 +30,7 @@ from ctseg.models.catalogue import (
     register_folder,
     user_folder,
 )
-from ctseg.models.info import ModelInfo, checked_digest, look_at, look_at_all, read_checked_card
+from ctseg.models.info import ModelInfo, checked, checked_digest, look_at, look_at_all
 
 __all__ = [
     "DEFAULT",
@@ -43,12 +43,12 @@ __all__ = [
     "VolumeBin",
     "VolumeCalibration",
     "at_path",
+    "checked",
     "checked_digest",
     "known_models",
     "look_at",
     "look_at_all",
     "read_card",
-    "read_checked_card",
     "register_folder",
     "user_folder",
     "write_card",

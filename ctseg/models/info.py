@@ -98,14 +98,18 @@ def look_at_all(catalogue: Catalogue) -> list[ModelInfo]:
 
 
 def checked_digest(source: ModelSource) -> str:
-    """The SHA-256 of a model's weights, which is the one on its card, or in its run, where there is one.
+    """The SHA-256 of a model's weights; errors as of `checked`."""
+    return checked(source)[0]
+
+
+def checked(source: ModelSource) -> tuple[str, ModelCard | None]:
+    """The SHA-256 of a model's weights, which is the one on its card, or in its run, where there is one; and the card.
 
     Raises:
         InputError: if there are no weights, or the card is missing, broken or of other weights.
     """
     digest = file_sha256(model_path(source.path))
-    read_checked_card(source, digest)
-    return digest
+    return digest, read_checked_card(source, digest)
 
 
 def read_checked_card(source: ModelSource, digest: str) -> ModelCard | None:

@@ -40,7 +40,7 @@ class Share:
 
     @contextmanager
     def abandoned_on_error(self) -> Iterator[None]:
-        """Around the last step: what cannot be put together is removed, so that a later call begins anew."""
+        """Around the last step: what cannot be put together is removed, so that a later call makes it again."""
         try:
             yield
         except CtsegError:

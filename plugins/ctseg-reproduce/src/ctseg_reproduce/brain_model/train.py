@@ -85,7 +85,7 @@ class State:
         write_with(path, lambda temporary: torch.save(state, temporary))
 
     def load(self, path: Path) -> None:
-        """Go on where a file stands.
+        """Continue from a stored state.
 
         Raises:
             InputError: if the file is damaged.
@@ -114,7 +114,7 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def train(pool: Pool, folder: Path, *, length: Length, seed: int, report: Report) -> TrainedUNet:
-    """Train, or go on where `folder/training.pt` stands, and return the averaged network, on the CPU.
+    """Train, or continue from `folder/training.pt`, and return the averaged network, on the CPU.
 
     Args:
         pool: the slices; it is trained on their device.
