@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STUDY = """
+COHORT = """
 [[step]]
 command = "phantom"
 output = "phantom"
@@ -21,7 +21,11 @@ size = 48
 slices = "14:26"
 split = "0.5:0.5"
 workers = 0
-
+"""
+"""Phantom and MR slices, with which other studies begin, too."""
+STUDY = (
+    COHORT
+    + """
 [[step]]
 name = "ct"
 command = "preprocess"
@@ -83,3 +87,4 @@ ref = "phantom/truth/iph/test"
 labels = "phantom/truth/stage_2_test.csv"
 output = "evaluation"
 """
+)

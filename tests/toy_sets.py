@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from ctseg.cli import common
 from ctseg.io.slice_writer import write_slices
 from ctseg.preprocess.settings import PreprocessSettings
 
@@ -64,3 +67,22 @@ def mask(folder: Path, name: str, bleed: np.ndarray) -> Path:
     path = folder / f"{name}.nii.gz"
     nib.save(nib.Nifti1Image(bleed.astype(np.uint8), np.diag([-5.0, -5.0, 10.0, 1.0])), path)
     return path
+
+
+@contextmanager
+def toy_inputs(folder: Path) -> Iterator[None]:
+    """What most commands read, in `folder`: sets `mr` and `ct`, `pairs.csv`, two `scans` and their `truth`.
+
+    The folder is the working directory meanwhile, and commands are quiet.
+    """
+    outer, before = common.STATE, Path.cwd()
+    common.STATE = common.State(quiet=True)
+    os.chdir(folder)
+    toy(folder / "mr", "mr", 0)
+    toy(folder / "ct", "ct", 1)
+    write_pairs(folder / "pairs.csv", range(8))
+    for name in ("a", "b"):
+        mask(folder / "truth", name, head(folder / "scans", name)[1])
+    yield
+    os.chdir(before)
+    common.STATE = outer

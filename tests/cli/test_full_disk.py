@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_sets import head, mask, toy, write_pairs
+from toy_sets import toy_inputs
 
 import ctseg.files
-from ctseg.cli import common
 from ctseg.cli.main import main
 
 pytestmark = pytest.mark.slow
@@ -47,20 +46,11 @@ CODES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Everything that the commands read; nothing below may change."""
-    outer, before = common.STATE, Path.cwd()
-    common.STATE = common.State(quiet=True)
     folder = tmp_path_factory.mktemp("inputs")
-    os.chdir(folder)
-    toy(folder / "mr", "mr", 0)
-    toy(folder / "ct", "ct", 1)
-    write_pairs(folder / "pairs.csv", range(8))
-    for name in ("a", "b"):
-        mask(folder / "truth", name, head(folder / "scans", name)[1])
-    assert main([*COMMANDS["synth-train"], "-o", "gen"]) == 0
-    assert main([*COMMANDS["das-train"], "-o", "seg"]) == 0
-    yield folder
-    os.chdir(before)
-    common.STATE = outer
+    with toy_inputs(folder):
+        assert main([*COMMANDS["synth-train"], "-o", "gen"]) == 0
+        assert main([*COMMANDS["das-train"], "-o", "seg"]) == 0
+        yield folder
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 from failing_files import Watch, watched
-from toy_sets import head, mask, toy, write_pairs
+from toy_sets import toy_inputs
 
-from ctseg.cli import common
 from ctseg.cli.main import main
 
 pytestmark = pytest.mark.slow
@@ -56,24 +55,15 @@ TOLERATED = {"seg/metrics.jsonl"}
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Everything that the commands read."""
-    outer, before = common.STATE, Path.cwd()
-    common.STATE = common.State(quiet=True)
     folder = tmp_path_factory.mktemp("inputs")
-    os.chdir(folder)
-    toy(folder / "mr", "mr", 0)
-    toy(folder / "ct", "ct", 1)
-    write_pairs(folder / "pairs.csv", range(8))
-    for name in ("a", "b"):
-        mask(folder / "truth", name, head(folder / "scans", name)[1])
-    shutil.copytree("truth", "pred")
-    Path("list.txt").write_text("scans/a.nii.gz\nscans/b.nii.gz\n")
-    Path("group.csv").write_text("case,patient\na,p1\nb,p2\n")
-    Path("splits.csv").write_text("patient_id,split\na,train\nb,val\n")
-    Path("cases.csv").write_text("case,ref,pred\na,a.nii.gz,a.nii.gz\nb,b.nii.gz,b.nii.gz\n")
-    assert main([*COMMANDS["das-train"], "-o", "seg"]) == 0
-    yield folder
-    os.chdir(before)
-    common.STATE = outer
+    with toy_inputs(folder):
+        shutil.copytree("truth", "pred")
+        Path("list.txt").write_text("scans/a.nii.gz\nscans/b.nii.gz\n")
+        Path("group.csv").write_text("case,patient\na,p1\nb,p2\n")
+        Path("splits.csv").write_text("patient_id,split\na,train\nb,val\n")
+        Path("cases.csv").write_text("case,ref,pred\na,a.nii.gz,a.nii.gz\nb,b.nii.gz,b.nii.gz\n")
+        assert main([*COMMANDS["das-train"], "-o", "seg"]) == 0
+        yield folder
 
 
 class Call:

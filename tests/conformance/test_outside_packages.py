@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from small_study import COHORT
 
 from ctseg.cli import common
 from ctseg.cli.main import main
@@ -16,26 +17,9 @@ from ctseg.settings import read_toml
 
 pytestmark = [pytest.mark.phantom, pytest.mark.end_to_end]
 PACKAGES = ("ctseg-mind", "ctseg-cut", "ctseg-monai", "ctseg-plugin-template")
-STUDY = """
-[[step]]
-command = "phantom"
-output = "phantom"
-mr = 2
-ct = 2
-ct_test = 2
-workers = 0
-set = { mr_matrix = 96, mr_slices = 40, ct_matrix = 128, ct_slice_step_mm = 12 }
-
-[[step]]
-name = "mr"
-command = "preprocess"
-input = "phantom/Task01_BrainTumour"
-output = "sets/mr"
-size = 48
-slices = "14:26"
-split = "0.5:0.5"
-workers = 0
-
+STUDY = (
+    COHORT
+    + """
 [[step]]
 name = "ct"
 command = "preprocess"
@@ -102,6 +86,7 @@ ref = "phantom/truth/iph/test"
 labels = "phantom/truth/stage_2_test.csv"
 output = "evaluation"
 """
+)
 
 
 @pytest.fixture(scope="module")
