@@ -5,49 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from brain_helpers import dice, some
 from scipy.ndimage import binary_opening
 
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
-from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.brain import MuschelliExtractor, enclosed, opened
-from ctseg.preprocess.stripped import stripped_brain
 
 EXTRACT = MuschelliExtractor()
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
-
-
-def some(volume: Volume, slices: list[int]) -> Volume:
-    ids = tuple(volume.slice_ids[k] for k in slices)
-    return replace(volume, voxels=volume.voxels[slices], origins_mm=volume.origins_mm[slices], slice_ids=ids, frames=())
-
-
-def test_it_is_an_extractor():
-    assert isinstance(EXTRACT, BrainExtractor)
-
-
-def test_brain_of_a_head(head, volume_of):
-    hu, brain = head
-    found = EXTRACT(volume_of(hu))
-    assert found.dtype == bool
-    assert dice(found, brain) > 0.97
-    assert (hu[found] < 150).all()
-
-
-def test_blood_against_the_skull_and_calcium_are_kept(head, volume_of):
-    hu, brain = head
-    columns = np.flatnonzero(brain[15, 40])
-    clot = np.zeros_like(brain)
-    clot[13:18, 34:46, columns[-8] : columns[-1] + 1] = True
-    clot &= brain
-    hu[clot] = 80
-    hu[15, 40:42, 40:42] = 400
-    found = EXTRACT(volume_of(hu))
-    assert found[clot].mean() > 0.95
-    assert found[15, 40:42, 40:42].all()
 
 
 def test_eyes_and_neck_are_cut_off(head, volume_of):
@@ -59,45 +24,6 @@ def test_eyes_and_neck_are_cut_off(head, volume_of):
     found = EXTRACT(volume_of(hu))
     assert not found[:, :9][eye[:, :9]].any()
     assert dice(found, brain) > 0.96
-
-
-@pytest.mark.slow
-def test_a_missing_piece_of_skull_costs_little(head, volume_of):
-    hu, brain = head
-    gap = np.zeros_like(brain)
-    gap[16:24, 25:50, 55:] = True
-    hu[gap & (hu > 200)] = 40
-    hu[gap & (hu < -30) & (hu > -200)] = 40  # no fat either: scalp lies on the brain
-    found = EXTRACT(volume_of(hu))
-    assert dice(found, brain) > 0.93
-    assert found[brain].mean() > 0.97
-
-
-@pytest.mark.parametrize("slices", [[15], [14, 15], list(range(10, 20)), list(range(15)), list(range(15, 30))])
-def test_parts_of_a_head_give_the_same_brain(slices, head, volume_of):
-    hu, brain = head
-    found = EXTRACT(some(volume_of(hu), slices))
-    assert dice(found, brain[slices]) > 0.95
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("window", [(-200, 200), (0, 100), (0, 80)])
-def test_clipped_scans_work(window, head, volume_of):
-    hu, brain = head
-    assert dice(EXTRACT(volume_of(np.clip(hu, *window))), brain) > 0.94
-
-
-@pytest.mark.parametrize("value", [-1000.0, 0.0, 40.0])
-def test_no_brain_where_there_is_none(value, volume_of):
-    assert not EXTRACT(volume_of(np.full((4, 40, 40), value))).any()
-
-
-@pytest.mark.parametrize("background", [0.0, -1024.0])
-def test_stripped_scans_are_recognised(background, head, volume_of):
-    hu, brain = head
-    volume = volume_of(np.where(brain, np.rint(hu), background))
-    np.testing.assert_array_equal(EXTRACT(volume), brain)
-    assert stripped_brain(volume_of(hu)) is None
 
 
 def test_enclosed_needs_bone_on_all_four_sides():
