@@ -155,7 +155,9 @@ def _corrected(result: CaseResult) -> str:
     """The volume without the bias that the model's card states."""
     if result.ml_corrected is None:
         return ""
-    return f"corrected {result.ml_corrected:.1f} mL ({result.ml_corrected_low:.1f} to {result.ml_corrected_high:.1f})"
+    level = "" if result.ml_corrected_level is None else f"{100 * result.ml_corrected_level:g} %: "
+    between = f"{level}{result.ml_corrected_low:.1f} to {result.ml_corrected_high:.1f}"
+    return f"corrected {result.ml_corrected:.1f} mL ({between})"
 
 
 def _recovery(result: CaseResult) -> str:

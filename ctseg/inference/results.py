@@ -61,6 +61,8 @@ class CaseResult:
     ml_corrected_low: float | None = None
     """Ends of the card's interval: where the true volume of such a patient with a lesion lies."""
     ml_corrected_high: float | None = None
+    ml_corrected_level: float | None = None
+    """Share of such patients whose true volume the interval holds, as 0.9; the card says it."""
     agreement: float | None = None
     """Mean Dice between every two members."""
     entropy_bits: float | None = None

@@ -272,7 +272,8 @@ def _corrected(ml: float, groups: Sequence[ModelGroup], settings: SegmentSetting
     if len(models) != 1 or models[0].volumes is None or not is_usual or ml <= 0:
         return {}
     names = ("ml_corrected", "ml_corrected_low", "ml_corrected_high")
-    return {name: round(value, 4) for name, value in zip(names, models[0].volumes.corrected(ml), strict=True)}
+    values = {name: round(value, 4) for name, value in zip(names, models[0].volumes.corrected(ml), strict=True)}
+    return {**values, "ml_corrected_level": models[0].volumes.level}
 
 
 def _prepared_notes(ready: ReadyCase) -> list[str]:

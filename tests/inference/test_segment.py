@@ -341,7 +341,7 @@ def test_python_and_command_read_the_same_scan(layout, dicom_folder, tmp_path, m
 @pytest.mark.parametrize(
     ("flags", "is_corrected"), [([], True), (["--set", "tta=true"], True), (["--set", "threshold=0.6"], False)]
 )
-def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, tmp_path, monkeypatch):
+def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, tmp_path, monkeypatch, capsys):
     scan = windowed(tmp_path / "head.nii.gz")
     weights = save_model(tmp_path / "mine" / "bright.safetensors", BrightIsLesion(), bright_header())
     digest = sha256(weights.read_bytes()).hexdigest()
@@ -350,7 +350,7 @@ def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, tmp_path,
     card = {
         "schema": CARD_SCHEMA, "summary": "x", "sha256": digest, "licence": "CC0-1.0", "ct_labels": False,
         "made": {"command": "x", "machine": "x"}, "training_data": [{"name": "x", "licence": "CC0-1.0"}],
-        "measured": [], "limits": ["x"], "volumes": {"data": "heads", "bins": [small, item]},
+        "measured": [], "limits": ["x"], "volumes": {"data": "heads", "level": 0.8, "bins": [small, item]},
     }  # fmt: skip
     write_json(weights.with_suffix(".json"), card)
     monkeypatch.setattr("ctseg.cli.common.registry", _Registry)
@@ -361,6 +361,8 @@ def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, tmp_path,
     found = [row[name] for name in ("ml_corrected", "ml_corrected_low", "ml_corrected_high")]
     expected = [float(row["ml"]) * factor for factor in (1.25, 0.9, 2.0)]
     assert [float(value) for value in found] == pytest.approx(expected, rel=1e-3) if is_corrected else found == [""] * 3
+    assert row["ml_corrected_level"] == ("0.8" if is_corrected else "")
+    assert ("(80 %: " in capsys.readouterr().err) == is_corrected
 
 
 def test_a_slice_set_beside_other_paths_is_refused(dicom_folder, tmp_path):
