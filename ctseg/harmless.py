@@ -19,7 +19,7 @@ OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 """Control characters of both sets but tab and line feed, marks and overrides of writing direction, characters of no
-width, line and paragraph separators, and halves of surrogate pairs, which stand for bytes that are no UTF-8."""
+width, line and paragraph separators, and halves of surrogate pairs, which are bytes that are no UTF-8."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), and their full-width forms."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)

@@ -73,7 +73,7 @@ def paths_read(argv: Sequence[str], outputs: Iterable[str]) -> list[str]:
 
     Args:
         argv: command and flags.
-        outputs: of the study's steps, whose content their own keys stand for.
+        outputs: of the study's steps, whose content their own keys record.
     """
     made = [Path(os.path.abspath(output)) for output in outputs if output]  # noqa: PTH100 - links stay
     found: list[str] = []
@@ -130,7 +130,7 @@ def content_of(name: str, outputs: Iterable[str], before: Content | None) -> Con
 
 
 def _table(files: Files, states: Mapping[str, str], known: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Name -> (looks, content) of each file; of very large inputs the looks stand for the content."""
+    """Name -> (looks, content) of each file; of very large inputs the looks count as the content."""
     is_large = sum(int(state.partition(" ")[0]) for state in states.values()) > MOST_BYTES
     table = {}
     for inner, path in files.items():

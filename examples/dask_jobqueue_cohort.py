@@ -4,7 +4,7 @@
     python examples/dask_jobqueue_cohort.py slurm 20 -- preprocess /data/raw -o /data/sets/ct
 
 The first word is the batch system (slurm, pbs, sge, lsf, htcondor, oar, or local for a try on one machine), the second
-how many jobs of two workers each. What a queue wants beside that (account, partition) stands in
+how many jobs of two workers each. What a queue wants beside that (account, partition) is in
 `~/.config/dask/jobqueue.yaml`, see https://jobqueue.dask.org.
 """
 

@@ -22,7 +22,7 @@ MARKS = (
 """Byte order marks and their encodings; UTF-32 first, because its mark begins with that of UTF-16."""
 
 LINE_END = re.compile(r"\r\n|\r|\n")
-"""`str.splitlines` also splits at characters that may stand in a file name."""
+"""`str.splitlines` also splits at characters that a file name may hold."""
 
 NO_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 """What the system says of a text that can be no path; anything else is about a path that may well be one."""

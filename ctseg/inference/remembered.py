@@ -67,7 +67,7 @@ def _digests(folder: Path) -> Names:
 
 
 def name_digest(name: str) -> str:
-    """What stands for the name of a file or folder."""
+    """A digest in place of the name of a file or folder."""
     return keyed_digest(name, NAME_BYTES)
 
 

@@ -80,7 +80,7 @@ def _image(volume: Volume, native: Array) -> Any:
 
 
 def _copy_forms(image: Any, source: Any) -> None:
-    """The source's geometry fields as they stand, bit by bit."""
+    """The source's geometry fields as they are, bit by bit."""
     for name in FORM_FIELDS:
         image.header[name] = source[name]
     image.header["pixdim"][:4] = source["pixdim"][:4]

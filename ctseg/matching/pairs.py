@@ -168,7 +168,7 @@ def _to_csv(pairs: pd.DataFrame, out: IO[str]) -> None:
 
 
 def _texts(column: pd.Series) -> list[Any]:
-    """Values as they stand in a file: 17 digits bring every float64 back, and whole numbers stay short."""
+    """Values as they are written to a file: 17 digits bring every float64 back, and whole numbers stay short."""
     values = column.to_numpy()
     if values.dtype.kind != "f":
         found: list[Any] = values.tolist()

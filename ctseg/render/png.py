@@ -21,7 +21,7 @@ FIGURE_DPI = 144
 SOFTWARE = "ctseg"
 MARKED = b"tEXtSoftware\0" + SOFTWARE.encode()
 HEAD_BYTES = 4096
-"""The mark stands before the pixels."""
+"""The mark comes before the pixels."""
 
 
 def png_bytes(picture: Image.Image | NDArray[np.uint8] | Figure, **options: Any) -> bytes:

@@ -52,7 +52,7 @@ def nearest_rows(
         kept = np.empty((len(first), width), np.int64), np.empty((len(first), width))
         for rows in _blocks(len(first), ROWS):
             block = combine(_block(first[rows].astype(np.float32), floats), rows, columns)
-            # What was kept has smaller indices and stands first, so equal distances stay in the order of their index.
+            # What was kept has smaller indices and comes first, so equal distances stay in the order of their index.
             candidates = np.concatenate([distances[rows], block], axis=1)
             places, kept[1][rows] = smallest(candidates, width)
             own = np.broadcast_to(np.arange(columns.start, columns.stop), block.shape)

@@ -2,7 +2,7 @@
 
 A slice is described by how alike the patches around each pixel are to one another, not by its grey values, so an MR
 and a CT slice of the same anatomy get like descriptors. In 2-D the self-similarity context compares the four pairs of
-neighbours that stand at a right angle to each other: (up, right), (right, down), (down, left), (left, up).
+neighbours at a right angle to each other: (up, right), (right, down), (down, left), (left, up).
 """
 
 from __future__ import annotations
