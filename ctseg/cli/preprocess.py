@@ -216,11 +216,9 @@ def _label_lines(report: PreprocessReport) -> list[str]:
 
 def _grouped(notes: dict[str, tuple[str, ...]]) -> list[str]:
     """One line for each different note, with the cases it is about."""
-    cases_of: dict[str, list[str]] = {}
-    for case, texts in notes.items():
-        for text in texts:
-            cases_of.setdefault(text, []).append(case)
+    from ctseg.preprocess.page import by_note
+
     return [
         f"{cases[0]}: {text}" if len(cases) == 1 else f"{len(cases)} scans ({cases[0]}, ...): {text}"
-        for text, cases in cases_of.items()
+        for text, cases in by_note(notes).items()
     ]

@@ -10,6 +10,7 @@ from ctseg.render.page import Page, Picture, format_cell
 
 TITLES = {"synth-train": "Stage 1: image synthesis", "das-train": "Stage 2: domain-adversarial segmentation"}
 SHOWN_SAMPLES = 4
+CURVES_CAPTION = "each the mean over an epoch; the axes name the smallest and largest value, the first and last epoch"
 
 
 def write_run_report(run: Path) -> Path:
@@ -23,14 +24,14 @@ def write_run_report(run: Path) -> Path:
         TITLES.get(command, command), f"{header.kind} {header.name!r} of {header.package} {header.package_version}"
     )
     _outcome(page, header.training, metrics)
-    page.add_heading("Losses by epoch")
+    page.add_heading("Losses and scores by epoch")
     if (run / "curves.png").exists():
-        page.add_figure(run / "curves.png", "each loss, mean over the epoch")
+        page.add_figure(run / "curves.png", CURVES_CAPTION)
     if metrics:
         columns = [name for name in metrics[-1] if _is_number(metrics[-1][name])]
         rows = [[_cell(row.get(name)) for name in columns] for row in metrics]
         page.add_table(columns, rows, "metrics.jsonl", folded=True)
-    page.add_heading("Samples").add_gallery(_samples(run / "samples"), width=480)
+    _add_samples(page, run / "samples")
     page.add_heading("Settings").add_preformatted((run / "config.toml").read_text(encoding="utf-8"), "config.toml")
     return page.write(run / "report.html")
 
@@ -46,7 +47,11 @@ def _outcome(page: Page, training: Mapping[str, Any], metrics: Sequence[Mapping[
     warnings = [f"epoch {row['epoch'] + 1}: {text}" for row in metrics for text in row.get("warnings", [])]
     if warnings:
         page.add_warning("The training warned; look at the samples before using this model.", *warnings[-8:])
-    facts = [[key, format_cell(value)] for key, value in training.items() if isinstance(value, (str, int, float))]
+    facts = [
+        [key.replace("_", " "), format_cell(value)]
+        for key, value in training.items()
+        if isinstance(value, (str, int, float))
+    ]
     page.add_table(["", "value"], facts)
 
 
@@ -58,8 +63,19 @@ def _cell(value: Any) -> float | int | None:
     return value if _is_number(value) else None
 
 
-def _samples(folder: Path) -> list[Picture]:
-    """The first sample and the last ones."""
+def _add_samples(page: Page, folder: Path) -> None:
+    """The first sample and the last ones, `epoch_0002.png` and so on."""
     found = sorted(folder.glob("*.png"))
     chosen = found if len(found) <= SHOWN_SAMPLES else [found[0], *found[1 - SHOWN_SAMPLES :]]
-    return [Picture(path.read_bytes(), path.stem.replace("_", " ")) for path in chosen]
+    page.add_heading("Samples")
+    if len(chosen) < len(found):
+        page.add_text(f"The first and the last {len(chosen) - 1} of {len(found)}; all are in samples/.")
+    page.add_gallery(
+        [Picture(path.read_bytes(), _epoch(path), f"Samples of {_epoch(path)}") for path in chosen], width=480
+    )
+
+
+def _epoch(path: Path) -> str:
+    """`epoch_0002.png` -> `epoch 2`."""
+    word, _, number = path.stem.partition("_")
+    return f"{word} {int(number)}" if number.isdecimal() else path.stem

@@ -40,13 +40,12 @@ def bland_altman(rows: pd.DataFrame, colour: str) -> Figure:
     axes.scatter((rows["pred_ml"] + rows["ref_ml"]) / 2, rows["error_ml"], s=26, color=colour, alpha=0.75, linewidths=0)
     axes.axhline(0, color=INK, linestyle=":", linewidth=1)
     bias, low, high = limits_of_agreement(rows["error_ml"])
-    for value, style, name in ((bias, "-", "bias"), (low, "--", "lower limit"), (high, "--", "upper limit")):
+    for value, style, name in ((bias, "-", "bias"), (low, "--", "lower\nlimit"), (high, "--", "upper\nlimit")):
         if np.isfinite(value):
             axes.axhline(value, color=INK, linestyle=style, linewidth=1)
-            text = f"{name} {number(value)} mL"
-            axes.annotate(
-                text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=INK,
-                fontsize="small", xytext=(0, 2), textcoords="offset points",
+            axes.annotate(  # beside the plot, where no point lies
+                f"{name}\n{number(value)} mL", (1, value), xycoords=("axes fraction", "data"), ha="left", va="center",
+                color=INK, fontsize="small", xytext=(4, 0), textcoords="offset points",
             )  # fmt: skip
     axes.set(xlabel="Mean of prediction and reference (mL)", ylabel="Prediction − reference (mL)")
     return figure

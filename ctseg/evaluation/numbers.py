@@ -29,6 +29,16 @@ def number(value: float, places: int | None = None) -> str:
     return text.replace("-", "−") if float(text) else text.removeprefix("-")
 
 
+def millilitres(value: float) -> str:
+    """A volume as `segment` prints it, with two decimals at most: `0.84 mL`, `66.8 mL`."""
+    return f"{number(value, min(2, decimals(value)))} mL"
+
+
+def percent(share: float) -> str:
+    """`95 %`, and `97.5 %` where it has more digits."""
+    return f"{100 * share:.4g} %"
+
+
 def interval(ends: Sequence[float | None]) -> str:
     """`0 to 1`; an end that is None is without limit."""
     low, high = ends

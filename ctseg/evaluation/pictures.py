@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import Job
-from ctseg.evaluation.numbers import number
+from ctseg.evaluation.numbers import millilitres
 from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.score import MaskFile, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
@@ -137,10 +137,10 @@ def case_picture(example: ExampleCase, model: str, row: Mapping[Hashable, Any], 
 
 def _measured(row: Mapping[Hashable, Any]) -> str:
     """What a caption says of a case's numbers: a Dice tells nothing where the reference is empty."""
-    predicted = f"predicted {number(row['pred_ml'])} mL"
+    predicted = f"predicted {millilitres(row['pred_ml'])}"
     if not row["ref_ml"]:
         return f"no lesion in the reference, {predicted}"
-    return f"Dice {row['dice']:.2f}, reference {number(row['ref_ml'])} mL, {predicted}"
+    return f"Dice {row['dice']:.2f}, reference {millilitres(row['ref_ml'])}, {predicted}"
 
 
 def slice_row(

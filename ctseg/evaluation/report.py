@@ -11,7 +11,7 @@ import pandas as pd
 
 from ctseg.evaluation.cases import Matching
 from ctseg.evaluation.figures import bland_altman, dice_by_size, dice_distribution
-from ctseg.evaluation.numbers import counted, interval, known, number, with_interval
+from ctseg.evaluation.numbers import counted, interval, known, number, percent, with_interval
 from ctseg.evaluation.pictures import case_picture, case_viewer, example_cases, load_example
 from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.settings import EvaluationSettings
@@ -21,6 +21,7 @@ from ctseg.render.png import png_bytes
 from ctseg.render.style import MODELS, REFERENCE
 
 SIZE_NAMES = {"all": "all", "small": "< 1 mL", "medium": "1–10 mL", "large": "> 10 mL"}
+NOT_KNOWN = "–"
 MOST_ROWS = 1000
 """A page with more rows than this is slow to open; all rows are in cases.csv."""
 
@@ -127,8 +128,8 @@ def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettin
         page.add_warning("No case could be measured.")
         return
     intervals = (
-        f"{settings.level:.0%} intervals over patients: jackknife with t quantiles for means and pooled numbers, exact "
-        f"binomial for shares, percentile bootstrap ({settings.resamples} resamples) for medians and concordance."
+        f"{percent(settings.level)} intervals over patients: jackknife with t quantiles for means and pooled numbers, "
+        f"exact binomial for shares, percentile bootstrap ({settings.resamples} resamples) for medians and concordance."
     )
     caption = f"{intervals} NSD within {settings.nsd_tolerance_mm:g} mm."
     page.add_table(*summary_table(summary), caption)
@@ -136,11 +137,11 @@ def _add_summary(page: Page, summary: dict[str, Any], settings: EvaluationSettin
         page.add_text(
             f"Fewer than {FEW_PATIENTS} patients: the bootstrap intervals of medians and concordance are too narrow."
         )
-    undefined = sum(model["by_volume"]["hd95_mm"]["undefined"] for model in models)
-    if undefined:
+    undefined = {model["name"]: model["by_volume"]["hd95_mm"]["undefined"] for model in models}
+    if any(undefined.values()):
+        cases = ", ".join(f"{counted(count, 'lesion case')} of {name}" for name, count in undefined.items() if count)
         page.add_text(
-            f"HD95 is undefined in {counted(undefined, 'lesion case')} (empty predictions); "
-            "its mean flatters a model that misses them."
+            f"HD95 is undefined in {cases} (empty predictions); its mean flatters a model that misses lesions."
         )
 
 
@@ -266,13 +267,13 @@ def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
     )
     found = [model["uncertainty"] for model in known]
     rows = [[title, *[_uncertainty_cell(one, name) for one in found]] for title, name in UNCERTAINTY_ROWS]
-    page.add_table(["", *[model["name"] for model in known]], rows)
+    page.add_table(["", *[model["name"] for model in known]], [row for row in rows if set(row[1:]) != {NOT_KNOWN}])
 
 
 def _uncertainty_cell(found: dict[str, Any], name: str) -> str:
     value = found[name]
     if name == "range_factor":
-        return "–" if value["factor"] is None else number(value["factor"])
+        return NOT_KNOWN if value["factor"] is None else number(value["factor"])
     return with_interval(value) if isinstance(value, dict) else str(value)
 
 
@@ -320,7 +321,12 @@ def _add_method(page: Page, summary: dict[str, Any]) -> None:
     page.add_table(columns, rows, "Definitions of the metrics", folded=True)
     rows = [[model["name"], *made.values()] for model in summary["models"] for made in model["made_by"]]
     if rows:
-        columns = ["Masks", "Model", "Of", "Network", "Package", "Weights (SHA-256)", "Trained by"]
-        page.add_table(columns, rows, "What made the masks, by the volumes.json beside them")
+        titles = ["Masks", "Model", "Of", "Network", "Package", "Weights (SHA-256)", "Trained by"]
+        filled = [place for place in range(len(titles)) if any(row[place] for row in rows)]
+        page.add_table(
+            [titles[place] for place in filled],
+            [[row[place] for place in filled] for row in rows],
+            "What made the masks, by the volumes.json beside them",
+        )
     made = {name: summary[name] for name in ("tool", "versions", "settings")}
     page.add_preformatted(json.dumps(made, indent=2), "Settings and versions")

@@ -54,6 +54,11 @@ class Paired:
             len(found.rows(split)),
         )  # fmt: skip
 
+    @property
+    def has_more_than_nearest(self) -> bool:
+        """Whether a slice has more pairs than its nearest one."""
+        return bool((self.pairs["rank"] > 1).any())
+
     def uses(self) -> NDArray[np.int64]:
         """(available,) how often each slice that was searched serves, the most used first."""
         counts = self.pairs[self.sides[1]].value_counts().to_numpy(np.int64)
@@ -73,8 +78,9 @@ def match_page(paired: Paired) -> Page:
     if "MR" in paired.names:
         page.add_legend([(OUTLINE, "mask of the MR")])
     page.add_gallery(example_pictures(paired), width=420)
+    every = " and of all its pairs" if paired.has_more_than_nearest else ""
     page.add_heading("Distances").add_figure(
-        distance_figure(paired), f"Distances of the nearest and of all pairs of each {asked} slice."
+        distance_figure(paired), f"Distances of each {asked} slice from its nearest {found} slice{every}."
     )
     page.add_heading(f"How often each {found} slice serves").add_figure(
         uses_figure(paired), f"{found} slices that were searched, the most used first."
@@ -82,8 +88,8 @@ def match_page(paired: Paired) -> Page:
     most = int(uses[0]) if len(uses) else 0
     half = int(np.searchsorted(np.cumsum(uses), uses.sum() / 2)) + 1
     page.add_text(
-        f"{serving} of {paired.available} {found} slices serve ({serving / max(1, paired.available):.0%}), the most "
-        f"used one {most} times. Half of the pairs are of {half} slice{'s' if half != 1 else ''}."
+        f"{serving} of {paired.available} {found} slices serve ({100 * serving / max(1, paired.available):.0f} %), the "
+        f"most used one {most} times. Half of the pairs are of {half} slice{'s' if half != 1 else ''}."
     )
     return page
 
@@ -103,7 +109,8 @@ def _row(paired: Paired, name: str, row: int) -> Picture:
     rows = paired.found.ids_to_rows([str(item) for item in near[paired.sides[1]]], "pairs")
     tiles = [_tile(paired.asked, row), *(_tile(paired.found, int(place)) for place in rows)]
     distances = ", ".join(f"{distance:.4g}" for distance in near["distance"])
-    caption = f"{name}: {paired.names[1]} at distance{'s' if len(near) > 1 else ''} {distances}"
+    nearest = str(near[paired.sides[1]].iloc[0])
+    caption = f"{name}: {paired.names[1]} at distance{'s' if len(near) > 1 else ''} {distances}; nearest {nearest}"
     return Picture(png_bytes(draw_sheet([tiles], layout=LAYOUT)), caption, f"{name} and its nearest slices")
 
 
@@ -119,12 +126,12 @@ def distance_figure(paired: Paired) -> Figure:
     every = paired.pairs["distance"].to_numpy(float)
     nearest = every[paired.pairs["rank"].to_numpy() == 1]
     edges = np.histogram_bin_edges(every, BINS).tolist()
-    if len(nearest) < len(every):
+    if paired.has_more_than_nearest:
         axes.hist(every, edges, color=INK, alpha=0.5, label="all pairs")
     axes.hist(nearest, edges, color=MODELS[0], alpha=0.8, label="nearest")
-    axes.set(xlabel="Distance", ylabel="Pairs")
+    axes.set(xlabel="Distance (smaller: more alike)", ylabel="Pairs")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(nearest) < len(every):
+    if paired.has_more_than_nearest:
         add_legend(axes)
     return figure
 

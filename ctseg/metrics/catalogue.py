@@ -299,7 +299,7 @@ METRICS: tuple[Metric, ...] = (
         unit="mL",
         better="lower",
         summaries=(
-            Ratio("per_100_negative_slices", "per 100", {"negative_slices_fp_ml": 100}, {"negative_slices": 1}),
+            Ratio("per_100_negative_slices", "per 100 slices", {"negative_slices_fp_ml": 100}, {"negative_slices": 1}),
         ),
         listed=False,
     ),

@@ -12,18 +12,22 @@ from ctseg.render.page import Cell, Page
 
 if TYPE_CHECKING:
     from ctseg.preprocess.pipeline import PreprocessReport
+    from ctseg.preprocess.settings import PreprocessSettings
 
 MOST_ROWS = 500
 """Of a table of the page; all are in dataset.json."""
+MOST_NAMES = 3
+"""Scans that a row about many of them names."""
 
 
-def set_page(report: PreprocessReport, preview: Path, splits: Mapping[str, int]) -> Page:
+def set_page(report: PreprocessReport, preview: Path, splits: Mapping[str, int], settings: PreprocessSettings) -> Page:
     """The page of a finished set.
 
     Args:
         report: what became of the cohort.
         preview: its PNG of example slices.
         splits: split -> its patients.
+        settings: which slices were asked for.
     """
     page = Page(f"{report.domain.upper()} slices", f"{report.slices} slices of {report.cases} scans")
     facts: list[list[Cell]] = [
@@ -37,18 +41,41 @@ def set_page(report: PreprocessReport, preview: Path, splits: Mapping[str, int])
     page.add_heading("Counts").add_table(["", "value"], facts)
     page.add_list([report.patient_rule, *report.label_notes])
     page.add_heading("Example slices").add_figure(preview, "Below each slice its name", "Example slices of the set")
-    _add_left_out(page, report)
-    notes = [[case, "; ".join(found)] for case, found in report.notes.items()]
+    _add_left_out(page, report, settings)
+    notes = [[_listed(cases), note] for note, cases in by_note(report.notes).items()]
     if notes:
         page.add_heading("What was noticed and corrected")
         _add_table(page, ["Scan", "Note"], notes)
     return page
 
 
-def _add_left_out(page: Page, report: PreprocessReport) -> None:
+def by_note(notes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Each different note -> the scans that it is about."""
+    cases_of: dict[str, list[str]] = {}
+    for case, texts in notes.items():
+        for text in texts:
+            cases_of.setdefault(text, []).append(case)
+    return cases_of
+
+
+def _listed(cases: Sequence[str]) -> str:
+    """`a, b`, and `24 scans: a, b, c, …`."""
+    if len(cases) <= MOST_NAMES:
+        return ", ".join(cases)
+    return f"{len(cases)} scans: {', '.join(cases[:MOST_NAMES])}, …"
+
+
+def _no_slice(settings: PreprocessSettings) -> str:
+    """Which slices were asked for, of a scan that has none."""
+    label = "" if settings.select is None else f" labelled {settings.select}"
+    levels = "" if settings.slices is None else f" from {settings.slices[0]} to {settings.slices[1] - 1}"
+    return f"no slice{label}{levels} with at least {settings.min_brain_mm2:g} mm² of brain"
+
+
+def _add_left_out(page: Page, report: PreprocessReport, settings: PreprocessSettings) -> None:
     """Failed and empty scans by their names, files by their reasons alone: their names may be a patient's."""
     rows = [[case, "failed", reason.removeprefix(f"{case}: ")] for case, reason in report.failed]
-    rows += [[case, "empty", "every slice was left out by slices, select or min_brain_mm2"] for case in report.empty]
+    rows += [[case, "no slice kept", _no_slice(settings)] for case in report.empty]
     page.add_heading("What was left out and why")
     if rows:
         _add_table(page, ["Scan", "What", "Why"], rows)

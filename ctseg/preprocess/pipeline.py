@@ -168,7 +168,7 @@ def write_set(
     writer.close(intensity=_intensity(domain, settings), settings=made_with, extra=_extra(report))
     preview.save(out / "preview.png")
     splits = Counter(made.split_of[patient] for patient in {made.patients[case] for case in report.inputs})
-    set_page(report, out / "preview.png", splits).write(out / "report.html")
+    set_page(report, out / "preview.png", splits, settings).write(out / "report.html")
     return report
 
 

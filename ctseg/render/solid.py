@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
 from ctseg.render.slices import draw_sides
-from ctseg.render.style import OUTLINE, rgb
+from ctseg.render.style import OUTLINE, font, rgb
 
 STEP_MM = 2.5
 """Of the grid that is looked at: a brain is about 60 x 70 x 55 voxels."""
@@ -30,8 +30,9 @@ OPACITY = 0.85
 """Of the lesion, seen through the brain."""
 LEVEL = 0.5
 """Of a smoothed mask, at its surface."""
-SIDE, LETTERS = 300, 13
-"""Pixels of a view's longest side over all views, and of the letters."""
+SIDE, LETTERS, NAME_HEIGHT = 300, 13, 20
+"""Pixels of a view's longest side over all views, of the letters, and of the line below that says where it looks from.
+"""
 
 Field = NDArray[np.float32]
 
@@ -45,14 +46,19 @@ class View:
     """Axes of the turned grid that are reversed."""
     sides: tuple[str, str]
     """Letters at the left and right."""
+    name: str
+    """From where it looks."""
 
     def turned(self, field: Field) -> Field:
         """(K, H, W) -> (depth, rows, columns)."""
         return np.flip(field.transpose(self.axes), self.flips)
 
 
-VIEWS = (View((1, 0, 2), (1,), ("R", "L")), View((2, 0, 1), (0, 1), ("A", "P")), View((0, 1, 2), (0, 2), ("L", "R")))
-"""From the front, from the patient's left, from above."""
+VIEWS = (
+    View((1, 0, 2), (1,), ("R", "L"), "from the front"),
+    View((2, 0, 1), (0, 1), ("A", "P"), "from the left"),
+    View((0, 1, 2), (0, 2), ("L", "R"), "from above"),
+)
 
 
 def draw_solid(volume: Volume, brain: Mask, lesion: Mask) -> Image.Image:
@@ -69,11 +75,12 @@ def draw_solid(volume: Volume, brain: Mask, lesion: Mask) -> Image.Image:
     scale = SIDE / max(surface.shape)
     pictures = [_picture(view.turned(surface), view.turned(inner), scale) for view in VIEWS]
     height, left = max(picture.height for picture in pictures), 0
-    sheet = Image.new("RGB", (sum(picture.width for picture in pictures), height))
+    sheet = Image.new("RGB", (sum(picture.width for picture in pictures), height + NAME_HEIGHT))
     for view, picture in zip(VIEWS, pictures, strict=True):
-        column = Image.new("RGB", (picture.width, height))
+        column = Image.new("RGB", (picture.width, height + NAME_HEIGHT))
         column.paste(picture, (0, (height - picture.height) // 2))
         draw_sides(column, view.sides, LETTERS)
+        ImageDraw.Draw(column).text((picture.width / 2, height + 2), view.name, anchor="ma", font=font(LETTERS))
         sheet.paste(column, (left, 0))
         left += picture.width
     return sheet

@@ -15,7 +15,7 @@ from PIL import Image
 from ctseg.evaluation.cases import match_cases
 from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.figures import bland_altman
-from ctseg.evaluation.numbers import with_interval
+from ctseg.evaluation.numbers import millilitres, with_interval
 from ctseg.evaluation.pictures import case_viewer, example_cases, example_slices, load_example, slice_row
 from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.settings import EvaluationSettings
@@ -96,6 +96,35 @@ def test_every_slice_of_a_picture_row_has_its_sides_in_the_upper_corners():
         assert white[:30, start : start + 30].any()
         assert white[:30, start + 270 : start + 300].any()
     assert not white[30:].any()
+
+
+def test_no_number_of_the_bland_altman_plot_hides_a_point():
+    """Bias and limits are named beside the plot: within it lie the points alone."""
+    rows = pd.DataFrame({"pred_ml": [90.0, 101.0, 95.0, 300.0], "ref_ml": [92.0, 100.0, 97.0, 301.0]})
+    figure = bland_altman(rows.assign(error_ml=rows["pred_ml"] - rows["ref_ml"]), "#2f81f7")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    right = axes.get_window_extent().x1
+    assert len(axes.texts) == 3
+    for text in axes.texts:
+        extent = text.get_window_extent()
+        assert right < extent.x0 < extent.x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.00 mL"), (0.8374, "0.84 mL"), (66.83, "66.8 mL"), (-101.2, "−101 mL")]
+)
+def test_volumes_have_two_decimals_at_most(value, text):
+    assert millilitres(value) == text
+
+
+@pytest.mark.slow
+def test_the_report_has_no_row_or_column_of_nothing(report):
+    html = report.read_text()
+    assert "95 % intervals" in html
+    assert "HD95 is undefined in 1 lesion case of pred (empty predictions)" in html
+    for row in re.findall(r"<tr><th scope=\"row\">[^<]*</th>(.*?)</tr>", html):
+        assert set(re.findall(r"<td[^>]*>([^<]*)</td>", row)) != {"–"}
 
 
 def test_zero_and_the_limits_are_in_the_bland_altman_plot():

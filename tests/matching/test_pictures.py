@@ -41,16 +41,19 @@ def test_uses_count_every_slice_that_was_searched(sets: Sets) -> None:
     assert (other.names, other.uses().tolist()) == (("CT", "MR"), [2, 2, 2, 0, 0, 0, 0, 0])
     assert Paired.of(THREE, *sets, "source", None).available == 8
     page = match_page(paired).html()
-    assert "3 of 8 CT slices serve (38%), the most used one 3 times. Half of the pairs are of 1 slice." in page
+    assert "3 of 8 CT slices serve (38 %), the most used one 3 times. Half of the pairs are of 1 slice." in page
 
 
 def test_examples_are_one_slice_a_patient_beside_its_nearest(sets: Sets) -> None:
     paired = Paired.of(THREE, *sets, "source", "train")
     found = {picture.caption: picture for picture in example_pictures(paired)}
     assert sorted(found) == [
-        "mr0: CT at distances 10, 30", "mr3: CT at distances 20, 40", "mr4: CT at distances 25, 50",
+        "mr0: CT at distances 10, 30; nearest ct5", "mr3: CT at distances 20, 40; nearest ct5",
+        "mr4: CT at distances 25, 50; nearest ct5",
     ]  # fmt: skip
-    picture = np.asarray(Image.open(io.BytesIO(found["mr0: CT at distances 10, 30"].png)).convert("RGB")).astype(int)
+    picture = np.asarray(
+        Image.open(io.BytesIO(found["mr0: CT at distances 10, 30; nearest ct5"].png)).convert("RGB")
+    ).astype(int)
     coloured = (picture.max(axis=2) - picture.min(axis=2) > 60).any(axis=0)
     assert coloured[:240].any()  # the MR has its mask
     assert not coloured[244:].any()  # masks of CT are never drawn
@@ -62,6 +65,10 @@ def test_the_histogram_holds_every_pair_and_the_curve_every_use(sets: Sets) -> N
     assert sum(bar.get_height() for bar in axes.patches) == len(THREE) + 3
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["all pairs", "nearest"]
     assert uses_figure(paired).axes[0].get_xlim() == (0, 8)
+    assert "from its nearest CT slice and of all its pairs." in match_page(paired).html()
+    alone = Paired.of(THREE[THREE["rank"] == 1], *sets, "source", "train")
+    assert distance_figure(alone).axes[0].get_legend() is None
+    assert "from its nearest CT slice." in match_page(alone).html()
 
 
 @pytest.mark.slow

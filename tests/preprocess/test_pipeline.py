@@ -16,6 +16,7 @@ from ctseg.io.case import Discovery, Rejected
 from ctseg.io.discover import discover
 from ctseg.io.slices import open_slices
 from ctseg.preprocess.brain import MuschelliExtractor
+from ctseg.preprocess.page import set_page
 from ctseg.preprocess.pipeline import preprocess
 from ctseg.preprocess.settings import PreprocessSettings
 
@@ -122,6 +123,18 @@ def test_the_page_says_what_was_left_out_without_names_of_files(cohort, tmp_path
     assert "... names ..." in page
     assert not any(name in page for name in ("Quixotic", "Roeworth", "Poesmith", "Jane1961"))
     assert page.count("<img") == 1
+
+
+def test_the_page_says_which_slices_were_asked_for_and_each_note_once(cohort, tmp_path):
+    _, report = made(discover([cohort]), tmp_path / "set")
+    report.empty = ["BraTS_900"]
+    report.notes = {f"scan{number}": ("tilted", "no orientation")[number % 2 :] for number in range(8)}
+    asked = PreprocessSettings(slices=(60, 100), select="subdural", min_brain_mm2=500)
+    page = set_page(report, tmp_path / "set" / "preview.png", {"train": 1}, asked).html()
+    assert "<td>no slice labelled subdural from 60 to 99 with at least 500 mm² of brain</td>" in page
+    assert page.count("no orientation") == 1
+    assert '<th scope="row">8 scans: scan0, scan1, scan2, …</th>' in page
+    assert '<th scope="row">4 scans: scan0, scan2, scan4, …</th><td>tilted</td>' in page
 
 
 @pytest.mark.slow
