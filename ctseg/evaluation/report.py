@@ -319,14 +319,19 @@ def _add_method(page: Page, summary: dict[str, Any]) -> None:
     page.add_list(summary["rules"])
     columns = ["Metric", "Unit", "Range", "Better", "Definition", "Reference"]
     page.add_table(columns, rows, "Definitions of the metrics", folded=True)
-    rows = [[model["name"], *made.values()] for model in summary["models"] for made in model["made_by"]]
-    if rows:
-        titles = ["Masks", "Model", "Of", "Network", "Package", "Weights (SHA-256)", "Trained by"]
-        filled = [place for place in range(len(titles)) if any(row[place] for row in rows)]
-        page.add_table(
-            [titles[place] for place in filled],
-            [[row[place] for place in filled] for row in rows],
-            "What made the masks, by the volumes.json beside them",
-        )
+    _add_makers(page, summary["models"])
     made = {name: summary[name] for name in ("tool", "versions", "settings")}
     page.add_preformatted(json.dumps(made, indent=2), "Settings and versions")
+
+
+def _add_makers(page: Page, models: list[dict[str, Any]]) -> None:
+    """What made the masks, without the columns in which nothing is known."""
+    rows = [[model["name"], *made.values()] for model in models for made in model["made_by"]]
+    titles = ["Masks", "Model", "Of", "Network", "Package", "Weights (SHA-256)", "Trained by"]
+    columns = [(title, cells) for title, cells in zip(titles, zip(*rows, strict=True), strict=False) if any(cells)]
+    if columns:
+        page.add_table(
+            [title for title, _ in columns],
+            list(zip(*(cells for _, cells in columns), strict=True)),
+            "What made the masks, by the volumes.json beside them",
+        )
