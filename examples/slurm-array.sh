@@ -10,6 +10,7 @@
 #SBATCH --mem=6G
 #SBATCH --time=04:00:00
 #SBATCH --requeue
+#SBATCH --open-mode=append
 set -eu
 scans=$1 model=$2 masks=$3
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"

@@ -11,6 +11,8 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=4
 #SBATCH --time=12:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
 set -eu
 source=$1 target=$2 pairs=$3 run=$4
 shift 4

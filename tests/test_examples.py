@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import subprocess
@@ -33,13 +32,6 @@ def call(words: list[str], where: Path, **environment: str) -> subprocess.Comple
     )
 
 
-def cases(folder: Path) -> list[str]:
-    with (folder / "volumes.csv").open(newline="") as file:
-        table = list(csv.DictReader(file))
-    assert {row["status"] for row in table} == {"ok"}
-    return [row["case"] for row in table]
-
-
 @pytest.fixture
 def scans(tmp_path: Path) -> Path:
     cohorts.ct_scans(tmp_path / "scans", 2)
@@ -57,7 +49,7 @@ def test_slurm_array(scans: Path) -> None:
     ]  # fmt: skip
     texts = [task.communicate(timeout=600)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], texts
-    assert cases(scans / "masks") == ["scan_000", "scan_001"]
+    assert cohorts.done_cases(scans / "masks") == ["scan_000", "scan_001"]
 
 
 def test_dask_jobqueue(scans: Path) -> None:
@@ -88,7 +80,7 @@ def test_snakemake(scans: Path) -> None:
     words = [snakemake, "-s", str(EXAMPLES / "Snakefile"), "--cores", "1", "--config", *config]
     done = call(words, scans)
     assert done.returncode == 0, done.stderr
-    assert cases(scans / "masks") == ["scan_000", "scan_001"]
+    assert cohorts.done_cases(scans / "masks") == ["scan_000", "scan_001"]
     assert "Nothing to be done" in call(words, scans).stderr
 
 
@@ -102,5 +94,5 @@ def test_nextflow(scans: Path) -> None:
         scans,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(cases(scans / "masks")) == ["scan_000", "scan_001"]
+    assert sorted(cohorts.done_cases(scans / "masks")) == ["scan_000", "scan_001"]
     assert len(list((scans / "masks").glob("*.nii.gz"))) == 2
