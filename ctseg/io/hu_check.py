@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,38 +43,83 @@ BACKGROUND = 0.1
 MAX_VOXELS = 2_000_000
 PADDING_HU = -1024.0
 """The lowest value that CT keeps; faulty scans hold nothing between it and -100."""
+LARGEST = 1e30
+"""Values beyond this are as good as infinite: no sum of two overflows."""
 MOST_BINS = 1_000_000
 """Values of a broken file can lie so far apart that a histogram would not fit in memory."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """A sample of the voxels with the few numbers that the checks ask for."""
+    """A sample of the voxels by its distinct values, so that no question about it goes through the voxels again."""
 
     values: NDArray[np.float32]
+    """(D,) distinct values, ascending."""
+    counts: NDArray[np.int64]
+    """(D,) how many voxels have each."""
+
+    @classmethod
+    def of(cls, sample: NDArray[np.float32]) -> Histogram:
+        """Of some voxels; whole numbers, as nearly all scans hold, are counted without sorting them.
+
+        What is not finite is left out: a slope that no scanner writes makes such values.
+        """
+        sample = np.ascontiguousarray(sample)
+        low, high = (float(sample.min()), float(sample.max())) if len(sample) else (0.0, 0.0)
+        if not np.isfinite(high - low):
+            return cls.of(sample[np.isfinite(sample) & (np.abs(sample) < LARGEST)])
+        if -MOST_BINS < low <= high < MOST_BINS:
+            whole = sample.astype(np.int32)
+            if (whole == sample).all():
+                counts = np.bincount(whole - np.int32(low))
+                there = np.flatnonzero(counts)
+                return cls((there + int(low)).astype(np.float32), counts[there])
+        return cls(*np.unique(sample, return_counts=True))
+
+    @cached_property
+    def before(self) -> NDArray[np.int64]:
+        """(D + 1,) how many voxels have a lower value than each, then all."""
+        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
     def share(self, low: float, high: float) -> float:
         """Share of the voxels in [low, high)."""
-        inside = np.count_nonzero((self.values >= low) & (self.values < high))
-        return inside / len(self.values) if len(self.values) else float("nan")
+        inside = self._span(low, high)
+        total = int(self.before[-1])
+        return int(self.before[inside.stop] - self.before[inside.start]) / total if total else float("nan")
 
     def peak(self, low: float, high: float, width: float = 4.0) -> float | None:
         """Centre of the highest bin in [low, high), smoothed over three bins; None where too few voxels lie there.
 
         Single values that fill much of the scan (background, clipping) are left out.
         """
-        inside = self.values[(self.values >= low) & (self.values < high)]
-        flat = self._flat(inside)
-        inside = inside[~np.isin(inside, flat)] if len(flat) else inside
-        if len(inside) < ENOUGH * len(self.values) or len(inside) < 2:
+        inside, total = self._span(low, high), int(self.before[-1])
+        values, counts = self.values[inside], self.counts[inside]
+        kept = counts <= BACKGROUND * total
+        values, counts = values[kept], counts[kept]
+        if counts.sum() < ENOUGH * total or counts.sum() < 2:
             return None
-        counts, edges = np.histogram(inside, bins=min(max(int((high - low) / width), 1), MOST_BINS), range=(low, high))
-        best = int(np.argmax(np.convolve(counts, np.ones(3), mode="same")))
+        bins = min(max(int((high - low) / width), 1), MOST_BINS)
+        found, edges = np.histogram(values, bins=bins, range=(low, high), weights=counts)
+        best = int(np.argmax(np.convolve(found, np.ones(3), mode="same")))
         return float(edges[best] + edges[best + 1]) / 2
 
-    def _flat(self, inside: NDArray[np.float32]) -> NDArray[np.float32]:
-        found, counts = np.unique(inside, return_counts=True)
-        return found[counts > BACKGROUND * len(self.values)]
+    def median(self, above: float, below: float) -> float | None:
+        """Median of the voxels between two values, both left out; None where there is none."""
+        span = self._span(above, below, "right")
+        first, last = int(self.before[span.start]), int(self.before[span.stop])
+        if last <= first:
+            return None
+        middle = np.searchsorted(self.before, [(first + last - 1) // 2, (first + last) // 2], "right") - 1
+        return float(self.values[middle].mean())
+
+    def percentiles(self, *percents: float) -> tuple[float, ...]:
+        """As `numpy.percentile` has them."""
+        return tuple(float(value) for value in np.percentile(np.repeat(self.values, self.counts), percents))
+
+    def _span(self, low: float, high: float, side: Literal["left", "right"] = "left") -> slice:
+        """Where the values from `low` (behind it with side 'right') to below `high` are."""
+        first, last = np.searchsorted(self.values, low, side), np.searchsorted(self.values, high)
+        return slice(int(first), max(int(first), int(last)))
 
 
 def check_hu(volume: Volume) -> Volume:
@@ -85,24 +132,24 @@ def check_hu(volume: Volume) -> Volume:
     Raises:
         CaseError: if soft tissue does not lie near 0 to 60, so the values are no HU, or a fault cannot be corrected.
     """
-    voxels, note = _correct(volume.voxels, volume.case_id)
+    histogram = Histogram.of(_sample(volume.voxels))
+    voxels, note = _correct(volume.voxels, histogram, volume.case_id)
     notes = [note] if note else []
-    notes += _check(_histogram(voxels), volume.case_id)
+    notes += _check(Histogram.of(_sample(voxels)) if note else histogram, volume.case_id)
     return replace(volume, voxels=voxels, notes=(*volume.notes, *notes))
 
 
-def _histogram(voxels: NDArray[np.float32]) -> Histogram:
+def _sample(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     step = max(voxels.size // MAX_VOXELS, 1)
-    return Histogram(voxels.ravel()[::step])
+    return voxels.ravel()[::step]
 
 
-def _correct(voxels: NDArray[np.float32], case_id: str) -> tuple[NDArray[np.float32], str]:
+def _correct(voxels: NDArray[np.float32], histogram: Histogram, case_id: str) -> tuple[NDArray[np.float32], str]:
     """The voxels in HU where a known fault explains them, and a note on it.
 
     Raises:
         CaseError: if a fault is found but not what to add.
     """
-    histogram = _histogram(voxels)
     if histogram.share(*WRAPPED_16_BIT) > ENOUGH:
         raise CaseError(
             f"{case_id}: not HU: negative values are wrapped by 65536 (signed values written as unsigned ones); "
@@ -113,7 +160,7 @@ def _correct(voxels: NDArray[np.float32], case_id: str) -> tuple[NDArray[np.floa
     if histogram.share(*WRAPPED_AIR) > ENOUGH and _tissue_peaks_at(histogram, *TISSUE):
         return _unwrap(voxels), "negative values were wrapped by 4096 (a known fault of RSNA scans); corrected"
     if has_lost_intercept(voxels):
-        intercept = lost_intercept(histogram.values, case_id)
+        intercept = lost_intercept(_sample(voxels), case_id)
         note = f"the intercept of {intercept:.0f} is missing from the header; corrected"
         return np.maximum(voxels + np.float32(intercept), np.float32(PADDING_HU)), note
     return voxels, ""
@@ -141,44 +188,41 @@ def _check(histogram: Histogram, case_id: str) -> list[str]:
         CaseError: if they are not plausible.
     """
     values = histogram.values
-    if not len(values) or values.min() == values.max():
+    if len(values) < 2:
         return ["all voxels have the same value"]
     if _is_narrow(histogram):
         raise CaseError(
-            f"{case_id}: not HU: values from {values.min():g} to {values.max():g}, so scaled; give the scan in HU"
+            f"{case_id}: not HU: values from {values[0]:g} to {values[-1]:g}, so scaled; give the scan in HU"
         )
     air = histogram.share(-np.inf, AIR_BELOW) > ENOUGH
     if air and _is_fat(histogram):
         return [*_about_air(histogram, air), f"mostly fat: soft tissue peaks at {histogram.peak(-200, 200):.0f} HU"]
-    tissue = histogram.peak(-200, 200) if air else histogram.peak(float(values.min()), float(values.max()))
+    tissue = histogram.peak(-200, 200) if air else histogram.peak(float(values[0]), float(values[-1]))
     return _about_air(histogram, air) + _about_tissue(tissue, air, case_id, values)
 
 
 def _is_fat(histogram: Histogram) -> bool:
     """Whether the highest peak is that of fat, and air lies where it does when that is so."""
-    peak = histogram.peak(-200, 200)
-    values = histogram.values
-    air = values[(values < AIR_BELOW) & (values > -1200)]
-    if peak is None or not FAT_HU[0] <= peak <= FAT_HU[1] or not len(air):
+    peak, air = histogram.peak(-200, 200), histogram.median(-1200, AIR_BELOW)
+    if peak is None or not FAT_HU[0] <= peak <= FAT_HU[1] or air is None:
         return False
-    return abs(float(np.median(air)) + 1000) <= FAT_AIR_HU
+    return abs(air + 1000) <= FAT_AIR_HU
 
 
 def _is_narrow(histogram: Histogram) -> bool:
     """Whether nearly all voxels span less than `NARROW_HU`; where there is air and tissue no sorting is needed."""
     if min(histogram.share(-np.inf, AIR_BELOW), histogram.share(AIR_BELOW + NARROW_HU, np.inf)) > ENOUGH:
         return False
-    low, high = np.percentile(histogram.values, (0.1, 99.9))
-    return bool(high - low < NARROW_HU)
+    low, high = histogram.percentiles(0.1, 99.9)
+    return high - low < NARROW_HU
 
 
 def _about_air(histogram: Histogram, air: bool) -> list[str]:
     if not air:
-        low, high = float(histogram.values.min()), float(histogram.values.max())
+        low, high = float(histogram.values[0]), float(histogram.values[-1])
         return [f"no air: values from {low:g} to {high:g}, so clipped, windowed or skull-stripped"]
-    below = histogram.values[histogram.values < AIR_BELOW]
-    middle = float(np.median(below))
-    if not AIR_PEAK[0] <= middle <= AIR_PEAK[1]:
+    middle = histogram.median(-np.inf, AIR_BELOW)
+    if middle is not None and not AIR_PEAK[0] <= middle <= AIR_PEAK[1]:
         return [f"air lies at {middle:.0f} HU, not near -1000"]
     return []
 
@@ -189,7 +233,7 @@ def _about_tissue(tissue: float | None, air: bool, case_id: str, values: NDArray
     margin = TISSUE_MARGIN if air else TISSUE_MARGIN_NO_AIR
     if not TISSUE[0] - margin <= tissue <= TISSUE[1] + margin:
         raise CaseError(
-            f"{case_id}: not HU: values from {values.min():g} to {values.max():g}, tissue peaks at {tissue:.0f} where "
+            f"{case_id}: not HU: values from {values[0]:g} to {values[-1]:g}, tissue peaks at {tissue:.0f} where "
             f"CT has 0 to 60{'' if air else ', and there is no air'}; is it MR? give the scan in HU"
         )
     if not TISSUE[0] <= tissue <= TISSUE[1]:

@@ -10,6 +10,7 @@ import pytest
 from pydicom.uid import RLELossless
 
 from ctseg.errors import CaseError
+from ctseg.io.dicom import pixels
 from ctseg.io.dicom.reader import read_series
 
 Write = Callable[..., list[Path]]
@@ -197,3 +198,31 @@ def test_metal_beyond_the_sign_bit_of_offset_values_is_said(
     )
     np.testing.assert_array_equal(volume.voxels, metal)
     assert any("taken as positive" in note and "(1 of 6 slices)" in note for note in volume.notes) == (bits == 12)
+
+
+@pytest.mark.parametrize("tags", [
+    {}, {"PixelRepresentation": 1}, {"BitsStored": 12, "HighBit": 11}, {"PhotometricInterpretation": None},
+    {"PhotometricInterpretation": "RGB"}, {"SamplesPerPixel": None}, {"NumberOfFrames": 1}, {"NumberOfFrames": 2},
+    {"PixelRepresentation": None}, {"PixelRepresentation": 7}, {"BitsStored": None}, {"Rows": 0},
+])  # fmt: skip
+def test_plain_words_are_read_as_pydicom_reads_them(
+    tags: dict[str, Any], write_series: Write, head_ct: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_series(head_ct[:1], [(0.0, 0.0, 0.0)])[0]
+    dataset = pydicom.dcmread(file)
+    for name, value in tags.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+
+    def read() -> Any:
+        try:
+            values, notes = pixels.slice_values(dataset, "file", "ct")
+        except CaseError as error:
+            return str(error)
+        return values.tolist(), notes
+
+    ours = read()
+    monkeypatch.setattr(pixels, "_is_plain", lambda _: False)
+    assert ours == read()

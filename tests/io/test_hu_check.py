@@ -175,4 +175,25 @@ def test_narrow_is_what_percentiles_say(air: float, spread: float, rng: np.rando
     values = rng.uniform(0, spread, 20_000).astype(np.float32)
     values[rng.random(20_000) < air] = -1000
     low, high = np.percentile(values, (0.1, 99.9))
-    assert _is_narrow(Histogram(values)) == (high - low < NARROW_HU)
+    assert _is_narrow(Histogram.of(values)) == (high - low < NARROW_HU)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_histogram_says_what_numpy_says(whole: bool, rng: np.random.Generator) -> None:
+    values = rng.choice([-1000.0, 30.0, 700.0], 5001).astype(np.float32) + rng.normal(0, 8, 5001).astype(np.float32)
+    values = np.rint(values) if whole else values
+    found = Histogram.of(values)
+    assert found.share(-1000, 40) == np.mean((values >= -1000) & (values < 40))
+    for above, below in ((-np.inf, -300), (-1200, 0), (29, 30.5), (-1000, 700)):
+        inside = values[(values > above) & (values < below)]
+        assert found.median(above, below) == (float(np.median(inside)) if len(inside) else None)
+    assert found.percentiles(0.1, 50, 99.9) == tuple(np.percentile(values, (0.1, 50, 99.9)))
+    counts, edges = np.histogram(values, bins=100, range=(-200, 200))
+    best = int(np.argmax(np.convolve(counts, np.ones(3), mode="same")))
+    assert found.peak(-200, 200) == (edges[best] + edges[best + 1]) / 2
+    assert found.median(5000, 6000) is None
+
+
+def test_values_that_are_not_finite_are_no_voxels() -> None:
+    found = Histogram.of(np.array([np.nan, np.inf, -np.inf, 30, 31, 3e38], dtype=np.float32))
+    assert (found.values.tolist(), found.counts.tolist()) == ([30, 31], [1, 1])

@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 from ctseg.errors import CaseError
 from ctseg.io.dicom.header import integer
 
+Words = NDArray[np.integer[Any]]
+
 OFFSET_INTERCEPT = -500.0
 """Below this intercept, signed pixels hold offset values that are never negative: their top bit is no sign."""
 
@@ -22,8 +24,8 @@ MIXED = "some negative values have their sign spread over the upper bits, some n
 
 def true_values(
     stored: NDArray[Any], dataset: Dataset, *, raw: bool, intercept: float
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The values that stored words (H, W) hold, and notes on fields that disagree with the words.
+) -> tuple[Words, tuple[str, ...]]:
+    """The values that stored words (H, W) hold, in whole numbers, and notes on fields that disagree with the words.
 
     Args:
         stored: words as they lie in the file, or as a decoder gives them.
@@ -32,9 +34,9 @@ def true_values(
         intercept: of a CT slice; 0 of others, whose values may be below it.
     """
     allocated, bits = _bits(dataset)
-    words = stored.astype(np.int64)
     if bits >= allocated:
-        return words, ()
+        return stored, ()
+    words: Words = stored.astype(np.int32 if stored.dtype.itemsize <= 2 else np.int64)
     is_signed = integer(dataset, "PixelRepresentation") == 1
     if not raw and _is_wider(words, bits, is_signed):
         return words, (WIDER,)
@@ -65,18 +67,18 @@ def check_fields(dataset: Dataset, name: str, *, raw: bool) -> None:
         )
 
 
-def _is_wider(words: NDArray[np.int64], bits: int, is_signed: bool) -> bool:
+def _is_wider(words: Words, bits: int, is_signed: bool) -> bool:
     """Whether decoded values need more bits; signed ones may come with or without their sign spread."""
     lowest = -(1 << (bits - 1)) if is_signed else 0
     return bool(words.min() < lowest or words.max() >= 1 << bits)
 
 
-def _offsets(words: NDArray[np.int64], bits: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _offsets(words: Words, bits: int) -> tuple[Words, tuple[str, ...]]:
     """Signed words whose negative values would all lie below air: what is above the sign bit is metal, not air."""
     return words, (OFFSETS,) if (words >= 1 << (bits - 1)).any() else ()
 
 
-def _signed(words: NDArray[np.int64], bits: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _signed(words: Words, bits: int) -> tuple[Words, tuple[str, ...]]:
     """The sign bit of each word spread, whatever lies above it."""
     low = words & ((1 << bits) - 1)
     is_negative = low >= 1 << (bits - 1)

@@ -8,12 +8,14 @@ import re
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from typing import IO, Any, cast
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag, Tag
 
 from ctseg.errors import first_line
 from ctseg.failures import system_failure
@@ -203,7 +205,7 @@ def header_of(dataset: Dataset, source: Source) -> SliceHeader:
     """The header of a dataset that is already read."""
     acquisition, instance = integer(dataset, "AcquisitionNumber"), integer(dataset, "InstanceNumber")
     time = text(dataset, "AcquisitionTime") or text(dataset, "ContentTime")
-    kinds = dataset.get("ImageType") or ()
+    kinds = value_of(dataset, "ImageType") or ()
     return SliceHeader(
         source=source,
         patient=text(dataset, "PatientID") or text(dataset, "StudyInstanceUID"),
@@ -271,9 +273,20 @@ def _why_not_of_a_stack(header: SliceHeader) -> str:
     return MOSAIC if header.tiles > 1 or "MOSAIC" in header.image_type else ""
 
 
+@cache
+def _tag(name: str) -> BaseTag:
+    return Tag(name)
+
+
+def value_of(dataset: Dataset, name: str) -> Any:
+    """A tag's value, None where it is missing: `dataset.get(name)` without the search for attributes of that name."""
+    element = dataset.get(_tag(name))
+    return None if element is None else element.value
+
+
 def text(dataset: Dataset, name: str) -> str:
     """A tag as stripped text; empty where it is missing."""
-    value = dataset.get(name)
+    value = value_of(dataset, name)
     return "" if value is None else str(value).strip()
 
 
@@ -286,7 +299,7 @@ def identifier(dataset: Dataset, name: str) -> str:
 def integer(dataset: Dataset, name: str, default: int = 0) -> int:
     """A tag as a whole number; `default` where it is missing or no number."""
     try:
-        return int(dataset.get(name) or default)
+        return int(value_of(dataset, name) or default)
     except (TypeError, ValueError, NotImplementedError):
         return default
 
@@ -294,7 +307,8 @@ def integer(dataset: Dataset, name: str, default: int = 0) -> int:
 def number(dataset: Dataset, name: str, default: float) -> float:
     """A tag as a finite number; `default` where it is missing or no number."""
     try:
-        value = float(dataset.get(name, default))
+        found = value_of(dataset, name)
+        value = default if found is None else float(found)
     except (TypeError, ValueError, NotImplementedError):
         return default
     return value if math.isfinite(value) else default
@@ -303,7 +317,7 @@ def number(dataset: Dataset, name: str, default: float) -> float:
 def floats(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None:
     """A tag as `count` finite numbers; None where it is missing or malformed."""
     try:
-        values = tuple(float(value) for value in dataset.get(name) or ())
+        values = tuple(float(value) for value in value_of(dataset, name) or ())
     except (TypeError, ValueError, NotImplementedError):
         return None
     return values if len(values) == count and all(map(math.isfinite, values)) else None

@@ -13,12 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, RLELossless
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from ctseg.errors import CaseError
 from ctseg.failures import system_failure
 from ctseg.io.dicom.bits import check_fields, true_values
-from ctseg.io.dicom.header import integer, number, text
+from ctseg.io.dicom.header import integer, number, text, value_of
 from ctseg.io.dicom.jpeg12 import decode_extended, is_extended
 from ctseg.io.dicom.quoting import unquoted
 
@@ -38,6 +45,9 @@ NO_HU = {
     "ED": "electron densities", "EDW": "electron densities", "PCT": "percentages",
 }  # fmt: skip
 """RescaleType of CT images that hold no HU (DICOM PS3.3, C.11.1.1.2); US, unspecified, is what old scanners write."""
+
+PLAIN_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
+PLAIN_FIELDS = {"BitsAllocated": 16, "SamplesPerPixel": 1}
 
 MAX_PIXELS = 4096 * 4096
 """The largest matrix of one slice; CT has up to 2048 x 2048."""
@@ -63,12 +73,14 @@ def slice_values(dataset: Dataset, name: str, domain: str) -> tuple[NDArray[np.f
     padding = _padding(dataset, stored, slope, intercept) if domain == "ct" else None
     words, notes = true_values(stored, dataset, raw=_is_raw(dataset), intercept=intercept if domain == "ct" else 0.0)
     notes = (*notes, LOSSY) if _has_lost(dataset) else notes
-    values = words.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    values: NDArray[np.float32] = words.astype(np.float32)
+    values *= np.float32(slope)
+    values += np.float32(intercept)
     if domain != "ct":
         return values, notes
     if padding is not None:
         values[padding] = AIR_HU
-    return np.maximum(values, np.float32(AIR_HU)), notes
+    return np.maximum(values, np.float32(AIR_HU), out=values), notes
 
 
 def stored_pixels(dataset: Dataset, name: str) -> Pixels:
@@ -130,11 +142,36 @@ def _is_raw(dataset: Dataset) -> bool:
 
 def _decode(dataset: Dataset) -> Pixels:
     """The words with all their allocated bits: which of them count is decided in `ctseg.io.dicom.bits`."""
+    if _is_plain(dataset):
+        return _plain(dataset)
     decoder: Any = get_decoder(dataset.file_meta.TransferSyntaxUID)
     with _quiet_decoders():
         if is_extended(dataset):
             return decode_extended(dataset)
         return np.array(decoder.as_array(dataset, raw=True, correct_unused_bits=False)[0])
+
+
+def _is_plain(dataset: Dataset) -> bool:
+    """Whether the pixels are 16-bit words of one grey picture, little endian, as nearly all scanners write them.
+
+    Anything else, and whatever a decoder would refuse, is left to pydicom.
+    """
+    return (
+        dataset.file_meta.TransferSyntaxUID in PLAIN_SYNTAXES
+        and text(dataset, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+        and all(value_of(dataset, name) == value for name, value in PLAIN_FIELDS.items())
+        and value_of(dataset, "PixelRepresentation") in (0, 1)
+        and value_of(dataset, "NumberOfFrames") in (None, 1)
+        and integer(dataset, "BitsStored") in range(1, 17)
+        and min(integer(dataset, "Rows"), integer(dataset, "Columns")) > 0
+    )
+
+
+def _plain(dataset: Dataset) -> Pixels:
+    """The words of pixels that `_is_plain` and `_check_length` passed: (Rows, Columns), read-only."""
+    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    words = np.frombuffer(dataset.PixelData, "<i2" if dataset.PixelRepresentation else "<u2", rows * columns)
+    return words.reshape(rows, columns)
 
 
 _QUIET = threading.Lock()
