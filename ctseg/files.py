@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,6 +190,23 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({' '.join(str(error).split())})") from None
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}); check the disk and its permissions"
+        raise UnreadableError(f"{path}: {reason}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputError: if it is missing, no regular file, or broken, with the line.
+    """
+    try:
+        return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except (ValueError, RecursionError) as error:  # a number of very many digits is a ValueError
+        raise InputError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
     except OSError as error:
         reason = f"cannot be read ({error.strerror}); check the disk and its permissions"
         raise UnreadableError(f"{path}: {reason}") from None

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import InputError, OutputExistsError, UnreadableError
 from ctseg.failures import system_failure
-from ctseg.files import regular, write_text, write_with, writing_to
+from ctseg.files import read_toml, regular, write_text, write_with, writing_to
 from ctseg.outputs.mark import MARK
-from ctseg.settings import read_toml
 from ctseg.version import __version__
 
 if TYPE_CHECKING:

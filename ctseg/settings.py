@@ -10,13 +10,11 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ctseg.errors import InputError, SettingError, UnreadableError, unknown_name
-from ctseg.files import regular
+from ctseg.errors import SettingError, unknown_name
 
 
 class Settings(BaseModel):
@@ -188,20 +186,3 @@ def value_text(value: Any) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        InputError: if it is missing, no regular file, or broken, with the line.
-    """
-    try:
-        return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except (ValueError, RecursionError) as error:  # a number of very many digits is a ValueError
-        raise InputError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror}); check the disk and its permissions"
-        raise UnreadableError(f"{path}: {reason}") from None

@@ -27,11 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
-from ctseg.files import read_json, write_json
+from ctseg.files import read_json, read_toml, write_json
 from ctseg.locks import Busy, held
 from ctseg.outputs import STUDY, read_file_mark, read_mark, recover
 from ctseg.progress import span
-from ctseg.settings import read_toml
 from ctseg.study_keys import SPEED_KEYS, StepKey, step_key, why_again
 
 __all__ = [

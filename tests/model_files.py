@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ctseg.io.input_digests import file_sha256
-from ctseg.models.card import CARD_SCHEMA
+from ctseg.models.card_files import CARD_SCHEMA
 from ctseg.networks.unet import UNet
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, save_model

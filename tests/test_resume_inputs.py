@@ -21,9 +21,9 @@ from toy_sets import toy, write_pairs
 
 from ctseg.cli import common
 from ctseg.cli.main import main
+from ctseg.files import read_toml
 from ctseg.locks import Busy, held
 from ctseg.outputs import read_file_mark, read_mark
-from ctseg.settings import read_toml
 
 pytestmark = pytest.mark.slow
 

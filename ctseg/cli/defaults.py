@@ -18,8 +18,8 @@ from typing import Any
 
 from ctseg.cli.words import takes_path
 from ctseg.errors import InputError, nearest
+from ctseg.files import read_toml
 from ctseg.outputs.mark import STUDY
-from ctseg.settings import read_toml
 
 PREFIX = "CTSEG_"
 RESERVED = frozenset(
@@ -53,6 +53,12 @@ def config_path(environment: Mapping[str, str] = os.environ) -> Path:
         return Path(environment["CTSEG_CONFIG"])
     home = environment.get("APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(home) / "ctseg" / "config.toml"
+
+
+def any_set(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether there may be any default: a file of them, or a variable that is not known to be something else."""
+    variables = (name for name, value in environment.items() if name.startswith(PREFIX) and value)
+    return bool(set(variables) - RESERVED) or bool(environment.get("CTSEG_CONFIG")) or config_path(environment).exists()
 
 
 def read_defaults(root: Any, environment: Mapping[str, str] = os.environ) -> tuple[list[Default], list[str]]:

@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,12 +85,15 @@ def versions() -> list[Line]:
         Line("versions", "Python", f"{platform.python_version()} ({platform.python_implementation()})"),
         Line("versions", "system", system),
     ]
+    from importlib.metadata import requires
+
     return lines + [_package(needed) for needed in requires("ctseg") or [] if "extra ==" not in needed]
 
 
 def _package(requirement: str) -> Line:
     """A package by its requirement, as `numpy>=2.0`."""
     import re
+    from importlib.metadata import PackageNotFoundError, version
 
     name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
     try:

@@ -13,9 +13,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ctseg.cli import common
-from ctseg.cli.defaults import Default, as_map, in_force, read_defaults, said
+from ctseg.cli.defaults import Default, any_set, as_map, in_force, read_defaults, said
 from ctseg.cli.ending import INTERRUPTED, Terminated, ended_by
 from ctseg.cli.examples import HELP_FLAGS, finish_help
+from ctseg.cli.quick_start import listed, quicken
 from ctseg.cli.streams import keep_streams
 from ctseg.cli.words import globals_first
 from ctseg.errors import InputError
@@ -67,8 +68,13 @@ def options(
         common.say(line)
 
 
-def build_app(argv: Sequence[str] = ()) -> typer.Typer:
-    """The application; plugins' own commands join it where the call may be about them."""
+def build_app(argv: Sequence[str] = (), *, alone: bool = False) -> typer.Typer:
+    """The application; plugins' own commands join it where the call may be about them.
+
+    Args:
+        argv: the call.
+        alone: without the commands that the call is not about, where it is about one of ctseg's own.
+    """
     from importlib import import_module
 
     app = typer.Typer(
@@ -76,10 +82,11 @@ def build_app(argv: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": HELP_FLAGS},
     )  # fmt: skip
     app.callback()(options)
-    for name in COMMANDS:
-        import_module(f"ctseg.cli.{name}").add_to(app)
     named = next((word for word in argv if not word.startswith("-")), "")
-    if named.replace("-", "_") not in set(COMMANDS) - {"config"} and "--no-plugins" not in argv:
+    own = named.replace("-", "_") if named.replace("-", "_") in set(COMMANDS) - {"config"} else ""
+    for name in (own,) if own and alone else COMMANDS:
+        import_module(f"ctseg.cli.{name}").add_to(app)
+    if not own and "--no-plugins" not in argv:
         from ctseg.plugins.host import register_commands
 
         register_commands(common.registry(), app)
@@ -99,8 +106,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     common.STATE.argv = tuple(argv)
     command: Any = None
     set_elsewhere: list[Default] = []
+    is_asked = not set(HELP_FLAGS).isdisjoint(argv)
+    quicken(helps=is_asked or not argv)
     try:
-        command = typer.main.get_command(build_app(argv))
+        app = build_app(argv, alone=not any_set())
+        is_list = is_asked and all(word.startswith("-") for word in argv)
+        command = typer.main.get_command(listed(app) if is_list else app)
         finish_help(command)
         argv = globals_first(command, argv)
         set_elsewhere = defaults_of(command, argv)

@@ -58,10 +58,9 @@ def write_model_card(run: Path) -> Path:
     Raises:
         InputError: if the run is unfinished or broken.
     """
-    from ctseg.files import write_json, write_text
+    from ctseg.files import read_toml, write_json, write_text
     from ctseg.io.input_digests import file_sha256
     from ctseg.runs import model_path, read_header, read_metrics
-    from ctseg.settings import read_toml
 
     run = Path(run)
     header, metrics = read_header(run), read_metrics(run)

@@ -165,7 +165,8 @@ def card(
 ) -> None:
     """Draft a model's card from its run; what a run cannot know says `not stated` until you fill it in."""
     from ctseg.cli.card_draft import draft_card
-    from ctseg.models.card import NOT_STATED, is_card, write_card
+    from ctseg.models.card import NOT_STATED, write_card
+    from ctseg.models.card_files import is_card
     from ctseg.outputs import guard_file
 
     guard_file(output, lambda _: is_card(output), inputs=(run,), overwrite=overwrite, say=common.say)

@@ -187,9 +187,9 @@ def _finish(results: list[CaseResult], output: Path) -> None:
 def _loaded(runs: list[ModelSource], device: str) -> tuple[list[ModelGroup], BrainExtractor]:
     """The models on their device, and the brain extractor they were trained with."""
     from ctseg.api import load_for_segment
-    from ctseg.training.device import make_fabric
+    from ctseg.training.device import torch_device
 
-    return load_for_segment(runs, str(make_fabric(device, "32").device), common.registry())
+    return load_for_segment(runs, str(torch_device(device)), common.registry())
 
 
 def _computing_in(

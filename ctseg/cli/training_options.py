@@ -248,7 +248,7 @@ def same_batches(run: Path, config: dict[str, Any]) -> dict[str, Any]:
     The same slices meet in each step where processes times batch size is what it was: the sums over them differ by
     rounding alone. A line says what has changed. Anything else is left for `check_resume` to refuse.
     """
-    from ctseg.settings import read_toml
+    from ctseg.files import read_toml
 
     path = run / "config.toml"
     old = read_toml(path) if path.exists() else {}

@@ -123,7 +123,7 @@ def build(entry: Entry, values: Mapping[str, Any], start: Start | None) -> Any:
 
 def recorded(run: Path) -> dict[str, Any]:
     """What a started run says of its first weights."""
-    from ctseg.settings import read_toml
+    from ctseg.files import read_toml
 
     known = read_toml(run / "config.toml")
     return {key: known[key] for key in RECORDED if key in known}

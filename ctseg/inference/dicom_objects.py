@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from ctseg.inference.dicom_rtstruct import write_rtstruct
 from ctseg.inference.dicom_seg import write_dicom_seg, write_resampled_seg
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.dicom_sr import write_sr
@@ -70,6 +69,8 @@ class _Case:
         """Write `CASE_rtstruct.dcm`; returns a remark."""
         if not self.prediction.mask.any():
             return "no DICOM RTSTRUCT: nothing segmented"
+        from ctseg.inference.dicom_rtstruct import write_rtstruct
+
         return _or_remark(
             "DICOM RTSTRUCT",
             lambda: write_rtstruct(

@@ -8,16 +8,18 @@ with its source, so that a profile of phantoms does not flag every real scan.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError
 from ctseg.inference.scan_traits import BINS, TITLES, Floats, ScanTraits, scan_traits
 from ctseg.io.slices import SliceSet, intensity_of
 from ctseg.preprocess.prepared import Prepared
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROFILE = 2
 """Of a profile's form; one of another form says nothing but the field of view."""
@@ -187,6 +189,8 @@ def _groups(table: pd.DataFrame) -> list[NDArray[np.int64]]:
 
 
 def _of_rows(slices: SliceSet, rows: NDArray[np.int64]) -> ScanTraits:
+    import pandas as pd
+
     table = slices.table.iloc[rows]
     spacing = table[["spacing_row_mm", "spacing_col_mm"]].astype(float)
     areas = np.asarray(table["brain_px"].astype(float) * spacing.prod(axis=1), dtype=np.float64)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError, first_line
@@ -15,6 +14,9 @@ from ctseg.failures import system_failure
 from ctseg.files import regular
 from ctseg.harmless import is_plain, one_line
 from ctseg.io.identity import patients_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "slice_id", "patient_id", "series_id", "index", "z_mm", "spacing_row_mm", "spacing_col_mm",
@@ -64,6 +66,8 @@ def read_slice_table(path: Path) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         table = pd.read_csv(regular(path), dtype=dict.fromkeys((*COLUMNS, *TEXT), str), keep_default_na=False)
     except FileNotFoundError:
@@ -119,6 +123,8 @@ def _numbers(
     Raises:
         InputError: naming the first line whose value is no number or out of bounds.
     """
+    import pandas as pd
+
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     low, high = bounds
     good = np.isfinite(values) & (values >= low) & (values <= high)
@@ -176,6 +182,8 @@ def scans_without_positions(table: pd.DataFrame) -> list[str]:
 
 def _misplaced(scan: NDArray[Any], ordered: pd.DataFrame) -> Iterator[tuple[int, str]]:
     """(row, reason) of the slices whose position does not fit their scan's others; rows in order of scan and index."""
+    import pandas as pd
+
     steps = np.diff(ordered["z_mm"].to_numpy())
     per_slice = steps / np.diff(ordered["index"].to_numpy()).clip(1)
     inside = np.diff(scan) == 0

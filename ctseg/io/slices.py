@@ -10,10 +10,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError, first_line
@@ -22,6 +21,9 @@ from ctseg.files import read_json, regular
 from ctseg.io.identity import patients_of
 from ctseg.io.pages import blocks
 from ctseg.io.slice_table import COLUMNS, check_intensity, check_leak, read_slice_table, scans_without_positions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "COLUMNS", "SCHEMA", "SliceSet", "assign_splits", "check_domain", "check_leak", "check_same_size", "is_slice_set",

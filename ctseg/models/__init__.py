@@ -18,9 +18,10 @@ A plugin does the same with a folder of its own and `register_folder`; a user pu
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ctseg.models.card import ModelCard, VolumeBin, VolumeCalibration, read_card, write_card
 from ctseg.models.catalogue import (
     DEFAULT,
     Catalogue,
@@ -30,7 +31,10 @@ from ctseg.models.catalogue import (
     register_folder,
     user_folder,
 )
-from ctseg.models.info import ModelInfo, checked, checked_digest, look_at, look_at_all
+
+if TYPE_CHECKING:
+    from ctseg.models.card import ModelCard, VolumeBin, VolumeCalibration, read_card, write_card
+    from ctseg.models.info import ModelInfo, checked, checked_digest, look_at, look_at_all
 
 __all__ = [
     "DEFAULT",
@@ -58,3 +62,19 @@ SHIPPED = Path(__file__).parent
 """Where the models of the package lie."""
 MAX_SHIPPED_BYTES = 10_000_000
 """A wheel is downloaded by everyone, used or not."""
+
+_CARD = ("ModelCard", "VolumeBin", "VolumeCalibration", "read_card", "write_card")
+_INFO = ("ModelInfo", "checked", "checked_digest", "look_at", "look_at_all")
+_HOMES = {**dict.fromkeys(_CARD, "card"), **dict.fromkeys(_INFO, "info")}
+"""Names that need pydantic, imported when they are asked for: a plugin that brings a model needs none."""
+
+
+def __getattr__(name: str) -> Any:
+    """A name of a submodule.
+
+    Raises:
+        AttributeError: if there is none.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

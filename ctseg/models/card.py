@@ -15,10 +15,10 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ctseg.errors import InputError, unknown_name
-from ctseg.files import read_json, read_json_beside, write_json
+from ctseg.files import read_json, write_json
+from ctseg.models.card_files import CARD_SCHEMA, MAX_BYTES
 from ctseg.settings import Settings
 
-CARD_SCHEMA = "ctseg-model-card/1"
 NOT_STATED = "not stated"
 """What a drafted card says where a person has to; no shipped card may."""
 INTENDED_USE = (
@@ -26,8 +26,6 @@ INTENDED_USE = (
     "diagnosis, triage or treatment."
 )
 SHA256 = r"^[0-9a-f]{64}$"
-MAX_BYTES = 1_000_000
-"""A card is a page of text; a larger file is none."""
 
 
 class _Part(Settings):
@@ -146,11 +144,6 @@ PARTS: dict[str, type[_Part]] = {
 """Fields of a card that have fields of their own."""
 
 
-def card_path(weights: Path) -> Path:
-    """Where the card of a weights file lies: `NAME.safetensors` -> `NAME.json`."""
-    return Path(weights).with_suffix(".json")
-
-
 def read_card(path: Path) -> ModelCard:
     """A card from its file.
 
@@ -187,11 +180,3 @@ def _fault(error: Exception) -> str:
 def write_card(path: Path, card: ModelCard) -> Path:
     """Write a card as JSON, atomically; `None` and empty fields are left out."""
     return write_json(path, {"schema": CARD_SCHEMA, **card.model_dump(mode="json", exclude_defaults=True)})
-
-
-def is_card(path: Path) -> bool:
-    """Whether a file claims to be a model card: any other JSON beside weights is none of ctseg's business."""
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        return False
-    data = read_json_beside(path)
-    return isinstance(data, dict) and str(data.get("schema", "")).startswith(CARD_SCHEMA.rpartition("/")[0] + "/")

@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn, Protocol
 
 from ctseg.errors import InputError, UnreadableError, first_line, unknown_name
 from ctseg.failures import system_failure
-from ctseg.models.card import card_path, is_card
+from ctseg.models.card_files import card_path, is_card
 
 DEFAULT = "default"
 """The model that `ctseg segment` takes where none is named."""

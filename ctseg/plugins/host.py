@@ -18,11 +18,11 @@ import pluggy
 from ctseg.errors import PluginError, unknown_name
 from ctseg.plugins import hookspecs
 from ctseg.plugins.versions import wrong_ctseg
-from ctseg.settings import Settings, resolve
 from ctseg.version import __version__
 
 if TYPE_CHECKING:
     from ctseg.runs import ModelHeader
+    from ctseg.settings import Settings
 
 GROUP = "ctseg"
 HOOKS = {
@@ -52,6 +52,8 @@ class Entry:
 
     def settings_model(self) -> type[Settings]:
         """The typed settings; an entry without any takes none."""
+        from ctseg.settings import Settings
+
         if self.settings is None:
             return Settings
         return self.settings if isinstance(self.settings, type) else self.settings()
@@ -62,6 +64,8 @@ class Entry:
         Raises:
             SettingError: naming the plugin, the key and the known keys.
         """
+        from ctseg.settings import resolve
+
         where, listed_by = f"{_words(self.kind)} {self.name}", f"ctseg plugins show {self.name}"
         return resolve(self.settings_model(), *layers, where=where, listed_by=listed_by).model_dump()
 
@@ -74,6 +78,21 @@ class Entry:
             raise PluginError(
                 f"{_words(self.kind)} {self.name} of {self.package}: {error}; install what it needs"
             ) from error
+
+
+@dataclass(frozen=True)
+class Package:
+    """What is known of an installed package; `importlib.metadata` would read its file once for each of these."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, package: Distribution) -> Package:
+        """Of a distribution."""
+        about = package.metadata
+        return cls(about["Name"], about["Version"], tuple(about.get_all("Requires-Dist") or ()))
 
 
 @dataclass(frozen=True)
@@ -171,7 +190,7 @@ def _normal(name: str) -> str:
     return name.strip().lower().replace("_", "-")
 
 
-def load(*, outside: bool = True, found: Iterable[tuple[EntryPoint, Distribution]] | None = None) -> Registry:
+def load(*, outside: bool = True, found: Iterable[tuple[EntryPoint, Package]] | None = None) -> Registry:
     """Load the built-ins and, unless disabled, every installed plugin.
 
     Args:
@@ -192,18 +211,18 @@ def load(*, outside: bool = True, found: Iterable[tuple[EntryPoint, Distribution
     return registry
 
 
-def _installed() -> list[tuple[EntryPoint, Distribution]]:
+def _installed() -> list[tuple[EntryPoint, Package]]:
     """Entry points of other packages, each once, in a stable order."""
-    points = {
-        (_normal(package.name), point.name): (point, package)
-        for package in distributions()
-        for point in package.entry_points
-        if point.group == GROUP and _normal(package.name) != "ctseg"
-    }
+    points: dict[tuple[str, str], tuple[EntryPoint, Package]] = {}
+    for distribution in distributions():
+        mine = [point for point in distribution.entry_points if point.group == GROUP]
+        package = Package.of(distribution) if mine else None
+        if package is not None and _normal(package.name) != "ctseg":
+            points |= {(_normal(package.name), point.name): (point, package) for point in mine}
     return [points[key] for key in sorted(points)]
 
 
-def _load_one(registry: Registry, point: EntryPoint, package: Distribution) -> None:
+def _load_one(registry: Registry, point: EntryPoint, package: Package) -> None:
     """Load one outside plugin and keep its fault, whatever it is; name clashes and misspelt hooks are raised."""
     if clash := wrong_ctseg(package):
         registry.broken.append(Broken(package.name, package.version, clash))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
@@ -113,6 +112,8 @@ class MuschelliExtractor:
         Brain and other tissue grow from safe seeds until they meet on the ridge of HU that bone leaves even where it is
         thin. Blood, too bright for a seed, falls to the brain around it.
         """
+        from skimage.segmentation import watershed
+
         neck_mm = self.settings.neck_mm
         sure = tissue & (smooth <= bright_hu)
         seed = most_enclosed(grid.erode(sure, neck_mm), inside)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 from PIL import ImageFont
 
 OUTLINE = "#ff7f0e"
@@ -25,7 +25,20 @@ ELLIPSIS = "…"
 @lru_cache(maxsize=32)
 def font(size: int) -> ImageFont.FreeTypeFont:
     """The font of all pictures at `size` pixels."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / FONT_FILE), size)
+    return ImageFont.truetype(str(_font_path()), size)
+
+
+@cache
+def _font_path() -> Path:
+    """Where matplotlib has the font; only where it keeps its data elsewhere does it have to be imported to say so."""
+    found = find_spec("matplotlib")
+    inside = Path("fonts") / "ttf" / FONT_FILE
+    beside = Path(str(found.origin)).parent / "mpl-data" / inside if found else inside
+    if beside.is_file():
+        return beside
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / inside
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning_fabric
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from ctseg.errors import SettingError
 from ctseg.training.device_names import PRECISIONS, check_device_name, check_precision_name
+
+if TYPE_CHECKING:
+    import lightning_fabric
 
 
 def make_fabric(
@@ -31,6 +31,10 @@ def make_fabric(
     Raises:
         SettingError: if the device is unknown or not there, or the precision is unknown.
     """
+    import lightning_fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
     accelerator, chosen = _parse_device(device, devices)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -44,6 +48,16 @@ def make_fabric(
     fabric.launch()
     torch.manual_seed(seed)
     return fabric
+
+
+def torch_device(device: str = "auto") -> torch.device:
+    """The one device that a name means, for networks that are only run: `make_fabric` without all that trains.
+
+    Raises:
+        SettingError: if the device is unknown or not there.
+    """
+    kind, chosen = _parse_device(device, 1)
+    return torch.device(kind) if kind == "cpu" else torch.device(kind, chosen[0] if isinstance(chosen, list) else 0)
 
 
 def _parse_device(device: str, devices: int) -> tuple[str, Any]:

@@ -12,11 +12,11 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import main
+from ctseg.files import read_toml
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import read_header
-from ctseg.settings import read_toml
 
 pytestmark = pytest.mark.slow
 

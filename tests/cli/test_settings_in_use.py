@@ -12,10 +12,10 @@ import pytest
 from ctseg.cli import common
 from ctseg.cli.das_train import no_foreground_warning
 from ctseg.cli.main import main
+from ctseg.files import read_toml
 from ctseg.io.slice_writer import write_slices
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import append_metrics, read_metrics
-from ctseg.settings import read_toml
 from ctseg.training.presets import ADAPTATION
 from ctseg.training.settings import AdaptationSettings, FinetuneSettings
 

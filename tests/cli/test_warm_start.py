@@ -13,11 +13,10 @@ from toy_sets import toy
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.files import read_json, write_json
+from ctseg.files import read_json, read_toml, write_json
 from ctseg.networks.fcn import VGG16_KEYS, FcnVgg16
 from ctseg.runs import read_header
 from ctseg.segmentation import train as adaptation
-from ctseg.settings import read_toml
 from ctseg.synthesis import train as synthesis
 
 pytestmark = pytest.mark.slow

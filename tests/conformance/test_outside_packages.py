@@ -12,8 +12,8 @@ from small_study import COHORT
 
 from ctseg.cli import common
 from ctseg.cli.main import main
+from ctseg.files import read_toml
 from ctseg.runs import read_header
-from ctseg.settings import read_toml
 
 pytestmark = [pytest.mark.phantom, pytest.mark.end_to_end]
 PACKAGES = ("ctseg-mind", "ctseg-cut", "ctseg-monai", "ctseg-plugin-template")

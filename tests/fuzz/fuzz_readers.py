@@ -50,7 +50,7 @@ from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
 from ctseg.matching.pairs import read_pairs
 from ctseg.models import known_models, look_at_all, read_card
-from ctseg.models.card import CARD_SCHEMA
+from ctseg.models.card_files import CARD_SCHEMA
 from ctseg.outputs import new_folder, read_mark
 from ctseg.preprocess.labels import read_splits
 from ctseg.runs import ModelHeader, check_resume, load_model, read_header, read_metrics, save_model, write_toml

@@ -40,7 +40,7 @@ from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.io.nifti.volumes import load_mask
-from ctseg.models.card import CARD_SCHEMA
+from ctseg.models.card_files import CARD_SCHEMA
 from ctseg.outputs import MARK, new_folder
 from ctseg.preprocess.pipeline import preprocess
 from ctseg.runs import save_model

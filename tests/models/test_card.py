@@ -9,7 +9,8 @@ import pytest
 
 from ctseg.errors import InputError
 from ctseg.files import write_json
-from ctseg.models.card import CARD_SCHEMA, MAX_BYTES, card_path, is_card, read_card, write_card
+from ctseg.models.card import read_card, write_card
+from ctseg.models.card_files import CARD_SCHEMA, MAX_BYTES, card_path, is_card
 
 CARD: dict[str, Any] = {
     "schema": CARD_SCHEMA,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ctseg.errors import PluginError, SettingError
+from ctseg.plugins import versions
 from ctseg.plugins.hookspecs import CONTRACT, hookimpl
-from ctseg.plugins.host import disabled_plugins, load
+from ctseg.plugins.host import Package, disabled_plugins, load
 from ctseg.runs import ModelHeader
 from ctseg.settings import Settings
 
@@ -173,3 +175,16 @@ def test_a_plugin_of_contract_2_registers_metrics_of_evaluate_with_the_same_hook
 def test_a_name_of_another_kind_is_pointed_to() -> None:
     with pytest.raises(PluginError, match=r"unknown metric 'phash'.*'phash' is the name of a similarity metric"):
         load(found=[]).get("metric", "phash")
+
+
+@pytest.mark.parametrize("requirement", ["ctseg", "ctseg>=0.1", "ctseg>=0.1,<0.2", "ctseg >= 0.1.0, < 1", "numpy>=99"])
+def test_a_plain_requirement_that_is_met_needs_no_parser(requirement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "__version__", "0.1.0")
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    assert versions.wrong_ctseg(Package("x", "1", (requirement,))) == ""
+
+
+@pytest.mark.parametrize("requirement", ["ctseg>=0.2", "ctseg<0.1", "ctseg==0.2", "ctseg~=1.0", "ctseg>=0.1,!=0.1.0"])
+def test_another_ctseg_is_asked_for(requirement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "__version__", "0.1.0")
+    assert "this is 0.1.0" in versions.wrong_ctseg(Package("x", "1", (requirement,)))

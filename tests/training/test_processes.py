@@ -23,8 +23,8 @@ from ctseg.augment.pipeline import AugmentationRanges, SourceAugmentation, Stude
 from ctseg.cli import common, processes
 from ctseg.cli.main import main
 from ctseg.errors import SettingError
+from ctseg.files import read_toml
 from ctseg.runs import read_metrics
-from ctseg.settings import read_toml
 from ctseg.training.device import make_fabric
 
 FULL: dict[str, Any] = {

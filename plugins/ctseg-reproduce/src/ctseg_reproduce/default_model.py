@@ -6,9 +6,10 @@ numbers, is in `docs/default-model.md` of this package.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ctseg_reproduce.stages import Stage
+if TYPE_CHECKING:
+    from ctseg_reproduce.stages import Stage
 
 DEFAULT_MODEL = "default-model"
 """What `ctseg reproduce` calls it, and its folder."""
@@ -31,6 +32,8 @@ TRAINING: dict[str, Any] = {
 
 def default_model_stage(seed: int, workers: int, device: str, precision: str) -> Stage:
     """The study: phantom, labelled slices, training, and the test on 36 phantom patients of the other split."""
+    from ctseg_reproduce.stages import Stage
+
     machine = {"device": device, **({} if precision == "auto" else {"precision": precision})}
     steps = (
         {"name": "phantom", "command": "phantom", "output": "phantom", **COHORT, "seed": COHORT_SEED + seed,

@@ -19,14 +19,14 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.evaluation.intervals import AMOUNT
 from ctseg.evaluation.statistics import mean_of, ratio_interval
-from ctseg.files import write_csv
+from ctseg.files import read_toml, write_csv
 from ctseg.inference.models import load_models
 from ctseg.inference.predict import predict_slices
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.slices import SliceSet
 from ctseg.runs import ModelHeader, read_metrics
 from ctseg.selection.rules import RULES, pooled_dice, select_epoch
-from ctseg.settings import read_toml, resolve
+from ctseg.settings import resolve
 
 Build = Callable[[ModelHeader], nn.Module]
 THRESHOLD = 0.5
