@@ -83,20 +83,29 @@ def build_app(argv: Sequence[str] = (), *, alone: bool = False) -> typer.Typer:
     )  # fmt: skip
     app.callback()(options)
     named = next((word for word in argv if not word.startswith("-")), "")
-    own = named.replace("-", "_") if named.replace("-", "_") in set(COMMANDS) - {"config"} else ""
-    for name in (own,) if own and alone else COMMANDS:
+    own = [name for name in COMMANDS if name == named.replace("-", "_") and name != "config"]
+    for name in own if own and alone else COMMANDS:
         import_module(f"ctseg.cli.{name}").add_to(app)
     if not own and "--no-plugins" not in argv:
         from ctseg.plugins.host import register_commands
 
         register_commands(common.registry(), app)
+    _check_there(named, app)
+    return app
+
+
+def _check_there(named: str, app: typer.Typer) -> None:
+    """Refuse a command of another package of this project that is not there.
+
+    Raises:
+        InputError: naming the package.
+    """
     if named in ELSEWHERE and named not in {command.name for command in app.registered_commands}:
         package = ELSEWHERE[named]
         raise InputError(
             f"`ctseg {named}` is a command of the package {package}, which is not installed or is disabled; "
             f"install it: pip install {package} (from a clone: pip install ./plugins/{package})"
         )
-    return app
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,8 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Any = None
     set_elsewhere: list[Default] = []
     is_asked = not set(HELP_FLAGS).isdisjoint(argv)
-    quicken(helps=is_asked or not argv)
     try:
+        quicken(helps=is_asked or not argv)
         app = build_app(argv, alone=not any_set())
         is_list = is_asked and all(word.startswith("-") for word in argv)
         command = typer.main.get_command(listed(app) if is_list else app)
