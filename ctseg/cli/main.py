@@ -83,7 +83,7 @@ def build_app(argv: Sequence[str] = (), *, alone: bool = False) -> typer.Typer:
     )  # fmt: skip
     app.callback()(options)
     named = next((word for word in argv if not word.startswith("-")), "")
-    own = [name for name in COMMANDS if name == named.replace("-", "_") and name != "config"]
+    own = {named.replace("-", "_")} & set(COMMANDS) - {"config"}
     for name in own if own and alone else COMMANDS:
         import_module(f"ctseg.cli.{name}").add_to(app)
     if not own and "--no-plugins" not in argv:

@@ -27,12 +27,9 @@ def test_starting_needs_neither_pydantic_nor_markdown(argv: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "argv",
-    [[], ["--help"], ["-q", "-h"], ["segment", "-h"], ["models", "--help"], ["segment", "--tta", "x"], ["sgment"]],
-)
-def test_nothing_else_is_said(call_: str) -> None:
-    plain, quick = (call(start + RUN + "sys.exit(code)", *call_.split()) for start in (PLAIN, QUICK))
+@pytest.mark.parametrize("words", ["", "--help", "-q -h", "segment -h", "models --help", "segment --tta x", "sgment"])
+def test_nothing_else_is_said(words: str) -> None:
+    plain, quick = (call(start + RUN + "sys.exit(code)", *words.split()) for start in (PLAIN, QUICK))
     assert (quick.returncode, quick.stdout, quick.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
 
