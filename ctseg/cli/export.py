@@ -42,10 +42,10 @@ def export(
     from ctseg.outputs import whole_folder
 
     [source] = find_models([model])
+    place = common.guard(output, "export", (model, source.path), overwrite=overwrite)
     info = look_at(source)
     if info.error:
         raise InputError(info.error)
-    place = common.guard(output, "export", (model, source.path), overwrite=overwrite)
 
     from ctseg.api import load_for_segment
     from ctseg.export.export import export_model

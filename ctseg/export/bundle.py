@@ -7,7 +7,6 @@ own pixels are transforms of the package `ctseg-monai`, which the bundle's confi
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
 from ctseg.export.network import Run, check_slices
-from ctseg.export.onnx_file import needs
+from ctseg.export.onnx_file import needs, quiet
 from ctseg.files import write_json
 from ctseg.inference.models import LoadedModel
 
@@ -51,8 +50,7 @@ def write_bundle(folder: Path, network: nn.Module, model: LoadedModel, known: Ma
         (folder / name).mkdir()
     size = model.preprocessing.size
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch says that TorchScript ends; MONAI's bundles are still made of it
+        with quiet():  # torch says that TorchScript ends; MONAI's bundles are still made of it
             traced = torch.jit.trace(network, torch.from_numpy(check_slices(size, 2)), check_trace=False)
             traced_bytes, weights = io.BytesIO(), io.BytesIO()
             torch.jit.save(traced, traced_bytes)
@@ -146,12 +144,15 @@ def bundle_runner(folder: Path) -> Run:
         needs(package, "monai")
     inferers = needs("monai.inferers", "monai")
     try:
-        bundle.verify_net_in_out(
-            net_id="network_def", meta_file=str(folder / METADATA), config_file=str(folder / INFERENCE), device="cpu",
-            bundle_root=str(folder),
-        )  # fmt: skip
+        with quiet("monai.bundle.scripts"):
+            bundle.verify_net_in_out(
+                net_id="network_def", meta_file=str(folder / METADATA), config_file=str(folder / INFERENCE),
+                device="cpu", bundle_root=str(folder),
+            )  # fmt: skip
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"MONAI's verify_net_in_out refuses the bundle ({error}); nothing is written") from None
+        raise InputError(
+            f"MONAI's verify_net_in_out refuses the bundle ({first_line(error)}); nothing is written"
+        ) from None
     network = torch.jit.load(folder / NETWORK, map_location="cpu")
 
     def run(images: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -30,7 +30,7 @@ def write_onnx(path: Path, network: nn.Module, size: int) -> None:
     needs("onnxscript", "export")
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:
-        with _quiet():
+        with quiet("torch.onnx", "onnxscript", "onnx_ir"):
             torch.onnx.export(
                 network,
                 (torch.from_numpy(check_slices(size, 2)),),
@@ -50,9 +50,13 @@ def write_onnx(path: Path, network: nn.Module, size: int) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporters speak of their own internals; what concerns the user is an error."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quiet(*names: str) -> Iterator[None]:
+    """Exporters speak of their own internals, some on stdout; what concerns the user is an error.
+
+    Args:
+        names: of loggers.
+    """
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

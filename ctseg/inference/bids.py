@@ -6,25 +6,44 @@ people use meanwhile.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ctseg.errors import InputError
-from ctseg.files import read_json, write_json, write_text
+from ctseg.errors import CaseError, InputError
+from ctseg.failures import system_failure
+from ctseg.files import read_json, special, write_json, write_text
 from ctseg.inference.label_tables import bids_table
 from ctseg.inference.results import CaseResult
-from ctseg.outputs.mark import MARK
+from ctseg.io.case import Case, Rejected, safe_name, short_name
+from ctseg.io.digest import input_digest
+from ctseg.io.discover import discover
+from ctseg.io.nifti.volumes import load_mask
+from ctseg.outputs.mark import MARK, read_mark
 from ctseg.version import __version__
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTION, IGNORE = "dataset_description.json", ".bidsignore"
+DATASET_FILES = (DESCRIPTION, "README", "desc-haemorrhage_dseg.tsv", IGNORE)
+"""What a derivative data set has beside its participants."""
+MOST_DESCRIBED = 1 << 20
+"""Bytes of a description."""
 LABEL = re.compile(r"[A-Za-z0-9+]+")
 """What BIDS lets a participant's label be."""
 DATATYPES = ("ct", "anat")
 MASK = "_label-haemorrhage_mask"
+SCAN = re.compile(r"(?P<stem>.+)_ct\.(?P<suffix>.+)", re.IGNORECASE | re.DOTALL)
+VOXELS = (".nii", ".nii.gz")
+BESIDE = (".json", ".tsv")
+"""What may lie beside a scan under its name."""
+LONGEST_NAME = 255
+UNWRITTEN = ("probabilities", "label_tables", "rtstruct", "sr", "deidentify")
+"""Settings of `segment` whose files have no place in BIDS."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +59,13 @@ class BidsScan:
     @property
     def stem(self) -> str:
         """`sub-01_ses-01` and its further entities, without suffix and extension."""
-        return self.path.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_ct")
+        found = SCAN.fullmatch(self.path.name)
+        return found["stem"] if found else self.path.stem
+
+    @property
+    def mask(self) -> str:
+        """Where its mask goes, below the participant's folder, without `.nii.gz` or `.json`."""
+        return f"{self.place}/{self.stem}{MASK}"
 
     @property
     def raw(self) -> str:
@@ -48,8 +73,29 @@ class BidsScan:
         return f"bids:raw:sub-{self.participant}/{self.place}/{self.path.name}"
 
 
-def find_participants(folder: Path, wanted: Sequence[str]) -> dict[str, list[BidsScan]]:
-    """The CT scans of a data set by participant; those without one are left out.
+@dataclass(frozen=True)
+class Participant:
+    """What a participant's folder holds."""
+
+    scans: tuple[BidsScan, ...] = ()
+    broken: tuple[Rejected, ...] = ()
+    """What may be a scan and cannot be taken."""
+
+
+@dataclass(frozen=True)
+class BidsData:
+    """The participants of a data set that have anything to be segmented."""
+
+    participants: Mapping[str, Participant]
+    """By label without `sub-`."""
+    without_ct: tuple[str, ...] = ()
+    """Labels of the others."""
+    broken: tuple[Rejected, ...] = ()
+    """Folders that may be a participant's and are of none."""
+
+
+def find_participants(folder: Path, wanted: Sequence[str]) -> BidsData:
+    """The CT scans of a data set by participant.
 
     Args:
         folder: with `dataset_description.json` and `sub-*`.
@@ -60,23 +106,43 @@ def find_participants(folder: Path, wanted: Sequence[str]) -> dict[str, list[Bid
     """
     folder = Path(folder)
     read_description(folder)
-    there = {path.name.removeprefix("sub-"): path for path in sorted(folder.glob("sub-*")) if path.is_dir()}
-    labels = [label.removeprefix("sub-") for label in wanted] or list(there)
-    for label in labels:
-        _check_label(folder, label, list(there))
-    found = {label: _scans(there[label], label) for label in dict.fromkeys(labels)}
-    if not any(found.values()):
+    there, odd = _participant_folders(folder)
+    labels = _labels(folder, wanted, there)
+    found = {label: _participant(there[label], label) for label in labels}
+    with_ct = {label: item for label, item in found.items() if item.scans or item.broken}
+    if not with_ct:
         raise InputError(
             f"{folder}: no CT of the participants asked for; scans are looked for as sub-*/[ses-*/]ct/*_ct.nii.gz, or "
             "in anat/"
         )
-    return {label: scans for label, scans in found.items() if scans}
+    return BidsData(with_ct, tuple(label for label in found if label not in with_ct), () if wanted else tuple(odd))
 
 
-def _check_label(folder: Path, label: str, there: Sequence[str]) -> None:
-    if not LABEL.fullmatch(label) or label not in there:
-        known = ", ".join([*there[:5], *(["..."] if len(there) > 5 else [])])
-        raise InputError(f"{folder}: no participant {label[:40]!r}; there are {known or 'none'}")
+def _participant_folders(folder: Path) -> tuple[dict[str, Path], list[Rejected]]:
+    """Label -> folder of each participant, and what looks like one and is none."""
+    there: dict[str, Path] = {}
+    odd = []
+    for path in sorted(folder.iterdir()):
+        label = path.name.removeprefix("sub-")
+        if not path.name.startswith("sub-") or path.is_file():
+            continue
+        if not path.is_dir():
+            odd.append(Rejected(str(path), "a link to nothing; get what it points to, or remove it", True))
+        elif not LABEL.fullmatch(label):
+            odd.append(Rejected(str(path), "no participant: a label is of letters and digits; rename the folder", True))
+        else:
+            there[label] = path
+    return there, odd
+
+
+def _labels(folder: Path, wanted: Sequence[str], there: Mapping[str, Path]) -> list[str]:
+    """The labels asked for, each once and without `sub-`; all where none is."""
+    labels = list(dict.fromkeys(label.removeprefix("sub-") for label in wanted)) or list(there)
+    for label in labels:
+        if not LABEL.fullmatch(label) or label not in there:
+            known = ", ".join([*list(there)[:5], *(["..."] if len(there) > 5 else [])])
+            raise InputError(f"{folder}: no participant {label[:40]!r}; there are {known or 'none'}")
+    return labels
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -86,31 +152,138 @@ def read_description(folder: Path) -> dict[str, Any]:
         InputError: if there is none, or it is not one.
     """
     path = Path(folder) / DESCRIPTION
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"{folder}: no BIDS data set (no {DESCRIPTION}); for scans in any folder use `ctseg segment`")
-    data = read_json(path)
+    data = read_json(path, MOST_DESCRIBED)
     if not isinstance(data, dict) or not isinstance(data.get("Name"), str):
         raise InputError(f"{path}: not the description of a BIDS data set (no Name); correct it")
     return data
 
 
-def _scans(folder: Path, label: str) -> list[BidsScan]:
+def _participant(folder: Path, label: str) -> Participant:
     """The CT scans below a participant's folder, in order of their names."""
-    patterns = [f"{above}{datatype}/*_ct.nii*" for datatype in DATATYPES for above in ("", "ses-*/")]
-    paths = [
-        path
-        for pattern in patterns
-        for path in sorted(folder.glob(pattern))
-        if path.name.startswith(f"sub-{label}_") and path.name.endswith((".nii", ".nii.gz")) and path.is_file()
-    ]
-    return [BidsScan(path, label, path.parent.relative_to(folder).as_posix()) for path in paths]
+    scans: dict[str, BidsScan] = {}
+    broken: list[Rejected] = []
+    for place, path in _files(folder, broken):
+        reason = _refusal(path, label)
+        scan = BidsScan(path, label, place)
+        if reason is None:
+            continue
+        if not reason and scan.mask in scans:
+            reason = f"{scans[scan.mask].path.name} beside it has the same name to BIDS; remove or rename one"
+        if reason:
+            broken.append(Rejected(str(path), reason, True))
+        else:
+            scans[scan.mask] = scan
+    return Participant(tuple(scans.values()), tuple(broken))
+
+
+def _files(folder: Path, broken: list[Rejected]) -> Iterator[tuple[str, Path]]:
+    """(place, path) of what lies where a participant's CT may lie; a folder that cannot be listed joins `broken`."""
+    sessions = ["", *(f"{path.name}/" for path in _listed(folder, broken) if path.name.startswith("ses-"))]
+    for datatype in DATATYPES:
+        for session in sessions:
+            for path in _listed(folder / session / datatype, broken):
+                yield f"{session}{datatype}", path
+
+
+def _listed(folder: Path, broken: list[Rejected]) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        broken.append(Rejected(str(folder), system_failure(error), True))
+        return []
+
+
+def _refusal(path: Path, label: str) -> str | None:
+    """Why a file is no scan that can be taken: empty where it is one, None where it is none of CT at all."""
+    name, found = path.name, SCAN.fullmatch(path.name)
+    is_nifti = name.lower().endswith(VOXELS)
+    if name.startswith(".") or name.lower().endswith(BESIDE) or (found is None and path.parent.name != "ct"):
+        return None
+    if found is None:
+        return f"no name of BIDS (sub-{label}_ct.nii.gz); rename it" if is_nifti else None
+    if f".{found['suffix'].lower()}" not in VOXELS:
+        return "no NIfTI file, which alone BIDS knows; convert it"
+    if not name.startswith(f"sub-{label}_"):
+        return f"its name is not one of sub-{label}; rename it"
+    if len(os.fsencode(f"{found['stem']}{MASK}.nii.gz")) > LONGEST_NAME:
+        return "its name is too long for that of its mask; shorten it"
+    return _unreadable(path)
+
+
+def _unreadable(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "a link to nothing; get what it points to (`datalad get`), or remove it"
+    except OSError as error:
+        return system_failure(error)
+    return "" if stat.S_ISREG(mode) else f"{special(mode)}, not a file; it is not opened"
+
+
+def found_cases(participant: Participant) -> tuple[dict[str, tuple[BidsScan, Case]], list[Rejected]]:
+    """The scans of a participant as cases by their names, and what is none.
+
+    Each scan is looked at by itself: one that is broken, or a link to the same file as another, changes no other.
+    """
+    cases: dict[str, tuple[BidsScan, Case]] = {}
+    broken = list(participant.broken)
+    stems = Counter(scan.stem for scan in participant.scans)
+    for scan in participant.scans:
+        try:
+            (case,) = discover([scan.path], "ct").cases
+        except InputError as error:
+            broken.append(Rejected(str(scan.path), str(error).removeprefix(f"{scan.path}: "), True))
+            continue
+        above = f"{scan.place.replace('/', '_')}_" if stems[scan.stem] > 1 else ""
+        name = short_name(safe_name(f"{above}{scan.stem}_ct"))
+        while name in cases:
+            name = f"{name}-2"
+        cases[name] = scan, replace(case, case_id=name, patient_id=name, series_id=name)
+    return cases, broken
+
+
+def is_done(folder: Path, participant: Participant) -> bool:
+    """Whether a participant's folder is whole: every scan's mask is there, made of the very file.
+
+    Args:
+        folder: of an earlier call, with the same models and settings.
+        participant: what is there now.
+    """
+    mark = read_mark(folder)
+    if mark is None or not mark.finished or participant.broken:
+        return False
+    cases, broken = found_cases(participant)
+    try:
+        now = {scan.mask: input_digest(case) for scan, case in cases.values()}
+        for name in now:
+            load_mask(folder / f"{name}.nii.gz")
+    except CaseError:
+        return False
+    return not broken and mark.inputs.get("scans") == now
+
+
+def refuse_raw(output: Path, folder: Path) -> None:
+    """Refuse derivatives that would lie in a participant's folder of the raw data set.
+
+    Raises:
+        InputError: naming that folder.
+    """
+    raw = Path(os.path.realpath(folder))
+    here = Path(os.path.realpath(output))
+    inside = next((path for path in (here, *here.parents) if path.parent == raw and path.name.startswith("sub-")), None)
+    if inside is not None:
+        raise InputError(f"{output}: lies in the input {inside.name}; choose another output folder")
 
 
 def start_derivatives(folder: Path, source: Path, models: Sequence[dict[str, str]]) -> None:
     """Write what a derivative data set has beside its participants; each file is the same in every call.
 
     Args:
-        folder: of the derivatives.
+        folder: of the derivatives, guarded and marked.
         source: the raw data set.
         models: descriptions of the models.
     """
@@ -125,12 +298,13 @@ def start_derivatives(folder: Path, source: Path, models: Sequence[dict[str, str
             "GeneratedBy": [{"Name": "ctseg", "Version": __version__, "Description": made_by}],
         },
     )
-    write_text(folder / "README", "Haemorrhage on head CT, by ctseg. Research software, not a medical device.\n")
-    write_text(folder / "desc-haemorrhage_dseg.tsv", bids_table())
-    write_text(folder / IGNORE, f"{MARK}\n**/ct\n**/figures\ndesc-haemorrhage_dseg.tsv\n")
+    _, readme, table, _ = DATASET_FILES
+    write_text(folder / readme, "Haemorrhage on head CT, by ctseg. Research software, not a medical device.\n")
+    write_text(folder / table, bids_table())
+    write_text(folder / IGNORE, f"{MARK}\n**/ct\n**/figures\n{table}\n")
 
 
-def place_case(work: Path, folder: Path, scan: BidsScan, result: CaseResult, models: Sequence[dict[str, str]]) -> None:
+def place_case(work: Path, folder: Path, scan: BidsScan, result: CaseResult, made_with: Mapping[str, Any]) -> None:
     """Move one segmented case from the folder of `segment` to its place, and write its sidecar.
 
     Args:
@@ -138,25 +312,26 @@ def place_case(work: Path, folder: Path, scan: BidsScan, result: CaseResult, mod
         folder: the participant's, in the derivative data set.
         scan: where the case came from.
         result: its row, `ok`.
-        models: descriptions of the models.
+        made_with: descriptions of the `models`, and the `settings`.
     """
     place = folder / scan.place
     place.mkdir(parents=True, exist_ok=True)
-    (work / f"{result.case}.nii.gz").replace(place / f"{scan.stem}{MASK}.nii.gz")
-    picture = work / f"{result.case}.png"
-    if picture.exists():
-        (folder / "figures").mkdir(exist_ok=True)
-        picture.replace(folder / "figures" / f"{scan.stem}_desc-haemorrhage_ct.png")
+    (work / f"{result.case}.nii.gz").replace(folder / f"{scan.mask}.nii.gz")
+    for name, what in ((f"{result.case}.png", "haemorrhage"), (f"3d/{result.case}.png", "haemorrhage3d")):
+        if (work / name).exists():
+            (folder / "figures").mkdir(exist_ok=True)
+            (work / name).replace(folder / "figures" / f"{scan.stem}_desc-{what}_ct.png")
     row = result.row().items()
     measured = {key: value for key, value in row if key not in ("case", "error") and value not in ("", None)}
     write_json(
-        place / f"{scan.stem}{MASK}.json",
+        folder / f"{scan.mask}.json",
         {
             "Type": "Lesion",
             "Sources": [scan.raw],
             "SpatialReference": scan.raw,
             "Ctseg": measured,
-            "CtsegModels": list(models),
+            "CtsegModels": list(made_with["models"]),
+            "CtsegSettings": dict(made_with["settings"]),
             "CtsegNotice": "research use only",
         },
     )

@@ -156,17 +156,24 @@ def finish(output: Output) -> None:
         write_mark(output.real, mark.finish(output.real))
 
 
-def shared_folder(output: Output, files: Iterable[str]) -> None:
+def shared_folder(output: Output, files: Iterable[str], inputs: Mapping[str, Any] | None = None) -> None:
     """Make and mark the output itself, for a folder that several calls fill together; nothing in it is ever removed.
 
     Args:
         output: of `guard_output`, with `resume`.
         files: what will be written beside the outputs of other commands.
+        inputs: what all of it is made from, for the mark, which is written again where it says something else.
+
+    Raises:
+        OutputExistsError: if a file that is not ctseg's has a name among `files`.
     """
     with creating(output.path):
         output.real.mkdir(parents=True, exist_ok=True)
-    if read_mark(output.real) is None:
-        write_mark(output.real, Mark(output.kind, tuple(files)))
+    mark, made_from = read_mark(output.real), dict(inputs or {})
+    if mark is None or mark.inputs != made_from:
+        files = tuple(files)
+        _refuse_clash(output.real, files if mark is None else (*mark.files, *files), output)
+        write_mark(output.real, Mark(output.kind, files, inputs=made_from))
 
 
 def remove_output(path: Path) -> None:

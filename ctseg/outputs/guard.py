@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctseg.errors import InputError, OutputExistsError
-from ctseg.files import regular
+from ctseg.files import MOST_JSON, bounded
 from ctseg.harmless import visible
 from ctseg.locks import is_held
 from ctseg.outputs.inputs import as_paths, refuse_hard_links, refuse_inputs
@@ -86,7 +86,7 @@ def _refuse_held(path: Path, flag: str, *, shared: bool = False) -> None:
 
 CHOOSE = "choose another output or add --overwrite"
 GO_ON = "add --resume to go on or --overwrite to start again"
-WAYS = {"segment": GO_ON, **dict.fromkeys(("synth-train", "das-train", "finetune"), GO_ON)}
+WAYS = dict.fromkeys(("segment", "bids participant", "synth-train", "das-train", "finetune"), GO_ON)
 """What a command offers where its own output is there already."""
 
 
@@ -171,8 +171,8 @@ def guard_state(path: Path, say: Say = to_stderr) -> None:
     if not path.exists():
         return
     try:
-        data = json.loads(regular(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = json.loads(bounded(path, MOST_JSON).read_text(encoding="utf-8"))
+    except (OSError, InputError, ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or not all(isinstance(item, dict) and "key" in item for item in data.values()):
         raise InputError(f"{path}: ctseg did not write it, and the study's memory goes there; rename the study file")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,9 +16,11 @@ import torch
 
 from ctseg.cli import common
 from ctseg.cli.main import main
+from ctseg.inference import segment
 from ctseg.networks.fcn import FcnVgg16
+from ctseg.outputs import folders
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.runs import ModelHeader, save_model
+from ctseg.runs import ModelHeader, read_header, save_model
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +70,7 @@ def test_masks_become_derivatives(dataset, capsys):
     assert [row["status"] for row in rows] == ["ok", "ok"]
     own = {f"{name}{end}" for name in (FIRST, SECOND) for end in (".json", ".nii.gz")}
     top = {"dataset_description.json", "README", ".bidsignore", "desc-haemorrhage_dseg.tsv"}
-    assert files() == own | top | {"sub-01/.ctseg.json", "sub-02/.ctseg.json"}
+    assert files() == own | top | {".ctseg.json", "sub-01/.ctseg.json", "sub-02/.ctseg.json"}
     about = json.loads(Path("out/dataset_description.json").read_text())
     assert (about["DatasetType"], about["GeneratedBy"][0]["Name"]) == ("derivative", "ctseg")
     beside = json.loads(Path(f"out/{SECOND}.json").read_text())
@@ -93,6 +97,100 @@ def test_a_broken_scan_is_said_and_stops_nobody(dataset, capsys):
     assert {f"{FIRST}.nii.gz", f"{SECOND}.nii.gz"} <= files()
 
 
+def test_nothing_that_may_be_a_scan_is_passed_over_or_lost(dataset, capsys):
+    """Links of git-annex to one file and to nothing, names that BIDS does not know, and what is no file."""
+    place = Path("data/sub-01/ct")
+    (place / "sub-01_ct.nii.gz").rename("stored.nii.gz")
+    for number in (1, 2):
+        (place / f"sub-01_run-{number}_ct.nii.gz").symlink_to(Path("stored.nii.gz").absolute())
+    (place / "sub-01_run-3_ct.nii.gz").symlink_to("gone.nii.gz")
+    os.mkfifo(place / "sub-01_run-4_ct.nii.gz")
+    (place / "sub-01_run-5_ct.nrrd").write_text("x")
+    (place / f"sub-01_acq-{'a' * 220}_ct.nii.gz").write_text("x")
+    shutil.copy("stored.nii.gz", place / "sub-01_run-2_CT.NII.GZ")
+    shutil.copy("stored.nii.gz", place / "sub-07_ct.nii.gz")
+    shutil.copy("stored.nii.gz", place / "head.nii.gz")
+    Path("data/sub-04/ct").mkdir(parents=True)
+    Path("data/sub-04/ct/sub-04_ct.nii.gz").write_bytes(b"cut")
+    Path("data/sub-05 copy").mkdir()
+    Path("data/sub-06").symlink_to("gone")
+    assert call(dataset, "out", "participant") == 1
+    err = capsys.readouterr().err
+    for name, reason in {
+        "sub-01_run-3_ct.nii.gz": "datalad get", "sub-01_run-4_ct.nii.gz": "a named pipe", "sub-01_run-5_ct.nrrd":
+        "convert it", "aaa_ct.nii.gz": "shorten it", "sub-01_run-2_ct.nii.gz": "the same name to BIDS",
+        "sub-07_ct.nii.gz": "not one of sub-01", "head.nii.gz": "rename it",
+        "sub-04_ct.nii.gz": "convert it or leave it out",
+        "sub-05_copy": "rename the folder", "sub-06": "a link to nothing",
+    }.items():  # fmt: skip
+        assert any(name in line and reason in line for line in err.splitlines()), (name, err)
+    assert "no CT of 1 participants: 03" in err
+    assert "3 of 13 scans of 3 participants" in err
+    made = {Path(name).name for name in files() if name.endswith(".nii.gz")}
+    assert made == {f"{stem}_label-haemorrhage_mask.nii.gz" for stem in ("sub-01_run-1", "sub-01_run-2", "sub-02_ses-a_run-1")}  # fmt: skip # noqa: E501
+
+
+def test_resume_makes_what_is_missing_or_has_changed_and_mixes_nothing(dataset, capsys):
+    """A call that is killed, then the same call; a changed scan, a lost mask; other models, settings and data."""
+    assert call(dataset, "out", "participant", "--participant-label", "01") == 0
+    first = Path(f"out/{FIRST}.nii.gz").stat().st_mtime_ns
+    capsys.readouterr()
+    assert call(dataset, "out", "participant") == 2
+    assert "add --resume to go on or --overwrite" in capsys.readouterr().err
+    assert call(dataset, "out", "participant", "--resume") == 0
+    assert "1 of 2 participants are done" in capsys.readouterr().err
+    assert Path(f"out/{FIRST}.nii.gz").stat().st_mtime_ns == first
+    Path(f"out/{SECOND}.nii.gz").unlink()
+    image = nib.load("data/sub-01/ct/sub-01_ct.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine), "data/sub-01/ct/sub-01_ct.nii.gz")
+    assert call(dataset, "out", "participant", "--resume") == 0
+    assert "participants are done" not in capsys.readouterr().err
+    assert Path(f"out/{FIRST}.nii.gz").stat().st_mtime_ns != first
+    shutil.copytree("run", "other")
+    save_model(Path("other/model.safetensors"), FcnVgg16(4), read_header(Path("run")))
+    for other in (["--set", "threshold=0.4"], ["--model", "other"]):
+        assert call(dataset, "out", "participant", "--resume", *other) == 2
+        assert "was made with other" in capsys.readouterr().err
+    one = ["--participant-label", "01", "--set", "threshold=0.4", "--overwrite"]
+    assert call(dataset, "out", "participant", *one) == 2, "sub-02 would stay as it is"
+    assert call(dataset, "out", "participant", *one[2:]) == 0
+    assert json.loads(Path(f"out/{FIRST}.json").read_text())["CtsegSettings"]["threshold"] == 0.4
+
+
+def killed(words, number, stage):
+    """The exit code of a call in a process of its own, which is killed at a stage of its n-th participant."""
+    child = os.fork()
+    if child == 0:
+        count = [0]
+
+        def die():
+            count[0] += 1
+            if count[0] == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        write = segment.write_case
+        folders.step = lambda name: die() if name == stage else None
+        segment.write_case = lambda *args: (die() if stage == "work" else None, write(*args))[1]
+        code = 99
+        try:
+            code = call(*words)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize(("number", "stage"), [(1, "work"), (2, "work"), (2, "ready"), (2, "aside"), (1, "placed")])
+def test_a_kill_costs_one_participant(dataset, number, stage):
+    """Each participant's folder is whole or not there after SIGKILL, and `--resume` makes the rest."""
+    words = [dataset, "out", "participant"]
+    if stage == "aside":
+        assert call(*words) == 0
+    assert killed([*words, *(["--overwrite"] if stage == "aside" else [])], number, stage) == -signal.SIGKILL
+    assert call(*words, "--resume") == 0
+    assert {f"{FIRST}.nii.gz", f"{SECOND}.nii.gz"} <= files()
+    assert not [name for name in files() if ".partial" in name or ".replaced" in name or "work/" in name]
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (("data", "out", "participant", "--participant-label", "07"), "no participant '07'; there are 01, 02, 03"),
     (("data", "out", "participant", "--participant-label", "../02"), "no participant '../02'"),
@@ -100,6 +198,9 @@ def test_a_broken_scan_is_said_and_stops_nobody(dataset, capsys):
     (("data/sub-01", "out", "participant"), "no BIDS data set"),
     (("data", "out", "group"), "participant"),
     (("data", "out", "participant", "02"), "labels follow --participant-label"),
+    (("data", "out", "participant", "--set", "probabilities=true"), "use `ctseg segment`"),
+    (("data", "out", "participant", "--set", "deidentify=true"), "use `ctseg segment`"),
+    (("data", "data/sub-03/out", "participant"), "lies in the input sub-03"),
 ])  # fmt: skip
 def test_bad_calls_are_one_line_and_write_nothing(dataset, words, said, capsys):
     assert call(*words) == 2

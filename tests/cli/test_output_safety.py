@@ -58,6 +58,8 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "source-subsets": (["source-subsets", "--src", "mr", "--pairs", "pairs.csv"], ("--overwrite",)),
     "planted-faults": (["planted-faults", "scans", "--model", "run"], ("--overwrite",)),
     "models card": (["models", "card", "run"], ("--overwrite",)),
+    "export": (["export", "run"], ("--overwrite",)),
+    "bids": (["bids", "data", "OUT", "participant", "--model", "run"], ("--overwrite", "--resume")),
     "location-prior": (["location-prior", "--src", "mr", "--data", "ct"], ("--overwrite",)),
     "shuffle-labels": (["shuffle-labels", "--src", "mr"], ("--overwrite",)),
     "reproduce": (
@@ -71,7 +73,7 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "demo": (["demo"], ()),
     "plugins new": (["plugins", "new", "mine"], ()),
 }  # fmt: skip
-FOLDERS = ("scans", "truth", "masks", "mr", "ct", "run")
+FOLDERS = ("scans", "truth", "masks", "mr", "ct", "run", "data")
 READ = {name: [word for word in argv if Path(word).suffix or word in FOLDERS] for name, (argv, _) in COMMANDS.items()}
 
 
@@ -84,14 +86,21 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = [
         "scans/a.nii.gz", "scans/deep/b.nii.gz", "truth/a.nii.gz", "masks/a.nii.gz", "run/model.safetensors",
         "run/config.toml", "letters/dear.txt", "pairs.csv", "labels.csv", "splits.csv", "scans.zip", "vgg.pth",
+        "data/README", "data/sub-01/ct/sub-01_ct.nii.gz",
         "table4-outcomes.csv", *(f"{name}/{file}" for name in ("mr", "ct") for file in
         ("dataset.json", "slices.csv", "images.npy", "masks.npy")),
     ]  # fmt: skip
     for name in files:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(f"the bytes of {name}")
+    Path("data/dataset_description.json").write_text('{"Name": "Heads"}')
     Path("list.txt").write_text("scans/a.nii.gz\nscans/deep/b.nii.gz\n")
     return tmp_path
+
+
+def writing(argv: list[str], place: str) -> list[str]:
+    """The call that writes to a place."""
+    return [place if word == "OUT" else word for word in argv] if "OUT" in argv else [*argv, "-o", place]
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -137,7 +146,7 @@ def test_no_output_costs_an_input_or_a_letter(name: str, here: Path, capsys: pyt
     argv, flags = COMMANDS[name]
     for place in places(name):
         for given in [[flag] for flag in flags] or [[]]:
-            refused([*argv, "-o", place, *given], here, capsys)
+            refused([*writing(argv, place), *given], here, capsys)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -151,7 +160,7 @@ def test_a_marked_folder_that_holds_an_input_is_refused(
             pass
         shutil.copy(Path("made", MARK), Path(word, MARK))
         for given in ([], list(flags)):
-            refused([*argv, "-o", word, *given], here, capsys)
+            refused([*writing(argv, word), *given], here, capsys)
         Path(word, MARK).unlink()
         shutil.rmtree("made")
 

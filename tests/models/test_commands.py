@@ -243,7 +243,10 @@ def test_weights_that_do_not_fit_are_one_line(change: Any, words: tuple[str, ...
             {"input": {"preprocess": {"size": 32}, "profile": {"form": 2, "ranges": 3}}},
             ("run/model.safetensors", "broken (ranges)"),
         ),
-        ({"input": {"preprocess": {"size": 32}, "profile": "wide"}}, ("run/model.safetensors", "broken (all of it)")),
+        (
+            {"input": {"preprocess": {"size": 32}, "profile": "wide"}},
+            ("run/model.safetensors", "header's input.profile"),
+        ),
         ({"input": {"preprocess": {"size": 32, "brain_extractor": "none"}}}, ("unknown brain extractor 'none'",)),
     ],
 )
@@ -253,6 +256,25 @@ def test_headers_that_cannot_be_used_are_one_line(
     weights(Path("run/model.safetensors"), **changes)
     line = refused(capsys, "segment", scan, "--model", "run", "--device", "cpu")
     assert all(word in line for word in words), line
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"input": {"preprocess": {"size": 32}, "intensity": "x"}}, "input.intensity"),
+        ({"input": {"preprocess": "x"}}, "input.preprocess"),
+        ({"training": {"scores": [1]}}, "training.scores"),
+        ({"training": {"data": {"source": "x"}}}, "training.data.source"),
+        ({"training": {"data": {"a\x1b[31m\n": 1}}}, "training.data.a"),
+    ],
+)
+def test_tables_in_a_header_that_are_none_are_one_line(changes: dict[str, Any], word: str, capsys: Capture) -> None:
+    weights(Path("run/model.safetensors"), **changes)
+    for call in (["models", "card", "./run", "-o", "card.json"], ["export", "./run", "-o", "out"]):
+        line = refused(capsys, *call)
+        assert "run/model.safetensors" in line
+        assert word in line
+    assert [path.name for path in Path().iterdir()] == ["run"]
 
 
 def test_what_is_no_model_is_one_line(package: Path, mine: Path, scan: str, capsys: Capture) -> None:
