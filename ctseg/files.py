@@ -177,15 +177,40 @@ def regular(path: Path) -> Path:
     return Path(path)
 
 
-def read_json(path: Path) -> Any:
+MOST_SETTINGS, MOST_JSON, MOST_TABLE = 1 << 24, 1 << 29, 1 << 31
+"""Bytes of a file of settings, of JSON (the table of a million scans has fewer) and of a table that are read."""
+
+
+def bounded(path: Path, most: int = MOST_TABLE) -> Path:
+    """The path of a regular file of a size that can be read whole: a sparse file claims terabytes and holds nothing.
+
+    Args:
+        path: the file.
+        most: bytes.
+
+    Raises:
+        InputError: if it is larger, or no regular file.
+        OSError: if the system does not know it.
+    """
+    size = regular(path).stat().st_size
+    if size > most:
+        raise InputError(f"{path}: has {size >> 20} MiB, more than any such file needs; is it the right one?")
+    return Path(path)
+
+
+def read_json(path: Path, most: int = MOST_JSON) -> Any:
     """Read a JSON file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        most: bytes; a larger file is not opened.
 
     Raises:
         UnreadableError: if the system does not give it.
-        InputError: if the file is missing or is no JSON.
+        InputError: if the file is missing, too large or no JSON.
     """
     try:
-        return json.loads(regular(path).read_text(encoding="utf-8-sig"))
+        return json.loads(bounded(path, most).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, RecursionError) as error:
@@ -199,10 +224,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file in UTF-8, with or without a byte order mark.
 
     Raises:
-        InputError: if it is missing, no regular file, or broken, with the line.
+        InputError: if it is missing, no regular file, too large, or broken, with the line.
     """
     try:
-        return tomllib.loads(regular(path).read_text(encoding="utf-8-sig"))
+        return tomllib.loads(bounded(path, MOST_SETTINGS).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, RecursionError) as error:  # a number of very many digits is a ValueError

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import InputError, OutputExistsError, UnreadableError
 from ctseg.failures import system_failure
-from ctseg.files import read_toml, regular, write_text, write_with, writing_to
+from ctseg.files import MOST_JSON, bounded, read_toml, write_text, write_with, writing_to
+from ctseg.harmless import one_line
 from ctseg.outputs.mark import MARK
 from ctseg.version import __version__
 
@@ -126,7 +127,17 @@ def _wrong_field(fields: Mapping[str, Any]) -> str:
     texts, tables = ("kind", "name", "package", "package_version"), ("settings", "input", "training")
     wrong = [key for key in texts if not isinstance(fields.get(key), str)]
     wrong += [key for key in tables if not isinstance(fields.get(key, {}), dict)]
-    return (wrong or ([] if "settings" in fields else ["settings"]) or [""])[0]
+    wrong = wrong or ([] if "settings" in fields else ["settings"])
+    return (wrong or [*_wrong_tables(fields.get("input", {}), fields.get("training", {})), ""])[0]
+
+
+def _wrong_tables(made: Mapping[str, Any], training: Mapping[str, Any]) -> list[str]:
+    """The tables in a header's `input` and `training` that are of another type; each may be missing or empty."""
+    parts = {f"input.{name}": made.get(name) for name in ("intensity", "preprocess", "profile")}
+    parts |= {f"training.{name}": training.get(name) for name in ("scores", "data")}
+    data = training.get("data")
+    parts |= {f"training.data.{name}": value for name, value in (data if isinstance(data, dict) else {}).items()}
+    return [one_line(name)[:60] for name, value in parts.items() if value is not None and not isinstance(value, dict)]
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
@@ -318,7 +329,8 @@ def read_metrics(run: Path, before_epoch: int | None = None) -> list[dict[str, A
     """The lines of `metrics.jsonl`; a line cut short by a crash, and epochs from `before_epoch` on, are left out."""
     path = Path(run) / "metrics.jsonl"
     rows = []
-    for line in regular(path).read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+    text = bounded(path, MOST_JSON).read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):

@@ -17,6 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ctseg.errors import InputError
+from ctseg.files import bounded
+
 DIGITS = 12
 MOST_NAMED = 2000
 """Of inputs with more files only a digest of the whole is kept, so that what differs cannot be named."""
@@ -109,8 +112,8 @@ def _exists(text: str) -> bool:
 
 def _lines(path: Path) -> list[str]:
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = bounded(path).read_bytes()
+    except (OSError, InputError):
         return []
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     return [line.strip() for line in data.decode(encoding, errors="replace").splitlines() if line.strip()]

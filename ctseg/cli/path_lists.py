@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ctseg.errors import InputError
-from ctseg.files import regular
+from ctseg.files import bounded
 
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -57,7 +57,7 @@ def read_list(path: Path, *, null: bool = False) -> list[Path]:
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        return regular(path).read_bytes()
+        return bounded(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the list") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from hashlib import sha256
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from ctseg.cli import common
 from ctseg.errors import InputError
-from ctseg.files import regular, write_json
+from ctseg.files import read_json, write_json
 
 DOMAINS = {"--src": "mr", "--tgt": "ct"}
 """What the scans behind each flag are."""
@@ -100,8 +99,8 @@ def _make(path: Path, made: Path, flag: str) -> None:
 
 def _records(made: Path) -> dict[str, str]:
     try:
-        data = json.loads(regular(made.parent / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = read_json(made.parent / RECORD)
+    except InputError:
         return {}
     return data if isinstance(data, dict) else {}
 

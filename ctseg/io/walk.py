@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ctseg.errors import InputError
 from ctseg.failures import system_failure
-from ctseg.files import special
+from ctseg.files import MOST_JSON, bounded, special
 from ctseg.io.case import Rejected
 from ctseg.io.dicom.index import is_index
 from ctseg.io.kinds import is_hidden_folder, kind_of
@@ -192,10 +192,10 @@ class _Walk:
 def _mark_kind(path: Path) -> tuple[str, str]:
     """Which command a mark names, or why the system does not give the mark."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(bounded(path, MOST_JSON).read_text(encoding="utf-8"))
     except OSError as error:
         return "", system_failure(error)
-    except (ValueError, RecursionError):
+    except (InputError, ValueError, RecursionError):
         return "", ""
     return (str(data.get("kind")), "") if isinstance(data, dict) else ("", "")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import regular, write_with
+from ctseg.files import bounded, write_with
 from ctseg.harmless import safe_table
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.described import DescribedSet, describe_set
@@ -253,7 +253,7 @@ def _read_table(path: Path | str) -> pd.DataFrame:
     where = "stdin" if str(path) == "-" else str(path)
     try:
         table = pd.read_csv(
-            sys.stdin if str(path) == "-" else regular(Path(path)),
+            sys.stdin if str(path) == "-" else bounded(Path(path)),
             dtype={"source_id": str, "target_id": str},
             keep_default_na=False,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
-from ctseg.files import regular, write_json
+from ctseg.files import MOST_JSON, bounded, write_json
 from ctseg.version import __version__
 
 MARK = ".ctseg.json"
@@ -83,7 +83,7 @@ def read_mark(folder: Path) -> Mark | None:
 
 def _read(path: Path) -> Mark | None:
     try:
-        data = json.loads(regular(path).read_text(encoding="utf-8"))
+        data = json.loads(bounded(path, MOST_JSON).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, InputError, ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("files"), list):
