@@ -83,6 +83,28 @@ def test_tables_and_picture_are_written(folder: Path, tmp_path: Path) -> None:
     assert picture.stat().st_size > 5000
 
 
+@pytest.mark.slow
+def test_another_scan_of_the_same_name_is_measured_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results.start(folder, CELLS, [{"weights": "0"}], SETTINGS)
+    cells = dict(results.scans["toy"]["cells"])
+    done = []
+    monkeypatch.setattr(implant_grid, "_cell", lambda *args: done.append(args[-1]) or cells[next(iter(cells))])
+    run_scan(replace(ready_head(), digest="another"), MODELS, SETTINGS, CELLS, results, lambda _: None)
+    assert len(done) == len(cells)
+
+
+@pytest.mark.parametrize("scans", [
+    {"a": 5}, {"a": {"brain_hu": 1, "false_ml": 1}}, {"a": {"brain_hu": 1, "false_ml": 1, "cells": {"x": {}}}},
+    {"a\x1b[31m": {"brain_hu": 1, "false_ml": 1, "cells": {"x": {"stray_ml": 1, "no_room": [], "haematomas": [{}]}}}},
+])  # fmt: skip
+def test_what_a_file_says_of_a_scan_is_checked(tmp_path: Path, scans: object) -> None:
+    head = Results.start(tmp_path, CELLS, [], SETTINGS).head
+    (tmp_path / "implants.json").write_text(json.dumps({**head, "scans": scans}))
+    with pytest.raises(InputError, match="what it says of a.* is broken") as error:
+        Results.start(tmp_path, CELLS, [], SETTINGS)
+    assert "\x1b" not in str(error.value)
+
+
 def test_a_broken_file_and_a_head_without_room_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "implants.json").write_text("[]")
     with pytest.raises(InputError, match=r"not a file of `ctseg implant`"):

@@ -46,7 +46,7 @@ def implant(
     from ctseg.api import load_for_segment
     from ctseg.inference.settings import SegmentSettings
     from ctseg.io.discover import discover
-    from ctseg.outputs import shared_folder
+    from ctseg.outputs import shared_folder, sole
     from ctseg.settings import resolve
     from ctseg.training.device import make_fabric
     from ctseg_reproduce.implant_grid import Results
@@ -64,16 +64,17 @@ def implant(
         common.say(f"left out: {item}")
     shared_folder(place, FILES)
     described = [item.describe() for group in groups for item in group.models]
-    results = Results.start(output, cells, described, settings)
-    failed = _run(list(found.cases), groups, extractor, settings, cells, results)
-    tables, lines = write_tables(output, results)
+    with sole(place.path):
+        results = Results.start(output, cells, described, settings)
+        failed = _run(list(found.cases), groups, extractor, settings, cells, results)
+        tables, lines = write_tables(output, results)
     summary: dict[str, Any] = {
         "by_ml_and_hu": summarise(results.rows(), ("ml", "hu")),
         "false_ml": {name: scan["false_ml"] for name, scan in results.scans.items()},
         "failed": failed, "files": [str(path) for path in tables],
     }  # fmt: skip
     common.finish(summary, [*lines, *(f"FAILED {line}" for line in failed), f"table: {tables[-1]}"], as_json)
-    if failed:
+    if failed or found.incomplete:
         raise typer.Exit(1)
 
 
@@ -90,7 +91,7 @@ def recovery_study(
     """Correlate `segment --recovery` with the true Dice over phantom scans of many qualities."""
     from ctseg.api import load_for_segment
     from ctseg.inference.settings import SegmentSettings
-    from ctseg.outputs import shared_folder
+    from ctseg.outputs import shared_folder, sole
     from ctseg.settings import resolve
     from ctseg.training.device import make_fabric
     from ctseg_reproduce.recovery_study import FILE, PICTURE, run_study
@@ -101,7 +102,7 @@ def recovery_study(
     place = common.guard(output, "recovery-study", (*found, *(item.path for item in models)), resume=True)
     groups, _ = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
     shared_folder(place, (FILE, PICTURE))
-    with common.bar("Scans", scans) as bar:
+    with sole(place.path), common.bar("Scans", scans) as bar:
         summary = run_study(groups, found, output, scans, settings, seed, lambda note: bar.advance(1, note))
     lines = [
         f"{name}: {value['spearman']} ({value['low']} to {value['high']}), {value['scans']} scans"

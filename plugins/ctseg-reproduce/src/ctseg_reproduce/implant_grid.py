@@ -16,6 +16,7 @@ import numpy as np
 
 from ctseg.errors import CaseError, InputError
 from ctseg.files import read_json, write_json
+from ctseg.harmless import one_line
 from ctseg.implant.head import Head
 from ctseg.implant.lay import VOLUME, Implant, implant_at
 from ctseg.implant.places import Place, Places
@@ -56,6 +57,7 @@ class Results:
 
     path: Path
     head: dict[str, Any]
+    """Of the file: the grid, the models and the settings."""
     scans: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -72,12 +74,20 @@ class Results:
         }  # fmt: skip
         if not path.exists():
             return cls(path, head)
-        old = read_json(path)
-        if not isinstance(old, dict) or not isinstance(old.get("scans"), dict):
-            raise InputError(f"{path}: not a file of `ctseg implant`; choose another output")
-        if any(old.get(key) != value for key, value in head.items()):
-            raise InputError(f"{path}: made with another grid, model or settings; choose another output")
-        return cls(path, head, old["scans"])
+        return cls(path, head, _earlier_scans(path, head))
+
+    def of_scan(self, name: str, digest: str, measured: dict[str, Any]) -> dict[str, Any]:
+        """What is known of a scan; another scan of the same name is begun anew.
+
+        Args:
+            name: of the scan.
+            digest: of its input.
+            measured: of the scan as it is, without a haematoma.
+        """
+        if name not in self.scans or self.scans[name].get("input") != digest:
+            self.scans[name] = {"input": digest, **measured, "cells": {}}
+        found: dict[str, Any] = self.scans[name]
+        return found
 
     def save(self) -> None:
         """Write the file, atomically."""
@@ -119,7 +129,8 @@ def run_scan(
     head = Head.of(ready.volume.voxels, Grid.of(ready.volume), ready.brain)
     places = draw_places(head, cells)
     false_ml = round(Grid.of(ready.volume).volume_ml(mask), 4)
-    scan = results.scans.setdefault(name, {"brain_hu": round(head.brain_hu, 1), "false_ml": false_ml, "cells": {}})
+    measured = {"brain_hu": round(head.brain_hu, 1), "false_ml": false_ml}
+    scan = results.of_scan(name, ready.digest, measured)
     scan["places"] = [{"kind": kind, "place": list(place)} for kind, place in places]
     for combination in cells.combinations():
         key = "{:g} mL, {:g} HU, {:g} mm".format(*combination)
@@ -202,6 +213,42 @@ def _row(number: int, found: Found) -> dict[str, Any]:
         "found_ml": round(found.ml, 4), "dice": round(found.dice, 4), "share": round(found.share, 4),
         "found": int(found.is_hit),
     }  # fmt: skip
+
+
+def _earlier_scans(path: Path, head: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier file says of its scans; errors as of `Results.start`."""
+    old = read_json(path)
+    if not isinstance(old, dict) or not isinstance(old.get("scans"), dict):
+        raise InputError(f"{path}: not a file of `ctseg implant`; choose another output")
+    if any(old.get(key) != value for key, value in head.items()):
+        raise InputError(f"{path}: made with another grid, model or settings; choose another output")
+    scans: dict[str, Any] = old["scans"]
+    broken = next((name for name, scan in scans.items() if not _is_scan(scan)), None)
+    if broken is not None:
+        raise InputError(f"{path}: what it says of {one_line(broken)[:60]} is broken; choose another output")
+    return scans
+
+
+COUNTED = ("place", "ml", "hu", "oedema_mm", "true_ml", "true_hu", "found_ml", "dice", "share", "found")
+"""The numbers of a row."""
+
+
+def _is_scan(scan: Any) -> bool:
+    """Whether an entry of the file has the form that `run_scan` gives it."""
+    if not isinstance(scan, dict) or not isinstance(scan.get("cells"), dict):
+        return False
+    return _has_numbers(scan, ("brain_hu", "false_ml")) and all(map(_is_cell, scan["cells"].values()))
+
+
+def _is_cell(cell: Any) -> bool:
+    if not _has_numbers(cell, ("stray_ml",)) or not isinstance(cell.get("no_room"), list):
+        return False
+    rows = cell.get("haematomas")
+    return isinstance(rows, list) and all(_has_numbers(row, COUNTED) for row in rows)
+
+
+def _has_numbers(table: Any, names: Sequence[str]) -> bool:
+    return isinstance(table, dict) and all(isinstance(table.get(name), int | float) for name in names)
 
 
 def _plain(value: Any) -> Any:

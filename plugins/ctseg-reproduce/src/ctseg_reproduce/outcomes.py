@@ -16,7 +16,7 @@ import pandas as pd
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import regular, write_csv, write_with
+from ctseg.files import bounded, write_csv, write_with
 from ctseg_reproduce.results import METRICS, Outcome
 
 PARTS = tuple(f"{metric}_{kind}" for metric in METRICS for kind in ("part", "whole"))
@@ -64,14 +64,21 @@ def read_outcomes(path: Path) -> list[OutcomeRecord]:
     """
     try:
         texts = dict.fromkeys(("row", "key", "machine", "selection", "patient"), str)
-        table = pd.read_csv(regular(path), dtype=texts)
+        table = pd.read_csv(bounded(path), dtype=texts)
         lacking = sorted(set(COLUMNS) - set(table.columns))
         if lacking:
             raise InputError(f"{path}: lacks the column {lacking[0]!r}; name a TABLE-outcomes.csv of this version")
         if not np.isfinite(table[list(PARTS)].to_numpy(float)).all():
             raise InputError(f"{path}: holds numbers that are not finite; make it again")
+        if table[["row", "seed", "key", "patient"]].isna().to_numpy().any():
+            raise InputError(f"{path}: a line has no row, seed, key or patient; make it again")
+        numbers = table[["seed", "slices", "cohort"]].to_numpy(float)
+        numbers[np.isnan(numbers[:, 2]), 2] = 0  # a row of own data has no cohort
+        if not (np.isfinite(numbers) & (numbers == np.floor(numbers))).all():
+            raise InputError(f"{path}: a seed, a cohort or a number of slices is not whole; make it again")
+        table["seconds"] = table["seconds"].astype(float)
         return [_record(part) for _, part in table.groupby(["row", "seed", "key"], sort=False)]
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:
         broken = f"cannot be read as a table of outcomes ({first_line(error)}); check the path"
         raise InputError(f"{path}: {system_failure(error) or broken}") from None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from ctseg.parallel import watch_parent
 from ctseg_reproduce.stages import Stage, in_order, is_done, run_stage, stage_lock
 
 LOGS = "logs"
@@ -161,6 +162,7 @@ def _work(root: Path, number: int, tasks: Queue[Any], ended: Queue[Any]) -> None
 
     from ctseg.cli.run import execute
 
+    watch_parent()  # a caller that is killed leaves nobody who trains on, or waits for ever
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who ends the processes
     _print_to(root / LOGS / f"process-{number}.log")
     torch.set_num_threads(1)

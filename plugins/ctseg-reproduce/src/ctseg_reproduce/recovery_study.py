@@ -22,13 +22,15 @@ from ctseg.inference.prepare import prepare_volume
 from ctseg.inference.recovery import SIZES_ML, Recovery, measure_recovery, predict_with_recovery
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case
+from ctseg.io.digest import DIGITS, input_digest
 from ctseg.io.discover import discover, read_case
+from ctseg.io.input_digests import file_sha256
 from ctseg.io.masks import load_mask
 from ctseg.io.stack import Grid, Mask
 from ctseg.io.volume import Volume
 from ctseg.metrics.overlap import dice
 from ctseg_reproduce.qualities import Quality, degrade
-from ctseg_reproduce.recovery_figure import summarise, write_figure
+from ctseg_reproduce.recovery_figure import FAULTS, summarise, write_figure
 
 SCHEMA = "ctseg-recovery-study/1"
 FILE, PICTURE = "recovery.json", "recovery.png"
@@ -77,10 +79,11 @@ def run_study(
         raise InputError(f"{cohorts[0]}: no phantom scan with an IPH of {LEAST_ML:g} mL; make a cohort first")
     for place in range(scans):
         case, truth, brain = cases[place % len(cases)]
-        name = f"{case.case_id}-{place // len(cases)}"
-        if all(row["scan"] != name for row in rows):
+        name, made_of = f"{case.case_id}-{place // len(cases)}", _digests(case, truth, brain)
+        if all((row["scan"], row["input"]) != (name, made_of) for row in rows):
             faults = (seed, zlib.crc32(case.case_id.encode()), place // len(cases))
-            rows.append({"scan": name, "case": case.case_id, **measure(case, truth, brain, groups, settings, faults)})
+            row = {"scan": name, "case": case.case_id, "input": made_of}
+            rows.append({**row, **measure(case, truth, brain, groups, settings, faults)})
             write_json(path, {**head, "summary": summarise(rows), "scans": rows})
         advance(name)
     summary = summarise(rows)
@@ -100,7 +103,27 @@ def _earlier(path: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
     old = read_json(path)
     if not isinstance(old, dict) or any(old.get(key) != value for key, value in head.items()):
         raise InputError(f"{path}: made with another model, seed or HU; choose another output")
-    return list(old["scans"])
+    rows = old.get("scans")
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+        raise InputError(f"{path}: a row of its scans is broken; choose another output")
+    return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a row has what the correlations are worked out from."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("scan", "case", "input")):
+        return False
+    quality = row.get("quality")
+    if not isinstance(quality, dict):
+        return False
+    known = [*(row.get(name) for name in ("dice", "found_ml", "true_ml")), *map(quality.get, FAULTS)]
+    known += [value for name, value in row.items() if name.startswith(("recovery_", "like_")) and value is not None]
+    return all(isinstance(value, int | float) for value in known)
+
+
+def _digests(case: Case, *masks: Path) -> str:
+    """What a row was measured on: the scan and its masks."""
+    return " ".join([input_digest(case), *(file_sha256(mask)[:DIGITS] for mask in masks)])
 
 
 def cohort_cases(folder: Path) -> Iterator[tuple[Case, Path, Path]]:

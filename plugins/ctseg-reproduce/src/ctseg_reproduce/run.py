@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ctseg.errors import CtsegError, InputError
-from ctseg.files import read_json, write_json
+from ctseg.files import write_json
 from ctseg_reproduce.inputs import PHANTOM
 from ctseg_reproduce.outcomes import OutcomeRecord, this_machine
 from ctseg_reproduce.plan import DATA, LABELLED, LABELLED_TRAIN, Plan
 from ctseg_reproduce.pool import LOGS, run_pool
 from ctseg_reproduce.results import SUPERVISED, Outcome, read_slices, read_trained
 from ctseg_reproduce.scales import Scale
-from ctseg_reproduce.stages import Stage, in_order, is_done, run_stage, seconds_of, stage_lock
+from ctseg_reproduce.stages import Stage, in_order, is_done, read_table, run_stage, seconds_of, stage_lock
 from ctseg_reproduce.systems import AnyRow, LocationPrior, Row, get_rows
 from ctseg_reproduce.table import Result
 
@@ -57,12 +57,12 @@ def settled_plan(root: Path, plan: Plan) -> Plan:
     if not path.exists():
         write_json(path, {**data, "device": plan.device, "precision": plan.precision})
         return plan
-    old = read_json(path)
+    old = read_table(path)
     for key, value in data.items():
         if old.get(key) != value:
             raise InputError(f"{root}: was begun with another {key}; give another folder with -o")
     precision = str(old.get("precision", "auto"))  # folders of earlier versions do not name it
-    return replace(plan, device=str(old["device"]), precision=precision)
+    return replace(plan, device=str(old.get("device", "auto")), precision=precision)
 
 
 def mismatched(request: Request) -> int:

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctseg.files import read_json
 from ctseg_reproduce.plan import Plan
 from ctseg_reproduce.run import Request
 from ctseg_reproduce.scales import Scale
-from ctseg_reproduce.stages import Stage, in_order, is_done
+from ctseg_reproduce.stages import Stage, in_order, is_done, read_state
 from ctseg_reproduce.systems import AnyRow
 
 KINDS = {"phantom": "data", "synth-train": "synthesis", "das-train": "segmenter", "finetune": "finetune"}
@@ -59,8 +58,7 @@ def measured_minutes(root: Path, stage: Stage) -> float | None:
 
 def own_seconds(folder: Path) -> float:
     """Seconds of the finished steps of one stage, without what it needs."""
-    state = folder / "study.state.json"
-    records = read_json(state).values() if state.exists() else ()
+    records = read_state(folder / "study.state.json").values()
     return sum(float(record.get("seconds", 0.0)) for record in records if record.get("done"))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ctseg.errors import InputError
 from ctseg.files import read_json, write_json, write_text
 from ctseg.outputs import remove_output
 from ctseg.study import SPEED_KEYS, read_study
@@ -57,7 +58,7 @@ def run_stage(root: Path, stage: Stage, execute: Callable[[Path], int]) -> int:
     """
     folder = root / stage.folder
     known = folder / "stage.json"
-    if known.exists() and read_json(known).get("key") != stage.key:
+    if known.exists() and read_table(known).get("key") != stage.key:
         _clear(folder)
     study = write_text(folder / "study.toml", study_text(stage))
     write_json(known, {"key": stage.key, "needs": [item.folder for item in stage.needs]})
@@ -104,13 +105,37 @@ def study_text(stage: Stage) -> str:
     )
 
 
+def read_table(path: Path) -> dict[str, Any]:
+    """A JSON object that a reproduction remembers something in.
+
+    Raises:
+        InputError: if it is something else.
+    """
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: not what `ctseg reproduce` writes; move it and call again")
+    return data
+
+
+def read_state(path: Path) -> dict[str, dict[str, Any]]:
+    """The record of each step that a study remembers; none where it has not begun.
+
+    Raises:
+        InputError: if it is no study's memory.
+    """
+    records = read_table(path) if path.exists() else {}
+    for record in records.values():
+        if not isinstance(record, dict) or not isinstance(record.get("seconds", 0.0), int | float):
+            raise InputError(f"{path}: not a study's memory; move it and call again")
+    return records
+
+
 def seconds_of(root: Path, stage: Stage) -> float:
     """How long the steps of a stage and of all it needs took."""
     total = 0.0
     for item in in_order([stage]):
         state = root / item.folder / "study.state.json"
-        records = read_json(state).values() if state.exists() else ()
-        total += sum(float(record.get("seconds", 0.0)) for record in records)
+        total += sum(record.get("seconds", 0.0) for record in read_state(state).values())
     return total
 
 
@@ -118,7 +143,7 @@ def is_done(root: Path, stage: Stage) -> bool:
     """Whether every step of the stage, as it is now, came through."""
     folder = root / stage.folder
     known, state = folder / "stage.json", folder / "study.state.json"
-    if not (known.exists() and state.exists()) or read_json(known).get("key") != stage.key:
+    if not (known.exists() and state.exists()) or read_table(known).get("key") != stage.key:
         return False
-    records = read_json(state)
+    records = read_state(state)
     return all(records.get(step["name"], {}).get("done") and (folder / step["output"]).exists() for step in stage.steps)

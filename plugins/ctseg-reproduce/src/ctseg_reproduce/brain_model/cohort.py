@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError
-from ctseg.files import read_json
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import load_mask
 from ctseg.io.volume import Volume
 from ctseg.phantom.cohort import DOMAINS
 from ctseg.phantom.rsna import identifier
+from ctseg_reproduce.stages import read_table
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ def cohort_scans(folder: Path, split: str, count: int, first: int = 0) -> Iterat
     table = folder / "truth" / "cases.csv"
     if not table.is_file():
         raise InputError(f"{table}: no such file; expected a folder of `ctseg phantom`")
-    seed = int(read_json(folder / "phantom.json")["settings"]["seed"])
+    try:
+        seed = int(read_table(folder / "phantom.json")["settings"]["seed"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{folder / 'phantom.json'}: names no seed; make the cohort again") from None
     with table.open(newline="", encoding="utf-8") as handle:
         rows = [row for row in csv.DictReader(handle) if row["split"] == split]
     for index, row in list(enumerate(rows))[first : first + count]:

@@ -19,6 +19,7 @@ from ctseg.progress import ProgressCallback
 from ctseg_reproduce.brain_model.heads import HeadSlices
 from ctseg_reproduce.brain_model.template import BRAIN, HEAD, read_template
 from ctseg_reproduce.brain_model.wide import mean_slices, wide_head
+from ctseg_reproduce.stages import read_table
 
 NAME = "brain-1"
 HEADS, STEPS = 14, 9632
@@ -126,7 +127,7 @@ def _check(request: BrainModelRequest) -> None:
 
 def _add_seconds(root: Path, stage: str, seconds: float) -> None:
     path = root / "seconds.json"
-    spent = read_json(path) if path.exists() else {}
+    spent = read_table(path) if path.exists() else {}
     write_json(path, spent | {stage: round(spent.get(stage, 0.0) + seconds, 1)})
 
 
@@ -142,7 +143,7 @@ def card(request: BrainModelRequest, path: Path, slices: dict[str, int], steps: 
     """
     given = " --template ct-template" if request.template else ""
     command = f"ctseg reproduce brain-model{given} --seed {request.seed} --device {request.device} -o FOLDER"
-    spent = read_json(request.root / "seconds.json")
+    spent = read_table(request.root / "seconds.json")
     seconds = ", ".join(f"{stage} {round(value)} s" for stage, value in sorted(spent.items()))
     heads = f"{request.heads} phantom heads"
     if request.means:
