@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
+from ctseg.failures import error_number
 from ctseg.files import write_json, write_text
 from ctseg.harmless import csv_text
 from ctseg.parallel import Failure, ordered_map
@@ -58,6 +60,7 @@ Intell 2020), here 67 %, so that IPH slices do not run out.
 """
 DOMAINS = {"mr": 1, "stage_2_train": 2, "stage_2_test": 3}
 """Part of every seed, so that no brain occurs in two domains or splits."""
+REFUSED = "refused"
 PARTIAL = ".partial"
 """Folder of patients that are not whole yet."""
 
@@ -75,7 +78,21 @@ class Job:
         return f"{'mr' if isinstance(self.case, MrCase) else self.case.split}-{self.case.index}"
 
     def run(self) -> dict[str, Any]:
-        """Make the patient's files, all or none of them; returns what the summary needs."""
+        """Make the patient's files, all or none of them.
+
+        Returns:
+            What the summary needs; where the disk refuses a file, `{REFUSED: number}` of the system's error, which
+            an exception would not bring out of a worker.
+        """
+        try:
+            return self._made()
+        except Exception as error:
+            number = error_number(error)
+            if number is None:
+                raise
+            return {REFUSED: number}
+
+    def _made(self) -> dict[str, Any]:
         part = self.folder / PARTIAL / self.name
         shutil.rmtree(part, ignore_errors=True)  # of a run that was stopped when another worker was killed
         mr = isinstance(self.case, MrCase)
@@ -109,6 +126,7 @@ def make_cohort(
 
     Raises:
         InputError: if no patient could be made.
+        OSError: if the disk refuses a file: no other patient could be written either.
     """
     folder = Path(folder)
     jobs = _jobs(folder, settings)
@@ -153,6 +171,8 @@ def _run_all(
     for done, (job, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             failed[job.name] = outcome.error
+        elif REFUSED in outcome:
+            raise OSError(outcome[REFUSED], os.strerror(outcome[REFUSED]), str(job.folder))
         else:
             results.append(outcome)
         if progress is not None:

@@ -123,6 +123,38 @@ def test_an_earlier_output_stays(inputs: Path, out: Path, name: str) -> None:
     assert tree(out.parent) == before
 
 
+TINY = [f"--set={name}" for name in ("mr_matrix=48", "mr_slices=31", "ct_matrix=64", "ct_slice_step_mm=12")]
+
+
+@pytest.mark.parametrize(("limit", "workers"), [(0, "0"), (200, "0"), (12_000, "0"), (200, "1")])
+def test_a_cohort_of_phantoms_is_whole_or_not_there(out: Path, limit: int, workers: str) -> None:
+    """The marks, the first files and the largest are refused; each patient is written by a job, or by a worker."""
+    code, err = in_child(["phantom", "--mr", "1", "--ct", "1", "--ct-test", "0", *TINY, "--workers", workers,
+                          "-o", str(out)], limit)  # fmt: skip
+    check(err, code, errno.EFBIG, out, growing=False)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_phantom_that_the_disk_refuses_in_the_middle_ends_the_cohort(
+    out: Path, number: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A patient is there, the next is refused half way."""
+    from ctseg.phantom import cohort
+
+    def make(folder: Path, case: Any) -> dict[str, Any]:
+        made = folder / "rsna" / f"{case.index}.dcm"
+        made.parent.mkdir(parents=True)
+        made.write_text("half")
+        if case.index:
+            raise OSError(number, os.strerror(number), str(made))
+        return {"slices": 0}
+
+    monkeypatch.setattr(cohort, "make_ct_case", make)
+    capsys.readouterr()
+    code = main(["phantom", "--mr", "1", "--ct", "2", "--ct-test", "0", "--workers", "0", "-o", str(out)])
+    check(capsys.readouterr().err, code, number, out, growing=False)
+
+
 class Refusing:
     """Fails at the n-th file that is written whole, as when it is flushed to a full disk."""
 
