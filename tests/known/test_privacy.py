@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 PROFILE = Path(__file__).with_name("basic_profile.csv")
 """Elements and action codes of DICOM PS3.15, Table E.1-1, edition 2026c: the rules that MIDI-B scores by."""
+OBJECTS = (".dcm", "_rtstruct.dcm", "_sr.dcm")
+"""Ends of the names of SEG, RT structure set and report."""
 NEEDED = frozenset(
     {
         "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality",
@@ -165,7 +167,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 
 def leaks(folder: Path, marks: Marks, messages: str, *, seg: bool = True) -> dict[str, set[str]]:
-    """Where marks are -> which places they come from; `seg` also looks into DICOM SEG."""
+    """Where marks are -> which places they come from; `seg` also looks into DICOM objects."""
     found: dict[str, set[str]] = defaultdict(set)
     for where, content in everything(folder, messages, seg=seg):
         for place in marks.found_in(content).values():
@@ -206,17 +208,27 @@ def call(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_segment_carries_no_mark_but_in_the_seg(
+def test_segment_carries_no_mark_but_in_its_dicom_objects(
     cohort: Cohort, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], temporary_names: list[str],
     as_json: bool,
 ) -> None:  # fmt: skip
     argv = ["segment", str(cohort.folder), "--model", str(model), "-o", str(tmp_path / "out"), "--device", "cpu"]
-    code, said = call([*argv, "--probabilities", *(["--json"] if as_json else [])], capsys)
+    flags = ["--probabilities", "--rtstruct", "--sr", "--label-tables", *(["--json"] if as_json else [])]
+    code, said = call([*argv, *flags], capsys)
     assert code == 1, said  # the broken series
     assert said.count("100 of") or "KiB of pixel data" in said, said
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
     assert leaks(tmp_path / "out", cohort.marks, said + " ".join(temporary_names), seg=False) == {}
-    assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
+    reports = sorted((tmp_path / "out").glob("*_sr.dcm"))
+    assert len(reports) == 2
+    for report in reports:
+        seg, *others = (
+            set(cohort.marks.found_in(report.with_name(report.name.replace("_sr.dcm", end)).read_bytes()).values())
+            for end in OBJECTS
+        )
+        for carried in (seg, *others):
+            assert {"00100010", "00100020"} <= carried, "an archive files it by name and number of the patient"
+            assert carried <= seg, "of patient and study alone, as the segmentation"
 
 
 def test_preprocess_carries_no_mark(
@@ -234,7 +246,7 @@ READERS: dict[str, list[str]] = {
     "inspect --headers-only": ["inspect", "IN", "--headers-only"],
     "match": ["match", "--src", "MR", "--tgt", "IN", "--top", "1", "-o", "OUT/pairs.csv"],
     "match --json": ["match", "--src", "MR", "--tgt", "IN", "--top", "1", "-o", "OUT/pairs.csv", "--json"],
-    "segment --recovery": ["segment", "IN", "--model", "MODEL", "--recovery", "--device", "cpu", "-o", "OUT"],
+    "segment --recovery": ["segment", "IN", "--model", "MODEL", "--recovery", "--fast", "--device", "cpu", "-o", "OUT"],
     "implant": [
         "implant", "IN", "--model", "MODEL", "--places", "1", "--ml", "5", "--hu", "60", "--oedema-mm", "0",
         "--device", "cpu", "-o", "OUT",
@@ -253,7 +265,7 @@ def test_no_other_command_carries_a_mark(
     name: str, cohort: Cohort, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     temporary_names: list[str],
 ) -> None:  # fmt: skip
-    """Of scans whose every name and element is marked; the DICOM SEG apart."""
+    """Of scans whose every name and element is marked; the DICOM objects apart."""
     places = {"IN": cohort.folder, "MODEL": model, "MR": toy(tmp_path / "mr", "mr", 0), "OUT": tmp_path / "out"}
     argv = [str(places.get(word.partition("/")[0], "")) + word.partition("/")[1] + word.partition("/")[2]
             if word.partition("/")[0] in places else word for word in READERS[name]]  # fmt: skip
@@ -311,10 +323,10 @@ def test_deidentify_lets_no_mark_pass_at_all(
 ) -> None:
     work, cohort = deidentified
     argv = ["segment", str(work / "in"), "--model", str(model), "-o", str(work / "out"), "--device", "cpu"]
-    code, said = call([*argv, "--deidentify"], capsys)
+    code, said = call([*argv, "--deidentify", "--rtstruct", "--sr", "--label-tables"], capsys)
     assert code == 1, said
     assert len(list((work / "out").glob("*.nii.gz"))) == 3
-    assert len(list((work / "out").glob("*.dcm"))) == 2
+    assert [len(list((work / "out").glob(f"*{end}"))) for end in OBJECTS] == [6, 2, 2]
     assert leaks(work / "out", cohort.marks, said + " ".join(temporary_names)) == {}
     done, asked = midi_score(cohort, work / "out")
     print(f"required actions of the basic profile done: {done} of {asked}, {100 * done / asked:.1f} %")  # noqa: T201
@@ -322,7 +334,7 @@ def test_deidentify_lets_no_mark_pass_at_all(
 
 
 def midi_score(cohort: Cohort, out: Path) -> tuple[int, int]:
-    """(required actions that are done, that are asked) over the elements of the source, in every SEG.
+    """(required actions that are done, that are asked) over the elements of the source, in every DICOM object.
 
     X asks that the element is gone, Z and D that its value is gone, U that UIDs are kept alike, by the Retain UIDs
     Option, or gone: the four that name study, series, slice and frame of reference are the references.

@@ -52,7 +52,7 @@ HEADER_TAGS: list[Any] = [
 ]  # fmt: skip
 
 ENDS_EARLY = "the header ends early; copy the file again"
-MULTI_FRAME = "enhanced multi-frame object; split it into single slices first (dcm4che's emf2sf)"
+MULTI_FRAME = "enhanced multi-frame object; convert it to NIfTI first (dcm2niix -z y -s y -o FOLDER FILE)"
 MOSAIC = "a mosaic: the slices of a volume tiled in one picture; convert it to NIfTI (dcm2niix)"
 LOST_SCANS = frozenset({ENDS_EARLY, MULTI_FRAME, MOSAIC})
 """Reasons to leave out what is a scan all the same."""
