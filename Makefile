@@ -16,7 +16,7 @@ PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 .PHONY: help demo test test-fast bench fuzz known check docs man dist bare lock clean
 
 help:
-	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (took 18 min 48 s on two cores with other work)"
+	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (took 19 to 36 min on two shared cores)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests with coverage"
 	@echo "make test-fast  run the quick tests (under a minute of CPU on one core)"
 	@echo "make bench   time the parts beside what would be used instead, into docs/performance.md (about 5 minutes)"

@@ -36,7 +36,7 @@ def bids(
     output_dir: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the derivatives; calls may share it.")],
     level: Annotated[Literal["participant"], typer.Argument(help="Level of the analysis.")],
     more_labels: Annotated[
-        list[str] | None, typer.Argument(metavar="[LABEL...]", help="Further labels after --participant-label.")
+        list[str] | None, typer.Argument(metavar="LABEL", help="Further labels after --participant-label.")
     ] = None,
     participant_label: Labels = [],  # noqa: B006 - typer copies it
     model: Models = [],  # noqa: B006

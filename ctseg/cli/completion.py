@@ -6,6 +6,7 @@ Each function is an option's `autocompletion`; typer leaves out what does not be
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 
@@ -29,6 +30,7 @@ def one_of(values: Sequence[str]) -> Callable[[str], Items]:
 devices = one_of(("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps"))
 precisions = one_of(("auto", "32", "bf16"))
 slice_labels = one_of(SLICE_LABELS)
+splits = one_of(("train", "val", "test", "all"))
 
 
 def presets(incomplete: str) -> Items:
@@ -66,10 +68,23 @@ def model_names(incomplete: str) -> Items:
 
 
 def commands_with_settings(incomplete: str) -> Items:
-    """What `ctseg settings` and `ctseg config` take."""
+    """What `ctseg settings` takes."""
     from ctseg.cli.command_settings import COMMANDS
 
     return [(name, "") for name in COMMANDS if name.startswith(incomplete)]
+
+
+def commands(ctx: typer.Context, incomplete: str) -> Items:
+    """Every command that is not hidden."""
+    found: dict[str, Any] = getattr(ctx.find_root().command, "commands", {})
+    return [(name, "") for name, command in found.items() if name.startswith(incomplete) and not command.hidden]
+
+
+def plugin_kinds(incomplete: str) -> Items:
+    """What `ctseg plugins new --kind` takes."""
+    from ctseg.conformance.scaffold import KINDS
+
+    return [(name, "") for name in (*KINDS, "all") if name.startswith(incomplete)]
 
 
 def plugins_of_command(ctx: typer.Context, incomplete: str) -> Items:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,13 +17,21 @@ def add_to(app: typer.Typer) -> None:
 
 def config(
     ctx: typer.Context,
-    command: Annotated[str, typer.Argument(help="Show every option of this command; default: all that are set.")] = "",
+    command: Annotated[
+        str,
+        typer.Argument(
+            help="Show every option of this command; default: all that are set.", autocompletion=completion.commands
+        ),
+    ] = "",
     as_json: common.AsJson = False,
 ) -> None:
     """Show the options that CTSEG_ variables and the user's TOML file set, and the value of every option of a command.
 
-    CTSEG_WORKERS=8 sets --workers of every command, CTSEG_DAS_TRAIN_PRESET=plus that of one; config.toml has
-    workers = 8, and preset = "plus" below [das-train]. Flags that are typed win, then variables, then the file.
+    CTSEG_WORKERS=8 sets --workers of every command, CTSEG_DAS_TRAIN_PRESET=plus sets --preset of das-train alone.
+
+    In config.toml the same is workers = 8 at the top, and preset = "plus" in a table named das-train.
+
+    Flags that are typed win, then variables, then the file.
     """
     from ctseg.cli.defaults import config_path, read_defaults
     from ctseg.errors import InputError, unknown_name

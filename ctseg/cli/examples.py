@@ -1,11 +1,15 @@
-"""Two examples at the end of every help page; a test parses each as its command does."""
+"""The form of every help page: plain words for what a value is, paragraphs, and two examples at the end.
+
+A test parses each example as its command does.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 EXAMPLES: dict[str, tuple[str, str]] = {
-    "": ("ctseg demo -o demo", "ctseg segment scans/ --model runs/das -o masks"),
+    "": ("ctseg segment scans/ -o masks", "ctseg demo -o demo"),
     "preprocess": (
         "ctseg preprocess Task01_BrainTumour -o sets/mr --slices 60:100",
         "ctseg preprocess rsna/stage_2_train -o sets/ct --labels stage_2_train.csv --select intraparenchymal",
@@ -67,18 +71,45 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 """Command without `ctseg` -> what one types."""
 
 
+VALUES: dict[Any, str] = {Path: "PATH", str: "TEXT", int: "N", float: "NUMBER"}
+"""What help calls the value of an option."""
+
+
+def examples(*lines: str) -> str:
+    """Examples as the end of a help page: the `epilog` of a command."""
+    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
 def finish_help(command: Any, path: str = "") -> None:
-    """Give a command, and all below it, its examples, and take the type off flags that take no value."""
+    """Give a command, and all below it, its examples; write paragraphs as such, and plain words for types.
+
+    A command of a plugin brings its examples as its `epilog`.
+    """
     if path in EXAMPLES:
-        lines = ["Examples:", *(f"  {line}" for line in EXAMPLES[path])]
         before = [command.epilog] if command.epilog and not str(command.epilog).startswith("Examples:") else []
-        command.epilog = "\n\n".join([*lines, *before])
-    options = [*command.params, _help_option(command)]
-    for parameter in options:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
+        command.epilog = "\n\n".join([examples(*EXAMPLES[path]), *before])
+    if command.help:
+        command.help = "\n\n".join(" ".join(part.split()) for part in command.help.split("\n\n"))
+    for parameter in [*command.params, _help_option(command)]:
+        _name_value(parameter)
     for name, below in getattr(command, "commands", {}).items():
         finish_help(below, f"{path} {name}".strip())
+
+
+def _name_value(parameter: Any) -> None:
+    """A flag takes no value; an option takes a TEXT, and an argument is its name alone. Choices are listed."""
+    if getattr(parameter, "is_flag", False):
+        parameter.metavar = parameter.metavar or ""
+        return
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    value = VALUES.get(next(iter(getattr(annotation, "__args__", ())), annotation))
+    if value is None:  # a choice, or a typer that has no such types
+        return
+    if parameter.param_type_name == "argument":
+        parameter.metavar = parameter.metavar or parameter.name.upper()
+        parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - typer names it
+    elif parameter.metavar is None:
+        parameter.metavar = value
 
 
 HELP_FLAGS = ["-h", "--help"]

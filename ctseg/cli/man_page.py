@@ -60,7 +60,10 @@ def _names(parameter: Any) -> str:
     names = ", ".join(rf"\fB{_roff(name)}\fR" for name in parameter.opts) if is_option else ""
     if getattr(parameter, "is_flag", False):
         return names
-    return rf"{names} \fI{_roff(parameter.metavar or parameter.name.upper())}\fR".strip()
+    more = "..." if parameter.nargs == -1 else ""
+    choices = getattr(getattr(parameter, "type_descriptor", None), "choices", None) or ()
+    value = parameter.metavar or "|".join(map(str, choices)) or parameter.name.upper()
+    return rf"{names} \fI{_roff(value)}{more}\fR".strip()
 
 
 def _help(parameter: Any) -> str:

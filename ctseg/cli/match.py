@@ -54,7 +54,10 @@ def match(
         ),
     ] = "source",
     split: Annotated[
-        str, typer.Option("--split", help="Pair the slices of this split; all for every slice.")
+        str,
+        typer.Option(
+            "--split", help="Pair the slices of this split; all for every slice.", autocompletion=completion.splits
+        ),
     ] = "train",
     report: ReportFile = None,
     settings: common.Set = [],  # noqa: B006 - typer copies it
@@ -146,7 +149,7 @@ def _open_sets(source: Path, target: Path, output: Path | None) -> tuple[SliceSe
     if folders != (source, target):
         common.say(f"for the next commands: --src {folders[0]} --tgt {folders[1]}")
     sets = common.open_set(folders[0]), common.open_set(folders[1])
-    check_domain(sets[1], "ct", "--tgt")
+    check_domain(sets[1], "ct", "--tgt", sets[0])
     return sets
 
 

@@ -141,7 +141,9 @@ def new(
     kind: Annotated[
         str,
         typer.Option(
-            "--kind", help="similarity_metric, metric, generator, segmenter, brain_extractor, model, command or all."
+            "--kind",
+            help="similarity_metric, metric, generator, segmenter, brain_extractor, model, command or all.",
+            autocompletion=completion.plugin_kinds,
         ),
     ] = "all",
 ) -> None:

@@ -56,7 +56,7 @@ def preprocess(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RAW...",
+            metavar="RAW",
             help="MSD task folder, BraTS folder, NIfTI file or folder, DICOM tree, zip, RSNA's flat folder; "
             "- for paths on stdin.",
         ),

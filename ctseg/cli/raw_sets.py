@@ -94,7 +94,11 @@ def _make(path: Path, made: Path, flag: str) -> None:
 
     code = main([*_words(path, made, flag), *(["--overwrite"] if made.exists() else [])])
     if code >= 2:
-        raise InputError(f"{flag} {path}: could not be made into a slice set (see above); nothing was matched")
+        domain = DOMAINS[flag].upper()
+        raise InputError(
+            f"{flag} {path}: could not be made into a slice set of {domain} (see above); {flag} takes {domain}, so are "
+            "--src and --tgt swapped? nothing was matched"
+        )
 
 
 def _records(made: Path) -> dict[str, str]:

@@ -68,7 +68,7 @@ def segment(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="DICOM folders, zips, NIfTI files, slice sets, globs, a .txt with one path a line, or - for stdin.",
         ),
     ],

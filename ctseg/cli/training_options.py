@@ -123,8 +123,8 @@ def prepare(
     settings, entry, values = checked_settings(model, base, given, plugin, command, common.registry())
     begin = None if start is None else start_of(start, entry, values)
     source, target = common.open_set(sets[0]), common.open_set(sets[1])
+    check_domain(target, "ct", "--tgt", source)
     source.require_masks("training needs labels on --src")
-    check_domain(target, "ct", "--tgt")
     check_same_size(source, target)
     paired = _pairs(settings, pairs, source, target, entry.kind)
     if note := schedule_note(settings, given):

@@ -294,15 +294,23 @@ def intensity_of(slices: SliceSet, rows: NDArray[np.int64]) -> tuple[float, floa
     return float(intensity.get("a") or 2.55), float(intensity.get("b") or 0.0)
 
 
-def check_domain(slices: SliceSet, domain: str, flag: str) -> None:
+def check_domain(slices: SliceSet, domain: str, flag: str, other: SliceSet | None = None) -> None:
     """A command's `--src` must be MR (or pseudo-CT made of it) and its `--tgt` CT.
+
+    Args:
+        slices: the set behind the flag.
+        domain: that it has to be of.
+        flag: as typed.
+        other: the set behind the other flag; if that is of the wanted domain, the two are likely swapped.
 
     Raises:
         InputError: naming the folder and the flag.
     """
     if slices.domain != domain:
-        way_out = "swap --src and --tgt?" if flag == "--tgt" else f"give a slice set of {domain.upper()}"
-        raise InputError(f"{flag} {slices.folder}: is a {slices.domain} slice set, expected {domain}; {way_out}")
+        is_swapped = other is not None and other.domain == domain
+        way_out = "swap --src and --tgt?" if is_swapped else f"give a slice set of {domain.upper()}"
+        found = f"is a slice set of {slices.domain.upper()}, where {domain.upper()} is expected"
+        raise InputError(f"{flag} {slices.folder}: {found}; {way_out}")
 
 
 def assign_splits(patient_ids: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, str]:

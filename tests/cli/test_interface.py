@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import typer
 
 from ctseg.cli import common
-from ctseg.cli.examples import EXAMPLES, HELP_FLAGS, finish_help
+from ctseg.cli.examples import EXAMPLES, HELP_FLAGS, examples, finish_help
 from ctseg.cli.main import build_app, main
 from ctseg.cli.words import globals_first
 
@@ -55,12 +56,57 @@ def test_an_example_parses(root: Any, line: str) -> None:
         context = command.make_context(name, list(rest), parent=context)
 
 
+WITHOUT_VALUES = {
+    "--slices", "--window", "--lesion-labels", "--scheduler", "--participant-label", "--images", "--model", "inputs",
+    "more_labels", "name",
+}  # fmt: skip
+"""Text that no list holds: numbers, addresses, names of patients and files; `--split` of preprocess is shares."""
+
+
+def test_every_text_with_known_values_completes(root: Any) -> None:
+    lacking = set()
+    for path, command in commands(root):
+        for parameter in command.params:
+            annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+            if annotation not in (str, list[str]) or getattr(parameter, "is_flag", False):
+                continue
+            if parameter._custom_shell_complete is None:
+                lacking.add((path, parameter.opts[0]))
+    known = {
+        (path, name) for path, name in lacking if name in WITHOUT_VALUES or (path, name) == ("preprocess", "--split")
+    }
+    assert lacking - known == set()
+
+
 def test_flags_show_no_type(root: Any) -> None:
     flags = [
         parameter for _, command in commands(root) for parameter in command.params if getattr(parameter, "is_flag", 0)
     ]
     assert len(flags) > 20
     assert {parameter.metavar for parameter in flags} == {""}
+
+
+def test_values_have_plain_words(root: Any) -> None:
+    """No `<list[str]>` of Python, and nothing in brackets that the help's markup would take for a colour."""
+    for path, command in commands(root):
+        context = command.make_context("ctseg", ["x"] * 9, resilient_parsing=True)
+        pages = [command.get_usage(context), command.help or ""]
+        for parameter in command.params:
+            shown = parameter.display_type_rich(ctx=context) or ""
+            pages.append(getattr(parameter, "help", None) or "")
+            assert not re.search(r"str|int|float|Path|list", shown.replace("intraparenchymal", "")), (path, shown)
+        assert not [page for page in pages[1:] if re.search(r"(?<!\\)\[/?[a-z#@][^\]]*\]", page)], path
+        assert "...}" not in pages[0]
+
+
+def test_a_command_of_a_plugin_brings_its_examples() -> None:
+    app = typer.Typer(context_settings={"help_option_names": HELP_FLAGS})
+    app.command("one", epilog=examples("ctseg one a", "ctseg one b"))(lambda: None)
+    app.command("two")(lambda: None)
+    command = typer.main.get_command(app)
+    finish_help(command)
+    finish_help(command)
+    assert command.commands["one"].epilog == "Examples:\n\n  ctseg one a\n\n  ctseg one b"
 
 
 def test_help_is_short_and_has_h(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,6 +176,9 @@ def completed(words: str) -> set[str]:
         ("ctseg settings match --plugin wh", {"whash"}),
         ("ctseg plugins show mus", {"muschelli"}),
         ("ctseg insp", {"inspect"}),
+        ("ctseg match --split t", {"train", "test"}),
+        ("ctseg config das", {"das-train"}),
+        ("ctseg plugins new mine --kind b", {"brain_extractor"}),
     ],
 )
 def test_values_are_completed_without_heavy_imports(words: str, expected: set[str]) -> None:

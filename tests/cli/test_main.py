@@ -106,11 +106,18 @@ def test_bad_names_list_the_known(sets: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.slow
 def test_bad_sets_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, ["match", "--src", "nowhere", "--tgt", "ct", "-o", "p.csv"], "nowhere: no such folder")
-    fails(capsys, ["match", "--src", "mr", "--tgt", "mr", "-o", "p.csv"], "--tgt mr: is a mr slice set, expected ct")
+    fails(
+        capsys,
+        ["match", "--src", "mr", "--tgt", "mr", "-o", "p.csv"],
+        "--tgt mr: is a slice set of MR, where CT is expected",
+        "give a slice set of CT",
+    )
     toy(Path("small"), "ct", size=24)
     fails(capsys, ["match", "--src", "mr", "--tgt", "small", "-o", "p.csv"], "32 x 32", "24 x 24", "same --size")
     fails(capsys, [*TRAIN[:4], "small", *TRAIN[5:], "--set", "matched=false"], "32 x 32", "24 x 24")
     fails(capsys, ["synth-train", "--src", "ct", *TRAIN[3:], "--set", "matched=false"], "ct: has no masks.npy")
+    swapped = ["synth-train", "--src", "ct", "--tgt", "mr", *TRAIN[5:], "--set", "matched=false"]
+    fails(capsys, swapped, "--tgt mr: is a slice set of MR, where CT is expected; swap --src and --tgt?")
     info = json.loads(Path("ct/dataset.json").read_text())
     Path("ct/dataset.json").write_text(json.dumps({**info, "schema": "ctseg-slices/7"}))
     fails(capsys, [*MATCH, "-o", "p.csv"], "schema 'ctseg-slices/7'", "preprocess again")

@@ -98,8 +98,9 @@ def test_unknown_slices_splits_sizes_and_domains_are_named(tmp_path: Path) -> No
         mr.rows("test")
     with pytest.raises(InputError, match="mr is 8 x 8 but .*ct is 10 x 10; preprocess both with the same --size"):
         check_same_size(mr, ct)
-    with pytest.raises(InputError, match="--tgt .*is a mr slice set, expected ct"):
-        check_domain(mr, "ct", "--tgt")
+    for other, way_out in ((None, "give a slice set of CT"), (mr, "give a slice set of CT"), (ct, "swap --src")):
+        with pytest.raises(InputError, match=f"--tgt .*is a slice set of MR, where CT is expected; {way_out}"):
+            check_domain(mr, "ct", "--tgt", other)
     with pytest.raises(InputError, match="has no masks.npy, but training needs them"):
         ct.require_masks("training needs them")
 

@@ -139,4 +139,5 @@ def ctseg_register_commands(app: Any) -> None:
     """Add the command `ctseg plugin-template`."""
     from ctseg_plugin_template.command import count
 
-    app.command("plugin-template")(count)
+    examples = "Examples:\n\n  ctseg plugin-template sets/mr\n\n  ctseg plugin-template sets/ct"
+    app.command("plugin-template", epilog=examples)(count)

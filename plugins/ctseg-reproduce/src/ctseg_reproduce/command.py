@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctseg.cli import common, completion
+from ctseg.cli.examples import examples
 from ctseg.errors import SettingError
 from ctseg_reproduce import implant_command, small_commands
 from ctseg_reproduce.brain_model.command import make_brain_model
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from ctseg_reproduce.table import Result
 
 BRAIN_MODEL = "brain-model"
+EXAMPLES = (
+    "ctseg reproduce claims --plan -o reproduction",
+    "ctseg reproduce table2 --seeds 5 --jobs 4 -o reproduction",
+)
 Template = Annotated[Path | None, typer.Option("--template", help="Folder of the CT template, for brain-model.")]
 TABLES = ("table2", "table3", "table4", "table5", "plus", "selection", "claims", DEFAULT_MODEL, BRAIN_MODEL)
 TABLE_HELP = (
@@ -32,9 +37,33 @@ TABLE_HELP = (
 )
 
 
+def row_names(incomplete: str) -> list[tuple[str, str]]:
+    """Rows of every table: which table is typed before, a completion does not see."""
+    from ctseg_reproduce.systems import ROWS
+
+    return [(name, "") for name in ROWS if name.startswith(incomplete)]
+
+
+Scale = Annotated[
+    str,
+    typer.Option(
+        "--scale", help="smoke, cpu or gpu; see docs/reproduce.md.",
+        autocompletion=completion.one_of(("smoke", "cpu", "gpu")),
+    ),
+]  # fmt: skip
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset", help="paper, released or default; without, the scale's own.",
+        autocompletion=completion.one_of(("paper", "released", "default")),
+    ),
+]  # fmt: skip
+Rows = Annotated[list[str], typer.Option("--rows", help="This row only; repeat for more.", autocompletion=row_names)]
+
+
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
-    app.command("reproduce")(reproduce)
+    app.command("reproduce", epilog=examples(*EXAMPLES))(reproduce)
     small_commands.add_to(app)
     implant_command.add_to(app)
 
@@ -42,11 +71,11 @@ def add_to(app: typer.Typer) -> None:
 def reproduce(
     table: Annotated[str, typer.Argument(metavar="TABLE", help=TABLE_HELP, autocompletion=completion.one_of(TABLES))],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all tables of one scale and data.")],
-    scale: Annotated[str, typer.Option("--scale", help="smoke, cpu or gpu; see docs/reproduce.md.")] = "cpu",
-    preset: Annotated[str, typer.Option("--preset", help="paper, released or default; without, the scale's own.")] = "",
+    scale: Scale = "cpu",
+    preset: Preset = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")] = 3,
     seed: Annotated[list[int], typer.Option("--seed", min=0, help="This seed only; repeat for more.")] = [],  # noqa: B006
-    rows: Annotated[list[str], typer.Option("--rows", help="This row only; repeat for more.")] = [],  # noqa: B006
+    rows: Rows = [],  # noqa: B006
     source: Annotated[Path | None, typer.Option("--src", help="Labelled MR slice set instead of the phantom.")] = None,
     target: Annotated[Path | None, typer.Option("--tgt", help="Unlabelled CT slice set.")] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Scans of held-out CT patients.")] = None,

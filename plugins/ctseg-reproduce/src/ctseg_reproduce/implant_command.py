@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctseg.cli import common
+from ctseg.cli.examples import examples
 from ctseg.cli.model_names import find_models
 from ctseg.cli.segment import Models
 from ctseg.errors import SettingError
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
     from ctseg.plugins.protocols import BrainExtractor
     from ctseg_reproduce.implant_grid import Cells, Results
 
+EXAMPLES = (
+    "ctseg implant normal-head/ -o implants",
+    "ctseg implant normal-head/ --ml 2:5 --hu 60 --model runs/das -o implants",
+)
 FILES = ("implants.json", "implants.csv", "implants.md", "pictures/*.png")
 
 
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
-    app.command("implant")(implant)
+    app.command("implant", epilog=examples(*EXAMPLES))(implant)
     app.command("recovery-study", hidden=True)(recovery_study)
 
 
 def implant(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Head CTs without a bleed.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Head CTs without a bleed.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and pictures.")],
     model: Models = [],  # noqa: B006 - typer copies it
     places: Annotated[int, typer.Option("--places", min=1, help="Places in each head.")] = 7,
@@ -79,7 +84,7 @@ def implant(
 
 
 def recovery_study(
-    cohorts: Annotated[list[Path], typer.Argument(metavar="COHORT...", help="Folders of `ctseg phantom`.")],
+    cohorts: Annotated[list[Path], typer.Argument(metavar="COHORT", help="Folders of `ctseg phantom`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for recovery.json and recovery.png.")],
     model: Models = [],  # noqa: B006 - typer copies it
     scans: Annotated[int, typer.Option("--scans", min=4, help="How many scans; patients are used again.")] = 60,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ctseg.cli import common
+from ctseg.cli import common, completion
 from ctseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def source_subsets(
     source: common.Source,
     pairs: Annotated[Path, typer.Option("--pairs", help="pairs.csv of `ctseg match --direction target`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the subsets.")],
-    split: Annotated[str, typer.Option("--split", help="Slices of this split; all for every slice.")] = "train",
+    split: Annotated[
+        str,
+        typer.Option("--split", help="Slices of this split; all for every slice.", autocompletion=completion.splits),
+    ] = "train",
     seed: common.Seed = 0,
     overwrite: common.Overwrite = False,
 ) -> None:
@@ -72,7 +75,12 @@ def location_prior(
     source: common.Source,
     data: Annotated[Path, typer.Option("--data", help="Labelled slice set of whole scans.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for masks.npy.")],
-    split: Annotated[str, typer.Option("--split", help="Source slices of this split; all for every slice.")] = "train",
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", help="Source slices of this split; all for every slice.", autocompletion=completion.splits
+        ),
+    ] = "train",
     overwrite: common.Overwrite = False,
 ) -> None:
     """Predict where the source's lesions lie most often, at each scan's true volume: a control without a network."""
