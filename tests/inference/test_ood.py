@@ -172,3 +172,36 @@ def test_histogram_distance_is_the_way_the_values_moved():
     one, other = np.eye(8)[2], np.eye(8)[5]
     assert distance_hu(one, other, 3.0) == pytest.approx(9.0)
     assert distance_hu(one, one, 3.0) == 0
+
+
+def brain_with(pixel_mm: float, *, vessels: bool = False, bleed: bool = False) -> np.ndarray:
+    """(3, H, W) grey values at 2.55 a HU: a round brain of 30 HU, with vessels of 60 HU and 3 mm, or a bleed."""
+    size = round(180 / pixel_mm)
+    rows, cols = (np.mgrid[:size, :size] + 0.5 - size / 2) * pixel_mm
+    hu = 30 + 1.5 * np.random.default_rng(0).standard_normal((3, size, size))
+    if vessels:
+        hu[:, (np.abs(rows % 20 - 10) < 1.5) & (np.abs(cols % 20 - 10) < 6)] = 60
+    if bleed:
+        hu[:, np.hypot(rows, cols - 20) < 25] = 60 + 10 * np.sin(rows[np.hypot(rows, cols - 20) < 25])
+    return np.where(np.hypot(rows, cols) < 80, np.clip(2.55 * hu, 1, 255), 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("pixel_mm", [0.75, 1.5, 2.0])
+def test_thin_bright_structures_are_vessels_and_neither_noise_nor_a_bleed(training, pixel_mm):
+    def share(images):
+        return prepared_traits(prepared(images), np.arange(3) * 5.0, pixel_mm).values["thin_share"]
+
+    assert share(brain_with(pixel_mm)) < 0.005
+    assert share(brain_with(pixel_mm, bleed=True)) < 0.01
+    assert share(brain_with(pixel_mm, vessels=True)) > 0.05
+
+
+def test_contrast_medium_is_said_with_the_largest_share_without_it(training):
+    profile = training_profile(training)
+    assert "thin_share" not in profile["ranges"]  # headers, and so digests of models, stay as they were
+    frame = Frame((120, 120), (120, 120), 0.0, 1.0, 0.0, 1.0)
+    texts = ood_flags(profile, prepared(brain_with(1.5, vessels=True), frame), np.arange(3) * 4.5, 1.5)
+    (text,) = [text for text in texts if text.startswith("thin bright structures in the brain")]
+    assert text.endswith("% (without contrast medium up to 3.0)")
+    plain = ood_flags(profile, prepared(brain_with(1.5, bleed=True), frame), np.arange(3) * 4.5, 1.5)
+    assert not [text for text in plain if text.startswith("thin")]

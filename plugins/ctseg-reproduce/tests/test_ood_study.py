@@ -78,3 +78,14 @@ def test_area_under_the_curve_is_the_share_of_ordered_pairs():
 def test_the_same_seed_plants_the_same_faults(profile):
     once, again = (study_faults([head(100)], profile, SETTINGS, brain_of, seed=3) for _ in range(2))
     assert [row["score"] for row in once] == [row["score"] for row in again]
+
+
+def test_contrast_in_vessels_alone_brightens_what_lies_in_and_beside_fluid() -> None:
+    """The head's fluid is the middle; most of the brain gets brighter by no more than tissue does."""
+    volume = head(100)
+    brain = brain_of(volume)
+    changed = FAULTS["contrast in vessels alone"](np.random.default_rng(0), volume, brain)
+    added = (changed.voxels - volume.voxels)[brain]
+    assert np.quantile(added, 0.95) < 6
+    assert added.max() > 10
+    assert np.array_equal(changed.voxels[~brain], volume.voxels[~brain])
