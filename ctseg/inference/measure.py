@@ -60,6 +60,30 @@ def drop_small(mask: Mask, volume: Volume, min_ml: float) -> Mask:
     return keep[numbers]
 
 
+LARGE_ML = 1.0
+"""Where a lesion of this size is, faint ones may be parts of the same bleed."""
+
+
+def drop_faint(mask: Mask, volume: Volume, brain: Mask, least_hu: float) -> Mask:
+    """The mask without its faint lesions, where none of its lesions has `LARGE_ML`; noise and streaks are such.
+
+    Args:
+        mask: (K, H, W)
+        volume: HU.
+        brain: (K, H, W) brain mask.
+        least_hu: a lesion's mean against the brain's median; 0 drops nothing.
+    """
+    if least_hu <= 0 or not mask.any():
+        return mask
+    numbers, count = components(mask)
+    if component_ml(numbers, count, Grid.of(volume)).max() >= LARGE_ML:
+        return mask
+    middle = float(np.median(volume.voxels[brain]))
+    sums = np.bincount(numbers[mask], volume.voxels[mask] - middle, minlength=count + 1)
+    means = sums / np.maximum(np.bincount(numbers[mask], minlength=count + 1), 1)
+    return np.concatenate([[False], means[1:] >= least_hu])[numbers]
+
+
 def abc2_ml(mask: Mask, volume: Volume) -> float:
     """ABC/2 of a mask (K, H, W) in mL (Kothari et al., Stroke 1996;27:1304), summed over its lesions.
 

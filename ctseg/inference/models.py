@@ -13,6 +13,7 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.inference.ood import check_profile
 from ctseg.inference.prepare import preprocessing_of
+from ctseg.inference.settings import SegmentSettings
 from ctseg.io.input_digests import DIGITS
 from ctseg.models import ModelSource, VolumeCalibration, checked
 from ctseg.preprocess.settings import PreprocessSettings
@@ -36,6 +37,8 @@ class LoadedModel:
     """The package that brings it and its version; empty for a model of the user's."""
     volumes: VolumeCalibration | None = None
     """By how much its volumes are off, where its card says so."""
+    faint_hu: float = 0.0
+    """The setting of that name that its card's numbers were measured with."""
 
     @property
     def label(self) -> str:
@@ -85,8 +88,8 @@ def _load(source: ModelSource, build: Callable[[ModelHeader], nn.Module], device
         raise InputError(f"{source.weights}: {error}") from None
     owner = source.owner if source.origin in ("package", "plugin") else ""
     module.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    volumes = card.volumes if card else None
-    return LoadedModel(module, header, device, preprocessing, sha256[:DIGITS], source.name, owner, volumes)
+    volumes, faint_hu = (card.volumes, card.faint_hu) if card else (None, 0.0)
+    return LoadedModel(module, header, device, preprocessing, sha256[:DIGITS], source.name, owner, volumes, faint_hu)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,14 @@ class ModelGroup:
 
     preprocessing: PreprocessSettings
     models: tuple[LoadedModel, ...]
+
+
+def with_card(settings: SegmentSettings, groups: Sequence[ModelGroup]) -> SegmentSettings:
+    """The settings, with what they leave to the model's card; several models have no card of theirs together."""
+    models = [model for group in groups for model in group.models]
+    if settings.faint_hu is not None:
+        return settings
+    return settings.model_copy(update={"faint_hu": models[0].faint_hu if len(models) == 1 else 0.0})
 
 
 def by_preprocessing(models: Sequence[LoadedModel]) -> list[ModelGroup]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctseg.inference.disagreement import Disagreement, Members
-from ctseg.inference.measure import Measures, drop_small, measure, volume_ml
-from ctseg.inference.models import LoadedModel, ModelGroup
+from ctseg.inference.measure import Measures, drop_faint, drop_small, measure, volume_ml
+from ctseg.inference.models import LoadedModel, ModelGroup, with_card
 from ctseg.inference.ood import ood_flags
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.inference.settings import SegmentSettings
@@ -47,6 +47,8 @@ class Prediction:
     """Between mirror images and models; None where there is one member only."""
     ood: tuple[str, ...] = ()
     """Out-of-distribution flags: in which respects the scan lies outside the training scans."""
+    faint_ml: float = 0.0
+    """Volume of the faint lesions that were dropped, see the setting `faint_hu`."""
     recovery: Recovery | None = None
     """What came back of known haematomas; None where it was not asked for or cannot be measured."""
     recovery_note: str = ""
@@ -76,6 +78,8 @@ def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: Segm
     started = time.perf_counter()
     probability, disagreement = native_probability(ready, groups, settings)
     mask = drop_small(probability >= settings.threshold, ready.volume, settings.min_lesion_ml)
+    kept = drop_faint(mask, ready.volume, ready.brain, with_card(settings, groups).faint_hu or 0.0)
+    faint_ml, mask = volume_ml(mask & ~kept, ready.volume), kept
     return Prediction(
         volume=ready.volume,
         probability=probability,
@@ -86,6 +90,7 @@ def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: Segm
         seconds=ready.seconds + time.perf_counter() - started,
         disagreement=disagreement,
         ood=_ood(ready, groups),
+        faint_ml=faint_ml,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ctseg.files import FULL
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.disagreement import widened
-from ctseg.inference.models import ModelGroup
+from ctseg.inference.models import ModelGroup, with_card
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction
 from ctseg.inference.prefetch import Outcome, prefetch_prepared
@@ -130,7 +130,7 @@ def segment_prepared(
     """
     if not isinstance(out, Output):
         out = guard_output(out, "segment", inputs=_read_by(cases), overwrite=overwrite, resume=resume)
-    folder = out.path
+    folder, settings = out.path, with_card(settings, groups)
 
     def segmented(todo: Iterable[Case]) -> Iterator[tuple[Case, CaseResult]]:
         return ((case, _finish(case, outcome, groups, folder, settings)) for case, outcome in prepare(todo))
@@ -248,7 +248,8 @@ def _recovery(prediction: Prediction) -> dict[str, Any]:
 
 
 def _remarks(prediction: Prediction) -> list[str]:
-    return [*brain_remarks(prediction), *([prediction.recovery_note] if prediction.recovery_note else [])]
+    faint = [f"faint spots of {prediction.faint_ml:.2f} mL dropped"] if prediction.faint_ml > 0 else []
+    return [*brain_remarks(prediction), *faint, *([prediction.recovery_note] if prediction.recovery_note else [])]
 
 
 def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:
@@ -309,6 +310,7 @@ def seg_algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> Se
             "weights": " ".join(model.digest for model in models),
             "threshold": f"{settings.threshold:g}",
             "min_lesion_ml": f"{settings.min_lesion_ml:g}",
+            "faint_hu": f"{settings.faint_hu or 0:g}",
             "tta": str(settings.tta),
         },
     )

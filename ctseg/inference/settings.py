@@ -16,6 +16,14 @@ class SegmentSettings(Settings):
         0.5, gt=0, lt=1, description="probability from which a voxel is lesion", json_schema_extra=unit("probability")
     )
     min_lesion_ml: NonNegativeFloat = Field(0.0, description="lesions (26 neighbours) smaller than this are dropped")
+    faint_hu: float | None = Field(
+        None,
+        ge=0,
+        le=50,
+        description="where no lesion has 1 mL, those fewer HU above the brain's median are dropped; default: as the "
+        "model's card says, 0 without",
+        json_schema_extra=unit("HU"),
+    )
     range_factor: NonNegativeFloat = Field(
         0.0,
         description="widens ml_low..ml_high to a calibrated range; `ctseg evaluate` finds it; 0: the members' range",

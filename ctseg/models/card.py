@@ -131,6 +131,9 @@ class ModelCard(_Part):
     measured: tuple[Measured, ...] = Field(description="may be empty, but has to be there")
     limits: tuple[str, ...] = Field(description="what it cannot do", min_length=1)
     volumes: VolumeCalibration | None = Field(default=None, description="bias of its volumes, by size")
+    faint_hu: float = Field(
+        default=0.0, ge=0, le=50, description="the setting `faint_hu` of `segment` that the numbers were measured with"
+    )
     intended_use: str = INTENDED_USE
     references: tuple[str, ...] = ()
 

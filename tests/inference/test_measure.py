@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from segment_helpers import Stack
 
-from ctseg.inference.measure import abc2_ml, diameters_mm, drop_small, measure, volume_ml
+from ctseg.inference.measure import abc2_ml, diameters_mm, drop_faint, drop_small, measure, volume_ml
 
 STEPS = np.array([3, 4, 4, 5, 3, 5, 4, 4, 5, 3, 4, 5, 4, 3, 4, 5, 5, 4, 3, 4, 4.0])
 
@@ -93,3 +93,32 @@ def test_drop_small_keeps_lesions_of_exactly_the_limit():
     assert kept[0].sum() == 2
     assert kept.sum() == 2
     assert drop_small(mask, stack.volume(mask), 0.0) is mask
+
+
+def spots(*hu: float, large_ml: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """HU, mask and brain of a brain of 30 HU with spots of 0.04 mL, and one lesion of a size, of 33 HU."""
+    stack = Stack(np.arange(6) * 5.0, tilt_deg=0.0, size=40, pixel_mm=2.0)
+    voxels, mask = np.full((6, 40, 40), 30.0), np.zeros((6, 40, 40), bool)
+    for place, value in enumerate(hu):
+        part = (0, slice(4 * place, 4 * place + 2), slice(0, 1))
+        mask[part], voxels[part] = True, value
+    count = round(large_ml / 0.02)
+    if count:
+        mask[3].flat[: 40 * 40] = np.arange(1600) < count
+        voxels[3][mask[3]] = 33.0
+    return stack.volume(voxels), mask, np.ones_like(mask)
+
+
+def test_faint_spots_are_dropped_where_nothing_large_was_segmented():
+    volume, mask, brain = spots(37.0, 39.0, 60.0)
+    kept = drop_faint(mask, volume, brain, 8.0)
+    assert [bool(kept[0, 4 * place, 0]) for place in range(3)] == [False, True, True]
+    np.testing.assert_array_equal(drop_faint(mask, volume, brain, 0.0), mask)
+    assert not drop_faint(np.zeros_like(mask), volume, brain, 8.0).any()
+
+
+def test_faint_spots_stay_beside_a_large_lesion_however_faint_that_is():
+    volume, mask, brain = spots(37.0, 60.0, large_ml=1.2)
+    np.testing.assert_array_equal(drop_faint(mask, volume, brain, 8.0), mask)
+    volume, mask, brain = spots(37.0, 60.0, large_ml=0.9)
+    assert drop_faint(mask, volume, brain, 8.0).sum() == 2

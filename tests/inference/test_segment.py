@@ -402,6 +402,28 @@ def test_no_output_but_the_dicom_seg_names_the_patient(dicom_folder, tmp_path):
             assert found == (path.suffix == ".dcm"), f"{identity} in {path.name}"
 
 
+@pytest.mark.parametrize(("flags", "drops"), [([], True), (["--set", "faint_hu=0"], False)])
+def test_a_cards_rule_about_faint_lesions_holds_unless_another_is_given(flags, drops, tmp_path, monkeypatch):
+    """The head's one lesion is 0.6 mL of 62 HU: less than 40 HU above its brain of 30."""
+    write_nifti(tmp_path / "head.nii.gz", Head(blood_mm=(5.0, 5.0, 6.0)))
+    weights = save_model(tmp_path / "mine" / "bright.safetensors", BrightIsLesion(), bright_header())
+    card = {
+        "schema": CARD_SCHEMA, "summary": "x", "sha256": sha256(weights.read_bytes()).hexdigest(),
+        "licence": "CC0-1.0", "ct_labels": False, "made": {"command": "x", "machine": "x"},
+        "training_data": [{"name": "x", "licence": "CC0-1.0"}], "measured": [], "limits": ["x"], "faint_hu": 50,
+    }  # fmt: skip
+    write_json(weights.with_suffix(".json"), card)
+    monkeypatch.setattr("ctseg.cli.common.registry", _Registry)
+    out = tmp_path / "out"
+    line = ["segment", str(tmp_path / "head.nii.gz"), "--model", str(weights), "-o", str(out), "--workers", "0"]
+    assert main([*line, "--device", "cpu", *flags]) == 0
+    (row,) = csv.DictReader((out / "volumes.csv").open())
+    assert (float(row["ml"]) == 0) is drops
+    assert (row["note"].endswith("mL dropped") and "faint spots of 0." in row["note"]) is drops
+    settings = json.loads((out / "volumes.json").read_text())["settings"]
+    assert settings["faint_hu"] == (50 if drops else 0)
+
+
 def test_small_lesions_are_dropped_and_an_empty_mask_is_no_failure(tmp_path):
     write_nifti(tmp_path / "head.nii.gz", Head())
     settings = SegmentSettings(min_lesion_ml=100)
