@@ -10,13 +10,26 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 HEADS = ("a", "b")
+EXTRAS = {
+    "export": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "itk": ("SimpleITK",),
+    "monai": ("monai", "pytorch-ignite", "fire", "jsonschema"), "cluster": ("distributed",),
+}  # fmt: skip
+"""The optional extras, and the packages of each."""
+SERVE = (
+    "from distributed import LocalCluster\n"
+    "if __name__ == '__main__':\n"
+    "    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:\n"
+    "        print(cluster.scheduler_address, flush=True)\n"
+    "        input()\n"
+)
+"""A Dask scheduler with one worker, until its stdin is closed."""
 TOLD = ("numpy", "torch", "scipy", "pandas", "pydantic", "pydicom", "typer")
 
 
@@ -45,6 +58,37 @@ def ctseg(*words: str, codes: tuple[int, ...] = (0,)) -> None:
         sys.exit(f"ctseg {' '.join(words)}: exit code {done.returncode}\n{done.stdout[-500:]}{done.stderr[-3000:]}")
 
 
+def extras() -> list[str]:
+    """Use every extra that is installed; returns its packages."""
+    there = {extra: all(map(is_installed, names)) for extra, names in EXTRAS.items()}
+    for extra, target in (("export", "onnx"), ("openvino", "openvino"), ("monai", "monai-bundle")):
+        if there[extra]:
+            ctseg("export", "run", "--to", target, "-o", target)
+    if there["itk"]:
+        import SimpleITK
+
+        Path("nrrd").mkdir()
+        SimpleITK.WriteImage(SimpleITK.ReadImage("scans/a_ct.nii.gz"), "nrrd/a_ct.nrrd")
+        ctseg("segment", "nrrd", "-o", "masks3", "--device", "cpu", "--workers", "0")
+    if there["cluster"]:
+        Path("serve.py").write_text(SERVE, encoding="utf-8")
+        with subprocess.Popen([sys.executable, "serve.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None  # noqa: S101 - narrows the type
+            address = server.stdout.readline().decode().strip()
+            ctseg("segment", "scans", "-o", "masks4", "--device", "cpu", "--scheduler", address)
+            server.communicate(b"\n")
+    return [name for extra, names in EXTRAS.items() if there[extra] for name in names]
+
+
+def is_installed(name: str) -> bool:
+    """Whether a distribution is there."""
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def main() -> None:
     affine = np.diag([-5.0, -5.0, 10.0, 1.0])
     for folder in ("scans", "truth"):
@@ -66,10 +110,12 @@ def main() -> None:
     ctseg("das-train", *pair, "--pairs", "pairs.csv", "--preset", "smoke", "--device", "cpu", "-o", "run")
     ctseg("segment", "scans", "--model", "run", "-o", "masks2", "--device", "cpu", "--workers", "0")
     ctseg("doctor")
-    versions = ", ".join(f"{name} {version(name)}" for name in TOLD)
+    used = extras()
+    versions = ", ".join(f"{name} {version(name)}" for name in (*TOLD, *used))
+    found = " and ".join(f"{ml:.1f}" for ml in volumes)
     sys.stdout.write(
-        f"Python {platform.python_version()}, {versions}: segment, evaluate, phantom, preprocess, match, das-train and "
-        f"doctor ended with 0; {' and '.join(f'{ml:.1f}' for ml in volumes)} mL of 38.0 mL found\n"
+        f"Python {platform.python_version()}, {versions}: segment, evaluate, phantom, preprocess, match, das-train, "
+        f"doctor{', extras' if used else ''} ended with 0; {found} mL of 38.0 mL found\n"
     )
 
 

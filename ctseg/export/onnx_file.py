@@ -6,7 +6,8 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,21 @@ def write_onnx(path: Path, network: nn.Module, size: int) -> None:
                 external_data=False,
                 verbose=False,
             )
-    except OSError:
-        raise  # of the disk
+    except (OSError, MemoryError):
+        raise  # of the disk or the machine
     except Exception as error:  # torch's and onnxscript's own, of many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        if _is_missing(error):
+            raise InputError(
+                f"the installed ONNX packages do not fit this torch ({reason}); "
+                "pip install --upgrade onnxscript onnx-ir"
+            ) from None
         raise InputError(f"this network cannot be written as ONNX ({reason}); try --to monai-bundle") from None
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    """Whether an error comes from a package that lacks what torch asks of it."""
+    return error is not None and (isinstance(error, ImportError) or _is_missing(error.__cause__ or error.__context__))
 
 
 @contextmanager
@@ -61,7 +72,7 @@ def quiet(*names: str) -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

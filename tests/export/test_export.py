@@ -110,6 +110,23 @@ def test_a_missing_package_is_one_line_with_the_way_out(run, target, package, ex
     assert not Path("out").exists()
 
 
+def test_a_package_that_is_too_old_is_named_and_the_network_is_not_blamed(run, monkeypatch, capsys):
+    needs("onnx")
+
+    def export_with_an_old_package(*_args, **_more):
+        try:
+            from onnxscript import nothing_of_this_name  # noqa: F401
+        except ImportError as error:
+            raise RuntimeError(str(error)) from error
+
+    monkeypatch.setattr(torch.onnx, "export", export_with_an_old_package)
+    assert main(["export", run, "-o", "out"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "pip install --upgrade onnxscript" in line
+    assert "this network" not in line
+    assert not Path("out").exists()
+
+
 def test_bad_calls_are_one_line(run, capsys):
     assert main(["export", run, "--to", "onx", "-o", "out"]) == 2
     assert main(["export", "nothing-here", "-o", "out"]) == 2
