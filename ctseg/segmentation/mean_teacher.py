@@ -23,6 +23,16 @@ def make_teacher(segmenter: nn.Module) -> nn.Module:
     return copy.deepcopy(segmenter).requires_grad_(False).eval()
 
 
+def decay_at(step: int, decay: float) -> float:
+    """The running mean's decay in a step (from 0): it rises to `decay`, so that the mean is over the last steps alone.
+
+    With one decay throughout, a teacher holds a share of the untrained weights for hundreds of steps, finds less than
+    its student, and the student learns to find less, too. The rise is that of TensorFlow's ExponentialMovingAverage
+    with `num_updates`: about the last tenth of the training so far counts, and from step 890 on it is 0.99.
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
 @torch.no_grad()
 def update_ema(teacher: nn.Module, segmenter: nn.Module, decay: float) -> None:
     """One step of the running mean: `teacher = decay * teacher + (1 - decay) * segmenter`.

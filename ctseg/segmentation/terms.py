@@ -22,7 +22,13 @@ from ctseg.networks.settings import GanForm
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.segmentation.batches import student_view
 from ctseg.segmentation.losses import adversarial_loss, consistency_loss, discriminator_loss
-from ctseg.segmentation.mean_teacher import filter_pseudo_labels, make_teacher, pseudo_labels, update_ema
+from ctseg.segmentation.mean_teacher import (
+    decay_at,
+    filter_pseudo_labels,
+    make_teacher,
+    pseudo_labels,
+    update_ema,
+)
 from ctseg.training.processes import average_gradients
 from ctseg.training.settings import AdaptationSettings
 
@@ -208,9 +214,14 @@ class Consistency:
             logits = self.segmenter(view).logits
         return consistency_loss(logits, labels, weights)
 
-    def update_teacher(self) -> None:
-        """One step of the teacher's running mean."""
-        update_ema(self.teacher, self.segmenter, self.settings.ema_decay)
+    def update_teacher(self, step: int) -> None:
+        """One step of the teacher's running mean.
+
+        Args:
+            step: of the whole training, from 0; with `ema_warmup` the mean is over few steps at first.
+        """
+        decay = self.settings.ema_decay
+        update_ema(self.teacher, self.segmenter, decay_at(step, decay) if self.settings.ema_warmup else decay)
 
 
 def make_consistency(segmenter: nn.Module, settings: AdaptationSettings, autocast: Autocast) -> Consistency | None:

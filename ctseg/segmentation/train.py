@@ -66,7 +66,7 @@ def train_epoch(
             batch = Batch(images, masks, target, np.random.default_rng([seed, epoch, step, TARGET_DRAWS]))
             meter.add(training_step(training, batch, epoch))
             if training.consistency is not None:
-                training.consistency.update_teacher()
+                training.consistency.update_teacher(epoch * data.sampler.steps + step)
     if settings.recalibrate_batch_norm and not is_frozen:
         batches = recalibration_batches(
             data.source, data.sampler, settings, settings.recalibrate_batch_norm, epoch=epoch, seed=seed, device=device

@@ -248,6 +248,7 @@ class ConsistencySettings(Settings):
         0.0, description="weight of consistency with a mean teacher on masked CT slices; not in the paper"
     )
     ema_decay: float = Field(0.99, ge=0, lt=1, description="of the teacher's running mean, per step")
+    ema_warmup: bool = Field(False, description="let ema_decay rise with the steps, so that first weights fade")
     consistency_from: AnyEpochs = Field(2, description="epochs before the teacher's pseudo-labels are used")
     pseudo_label_confidence: float = Field(
         0.8,

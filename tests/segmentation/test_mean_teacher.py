@@ -41,6 +41,19 @@ def test_the_running_mean_by_hand():
     assert teacher.norm.num_batches_tracked == student.norm.num_batches_tracked
 
 
+def test_the_running_mean_is_over_few_steps_at_first():
+    decays = [mean_teacher.decay_at(step, 0.99) for step in (0, 8, 90, 889, 890, 10_000)]
+    assert decays == pytest.approx([0.1, 0.5, 0.91, 890 / 899, 0.99, 0.99])
+    assert mean_teacher.decay_at(10_000, 0.5) == mean_teacher.decay_at(8, 0.5) == 0.5
+    # After a fifth of a training at scale cpu (540 steps), a fixed decay still holds a third of the untrained weights.
+    untrained = dict.fromkeys((True, False), 1.0)
+    for step in range(108):
+        for fixed in untrained:
+            untrained[fixed] *= 0.99 if fixed else mean_teacher.decay_at(step, 0.99)
+    assert untrained[True] > 0.3
+    assert untrained[False] < 1e-9
+
+
 def test_only_sure_pixels_weigh():
     target = torch.tensor([[[[-1.0, -0.1, 0.1, 1.0]]]])
     labels, weights = mean_teacher.pseudo_labels(Ramp(), target, 0.9, nullcontext)

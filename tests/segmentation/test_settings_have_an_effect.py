@@ -41,14 +41,18 @@ CHANGED: dict[str, Any] = {
     "bias_field": 0.3, "rotation_deg": 40.0, "zoom": 0.3, "distractors": 1.0, "synthetic_haemorrhage": 0.2,
     "lambda_adv": 0.5, "lambda_adv_output": 0.5, "gan": "lsq", "lr_discriminator": 0.3,
     "betas_discriminator": (0.1, 0.5), "discriminator_width": 3, "freeze_batch_norm_on_target": False,
-    "lambda_consistency": 3.0, "ema_decay": 0.5, "consistency_from": 0, "pseudo_label_confidence": 0.75,
+    "lambda_consistency": 3.0, "ema_decay": 0.05, "ema_warmup": True, "consistency_from": 0,
+    "pseudo_label_confidence": 0.75,
     "pseudo_label_contrast": 0.9, "copy_paste": 0.9, "mask_ratio": 0.9, "mask_patch": 3,
     "matched": True, "source_split": "val", "target_split": "val",
     "select_from": 1,
 }  # fmt: skip
 BUILDS_THE_NETWORK = {"segmenter", "segmenter_settings"}
 """The command builds the network from them before the training: tests/cli."""
-OTHER = {"loss": {"bce+dice": "bce"}, "optimiser": {"adam": "sgd"}, "selection": {"last": "tta_consistency"}}
+OTHER: dict[str, dict[Any, Any]] = {
+    "loss": {"bce+dice": "bce"}, "optimiser": {"adam": "sgd"}, "selection": {"last": "tta_consistency"},
+    "ema_warmup": {True: False},
+}  # fmt: skip
 """Where a preset has the changed value already."""
 
 
@@ -216,7 +220,7 @@ def test_each_part_that_is_off_names_its_settings() -> None:
     assert without(epochs=4, freeze_batch_norm_from=4) == {"freeze_batch_norm_from"}
     assert without(epochs=4, decay_epochs=1, freeze_batch_norm_from=4) == set()
     consistency = {"ema_decay", "consistency_from", "pseudo_label_confidence", "pseudo_label_contrast", "copy_paste"}
-    assert without(lambda_consistency=0) == {*consistency, "mask_ratio", "mask_patch"}
+    assert without(lambda_consistency=0) == {*consistency, "ema_warmup", "mask_ratio", "mask_patch"}
 
 
 @pytest.mark.slow
@@ -240,7 +244,7 @@ def test_a_preset_is_recorded_without_what_it_does_not_use() -> None:
     assert settings.consistency_from == AdaptationSettings().consistency_from
     assert "consistency_from" not in recorded(settings)
     assert "momentum" not in recorded(settings)
-    assert recorded(settings)["freeze_batch_norm_from"] == 4
+    assert recorded(settings)["recalibrate_batch_norm"] == 16
 
 
 def test_a_setting_of_das_train_alone_is_refused_by_finetune() -> None:

@@ -206,14 +206,19 @@ def test_a_term_counts_from_its_first_epoch_on(batch: Batch) -> None:
     assert named == [False, False, True, True]
 
 
-def test_the_teacher_is_what_is_kept_and_no_optimiser_moves_it(batch: Batch) -> None:
-    training = make(lambda_adv=0.0, lambda_consistency=1.0, consistency_from=0)
+@pytest.mark.parametrize(("warmup", "kept"), [(True, 0.1), (False, 0.99)])
+def test_the_teacher_is_what_is_kept_and_no_optimiser_moves_it(batch: Batch, warmup: bool, kept: float) -> None:
+    training = make(lambda_adv=0.0, lambda_consistency=1.0, consistency_from=0, ema_warmup=warmup)
     assert training.final is training.consistency.teacher
     before = snapshot(training.final)
     steps.training_step(training, batch)
     assert not moved(before, training.final)
-    training.consistency.update_teacher()
+    training.consistency.update_teacher(0)
     assert moved(before, training.final)
+    # In the first step the teacher takes nine tenths of the student, or the hundredth of a fixed decay.
+    for name, mine in training.final.named_parameters():
+        student = dict(training.segmenter.named_parameters())[name]
+        torch.testing.assert_close(mine, kept * before[name] + (1 - kept) * student)
     assert make().final is not None
     assert make().consistency is None
 
