@@ -37,6 +37,8 @@ class State:
     """What is to be said before the command begins."""
     argv: tuple[str, ...] = ()
     """The command's own arguments."""
+    error: str = ""
+    """The line that the last command which failed ended with; a study's caller reads it."""
     is_member: bool = False
     """Whether another process of a training speaks for this one: of what was set elsewhere, and of signals."""
 

@@ -99,9 +99,10 @@ class Terminated(BaseException):
 
 
 def complain(message: str, code: int) -> int:
-    """One line on stderr."""
+    """One line on stderr; `STATE` keeps it."""
+    common.STATE.error = visible(" ".join(message.split()))
     if message:
-        sys.stderr.write(f"ctseg: error: {visible(' '.join(message.split()))}\n")
+        sys.stderr.write(f"ctseg: error: {common.STATE.error}\n")
     return code
 
 

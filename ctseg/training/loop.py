@@ -52,10 +52,16 @@ def check_finite(losses: Mapping[str, float], where: str) -> None:
     """
     bad = next((name for name, value in losses.items() if not math.isfinite(value)), None)
     if bad is not None:
+        first = ", the adversary's first (--set lr_discriminator)" if _has_adversary(losses) else ""
         raise TrainingError(
-            f"{bad} is {losses[bad]} at {where}; lower the learning rate, try --precision 32, and go on from the last "
-            "checkpoint with --resume, or start again with --overwrite"
+            f"{bad} is {losses[bad]} at {where}; lower the learning rate{first}, try --precision 32, and go on from "
+            "the last checkpoint with --resume, or start again with --overwrite"
         )
+
+
+def _has_adversary(losses: Mapping[str, float]) -> bool:
+    """Whether a discriminator is trained: stage 1 calls its own d_ct, d_mr and d_fusion."""
+    return any("discriminator" in name or name.startswith("d_") for name in losses)
 
 
 def check_weights(modules: Mapping[str, nn.Module], where: str) -> None:

@@ -133,6 +133,16 @@ class TestFinite:
         with pytest.raises(TrainingError, match=r"generator is nan at epoch 3, step 17; lower the learning rate"):
             check_finite({"d_ct": 1.0, "generator": math.nan}, "epoch 3, step 17")
 
+    @pytest.mark.parametrize("name", ["d_ct", "d_fusion", "discriminator", "discriminator_output"])
+    def test_where_an_adversary_is_trained_its_rate_is_named_whatever_broke_first(self, name: str) -> None:
+        with pytest.raises(TrainingError, match=r"lower the learning rate, the adversary's first \(--set lr_discrim"):
+            check_finite({"segmentation": math.nan, name: math.nan}, "epoch 1, step 24")
+
+    def test_without_an_adversary_none_is_named(self) -> None:
+        with pytest.raises(TrainingError) as found:
+            check_finite({"segmentation": math.inf}, "epoch 1, step 24")
+        assert "adversary" not in str(found.value)
+
     def test_finite_losses_pass(self) -> None:
         check_finite({"d_ct": 1e30}, "anywhere")
 

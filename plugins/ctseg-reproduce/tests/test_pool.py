@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ctseg_reproduce.pool import KILLED, LOGS, Schedule, run_pool
-from ctseg_reproduce.stages import Stage, is_done, run_stage
+from ctseg_reproduce.pool import DIED, KILLED, LOGS, Schedule, run_pool
+from ctseg_reproduce.stages import Stage, failure_of, is_done, run_stage
 
+from ctseg.cli.ending import complain
 from ctseg.io.slices import SliceSet
 
 
@@ -54,6 +55,7 @@ def test_stages_are_made_at_once_and_a_second_call_has_nothing_to_do(tmp_path: P
     assert len(said) == 3
     log = "".join(path.read_text() for path in (tmp_path / LOGS).iterdir())
     assert "nowhere" in log
+    assert "nowhere" in failure_of(tmp_path, chain[3])
     again: list[str] = []
     assert run_pool(tmp_path, chain[:2], jobs=2, say=again.append) == {}
     assert again == []
@@ -91,4 +93,34 @@ def test_a_process_that_dies_costs_its_stage_alone(tmp_path: Path, chain: list[S
         patch.setattr(pool, "_start", start_and_kill_first)
         broken = run_pool(tmp_path, [chain[0], replace(chain[0], folder="e/seed-0")], jobs=1)
     assert broken in ({}, {"a/seed-0": KILLED})
+    assert failure_of(tmp_path, chain[0]) == (f"a/seed-0 {DIED}" if broken else "")
     assert is_done(tmp_path, replace(chain[0], folder="e/seed-0"))
+
+
+def test_why_a_stage_failed_is_stored_and_that_of_what_rests_on_it(tmp_path: Path, chain: list[Stage]) -> None:
+    from ctseg.cli.run import execute
+
+    assert failure_of(tmp_path, chain[3]) == ""
+    assert run_stage(tmp_path, chain[2], execute) == 2
+    text = failure_of(tmp_path, chain[3])
+    assert text.startswith("c/seed-0 ended with 2: ")
+    assert "nowhere" in text
+    assert "\n" not in text
+    assert failure_of(tmp_path, replace(chain[2], preset_digest="other")) == ""
+    (tmp_path / "nowhere").symlink_to(tmp_path / "mr")
+    assert run_stage(tmp_path, chain[2], execute) == 0
+    assert failure_of(tmp_path, chain[3]) == ""
+
+
+@pytest.mark.parametrize("code", [130, 143, 1, 0])
+def test_an_interrupted_stage_or_one_with_bad_cases_has_not_failed(
+    tmp_path: Path, chain: list[Stage], code: int
+) -> None:
+    assert run_stage(tmp_path, chain[0], lambda _: code) == code
+    assert failure_of(tmp_path, chain[0]) == ""
+
+
+def test_the_line_of_an_earlier_command_is_not_taken_for_the_reason(tmp_path: Path, chain: list[Stage]) -> None:
+    complain("of another call", 2)
+    assert run_stage(tmp_path, chain[0], lambda _: 3) == 3
+    assert failure_of(tmp_path, chain[0]) == "a/seed-0 ended with 3"

@@ -126,6 +126,12 @@ def test_each_reading_of_a_row_has_its_stages() -> None:
     assert "masks" not in whole
     assert stages["rows/das-whole-head/seed-0"].steps[0]["tgt"] == "../../../whole-head/seed-0/ct"
     assert stages["rows/das-whole-head/seed-0"].steps[0]["src"] == stages["rows/das/seed-0"].steps[0]["src"]
+    window = stages["other-window/seed-0"].steps[0]
+    assert (window["window"], window["select"]) == ("0:50", "intraparenchymal")
+    assert not {"masks", "brain"} & set(window)
+    for name in ("mr", "das"):
+        other, own = (stages[f"rows/{row}/seed-0"].steps[0] for row in (f"{name}-window", name))
+        assert other == {**own, "tgt": "../../../other-window/seed-0/ct"}
     matched, listed = (stages[f"rows/{name}/seed-0"].steps[0] for name in ("matched-pairs", "matched"))
     assert matched["pairs"] == "../../../data/seed-0/pairs-stage2.csv"
     assert matched["set"]["matched"] is True

@@ -141,8 +141,35 @@ def test_all_three_forms_are_written_and_name_what_failed(tmp_path: Path) -> Non
     results.append(result("shuffled", None, ("seed 0: rows/shuffled/seed-0 ended with 2",)))
     paths = write_table(tmp_path, "table2", results, get_scale("cpu"), own_data=False, command="ctseg reproduce table2")
     assert [path.name for path in paths] == ["table2.csv", "table2-outcomes.csv", "table2.md", "table2.html"]
-    assert len(pd.read_csv(paths[0])) == 7
+    assert len(pd.read_csv(paths[0])) == len(get_rows("table2"))
     for path in paths[2:]:
         text = path.read_text()
         for needed in ("72.42", "81.41", "FAILED", "0004-default-preset", "no CT label", "no phantom is a patient"):
             assert needed in text, (path.name, needed)
+
+
+def test_the_reason_of_a_lost_seed_is_in_every_form_and_its_row_is_marked(tmp_path: Path) -> None:
+    why = "seed 4: rows/mr/seed-4 ended with 2: segmentation is nan at epoch 1, step 24; lower the learning rate"
+    results = [result("mr", 0.5, (why,)), result("proposed", 0.6)]
+    paths = write_table(tmp_path, "table2", results, get_scale("cpu"), own_data=False, command="ctseg reproduce table2")
+    for path in (paths[0], *paths[2:]):
+        assert why in path.read_text(), path.name
+    cells = text_cells(table_of("table2", results))
+    assert [row[0] for row in cells] == ["Baseline (MR) (a seed FAILED)", "The proposed synthesis network"]
+
+
+def test_a_network_that_found_nothing_is_named_with_its_seeds_and_the_way_out(tmp_path: Path) -> None:
+    row = with_seeds(result("das", 0.5), [0.0, 0.0, 0.0], [0.5, 0.6, 0.4], [0.0, 0.0, 0.005])
+    paths = write_table(tmp_path, "table3", [row], get_scale("cpu"), own_data=False, command="ctseg reproduce table3")
+    assert pd.read_csv(paths[0])["collapsed"].tolist() == ["0 2"]
+    for path in paths[2:]:
+        text = path.read_text()
+        assert "(found nothing: seed 0 2)" in text
+        assert "das found next to nothing with seed 0 2: that training collapsed" in text
+        assert "lower lr_discriminator" in text
+
+
+def test_a_row_that_found_something_with_every_seed_is_not_marked() -> None:
+    table = table_of("table3", [with_seeds(result("das", 0.5), [0.02, 0.0, 0.0], [0.5, 0.6, 0.4])])
+    assert table["collapsed"].tolist() == [""]
+    assert text_cells(table)[0][0] == "DAS (one stage)"

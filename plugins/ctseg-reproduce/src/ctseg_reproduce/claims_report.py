@@ -15,6 +15,7 @@ from ctseg_reproduce.claims import Claim, Decision, verdict_of
 from ctseg_reproduce.results import Difference
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.systems import CLAIMS
+from ctseg_reproduce.table import TableFigure, figure_links
 
 TITLE = "The paper's claims"
 COLUMNS = (
@@ -64,8 +65,9 @@ def _interval(found: Difference | None) -> str:
 
 
 def write_claims(
-    folder: Path, scale: Scale, decisions: Sequence[Decision], command: str, failed: Sequence[str] = ()
-) -> list[Path]:
+    folder: Path, scale: Scale, decisions: Sequence[Decision], command: str, failed: Sequence[str] = (),
+    figures: Sequence[TableFigure] = (),
+) -> list[Path]:  # fmt: skip
     """Write `claims.csv`, `claims.md` and `claims.html`, with the preset in the name where it is not the scale's own.
 
     Args:
@@ -74,6 +76,7 @@ def write_claims(
         decisions: in order.
         command: that makes them.
         failed: stages that did not come through.
+        figures: shown below the claims, and linked in the Markdown.
     """
     name = scale.file_name(CLAIMS)
     flat = pd.DataFrame([item.flat() for item in decisions])
@@ -81,8 +84,10 @@ def write_claims(
     notes = [f"Scale {scale.name!r}: {scale.summary}. Preset {scale.preset!r}.", *NOTES]
     notes += [f"FAILED: {text}" for text in failed]
     lines = [f"# {TITLE}", "", f"    {command}", "", markdown_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
-    lines += [*map(markdown_row, cells), "", *(f"- {text}" for text in notes), ""]
+    lines += [*map(markdown_row, cells), "", *(f"- {text}" for text in notes), "", *figure_links(folder, figures)]
     page = Page(TITLE, f"{len(decisions)} claims").add_table(list(COLUMNS), cells).add_list(notes)
+    for item in figures:
+        page.add_figure(item.path, item.caption, item.title)
     return [
         write_csv(folder / f"{name}.csv", flat),
         write_text(folder / f"{name}.md", "\n".join(lines)),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.run import Request
     from ctseg_reproduce.systems import AnyRow
-    from ctseg_reproduce.table import Result
+    from ctseg_reproduce.table import Result, TableFigure
 
 BRAIN_MODEL = "brain-model"
 EXAMPLES = (
@@ -30,9 +30,9 @@ EXAMPLES = (
     "ctseg reproduce table2 --seeds 5 --jobs 4 -o reproduction",
 )
 Template = Annotated[Path | None, typer.Option("--template", help="Folder of the CT template, for brain-model.")]
-TABLES = ("table2", "table3", "table4", "table5", "plus", "selection", "claims", DEFAULT_MODEL, BRAIN_MODEL)
+TABLES = ("table2", "table3", "table4", "table5", "plus", "readings", "selection", "claims", DEFAULT_MODEL, BRAIN_MODEL)
 TABLE_HELP = (
-    "table2, table3, table4, table5, plus, selection, claims, default-model (the model in the package) "
+    "table2, table3, table4, table5, plus, readings, selection, claims, default-model (the model in the package) "
     "or brain-model (the brain network in the package)."
 )
 
@@ -185,7 +185,7 @@ def _run_and_write(request: Request, as_json: bool) -> None:
 
 
 def _rows(plan: Plan, table: str, names: list[str], minutes: float) -> tuple[AnyRow, ...]:
-    """The rows asked for; of a whole table those are left out that need the skull and lack the scans.
+    """The rows asked for; of a whole table those are left out that need scans of their own and lack them.
 
     Args:
         plan: makes their stages.
@@ -212,10 +212,10 @@ def _rows(plan: Plan, table: str, names: list[str], minutes: float) -> tuple[Any
 
 
 def _with_data(plan: Plan, rows: Sequence[AnyRow]) -> list[AnyRow]:
-    """The rows without those that need the skull where there are no scans; each of those is named."""
-    from ctseg_reproduce.systems import needs_skull
+    """The rows without those that make their CT slices themselves where there are no scans; each is named."""
+    from ctseg_reproduce.systems import needs_scans
 
-    left_out = [row for row in rows if needs_skull(row) and not plan.can_run(row)]
+    left_out = [row for row in rows if needs_scans(row) and not plan.can_run(row)]
     for row in left_out:
         common.say(f"left out: {row.name} needs scans of the target's patients (--train)")
     return [row for row in rows if row not in left_out]
@@ -259,6 +259,7 @@ def _inputs(
 def _finish(request: Request, results: list[Result], as_json: bool) -> None:
     from ctseg_reproduce.figures import write_figures
     from ctseg_reproduce.inputs import PHANTOM
+    from ctseg_reproduce.interval_figures import intervals_figure
     from ctseg_reproduce.run import command_of
     from ctseg_reproduce.table import control_lines, table_of, text_cells, write_table
 
@@ -266,17 +267,23 @@ def _finish(request: Request, results: list[Result], as_json: bool) -> None:
     whole = command_of(request, sorted({item.seed for result in results for item in result.outcomes}))
     with common.bar("Figures") as bar:
         figures = write_figures(request, results, common.say, bar.update)
-    paths = write_table(request.root, request.table, results, scale, own_data=own, command=whole, figures=figures)
+    overview = intervals_figure(request.root, request.stem, results, common.say)
+    shown = [*overview, *figures]
+    paths = write_table(request.root, request.table, results, scale, own_data=own, command=whole, figures=shown)
     table = table_of(request.table, results)
     cells = text_cells(table)
     width = max(len(row[0]) for row in cells) + 2
     lines = [f"{row[0]:<{width}}{row[1]:>8}   {row[2]}" for row in cells]
-    summary = {"table": request.table, "rows": table.to_dict("records"), "files": [str(path) for path in paths]}
-    summary["figures"] = [str(item.path) for item in figures]
-    lines += [*control_lines(results), *(f"figure: {item.path}" for item in figures), f"table: {paths[-1]}"]
+    summary = {"table": request.table, "rows": table.to_dict("records"), "files": [*map(str, paths)]}
+    summary |= {"figures": _paths_of(figures), "overview": _paths_of(overview)}
+    lines += [*control_lines(results), *(f"figure: {path}" for path in _paths_of(shown)), f"table: {paths[-1]}"]
     common.finish(summary, [f"{'':<{width}}{'paper':>8}   pooled Dice %", *lines], as_json)
     if any(item.failed for item in results):
         raise typer.Exit(1)
+
+
+def _paths_of(figures: Sequence[TableFigure]) -> list[str]:
+    return [str(item.path) for item in figures]
 
 
 def _study_selection(request: Request, failed: dict[tuple[str, int], str], as_json: bool) -> None:
@@ -326,6 +333,7 @@ def _study_claims(request: Request, as_json: bool) -> None:
     from ctseg_reproduce import run
     from ctseg_reproduce.claims import decide, order_claims
     from ctseg_reproduce.claims_report import claim_cells, write_claims
+    from ctseg_reproduce.interval_figures import claims_figure
 
     failed: dict[tuple[str, int], str] = {}
     claims = order_claims(request.plan)
@@ -335,7 +343,8 @@ def _study_claims(request: Request, as_json: bool) -> None:
         results = run.collect(request, failed)
         decided = [decide(claim, results) for claim in claims]
         command = run.command_of(request, request.seeds)
-        paths = write_claims(request.root, request.plan.scale, decided, command, list(failed.values()))
+        figures = claims_figure(request.root, request.stem, decided, common.say)
+        paths = write_claims(request.root, request.plan.scale, decided, command, list(failed.values()), figures)
     cells = claim_cells(decided)
     lines = [f"{line[4]:<12}{line[0]}: {line[3]}" for line in cells]
     common.finish(

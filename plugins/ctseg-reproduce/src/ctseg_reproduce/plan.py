@@ -30,6 +30,7 @@ from ctseg_reproduce.systems import (
     LocationPrior,
     Row,
     adaptation_settings,
+    needs_scans,
     segmenter_settings,
     synthesis_settings,
 )
@@ -38,7 +39,10 @@ from ctseg_reproduce.whole_head import WHOLE_HEAD
 DATA = "data"
 PAIRS = {"source": "pairs.csv", "target": "pairs-stage2.csv"}
 LABELLED, LABELLED_TRAIN, EVERY_SLICE = "labelled", "labelled-train", "every-slice"
-SETS = {LABELLED: "ct-test", LABELLED_TRAIN: "ct-train", EVERY_SLICE: "ct", WHOLE_HEAD: "ct"}
+OTHER_WINDOW = "other-window"
+SETS = {
+    LABELLED: "ct-test", LABELLED_TRAIN: "ct-train", EVERY_SLICE: "ct", WHOLE_HEAD: "ct", OTHER_WINDOW: "ct",
+}  # fmt: skip
 """Slice sets of whole scans: stage -> its output."""
 BRAIN_MASKS = "brain-masks"
 """The test scans of a seed are the same for every row, and so are their brain masks."""
@@ -63,7 +67,7 @@ class Plan:
 
     def can_run(self, row: AnyRow) -> bool:
         """Whether the data for it are there: some rows need scans of the target's patients, or their labels."""
-        return bool(self.inputs.train) or not (isinstance(row, Row) and (row.source == "ct" or row.brain_extractor))
+        return bool(self.inputs.train) or not (isinstance(row, Row) and (row.source == "ct" or needs_scans(row)))
 
     def place(self, folder: str) -> str:
         """A stage's folder: below that of the preset where it is not the scale's own."""
@@ -126,21 +130,22 @@ class Plan:
         """The target's patients with all their slices, chosen by no label: for `plus`."""
         return self._whole_scans(EVERY_SLICE, seed, self.inputs.of_seed(seed).train)
 
-    def whole_head(self, seed: int) -> Stage:
-        """The target's slices with the skull: those that were chosen for the phantom, every one of a user's own scans.
+    def own_target(self, row: Row, seed: int) -> Stage:
+        """The target's slices with the skull or in another window: those chosen for the phantom, else every one.
 
         Raises:
             SettingError: if the user's own data came without their scans.
         """
         if not self.inputs.train:
             raise SettingError(
-                "DAS on CT with the skull needs scans of the target's patients: name them with --train and "
-                "--train-truth, or name the other rows with --rows"
+                f"{row.name} needs scans of the target's patients: name them with --train and --train-truth, or name "
+                "the other rows with --rows"
             )
-        stage = self._whole_scans(WHOLE_HEAD, seed, self.inputs.of_seed(seed).train)
+        name, made = _target_of(row)
+        stage = self._whole_scans(name, seed, self.inputs.of_seed(seed).train)
         labels = self.inputs.of_seed(seed).train_labels
         chosen = {"labels": _path(labels, stage.folder), "select": "intraparenchymal"} if labels else {}
-        return replace(stage, steps=({**stage.steps[0], **chosen, "brain": WHOLE_HEAD},))
+        return replace(stage, steps=({**stage.steps[0], **chosen, **made},))
 
     def set_path(self, name: str, seed: int) -> str:
         """Where one of `SETS` lies."""
@@ -244,8 +249,8 @@ class Plan:
 
     def _target(self, row: Row, seed: int) -> tuple[str, list[Stage]]:
         """The unlabelled slice set of a row, and the stages that make it where it is not the data's own."""
-        if row.brain_extractor:
-            return self.set_path(WHOLE_HEAD, seed), [self.whole_head(seed)]
+        if needs_scans(row):
+            return self.set_path(_target_of(row)[0], seed), [self.own_target(row, seed)]
         if row.every_slice and self.inputs.train:
             return self.set_path(EVERY_SLICE, seed), [self.every_slice(seed)]
         return self.inputs.of_seed(seed).target, []
@@ -298,6 +303,11 @@ class Plan:
             stage = self._trained(row, seed)
             return replace(stage, steps=stage.steps[:1])
         return self.row(row, seed)
+
+
+def _target_of(row: Row) -> tuple[str, Step]:
+    """The stage of a row's own target, and what it changes in `preprocess`."""
+    return (OTHER_WINDOW, {"window": row.window}) if row.window else (WHOLE_HEAD, {"brain": row.brain_extractor})
 
 
 def _path(path: str, folder: str) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from ctseg.errors import first_line
 from ctseg.parallel import watch_parent
-from ctseg_reproduce.stages import Stage, in_order, is_done, run_stage, stage_lock
+from ctseg_reproduce.stages import Stage, in_order, is_done, note_failure, run_stage, stage_lock
 
 LOGS = "logs"
 """Folder of what the processes print, one file each."""
@@ -27,6 +28,7 @@ POLL_S = 0.2
 """Seconds between two looks at the processes."""
 KILLED = -1
 """The code of a stage whose process died."""
+DIED = "ended, as its process died (killed, or out of memory); use fewer --jobs and call again"
 
 
 @dataclass
@@ -78,8 +80,8 @@ class Worker:
     process: BaseProcess
     tasks: Queue[Any]
     ended: Queue[Any]
-    folder: str = ""
-    """Of the stage that it is making; empty while it waits."""
+    stage: Stage | None = None
+    """What it is making; None while it waits."""
 
 
 def run_pool(
@@ -109,12 +111,13 @@ def run_pool(
             for number, worker in enumerate(workers):
                 _collect(worker, schedule, say, started)
                 if not worker.process.is_alive():
-                    if worker.folder:
-                        schedule.end(worker.folder, KILLED)
+                    if worker.stage is not None:
+                        note_failure(root, worker.stage, DIED)
+                        schedule.end(worker.stage.folder, KILLED)
                     workers[number] = worker = _start(root, number)
-                if not worker.folder:
+                if worker.stage is None:
                     _give(worker, schedule)
-            if not schedule.waiting and not any(worker.folder for worker in workers):
+            if not schedule.waiting and not any(worker.stage for worker in workers):
                 break
             time.sleep(POLL_S)
     finally:
@@ -125,7 +128,7 @@ def run_pool(
 def _give(worker: Worker, schedule: Schedule) -> None:
     stage = schedule.take()
     if stage is not None:
-        worker.folder = stage.folder
+        worker.stage = stage
         worker.tasks.put(stage)
 
 
@@ -134,7 +137,7 @@ def _collect(worker: Worker, schedule: Schedule, say: Callable[[str], object], s
         folder, code, seconds = worker.ended.get_nowait()
     except Empty:
         return
-    worker.folder = ""
+    worker.stage = None
     schedule.end(folder, code)
     ending = f"done in {seconds:.0f} s" if code < 2 else f"ended with {code}"
     say(f"{time.monotonic() - started:6.0f} s  {folder}: {ending}; stages that wait: {len(schedule.waiting)}")
@@ -175,6 +178,7 @@ def _work(root: Path, number: int, tasks: Queue[Any], ended: Queue[Any]) -> None
         except Exception as error:
             # One stage never ends the others.
             print(f"{stage.folder}: {type(error).__name__}: {error}", flush=True)  # noqa: T201
+            note_failure(root, stage, f"ended with {type(error).__name__}: {first_line(error, None)}")
             code = 2
         ended.put((stage.folder, code, time.monotonic() - begun))
 

@@ -15,12 +15,21 @@ from ctseg_reproduce.plan import DATA, LABELLED, LABELLED_TRAIN, Plan
 from ctseg_reproduce.pool import LOGS, run_pool
 from ctseg_reproduce.results import SUPERVISED, Outcome, read_slices, read_trained
 from ctseg_reproduce.scales import Scale
-from ctseg_reproduce.stages import Stage, in_order, is_done, read_table, run_stage, seconds_of, stage_lock
+from ctseg_reproduce.stages import (
+    INTERRUPTED,
+    Stage,
+    failure_of,
+    in_order,
+    is_done,
+    read_table,
+    run_stage,
+    seconds_of,
+    stage_lock,
+)
 from ctseg_reproduce.systems import AnyRow, LocationPrior, Row, get_rows
 from ctseg_reproduce.table import Result
 
 Execute = Callable[[Path], int]
-INTERRUPTED = 130
 TRUE_VOLUME = "none: the true volume of each scan is given"
 FILES = ("reproduce.json", "*.csv", "*.md", "*.html", "*.png", "imported/*.csv")
 """What `ctseg reproduce` writes in its folder beside the outputs of other commands."""
@@ -111,7 +120,7 @@ def _run_at_once(request: Request, say: Callable[[str], object]) -> dict[tuple[s
     if made is not None:
         raise InputError(f"{request.root / made}: the data could not be made; see {request.root / LOGS} and call again")
     return {
-        key: f"{stage.folder} ended with {broken[stage.folder]}; see {LOGS}/"
+        key: _why(request.root, stage, broken[stage.folder], f"; see {LOGS}/")
         for key, stage in wanted.items()
         if stage.folder in broken
     }
@@ -170,7 +179,12 @@ def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say
             raise InputError(
                 f"{root / stage.folder}: the data could not be made; correct what is named above and call again"
             )
-        broken[stage.folder] = f"{stage.folder} ended with {code}"
+        broken[stage.folder] = _why(root, stage, code)
+
+
+def _why(root: Path, stage: Stage, code: int, more: str = "") -> str:
+    """The stored reason why a stage failed, else its exit code."""
+    return failure_of(root, stage) or f"{stage.folder} ended with {code}{more}"
 
 
 def collect(request: Request, failed: dict[tuple[str, int], str]) -> list[Result]:
@@ -179,23 +193,31 @@ def collect(request: Request, failed: dict[tuple[str, int], str]) -> list[Result
 
 
 def _collect(request: Request, row: AnyRow, failed: dict[tuple[str, int], str]) -> Result:
-    found: dict[int, OutcomeRecord] = {}
+    found, imported = dict[int, OutcomeRecord](), _imported(request, row)
     reasons = []
     for seed in _seeds(request, row):
-        stage, reason = request.plan.row(row, seed), failed.get((row.name, seed))
-        try:
-            if reason is None and is_done(request.root, stage):
-                outcome, seconds = _read(request, row, stage, seed), seconds_of(request.root, stage)
-                found[seed] = OutcomeRecord(row.name, stage.key, seconds, this_machine(), outcome)
-        except CtsegError as error:
-            reason = str(error)
-        if reason is not None:
+        record, reason = _look(request, row, seed, failed.get((row.name, seed), ""))
+        if record is not None:
+            found[seed] = record
+        elif reason and (seed not in imported or (row.name, seed) in failed):
             reasons.append(f"seed {seed}: {reason}")
-    found = _imported(request, row) | found
+    found = imported | found
     records = tuple(found[seed] for seed in sorted(found))
     seeds = sorted(found) or list(request.seeds)
     outcomes, seconds = tuple(item.outcome for item in records), sum(item.seconds for item in records)
     return Result(row, outcomes, seconds, command_of(request, seeds, row), tuple(reasons), records)
+
+
+def _look(request: Request, row: AnyRow, seed: int, reason: str) -> tuple[OutcomeRecord | None, str]:
+    """A seed's outcome in this folder, or why there is none: this call's reason, or that of an earlier one."""
+    stage = request.plan.row(row, seed)
+    if reason or not is_done(request.root, stage):
+        return None, reason or failure_of(request.root, stage)
+    try:
+        outcome, seconds = _read(request, row, stage, seed), seconds_of(request.root, stage)
+    except CtsegError as error:
+        return None, str(error)
+    return OutcomeRecord(row.name, stage.key, seconds, this_machine(), outcome), ""
 
 
 def _seeds(request: Request, row: AnyRow) -> list[int]:

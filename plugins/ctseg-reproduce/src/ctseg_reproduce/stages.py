@@ -13,12 +13,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ctseg.cli import common
 from ctseg.errors import InputError
 from ctseg.files import read_json, write_json, write_text
 from ctseg.outputs import remove_output
 from ctseg.study import SPEED_KEYS, read_study
 
 Step = dict[str, Any]
+STAGE_FILE = "stage.json"
+"""Says in a stage's folder what the stage is, and why it failed where it did."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C; that of SIGTERM is above it."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,38 @@ def run_stage(root: Path, stage: Stage, execute: Callable[[Path], int]) -> int:
         execute: runs a study file and returns its exit code.
     """
     folder = root / stage.folder
-    known = folder / "stage.json"
+    known = folder / STAGE_FILE
     if known.exists() and read_table(known).get("key") != stage.key:
         _clear(folder)
     study = write_text(folder / "study.toml", study_text(stage))
-    write_json(known, {"key": stage.key, "needs": [item.folder for item in stage.needs]})
-    return execute(study)
+    write_json(known, _identity(stage))
+    common.STATE.error = ""
+    code = execute(study)
+    if 2 <= code < INTERRUPTED:
+        note_failure(root, stage, f"ended with {code}" + (f": {common.STATE.error}" if common.STATE.error else ""))
+    return code
+
+
+def _identity(stage: Stage) -> dict[str, Any]:
+    return {"key": stage.key, "needs": [item.folder for item in stage.needs]}
+
+
+def note_failure(root: Path, stage: Stage, why: str) -> None:
+    """Store in a stage's folder why it did not come through, until it is run again."""
+    write_json(root / stage.folder / STAGE_FILE, {**_identity(stage), "failed": f"{stage.folder} {why}"})
+
+
+def failure_of(root: Path, stage: Stage) -> str:
+    """Why a stage, or the first that it rests on, did not come through when it was last run; empty if nothing failed.
+
+    What failed with other settings than the stage's own does not count.
+    """
+    for item in in_order([stage]):
+        known = root / item.folder / STAGE_FILE
+        record = read_table(known) if known.exists() else {}
+        if record.get("key") == item.key and record.get("failed"):
+            return str(record["failed"])
+    return ""
 
 
 @contextmanager
@@ -142,7 +173,7 @@ def seconds_of(root: Path, stage: Stage) -> float:
 def is_done(root: Path, stage: Stage) -> bool:
     """Whether every step of the stage, as it is now, came through."""
     folder = root / stage.folder
-    known, state = folder / "stage.json", folder / "study.state.json"
+    known, state = folder / STAGE_FILE, folder / "study.state.json"
     if not (known.exists() and state.exists()) or read_table(known).get("key") != stage.key:
         return False
     records = read_state(state)

@@ -22,6 +22,9 @@ from ctseg_reproduce.results import METRICS, Difference, Outcome, difference, es
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.systems import REFERENCE, TABLES, TITLES, AnyRow, LocationPrior, is_control
 
+NOTHING = 0.005
+"""A network whose pooled Dice is below this has learnt to leave everything out."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -135,6 +138,7 @@ def _line(item: Result, name: str, reference: Sequence[Outcome]) -> dict[str, An
         "machine": "; ".join(dict.fromkeys(one.machine for one in item.records)),
         "command": item.command,
         "failed": "; ".join(item.failed),
+        "collapsed": _collapsed(item.outcomes),
     }
 
 
@@ -187,7 +191,7 @@ def text_cells(table: pd.DataFrame) -> list[list[str]]:
     """The table's cells as a person reads them."""
     return [
         [
-            str(line["system"]) + (" (FAILED)" if line["failed"] and not line["seeds"] else ""),
+            str(line["system"]) + _marks(line),
             "–" if pd.isna(line["paper_dice"]) else f"{line['paper_dice']:.2f}",
             *(_interval(line, metric) for metric in METRICS),
             _difference(line),
@@ -197,6 +201,29 @@ def text_cells(table: pd.DataFrame) -> list[list[str]]:
             span(float(line["seconds"])) if line["seeds"] else "not run",
         ]
         for line in table.to_dict("records")
+    ]
+
+
+def _marks(line: Mapping[Any, Any]) -> str:
+    """What of a row is lacking or says nothing; the lines below the table say why."""
+    failed = [" (FAILED)" if not line["seeds"] else " (a seed FAILED)"] if line["failed"] else []
+    return "".join([*failed, *([f" (found nothing: seed {line['collapsed']})"] if line["collapsed"] else [])])
+
+
+def _collapsed(outcomes: Sequence[Outcome]) -> str:
+    """The seeds whose network finds next to nothing of any haemorrhage."""
+    return " ".join(str(one.seed) for one in outcomes if estimate([one], "pooled").value < NOTHING)
+
+
+def failure_lines(table: pd.DataFrame) -> list[str]:
+    """A line for each row with a seed that did not come through, or that came through and finds nothing."""
+    lines = [f"FAILED {line['row']}: {line['failed']}" for line in table.to_dict("records") if line["failed"]]
+    return lines + [
+        f"{line['row']} found next to nothing with seed {line['collapsed']}: that training collapsed. Its "
+        "run/curves.png shows when; see docs/decisions/0004-default-preset.md, or try a lower lr_discriminator, lr or "
+        "lambda_adv."
+        for line in table.to_dict("records")
+        if line["collapsed"]
     ]
 
 
@@ -283,21 +310,25 @@ def write_table(
     """
     table, stem = table_of(name, results), scale.file_name(name)
     remarks = notes(scale, table, own_data, control_lines(results))
-    remarks += [f"FAILED {line['row']}: {line['failed']}" for line in table.to_dict("records") if line["failed"]]
+    remarks += failure_lines(table)
     csv = write_csv(folder / f"{stem}.csv", table)
     outcomes = write_outcomes(folder / f"{stem}-outcomes.csv", [item for result in results for item in result.records])
-    text = write_text(folder / f"{stem}.md", _markdown(name, table, remarks, command, figures))
+    links = figure_links(folder, figures)
+    text = write_text(folder / f"{stem}.md", _markdown(name, table, remarks, command, links))
     return [csv, outcomes, text, _page(name, table, remarks, command, figures).write(folder / f"{stem}.html")]
 
 
-def _markdown(
-    name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[TableFigure]
-) -> str:
+def figure_links(folder: Path, figures: Sequence[TableFigure]) -> list[str]:
+    """Figures below `folder` as lines of a Markdown file in it."""
+    links = ((f"![{item.title}]({item.path.relative_to(folder).as_posix()})", "", item.caption, "") for item in figures)
+    return [line for link in links for line in link]
+
+
+def _markdown(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, links: Sequence[str]) -> str:
     lines = [f"# {TITLES[name]}", "", f"    {command}", "", markdown_row(columns(name))]
     lines += ["|" + "---|" * len(columns(name)), *map(markdown_row, text_cells(table))]
     rows = [f"    {line}" for line in table["command"]]
-    shots = [line for item in figures for line in (f"![{item.title}]({item.path.name})", "", item.caption, "")]
-    return "\n".join([*lines, "", *(f"- {text}" for text in remarks), "", *shots, "One row alone:", "", *rows, ""])
+    return "\n".join([*lines, "", *(f"- {text}" for text in remarks), "", *links, "One row alone:", "", *rows, ""])
 
 
 def _page(name: str, table: pd.DataFrame, remarks: Sequence[str], command: str, figures: Sequence[TableFigure]) -> Page:
