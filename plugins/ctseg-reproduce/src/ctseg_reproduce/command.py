@@ -18,7 +18,6 @@ from ctseg_reproduce.brain_model.command import make_brain_model
 from ctseg_reproduce.default_model import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from ctseg_reproduce.inputs import Inputs
     from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.run import Request
     from ctseg_reproduce.systems import AnyRow
@@ -103,6 +102,7 @@ def reproduce(
     """Run what is missing of one of the paper's tables and write it: the paper's numbers and ours."""
     from ctseg.outputs import shared_folder
     from ctseg_reproduce import run
+    from ctseg_reproduce.inputs import given_inputs
     from ctseg_reproduce.outcomes import import_outcomes, imported_outcomes
     from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.scales import get_scale
@@ -111,7 +111,7 @@ def reproduce(
         _make_model(table, output, template, seed[0] if seed else 0, workers, device, precision, as_json)
         return
     chosen_scale = get_scale(scale).with_preset(preset) if preset else get_scale(scale)
-    inputs = _inputs(source, target, test, truth, train, train_truth)
+    inputs = given_inputs(source, target, test, truth, train, train_truth)
     wanted = Plan(chosen_scale, inputs, device, 0 if jobs > 1 else workers, precision)
     chosen_seeds = tuple(seed) or tuple(range(seeds))
     chosen = _rows(wanted, table, rows, 60 * hours / len(chosen_seeds))
@@ -235,25 +235,6 @@ def _check(plan: Plan, table: str, rows: tuple[AnyRow, ...]) -> None:
         )
     for row in rows:
         plan.row(row, 0)
-
-
-def _inputs(
-    source: Path | None,
-    target: Path | None,
-    test: Path | None,
-    truth: Path | None,
-    train: Path | None,
-    train_truth: Path | None,
-) -> Inputs:
-    from ctseg_reproduce.inputs import PHANTOM, own_inputs
-
-    if not any((source, target, test, truth, train, train_truth)):
-        return PHANTOM
-    if (train is None) != (train_truth is None):
-        raise SettingError("--train and --train-truth belong together: scans and their masks")
-    if source is None or target is None or test is None or truth is None:
-        raise SettingError("own data need all of --src, --tgt, --test and --truth; without any the phantom is used")
-    return own_inputs(source, target, test, truth, train, train_truth)
 
 
 def _finish(request: Request, results: list[Result], as_json: bool) -> None:

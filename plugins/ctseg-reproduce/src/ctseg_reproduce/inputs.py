@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, SettingError
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,26 @@ def own_inputs(
     names = [str(path.resolve()) for path in given]
     train_names = dict(zip(("train", "train_truth"), names[4:], strict=False))
     return Inputs(names[0], names[1], names[2], names[3], **train_names)
+
+
+def given_inputs(
+    source: Path | None,
+    target: Path | None,
+    test: Path | None,
+    truth: Path | None,
+    train: Path | None,
+    train_truth: Path | None,
+) -> Inputs:
+    """What the options of a call name: the phantom where they name nothing.
+
+    Raises:
+        SettingError: if some are given without those that belong to them.
+        InputError: if one of them is not there.
+    """
+    if not any((source, target, test, truth, train, train_truth)):
+        return PHANTOM
+    if (train is None) != (train_truth is None):
+        raise SettingError("--train and --train-truth belong together: scans and their masks")
+    if source is None or target is None or test is None or truth is None:
+        raise SettingError("own data need all of --src, --tgt, --test and --truth; without any the phantom is used")
+    return own_inputs(source, target, test, truth, train, train_truth)
