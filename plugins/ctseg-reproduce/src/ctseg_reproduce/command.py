@@ -16,6 +16,7 @@ from ctseg.errors import SettingError
 from ctseg_reproduce import implant_command, small_commands
 from ctseg_reproduce.brain_model.command import make_brain_model
 from ctseg_reproduce.default_model import DEFAULT_MODEL
+from ctseg_reproduce.inputs import given_inputs
 
 if TYPE_CHECKING:
     from ctseg_reproduce.plan import Plan
@@ -102,7 +103,6 @@ def reproduce(
     """Run what is missing of one of the paper's tables and write it: the paper's numbers and ours."""
     from ctseg.outputs import shared_folder
     from ctseg_reproduce import run
-    from ctseg_reproduce.inputs import given_inputs
     from ctseg_reproduce.outcomes import import_outcomes, imported_outcomes
     from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.scales import get_scale
