@@ -60,6 +60,21 @@ def drop_small(mask: Mask, volume: Volume, min_ml: float) -> Mask:
     return keep[numbers]
 
 
+def expected_dice(probability: NDArray[np.float32], mask: Mask, volume: Volume) -> float | None:
+    """The Dice that the probabilities (K, H, W) expect of a mask, were they right: 2 sum(p m) / (sum(p) + sum(m)).
+
+    Voxels count by their volume. A model is too sure of itself, so the number ranks scans and is no Dice. None where
+    nothing is segmented.
+    """
+    if not mask.any():
+        return None
+    weights = volume.voxel_ml
+    both, likely, segmented = (
+        float(part.sum(axis=(1, 2), dtype=np.float64) @ weights) for part in (probability * mask, probability, mask)
+    )
+    return 2 * both / (likely + segmented)
+
+
 LARGE_ML = 1.0
 """Where a lesion of this size is, faint ones may be parts of the same bleed."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctseg.inference.disagreement import Disagreement, Members
-from ctseg.inference.measure import Measures, drop_faint, drop_small, measure, volume_ml
+from ctseg.inference.measure import Measures, drop_faint, drop_small, expected_dice, measure, volume_ml
 from ctseg.inference.models import LoadedModel, ModelGroup, with_card
 from ctseg.inference.ood import ood_flags
 from ctseg.inference.prepare import ReadyCase, prepare_volume
@@ -47,6 +47,8 @@ class Prediction:
     """Between mirror images and models; None where there is one member only."""
     ood: tuple[str, ...] = ()
     """Out-of-distribution flags: in which respects the scan lies outside the training scans."""
+    expected_dice: float | None = None
+    """Dice that the probabilities expect of the mask; None where nothing is segmented."""
     faint_ml: float = 0.0
     """Volume of the faint lesions that were dropped, see the setting `faint_hu`."""
     recovery: Recovery | None = None
@@ -91,6 +93,7 @@ def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: Segm
         disagreement=disagreement,
         ood=_ood(ready, groups),
         faint_ml=faint_ml,
+        expected_dice=expected_dice(probability, mask, ready.volume),
     )
 
 

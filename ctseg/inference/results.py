@@ -72,6 +72,8 @@ class CaseResult:
     """Connected lesions (26 neighbours)."""
     largest_ml: float | None = None
     brain_ml: float | None = None
+    expected_dice: float | None = None
+    """Dice that the probabilities expect of the mask, to rank scans by; None where nothing was segmented."""
     recovery: float | None = None
     """Dice read between the next three at the volume that was segmented; None where nothing was."""
     recovery_2ml: float | None = None

@@ -230,6 +230,7 @@ def _segment_one(
         model=_models(groups),
         seconds=round(ready.seconds + time.perf_counter() - started, 2),
         slices=len(prediction.mask),
+        expected_dice=None if prediction.expected_dice is None else round(prediction.expected_dice, 4),
         **_recovery(prediction),
         input=ready.digest,
         ood="; ".join(prediction.ood),

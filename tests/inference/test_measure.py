@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from segment_helpers import Stack
 
-from ctseg.inference.measure import abc2_ml, diameters_mm, drop_faint, drop_small, measure, volume_ml
+from ctseg.inference.measure import abc2_ml, diameters_mm, drop_faint, drop_small, expected_dice, measure, volume_ml
 
 STEPS = np.array([3, 4, 4, 5, 3, 5, 4, 4, 5, 3, 4, 5, 4, 3, 4, 5, 5, 4, 3, 4, 4.0])
 
@@ -122,3 +122,17 @@ def test_faint_spots_stay_beside_a_large_lesion_however_faint_that_is():
     np.testing.assert_array_equal(drop_faint(mask, volume, brain, 8.0), mask)
     volume, mask, brain = spots(37.0, 60.0, large_ml=0.9)
     assert drop_faint(mask, volume, brain, 8.0).sum() == 2
+
+
+def test_expected_dice_weighs_voxels_by_their_slabs_and_is_unknown_of_an_empty_mask():
+    stack = Stack(np.array([0, 2, 4, 10.0]), tilt_deg=0.0, size=4, pixel_mm=1.0)
+    probability = np.zeros((4, 4, 4), np.float32)
+    probability[0, 0, 0], probability[3, 0, 0], probability[3, 0, 1] = 0.8, 0.9, 0.4
+    mask, volume = probability >= 0.5, stack.volume(probability)
+    first, _, _, last = volume.voxel_ml
+    both = 0.8 * first + 0.9 * last
+    expected = 2 * both / (both + 0.4 * last + first + last)
+    assert expected_dice(probability, mask, volume) == pytest.approx(expected, rel=1e-6)
+    sure = mask.astype(np.float32)
+    assert expected_dice(sure, mask, volume) == pytest.approx(1.0)
+    assert expected_dice(probability, np.zeros_like(mask), volume) is None

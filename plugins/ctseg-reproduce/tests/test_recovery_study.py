@@ -93,7 +93,8 @@ def rows(noise: bool = False) -> list[dict]:  # type: ignore[type-arg]
     """Recovery falls as Dice does."""
     return [
         {
-            "case": f"c{n // 2}", "dice": 0.9 - 0.05 * n, "found_ml": 5.0 + n, "true_ml": 9.0,
+            "case": f"c{n // 2}",
+            "dice": 0.9 - 0.05 * n, "expected_dice": 0.9 - 0.01 * n, "found_ml": 5.0 + n, "true_ml": 9.0,
             "quality": asdict(Quality(noise_hu=float(n))),
             **{f"recovery_{name}_{ml}ml": None if noise and n == 2 else 0.8 - 0.05 * n for ml in (2, 5, 15)
                for name in ("dice", "share")},
@@ -104,14 +105,14 @@ def rows(noise: bool = False) -> list[dict]:  # type: ignore[type-arg]
 
 def test_the_summary_ranks_and_leaves_out_what_is_unknown(tmp_path: Path) -> None:
     found = summarise(rows())
-    assert found["recovery"]["spearman"] == 1
+    assert found["standard"]["spearman"] == found["expected_dice"]["spearman"] == 1
     assert found["found_ml"]["spearman"] == -1
-    assert found["within_patients"]["recovery"]["spearman"] == 1
-    assert summarise([{**row, "case": f"d{n}"} for n, row in enumerate(rows())])["within_patients"]["recovery"] == {
+    assert found["within_patients"]["standard"]["spearman"] == 1
+    assert summarise([{**row, "case": f"d{n}"} for n, row in enumerate(rows())])["within_patients"]["standard"] == {
         "scans": 0, "spearman": None, "low": None, "high": None
     }  # fmt: skip
     assert (found["scans"], found["patients"]) == (12, 6)
-    assert summarise(rows(noise=True))["recovery"]["scans"] == 11
+    assert summarise(rows(noise=True))["standard"]["scans"] == 11
     assert write_figure(tmp_path / "a.png", rows()).stat().st_size > 1000
 
 
@@ -124,6 +125,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = json.loads((out / "recovery.json").read_text())["scans"]
     assert len(first) == 2
     assert all(row["dice"] > 0.5 or row["quality"]["noise_hu"] for row in first)
+    assert all(0.5 < row["expected_dice"] <= 1 for row in first)
     run_study(models, [cohort], out, 3, SETTINGS, 0, lambda _: None)
     again = json.loads((out / "recovery.json").read_text())["scans"]
     assert again[:2] == first

@@ -27,25 +27,25 @@ def scores(rows: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
     """What may predict the Dice of each scan; NaN where it is unknown.
 
     `at_size` is the column `recovery` of `volumes.csv`: the Dice read between the three sizes at the volume that the
-    model found; `recovery` is the mean of the three, `share` that of the shares that came back; `like...` the same of
-    haematomas as bright as what is segmented. The last four are simple rivals.
+    model found; `standard` is the mean of the three, `share` that of the shares that came back. The others are rivals
+    without known haematomas: `expected_dice` is the column of that name, 0 where nothing was segmented, and the true
+    volume is what nobody knows.
     """
     table = {
-        (name, what): np.array(
-            [[_number(row.get(f"{name}_{what}_{ml}ml")) for ml in SIZES] for row in rows], dtype=float
-        )
-        for name in ("recovery", "like")
+        what: np.array([[_number(row.get(f"recovery_{what}_{ml}ml")) for ml in SIZES] for row in rows], dtype=float)
         for what in ("dice", "share")
     }
     found = np.array([row["found_ml"] for row in rows], dtype=float)
-    dices = table["recovery", "dice"]
+    dices = table["dice"]
+    known = {
+        name: np.array([_number(row.get(name)) for row in rows], dtype=float)
+        for name in ("expected_dice", "segmented_hu", "brain_hu")
+    }
     return {
-        "recovery": dices.mean(axis=1), "share": table["recovery", "share"].mean(axis=1),
+        "standard": dices.mean(axis=1), "share": table["share"].mean(axis=1),
         **{f"recovery_{ml}ml": dices[:, n] for n, ml in enumerate(SIZES)},
-        "at_size": _at_size(found, dices),
-        "like": table["like", "dice"].mean(axis=1), "like_share": table["like", "share"].mean(axis=1),
-        "like_at_size": _at_size(found, table["like", "dice"]), "found_ml": found,
-        "segmented_hu": np.array([_number(row.get("like_hu")) for row in rows], dtype=float),
+        "at_size": _at_size(found, dices), "expected_dice": known["expected_dice"], "found_ml": found,
+        "segmented_hu": known["segmented_hu"], "contrast": known["segmented_hu"] - known["brain_hu"],
         "less_noise": -np.array([row["quality"]["noise_hu"] for row in rows], dtype=float),
         "true_ml": np.array([row["true_ml"] for row in rows], dtype=float),
     }  # fmt: skip
@@ -71,7 +71,9 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     known = scores(rows)
     found |= {name: _correlation(values, true, cases) for name, values in known.items()}
     return found | {
-        "within_patients": {name: _within(known[name], true, cases) for name in ("recovery", "at_size", "like_at_size")}
+        "within_patients": {
+            name: _within(known[name], true, cases) for name in ("standard", "at_size", "expected_dice")
+        }
     }
 
 

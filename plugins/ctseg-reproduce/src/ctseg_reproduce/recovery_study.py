@@ -19,7 +19,7 @@ from ctseg.errors import InputError
 from ctseg.files import read_json, write_json
 from ctseg.inference.models import ModelGroup
 from ctseg.inference.prepare import prepare_volume
-from ctseg.inference.recovery import SIZES_ML, Recovery, measure_recovery, predict_with_recovery
+from ctseg.inference.recovery import SIZES_ML, Recovery, predict_with_recovery
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case
 from ctseg.io.digest import DIGITS, input_digest
@@ -32,12 +32,10 @@ from ctseg.metrics.overlap import dice
 from ctseg_reproduce.qualities import Quality, degrade
 from ctseg_reproduce.recovery_figure import FAULTS, summarise, write_figure
 
-SCHEMA = "ctseg-recovery-study/1"
+SCHEMA = "ctseg-recovery-study/2"
 FILE, PICTURE = "recovery.json", "recovery.png"
 LEAST_ML = 1.0
 """Smallest bleed of a scan that counts: the Dice of smaller ones says little."""
-LEAST_FOUND_ML, FAINT_HU, LIKE_HU = 0.5, 45.0, (40.0, 90.0)
-"""Known haematomas as bright as what is segmented: from this volume on, else of this HU; what they may have."""
 FINE_MM = 0.7
 """Scans with finer pixels are halved first, which no model of 1.5 mm pixels notices."""
 
@@ -153,24 +151,15 @@ def measure(
     ready = prepare_volume(volume, [group.preprocessing for group in groups], lambda _: inside)
     prediction = predict_with_recovery(ready, groups, settings)
     both, whole, found = (Grid.of(volume).volume_ml(part) for part in (blood & prediction.mask, blood, prediction.mask))
-    like_hu = segmented_hu(volume, prediction.mask)
-    like = settings.model_copy(update={"recovery_hu": like_hu})
-    again = None if prediction.recovery is None else measure_recovery(ready, groups, like, prediction.mask)
     return {
         "quality": asdict(quality), "true_ml": round(whole, 3), "found_ml": round(found, 3),
         "blood_hu": round(float(volume.voxels[blood].mean()), 1) if blood.any() else None,
         "brain_hu": round(float(np.median(volume.voxels[inside])), 1),
         "dice": round(dice(both, found - both, whole - both), 4), **_columns("recovery", prediction.recovery),
-        "like_hu": round(like_hu, 1), **_columns("like", again),
+        "segmented_hu": round(float(volume.voxels[prediction.mask].mean()), 1) if prediction.mask.any() else None,
+        "expected_dice": round(prediction.expected_dice or 0.0, 4),
         "seconds": None if prediction.recovery is None else round(prediction.recovery.seconds, 2),
     }  # fmt: skip
-
-
-def segmented_hu(volume: Volume, mask: Mask) -> float:
-    """Mean HU of what is segmented, as known haematomas may have it; `FAINT_HU` where next to nothing is segmented."""
-    if Grid.of(volume).volume_ml(mask) < LEAST_FOUND_ML:
-        return FAINT_HU
-    return float(np.clip(volume.voxels[mask].mean(), *LIKE_HU))
 
 
 def _columns(name: str, recovery: Recovery | None) -> dict[str, float | None]:
