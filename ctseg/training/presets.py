@@ -237,6 +237,7 @@ PLUS_ALL = Values(
     lambda_adv_output=(0.001, "second level of discrimination (Tsai et al. 2018), weight as lambda_adv"),
     lambda_consistency=(1.0, "masked consistency with a mean teacher (Hoyer et al. 2023)"),
     consistency_from=(5, "before, the teacher finds little, and a student learns to find nothing"),
+    ema_warmup=(True, f"else the teacher is behind its student when its labels begin to count: {BEYOND}"),
     pseudo_label_contrast=(0.1, "10 HU of 0..100: fresh blood is at least that much brighter than the brain"),
     copy_paste=(0.5, "cross-domain mixing (Tranheden et al. 2021)"),
 )

@@ -100,6 +100,7 @@ def test_plus_is_what_won_of_all_that_was_tried() -> None:
     dropped = {"copy_paste", "lambda_adv_output", "freeze_batch_norm_from"}
     assert {key for key in kept if kept[key] != tried[key]} == dropped
     assert all(kept[key] == 0 < tried[key] for key in dropped)
+    assert kept["ema_warmup"]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
