@@ -83,7 +83,7 @@ def _slice_set_steps(slices: SliceSet, here: str) -> list[str]:
             f"ctseg match --src {here} --tgt CT_SET -o pairs.csv",
             f"ctseg synth-train --src {here} --tgt CT_SET --pairs pairs.csv -o runs/synthesis",
         ]
-    steps = [f"ctseg match --src MR_SET --tgt {here} -o pairs.csv", f"ctseg segment {here} --model RUN -o masks"]
+    steps = [f"ctseg match --src MR_SET --tgt {here} -o pairs.csv", f"ctseg segment {here} -o masks"]
     if slices.info.get("pseudo"):
         steps = [f"ctseg das-train --src {here} --tgt CT_SET --pairs pairs-stage2.csv -o runs/das"]
     elif slices.masks is not None:
@@ -188,7 +188,7 @@ def inspect_folds(path: Path) -> Report:
     summary = _json(report, path / "summary.json")
     overall = _table(summary.get("overall"))
     if overall:
-        report.facts["pooled Dice on patients never trained on"] = overall.get("pooled")
+        report.facts["pooled Dice on patients never trained on"] = _short(overall.get("pooled"))
     report.steps = [f"ctseg segment SCANS --model {shlex.quote(str(path / 'fold_1'))} -o masks"]
     return report
 
@@ -242,7 +242,7 @@ def inspect_evaluation(path: Path) -> Report:
     report.facts["models"] = {
         str(model.get("name")): {
             "patients": model.get("patients"),
-            "pooled Dice": _table(_table(model.get("pooled")).get("dice")).get("value"),
+            "pooled Dice": _short(_table(_table(model.get("pooled")).get("dice")).get("value")),
         } for model in models
     }  # fmt: skip
     report.steps = [f"open {shlex.quote(str(path / 'report.html'))} in a browser"]
@@ -267,6 +267,11 @@ def inspect_study(path: Path) -> Report:
 
 def _json(report: Report, path: Path) -> dict[str, Any]:
     return _table(_read(report, read_json_beside, path))
+
+
+def _short(value: Any) -> Any:
+    """A number with three decimals, which is all that a cohort bears; anything else as it is."""
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _table(value: Any) -> dict[str, Any]:

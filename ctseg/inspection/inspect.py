@@ -35,7 +35,11 @@ FOLDER_FILES = (
 
 def _kind_of_folder(path: Path) -> str:
     found = next((kind for name, kind in FOLDER_FILES if (path / name).exists()), "")
-    return found or ("masks" if _only_masks(path) else "scans")
+    if found:
+        return found
+    from ctseg.inspection.outputs import is_outputs
+
+    return "outputs" if is_outputs(path) else "masks" if _only_masks(path) else "scans"
 
 
 def _kind_of_file(path: Path) -> str:
@@ -92,7 +96,7 @@ def inspect(
     Raises:
         InputError: if there is nothing, or nothing that ctseg knows.
     """
-    from ctseg.inspection import artefacts, masks, scans
+    from ctseg.inspection import artefacts, masks, outputs, scans
 
     path = Path(path)
     kind = kind_of_path(path)
@@ -100,6 +104,8 @@ def inspect(
         return scans.inspect_scans(path, workers=workers, headers_only=headers_only, progress=progress)
     if kind == "masks":
         return masks.inspect_masks(path, progress=progress)
+    if kind == "outputs":
+        return outputs.inspect_outputs(path)
     if kind in artefacts.LOOK:
         return artefacts.LOOK[kind](path)
     raise InputError(f"{path}: nothing that ctseg makes or reads; it knows scans, slice sets, pairs, runs and masks")

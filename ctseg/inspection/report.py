@@ -14,7 +14,8 @@ class Report:
 
     path: Path
     kind: str
-    """'scans', 'slice set', 'pairs', 'run', 'folds', 'masks', 'segmentation', 'evaluation', 'study' or 'unknown'."""
+    """'scans', 'slice set', 'pairs', 'run', 'folds', 'masks', 'segmentation', 'evaluation', 'study', 'output'
+    (of another command), 'outputs' (a folder of them) or 'unknown'."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Counts, geometry, ranges and origin, in the order in which they are shown."""
     rows: list[dict[str, Any]] = field(default_factory=list)

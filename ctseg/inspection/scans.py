@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
+from ctseg.harmless import one_line
 from ctseg.inspection.report import Report, counted, first_of
-from ctseg.io.case import Case, Discovery
+from ctseg.io.case import Case, Discovery, Rejected
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.hu_check import check_hu
@@ -95,7 +96,7 @@ def inspect_scans(
 def _about_finding(report: Report, found: Discovery, domains: Counter[str]) -> None:
     """What is known before any voxel is read."""
     report.problems += [f"cannot be read: {item}" for item in found.rejected if item.broken]
-    report.remarks += [f"left out: {item}" for item in found.rejected if not item.broken]
+    report.remarks += _left_out([item for item in found.rejected if not item.broken])
     report.remarks += found.about_ignored()
     unsure = [case.case_id for case in found.cases if case.is_guess]
     if unsure:
@@ -106,6 +107,17 @@ def _about_finding(report: Report, found: Discovery, domains: Counter[str]) -> N
     elif len(domains) > 1:
         report.remarks.append("MR and CT together: preprocess them one at a time, with --domain")
     report.problems += _some_unlabelled(found.cases)
+
+
+def _left_out(rejected: Sequence[Rejected]) -> list[str]:
+    """What is no scan: one line for each reason, with the first path."""
+    paths: defaultdict[str, list[str]] = defaultdict(list)
+    for item in rejected:
+        paths[item.reason].append(item.path_or_series)
+    return [
+        one_line(f"left out: {found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {reason}")
+        for reason, found in paths.items()
+    ]
 
 
 def _some_unlabelled(cases: Sequence[Case]) -> list[str]:
@@ -264,7 +276,7 @@ def _steps(path: Path, domains: Counter[str], labelled: int) -> list[str]:
         if not labelled:
             steps.append(f"ctseg preprocess {here} -o sets/mr --domain mr --masks FOLDER   (masks CASE.nii.gz)")
     if domains["ct"]:
-        steps += [f"ctseg preprocess {here} -o sets/ct --domain ct", f"ctseg segment {here} --model RUN -o masks"]
+        steps += [f"ctseg preprocess {here} -o sets/ct --domain ct", f"ctseg segment {here} -o masks"]
     return steps
 
 

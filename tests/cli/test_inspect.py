@@ -60,7 +60,7 @@ def test_a_sound_cohort_has_counts_geometry_range_and_next_steps(capsys: pytest.
     low, _, high = facts["HU of CT, 1st to 99th percentile"].partition(" to ")
     assert -1030 < float(low) < -990
     assert 880 < float(high) < 930
-    assert "ctseg segment raw --model RUN -o masks" in found["next"]
+    assert "ctseg segment raw -o masks" in found["next"]
 
 
 def test_a_cohorts_problems_are_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,3 +259,27 @@ def test_a_run_of_another_form_is_no_traceback(tmp_path: Path, training: dict[st
     weights(tmp_path / "model.safetensors", training=training, input={"preprocess": 3, "intensity": [1]})
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "warnings": warnings}))
     assert main(["-q", "inspect", str(tmp_path)]) in (0, 1)
+
+
+def test_other_outputs_and_folders_of_outputs_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, kind in (("exported", "export"), ("runs/a", "das-train"), ("runs/b", "synth-train")):
+        with new_folder(Path(name), kind=kind) as folder:
+            (folder / "README.md").write_text("x")
+    found = looked("exported", code=0, capsys=capsys)
+    assert found["kind"] == "output"
+    assert (found["facts"]["written by"], found["facts"]["files"]) == ("ctseg export", "README.md")
+    found = looked("runs", code=0, capsys=capsys)
+    assert found["kind"] == "outputs"
+    assert found["facts"]["holds"] == {"a": "by ctseg das-train", "b": "by ctseg synth-train"}
+    assert found["next"] == ["ctseg inspect runs/a", "ctseg inspect runs/b"]
+    save("runs/c/scan.nii.gz", head(1))  # scans among outputs are scans
+    assert looked("runs", code=0, capsys=capsys)["kind"] == "scans"
+
+
+def test_what_is_left_out_is_one_line_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    save("raw/p1.nii.gz", head(1))
+    for number in range(4):
+        save(f"raw/truth/m{number}.nii.gz", (head(1) > 20).astype(np.uint8))
+    lines = [line for line in looked("raw", code=0, capsys=capsys)["remarks"] if line.startswith("left out")]
+    assert len(lines) == 1, lines
+    assert " and 3 more: a mask" in lines[0]

@@ -17,6 +17,7 @@ from ctseg_reproduce import implant_command, small_commands
 from ctseg_reproduce.brain_model.command import make_brain_model
 from ctseg_reproduce.default_model import DEFAULT_MODEL
 from ctseg_reproduce.inputs import given_inputs
+from ctseg_reproduce.options import Preset, Rows, Scale
 
 if TYPE_CHECKING:
     from ctseg_reproduce.plan import Plan
@@ -35,30 +36,6 @@ TABLE_HELP = (
     "table2, table3, table4, table5, plus, readings, selection, claims, default-model (the model in the package) "
     "or brain-model (the brain network in the package)."
 )
-
-
-def row_names(incomplete: str) -> list[tuple[str, str]]:
-    """Rows of every table: which table is typed before, a completion does not see."""
-    from ctseg_reproduce.systems import ROWS
-
-    return [(name, "") for name in ROWS if name.startswith(incomplete)]
-
-
-Scale = Annotated[
-    str,
-    typer.Option(
-        "--scale", help="smoke, cpu or gpu; see docs/reproduce.md.",
-        autocompletion=completion.one_of(("smoke", "cpu", "gpu")),
-    ),
-]  # fmt: skip
-Preset = Annotated[
-    str,
-    typer.Option(
-        "--preset", help="paper, released or default; without, the scale's own.",
-        autocompletion=completion.one_of(("paper", "released", "default")),
-    ),
-]  # fmt: skip
-Rows = Annotated[list[str], typer.Option("--rows", help="This row only; repeat for more.", autocompletion=row_names)]
 
 
 def add_to(app: typer.Typer) -> None:

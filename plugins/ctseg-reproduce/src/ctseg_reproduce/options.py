@@ -1,0 +1,33 @@
+"""Options of `ctseg reproduce` whose values a shell completes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ctseg.cli import completion
+
+
+def row_names(incomplete: str) -> list[tuple[str, str]]:
+    """Rows of every table: which table is typed before, a completion does not see."""
+    from ctseg_reproduce.systems import ROWS
+
+    return [(name, "") for name in ROWS if name.startswith(incomplete)]
+
+
+Scale = Annotated[
+    str,
+    typer.Option(
+        "--scale", help="smoke, cpu or gpu; see docs/reproduce.md.",
+        autocompletion=completion.one_of(("smoke", "cpu", "gpu")),
+    ),
+]  # fmt: skip
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset", help="paper, released or default; without, the scale's own.",
+        autocompletion=completion.one_of(("paper", "released", "default")),
+    ),
+]  # fmt: skip
+Rows = Annotated[list[str], typer.Option("--rows", help="This row only; repeat for more.", autocompletion=row_names)]
