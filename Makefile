@@ -20,7 +20,7 @@ help:
 	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (took 19 to 36 min on two shared cores)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests with coverage"
 	@echo "make test-fast  run the quick tests (under a minute of CPU on one core)"
-	@echo "make bench   time the parts beside what would be used instead, into docs/performance.md (about 5 minutes)"
+	@echo "make bench   time the parts beside what would be used instead, into docs/performance.md (about 10 minutes)"
 	@echo "make fuzz    read $(FUZZ) spoilt files of every kind that ctseg reads (about 5 minutes)"
 	@echo "make known DATA='FOLDER ...' EACH='FOLDER ...'  compare the readers with other programs on public test data"
 	@echo "make check   linter and type checker alone"

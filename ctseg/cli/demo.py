@@ -33,12 +33,19 @@ def demo(
     """
     from ctseg.cli.demo_report import write_demo_report
     from ctseg.cli.demo_study import demo_steps, result_rows, study_text
+    from ctseg.cli.machine_speed import expected, slowness
     from ctseg.cli.run import execute
     from ctseg.files import write_text
     from ctseg.outputs import shared_folder
 
     steps = demo_steps(full=full, seed=seed, workers=workers, device=device)
     place = common.guard(output, "demo", resume=True)
+    slower = slowness()
+    common.say(
+        f"This machine now takes {slower['network']:.1f} times as long for training and {slower['arrays']:.1f} times "
+        "for the rest as the one where the steps were timed"
+    )
+    steps = expected(steps, slower)
     shared_folder(place, ("study.toml", "study.state.json", "pairs.csv", "pairs.png", "match.html", "report.html"))
     study = write_text(output / "study.toml", study_text(steps))
     code = execute(study)

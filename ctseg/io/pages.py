@@ -24,10 +24,10 @@ def blocks(array: NDArray[Any], size: int | None = None) -> Iterator[NDArray[Any
     """
     if size is None:
         size = max(1, BLOCK_BYTES // max(1, array.nbytes // max(1, len(array))))
-    pages = _map_of(array)
+    pages, plain = _map_of(array), np.asarray(array)  # each slice of a memory map would be one, too, and take longer
     read = 0
-    for start in range(0, len(array), size):
-        block = array[start : start + size]
+    for start in range(0, len(plain), size):
+        block = plain[start : start + size]
         yield block
         read += block.nbytes
         if pages is not None and read >= BLOCK_BYTES:

@@ -32,9 +32,9 @@ def lesion_areas(
         masks: 0/1 lesion masks of a labelled domain: the area is the mask's. None: the pixels above `threshold`.
         threshold: 120 of 255 in the paper.
     """
-    values, bound = (images, threshold) if masks is None else (masks, 0)
-    lesions = (picture > bound for block in blocks(values) for picture in block)
-    counts = np.fromiter((np.count_nonzero(lesion) for lesion in lesions), dtype=np.float64, count=len(images))
+    pictures = (picture for block in blocks(images if masks is None else masks) for picture in block)
+    lesions = (picture > threshold for picture in pictures) if masks is None else pictures
+    counts = np.fromiter(map(np.count_nonzero, lesions), dtype=np.float64, count=len(images))
     areas: NDArray[np.float64] = counts * (PAPER_SIDE / images.shape[1]) * (PAPER_SIDE / images.shape[2])
     return areas
 

@@ -16,10 +16,15 @@ from textwrap import fill
 sys.path.insert(0, str(Path(__file__).parent))
 
 import test_brain_speed
+import test_cohort_speed
+import test_evaluate_speed
+import test_install_size
 import test_match_speed
 import test_network_speed
 import test_reading_speed
 import test_segment_speed
+import test_step_speed
+import test_whole_match_speed
 import torch
 from interleaved import Row
 
@@ -29,9 +34,14 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "Networks": test_network_speed.rows,
     "Reading": test_reading_speed.rows,
     "Brain extraction": test_brain_speed.rows,
+    "Cohorts": test_cohort_speed.rows,
     "Matching": test_match_speed.rows,
+    "Whole match": test_whole_match_speed.rows,
+    "Training steps": test_step_speed.rows,
+    "Evaluation": test_evaluate_speed.rows,
+    "Installation": test_install_size.rows,
 }
-PACKAGES = ("numpy", "scipy", "torch", "pydicom", "SimpleITK", "ImageHash", "faiss-cpu")
+PACKAGES = ("numpy", "scipy", "torch", "pydicom", "SimpleITK", "ImageHash", "faiss-cpu", "monai")
 HEAD = """# Performance
 
 After this page you know how long the parts of ctseg take beside what would be used instead. `make bench` measures it
@@ -39,7 +49,9 @@ and writes this page.
 
 Seconds are CPU seconds of one process with one thread, the least of a few rounds. Both entries of a row are timed in
 turn in one run, so that a busy machine slows both: the ratio is what counts. It is the time of the second over that of
-the first, so above 1 the first is faster. Where results must be the same, the run fails if they are not.
+the first, so above 1 the first is faster. Where results must be the same, the run fails if they are not. The size of
+the installation is in GB, not in seconds. How long the demo takes is in the README; numbers of a GPU are on [a page of
+their own](performance-gpu.md).
 """
 TABLE = """| what | first | s | second | s | ratio | results |
 |---|---|---|---|---|---|---|"""
