@@ -16,7 +16,7 @@ from ctseg.cli import common
 from ctseg.cli.defaults import Default, any_set, as_map, in_force, read_defaults, said
 from ctseg.cli.ending import INTERRUPTED, Terminated, ended_by
 from ctseg.cli.examples import HELP_FLAGS, finish_help
-from ctseg.cli.quick_start import listed, quicken
+from ctseg.cli.quick_start import begun, listed, quicken
 from ctseg.cli.streams import keep_streams
 from ctseg.cli.words import globals_first
 from ctseg.errors import InputError
@@ -124,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finish_help(command)
         argv = globals_first(command, argv)
         set_elsewhere = defaults_of(command, argv)
+        begun(is_help=is_asked)
         result = command.main(args=argv, prog_name="ctseg", standalone_mode=False, default_map=as_map(set_elsewhere))
         if result == INTERRUPTED:
             raise KeyboardInterrupt
@@ -131,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:
         return ended_by(error, flags_of(command, argv), said(set_elsewhere), called(command, argv)[1])
     finally:
+        begun()
         # A study's steps run in this process under the outer call's options; they must not change them.
         if common.STATE.verbose:
             common.say_cost(started)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ctseg.cli.main import main
 
 PLAIN = "import sys; from ctseg.cli import main; main.quicken = lambda **_: None; main.listed = lambda app: app; "
 QUICK = "import sys; from ctseg.cli import main; "
@@ -64,3 +67,9 @@ def test_segment_imports_nothing_that_only_training_uses(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "out").glob("*.dcm"))
     assert done.stderr.rstrip().endswith("loaded:"), done.stderr
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["plugins", "show", "nothing"]])
+def test_memory_is_looked_after_again(argv: list[str]) -> None:
+    assert main(argv) in (0, 2)
+    assert gc.isenabled()
