@@ -37,6 +37,8 @@ LABEL = re.compile(r"[A-Za-z0-9+]+")
 """What BIDS lets a participant's label be."""
 DATATYPES = ("ct", "anat")
 MASK = "_label-haemorrhage_mask"
+RAW = "raw"
+"""Name of the raw data set in BIDS URIs; `DatasetLinks` says where it lies."""
 SCAN = re.compile(r"(?P<stem>.+)_ct\.(?P<suffix>.+)", re.IGNORECASE | re.DOTALL)
 VOXELS = (".nii", ".nii.gz")
 BESIDE = (".json", ".tsv")
@@ -70,7 +72,7 @@ class BidsScan:
     @property
     def raw(self) -> str:
         """The scan as a BIDS URI of the raw data set."""
-        return f"bids:raw:sub-{self.participant}/{self.place}/{self.path.name}"
+        return f"bids:{RAW}:sub-{self.participant}/{self.place}/{self.path.name}"
 
 
 @dataclass(frozen=True)
@@ -296,12 +298,21 @@ def start_derivatives(folder: Path, source: Path, models: Sequence[dict[str, str
             "BIDSVersion": BIDS_VERSION,
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": "ctseg", "Version": __version__, "Description": made_by}],
+            "DatasetLinks": {RAW: _link(source, folder)},
         },
     )
     _, readme, table, _ = DATASET_FILES
     write_text(folder / readme, "Haemorrhage on head CT, by ctseg. Research software, not a medical device.\n")
     write_text(folder / table, bids_table())
     write_text(folder / IGNORE, f"{MARK}\n**/ct\n**/figures\n{table}\n")
+
+
+def _link(source: Path, folder: Path) -> str:
+    """Where the raw data set lies as BIDS wants it in `DatasetLinks`: relative to the derivatives if it can be."""
+    try:
+        return Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return source.resolve().as_uri()
 
 
 def place_case(work: Path, folder: Path, scan: BidsScan, result: CaseResult, made_with: Mapping[str, Any]) -> None:
@@ -326,6 +337,7 @@ def place_case(work: Path, folder: Path, scan: BidsScan, result: CaseResult, mad
     write_json(
         folder / f"{scan.mask}.json",
         {
+            "Description": "Intraparenchymal haemorrhage on CT, 1 inside",
             "Type": "Lesion",
             "Sources": [scan.raw],
             "SpatialReference": scan.raw,
