@@ -86,7 +86,7 @@ def write_resampled_seg(
         deidentify,
         finding_uid(sources, mask, algorithm),
         series_number=SERIES_NUMBER + 1,
-        series_description="ctseg haemorrhage, resampled, research use only",
+        series_description="resampled ctseg haemorrhage, research use only",
         plane_positions=[PlanePositionSequence("PATIENT", origin) for origin in resampled.origins_mm],
         plane_orientation=PlaneOrientationSequence("PATIENT", [*across, *down]),
         pixel_measures=PixelMeasuresSequence(volume.spacing_mm, resampled.step_mm, resampled.step_mm),
