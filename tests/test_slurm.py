@@ -16,8 +16,8 @@ import pytest
 import training_pair
 from slurm_cluster import Cluster, missing
 
+from ctseg.files import read_toml
 from ctseg.runs import read_metrics
-from ctseg.settings import read_toml
 
 pytestmark = [
     pytest.mark.slow,
