@@ -84,8 +84,7 @@ def test_an_import_that_is_no_table_is_refused(tmp_path: Path, data: bytes) -> N
 
 def test_tables_and_settings_that_claim_gigabytes_are_not_read(tmp_path: Path) -> None:
     from ctseg.evaluation.cases import read_table
-    from ctseg.files import read_json
-    from ctseg.settings import read_toml
+    from ctseg.files import read_json, read_toml
 
     huge = tmp_path / "huge"
     with huge.open("wb") as file:
