@@ -52,7 +52,7 @@ def segment(
     from ctseg.inference.settings import SegmentSettings
 
     resolved = resolve(SegmentSettings, settings, where="segment")
-    groups, extractor = load_for_segment(find_models(model), _device(device))
+    groups, extractor = load_for_segment(find_models(model), _device(device), other_blood=resolved.other_blood)
     extractor = extractor_of(extractor, resolved)
     if isinstance(volume, (str, Path)):
         ready = ready_scan(Path(volume), groups, extractor)
@@ -62,7 +62,7 @@ def segment(
 
 
 def load_for_segment(
-    runs: Sequence[Path | ModelSource], device: str, registry: Registry | None = None
+    runs: Sequence[Path | ModelSource], device: str, registry: Registry | None = None, *, other_blood: bool = False
 ) -> tuple[list[ModelGroup], BrainExtractor]:
     """The models of some runs, grouped by preprocessing, and the brain extractor they were trained with.
 
@@ -70,15 +70,19 @@ def load_for_segment(
         runs: run folders or weights files, or what `find_models` found.
         device: where the models run.
         registry: plugins to look names up in; default: all installed ones.
+        other_blood: whether the network for other blood is loaded, too.
 
     Raises:
         InputError: if a run is unfinished, broken or no segmenter, or the models do not go together.
         PluginError: if a plugin is missing.
     """
-    from ctseg.inference.models import by_preprocessing, load_models
+    from ctseg.inference.models import by_preprocessing, load_models, load_other_blood, with_other_blood
+    from ctseg.models import OTHER_BLOOD
 
     registry = registry or _registry()
     groups = by_preprocessing(load_models(runs, registry.build_from_header, device))
+    if other_blood:
+        groups = with_other_blood(groups, load_other_blood(_catalogue(registry).named(OTHER_BLOOD), device))
     preprocessing = groups[0].preprocessing
     entry = registry.get("brain_extractor", preprocessing.brain_extractor)
     return groups, entry.build(preprocessing.brain_extractor_settings)

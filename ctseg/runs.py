@@ -36,6 +36,8 @@ RUN_FILES = (
     *(f"fold_*/{name}" for name in OWN_FILES), "fold_*/samples/epoch_*.png",
 )  # fmt: skip
 """All that a training may write in its folder, as `ctseg.outputs` wants it; the last two rows are `finetune`'s."""
+BELONGS = {"generator": "synthesize", "segmenter": "segment", "kinds-segmenter": "segment --other-blood"}
+"""Kind of a model -> the command that runs it."""
 MAX_WORDS = 5
 """At most so many differences are named in one line."""
 HEADER_LIMIT = 100_000_000
@@ -47,7 +49,7 @@ class ModelHeader:
     """What `model.safetensors` holds beside the weights."""
 
     kind: str
-    """'generator' or 'segmenter'."""
+    """'generator', 'segmenter' or 'kinds-segmenter'."""
     name: str
     """The plugin's registered name."""
     settings: dict[str, Any]
@@ -176,7 +178,7 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
     Args:
         run: run folder or weights file.
         build: makes the untrained network that a header names (the plugin registry's `build`).
-        kind: 'generator' or 'segmenter'.
+        kind: a key of `BELONGS`.
 
     Raises:
         InputError: if the run is unfinished, broken or of another kind.
@@ -187,7 +189,7 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
 
     path, header = model_path(run), read_header(run)
     if header.kind != kind:
-        other = {"generator": "synthesize", "segmenter": "segment"}.get(header.kind, "another command")
+        other = BELONGS.get(header.kind, "another command")
         raise InputError(f"{path}: holds a {header.kind}, expected a {kind}; it belongs to `ctseg {other}`")
     module = build(header)
     try:

@@ -147,6 +147,7 @@ def cells(result: CaseResult) -> tuple[str, ...]:
     remarks += [f"OUT OF DISTRIBUTION: {result.ood}"] if result.ood else []
     remarks += [text] if (text := _corrected(result)) else []
     remarks += [text] if (text := _recovery(result)) else []
+    remarks += [text] if (text := _other_blood(result)) else []
     remarks += [result.note] if result.note else []
     return result.case, result.status, f"{result.ml:.2f}", between, str(result.lesions), seconds, "; ".join(remarks)
 
@@ -165,6 +166,15 @@ def _recovery(result: CaseResult) -> str:
     sizes = {"2 mL": result.recovery_2ml, "5 mL": result.recovery_5ml, "15 mL": result.recovery_15ml}
     known = [f"{value:.2f} ({size})" for size, value in sizes.items() if value is not None]
     return f"recovery at {result.recovery_hu:g} HU: {', '.join(known)}" if known else ""
+
+
+def _other_blood(result: CaseResult) -> str:
+    """The blood outside the brain's tissue, by kind; that there is none is said, too, where it was asked for."""
+    if result.other_ml is None:
+        return ""
+    kinds = {"IVH": result.ivh_ml, "SAH": result.sah_ml, "SDH": result.sdh_ml, "EDH": result.edh_ml}
+    found = [f"{name} {ml:.1f} mL" for name, ml in kinds.items() if ml]
+    return f"other blood: {', '.join(found) or 'none'}"
 
 
 def _print_line(text: str) -> None:

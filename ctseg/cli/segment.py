@@ -44,6 +44,12 @@ Recovery = Annotated[
     bool,
     typer.Option("--recovery", help="Put known haematomas into each head; say how much of them the model finds."),
 ]
+OtherBlood = Annotated[
+    bool,
+    typer.Option(
+        "--other-blood", help="Also segment IVH, SAH, SDH and EDH, by a second network: other_blood/CASE.nii.gz."
+    ),
+]
 RtStruct = Annotated[
     bool, typer.Option("--rtstruct", help="Also write CASE_rtstruct.dcm, a DICOM RT structure set, for DICOM input.")
 ]
@@ -83,6 +89,7 @@ def segment(
     label_tables: LabelTables = False,
     fast: Fast = False,
     recovery: Recovery = False,
+    other_blood: OtherBlood = False,
     deidentify: Deidentify = False,
     brain_cache: BrainCache = None,
     null: common.Null = False,
@@ -100,7 +107,7 @@ def segment(
     resolved = _resolved(
         settings, threshold=threshold, min_lesion_ml=min_lesion_ml, tta=tta, probabilities=probabilities,
         deidentify=deidentify, recovery=recovery, rtstruct=rtstruct, sr=sr,
-        label_tables=label_tables, fast=fast,
+        label_tables=label_tables, fast=fast, other_blood=other_blood,
     )  # fmt: skip
     paths = common.existing_paths(inputs, null=null)
     models = find_models(model)
@@ -111,7 +118,7 @@ def segment(
     from ctseg.inference.prepare import extractor_of
     from ctseg.io.slices import SliceSet
 
-    groups, extractor = _loaded(models, device)
+    groups, extractor = _loaded(models, device, resolved.other_blood)
     resolved = _computing_in("auto" if fast and precision == "32" else precision, settings, groups, resolved)
     extractor = _cached(extractor_of(extractor, resolved), groups[0].preprocessing, cache, resolved)
     found = _find(paths, output, resolved, workers)
@@ -146,6 +153,7 @@ def given_settings(
     sr: bool = False,
     label_tables: bool = False,
     fast: bool = False,
+    other_blood: bool = False,
     **_others: Any,
 ) -> dict[str, Any]:
     """The settings that the flags give.
@@ -160,7 +168,7 @@ def given_settings(
     return {
         "threshold": threshold, "min_lesion_ml": min_lesion_ml, "tta": tta, "probabilities": probabilities,
         "deidentify": deidentify, "recovery": recovery, "rtstruct": rtstruct, "sr": sr,
-        "label_tables": label_tables,
+        "label_tables": label_tables, "other_blood": other_blood,
         **(FAST if fast else {}),
     }  # fmt: skip
 
@@ -184,12 +192,12 @@ def _finish(results: list[CaseResult], output: Path) -> None:
         raise typer.Exit(1)
 
 
-def _loaded(runs: list[ModelSource], device: str) -> tuple[list[ModelGroup], BrainExtractor]:
+def _loaded(runs: list[ModelSource], device: str, other_blood: bool) -> tuple[list[ModelGroup], BrainExtractor]:
     """The models on their device, and the brain extractor they were trained with."""
     from ctseg.api import load_for_segment
     from ctseg.training.device import torch_device
 
-    return load_for_segment(runs, str(torch_device(device)), common.registry())
+    return load_for_segment(runs, str(torch_device(device)), common.registry(), other_blood=other_blood)
 
 
 def _computing_in(

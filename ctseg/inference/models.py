@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
+from ctseg.inference.kind_slices import CLASSES, KINDS_NETWORK
 from ctseg.inference.ood import check_profile
 from ctseg.inference.prepare import preprocessing_of
 from ctseg.inference.settings import SegmentSettings
@@ -75,12 +76,39 @@ def load_models(
     if not runs:
         raise InputError("no model given; name a run folder made by `ctseg das-train`")
     sources = [run if isinstance(run, ModelSource) else ModelSource(Path(run)) for run in runs]
-    return [_load(source, build, torch.device(device)) for source in sources]
+    return [_load(source, build, torch.device(device), "segmenter") for source in sources]
 
 
-def _load(source: ModelSource, build: Callable[[ModelHeader], nn.Module], device: torch.device) -> LoadedModel:
+def load_other_blood(source: ModelSource, device: torch.device | str = "cpu") -> LoadedModel:
+    """Load the network for other blood.
+
+    Raises:
+        InputError: if it is broken, another network, or not the one of its card.
+    """
+    return _load(source, build_kinds, torch.device(device), "kinds-segmenter")
+
+
+def build_kinds(header: ModelHeader) -> nn.Module:
+    """The untrained network for other blood.
+
+    Raises:
+        InputError: if the header's settings make none of this version's.
+    """
+    from ctseg.networks.unet import KindsUNet
+
+    if header.name != KINDS_NETWORK or header.settings.get("classes") != CLASSES:
+        raise InputError(f"{header.name!r} with these settings is no network of {CLASSES} kinds; install ctseg again")
+    try:
+        return KindsUNet(**header.settings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"the header's settings make no network ({first_line(error)}); install ctseg again") from None
+
+
+def _load(
+    source: ModelSource, build: Callable[[ModelHeader], nn.Module], device: torch.device, kind: str
+) -> LoadedModel:
     sha256, card = checked(source)
-    module, header = load_model(source.path, build, "segmenter")
+    module, header = load_model(source.path, build, kind)
     try:
         preprocessing = preprocessing_of(header.input)
         check_profile(header.input.get("profile"))
@@ -98,6 +126,28 @@ class ModelGroup:
 
     preprocessing: PreprocessSettings
     models: tuple[LoadedModel, ...]
+    other_blood: LoadedModel | None = None
+    """The network that says which other blood there is; of one group at most."""
+
+
+def with_other_blood(groups: Sequence[ModelGroup], model: LoadedModel) -> list[ModelGroup]:
+    """The groups with the network for other blood: in the group whose slices it shares, else in one of its own.
+
+    The brain is that of the other models, whichever extractor they were trained with.
+    """
+    first = groups[0].preprocessing
+    extractor = {key: getattr(first, key) for key in ("brain_extractor", "brain_extractor_settings")}
+    wanted = model.preprocessing.model_copy(update=extractor)
+    for place, group in enumerate(groups):
+        if group.preprocessing == wanted:
+            return [*groups[:place], replace(group, other_blood=model), *groups[place + 1 :]]
+    return [*groups, ModelGroup(wanted, (), model)]
+
+
+def all_models(groups: Sequence[ModelGroup]) -> list[LoadedModel]:
+    """Every network that has a part in the output, that for other blood last."""
+    others = [group.other_blood for group in groups if group.other_blood is not None]
+    return [*(model for group in groups for model in group.models), *others]
 
 
 def with_card(settings: SegmentSettings, groups: Sequence[ModelGroup]) -> SegmentSettings:

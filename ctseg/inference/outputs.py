@@ -8,7 +8,8 @@ from pathlib import Path
 from ctseg.inference.deidentify import without_text
 from ctseg.inference.dicom_objects import write_dicom_objects
 from ctseg.inference.dicom_source import SegAlgorithm
-from ctseg.inference.label_tables import write_label_tables
+from ctseg.inference.kind_slices import OTHER
+from ctseg.inference.label_tables import OTHER_BLOOD, write_label_tables
 from ctseg.inference.predict import Prediction
 from ctseg.inference.preview import write_pictures
 from ctseg.inference.settings import SegmentSettings
@@ -37,5 +38,15 @@ def write_case(
         remarks += [f"no DICOM {name}: the scan is not DICOM" for name in asked]
     if settings.probabilities:
         save_map(folder / "probabilities" / f"{case}.nii.gz", prediction.volume, prediction.probability)
+    _write_other_blood(folder / OTHER, case, prediction, settings)
     save_mask(folder / f"{case}.nii.gz", prediction.volume, prediction.mask)
     return remarks
+
+
+def _write_other_blood(folder: Path, case: str, prediction: Prediction, settings: SegmentSettings) -> None:
+    """Write the mask of the other kinds, with what its values mean where that is asked for; nothing without one."""
+    if prediction.other_blood is None:
+        return
+    if settings.label_tables:
+        write_label_tables(folder, OTHER_BLOOD)
+    save_mask(folder / f"{case}.nii.gz", prediction.volume, prediction.other_blood.kinds)

@@ -16,6 +16,7 @@ from ctseg.inference.disagreement import Disagreement, Members
 from ctseg.inference.measure import Measures, drop_faint, drop_small, expected_dice, measure, volume_ml
 from ctseg.inference.models import LoadedModel, ModelGroup, with_card
 from ctseg.inference.ood import ood_flags
+from ctseg.inference.other_blood import OtherBlood, find_other_blood
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
@@ -55,6 +56,8 @@ class Prediction:
     """What came back of known haematomas; None where it was not asked for or cannot be measured."""
     recovery_note: str = ""
     """What could not be measured of it, and why."""
+    other_blood: OtherBlood | None = None
+    """Blood outside the brain's tissue; None where it was not asked for."""
 
 
 def predict_volume(
@@ -94,6 +97,7 @@ def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: Segm
         ood=_ood(ready, groups),
         faint_ml=faint_ml,
         expected_dice=expected_dice(probability, mask, ready.volume),
+        other_blood=find_other_blood(ready, groups, settings, mask),
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.inference.kind_slices import KINDS, NAMES
+from ctseg.inference.label_tables import KIND_RGB, hex_colour
 from ctseg.inference.predict import Prediction
 from ctseg.render.png import write_png
 from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
@@ -29,11 +31,14 @@ def write_pictures(folder: Path, case: str, prediction: Prediction, *, solid: bo
 
 def write_preview(path: Path, prediction: Prediction) -> None:
     """Write a PNG: the six slices with the largest lesion area, or six through the brain where there is no lesion."""
-    chosen = slices_to_show(prediction.mask, prediction.brain)
+    other = prediction.other_blood
+    blood = prediction.mask if other is None else prediction.mask | (other.kinds > 0)
+    chosen = slices_to_show(blood, prediction.brain)
     part, sides = _head_part(prediction), side_letters(prediction.volume)
     tiles = [_tile(prediction, index, part, sides) for index in chosen]
     rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
-    legend = [(OUTLINE, "segmentation")] if prediction.mask.any() else []
+    legend = [(OUTLINE, "segmentation" if other is None else "IPH")] if prediction.mask.any() else []
+    legend += [(colour, NAMES[kind]) for kind, colour, _ in _kinds(prediction)]
     write_png(path, draw_sheet(rows, head=_title(prediction), legend=legend, layout=LAYOUT))
 
 
@@ -75,12 +80,34 @@ def _tile(prediction: Prediction, index: int, part: tuple[slice, slice], sides: 
     volume = prediction.volume
     return Tile(
         window_hu(volume.voxels[index][part]),
-        (Outline(prediction.mask[index][part]),),
+        (
+            Outline(prediction.mask[index][part]),
+            *(Outline(mask[index][part], colour, inside=True) for _, colour, mask in _kinds(prediction)),
+        ),
         f"slice {index + 1} of {len(volume.voxels)}",
         volume.spacing_mm,
         sides,
         scale_bar=True,
     )
+
+
+def _kinds(prediction: Prediction) -> list[tuple[str, str, NDArray[np.bool_]]]:
+    """Name, colour and mask of each kind of other blood that was found."""
+    found = prediction.other_blood
+    if found is None:
+        return []
+    return [
+        (kind, hex_colour(KIND_RGB[kind]), found.kinds == value) for value, kind in KINDS.items() if found.ml[kind] > 0
+    ]
+
+
+def _other_words(prediction: Prediction) -> str:
+    """`other blood: IVH 2.1 mL · `; empty where it was not asked for."""
+    found = prediction.other_blood
+    if found is None:
+        return ""
+    kinds = ", ".join(f"{kind.upper()} {ml:.1f} mL" for kind, ml in found.ml.items() if ml > 0)
+    return f"other blood: {kinds or 'none'} · "
 
 
 def _title(prediction: Prediction) -> str:
@@ -89,4 +116,4 @@ def _title(prediction: Prediction) -> str:
     found = f"{measures.ml:.1f} mL in {lesions}" if measures.lesions else "no haemorrhage segmented"
     window = f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
     known = f"{prediction.recovery.summary()} · " if prediction.recovery is not None else ""
-    return f"{prediction.volume.case_id} · {found} · {known}{window} · research use only"
+    return f"{prediction.volume.case_id} · {found} · {_other_words(prediction)}{known}{window} · research use only"

@@ -12,6 +12,7 @@ from typing import Any
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import read_json, write_json, write_text
 from ctseg.harmless import csv_text
+from ctseg.inference.kind_slices import OTHER
 from ctseg.inference.label_tables import TABLES
 from ctseg.outputs import MARK
 from ctseg.version import __version__
@@ -34,13 +35,16 @@ CASE_FILES = (
     "{}_sr.dcm",
     "probabilities/{}.nii.gz",
     "probabilities/{}.json",
+    f"{OTHER}/{{}}.nii.gz",
+    f"{OTHER}/{{}}.json",
 )
 """All files of one case."""
 
 
 def files_of(cases: Iterable[str]) -> list[str]:
     """All files that a segmentation of some cases may write."""
-    return [TABLE, DETAILS, *TABLES, *(file.format(case) for case in cases for file in CASE_FILES)]
+    tables = [*TABLES, *(f"{OTHER}/{table}" for table in TABLES)]
+    return [TABLE, DETAILS, *tables, *(file.format(case) for case in cases for file in CASE_FILES)]
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,16 @@ class CaseResult:
     recovery_15ml: float | None = None
     recovery_hu: float | None = None
     """Mean HU inside them."""
+    other_ml: float | None = None
+    """Blood outside the brain's tissue; this and the next four are None where it was not asked for."""
+    ivh_ml: float | None = None
+    """Blood in the ventricles."""
+    sah_ml: float | None = None
+    """Blood in cisterns and sulci."""
+    sdh_ml: float | None = None
+    """Blood under the dura."""
+    edh_ml: float | None = None
+    """Blood over the dura."""
     seconds: float | None = None
     slices: int | None = None
     input: str = ""

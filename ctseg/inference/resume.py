@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ctseg.errors import CaseError
+from ctseg.inference.kind_slices import OTHER
 from ctseg.inference.results import CaseResult
 from ctseg.io.case import Case
 from ctseg.io.nifti.volumes import load_mask
@@ -34,14 +35,17 @@ def unchanged(
 
 
 def is_current(folder: Path, case: Case, row: CaseResult, digest: Callable[[Case], str]) -> bool:
-    """Whether a finished row is still valid: the same input, and a whole mask."""
-    return _is_whole(folder / f"{case.case_id}.nii.gz", row) and attempt(digest, case) == row.input
+    """Whether a finished row is still valid: the same input, and whole masks."""
+    masks = {folder / f"{case.case_id}.nii.gz": bool(row.lesions)}
+    if row.other_ml is not None:
+        masks[folder / OTHER / f"{case.case_id}.nii.gz"] = row.other_ml > 0
+    return all(_is_whole(mask, filled) for mask, filled in masks.items()) and attempt(digest, case) == row.input
 
 
-def _is_whole(mask: Path, row: CaseResult) -> bool:
-    """Whether the mask can be read and is empty only where the row says so."""
+def _is_whole(mask: Path, filled: bool) -> bool:
+    """Whether the mask can be read and is empty only where its row says so."""
     try:
         values, _ = load_mask(mask)
     except CaseError:
         return False
-    return bool(values.any()) == bool(row.lesions)
+    return bool(values.any()) == filled

@@ -12,7 +12,7 @@ from typing import Any
 from ctseg.files import FULL
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.disagreement import widened
-from ctseg.inference.models import ModelGroup, with_card
+from ctseg.inference.models import ModelGroup, all_models, with_card
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction
 from ctseg.inference.prefetch import Outcome, prefetch_prepared
@@ -135,7 +135,7 @@ def segment_prepared(
     def segmented(todo: Iterable[Case]) -> Iterator[tuple[Case, CaseResult]]:
         return ((case, _finish(case, outcome, groups, folder, settings)) for case, outcome in prepare(todo))
 
-    head = provenance(settings.model_dump(), [model.describe() for group in groups for model in group.models])
+    head = provenance(settings.model_dump(), [model.describe() for model in all_models(groups)])
     files = files_of(case.case_id for case in cases)
     scans = {} if settings.deidentify else remembered_inputs(folder, cases, resume=out.resume or out.share)
     if out.share:
@@ -232,6 +232,7 @@ def _segment_one(
         slices=len(prediction.mask),
         expected_dice=None if prediction.expected_dice is None else round(prediction.expected_dice, 4),
         **_recovery(prediction),
+        **_other_blood(prediction),
         input=ready.digest,
         ood="; ".join(prediction.ood),
         note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *_remarks(prediction), *remarks]),
@@ -246,6 +247,14 @@ def _recovery(prediction: Prediction) -> dict[str, Any]:
     values = {"recovery": found.dice_of(prediction.measures.ml)}
     values |= {f"recovery_{ml:g}ml": found.dice_at(ml) for ml in SIZES_ML}
     return {"recovery_hu": found.hu, **{name: round(value, 3) for name, value in values.items() if value is not None}}
+
+
+def _other_blood(prediction: Prediction) -> dict[str, Any]:
+    """The columns of other blood; none where it was not asked for."""
+    found = prediction.other_blood
+    if found is None:
+        return {}
+    return {"other_ml": round(found.total_ml, 4), **{f"{name}_ml": round(ml, 4) for name, ml in found.ml.items()}}
 
 
 def _remarks(prediction: Prediction) -> list[str]:

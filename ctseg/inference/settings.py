@@ -49,5 +49,18 @@ class SegmentSettings(Settings):
     recovery_hu: float = Field(
         52.0, ge=40, le=90, description="mean HU of these haematomas", json_schema_extra=unit("HU")
     )
+    other_blood: bool = Field(
+        False, description="also segment blood in ventricles, cisterns and sulci, under and over the dura"
+    )
+    other_threshold: float = Field(
+        0.4,
+        gt=0,
+        lt=1,
+        description="probability from which a voxel is other blood",
+        json_schema_extra=unit("probability"),
+    )
+    min_other_ml: NonNegativeFloat = Field(
+        0.3, description="pieces of other blood (26 neighbours) smaller than this are dropped"
+    )
     preview: bool = Field(True, description="write CASE.png")
     preview_3d: bool = Field(True, description="and 3d/CASE.png with it: the lesion in the brain from three sides")

@@ -106,6 +106,13 @@ def check_size(slices: SliceSet, groups: Sequence[ModelGroup]) -> None:
     Raises:
         InputError: naming what differs.
     """
+    for group in groups:
+        size = group.preprocessing.size
+        if not group.models and (size, size) != slices.size:
+            raise InputError(
+                f"{slices.folder}: --other-blood wants slices of {size} x {size}; segment the scans themselves, or "
+                "leave it out"
+            )
     sizes = [group.preprocessing.size for group in groups]
     if any((size, size) != slices.size for size in sizes):
         wanted = ", ".join(f"{size} x {size}" for size in sizes)

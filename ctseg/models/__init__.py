@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctseg.models.catalogue import (
     DEFAULT,
+    OTHER_BLOOD,
     Catalogue,
     ModelSource,
     at_path,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT",
     "MAX_SHIPPED_BYTES",
+    "OTHER_BLOOD",
     "SHIPPED",
     "Catalogue",
     "ModelCard",

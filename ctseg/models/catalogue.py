@@ -19,6 +19,8 @@ from ctseg.failures import system_failure
 from ctseg.models.card_files import card_path, is_card
 
 DEFAULT = "default"
+OTHER_BLOOD = "other-blood"
+"""The model of `ctseg segment --other-blood`."""
 """The model that `ctseg segment` takes where none is named."""
 FOLDER_VARIABLE = "CTSEG_MODELS"
 SUFFIX = ".safetensors"

@@ -50,13 +50,41 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> SegmenterOutput:
         """(B, 1, H, W) in [-1, 1], any H and W -> logits (B, 1, H, W), hidden (B, width / stem^2, H, W)."""
+        maps = pixel_shuffle(self.features(images), self.stem)
+        return SegmenterOutput(crop_to(self.classifier(maps), images), crop_to(maps, images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, width, H' / stem, W' / stem), with H' and W' the next multiples of the stride."""
         padded = pad_to_multiple(images, self.stride)
-        maps = self.downs[0](pixel_unshuffle(padded, self.stem))  # (B, width, H / stem, W / stem)
+        maps: Tensor = self.downs[0](pixel_unshuffle(padded, self.stem))  # (B, width, H / stem, W / stem)
         skips = []
         for down in list(self.downs)[1:]:
             skips.append(maps)
             maps = down(self.pool(maps))  # (B, 2^level width, H / 2^level, W / 2^level)
         for up, join in zip(self.ups, self.joins, strict=True):
             maps = join(torch.cat([skips.pop(), up(maps)], dim=1))  # (B, 2^level width, H / 2^level, W / 2^level)
-        maps = pixel_shuffle(maps, self.stem)
-        return SegmenterOutput(crop_to(self.classifier(maps), images), crop_to(maps, images))
+        return maps
+
+
+class KindsUNet(UNet):
+    """The U-Net with several classes, of which each pixel has one.
+
+    With a stem, classes are told apart at half the size, so that each has all channels of `width` to look at.
+
+    Args:
+        classes: how many, background included.
+        width: see `UNet`.
+        depth: see `UNet`.
+        in_channels: see `UNet`.
+        stem: see `UNet`.
+    """
+
+    def __init__(self, classes: int, width: int, depth: int, in_channels: int = 1, stem: int = 1) -> None:
+        super().__init__(width, depth, in_channels, stem)
+        self.classifier = nn.Conv2d(width, classes * stem**2, 1)
+
+    def forward(self, images: Tensor) -> SegmenterOutput:
+        """(B, C, H, W) in [-1, 1] -> logits (B, classes, H, W), hidden (B, width / stem^2, H, W)."""
+        maps = self.features(images)
+        logits = crop_to(pixel_shuffle(self.classifier(maps), self.stem), images)
+        return SegmenterOutput(logits, crop_to(pixel_shuffle(maps, self.stem), images))

@@ -14,7 +14,10 @@ import torch
 from model_files import ship, weights
 
 from ctseg import models
-from ctseg.models import MAX_SHIPPED_BYTES, ModelSource, look_at
+from ctseg.api import find_models, load_for_segment
+from ctseg.inference.kind_slices import CLASSES, NEIGHBOURS
+from ctseg.inference.models import build_kinds
+from ctseg.models import MAX_SHIPPED_BYTES, OTHER_BLOOD, ModelSource, look_at
 from ctseg.models.card import NOT_STATED
 from ctseg.plugins.host import load
 from ctseg.runs import load_model
@@ -53,12 +56,25 @@ def test_what_ships_may_ship() -> None:
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.safetensors")), ids=lambda path: path.stem)
 def test_what_ships_segments(path: Path) -> None:
-    module, header = load_model(path, load(found=[]).build_from_header, "segmenter")
+    kinds = path.stem == OTHER_BLOOD
+    build, kind = (build_kinds, "kinds-segmenter") if kinds else (load(found=[]).build_from_header, "segmenter")
+    module, header = load_model(path, build, kind)
     size = header.input["preprocess"]["size"]
+    planes, classes = (NEIGHBOURS, CLASSES) if kinds else (1, 1)
     with torch.inference_mode():
-        logits = module(torch.full((1, 1, size, size), -1.0)).logits
-    assert logits.shape == (1, 1, size, size)
+        logits = module(torch.full((1, planes, size, size), -1.0)).logits
+    assert logits.shape == (1, classes, size, size)
     assert np.isfinite(logits.numpy()).all()
+
+
+def test_the_network_for_other_blood_ships_small_and_shares_the_default_models_slices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    groups, _ = load_for_segment(find_models("default", load(found=[])), "cpu", load(found=[]), other_blood=True)
+    [group] = groups
+    assert group.other_blood is not None
+    assert (FOLDER / f"{OTHER_BLOOD}.safetensors").stat().st_size < 3_000_000
 
 
 def test_faults_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from ctseg_reproduce import training_state
 from ctseg_reproduce.brain_model import groups, make, measure, train
 from ctseg_reproduce.brain_model.augment import augmented
 from ctseg_reproduce.brain_model.cohort import cohort_scans
@@ -139,7 +140,7 @@ def test_the_loss_does_not_look_where_nothing_is_known() -> None:
     ("steps", "seconds", "wanted"), [(50, 1.0, 0.5), (10, 30.0, 0.5), (200, 0.0, 1.0), (0, 0.0, 0.0)]
 )
 def test_training_ends_at_whichever_comes_first(steps: int, seconds: float, wanted: float) -> None:
-    assert train.Length(100, 60.0).done(steps, seconds) == pytest.approx(wanted)
+    assert training_state.Length(100, 60.0).done(steps, seconds) == pytest.approx(wanted)
 
 
 @pytest.mark.phantom
@@ -213,7 +214,7 @@ def little(monkeypatch: pytest.MonkeyPatch, template: Path) -> Callable[[Path], 
     monkeypatch.setattr(groups, "TURNED", 1)
     monkeypatch.setattr(groups, "DRAWN", 4)
     monkeypatch.setattr(train, "SLICES", {"phantom": 2, "drawn": 1, "template": 1})
-    monkeypatch.setattr(train, "SAVE_EVERY", 2)
+    monkeypatch.setattr(training_state, "SAVE_EVERY", 2)
 
     def request(root: Path) -> make.BrainModelRequest:
         (root / "heads").mkdir(parents=True)

@@ -14,10 +14,9 @@ from ctseg.cli import common, completion
 from ctseg.cli.examples import examples
 from ctseg.errors import SettingError
 from ctseg_reproduce import implant_command, small_commands
-from ctseg_reproduce.brain_model.command import make_brain_model
-from ctseg_reproduce.default_model import DEFAULT_MODEL
 from ctseg_reproduce.inputs import given_inputs
 from ctseg_reproduce.options import Preset, Rows, Scale
+from ctseg_reproduce.shipped_models import SHIPPED_MODELS, make_model
 
 if TYPE_CHECKING:
     from ctseg_reproduce.plan import Plan
@@ -25,16 +24,15 @@ if TYPE_CHECKING:
     from ctseg_reproduce.systems import AnyRow
     from ctseg_reproduce.table import Result, TableFigure
 
-BRAIN_MODEL = "brain-model"
 EXAMPLES = (
     "ctseg reproduce claims --plan -o reproduction",
     "ctseg reproduce table2 --seeds 5 --jobs 4 -o reproduction",
 )
 Template = Annotated[Path | None, typer.Option("--template", help="Folder of the CT template, for brain-model.")]
-TABLES = ("table2", "table3", "table4", "table5", "plus", "readings", "selection", "claims", DEFAULT_MODEL, BRAIN_MODEL)
+TABLES = ("table2", "table3", "table4", "table5", "plus", "readings", "selection", "claims", *SHIPPED_MODELS)
 TABLE_HELP = (
-    "table2, table3, table4, table5, plus, readings, selection, claims, default-model (the model in the package) "
-    "or brain-model (the brain network in the package)."
+    "table2, table3, table4, table5, plus, readings, selection, claims, default-model (the model in the package), "
+    "brain-model (its brain network) or other-blood-model (its network for other blood)."
 )
 
 
@@ -84,8 +82,8 @@ def reproduce(
     from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.scales import get_scale
 
-    if table in (DEFAULT_MODEL, BRAIN_MODEL):
-        _make_model(table, output, template, seed[0] if seed else 0, workers, device, precision, as_json)
+    if table in SHIPPED_MODELS:
+        make_model(table, output, template, seed[0] if seed else 0, workers, device, precision, as_json)
         return
     chosen_scale = get_scale(scale).with_preset(preset) if preset else get_scale(scale)
     inputs = given_inputs(source, target, test, truth, train, train_truth)
@@ -105,44 +103,6 @@ def reproduce(
     if imports and (mismatched := run.mismatched(request)):
         common.say(f"left out: {mismatched} imported outcomes of other settings, data or versions of a row")
     _run_and_write(request, as_json)
-
-
-def _make_model(
-    table: str,
-    output: Path,
-    template: Path | None,
-    seed: int,
-    workers: int,
-    device: str,
-    precision: str,
-    as_json: bool,
-) -> None:
-    """Make what is in the package: the default model or the brain network."""
-    if table == DEFAULT_MODEL:
-        _make_default_model(output, seed, workers, device, precision, as_json)
-    else:
-        make_brain_model(output, template, seed, device, as_json)
-
-
-def _make_default_model(output: Path, seed: int, workers: int, device: str, precision: str, as_json: bool) -> None:
-    """Make the default model, or go on where an earlier call stopped."""
-    from ctseg.cli.run import execute
-    from ctseg.io.input_digests import file_sha256
-    from ctseg.outputs import shared_folder
-    from ctseg.runs import model_path
-    from ctseg_reproduce import run
-    from ctseg_reproduce.default_model import default_model_stage
-    from ctseg_reproduce.stages import run_stage, stage_lock
-
-    shared_folder(common.guard(output, "reproduce", (), resume=True), run.FILES)
-    stage = default_model_stage(seed, workers, device, precision)
-    with stage_lock(output, stage, common.say):
-        code = run_stage(output, stage, execute)
-    if code:
-        raise typer.Exit(code)
-    weights = model_path(output / stage.folder / "run")
-    found = file_sha256(weights)
-    common.finish({"weights": str(weights), "sha256": found}, [f"weights: {weights}", f"SHA-256: {found}"], as_json)
 
 
 def _run_and_write(request: Request, as_json: bool) -> None:

@@ -96,7 +96,8 @@ def make_weights(request: BrainModelRequest, progress: ProgressCallback) -> Path
     from ctseg_reproduce.brain_model.groups import groups_of
     from ctseg_reproduce.brain_model.network import folded
     from ctseg_reproduce.brain_model.pool import Pool
-    from ctseg_reproduce.brain_model.train import Length, train
+    from ctseg_reproduce.brain_model.train import train
+    from ctseg_reproduce.training_state import Length
 
     _check(request)
     torch.set_num_threads(1)
