@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,11 +45,22 @@ def write_set(folder: Path, domain: str, slices: int, side: int) -> Path:
 
 
 def measured(command: list[str]) -> tuple[float, float]:
-    """CPU seconds and GB of memory of a process of its own."""
+    """CPU seconds and GB of memory of a process of its own.
+
+    Memory is what Linux says of the process while it runs: `ru_maxrss` would hold that of the one that started it.
+    """
     pid = subprocess.Popen(command, stderr=subprocess.DEVNULL).pid
-    _, status, used = os.wait4(pid, 0)
+    done, status, used, most = 0, 0, None, 0.0
+    while not done:
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+            kib = next((line.split()[1] for line in lines if line.startswith("VmHWM")), "0")
+            most = max(most, int(kib) * 1024 / 1e9)
+        time.sleep(0.02)
+        done, status, used = os.wait4(pid, os.WNOHANG)
     assert status == 0
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9
+    assert used is not None
+    return used.ru_utime + used.ru_stime, most
 
 
 def digests(folders: list[Path]) -> float:
