@@ -1,9 +1,10 @@
-"""Which finished cases of an earlier run are still valid: the same input, and a complete mask."""
+"""Which finished cases of an earlier run are still valid: the same input, a complete mask, and every file there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ctseg.errors import CaseError
 from ctseg.inference.kind_slices import OTHER
@@ -13,8 +14,20 @@ from ctseg.io.nifti.volumes import load_mask
 from ctseg.parallel import attempt
 
 
+DICOM_FILES = (
+    ("{}.dcm", "dicom_seg", "no DICOM SEG:"),
+    ("{}_rtstruct.dcm", "rtstruct", "no DICOM RTSTRUCT:"),
+    ("{}_sr.dcm", "sr", "no DICOM SR:"),
+)
+"""File, the setting that asks for it, and what a row's note says where there is none."""
+
+
 def unchanged(
-    folder: Path, cases: Sequence[Case], finished: Mapping[str, CaseResult], digest: Callable[[Case], str]
+    folder: Path,
+    cases: Sequence[Case],
+    finished: Mapping[str, CaseResult],
+    digest: Callable[[Case], str],
+    settings: Mapping[str, Any],
 ) -> dict[str, CaseResult]:
     """The finished rows without those of `cases` that have to be done again.
 
@@ -25,17 +38,22 @@ def unchanged(
         cases: to segment now.
         finished: rows of the earlier run by case name.
         digest: of a case's input.
+        settings: as `SegmentSettings` dumps them; they say which files a case has.
     """
     changed = {
         case.case_id
         for case in cases
-        if case.case_id in finished and not is_current(folder, case, finished[case.case_id], digest)
+        if case.case_id in finished and not is_current(folder, case, finished[case.case_id], digest, settings)
     }
     return {name: row for name, row in finished.items() if name not in changed}
 
 
-def is_current(folder: Path, case: Case, row: CaseResult, digest: Callable[[Case], str]) -> bool:
-    """Whether a finished row is still valid: the same input, and whole masks."""
+def is_current(
+    folder: Path, case: Case, row: CaseResult, digest: Callable[[Case], str], settings: Mapping[str, Any]
+) -> bool:
+    """Whether a finished row is still valid: the same input, whole masks, and no file of the case gone."""
+    if not all((folder / file).is_file() for file in _files(case, row, settings)):
+        return False
     masks = {folder / f"{case.case_id}.nii.gz": bool(row.lesions)}
     if row.other_ml is not None:
         masks[folder / OTHER / f"{case.case_id}.nii.gz"] = row.other_ml > 0
@@ -49,3 +67,22 @@ def _is_whole(mask: Path, filled: bool) -> bool:
     except CaseError:
         return False
     return bool(values.any()) == filled
+
+
+def _files(case: Case, row: CaseResult, settings: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a finished case has beside its masks.
+
+    Not `CASE_resampled.dcm`, which hangs on the scan's own slices, nor the sidecar of a NIfTI without orientation.
+    """
+    name = case.case_id
+    maps = ["probabilities/"] * settings["probabilities"]
+    yield from (f"{folder}{name}.nii.gz" for folder in maps)
+    if settings["preview"]:
+        yield f"{name}.png"
+        yield from [f"3d/{name}.png"] * settings["preview_3d"]
+    if case.kind != "dicom":
+        return
+    yield from (f"{folder}{name}.json" for folder in ["", *maps])
+    for file, setting, absent in DICOM_FILES:
+        if settings[setting] and absent not in row.note:
+            yield file.format(name)

@@ -165,7 +165,7 @@ def _segment_all(
     """Make or find every row, in a folder that is guarded."""
     out = place.path
     finished = start_folder(out, head, resume=place.resume, overwrite=place.overwrite)
-    finished = unchanged(out, cases, finished, digest)
+    finished = unchanged(out, cases, finished, digest, head["settings"])
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
     total = len(cases) + len(unreadable)
     made = segment([case for case in cases if case.case_id not in finished])

@@ -203,6 +203,31 @@ def test_resume_does_a_case_again_whose_mask_is_damaged(damage, tmp_path):
     assert np.asarray(nib.load(tmp_path / "out" / "a.nii.gz").dataobj).any()
 
 
+FILES = ["{}.png", "3d/{}.png", "{}.dcm", "{}_rtstruct.dcm", "{}_sr.dcm", "{}.json"]
+
+
+@pytest.mark.parametrize("file", [*FILES, "probabilities/{}.nii.gz", "probabilities/{}.json"])
+def test_resume_does_a_case_again_whose_file_is_gone(file, dicom_folder, tmp_path):
+    settings = SegmentSettings(probabilities=True, rtstruct=True, sr=True)
+    (first,) = run([dicom_folder], tmp_path / "out", settings)
+    gone = tmp_path / "out" / file.format(first.case)
+    gone.unlink()
+    (second,) = run([dicom_folder], tmp_path / "out", settings, resume=True)
+    assert (second.resumed, second.ml) == (False, first.ml)
+    assert gone.exists()
+    (third,) = run([dicom_folder], tmp_path / "out", settings, resume=True)
+    assert third.resumed
+
+
+def test_resume_keeps_a_case_that_has_no_dicom_object(tilted, tmp_path):
+    write_dicom(tmp_path / "scan", tilted, Head(blood_mm=(0.1, 0.1, 0.1)))
+    settings = SegmentSettings(rtstruct=True)
+    (first,) = run([tmp_path / "scan"], tmp_path / "out", settings)
+    assert "no DICOM SEG" in first.note
+    (second,) = run([tmp_path / "scan"], tmp_path / "out", settings, resume=True)
+    assert second.resumed
+
+
 def test_an_interrupted_run_resumes_with_the_rows_it_had(tmp_path):
     for name in "abc":
         write_nifti(tmp_path / f"{name}.nii.gz", Head())
