@@ -18,6 +18,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "PREEMPTED"}
 CONF = """\
 ClusterName=ctseg
 SlurmctldHost={host}(127.0.0.1)
@@ -86,6 +87,14 @@ class Cluster:
         self._cpus, self._memory = cpus, memory
 
     def __enter__(self) -> Cluster:
+        try:
+            self._begin()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def _begin(self) -> None:
         folder = self.folder
         for name in ("state", "spool"):
             (folder / name).mkdir()
@@ -106,11 +115,13 @@ class Cluster:
         self._start(["slurmctld", "-D"])
         self._start(["slurmd", "-D"])
         self._wait(lambda: self.ask("sinfo", "-h", "-o", "%t").strip() == "idle", "the node")
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.ask("scancel", "--user", getpass.getuser())
         self._wait(lambda: not self.ask("squeue", "-h").strip(), "the end of the jobs", required=False)
+        self._end()
+
+    def _end(self) -> None:
         for service in reversed(self.services):
             service.send_signal(signal.SIGTERM)
             try:
@@ -140,7 +151,13 @@ class Cluster:
         Raises:
             RuntimeError: if that does not happen; with what the queue and its services say.
         """
-        self._wait(lambda: not self.ask("squeue", "-h", "-j", job, "-t", "PD,R,CG,CF").strip(), f"job {job}", seconds)
+        self._wait(lambda: self._has_ended(job), f"job {job}", seconds)
+
+    def _has_ended(self, job: str) -> bool:
+        """Whether every task has an end; a requeued one is for a moment in no state that squeue lists by itself."""
+        words = self.ask("scontrol", "show", "-o", "job", job).split()
+        states = [word.partition("=")[2] for word in words if word.startswith("JobState=")]
+        return bool(states) and set(states) <= ENDED
 
     def state(self, job: str) -> dict[str, str]:
         """What `scontrol show job` says of a job, or of one task (`5_2`)."""

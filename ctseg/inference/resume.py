@@ -13,7 +13,6 @@ from ctseg.io.case import Case
 from ctseg.io.nifti.volumes import load_mask
 from ctseg.parallel import attempt
 
-
 DICOM_FILES = (
     ("{}.dcm", "dicom_seg", "no DICOM SEG:"),
     ("{}_rtstruct.dcm", "rtstruct", "no DICOM RTSTRUCT:"),

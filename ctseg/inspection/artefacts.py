@@ -169,12 +169,23 @@ def inspect_run(path: Path) -> Report:
     warnings = list(dict.fromkeys(str(text) for texts in said for text in texts))
     report.remarks += [f"the training warned: {text}" for text in warnings]
     here = shlex.quote(str(path))
-    report.steps = (
-        [f"ctseg segment SCANS --model {here} -o masks", f"ctseg finetune --data CT_SET --from {here} -o runs/finetune"]
-        if header.kind == "segmenter"
-        else [f"ctseg synthesize --model {here} --src MR_SET -o sets/pseudo-ct"]
-    )
+    report.steps = [f"ctseg synthesize --model {here} --src MR_SET -o sets/pseudo-ct"]
+    if header.kind == "segmenter":
+        _read(report, lambda _: _check_input(header.input), path)
+        report.steps = [
+            f"ctseg segment SCANS --model {here} -o masks",
+            f"ctseg finetune --data CT_SET --from {here} -o runs/finetune",
+        ]
     return report
+
+
+def _check_input(model_input: dict[str, Any]) -> None:
+    """What `segment` asks of a model's header, so that a run is not called sound that it refuses."""
+    from ctseg.inference.ood import check_profile
+    from ctseg.inference.prepare import preprocessing_of
+
+    preprocessing_of(model_input)
+    check_profile(model_input.get("profile"))
 
 
 def inspect_folds(path: Path) -> Report:

@@ -188,7 +188,8 @@ def test_a_finished_run_says_what_it_holds_and_what_uses_it(capsys: pytest.Captu
     from ctseg.runs import ModelHeader, append_metrics, save_model
 
     training = {"command": "das-train", "preset": "plus", "seed": 3, "selection": "last", "epochs": 9, "data": {}}
-    header = ModelHeader("segmenter", "fcn", {"width": 4}, "ctseg", "1.0", {"size": [16, 16]}, training)
+    made = {"size": [16, 16], "preprocess": {"size": 16, "fov_mm": 240.0}}
+    header = ModelHeader("segmenter", "fcn", {"width": 4}, "ctseg", "1.0", made, training)
     Path("run").mkdir()
     save_model(Path("run/model.safetensors"), torch.nn.Linear(1, 1), header)
     append_metrics(Path("run"), {"epoch": 0, "warnings": ["the adversary ran away"]})
@@ -198,6 +199,22 @@ def test_a_finished_run_says_what_it_holds_and_what_uses_it(capsys: pytest.Captu
     assert found["remarks"] == ["the training warned: the adversary ran away"]
     assert found["next"][0] == "ctseg segment SCANS --model run -o masks"
     assert looked("run/model.safetensors", code=0, capsys=capsys)["kind"] == "run"
+
+
+@pytest.mark.parametrize(
+    ("model_input", "said"),
+    [
+        ({"preprocess": {"size": -4, "fov_mm": 240.0}}, "the model's preprocessing"),
+        ({"preprocess": 3}, "input.preprocess"),
+        ({"preprocess": {"size": 16}, "profile": [1]}, "input.profile"),
+    ],
+)
+def test_a_model_that_segment_would_refuse_is_not_called_sound(
+    model_input: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights(Path("model.safetensors"), input=model_input)
+    [problem] = looked("model.safetensors", code=1, capsys=capsys)["problems"]
+    assert said in problem
 
 
 def test_a_segmentation_names_failed_cases_and_lost_masks(capsys: pytest.CaptureFixture[str]) -> None:
