@@ -13,7 +13,7 @@ from ctseg_reproduce.inputs import own_inputs
 from ctseg_reproduce.outcomes import OutcomeRecord
 from ctseg_reproduce.plan import Plan
 from ctseg_reproduce.results import METRICS, Outcome
-from ctseg_reproduce.run import Request
+from ctseg_reproduce.run import Request, run_rows
 from ctseg_reproduce.scales import get_scale
 from ctseg_reproduce.schedule import added_minutes, estimated_minutes, own_seconds, planned_stages
 from ctseg_reproduce.stages import in_order
@@ -21,6 +21,7 @@ from ctseg_reproduce.systems import CLAIM_PAIRS, CLAIMS, ROWS, TABLES, get_rows
 from ctseg_reproduce.table import Result
 
 from ctseg.cli import common
+from ctseg.cli.ending import Terminated
 from ctseg.cli.main import main
 from ctseg.files import write_json
 
@@ -144,6 +145,19 @@ def test_a_stage_that_has_run_tells_how_long_its_like_takes(tmp_path: Path) -> N
     assert own_seconds(tmp_path / stage.folder) == 90
     after = {item.folder: item.minutes for item in planned_stages(request)}
     assert after["rows/mr/seed-1"] == 1.5
+
+
+@pytest.mark.parametrize(("code", "raised"), [(130, KeyboardInterrupt), (143, Terminated)])
+def test_a_signal_that_ends_a_command_ends_the_call(code: int, raised: type[BaseException], tmp_path: Path) -> None:
+    begun: list[Path] = []
+
+    def execute(study: Path) -> int:
+        begun.append(study)
+        return code
+
+    with pytest.raises(raised):
+        run_rows(Request(tmp_path, CLAIMS, PLAN, (ROWS["mr"], ROWS["das"]), (0, 1)), execute)
+    assert begun == [tmp_path / "data/seed-0/study.toml"]
 
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "gpu"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ctseg.cli.ending import INTERRUPTED, TERMINATED, Terminated
 from ctseg.errors import CtsegError, InputError
 from ctseg.files import write_json
 from ctseg_reproduce.inputs import PHANTOM
@@ -16,7 +17,6 @@ from ctseg_reproduce.pool import LOGS, run_pool
 from ctseg_reproduce.results import SUPERVISED, Outcome, read_slices, read_trained
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.stages import (
-    INTERRUPTED,
     Stage,
     failure_of,
     in_order,
@@ -30,6 +30,8 @@ from ctseg_reproduce.systems import AnyRow, LocationPrior, Row, get_rows
 from ctseg_reproduce.table import Result
 
 Execute = Callable[[Path], int]
+ENDED_BY = {INTERRUPTED: KeyboardInterrupt, TERMINATED: Terminated}
+"""Exit code of a command that a signal ended -> what ends the call that ran it, too."""
 TRUE_VOLUME = "none: the true volume of each scan is given"
 FILES = ("reproduce.json", "*.csv", "*.md", "*.html", "*.png", "imported/*.csv")
 """What `ctseg reproduce` writes in its folder beside the outputs of other commands."""
@@ -90,6 +92,7 @@ def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = 
     Raises:
         InputError: if the data that all rows need could not be made.
         KeyboardInterrupt: if a command was interrupted.
+        Terminated: if SIGTERM ended a command.
     """
     if request.jobs > 1:
         return _run_at_once(request, say)
@@ -172,8 +175,8 @@ def _run(root: Path, stage: Stage, broken: dict[str, str], execute: Execute, say
             return
         say(f"== {stage.folder}")
         code = run_stage(root, stage, execute)
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
+    if code in ENDED_BY:
+        raise ENDED_BY[code]
     if code >= 2:
         if stage.folder.split("/")[0] == DATA:
             raise InputError(

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ctseg.cli import common
+from ctseg.cli.ending import INTERRUPTED
 from ctseg.errors import InputError
 from ctseg.files import read_json, write_json, write_text
 from ctseg.outputs import remove_output
@@ -22,8 +23,6 @@ from ctseg.study import SPEED_KEYS, read_study
 Step = dict[str, Any]
 STAGE_FILE = "stage.json"
 """Says in a stage's folder what the stage is, and why it failed where it did."""
-INTERRUPTED = 130
-"""The exit code after Ctrl-C; that of SIGTERM is above it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def run_stage(root: Path, stage: Stage, execute: Callable[[Path], int]) -> int:
     write_json(known, _identity(stage))
     common.STATE.error = ""
     code = execute(study)
-    if 2 <= code < INTERRUPTED:
+    if 2 <= code < INTERRUPTED:  # that of SIGTERM is above it
         note_failure(root, stage, f"ended with {code}" + (f": {common.STATE.error}" if common.STATE.error else ""))
     return code
 
