@@ -174,7 +174,7 @@ def _other_blood(result: CaseResult) -> str:
         return ""
     kinds = {"IVH": result.ivh_ml, "SAH": result.sah_ml, "SDH": result.sdh_ml, "EDH": result.edh_ml}
     found = [f"{name} {ml:.1f} mL" for name, ml in kinds.items() if ml]
-    return f"other blood: {', '.join(found) or 'none'}"
+    return f"other blood (a hint, not reliable): {', '.join(found) or 'none'}"
 
 
 def _print_line(text: str) -> None:

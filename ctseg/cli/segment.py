@@ -47,7 +47,9 @@ Recovery = Annotated[
 OtherBlood = Annotated[
     bool,
     typer.Option(
-        "--other-blood", help="Also segment IVH, SAH, SDH and EDH, by a second network: other_blood/CASE.nii.gz."
+        "--other-blood",
+        help="Also segment IVH, SAH, SDH and EDH, by a second network that finds less and marks more in error; a hint. "
+        "Into other_blood/CASE.nii.gz.",
     ),
 ]
 RtStruct = Annotated[

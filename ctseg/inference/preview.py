@@ -102,12 +102,12 @@ def _kinds(prediction: Prediction) -> list[tuple[str, str, NDArray[np.bool_]]]:
 
 
 def _other_words(prediction: Prediction) -> str:
-    """`other blood: IVH 2.1 mL · `; empty where it was not asked for."""
+    """`other blood (a hint): IVH 2.1 mL · `; empty where it was not asked for."""
     found = prediction.other_blood
     if found is None:
         return ""
     kinds = ", ".join(f"{kind.upper()} {ml:.1f} mL" for kind, ml in found.ml.items() if ml > 0)
-    return f"other blood: {kinds or 'none'} · "
+    return f"other blood (a hint): {kinds or 'none'} · "
 
 
 def _title(prediction: Prediction) -> str:

@@ -127,9 +127,9 @@ def test_a_second_call_knows_whether_other_blood_was_asked_for(both: Path, capsy
 @pytest.mark.slow
 def test_the_log_says_which_other_blood_there_is(both: Path, capsys: Capture) -> None:
     assert main([*CALL, "--set", "other_blood=true", "--set", "min_other_ml=9999"]) == 0
-    assert "other blood: none" in capsys.readouterr().err
+    assert "other blood (a hint, not reliable): none" in capsys.readouterr().err
     assert main([*CALL, "-o", "more", "--other-blood"]) == 0
-    assert "other blood: IVH " in capsys.readouterr().err
+    assert "other blood (a hint, not reliable): IVH " in capsys.readouterr().err
 
 
 def test_it_is_listed_and_is_no_model_for_iph(both: Path, capsys: Capture) -> None:
