@@ -20,6 +20,8 @@ from ctseg.io.nifti.volumes import save_mask
 from ctseg.io.slice_writer import write_slices
 from ctseg.plugins import hookspecs
 from ctseg.plugins import host as plugins
+from ctseg.runs import ModelHeader
+from ctseg.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
 BLOCK = re.compile(r"(?:^`(?P<path>[\w./-]+)`\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -149,7 +151,8 @@ def defined(block: Block) -> dict[str, Any]:
 
 
 def signature(function: Any) -> inspect.Signature:
-    return inspect.signature(function, eval_str=True)
+    """With its annotations as types; those that a module imports for type checkers alone are given here."""
+    return inspect.signature(function, eval_str=True, locals={"Settings": Settings, "ModelHeader": ModelHeader})
 
 
 def test_hooks_stand_on_the_page_with_their_exact_signatures() -> None:

@@ -24,7 +24,12 @@ def test_the_solid_costs_less_than_the_slices(tmp_path, capsys):
     hu = Head(brain_mm=(65.0, 85.0, 65.0)).hu(stack.points())
     measures = SimpleNamespace(lesions=1, ml=77.0)
     prediction = SimpleNamespace(
-        volume=stack.volume(hu), mask=hu > BLOOD - 15, brain=hu > -100, measures=measures, recovery=None
+        volume=stack.volume(hu),
+        mask=hu > BLOOD - 15,
+        brain=hu > -100,
+        measures=measures,
+        recovery=None,
+        other_blood=None,
     )
     seconds = {}
     for name, draw in {"slices": write_preview, "solid": write_solid}.items():
