@@ -19,6 +19,8 @@ DICOM_FILES = (
     ("{}_sr.dcm", "sr", "no DICOM SR:"),
 )
 """File, the setting that asks for it, and what a row's note says where there is none."""
+CROOKED = ("tilted by ", "uneven slice steps", "to be missing")
+"""What the note of a series says that has a `CASE_resampled.dcm` beside its `CASE.dcm`."""
 
 
 def unchanged(
@@ -69,19 +71,24 @@ def _is_whole(mask: Path, filled: bool) -> bool:
 
 
 def _files(case: Case, row: CaseResult, settings: Mapping[str, Any]) -> Iterator[str]:
-    """The files that a finished case has beside its masks.
-
-    Not `CASE_resampled.dcm`, which hangs on the scan's own slices, nor the sidecar of a NIfTI without orientation.
-    """
+    """The files that a finished case has beside its masks, but for the sidecar of a NIfTI without orientation."""
     name = case.case_id
     maps = ["probabilities/"] * settings["probabilities"]
     yield from (f"{folder}{name}.nii.gz" for folder in maps)
     if settings["preview"]:
         yield f"{name}.png"
         yield from [f"3d/{name}.png"] * settings["preview_3d"]
-    if case.kind != "dicom":
-        return
-    yield from (f"{folder}{name}.json" for folder in ["", *maps])
+    if case.kind == "dicom":
+        others = [f"{OTHER}/"] if row.other_ml is not None else []
+        yield from (f"{folder}{name}.json" for folder in ["", *maps, *others])
+        yield from _dicom_files(name, row.note, settings)
+
+
+def _dicom_files(name: str, note: str, settings: Mapping[str, Any]) -> Iterator[str]:
+    """The DICOM objects of a finished case: those that were asked for, but for what its note says is absent."""
     for file, setting, absent in DICOM_FILES:
-        if settings[setting] and absent not in row.note:
+        if settings[setting] and absent not in note:
             yield file.format(name)
+    has_seg = settings["dicom_seg"] and DICOM_FILES[0][2] not in note
+    if has_seg and settings["resampled"] and any(text in note for text in CROOKED):
+        yield f"{name}_resampled.dcm"

@@ -203,7 +203,7 @@ def test_resume_does_a_case_again_whose_mask_is_damaged(damage, tmp_path):
     assert np.asarray(nib.load(tmp_path / "out" / "a.nii.gz").dataobj).any()
 
 
-FILES = ["{}.png", "3d/{}.png", "{}.dcm", "{}_rtstruct.dcm", "{}_sr.dcm", "{}.json"]
+FILES = ["{}.png", "3d/{}.png", "{}.dcm", "{}_resampled.dcm", "{}_rtstruct.dcm", "{}_sr.dcm", "{}.json"]
 
 
 @pytest.mark.parametrize("file", [*FILES, "probabilities/{}.nii.gz", "probabilities/{}.json"])
