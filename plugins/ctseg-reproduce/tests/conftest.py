@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.preprocess.settings import PreprocessSettings
+
+sys.path.append(str(Path(__file__).parent))  # for helper modules
 
 SIZE = 32
 AFFINE = np.diag([-3.0, -3.0, 5.0, 1.0])

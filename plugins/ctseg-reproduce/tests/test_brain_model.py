@@ -21,6 +21,7 @@ from ctseg_reproduce.brain_model.pool import BESIDE_MM, SIZE, THICK_MM, Batch, P
 from ctseg_reproduce.brain_model.template import read_template, turned_mean, turned_template
 from ctseg_reproduce.brain_model.wide import mean_slices, wide_head
 from safetensors.numpy import load_file
+from stopping import stopping_after
 
 from ctseg.cli.main import main
 from ctseg.errors import InputError
@@ -44,7 +45,7 @@ def trained_a_little() -> TrainedUNet:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stand-in for the CT template: an ellipsoid head at 2 mm."""
+    """In place of the CT template: an ellipsoid head at 2 mm."""
     folder = tmp_path_factory.mktemp("template")
     x, y, z = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (60, 72, 50)), indexing="ij")
     away = np.sqrt((x / 28) ** 2 + (y / 34) ** 2 + (z / 26) ** 2)
@@ -274,18 +275,6 @@ def test_the_command_says_what_is_missing(
     assert main(["reproduce", "brain-model", "-o", "out", *given]) == 2
     assert line in capsys.readouterr().err
     assert not (tmp_path / "out" / "heads").exists()
-
-
-def stopping_after(loss_of, calls: int):
-    seen = []
-
-    def stopping(*arguments):
-        seen.append(1)
-        if len(seen) > calls:
-            raise KeyboardInterrupt
-        return loss_of(*arguments)
-
-    return stopping
 
 
 @pytest.mark.parametrize("counted", [None, np.eye(4, dtype=bool)[None, :3].repeat(2, axis=0)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ctseg_reproduce import pool
 from ctseg_reproduce.inputs import PHANTOM
 from ctseg_reproduce.outcomes import COLUMNS, import_outcomes

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ctseg_reproduce import implant_grid
 from ctseg_reproduce.implant_grid import Cells, Results, draw_places, run_scan
 from ctseg_reproduce.implant_report import markdown, summarise, write_picture, write_tables

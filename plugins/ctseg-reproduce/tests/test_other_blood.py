@@ -16,6 +16,7 @@ from ctseg_reproduce.other_blood.figures import by_kind, by_scan, by_volume, con
 from ctseg_reproduce.other_blood.measure import Row
 from ctseg_reproduce.other_blood.patients import KindSlices, held_out_case, training_case
 from safetensors.numpy import load_file
+from stopping import stopping_after
 
 from ctseg.cli.main import main
 from ctseg.errors import InputError
@@ -150,17 +151,9 @@ def test_making_goes_on_where_it_stopped_and_ends_the_same(
     little: Callable[[Path], make.OtherBloodRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = made(tmp_path / "whole", little(tmp_path / "whole"))
-    request, calls = little(tmp_path / "parts"), []
-
-    def stopping(logits: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return loss_of(logits, kinds)
-
-    loss_of = train.loss_of
+    request = little(tmp_path / "parts")
     with monkeypatch.context() as patch:
-        patch.setattr(train, "loss_of", stopping)
+        patch.setattr(train, "loss_of", stopping_after(train.loss_of, 2))
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path / "parts", request)
     parts = made(tmp_path / "parts", request)

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ctseg_reproduce.qualities import Quality, degrade
 from ctseg_reproduce.recovery_figure import main_fault, summarise, write_figure
 from ctseg_reproduce.recovery_study import cohort_cases, halved, run_study

@@ -38,11 +38,11 @@ def make_model(
 def _make_default_model(output: Path, seed: int, workers: int, device: str, precision: str, as_json: bool) -> None:
     """Make the default model, or go on where an earlier call stopped."""
     from ctseg.cli.run import execute
-    from ctseg.io.input_digests import file_sha256
     from ctseg.outputs import shared_folder
     from ctseg.runs import model_path
     from ctseg_reproduce import run
     from ctseg_reproduce.default_model import default_model_stage
+    from ctseg_reproduce.making import finish
     from ctseg_reproduce.stages import run_stage, stage_lock
 
     shared_folder(common.guard(output, "reproduce", (), resume=True), run.FILES)
@@ -51,6 +51,4 @@ def _make_default_model(output: Path, seed: int, workers: int, device: str, prec
         code = run_stage(output, stage, execute)
     if code:
         raise typer.Exit(code)
-    weights = model_path(output / stage.folder / "run")
-    found = file_sha256(weights)
-    common.finish({"weights": str(weights), "sha256": found}, [f"weights: {weights}", f"SHA-256: {found}"], as_json)
+    finish(model_path(output / stage.folder / "run"), as_json)

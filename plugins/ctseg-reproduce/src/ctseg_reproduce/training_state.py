@@ -60,6 +60,15 @@ class State:
         network = build().to(device)
         return cls(network, deepcopy(network), torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4))
 
+    def learn(self, loss: Tensor) -> Tensor:
+        """End a step: follow the loss downhill, and the network with the average; returns the loss, detached."""
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.follow()
+        self.step += 1
+        return loss.detach()
+
     def follow(self) -> None:
         """Move the average towards the network; the first steps are soon forgotten."""
         share = 1 - min(AVERAGE, (1 + self.step) / (10 + self.step))

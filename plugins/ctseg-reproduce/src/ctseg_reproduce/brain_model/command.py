@@ -15,10 +15,10 @@ def make_brain_model(output: Path, template: Path | None, seed: int, device: str
         SettingError: if no folder of the CT template is given, or the device is not there.
         InputError: if it does not hold the template.
     """
-    from ctseg.io.input_digests import file_sha256
     from ctseg.outputs import shared_folder
     from ctseg.training.device import make_fabric
     from ctseg_reproduce.brain_model.make import FILES, BrainModelRequest, make_weights
+    from ctseg_reproduce.making import finish
 
     if template is None:
         raise SettingError("brain-model: give the folder of the CT template with --template")
@@ -28,5 +28,4 @@ def make_brain_model(output: Path, template: Path | None, seed: int, device: str
     request = BrainModelRequest(output, common.existing_path(template), seed, device=chosen)
     with common.bar("Brain network") as bar:
         path = make_weights(request, bar.update)
-    found = file_sha256(path)
-    common.finish({"weights": str(path), "sha256": found}, [f"weights: {path}", f"SHA-256: {found}"], as_json)
+    finish(path, as_json)

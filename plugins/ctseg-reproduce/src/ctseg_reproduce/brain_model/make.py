@@ -8,17 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from ctseg.errors import InputError
-from ctseg.files import read_json, write_json, write_text, write_with
+from ctseg.files import write_text, write_with
 from ctseg.io.input_digests import file_sha256
 from ctseg.progress import ProgressCallback
 from ctseg_reproduce.brain_model.heads import HeadSlices
 from ctseg_reproduce.brain_model.template import BRAIN, HEAD, read_template
 from ctseg_reproduce.brain_model.wide import mean_slices, wide_head
+from ctseg_reproduce.making import SECONDS, add_seconds, keep_request, read_back
 from ctseg_reproduce.stages import read_table
 
 NAME = "brain-1"
@@ -27,7 +26,7 @@ PHANTOM_SEED = 1000
 """Of all heads; `wide` draws none that a cohort of this seed has."""
 MEANS = (8,)
 """Heads in each mean of phantom heads."""
-FILES = ("heads", "training.pt", "seconds.json", "request.json", f"{NAME}.safetensors", f"{NAME}.md")
+FILES = ("heads", "training.pt", SECONDS, "request.json", f"{NAME}.safetensors", f"{NAME}.md")
 
 TEMPLATE_DATA = (
     "- The CT template `scct` (Rorden et al. 2012; neurolabusc/Clinical, BSD-2-Clause), a mean of people's heads,\n"
@@ -59,15 +58,8 @@ def make_heads(request: BrainModelRequest, progress: ProgressCallback) -> dict[s
         makers[path]().save(path)
         progress(len(makers) - len(missing) + done, len(makers), "heads")
     if missing:
-        _add_seconds(request.root, "heads", time.perf_counter() - started)
-    return {group: [_loaded(path) for path in paths] for group, paths in wanted.items()}
-
-
-def _loaded(path: Path) -> HeadSlices:
-    try:
-        return HeadSlices.load(path)
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read; remove it and call again") from error
+        add_seconds(request.root, "heads", time.perf_counter() - started)
+    return {group: [read_back(HeadSlices.load, path) for path in paths] for group, paths in wanted.items()}
 
 
 def _wanted(request: BrainModelRequest) -> dict[str, dict[Path, Callable[[], HeadSlices]]]:
@@ -105,7 +97,7 @@ def make_weights(request: BrainModelRequest, progress: ProgressCallback) -> Path
     started = time.perf_counter()
     pool = Pool.of(groups, torch.device(request.device))
     network = train(pool, request.root, length=Length(request.steps), seed=request.seed, report=progress)
-    _add_seconds(request.root, "training", time.perf_counter() - started)
+    add_seconds(request.root, "training", time.perf_counter() - started)
     weights, path = folded(network), request.root / f"{NAME}.safetensors"
     write_with(path, lambda temporary: save_file(weights, temporary))
     slices = {name: stop - start for name, (start, stop) in pool.groups.items()}
@@ -120,16 +112,7 @@ def _check(request: BrainModelRequest) -> None:
     if request.template is not None:
         read_template(request.template)
         asked["template"] = [file_sha256(request.template / name) for name in (HEAD, BRAIN)]
-    path = request.root / "request.json"
-    if path.exists() and read_json(path) != asked:
-        raise InputError(f"{request.root}: begun with another seed, template or length; choose another -o")
-    write_json(path, asked)
-
-
-def _add_seconds(root: Path, stage: str, seconds: float) -> None:
-    path = root / "seconds.json"
-    spent = read_table(path) if path.exists() else {}
-    write_json(path, spent | {stage: round(spent.get(stage, 0.0) + seconds, 1)})
+    keep_request(request.root, asked, "seed, template or length")
 
 
 def card(request: BrainModelRequest, path: Path, slices: dict[str, int], steps: int, made_on: str) -> str:
@@ -144,7 +127,7 @@ def card(request: BrainModelRequest, path: Path, slices: dict[str, int], steps: 
     """
     given = " --template ct-template" if request.template else ""
     command = f"ctseg reproduce brain-model{given} --seed {request.seed} --device {request.device} -o FOLDER"
-    spent = read_table(request.root / "seconds.json")
+    spent = read_table(request.root / SECONDS)
     seconds = ", ".join(f"{stage} {round(value)} s" for stage, value in sorted(spent.items()))
     heads = f"{request.heads} phantom heads"
     if request.means:

@@ -64,10 +64,4 @@ def _step(state: State, pool: Pool, counts: dict[str, int], seed: int) -> Tensor
     rng = torch.Generator(pool.hu.device).manual_seed(own)
     with torch.no_grad():
         batch = augmented(pool.batch(counts, rng), rng, CANVAS)
-    loss = loss_of(state.network(network_input(batch.hu)), batch)
-    state.optimiser.zero_grad()
-    loss.backward()
-    state.optimiser.step()
-    state.follow()
-    state.step += 1
-    return loss.detach()
+    return state.learn(loss_of(state.network(network_input(batch.hu)), batch))

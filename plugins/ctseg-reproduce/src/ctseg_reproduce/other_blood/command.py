@@ -14,9 +14,9 @@ def make_other_blood_model(output: Path, seed: int, workers: int, device: str, p
         SettingError: if the device or the precision is not there.
         InputError: if the folder was begun otherwise, or is damaged.
     """
-    from ctseg.io.input_digests import file_sha256
     from ctseg.outputs import shared_folder
     from ctseg.training.device import make_fabric
+    from ctseg_reproduce.making import finish
     from ctseg_reproduce.other_blood.make import FILES, OtherBloodRequest, make_weights
 
     fabric = make_fabric(device, "bf16" if precision == "auto" else precision)
@@ -25,5 +25,4 @@ def make_other_blood_model(output: Path, seed: int, workers: int, device: str, p
     shared_folder(place, FILES)
     with common.bar("Other blood") as bar:
         path = make_weights(output, OtherBloodRequest(seed, precision=mixed), str(fabric.device), workers, bar.update)
-    found = file_sha256(path)
-    common.finish({"weights": str(path), "sha256": found}, [f"weights: {path}", f"SHA-256: {found}"], as_json)
+    finish(path, as_json)

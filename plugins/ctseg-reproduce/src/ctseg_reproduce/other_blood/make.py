@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 from ctseg.errors import InputError
-from ctseg.files import read_json, write_json
 from ctseg.parallel import Failure, ordered_map
 from ctseg.progress import ProgressCallback
+from ctseg_reproduce.making import SECONDS, add_seconds, keep_request, read_back
 from ctseg_reproduce.other_blood.patients import PREPROCESSING, KindSlices, keep_patient, patient_file
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "other-blood"
 PATIENTS, STEPS = 76, 1400
-FILES = ("patients", "training.pt", "seconds.json", "request.json", f"{NAME}.safetensors")
+FILES = ("patients", "training.pt", SECONDS, "request.json", f"{NAME}.safetensors")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def make_weights(root: Path, request: OtherBloodRequest, device: str, workers: i
     from ctseg.runs import save_model
     from ctseg_reproduce.other_blood.train import Pool, train
 
-    _check(root, request)
+    keep_request(root, asdict(request), "seed, precision or length")
     patients = make_patients(root, request.patients, workers, progress)
     torch.set_num_threads(1)
     started = time.perf_counter()
@@ -59,7 +58,7 @@ def make_weights(root: Path, request: OtherBloodRequest, device: str, workers: i
         Pool.of(patients), root, steps=request.steps, seed=request.seed, device=torch.device(device),
         mixed=request.precision == "bf16-mixed", report=progress,
     )  # fmt: skip
-    _add_seconds(root, "training", time.perf_counter() - started)
+    add_seconds(root, "training", time.perf_counter() - started)
     return save_model(root / f"{NAME}.safetensors", network, header_of(request, patients))
 
 
@@ -74,15 +73,8 @@ def make_patients(root: Path, count: int, workers: int, progress: ProgressCallba
             raise InputError(f"{root}: patient {index} could not be simulated ({outcome.error}); call again")
         progress(count - len(missing) + done, count, "patients")
     if missing:
-        _add_seconds(root, "patients", time.perf_counter() - started)
-    return [_loaded(patient_file(root, index)) for index in range(count)]
-
-
-def _loaded(path: Path) -> KindSlices:
-    try:
-        return KindSlices.load(path)
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read; remove it and call again") from error
+        add_seconds(root, "patients", time.perf_counter() - started)
+    return [read_back(KindSlices.load, patient_file(root, index)) for index in range(count)]
 
 
 def header_of(request: OtherBloodRequest, patients: list[KindSlices]) -> ModelHeader:
@@ -111,17 +103,3 @@ def header_of(request: OtherBloodRequest, patients: list[KindSlices]) -> ModelHe
             "slices": sum(len(patient.images) for patient in patients),
         },
     )  # fmt: skip
-
-
-def _check(root: Path, request: OtherBloodRequest) -> None:
-    """Refuse what cannot be gone on with, before anything is simulated."""
-    path = root / "request.json"
-    if path.exists() and read_json(path) != asdict(request):
-        raise InputError(f"{root}: begun with another seed, precision or length; choose another -o")
-    write_json(path, asdict(request))
-
-
-def _add_seconds(root: Path, stage: str, seconds: float) -> None:
-    path = root / "seconds.json"
-    spent = read_json(path) if path.exists() else {}
-    write_json(path, spent | {stage: round(spent.get(stage, 0.0) + seconds, 1)})

@@ -30,7 +30,7 @@ from ctseg_reproduce.other_blood.patients import KindSlices
 from ctseg_reproduce.training_state import Length, Report, State, follow_through
 
 CLASSES = 1 + len(KINDS)
-"""No blood, and each kind; IPH is told apart and not shown."""
+"""No blood, and each kind; IPH is a class of its own and not shown."""
 SETTINGS: dict[str, Any] = {"classes": CLASSES, "width": 16, "depth": 3, "in_channels": NEIGHBOURS, "stem": 2}
 """Of `KindsUNet`."""
 LEARNING_RATE, WARM_UP, BATCH = 3e-3, 100, 16
@@ -218,10 +218,4 @@ def _step(state: State, batches: Batches, device: torch.device, mixed: bool) -> 
     images, kinds = batches.take(state.step)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
         logits = state.network(images.contiguous(memory_format=torch.channels_last)).logits
-    loss = loss_of(logits.float(), kinds)
-    state.optimiser.zero_grad()
-    loss.backward()
-    state.optimiser.step()
-    state.follow()
-    state.step += 1
-    return loss.detach()
+    return state.learn(loss_of(logits.float(), kinds))
