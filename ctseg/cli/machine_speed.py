@@ -1,6 +1,6 @@
 """How fast this machine is right now, beside the one where the demo's steps were timed; measured in about a second.
 
-Two pieces of work stand for the two kinds of steps: convolutions forwards and backwards for training, filters and
+Two pieces of work represent the two kinds of steps: convolutions forwards and backwards for training, filters and
 compression on two threads for the rest. Other work on the machine slows them as it will slow the steps.
 """
 

@@ -1,6 +1,6 @@
 """What a help page does not need is imported when it is: of typer and rich, more than half of what they would import.
 
-Nothing is printed or refused otherwise: each stand-in gives way to the real thing as soon as it is used. Where another
+Nothing is printed or refused otherwise: each placeholder becomes the real thing as soon as it is used. Where another
 typer has no such parts, they are left as they are.
 """
 
@@ -84,7 +84,7 @@ def _only_described(callback: Any) -> Any:
     return command
 
 
-def _stand_in(module: str, name: str) -> ModuleType:
+def _placeholder(module: str, name: str) -> ModuleType:
     """A module with a class that becomes the real one at the first use."""
 
     class Meta(type):
@@ -103,10 +103,10 @@ def _stand_in(module: str, name: str) -> ModuleType:
 
 
 def _import_help() -> None:
-    """Import typer's help pages while the stand-ins are in place; who else imports these modules gets the real ones."""
+    """Import typer's help pages while the placeholders are there; who else imports these modules gets the real ones."""
     if "typer.rich_utils" in sys.modules:
         return
-    missing = {module: _stand_in(module, name) for module, name in LATER.items() if module not in sys.modules}
+    missing = {module: _placeholder(module, name) for module, name in LATER.items() if module not in sys.modules}
     sys.modules.update(missing)
     try:
         import_module("typer.rich_utils")

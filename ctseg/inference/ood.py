@@ -164,7 +164,7 @@ def prepared_traits(prepared: Prepared, z_mm: Floats, pixel_mm: float) -> ScanTr
 def trait_scores(profile: Mapping[str, Any], traits: ScanTraits) -> dict[str, float]:
     """How far each trait lies from the middle of its range, in units of half the range with its margin.
 
-    Those of `UNENHANCED` have an upper end alone, and are told in units of it. A scan is flagged above 1. Traits that
+    Those of `UNENHANCED` have an upper end alone, and are given in units of it. A scan is flagged above 1. Traits that
     either side does not know are left out.
     """
     scores = {}

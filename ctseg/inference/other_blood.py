@@ -62,7 +62,7 @@ def find_other_blood(
     for group, prepared in zip(groups, ready.prepared, strict=True):
         if group.other_blood is not None:
             shares = kind_shares(prepared.images, ready.volume.z_mm, group.other_blood, settings)
-            shares[~is_told(prepared.brain)] = 0
+            shares[~has_enough_brain(prepared.brain)] = 0
             share, kinds = on_own_grid(shares, group.preprocessing.pixel_mm, ready, prepared.frame)
             grid = Grid.of(ready.volume)
             kept = sure_pieces((share >= settings.other_threshold) & ~iph, share, grid, settings.min_other_ml)
@@ -70,11 +70,11 @@ def find_other_blood(
     return None
 
 
-def is_told(brain: Mask) -> NDArray[np.bool_]:
+def has_enough_brain(brain: Mask) -> NDArray[np.bool_]:
     """(K, H, W) brain -> (K,) slices that are looked at: those near the vertex and the foramen hold bone in part."""
     areas = np.count_nonzero(brain, axis=(1, 2))
-    told: NDArray[np.bool_] = areas >= LEAST_AREA * areas.max(initial=0)
-    return told
+    enough: NDArray[np.bool_] = areas >= LEAST_AREA * areas.max(initial=0)
+    return enough
 
 
 def on_own_grid(

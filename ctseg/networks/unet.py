@@ -69,7 +69,7 @@ class UNet(nn.Module):
 class KindsUNet(UNet):
     """The U-Net with several classes, of which each pixel has one.
 
-    With a stem, classes are told apart at half the size, so that each has all channels of `width` to look at.
+    With a stem, classes are separated at half the size, so that each has all channels of `width` to look at.
 
     Args:
         classes: how many, background included.

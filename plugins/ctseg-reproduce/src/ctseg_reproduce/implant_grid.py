@@ -77,7 +77,7 @@ class Results:
         return cls(path, head, _earlier_scans(path, head))
 
     def of_scan(self, name: str, digest: str, measured: dict[str, Any]) -> dict[str, Any]:
-        """What is known of a scan; another scan of the same name is begun anew.
+        """What is known of a scan; another scan of the same name is begun again.
 
         Args:
             name: of the scan.

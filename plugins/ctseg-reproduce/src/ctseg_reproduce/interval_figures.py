@@ -77,7 +77,7 @@ def intervals_figure(
     """`intervals-TABLE.png`: the rows' pooled Dice; outcomes that were made elsewhere are in it, too.
 
     Returns:
-        The figure; none where no row has an outcome, or where it could not be drawn, which `say` is told.
+        The figure; none where no row has an outcome, or where it could not be drawn, which `say` reports.
     """
     lines = table_lines(results)
     return _drawn(root, stem, lines, "pooled Dice %", (0, 100), say) if lines else []
