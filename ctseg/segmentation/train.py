@@ -11,6 +11,7 @@ import lightning_fabric
 import numpy as np
 from torch import nn
 
+from ctseg.augment.slices import WINDOW_HU
 from ctseg.errors import InputError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.pairs import PairTable
@@ -267,12 +268,26 @@ def check_adaptation(
         raise SettingError(
             "das-train: copy_paste needs the teacher's pseudo-labels; --set lambda_consistency=1 or --set copy_paste=0"
         )
+    _check_painting(target, settings)
     train_rows, _ = _training_rows(source, target, pairs, settings, source_rows)
     check_rule(
         settings.selection,
         has_discriminator=settings.lambda_adv > 0,
         has_source_validation=len(_held_out(source, validation_split, train_rows)) > 0,
     )
+
+
+def _check_painting(target: SliceSet, settings: AdaptationSettings) -> None:
+    """Refuse parts that paint or compare in HU where the greys of CT are those of another window."""
+    window = target.info["settings"].get("window", WINDOW_HU)
+    names = ["synthetic_haemorrhage", "distractors", "copy_paste"]
+    names += ["pseudo_label_contrast"] if settings.lambda_consistency else []
+    used = [name for name in names if getattr(settings, name)]
+    if used and tuple(window) != WINDOW_HU:
+        raise SettingError(
+            f"{target.folder}: made with --window {window[0]:g}:{window[1]:g}, but {', '.join(used)} work in greys of "
+            f"0 to 100 HU; preprocess without --window, or add {' '.join(f'--set {name}=0' for name in used)}"
+        )
 
 
 def _training_rows(

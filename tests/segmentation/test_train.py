@@ -16,7 +16,7 @@ from ctseg.matching.pairs import PairTable
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.networks.unet import UNet
 from ctseg.runs import ModelHeader, load_model, read_header, read_metrics
-from ctseg.segmentation.train import _training_rows, make_sampler, matched_rows, train_adaptation
+from ctseg.segmentation.train import _training_rows, check_adaptation, make_sampler, matched_rows, train_adaptation
 from ctseg.selection.validation import choose_validation
 from ctseg.training.device import make_fabric
 from ctseg.training.presets import ADAPTATION
@@ -348,3 +348,17 @@ def test_it_learns(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path:
         FcnVgg16(4, input_mean=0.15, input_std=0.25), settings, tmp_path, fabric=fabric, header=HEADER,
     )  # fmt: skip
     assert summary["scores"]["source_val"] > 0.8
+
+
+@pytest.mark.parametrize("part", ["synthetic_haemorrhage", "distractors", "copy_paste", "pseudo_label_contrast"])
+def test_what_is_painted_in_hu_is_refused_on_slices_of_another_window(make_set: MakeSet, part: str) -> None:
+    source, target = make_set("ct", 16, 32, 1), make_set("ct", 16, 32, 2, labelled=False)
+    settings = AdaptationSettings(**TINY | {part: 0.5, "lambda_consistency": 1.0, "selection": "last"})
+    for window in ((0.0, 100.0), [0.0, 100.0]):
+        target.info["settings"]["window"] = window
+        check_adaptation(source, target, None, settings)
+    target.info["settings"]["window"] = [0.0, 50.0]
+    with pytest.raises(SettingError, match=f"ct-toy: made with --window 0:50, but .*{part}.* 0 to 100 HU.*{part}=0"):
+        check_adaptation(source, target, None, settings)
+    unpainted = AdaptationSettings(**TINY | {"selection": "last"})
+    check_adaptation(source, target, None, unpainted)

@@ -21,7 +21,7 @@ from ctseg_reproduce.stages import (
 )
 from ctseg_reproduce.systems import ROWS, TABLES, get_rows
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, SettingError
 from ctseg.files import write_json
 from ctseg.study import read_study, run_study
 from ctseg.training import presets
@@ -126,12 +126,6 @@ def test_each_reading_of_a_row_has_its_stages() -> None:
     assert "masks" not in whole
     assert stages["rows/das-whole-head/seed-0"].steps[0]["tgt"] == "../../../whole-head/seed-0/ct"
     assert stages["rows/das-whole-head/seed-0"].steps[0]["src"] == stages["rows/das/seed-0"].steps[0]["src"]
-    window = stages["other-window/seed-0"].steps[0]
-    assert (window["window"], window["select"]) == ("0:50", "intraparenchymal")
-    assert not {"masks", "brain"} & set(window)
-    for name in ("mr", "das"):
-        other, own = (stages[f"rows/{row}/seed-0"].steps[0] for row in (f"{name}-window", name))
-        assert other == {**own, "tgt": "../../../other-window/seed-0/ct"}
     matched, listed = (stages[f"rows/{name}/seed-0"].steps[0] for name in ("matched-pairs", "matched"))
     assert matched["pairs"] == "../../../data/seed-0/pairs-stage2.csv"
     assert matched["set"]["matched"] is True
@@ -139,6 +133,42 @@ def test_each_reading_of_a_row_has_its_stages() -> None:
     assert "pairs" not in listed
     prior = stages["rows/location-prior/seed-0"].steps[0]
     assert (prior["command"], prior["src"]) == ("location-prior", "../../../data/seed-0/sets/mr")
+
+
+@pytest.mark.parametrize("preset", ["", "paper"])
+def test_another_window_has_stages_of_its_own_and_the_same_commands(preset: str) -> None:
+    scale = get_scale("cpu").with_preset(preset) if preset else get_scale("cpu")
+    own, other = Plan(scale), Plan(scale.with_window(0, 50))
+    below = "/".join(part for part in (preset, "hu-0-50") if part)
+    for name in ("mr", "das", "das-whole-head", "cyclegan", "amd-das", "matched", "matched-pairs", "supervised"):
+        row, usual = other.row(ROWS[name], 1), own.row(ROWS[name], 1)
+        assert row.folder == f"{below}/rows/{name}/seed-1"
+        assert row.key != usual.key
+        made = {step["output"]: step for stage in in_order([row]) for step in stage.steps}
+        assert {step["window"] for step in made.values() if "window" in step} == {"0:50"}
+        for step, like in zip(row.steps, usual.steps, strict=True):
+            assert set(step) == set(like)
+            assert step.get("set") == like.get("set")
+        train = row.steps[0]
+        held = (Path("/r") / row.folder / train["tgt"]).resolve().relative_to("/r")
+        assert held.parts[0] == "hu-0-50"
+        folders = {stage.folder for stage in in_order([row])}
+        assert "data/seed-1" in folders
+        assert str(held.parent) in folders
+    stages = {stage.folder: stage for stage in in_order([other.row(ROWS["matched-pairs"], 1)])}
+    target = stages["hu-0-50/target/seed-1"]
+    assert [step["command"] for step in target.steps] == ["preprocess", "match", "match"]
+    assert target.steps[0]["select"] == "intraparenchymal"
+    assert (target.steps[1]["tgt"], target.steps[1]["output"]) == ("ct", "pairs.csv")
+    assert own.scale.with_window(0, 100) == own.scale
+
+
+def test_own_data_in_another_window_need_scans() -> None:
+    inputs = Inputs("mr", "ct", "scans", "truth")
+    plan = Plan(get_scale("cpu").with_window(0, 50), inputs)
+    assert not plan.can_run(ROWS["mr"])
+    with pytest.raises(SettingError, match="--window needs scans of the target's patients.*leave it out"):
+        plan.row(ROWS["mr"], 0)
 
 
 def test_a_start_that_is_no_row_is_trained_and_not_tested() -> None:

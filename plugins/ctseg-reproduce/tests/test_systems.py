@@ -142,7 +142,7 @@ def test_an_unknown_preset_is_met_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_mr_keeps_the_papers_brightness(scale: str) -> None:
-    for name in ("mr", "das", "das-whole-head", "mr-window", "das-window"):
+    for name in ("mr", "das", "das-whole-head"):
         assert adaptation_of(name, scale).brightness == 0.2
         assert adaptation_of(name, scale).brightness_shift == 0.0
     assert all(adaptation_of(name, scale).freeze_batch_norm_from == 0 for name in ("mr", "das"))

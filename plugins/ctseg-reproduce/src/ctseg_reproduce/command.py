@@ -15,10 +15,11 @@ from ctseg.cli.examples import examples
 from ctseg.errors import SettingError
 from ctseg_reproduce import implant_command, small_commands
 from ctseg_reproduce.inputs import given_inputs
-from ctseg_reproduce.options import Preset, Rows, Scale
+from ctseg_reproduce.options import Preset, Rows, Scale, Window
 from ctseg_reproduce.shipped_models import SHIPPED_MODELS, make_model
 
 if TYPE_CHECKING:
+    from ctseg_reproduce import scales
     from ctseg_reproduce.plan import Plan
     from ctseg_reproduce.run import Request
     from ctseg_reproduce.systems import AnyRow
@@ -29,9 +30,9 @@ EXAMPLES = (
     "ctseg reproduce table2 --seeds 5 --jobs 4 -o reproduction",
 )
 Template = Annotated[Path | None, typer.Option("--template", help="Folder of the CT template, for brain-model.")]
-TABLES = ("table2", "table3", "table4", "table5", "plus", "readings", "selection", "claims", *SHIPPED_MODELS)
+TABLES = ("table2", "table3", "table4", "table5", "plus", "selection", "claims", *SHIPPED_MODELS)
 TABLE_HELP = (
-    "table2, table3, table4, table5, plus, readings, selection, claims, default-model (the model in the package), "
+    "table2, table3, table4, table5, plus, selection, claims, default-model (the model in the package), "
     "brain-model (its brain network) or other-blood-model (its network for other blood)."
 )
 
@@ -48,6 +49,7 @@ def reproduce(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all tables of one scale and data.")],
     scale: Scale = "cpu",
     preset: Preset = "",
+    window: Window = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")] = 3,
     seed: Annotated[list[int], typer.Option("--seed", min=0, help="This seed only; repeat for more.")] = [],  # noqa: B006
     rows: Rows = [],  # noqa: B006
@@ -80,14 +82,12 @@ def reproduce(
     from ctseg_reproduce import run
     from ctseg_reproduce.outcomes import import_outcomes, imported_outcomes
     from ctseg_reproduce.plan import Plan
-    from ctseg_reproduce.scales import get_scale
 
     if table in SHIPPED_MODELS:
         make_model(table, output, template, seed[0] if seed else 0, workers, device, precision, as_json)
         return
-    chosen_scale = get_scale(scale).with_preset(preset) if preset else get_scale(scale)
     inputs = given_inputs(source, target, test, truth, train, train_truth)
-    wanted = Plan(chosen_scale, inputs, device, 0 if jobs > 1 else workers, precision)
+    wanted = Plan(_scale(scale, preset, window), inputs, device, 0 if jobs > 1 else workers, precision)
     chosen_seeds = tuple(seed) or tuple(range(seeds))
     chosen = _rows(wanted, table, rows, 60 * hours / len(chosen_seeds))
     if only_plan:
@@ -103,6 +103,19 @@ def reproduce(
     if imports and (mismatched := run.mismatched(request)):
         common.say(f"left out: {mismatched} imported outcomes of other settings, data or versions of a row")
     _run_and_write(request, as_json)
+
+
+def _scale(name: str, preset: str, window: str) -> scales.Scale:
+    """The scale, with the preset and the window where they are given.
+
+    Raises:
+        SettingError: if one of them is not known.
+    """
+    from ctseg_reproduce.scales import get_scale
+
+    scale = get_scale(name)
+    scale = scale.with_preset(preset) if preset else scale
+    return scale.with_window(*common.number_pair(window, "--window")) if window else scale
 
 
 def _run_and_write(request: Request, as_json: bool) -> None:
@@ -164,8 +177,13 @@ def _check(plan: Plan, table: str, rows: tuple[AnyRow, ...]) -> None:
     Raises:
         SettingError: if a row lacks its data, or a study of selection lacks epochs.
     """
-    from ctseg_reproduce.systems import SELECTION_STUDIES
+    from ctseg_reproduce.systems import SELECTION_STUDIES, is_painted
 
+    painted = next((row.name for row in rows if is_painted(row)), "") if plan.scale.window else ""
+    if painted:
+        raise SettingError(
+            f"--window: {painted} paints blood in the greys of 0 to 100 HU; leave --window out, or name rows without it"
+        )
     if table in SELECTION_STUDIES and not plan.scale.adaptation.get("keep_epochs"):
         raise SettingError(
             f"{table}: scale {plan.scale.name!r} stores no epochs, they would take gigabytes a run; use cpu"

@@ -73,7 +73,7 @@ def _drawers(
     """The figures that belong to a table, by name; those of stages that are not here are left out."""
     found: dict[str, Callable[[], TableFigure]] = {}
     if request.table == "table2":
-        if is_done(request.root, request.plan.data(seed)):
+        if is_done(request.root, request.plan.target(seed)[1]):
             found |= {
                 FINGERPRINT: lambda: fingerprint_figure(request, seed),
                 PAIRS: lambda: pairs_figure(request, seed),
@@ -148,7 +148,7 @@ def _slice_tile(drawn: SliceSet, place: int, source: SliceSet, row: int, note: s
 
 def _window(request: Request, seed: int) -> str:
     """HU of black and white in the target set."""
-    intensity = open_slices(request.root / request.plan.inputs.of_seed(seed).target).info["intensity"]
+    intensity = open_slices(request.root / request.plan.target(seed)[0]).info["intensity"]
     slope, offset = intensity.get("a"), intensity.get("b")
     return f"{(0 - offset) / slope:.0f} to {(255 - offset) / slope:.0f} HU" if slope else "that of the target set"
 

@@ -131,5 +131,5 @@ def _target_tile(target: SliceSet, row: int, name: str) -> Tile:
 
 def _sets(request: Request, seed: int) -> tuple[SliceSet, SliceSet]:
     """Source and target."""
-    inputs = request.plan.inputs.of_seed(seed)
-    return open_slices(request.root / inputs.source), open_slices(request.root / inputs.target)
+    source, target = request.plan.inputs.of_seed(seed).source, request.plan.target(seed)[0]
+    return open_slices(request.root / source), open_slices(request.root / target)

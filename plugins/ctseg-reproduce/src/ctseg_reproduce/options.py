@@ -30,4 +30,7 @@ Preset = Annotated[
         autocompletion=completion.one_of(("paper", "released", "default")),
     ),
 ]  # fmt: skip
+Window = Annotated[
+    str, typer.Option("--window", help="HU that become 0 and 255 in every CT slice, LOW:HIGH; a table of its own.")
+]
 Rows = Annotated[list[str], typer.Option("--rows", help="This row only; repeat for more.", autocompletion=row_names)]

@@ -3,7 +3,8 @@
     data/seed-K -> [labelled/seed-K] -> synthesis/SYSTEM/seed-K -> [shuffled, source-subsets] -> rows/ROW/seed-K
 
 The phantom has a cohort for each seed. A user's own data are the same for all seeds, and their `data`, `labelled` and
-the like have no `seed-K`. What a preset other than the scale's own changes lies below a folder of the preset's name.
+the like have no `seed-K`. What a preset other than the scale's own changes lies below a folder of the preset's name,
+and what rests on another window of HU below one of the window's.
 """
 
 from __future__ import annotations
@@ -39,10 +40,8 @@ from ctseg_reproduce.whole_head import WHOLE_HEAD
 DATA = "data"
 PAIRS = {"source": "pairs.csv", "target": "pairs-stage2.csv"}
 LABELLED, LABELLED_TRAIN, EVERY_SLICE = "labelled", "labelled-train", "every-slice"
-OTHER_WINDOW = "other-window"
-SETS = {
-    LABELLED: "ct-test", LABELLED_TRAIN: "ct-train", EVERY_SLICE: "ct", WHOLE_HEAD: "ct", OTHER_WINDOW: "ct",
-}  # fmt: skip
+TARGET = "target"
+SETS = {LABELLED: "ct-test", LABELLED_TRAIN: "ct-train", EVERY_SLICE: "ct", WHOLE_HEAD: "ct", TARGET: "ct"}
 """Slice sets of whole scans: stage -> its output."""
 BRAIN_MASKS = "brain-masks"
 """The test scans of a seed are the same for every row, and so are their brain masks."""
@@ -67,11 +66,17 @@ class Plan:
 
     def can_run(self, row: AnyRow) -> bool:
         """Whether the data for it are there: some rows need scans of the target's patients, or their labels."""
+        if self.scale.window and not isinstance(row, LocationPrior):
+            return bool(self.inputs.train)
         return bool(self.inputs.train) or not (isinstance(row, Row) and (row.source == "ct" or needs_scans(row)))
 
     def place(self, folder: str) -> str:
-        """A stage's folder: below that of the preset where it is not the scale's own."""
-        return f"{self.scale.variant}/{folder}" if self.scale.variant else folder
+        """A stage's folder: below that of the preset where it is not the scale's own, and of another window."""
+        return "/".join(part for part in (self.scale.variant, self.windowed(folder)) if part)
+
+    def windowed(self, folder: str) -> str:
+        """Where what holds CT slices lies, whatever the preset: below the folder of another window."""
+        return "/".join(part for part in (self.scale.window_folder, folder) if part)
 
     def cohort(self, seed: int) -> int | None:
         """Seed of the phantom cohort that a row's seed has; None for a user's own data."""
@@ -84,15 +89,23 @@ class Plan:
     def data(self, seed: int) -> Stage:
         """Slice sets and pairs; the phantom and its sets first, where the user has no data of their own."""
         folder, inputs = self.folder(DATA, seed), self.inputs.of_seed(seed)
-        sets = {"src": _path(inputs.source, folder), "tgt": _path(inputs.target, folder)}
-        match = [
-            {"name": f"match by {direction}", "command": "match", **sets, "direction": direction, "output": path}
-            for direction, path in PAIRS.items()
-        ]
+        match = _match(_path(inputs.source, folder), _path(inputs.target, folder))
         return Stage(folder, (*(self._cohort(seed) if self.inputs == PHANTOM else ()), *match))
 
+    def target(self, seed: int) -> tuple[str, Stage]:
+        """The unlabelled CT slice set, and the stage that makes it, which also matches it with the source.
+
+        Raises:
+            SettingError: if another window is asked for, and the user's own data came without their scans.
+        """
+        if not self.scale.window:
+            return self.inputs.of_seed(seed).target, self.data(seed)
+        stage = self._chosen_slices(TARGET, seed, "--window")
+        match = _match(_path(self.inputs.of_seed(seed).source, stage.folder), SETS[TARGET])
+        return self.set_path(TARGET, seed), replace(stage, steps=(*stage.steps, *match))
+
     def _pairs(self, direction: str, seed: int) -> str:
-        return f"{self.folder(DATA, seed)}/{PAIRS[direction]}"
+        return f"{self.target(seed)[1].folder}/{PAIRS[direction]}"
 
     def _cohort(self, seed: int) -> list[Step]:
         scale = self.scale
@@ -130,62 +143,67 @@ class Plan:
         """The target's patients with all their slices, chosen by no label: for `plus`."""
         return self._whole_scans(EVERY_SLICE, seed, self.inputs.of_seed(seed).train)
 
-    def own_target(self, row: Row, seed: int) -> Stage:
-        """The target's slices with the skull or in another window: those chosen for the phantom, else every one.
+    def with_skull(self, row: Row, seed: int) -> Stage:
+        """The target's slices with the skull: those chosen for the phantom, else every one.
 
         Raises:
             SettingError: if the user's own data came without their scans.
         """
+        stage = self._chosen_slices(WHOLE_HEAD, seed, row.name)
+        return replace(stage, steps=({**stage.steps[0], "brain": row.brain_extractor},))
+
+    def _chosen_slices(self, name: str, seed: int, wanted_by: str) -> Stage:
+        """CT slices made anew of the target's scans, as those of the target itself were chosen where that is known."""
         if not self.inputs.train:
             raise SettingError(
-                f"{row.name} needs scans of the target's patients: name them with --train and --train-truth, or name "
-                "the other rows with --rows"
+                f"{wanted_by} needs scans of the target's patients: name them with --train and --train-truth, or "
+                + ("leave it out" if wanted_by.startswith("-") else "name the other rows with --rows")
             )
-        name, made = _target_of(row)
         stage = self._whole_scans(name, seed, self.inputs.of_seed(seed).train)
         labels = self.inputs.of_seed(seed).train_labels
         chosen = {"labels": _path(labels, stage.folder), "select": "intraparenchymal"} if labels else {}
-        return replace(stage, steps=({**stage.steps[0], **chosen, **made},))
+        return replace(stage, steps=({**stage.steps[0], **chosen},))
 
     def set_path(self, name: str, seed: int) -> str:
         """Where one of `SETS` lies."""
-        return f"{self.folder(name, seed)}/{SETS[name]}"
+        return f"{self.windowed(self.folder(name, seed))}/{SETS[name]}"
 
     def _whole_scans(self, name: str, seed: int, scans: str, masks: str = "") -> Stage:
-        folder, what = self.folder(name, seed), "labelled CT" if masks else "every slice"
+        folder, what = self.windowed(self.folder(name, seed)), "labelled CT" if masks else "every slice"
         step = {
             "name": f"preprocess {what}", "command": "preprocess", "input": _path(scans, folder),
             **({"masks": _path(masks, folder)} if masks else {}), "output": SETS[name], "domain": "ct",
-            "size": self.scale.size, "workers": self.workers,
+            "size": self.scale.size, **({"window": self.scale.window} if self.scale.window else {}),
+            "workers": self.workers,
         }  # fmt: skip
         return Stage(folder, (step,), (self.data(seed),))
 
     def source_subsets(self, seed: int) -> Stage:
         """The source sets of Table 4."""
-        folder = f"source-subsets/seed-{seed}"
+        folder = self.windowed(f"source-subsets/seed-{seed}")
         step = {
             "name": "source subsets", "command": "source-subsets",
             "src": _path(self.inputs.of_seed(seed).source, folder),
             "pairs": _path(self._pairs("target", seed), folder), "output": "subsets", "seed": seed,
         }  # fmt: skip
-        return Stage(folder, (step,), (self.data(seed),))
+        return Stage(folder, (step,), (self.target(seed)[1],))
 
     def synthesis(self, name: str, seed: int) -> Stage:
         """Stage 1 of a system, and its pseudo-CT."""
         system, folder = SYNTHESIS[name], self.place(f"synthesis/{name}/seed-{seed}")
-        inputs = self.inputs.of_seed(seed)
-        source = _path(inputs.source, folder)
+        source = _path(self.inputs.of_seed(seed).source, folder)
+        target, made_by = self.target(seed)
         pairs = {"pairs": _path(self._pairs("source", seed), folder)} if system.matched else {}
         generator = {"generator": system.generator} if system.generator != "amd" else {}
         train = {
-            "name": "synth-train", "command": "synth-train", "src": source, "tgt": _path(inputs.target, folder),
+            "name": "synth-train", "command": "synth-train", "src": source, "tgt": _path(target, folder),
             **pairs, **generator, "output": "run", **self._training(seed, synthesis_settings(system, self.scale)),
         }  # fmt: skip
         translate = {
             "name": "synthesize", "command": "synthesize", "model": "run", "src": source, "output": "pseudo-ct",
             **self._machine(),
         }  # fmt: skip
-        return Stage(folder, (train, translate), (self.data(seed),), self._preset_digest(presets.SYNTHESIS))
+        return Stage(folder, (train, translate), (made_by,), self._preset_digest(presets.SYNTHESIS))
 
     def shuffled(self, labelled: str, made_by: Stage, name: str, seed: int) -> Stage:
         """A slice set with shuffled labels, for the control."""
@@ -231,7 +249,7 @@ class Plan:
     def row_folder(self, row: AnyRow, seed: int) -> str:
         """Where a row of a seed lies; one without a network is the same for every preset."""
         folder = f"rows/{row.name}/seed-{seed}"
-        return folder if isinstance(row, LocationPrior) else self.place(folder)
+        return self.windowed(folder) if isinstance(row, LocationPrior) else self.place(folder)
 
     def _source(self, row: Row, seed: int) -> tuple[str, list[Stage]]:
         """The labelled slice set that a row is trained on, and the stages that make it."""
@@ -250,10 +268,11 @@ class Plan:
     def _target(self, row: Row, seed: int) -> tuple[str, list[Stage]]:
         """The unlabelled slice set of a row, and the stages that make it where it is not the data's own."""
         if needs_scans(row):
-            return self.set_path(_target_of(row)[0], seed), [self.own_target(row, seed)]
+            return self.set_path(WHOLE_HEAD, seed), [self.with_skull(row, seed)]
         if row.every_slice and self.inputs.train:
             return self.set_path(EVERY_SLICE, seed), [self.every_slice(seed)]
-        return self.inputs.of_seed(seed).target, []
+        target, made_by = self.target(seed)
+        return target, [made_by] if self.scale.window else []
 
     def _location_prior(self, row: LocationPrior, seed: int) -> Stage:
         folder = self.row_folder(row, seed)
@@ -305,9 +324,13 @@ class Plan:
         return self.row(row, seed)
 
 
-def _target_of(row: Row) -> tuple[str, Step]:
-    """The stage of a row's own target, and what it changes in `preprocess`."""
-    return (OTHER_WINDOW, {"window": row.window}) if row.window else (WHOLE_HEAD, {"brain": row.brain_extractor})
+def _match(source: str, target: str) -> list[Step]:
+    """Both directions of matching of two slice sets, named as the stage's folder sees them."""
+    return [
+        {"name": f"match by {direction}", "command": "match", "src": source, "tgt": target, "direction": direction,
+         "output": path}
+        for direction, path in PAIRS.items()
+    ]  # fmt: skip
 
 
 def _path(path: str, folder: str) -> str:

@@ -259,6 +259,7 @@ def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None
     inputs = request.plan.inputs
     words = ["ctseg", "reproduce", request.table, "--scale", request.plan.scale.name]
     words += ["--preset", request.plan.scale.variant] if request.plan.scale.variant else []
+    words += ["--window", request.plan.scale.window] if request.plan.scale.window else []
     words += ["--rows", row.name] if row else []
     words += _seed_words(seeds)
     if inputs != PHANTOM:
@@ -279,4 +280,5 @@ def _seed_words(seeds: Sequence[int]) -> list[str]:
 
 def scale_line(scale: Scale) -> str:
     """What a call says first."""
-    return f"scale {scale.name!r}: {scale.summary}; preset {scale.preset!r} (docs/decisions/0004-default-preset.md)"
+    said = f"scale {scale.name!r}: {scale.summary}; preset {scale.preset!r} (docs/decisions/0004-default-preset.md)"
+    return f"{said}; CT from {scale.window} HU" if scale.window else said

@@ -15,6 +15,8 @@ from ctseg.errors import SettingError, unknown_name
 Values = Mapping[str, Any]
 FIRST_COHORT = 3000
 """Neither the demo's cohort (0) nor 2023: their test patients were looked at while settings were chosen."""
+USUAL_WINDOW = (0.0, 100.0)
+"""HU that become 0 and 255 without `--window`, as in `ctseg preprocess`."""
 PRESETS = ("paper", "released", "default")
 """Presets that every scale can be run with beside its own."""
 
@@ -62,6 +64,8 @@ class Scale:
     """Fields of this class that hold under another preset; `synthesis` and `adaptation` are merged."""
     variant: str = ""
     """The preset that was chosen in place of the scale's own."""
+    window: str = ""
+    """`LOW:HIGH`, HU of CT that become 0 and 255; empty: those of `ctseg preprocess`."""
 
     def with_preset(self, name: str) -> Scale:
         """The same sizes and numbers of steps under another preset; the rule of selection is that preset's.
@@ -84,9 +88,18 @@ class Scale:
             adaptation={**stored, **self.sizes.get("adaptation", {})},
         )
 
+    def with_window(self, low: float, high: float) -> Scale:
+        """The same, with every CT slice in a window of its own: HU that become 0 and 255."""
+        return replace(self, window="" if (low, high) == USUAL_WINDOW else f"{low:g}:{high:g}")
+
+    @property
+    def window_folder(self) -> str:
+        """Folder of what rests on another window; empty where it is that of `ctseg preprocess`."""
+        return f"hu-{self.window.replace(':', '-')}" if self.window else ""
+
     def file_name(self, table: str) -> str:
-        """Name of a table's files, without their ending: presets share a folder."""
-        return f"{table}-{self.variant}" if self.variant else table
+        """Name of a table's files, without their ending: presets and windows share a folder."""
+        return "-".join(part for part in (table, self.variant, self.window_folder) if part)
 
 
 SMOKE = Scale(

@@ -57,9 +57,7 @@ class Row:
     matched_pairs: bool = False
     """Stage 2 matches by itself: it trains on the matched set, and a slice meets a CT slice it was matched with."""
     brain_extractor: str = ""
-    """Of its CT slices, in training and in the test; empty: the default, as for the next."""
-    window: str = ""
-    """HU of its CT slices that are 0 and 255."""
+    """Of its CT slices, in training and in the test; empty: the default."""
     shuffled: bool = False
     """Control: each slice has another slice's mask."""
     every_slice: bool = False
@@ -92,8 +90,6 @@ class LocationPrior:
 
 AnyRow = Row | Finetuned | LocationPrior
 LOCATION_PRIOR = "location-prior"
-MR_WINDOW = "0:50"
-"""HU that give CT's brain (median 31 HU) the grey that MR's has in its slices (160 of 255); no label is read for it."""
 
 PLUS_PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mean-teacher": ("mean teacher, masked patches, copy-paste", {"lambda_consistency": 0, "copy_paste": 0}),
@@ -120,7 +116,6 @@ UNSUPERVISED_OFF = {
 
 _ROWS: tuple[AnyRow, ...] = (
     Row("mr", "Baseline (MR)", "mr"),
-    Row("mr-window", "Baseline (MR), CT's brain as bright as MR's", "mr", window=MR_WINDOW),
     Row("cyclegan", "CycleGAN", "cyclegan"),
     Row("mask-cyclegan", "Mask supervised CycleGAN", "mask-cyclegan"),
     Row("matched-mask-cyclegan", "Matched mask supervised CycleGAN", "matched-mask-cyclegan"),
@@ -129,7 +124,6 @@ _ROWS: tuple[AnyRow, ...] = (
     LocationPrior(LOCATION_PRIOR, "Control: location prior of the source masks, at the true volume"),
     Row("das", "DAS (one stage)", "mr", adversary=True),
     Row("das-whole-head", "DAS (one stage), CT with the skull", "mr", adversary=True, brain_extractor=WHOLE_HEAD),
-    Row("das-window", "DAS (one stage), CT's brain as bright as MR's", "mr", adversary=True, window=MR_WINDOW),
     Row("cyclegan-das", "CycleGAN + DAS", "cyclegan", adversary=True),
     Row("mask-cyclegan-das", "Mask CycleGAN + DAS", "mask-cyclegan", adversary=True),
     Row("matched-mask-cyclegan-das", "Matched mask CycleGAN + DAS", "matched-mask-cyclegan", adversary=True),
@@ -216,15 +210,11 @@ TABLES: dict[str, dict[str, float | None]] = {
         **dict.fromkeys(PLUS_WITHOUT),
         "supervised": None, "supervised-plus": None, "shuffled-das": None, "location-prior": None,
     },
-    "readings": {
-        "mr-window": 72.42, "mr": 72.42, "das-window": 74.22, "das": 74.22, "das-whole-head": 74.22, "proposed": 81.41,
-        "shuffled": None,
-    },
 }  # fmt: skip
 """Table -> row -> the paper's Dice in %; None for what the paper does not report.
 
-Readings of one of the paper's rows have its number each: DAS on skull-stripped CT as in Table 2, or "with the skull"
-(4.3.3); MR with either window of CT; the matched set with CT drawn at random, or matched with it (3.1.4).
+Two readings of one of the paper's rows have its number both: DAS on skull-stripped CT as in Table 2, or "with the
+skull" (4.3.3); the matched set with CT drawn at random, or matched with it (3.1.4).
 """
 REFERENCE = {
     "table2": "proposed",
@@ -232,7 +222,6 @@ REFERENCE = {
     "table4": "matched",
     "table5": "fcn-none",
     "plus": "amd-das",
-    "readings": "mr-window",
 }
 """The row that each table is about: the others are compared with it, paired by patient."""
 
@@ -281,7 +270,6 @@ TITLES = {
     "table4": "Table 4: the matching mechanism under different source sets",
     "table5": "Table 5: supervised transfer learning",
     "plus": "Beyond the paper: preset plus, its parts, and the supervised upper bound",
-    "readings": "Readings of the paper's rows on MR: how CT's greys are mapped, with the skull or without",
 }
 
 
@@ -307,9 +295,14 @@ def is_control(row: AnyRow) -> bool:
     return row.shuffled or isinstance(row, LocationPrior)
 
 
+def is_painted(row: AnyRow) -> bool:
+    """Whether blood or what looks like it is painted into its slices, in greys that belong to the usual window."""
+    return isinstance(row, Row) and any(row.settings.get(name) for name in ("synthetic_haemorrhage", "distractors"))
+
+
 def needs_scans(row: AnyRow) -> bool:
-    """Whether its CT slices are its own, with the skull or in another window, made from scans that are optional."""
-    return isinstance(row, Row) and bool(row.brain_extractor or row.window)
+    """Whether its CT slices are its own, those with the skull, made from scans that are optional."""
+    return isinstance(row, Row) and bool(row.brain_extractor)
 
 
 def paper_dice(row: str) -> float | None:
