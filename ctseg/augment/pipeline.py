@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ctseg.augment.affine import Affine
+from ctseg.augment.artefacts import EdgeBrightening, EdgeErosion, EndBrightening, Sharpness, Streaks
 from ctseg.augment.brightness import BrightnessFactor, BrightnessShift
 from ctseg.augment.copy_paste import CopyPaste
 from ctseg.augment.distractors import Distractors
@@ -48,6 +49,16 @@ class AugmentationRanges:
     """Probability that a lesion is repainted as fresh blood."""
     distractors: float = 0.0
     """Probability of each kind of distractor."""
+    edge_erosion: float = 0.0
+    """Largest depth that the mask leaves out of the brain, share of the width."""
+    edge_brightening: float = 0.0
+    """Largest brightening of brain beside bone, share of the intensity range."""
+    end_brightening: float = 0.0
+    """Largest brightening of slices with little brain, share of the intensity range."""
+    streaks: float = 0.0
+    """Largest amplitude of streaks, share of the intensity range."""
+    sharpness: float = 0.0
+    """What is fine is made stronger or weaker by up to this share."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,8 @@ class SourceAugmentation:
         moved: list[Augmentation] = []
         if settings.rotation_deg or settings.zoom:
             moved.append(Affine.draw(rng, count, settings.rotation_deg, settings.zoom))
-        return cls((*painted, flips, *brightness, *moved, *draw_intensity(rng, count, settings)))
+        beside_bone = draw_artefacts(rng, count, settings)
+        return cls((*painted, flips, *brightness, *moved, *beside_bone, *draw_intensity(rng, count, settings)))
 
     def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Change (B, 1, H, W) images in [-1, 1] and their 0/1 masks."""
@@ -168,6 +180,18 @@ def draw_brightness(rng: np.random.Generator, count: int, settings: Augmentation
     if settings.brightness_shift:
         drawn.append(BrightnessShift.draw(rng, count, settings.brightness_shift))
     return tuple(drawn)
+
+
+def draw_artefacts(rng: np.random.Generator, count: int, settings: AugmentationRanges) -> tuple[Augmentation, ...]:
+    """Draw what bone and the kernel do to the brain, each where its setting is above 0; the mask's edge comes first."""
+    kinds = (
+        (EdgeErosion, settings.edge_erosion),
+        (EdgeBrightening, settings.edge_brightening),
+        (EndBrightening, settings.end_brightening),
+        (Streaks, settings.streaks),
+        (Sharpness, settings.sharpness),
+    )
+    return tuple(kind.draw(rng, count, most) for kind, most in kinds if most)
 
 
 def draw_intensity(rng: np.random.Generator, count: int, settings: AugmentationRanges) -> tuple[Augmentation, ...]:

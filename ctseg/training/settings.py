@@ -201,6 +201,17 @@ class AugmentationSettings(Settings):
     contrast: Share = Field(0.0, description="contrast change of the source, +- this share")
     noise: Share = Field(0.0, description="largest deviation of noise on the source, share of the range")
     bias_field: Share = Field(0.0, description="largest slow change of grey over a source slice, share of the range")
+    edge_erosion: Share = Field(
+        0.0, description="the mask leaves out up to this much of a source brain's edge, share of the width"
+    )
+    edge_brightening: Share = Field(
+        0.0, description="source brain beside bone gets brighter by up to this share of the range"
+    )
+    end_brightening: Share = Field(
+        0.0, description="source slices with little brain get brighter by up to this share of the range"
+    )
+    streaks: Share = Field(0.0, description="largest amplitude of streaks on the source, share of the range")
+    sharpness: Share = Field(0.0, description="the source is blurred or sharpened by up to this share")
     rotation_deg: float = Field(0.0, ge=0, le=180, description="source slices are rotated by up to this")
     zoom: float = Field(
         0.0,

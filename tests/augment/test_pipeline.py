@@ -16,7 +16,7 @@ from ctseg.settings import resolve
 from ctseg.training import presets
 from ctseg.training.settings import AdaptationSettings
 
-ALL = AugmentationRanges(0.5, 0.2, 0.05, 0.15, 0.08, 0.05, 15.0, 0.15, 1.0, 0.5)
+ALL = AugmentationRanges(0.5, 0.2, 0.05, 0.15, 0.08, 0.05, 15.0, 0.15, 1.0, 0.5, 0.02, 0.4, 0.3, 0.1, 0.5)
 COUNT, SIDE = 8, 64
 
 
@@ -76,7 +76,7 @@ def test_what_is_added_leaves_the_draws_of_flips_and_brightness() -> None:
 def test_every_setting_is_a_training_setting_and_zero_leaves_its_part_out(rng: np.random.Generator) -> None:
     assert {item.name for item in fields(AugmentationRanges)} <= set(AdaptationSettings.model_fields)
     whole = len(SourceAugmentation.draw(rng, 2, ALL).steps)
-    assert whole == 9
+    assert whole == 14
     for item in fields(AugmentationRanges):
         one_off = replace(ALL, **{item.name: 0.0})
         gone = item.name not in ("flip_probability", "rotation_deg", "zoom")
@@ -130,8 +130,9 @@ def test_every_part_is_described_for_each_slice(rng: np.random.Generator) -> Non
     drawn = SourceAugmentation.draw(rng, COUNT, ALL)
     texts = drawn.describe()
     assert len(texts) == COUNT
-    for words in ("blood of", "grey x", "% of the range", "contrast x", "bias field", "noise of", "rotated"):
-        assert all(words in text for text in texts)
+    words = ("blood of", "grey x", "% of the range", "contrast x", "bias field", "noise of", "rotated", "edge cut")
+    for word in (*words, "sharpness"):
+        assert all(word in text for text in texts)
     assert all("patches masked" in text for text in student(rng).describe())
 
 

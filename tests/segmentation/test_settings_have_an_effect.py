@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ctseg.augment import artefacts
 from ctseg.checkpoints import load_checkpoint
 from ctseg.errors import SettingError
 from ctseg.io.slices import SliceSet
@@ -39,6 +40,7 @@ CHANGED: dict[str, Any] = {
     "recalibrate_batch_norm": 2, "freeze_batch_norm_from": 1,
     "flip_probability": 0.1, "brightness": 0.3, "brightness_shift": 0.2, "contrast": 0.4, "noise": 0.2,
     "bias_field": 0.3, "rotation_deg": 40.0, "zoom": 0.3, "distractors": 1.0, "synthetic_haemorrhage": 0.2,
+    "edge_erosion": 0.1, "edge_brightening": 0.5, "end_brightening": 0.5, "streaks": 0.5, "sharpness": 0.9,
     "lambda_adv": 0.5, "lambda_adv_output": 0.5, "gan": "lsq", "lr_discriminator": 0.3,
     "betas_discriminator": (0.1, 0.5), "discriminator_width": 3, "freeze_batch_norm_on_target": False,
     "lambda_consistency": 3.0, "ema_decay": 0.05, "ema_warmup": True, "consistency_from": 0,
@@ -77,9 +79,10 @@ class Bright(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pictures; and the rules disagree on the epoch, as they may."""
+    """No pictures, slices that count as small; and the rules disagree on the epoch, as they may."""
     monkeypatch.setattr(after_epoch, "write_samples", lambda *_: None)
     monkeypatch.setattr(train, "curves_png", lambda *_: None)
+    monkeypatch.setattr(artefacts, "SMALL_BRAIN", 2.0)  # toy slices are full of brain
     monkeypatch.setattr(after_epoch, "score_all", lambda outputs: dict.fromkeys(RULES, -outputs.epoch) | {
         "last": outputs.epoch, "domain_confusion": outputs.epoch})  # fmt: skip
 
