@@ -19,6 +19,7 @@ from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.made_by import made_by
 from ctseg.evaluation.report import write_report
+from ctseg.evaluation.roles import check_roles, same_notes
 from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.score import Score
 from ctseg.evaluation.scoring import score_all
@@ -88,8 +89,8 @@ def evaluate(
     Raises:
         OutputExistsError: if `out` holds anything, unless it is an evaluation and `overwrite` is set.
         PluginError: if the name of a metric or of a section is taken.
-        InputError: if nothing can be matched, a table is broken, or `out` is an input or holds one. A bad case is no
-            error: see `Evaluation.failed`.
+        InputError: if nothing can be matched, `pred` and `ref` are likely swapped, a table is broken, or `out` is an
+            input or holds one. A bad case is no error: see `Evaluation.failed`.
     """
     preds, scans = _paths(pred), _paths(images or ())
     read = (*preds, ref, cases, group, labels, *scans)
@@ -126,6 +127,7 @@ def _evaluate(
     for metric in measured:
         metric.check_names()
     matching = match_cases(preds, ref, table=cases, group=group)
+    role_notes = check_roles(matching)
     scans = Scans(matching, images, workers=workers)
     known_labels, label_notes = read_subtypes(labels) if labels else (None, [])
     scores = score_all(matching, settings, metrics=measured, workers=workers, executor=executor, progress=progress)
@@ -133,7 +135,7 @@ def _evaluate(
     summary = _summary(matching, scores, table, known_labels, settings, measured)
     summary["inputs"] = matching_digests(matching, {"cases": cases, "group": group, "labels": labels})
     notes = (
-        *_notes(matching), *_missing_notes(scores), *label_notes,
+        *_notes(matching), *role_notes, *same_notes(summary["inputs"]), *_missing_notes(scores), *label_notes,
         *_label_notes(scores, known_labels, labels), *_scan_notes(matching, scans),
     )  # fmt: skip
     failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)

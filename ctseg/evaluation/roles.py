@@ -1,0 +1,104 @@
+"""Whether references and predictions have changed places, as far as the folders of ctseg tell.
+
+Dice is the same when they are swapped, but what counts as missed and as false is not, so no number would show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ctseg.errors import InputError
+from ctseg.evaluation.cases import SUFFIXES, Matching
+from ctseg.files import read_json_beside
+from ctseg.inference.results import DETAILS, SCHEMA
+from ctseg.outputs import read_mark
+
+PREDICTED = ("segment", "bids")
+"""Commands whose masks are a model's."""
+TRUE = "phantom"
+"""The command whose masks are true: it drew what they outline."""
+LEVELS = 4
+"""A mask lies at most so many folders below the mark of its output (`phantom/truth/iph/test`)."""
+
+
+def check_roles(matching: Matching) -> list[str]:
+    """Refuse references that a model made beside predictions that none made, and the truth of a phantom as prediction.
+
+    Args:
+        matching: the masks of the evaluation.
+
+    Returns:
+        What to say where references and predictions both come from a model: it may be meant.
+
+    Raises:
+        InputError: naming the folder that likely belongs behind the other flag.
+    """
+    makers = _Makers()
+    refs = {job.case: job.ref for job in matching.jobs}
+    preds = [path for job in matching.jobs for path in job.preds if path is not None]
+    made = [path for path in refs.values() if makers.of(path) in PREDICTED]
+    modelled = any(makers.of(path) in PREDICTED for path in preds)
+    if made and not modelled:
+        raise InputError(
+            f"--ref {made[0].parent}: {_counted(made, refs)} made by `ctseg {makers.of(made[0])}`, and none behind "
+            "--pred is; swap --pred and --ref? To use them as they are, copy the NIfTI files alone into a new folder"
+        )
+    true = next((path for path in preds if makers.of(path) == TRUE), None)
+    if true is not None and not any(makers.of(path) == TRUE for path in refs.values()):
+        raise InputError(f"--pred {true.parent}: is the truth of `ctseg phantom`; swap --pred and --ref?")
+    if not made:
+        return []
+    return [f"{_counted(made, refs)} made by a model, too: the numbers say how far models agree, not who is right"]
+
+
+def same_notes(inputs: Mapping[str, Any]) -> list[str]:
+    """What to say of models whose every prediction is its reference, byte for byte.
+
+    Args:
+        inputs: as of `ctseg.evaluation.cases.matching_digests`.
+    """
+    same = [name for name, digest in inputs["predictions"].items() if digest == inputs["reference"]]
+    return [f"{name}: every prediction is its reference, byte for byte; is --ref the right folder?" for name in same]
+
+
+def _counted(made: list[Path], refs: Mapping[str, Path]) -> str:
+    return f"{len(made)} of {len(refs)} references {'were' if len(made) > 1 else 'was'}"
+
+
+class _Makers:
+    """Which command of ctseg made a mask: by the mark of a folder above it, or the list of cases beside it."""
+
+    def __init__(self) -> None:
+        self._marked = cache(_marked)
+        self._listed = cache(_listed)
+
+    def of(self, path: Path) -> str:
+        """The command; empty for masks of other programs and of people."""
+        path = Path(path).absolute()
+        for folder in path.parents[: LEVELS + 1]:
+            kind, owns = self._marked(folder)
+            if kind and owns(path.relative_to(folder).as_posix()):
+                return kind
+        return PREDICTED[0] if _case(path.name) in self._listed(path.parent) else ""
+
+
+def _marked(folder: Path) -> tuple[str, Callable[[str], bool]]:
+    """The command that wrote a folder, and which files in it are its own."""
+    mark = read_mark(folder)
+    return ("", lambda _: False) if mark is None else (mark.kind, mark.owns())
+
+
+def _case(name: str) -> str:
+    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+
+
+def _listed(folder: Path) -> frozenset[str]:
+    """The cases in the `volumes.json` of `ctseg segment`, be its mark gone; none where there is no such file."""
+    data = read_json_beside(folder / DETAILS)
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("cases"), list):
+        return frozenset()
+    rows: Iterable[Any] = data["cases"]
+    return frozenset(row["case"] for row in rows if isinstance(row, dict) and isinstance(row.get("case"), str))
