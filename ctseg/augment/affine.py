@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ctseg.augment.slices import BACKGROUND, Floats, brain_of
+from ctseg.networks.intensity import on_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Affine:
         aspect = images.shape[2] / images.shape[3]  # grid coordinates run from -1 to 1 over either side
         cos, sin, none = np.cos(angle) * factor, np.sin(angle) * factor, np.zeros(len(images))
         matrix = np.stack([np.stack([cos, -sin * aspect, none], -1), np.stack([sin / aspect, cos, none], -1)], 1)
-        theta = torch.from_numpy(matrix.astype(np.float32)).to(images.device)
+        theta = on_device(torch.from_numpy(matrix.astype(np.float32)), images.device)
         return functional.affine_grid(theta, list(images.shape), align_corners=False)
 
     def describe(self) -> list[str]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ctseg.augment.morphology import smooth_field
 from ctseg.augment.slices import DARKEST, RANGE, Floats, brain_of, mean_within, per_slice
+from ctseg.networks.intensity import on_device
 
 KNOTS = (4, 4)
 """Knots of the bias field over a slice: what changes within 6 cm is anatomy."""
@@ -63,7 +64,9 @@ class BiasField:
 
     def field(self, images: Tensor) -> Tensor:
         """Return the field (B, 1, H, W) on the scale [-1, 1], whatever the images hold."""
-        field = smooth_field(torch.from_numpy(self.knots).to(images), (images.shape[2], images.shape[3]))
+        field = smooth_field(
+            on_device(torch.from_numpy(self.knots).to(images.dtype), images.device), (images.shape[2], images.shape[3])
+        )
         largest = field.abs().amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
         return field / largest * per_slice(RANGE * self.peak, images)
 
@@ -94,7 +97,7 @@ class Noise:
         """Add noise to the brain of (B, 1, H, W) images; masks stay."""
         shape = (self.whole or len(images), *images.shape[1:])
         white = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed))
-        white = white[self.first : self.first + len(images)].to(images.device)
+        white = on_device(white[self.first : self.first + len(images)], images.device)
         return _within_brain(images, images + white * per_slice(RANGE * self.deviation, images)), masks
 
     def part(self, rows: slice) -> Noise:

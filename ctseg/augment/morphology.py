@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ctseg.networks.intensity import on_device
+
 TRUNCATE = 4.0
 """Standard deviations at which a Gaussian is cut off, as in scipy."""
 
@@ -30,7 +32,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor | float) -> Tensor:
     widths = torch.as_tensor(sigma, dtype=images.dtype).reshape(-1, 1)
     radius = int(TRUNCATE * float(widths.max()) + 0.5)
     taps = torch.exp(-0.5 * (torch.arange(radius + 1) / widths) ** 2)  # (B or 1, radius + 1), the right half
-    taps = (taps / (taps[:, :1] + 2.0 * taps[:, 1:].sum(dim=1, keepdim=True))).to(images.device)
+    taps = on_device(taps / (taps[:, :1] + 2.0 * taps[:, 1:].sum(dim=1, keepdim=True)), images.device)
     weights = taps.T[:, :, None, None, None]  # (radius + 1, B or 1, 1, 1, 1)
     for axis, border in ((-2, (0, 0, radius, radius)), (-1, (radius, radius, 0, 0))):
         length, padded = images.shape[axis], functional.pad(images, border, mode="replicate")
@@ -47,7 +49,8 @@ def smooth_field(knots: Tensor, size: tuple[int, int]) -> Tensor:
     The same as torch's bicubic interpolation, in two matrix products.
     """
     rows, columns = (_cubic_weights(count, length) for count, length in zip(knots.shape[2:], size, strict=True))
-    return rows.to(knots) @ knots @ columns.to(knots).mT
+    rows, columns = (on_device(item.to(knots.dtype), knots.device) for item in (rows, columns))
+    return rows @ knots @ columns.mT
 
 
 def _cubic_weights(knots: int, length: int) -> Tensor:

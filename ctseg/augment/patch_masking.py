@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ctseg.augment.slices import Bools, brain_of, mean_within
+from ctseg.networks.intensity import on_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class PatchMasking:
 
         Grey, not background: a hole would look like the outside of the brain. The background stays as it is.
         """
-        hidden = torch.from_numpy(self.hidden).to(images.device)[:, None].float()
+        hidden = on_device(torch.from_numpy(self.hidden), images.device)[:, None].float()
         height, width = images.shape[2:]
         hidden = functional.interpolate(hidden, scale_factor=self.patch, mode="nearest")[..., :height, :width]
         brain = brain_of(images)

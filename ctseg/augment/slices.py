@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ctseg.networks.intensity import on_device
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 BACKGROUND = -1.0
@@ -59,12 +61,12 @@ def hu_share(hu: float) -> float:
 def per_slice(values: NDArray[Any], images: Tensor) -> Tensor:
     """(B,) -> (B, 1, 1, 1) on the images' device; numbers become the images' type, truth values stay."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))[:, None, None, None]
-    return tensor.to(images.device) if tensor.dtype == torch.bool else tensor.to(images)
+    return on_device(tensor if tensor.dtype == torch.bool else tensor.to(images.dtype), images.device)
 
 
 def rows_of(chosen: Bools, images: Tensor) -> Tensor:
     """Return the indices of the chosen slices on the images' device."""
-    return torch.from_numpy(np.flatnonzero(chosen)).to(images.device)
+    return on_device(torch.from_numpy(np.flatnonzero(chosen)), images.device)
 
 
 def mean_within(images: Tensor, where: Tensor) -> Tensor:

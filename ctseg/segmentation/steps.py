@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from ctseg.segmentation.terms import (
     make_consistency,
     output_adversary,
 )  # fmt: skip
+from ctseg.training.graphs import RecordedStep, make_plain, recorded_step
 from ctseg.training.processes import average_gradients
 from ctseg.training.settings import AdaptationSettings, FinetuneSettings, SegmenterSettings
 from ctseg.training.shared_batch_norm import share_batch_norm
@@ -65,6 +68,18 @@ class SegmenterTraining:
         return (self.optimiser, *(item.optimiser for item in self.adversaries))
 
     @cached_property
+    def recorded(self) -> RecordedStep | None:
+        """`training_step` as a CUDA graph, where every step does the same: a teacher's labels are looked at."""
+        if any(term.first_epoch for term in self.terms) or self.consistency is not None:
+            return None
+
+        def step(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+            target = tensors[2] if len(tensors) > 2 else None
+            return training_step(self, Batch(tensors[0], tensors[1], target, np.random.default_rng(0)))
+
+        return recorded_step(step, self.optimisers, self.device)
+
+    @cached_property
     def modules(self) -> dict[str, nn.Module]:
         """By name, for checks and checkpoints."""
         parts = {"segmenter": self.segmenter}
@@ -84,6 +99,13 @@ class SegmenterTraining:
             module.load_state_dict(state["modules"][name])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
+        make_plain(self.optimisers)
+
+
+def play_step(recorded: RecordedStep, batch: Batch, state: Hashable) -> dict[str, Tensor]:
+    """`training_step`, played back; `state` is all else that it depends on."""
+    target = () if batch.target is None else (batch.target,)
+    return recorded((batch.images, batch.masks, *target), state)
 
 
 def training_step(training: SegmenterTraining, batch: Batch, epoch: int = 0) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from ctseg.runs import RUN_FILES, ModelHeader, save_model
 from ctseg.segmentation.after_epoch import AfterEpoch, make_validation
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
 from ctseg.segmentation.batches import recalibration_batches, source_batch
-from ctseg.segmentation.steps import SegmenterTraining, make_training, training_step
+from ctseg.segmentation.steps import SegmenterTraining, make_training, play_step, training_step
 from ctseg.segmentation.terms import Batch
 from ctseg.selection.rules import CheckpointSelection, check_rule
 from ctseg.selection.validation import choose_validation
@@ -56,7 +56,8 @@ def train_epoch(
         Mean losses and the learning rate.
     """
     settings, device = training.settings, training.device
-    set_lr_factor(training.optimisers, lr_factor(epoch, settings.epochs, settings.decay_epochs))
+    factor = lr_factor(epoch, settings.epochs, settings.decay_epochs)
+    set_lr_factor(training.optimisers, factor)
     for name, module in training.modules.items():
         module.train(name != "teacher")
     meter, is_frozen = LossMeter(epoch), batch_norm_is_frozen(settings, epoch)
@@ -65,7 +66,10 @@ def train_epoch(
             images, masks = source_batch(data.source, source_rows, settings, step_rng(seed, epoch, step), device)
             target = None if data.target is None else to_images(data.target.images[target_rows], device)
             batch = Batch(images, masks, target, np.random.default_rng([seed, epoch, step, TARGET_DRAWS]))
-            meter.add(training_step(training, batch, epoch))
+            if training.recorded is None:
+                meter.add(training_step(training, batch, epoch))
+            else:
+                meter.add(play_step(training.recorded, batch, (factor, is_frozen)))
             if training.consistency is not None:
                 training.consistency.update_teacher(epoch * data.sampler.steps + step)
     if settings.recalibrate_batch_norm and not is_frozen:

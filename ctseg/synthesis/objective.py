@@ -20,6 +20,7 @@ from ctseg.networks.modes import frozen
 from ctseg.plugins.protocols import Batch, Domain, Objective, ObjectiveContext, has_features
 from ctseg.synthesis import losses
 from ctseg.synthesis.pool import ImagePool
+from ctseg.training.graphs import make_plain
 from ctseg.training.loop import set_lr_factor
 from ctseg.training.processes import average_gradients
 from ctseg.training.settings import SynthesisSettings
@@ -67,6 +68,11 @@ class CycleObjective:
         self.optimisers = _optimisers(generator, self.helpers, self.settings)
         self.pools = {name: _pool(self.settings) for name in ("d_ct", "d_mr")}
         self.weights = _weights(self.settings)
+
+    @property
+    def recordable(self) -> bool:
+        """Whether every step does the same: a pool of earlier fakes draws."""
+        return not self.settings.image_pool
 
     def step(self, batch: Batch) -> Losses:
         """One update of everything; named losses, detached, each as it was before its own update."""
@@ -217,6 +223,7 @@ class CycleObjective:
         for group, items in groups.items():
             for name, item in items.items():
                 item.load_state_dict(state[group][name])
+        make_plain(self.optimisers.values())
 
 
 def check_features(generator: nn.Module, settings: SynthesisSettings) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ctseg.errors import PluginError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.networks.blocks import seeded
-from ctseg.networks.intensity import to_images, to_masks, to_uint8
+from ctseg.networks.intensity import on_device, to_images, to_masks, to_uint8
 from ctseg.networks.modes import evaluating
 from ctseg.outputs import run_folder
 from ctseg.plugins.protocols import Batch, Objective, ObjectiveContext
@@ -26,6 +26,7 @@ from ctseg.render.sheet import grid_png
 from ctseg.runs import RUN_FILES, ModelHeader, read_metrics, save_model
 from ctseg.synthesis import audit
 from ctseg.synthesis.objective import make_objective
+from ctseg.training.graphs import RecordedStep, recorded_step
 from ctseg.training.loop import EpochLoop, LossMeter, Ticker, lr_factor, run_epochs, steps_of
 from ctseg.training.processes import own_rows, world_size
 from ctseg.training.sampling import Rows, SliceSampler, step_rng
@@ -130,6 +131,8 @@ class _Stage:
     autocast: Callable[[], Any]
     seed: int
     writes: bool
+    recorded: RecordedStep | None
+    """The objective's step as a CUDA graph, where it can be one."""
     warned: set[str] = field(default_factory=set)
     """Warnings already given; each is given when it first comes up, and is in `metrics.jsonl` as long as it applies."""
 
@@ -159,7 +162,7 @@ class _Stage:
         )
         return cls(
             source, target, generator, objective, sampler, settings, looked_at, fabric.device, fabric.autocast,
-            seed, fabric.is_global_zero,
+            seed, fabric.is_global_zero, _recorded(objective, fabric.device),
         )  # fmt: skip
 
     def counts(self) -> dict[str, int]:
@@ -169,6 +172,13 @@ class _Stage:
     def helpers(self) -> dict[str, nn.Module]:
         """The objective's helper networks, if it shows them."""
         return _shown(self.objective)
+
+
+def _recorded(objective: Objective, device: torch.device) -> RecordedStep | None:
+    if not getattr(objective, "recordable", False):
+        return None
+    optimisers = cast(Any, objective).optimisers.values()
+    return recorded_step(lambda tensors: objective.step(Batch(*tensors)), optimisers, device)
 
 
 def _shown(objective: Objective) -> dict[str, nn.Module]:
@@ -226,7 +236,11 @@ def _train_epoch(stage: _Stage, epoch: int, ticker: Ticker, run: Path) -> dict[s
     for net in (stage.generator, *stage.helpers().values()):
         net.train()
     for step, source_rows, target_rows in steps_of(stage.sampler, epoch, ticker):
-        meter.add(stage.objective.step(_batch(stage, epoch, step, source_rows, target_rows)))
+        batch = _batch(stage, epoch, step, source_rows, target_rows)
+        if stage.recorded is None:
+            meter.add(stage.objective.step(batch))
+        else:
+            meter.add(stage.recorded((batch.source, batch.source_mask, batch.target), factor))
     return {"lr_factor": factor, **meter.means(), **(_look(stage, epoch, run) if stage.writes else {})}
 
 
@@ -243,7 +257,8 @@ def _batch(stage: _Stage, epoch: int, step: int, source_rows: Rows, target_rows:
 
 def flip(images: Tensor, mirrored: list[bool]) -> Tensor:
     """Mirror the chosen images of a batch (B, 1, H, W) left-right."""
-    return torch.where(torch.tensor(mirrored, device=images.device)[:, None, None, None], images.flip(-1), images)
+    chosen = on_device(torch.tensor(mirrored), images.device)[:, None, None, None]
+    return torch.where(chosen, images.flip(-1), images)
 
 
 def _look(stage: _Stage, epoch: int, run: Path) -> dict[str, Any]:
