@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ctseg.augment.parts import part_of
@@ -33,6 +34,12 @@ def source_batch(
     drawn = part_of(drawn, own_rows(len(rows)))
     labels = source.require_masks("a segmenter trains on labelled slices")[rows]
     return drawn.apply(to_images(source.images[rows], device), to_masks(labels, device))
+
+
+def shows_lesion(source: SliceSet, rows: Rows) -> NDArray[np.bool_]:
+    """(rows,) which labelled slices hold a lesion."""
+    masks = source.require_masks("lesion_share goes by them")
+    return np.array([masks[row].any() for row in rows], dtype=bool)
 
 
 def augmentation_ranges(settings: AugmentationSettings) -> AugmentationRanges:

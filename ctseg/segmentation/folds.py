@@ -116,7 +116,7 @@ def _train_folds(
         folder = run / f"fold_{fold + 1}"
         folder.mkdir(parents=True, exist_ok=True)
         training = _make_training(make_segmenter, settings, fabric, seed, fold)
-        sampler = make_sampler(settings, used, used, seed=seed + fold, fabric=fabric)
+        sampler = make_sampler(settings, labelled, used, used, seed=seed + fold, fabric=fabric)
         train_segmenter(
             training, TrainingData(labelled, sampler), folder, fabric=fabric, seed=seed + fold, resume=resume,
             progress=_progress_of_fold(progress, fold, folds),

@@ -23,14 +23,14 @@ from ctseg.render.curves import curves_png
 from ctseg.runs import RUN_FILES, ModelHeader, save_model
 from ctseg.segmentation.after_epoch import AfterEpoch, make_validation
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
-from ctseg.segmentation.batches import recalibration_batches, source_batch
+from ctseg.segmentation.batches import recalibration_batches, shows_lesion, source_batch
 from ctseg.segmentation.steps import SegmenterTraining, make_training, play_step, training_step
 from ctseg.segmentation.terms import Batch
 from ctseg.selection.rules import CheckpointSelection, check_rule
 from ctseg.selection.validation import choose_validation
 from ctseg.training.loop import EpochLoop, LossMeter, Ticker, lr_factor, run_epochs, set_lr_factor, steps_of
 from ctseg.training.sampling import Rows, SliceSampler, step_rng
-from ctseg.training.settings import AdaptationSettings, TrainingSettings
+from ctseg.training.settings import AdaptationSettings, SegmenterSettings
 
 TARGET_DRAWS = 0x7EAC
 """Keeps the draws of the student's view apart from those of the source's augmentation."""
@@ -138,7 +138,8 @@ def train_segmenter(
 
 
 def make_sampler(
-    settings: TrainingSettings,
+    settings: SegmenterSettings,
+    source: SliceSet,
     source_rows: Rows,
     target_rows: Rows,
     *,
@@ -154,6 +155,8 @@ def make_sampler(
         seed=seed,
         candidates=None if pairs is None else pairs.candidates,
         steps_per_epoch=settings.steps_per_epoch,
+        lesion_share=settings.lesion_share,
+        lesions=shows_lesion(source, source_rows) if settings.lesion_share else None,
         rank=fabric.global_rank,
         world=fabric.world_size,
     )
@@ -205,9 +208,8 @@ def train_adaptation(
     """
     check_adaptation(source, target, pairs, settings, validation_split=validation_split, source_rows=source_rows)
     train_rows, target_rows = _training_rows(source, target, pairs, settings, source_rows)
-    sampler = make_sampler(
-        settings, train_rows, target_rows, seed=seed, fabric=fabric, pairs=pairs if settings.matched else None
-    )
+    drawn = pairs if settings.matched else None
+    sampler = make_sampler(settings, source, train_rows, target_rows, seed=seed, fabric=fabric, pairs=drawn)
     data = TrainingData(source, sampler, target if settings.uses_target else None)
     training = make_training(segmenter, settings, device=fabric.device, autocast=fabric.autocast, seed=seed)
     slices = choose_validation(_held_out(source, validation_split, train_rows), target_rows, seed)

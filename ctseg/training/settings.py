@@ -160,6 +160,9 @@ class SegmenterSettings(TrainingSettings):
     loss: Literal["bce", "bce+dice", "bce+dice+slice-dice"] = Field(
         "bce", description="segmentation loss (equation 20); slice-dice weighs small lesions like large ones"
     )
+    lesion_share: Probability = Field(
+        0.0, description="share of each batch's source slices that show a lesion; 0: as they come"
+    )
     optimiser: Literal["sgd", "adam"] = Field("sgd", description="optimiser of the segmenter")
     lr: PositiveFloat = Field(0.1, description="learning rate of the segmenter")
     momentum: float = Field(0.7, ge=0, lt=1, description="momentum of the segmenter (sgd)")

@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
 CHANGED: dict[str, Any] = {
     "batch_size": 3, "epochs": 3, "decay_epochs": 0, "steps_per_epoch": 1,
     "loss": "bce+dice", "optimiser": "adam", "lr": 0.1, "momentum": 0.1, "clip_gradient": 1e-3,
-    "recalibrate_batch_norm": 2, "freeze_batch_norm_from": 1,
+    "recalibrate_batch_norm": 2, "freeze_batch_norm_from": 1, "lesion_share": 1.0,
     "flip_probability": 0.1, "brightness": 0.3, "brightness_shift": 0.2, "contrast": 0.4, "noise": 0.2,
     "bias_field": 0.3, "rotation_deg": 40.0, "zoom": 0.3, "distractors": 1.0, "synthetic_haemorrhage": 0.2,
     "edge_erosion": 0.1, "edge_brightening": 0.5, "end_brightening": 0.5, "streaks": 0.5, "sharpness": 0.9,

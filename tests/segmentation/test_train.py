@@ -270,8 +270,9 @@ def test_a_matched_slice_meets_the_targets_it_was_matched_with(
     make_set: MakeSet, fabric: lightning_fabric.Fabric
 ) -> None:
     settings = AdaptationSettings(**TINY | {"matched": True, "steps_per_epoch": 20})
-    rows = _training_rows(*sets(make_set), PAIRS, settings, None)
-    source, target = make_sampler(settings, *rows, seed=0, fabric=fabric, pairs=PAIRS).draws(0)
+    source_set, target_set = sets(make_set)
+    rows = _training_rows(source_set, target_set, PAIRS, settings, None)
+    source, target = make_sampler(settings, source_set, *rows, seed=0, fabric=fabric, pairs=PAIRS).draws(0)
     assert set(source.ravel()) == {1}
     assert set(target.ravel()) == {0, 3}
 

@@ -111,6 +111,38 @@ class TestSampler:
         parts = [self.sampler(batch_size=1, steps_per_epoch=4, rank=r, world=2).draws(1)[0] for r in (0, 1)]
         assert np.array_equal(np.concatenate(parts, axis=1), whole)
 
+    def test_a_share_of_each_batch_shows_a_lesion_and_none_comes_again_before_all_came(self) -> None:
+        lesions = np.array([False, True, False, False, True])
+        sampler = self.sampler(batch_size=3, steps_per_epoch=3, lesion_share=0.67, lesions=lesions)
+        source, target = sampler.draws(0)
+        with_lesion = np.isin(source, [3, 11])
+        assert with_lesion.sum(axis=1).tolist() == [2, 2, 2]
+        assert sorted(source[~with_lesion]) == [2, 5, 7]
+        assert np.bincount(source[with_lesion]).max() == 3
+        assert target.shape == source.shape
+        assert not np.array_equal(with_lesion[0], with_lesion[1]) or not np.array_equal(with_lesion[0], with_lesion[2])
+
+    @pytest.mark.parametrize(("share", "rows"), [(1.0, {3, 11}), (0.01, {2, 3, 5, 7, 11})])
+    def test_any_share_above_0_puts_a_lesion_into_each_batch(self, share: float, rows: set[int]) -> None:
+        lesions = np.array([False, True, False, False, True])
+        source = self.sampler(steps_per_epoch=9, lesion_share=share, lesions=lesions).draws(0)[0]
+        assert set(source.ravel()) == rows
+        assert np.isin(source, [3, 11]).any(axis=1).all()
+
+    def test_where_every_slice_shows_a_lesion_a_share_changes_no_set_of_slices(self) -> None:
+        source = self.sampler(lesion_share=0.5, lesions=np.ones(5, dtype=bool)).draws(0)[0]
+        assert set(source.ravel()) == {2, 3, 5, 7, 11}
+
+    def test_a_share_of_lesions_without_any_lesion_is_an_error(self) -> None:
+        with pytest.raises(InputError, match=r"lesion_share=0\.5: none of 5 source slices shows a lesion"):
+            self.sampler(lesion_share=0.5, lesions=np.zeros(5, dtype=bool))
+
+    def test_processes_share_the_lesions_of_one(self) -> None:
+        lesions = {"lesion_share": 0.5, "lesions": np.array([False, True, False, False, True]), "steps_per_epoch": 4}
+        whole = self.sampler(batch_size=2, **lesions).draws(1)[0]
+        parts = [self.sampler(batch_size=1, rank=r, world=2, **lesions).draws(1)[0] for r in (0, 1)]
+        assert np.array_equal(np.concatenate(parts, axis=1), whole)
+
     def test_step_numbers_differ_by_step(self) -> None:
         assert step_rng(0, 1, 2).random() == step_rng(0, 1, 2).random()
         assert step_rng(0, 1, 2).random() != step_rng(0, 1, 3).random()
