@@ -39,6 +39,8 @@ __all__ = [
 ]  # fmt: skip
 
 RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
+PRIOR = 0.25
+"""What the plan counts beside the finished steps, as a share of its own length."""
 OWN_KEYS = ("name", "command", "input", "output", "expect_s")
 
 
@@ -248,11 +250,15 @@ def _is_record(item: Any) -> bool:
 
 
 def _time_left(study: Study, results: Sequence[StepResult]) -> str:
-    """Expected seconds of the steps to come, scaled by how the finished ones went."""
+    """Expected seconds of the steps to come, scaled by how the finished ones went.
+
+    The plan has a say beside them: two short steps say little of a long one.
+    """
     expected = sum(step.expect_s for step in study.steps[len(results) :])
     done = [(item.seconds, item.step.expect_s) for item in results if not item.skipped and item.step.expect_s]
+    prior = PRIOR * sum(step.expect_s for step in study.steps)
     past = sum(expect for _, expect in done)
-    scale = sum(seconds for seconds, _ in done) / past if past > 10 else 1.0
+    scale = (prior + sum(seconds for seconds, _ in done)) / (prior + past) if past else 1.0
     return f"  (about {span(expected * scale)} left in all)" if expected else ""
 
 
