@@ -10,6 +10,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,20 @@ def _is_below(filename: object, temporary: Path | None) -> bool:
     return filename is not None and temporary is not None and Path(os.fsdecode(str(filename))).is_relative_to(temporary)
 
 
+_NOTED: ContextVar[list[Path] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noted_files() -> Iterator[list[Path]]:
+    """A list that grows by the path of every file that `write_with` writes in the block, by whichever writer."""
+    noted: list[Path] = []
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
 def write_with(path: Path, write: Callable[[Path], None]) -> Path:
     """Call `write` on a temporary neighbour of `path` (same suffixes), then move it into place.
 
@@ -103,6 +118,9 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
         unlock(handle)
         os.close(handle)
     sync(path.parent)
+    noted = _NOTED.get()
+    if noted is not None:
+        noted.append(path)
     return path
 
 

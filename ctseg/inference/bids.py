@@ -333,7 +333,7 @@ def place_case(work: Path, folder: Path, scan: BidsScan, result: CaseResult, mad
             (folder / "figures").mkdir(exist_ok=True)
             (work / name).replace(folder / "figures" / f"{scan.stem}_desc-{what}_ct.png")
     row = result.row().items()
-    measured = {key: value for key, value in row if key not in ("case", "error") and value not in ("", None)}
+    measured = {key: value for key, value in row if key not in ("case", "files", "error") and value not in ("", None)}
     write_json(
         folder / f"{scan.mask}.json",
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ CASE_FILES = (
 def files_of(cases: Iterable[str]) -> list[str]:
     """All files that a segmentation of some cases may write."""
     tables = [*TABLES, *(f"{OTHER}/{table}" for table in TABLES)]
-    return [TABLE, DETAILS, *tables, *(file.format(case) for case in cases for file in CASE_FILES)]
+    return [TABLE, DETAILS, *tables, *(file for case in cases for file in case_files(case))]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ class CaseResult:
     slices: int | None = None
     input: str = ""
     """Digest of the bytes of the case's input (`ctseg.io.digest`): says which file it was, without its name."""
+    files: str = ""
+    """The files of the case that were written, below the folder and joined by spaces; empty for a failed case."""
     model: str = ""
     """The models that made the mask: name, network and first 12 digits of the weights' SHA-256."""
     ood: str = ""
@@ -118,7 +120,7 @@ class CaseResult:
 
 
 COLUMNS = tuple(CaseResult("", "").row())
-TEXTS = ("case", "status", "input", "model", "ood", "note", "error")
+TEXTS = ("case", "status", "input", "files", "model", "ood", "note", "error")
 """The columns that hold text; the others hold numbers."""
 
 
@@ -287,7 +289,13 @@ def _unnamed(value: Any) -> Any:
     return [{key: item[key] for key in item if key not in NAMING} if isinstance(item, dict) else item for item in value]
 
 
-def remove_case(folder: Path, case: str) -> None:
-    """Remove a case's own files and nothing else that a user may keep there."""
-    for file in CASE_FILES if Path(case).name == case else ():
-        (folder / file.format(case)).unlink(missing_ok=True)
+def remove_case(folder: Path, case: str, *, keep: Collection[str] = ()) -> None:
+    """Remove a case's own files but for some, and nothing else that a user may keep there."""
+    for file in case_files(case) if Path(case).name == case else ():
+        if file not in keep:
+            (folder / file).unlink(missing_ok=True)
+
+
+def case_files(case: str) -> list[str]:
+    """All files that a case may have, below the folder."""
+    return [file.format(case) for file in CASE_FILES]

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ctseg.files import FULL
+from ctseg.files import FULL, noted_files
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.disagreement import widened
 from ctseg.inference.models import ModelGroup, all_models, with_card
@@ -19,7 +19,15 @@ from ctseg.inference.prefetch import Outcome, prefetch_prepared
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.recovery import SIZES_ML, predict_with_recovery
 from ctseg.inference.remembered import remembered_inputs
-from ctseg.inference.results import CaseResult, ResultTable, files_of, provenance, remove_case, start_folder
+from ctseg.inference.results import (
+    CaseResult,
+    ResultTable,
+    case_files,
+    files_of,
+    provenance,
+    remove_case,
+    start_folder,
+)  # fmt: skip
 from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.shared import SharedWork, segment_together
@@ -165,7 +173,7 @@ def _segment_all(
     """Make or find every row, in a folder that is guarded."""
     out = place.path
     finished = start_folder(out, head, resume=place.resume, overwrite=place.overwrite)
-    finished = unchanged(out, cases, finished, digest, head["settings"])
+    finished = unchanged(out, cases, finished, digest)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
     total = len(cases) + len(unreadable)
     made = segment([case for case in cases if case.case_id not in finished])
@@ -215,7 +223,10 @@ def _segment_one(
 ) -> CaseResult:
     started = time.perf_counter()
     prediction = predict_with_recovery(ready, groups, settings)
-    remarks = write_case(out, case.case_id, prediction, settings, seg_algorithm(groups, settings))
+    with noted_files() as noted:
+        remarks = write_case(out, case.case_id, prediction, settings, seg_algorithm(groups, settings))
+    files = [file for file in case_files(case.case_id) if out / file in set(noted)]
+    remove_case(out, case.case_id, keep=files)  # what an earlier scan of that name had and this one has not
     measures = prediction.measures
     return CaseResult(
         case=case.case_id,
@@ -234,6 +245,7 @@ def _segment_one(
         **_recovery(prediction),
         **_other_blood(prediction),
         input=ready.digest,
+        files=" ".join(files),
         ood="; ".join(prediction.ood),
         note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *_remarks(prediction), *remarks]),
     )

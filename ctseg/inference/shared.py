@@ -82,7 +82,7 @@ def _take_part(work: SharedWork, share: Share, names: Iterator[str]) -> None:
     def to_do() -> Iterator[Case]:
         for name in names:
             case, row = work.names[name], earlier.get(name)
-            if row is not None and is_current(work.place.path, case, row, work.digest, work.head["settings"]):
+            if row is not None and is_current(work.place.path, case, row, work.digest):
                 _publish(work, share, row)
             else:
                 yield case

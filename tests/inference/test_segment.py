@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from segment_helpers import (
     NAME,
@@ -34,6 +35,7 @@ from ctseg.cli.main import main
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import write_json
 from ctseg.inference import results
+from ctseg.inference.label_tables import TABLES
 from ctseg.inference.results import CaseResult, ResultTable
 from ctseg.inference.scans import find_scans
 from ctseg.inference.segment import segment_cases
@@ -217,6 +219,34 @@ def test_resume_does_a_case_again_whose_file_is_gone(file, dicom_folder, tmp_pat
     assert gone.exists()
     (third,) = run([dicom_folder], tmp_path / "out", settings, resume=True)
     assert third.resumed
+
+
+def test_a_row_names_the_files_of_its_case_and_those_of_an_earlier_scan_are_gone(tmp_path):
+    stack = Stack(np.arange(0, 64, 4.0), 0.0)
+    settings, out = SegmentSettings(probabilities=True, rtstruct=True, sr=True, label_tables=True), tmp_path / "out"
+    write_dicom(tmp_path / "scan", stack, Head())
+    (first,) = run([tmp_path / "scan"], out, settings)
+    for path in (tmp_path / "scan").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = np.minimum(np.frombuffer(dataset.PixelData, np.uint16), 1064).tobytes()  # 40 HU
+        dataset.save_as(path)
+    (second,) = run([tmp_path / "scan"], out, settings, resume=True)
+    assert second.case == first.case
+    assert {*first.files.split()} - {*second.files.split()} == {f"{first.case}.dcm", f"{first.case}_rtstruct.dcm"}
+    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {*second.files.split()} == there - {MARK, *TABLES, "volumes.csv", "volumes.json"}
+
+
+@pytest.mark.parametrize("files", ["", "other.nii.gz", "{}.nii.gz ../head.nii.gz", "{}.nii.gz /etc/hostname"])
+def test_resume_believes_no_list_of_files_that_is_not_the_case_s(files, tmp_path):
+    write_nifti(tmp_path / "head.nii.gz", Head())
+    (first,) = run([tmp_path / "head.nii.gz"], tmp_path / "out")
+    table = tmp_path / "out" / "volumes.json"
+    data = json.loads(table.read_text())
+    data["cases"][0]["files"] = files.format(first.case)
+    table.write_text(json.dumps(data))
+    (second,) = run([tmp_path / "head.nii.gz"], tmp_path / "out", resume=True)
+    assert (second.resumed, second.files) == (False, first.files)
 
 
 def test_resume_keeps_a_case_that_has_no_dicom_object(tilted, tmp_path):
