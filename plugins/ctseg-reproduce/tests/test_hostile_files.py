@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ import pandas as pd
 import pytest
 from ctseg_reproduce import pool
 from ctseg_reproduce.inputs import PHANTOM
-from ctseg_reproduce.outcomes import COLUMNS, import_outcomes
+from ctseg_reproduce.outcomes import COLUMNS, import_outcomes, imported_outcomes, read_outcomes
 from ctseg_reproduce.plan import Plan
 from ctseg_reproduce.recovery_study import run_study
-from ctseg_reproduce.run import settled_plan
+from ctseg_reproduce.run import Request, outvoted, settled_plan
 from ctseg_reproduce.scales import get_scale
 from ctseg_reproduce.stages import Stage, is_done, run_stage, seconds_of
+from ctseg_reproduce.systems import ROWS
+from ctseg_reproduce.table import Result
 from implant_toys import bright_models, write_cohort
 
 from ctseg.cli.run import execute
@@ -76,6 +79,65 @@ def test_an_import_that_is_no_table_is_refused(tmp_path: Path, data: bytes) -> N
     (tmp_path / "bad.csv").write_bytes(data)
     with pytest.raises(InputError, match=r"bad\.csv"):
         import_outcomes(tmp_path / "out", [tmp_path / "bad.csv"])
+
+
+CONFLICTS = [{"pooled_part": 2.0}, {"patient": "q"}, {"slices": 3}, {"cohort": 3001}, {"cohort": None}]
+
+
+@pytest.mark.parametrize("change", CONFLICTS)
+@pytest.mark.parametrize("together", [True, False])
+def test_imports_that_contradict_each_other_are_refused(
+    tmp_path: Path, change: dict[str, object], together: bool
+) -> None:
+    one, other, out = tmp_path / "one.csv", tmp_path / "other.csv", tmp_path / "out"
+    lines = [LINE, {**LINE, "patient": "b"}]
+    pd.DataFrame(lines).to_csv(one, index=False)
+    pd.DataFrame([lines[1], {**LINE, **change}]).assign(machine="n", seconds=2.0).to_csv(other, index=False)
+    if change.keys() & {"slices", "cohort"}:
+        pd.DataFrame(lines).assign(**change).to_csv(other, index=False)
+    if not together:
+        import_outcomes(out, [one])
+    with pytest.raises(InputError, match=r"other\.csv: other numbers for row AMD-DAS, seed 0 than .*\.csv"):
+        import_outcomes(out, [one, other] if together else [other])
+    assert len(list(out.glob("imported/*"))) == (0 if together else 1)
+
+
+def test_imports_that_say_the_same_count_once(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    lines = [LINE, {**LINE, "patient": "b"}]
+    pd.DataFrame(lines).to_csv(one, index=False)
+    more = [{**line, "machine": "n", "seconds": 2.0} for line in reversed(lines)]
+    pd.DataFrame([*more, {**LINE, "seed": 1}, {**LINE, "key": "l", "pooled_part": 3.0}]).to_csv(other, index=False)
+    import_outcomes(tmp_path, [one, other, one])
+    found = imported_outcomes(tmp_path)
+    assert sorted((item.key, item.outcome.seed) for item in found) == [("k", 0), ("k", 0), ("k", 1), ("l", 0)]
+
+
+@pytest.mark.parametrize("second", [{}, {"seconds": 2.0}, {"patient": "c", "machine": "n"}])
+def test_a_table_put_together_from_two_is_refused(tmp_path: Path, second: dict[str, object]) -> None:
+    lines = [LINE, {**LINE, "patient": "b"}]
+    pd.DataFrame([*lines, *({**line, **second} for line in lines)]).to_csv(tmp_path / "both.csv", index=False)
+    with pytest.raises(InputError, match=r"both\.csv: row AMD-DAS, seed 0 is there twice"):
+        import_outcomes(tmp_path / "out", [tmp_path / "both.csv"])
+
+
+def test_imports_are_read_again_before_they_count(tmp_path: Path) -> None:
+    (tmp_path / "imported").mkdir()
+    for number in range(2):
+        pd.DataFrame([{**LINE, "fp_ml_part": number}]).to_csv(tmp_path / f"imported/{number}.csv", index=False)
+    with pytest.raises(InputError, match=r"imported/1\.csv: other numbers .* than .*imported/0\.csv"):
+        imported_outcomes(tmp_path)
+
+
+def test_a_run_of_the_folder_counts_before_an_import_and_that_is_said(tmp_path: Path) -> None:
+    imports = tmp_path / "one.csv"
+    pd.DataFrame([{**LINE, "row": "mr"}]).to_csv(imports, index=False)
+    (record,) = read_outcomes(imports)
+    plan = Plan(get_scale("smoke"), PHANTOM, "cpu", 0, "32")
+    request = Request(tmp_path, "table3", plan, (), (0,), (record,))
+    own = replace(record, machine="here", outcome=replace(record.outcome, slices=9))
+    for made, said in ((record, []), (own, ["mr, seed 0"])):
+        assert outvoted(request, [Result(ROWS["mr"], (made.outcome,), 1.0, "", (), (made,))]) == said
 
 
 def test_tables_and_settings_that_claim_gigabytes_are_not_read(tmp_path: Path) -> None:

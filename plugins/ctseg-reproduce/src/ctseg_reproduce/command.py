@@ -131,7 +131,17 @@ def _run_and_write(request: Request, as_json: bool) -> None:
     if request.table in SELECTION_STUDIES:
         _study_selection(request, failed, as_json)
     else:
-        _finish(request, run.collect(request, failed), as_json)
+        _finish(request, _collected(request, failed), as_json)
+
+
+def _collected(request: Request, failed: dict[tuple[str, int], str]) -> list[Result]:
+    """What is known of each row, and a line about imports that this folder's own runs contradict."""
+    from ctseg_reproduce import run
+
+    results = run.collect(request, failed)
+    for name in run.outvoted(request, results):
+        common.say(f"{name}: an import has other numbers than the run in this folder, which counts")
+    return results
 
 
 def _rows(plan: Plan, table: str, names: list[str], minutes: float) -> tuple[AnyRow, ...]:
@@ -276,7 +286,7 @@ def _study_claims(request: Request, as_json: bool) -> None:
     at_once = request.seeds if request.jobs > 1 else ()
     for seeds in (at_once,) if at_once else [(seed,) for seed in request.seeds]:
         failed |= run.run_rows(replace(request, seeds=seeds), execute, common.say)
-        results = run.collect(request, failed)
+        results = _collected(request, failed)
         decided = [decide(claim, results) for claim in claims]
         command = run.command_of(request, request.seeds)
         figures = claims_figure(request.root, request.stem, decided, common.say)

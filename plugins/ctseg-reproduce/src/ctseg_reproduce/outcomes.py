@@ -77,20 +77,35 @@ def read_outcomes(path: Path) -> list[OutcomeRecord]:
         if not (np.isfinite(numbers) & (numbers == np.floor(numbers))).all():
             raise InputError(f"{path}: a seed, a cohort or a number of slices is not whole; make it again")
         table["seconds"] = table["seconds"].astype(float)
+        _refuse_mixtures(path, table)
         return [_record(part) for _, part in table.groupby(["row", "seed", "key"], sort=False)]
     except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:
         broken = f"cannot be read as a table of outcomes ({first_line(error)}); check the path"
         raise InputError(f"{path}: {system_failure(error) or broken}") from None
 
 
+def _refuse_mixtures(path: Path, table: pd.DataFrame) -> None:
+    """Two tables that were put together by hand: their volumes would count twice.
+
+    Raises:
+        InputError: naming the row.
+    """
+    for (row, seed, _), part in table.groupby(["row", "seed", "key"], sort=False):
+        is_mixed = (part[["cohort", "machine", "seconds", "selection", "slices"]].nunique(dropna=False) > 1).any()
+        is_doubled = bool(part[list(PARTS)].to_numpy().any()) and bool(part.duplicated(keep=False).all())
+        if is_mixed or is_doubled:
+            raise InputError(
+                f"{path}: row {row}, seed {seed} is there twice; give the tables that it was put together from"
+            )
+
+
 def import_outcomes(root: Path, paths: Sequence[Path]) -> None:
     """Copy tables of outcomes into a folder of tables, so that later calls count them without being progress again.
 
     Raises:
-        InputError: if one is no such table; then none is copied.
+        InputError: if one is no such table, or contradicts another or what was imported before; then none is copied.
     """
-    for path in paths:
-        read_outcomes(path)
+    _read_all([*_copies(root), *paths])
     for path in paths:
         name = f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.csv"
         write_with(root / IMPORTED / name, partial(shutil.copyfile, path))
@@ -100,9 +115,44 @@ def imported_outcomes(root: Path) -> list[OutcomeRecord]:
     """All outcomes that were ever imported into a folder, in an order that does not depend on when.
 
     Raises:
-        InputError: if a copy cannot be read any more.
+        InputError: if a copy cannot be read any more, or two contradict each other.
     """
-    return [item for path in sorted((root / IMPORTED).glob("[!.]*.csv")) for item in read_outcomes(path)]
+    return _read_all(_copies(root))
+
+
+def _copies(root: Path) -> list[Path]:
+    return sorted((root / IMPORTED).glob("[!.]*.csv"))
+
+
+def _read_all(paths: Sequence[Path]) -> list[OutcomeRecord]:
+    """The outcomes of some tables; one that two of them have alike is in the list twice.
+
+    Raises:
+        InputError: if one is no such table, or two have other numbers for one row, seed and settings.
+    """
+    records: list[OutcomeRecord] = []
+    first: dict[tuple[str, int, str], tuple[Path, OutcomeRecord]] = {}
+    for path in paths:
+        for item in read_outcomes(path):
+            where, other = first.setdefault((item.row, item.outcome.seed, item.key), (path, item))
+            if not same_numbers(item, other):
+                raise InputError(
+                    f"{path}: other numbers for row {item.row}, seed {item.outcome.seed} than {where} (machines "
+                    f"{item.machine}; {other.machine}); one of the two can count: leave one out, or remove it"
+                )
+            records.append(item)
+    return records
+
+
+def same_numbers(one: OutcomeRecord, other: OutcomeRecord) -> bool:
+    """Whether two records of a row and seed give the same results, wherever and however fast they were made."""
+    first, second = one.outcome, other.outcome
+    if (first.cohort, first.selection, first.slices) != (second.cohort, second.selection, second.slices):
+        return False
+    tables = [item.cases.sort_values(["patient", *PARTS]).reset_index(drop=True) for item in (first, second)]
+    if list(tables[0]["patient"]) != list(tables[1]["patient"]):
+        return False
+    return bool(np.allclose(tables[0][list(PARTS)], tables[1][list(PARTS)], rtol=1e-8, atol=0))
 
 
 def this_machine() -> str:

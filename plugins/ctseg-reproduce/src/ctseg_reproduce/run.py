@@ -11,7 +11,7 @@ from ctseg.cli.ending import INTERRUPTED, TERMINATED, Terminated
 from ctseg.errors import CtsegError, InputError
 from ctseg.files import write_json
 from ctseg_reproduce.inputs import PHANTOM
-from ctseg_reproduce.outcomes import OutcomeRecord, this_machine
+from ctseg_reproduce.outcomes import OutcomeRecord, same_numbers, this_machine
 from ctseg_reproduce.plan import DATA, LABELLED, LABELLED_TRAIN, Plan
 from ctseg_reproduce.pool import LOGS, run_pool
 from ctseg_reproduce.results import SUPERVISED, Outcome, read_slices, read_trained
@@ -81,6 +81,15 @@ def mismatched(request: Request) -> int:
     rows = get_rows(request.table)
     named = sum(item.row == row.name for item in request.imported for row in rows)
     return named - sum(_fits(request, item, row) for item in request.imported for row in rows)
+
+
+def outvoted(request: Request, results: Sequence[Result]) -> list[str]:
+    """Rows and seeds of which an import has other numbers than this folder's own run, which counts."""
+    own = {(item.row, item.outcome.seed, item.key): item for result in results for item in result.records}
+    keyed = ((own.get((item.row, item.outcome.seed, item.key)), item) for item in request.imported)
+    return sorted(
+        {f"{item.row}, seed {item.outcome.seed}" for made, item in keyed if made and not same_numbers(made, item)}
+    )
 
 
 def run_rows(request: Request, execute: Execute, say: Callable[[str], object] = str) -> dict[tuple[str, int], str]:
