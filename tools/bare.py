@@ -1,13 +1,14 @@
 """`make bare`: the wheel in bare environments, each Python with the newest versions, and with the lowest allowed ones.
 
-Run it with the Python of an environment that has the packages of the group `dist`. Each environment takes up to 7 GB
-(PyPI's torch brings CUDA with it) and is removed afterwards, unless --keep is given. With --extras, all optional extras
-are installed, too, and used.
+Run it with the Python of an environment that has the packages of the group `dist`. Each environment takes up to 8 GB
+(PyPI's torch brings CUDA with it) and is removed before the next is made, unless --keep is given. With --extras, all
+optional extras are installed, too, and used.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,11 +68,12 @@ def main() -> None:
         (wheel,) = (place / "wheel").glob("*.whl")
         for number, python in enumerate(options.pythons):
             for wanted in ([], [LOWEST]):
-                found = check(
-                    python, wheel, place / f"{number}-{'lowest' if wanted else 'newest'}", wanted, options.extras
-                )
+                own = place / f"{number}-{'lowest' if wanted else 'newest'}"
+                found = check(python, wheel, own, wanted, options.extras)
                 sys.stdout.write(f"{'lowest' if wanted else 'newest'}: {found}")
                 sys.stdout.flush()
+                if options.keep is None:
+                    shutil.rmtree(own)
 
 
 if __name__ == "__main__":

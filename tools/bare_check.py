@@ -55,7 +55,7 @@ def ctseg(*words: str, codes: tuple[int, ...] = (0,)) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run([script, "-q", *words], check=False, capture_output=True, text=True, env=clean)
     if done.returncode not in codes:
-        sys.exit(f"ctseg {' '.join(words)}: exit code {done.returncode}\n{done.stdout[-500:]}{done.stderr[-3000:]}")
+        sys.exit(f"ctseg {' '.join(words)}: exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
 
 def extras() -> list[str]:

@@ -197,7 +197,8 @@ def _unique(cases: Sequence[Case]) -> list[Case]:
     """Cases in order of their names, which are tied to what each was made of, not to its place among the others.
 
     NIfTI files of the same name get their folder's name in front; cases that still share a name get a digest of their
-    input behind it. Copies of one input get a number as well, since nothing else tells them apart.
+    input behind it. Copies of one input get a number as well, since nothing else tells them apart. Names that differ
+    in upper and lower case alone are the same to macOS and Windows, and so to this function.
     """
     named = _where_shared(cases, lambda case: case.case_id if case.kind == "dicom" else _with_folder(case))
     named = [_shortened(case) for case in named]
@@ -205,8 +206,8 @@ def _unique(cases: Sequence[Case]) -> list[Case]:
     result: list[Case] = []
     copies: Counter[str] = Counter()
     for case in sorted(named, key=lambda case: (case.case_id, str(case.files[0]))):
-        copies[case.case_id] += 1
-        number = copies[case.case_id]
+        copies[case.case_id.casefold()] += 1
+        number = copies[case.case_id.casefold()]
         result.append(case if number == 1 else _renamed(case, f"{case.case_id}-{number}"))
     return result
 
@@ -222,8 +223,8 @@ def _shortened(case: Case) -> Case:
 
 def _where_shared(cases: Sequence[Case], name: Callable[[Case], str]) -> list[Case]:
     """The cases with another name where several share one."""
-    counts = Counter(case.case_id for case in cases)
-    return [case if counts[case.case_id] == 1 else _renamed(case, name(case)) for case in cases]
+    counts = Counter(case.case_id.casefold() for case in cases)
+    return [case if counts[case.case_id.casefold()] == 1 else _renamed(case, name(case)) for case in cases]
 
 
 def _with_folder(case: Case) -> str:

@@ -30,7 +30,7 @@ from ctseg.outputs.leftovers import (
     put_back,
     remove_owned,
 )
-from ctseg.outputs.mark import MARK, STUDY, Mark, contents, entries, foreign, owner, read_mark, write_mark
+from ctseg.outputs.mark import MARK, STUDY, Mark, contents, entries, foreign, ignores_case, owner, read_mark, write_mark
 from ctseg.temporary_names import temporary_name
 
 
@@ -289,7 +289,7 @@ def _refuse_clash(folder: Path, files: tuple[str, ...], output: Output) -> None:
     """
     mark = read_mark(folder)
     strange = foreign(folder, mark) if mark else list(entries(folder))
-    written = owner([*files, *_folders_of(files)])
+    written = owner([*files, *_folders_of(files)], any_case=ignores_case(folder))
     clash = next((name for name in strange if written(name) and not is_real_folder(folder / name)), None)
     if clash is not None:
         raise OutputExistsError(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ctseg.errors import InputError
+from ctseg.outputs.mounts import Spots, holds
 
 Identity = tuple[int, int]
 MAX_LINKS = 40
@@ -19,7 +20,7 @@ def as_paths(inputs: Iterable[Path | str | None]) -> tuple[Path, ...]:
 
 
 def refuse_inputs(path: Path, inputs: Iterable[Path], *, file: bool = False) -> None:
-    """Refuse an output that a command also reads, however the two are written: links, `..`, hard links.
+    """Refuse an output that a command also reads, however the two are written: links, `..`, hard links, bind mounts.
 
     Args:
         path: the output; it need not exist.
@@ -30,18 +31,19 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], *, file: bool = False) -> 
         InputError: naming the output and the input.
     """
     inputs = tuple(inputs)
-    what = "choose another output file" if file else "choose another output folder"
+    what, spots = f"choose another output {'file' if file else 'folder'}", Spots()
     if file:
-        _refuse_within(path, inputs, what)
+        _refuse_within(path, inputs, what, spots)
     here = identity(path)
     if here is None:
         return  # what is not there is no input and holds none
-    seen: dict[Path, Identity | None] = {}
+    place, seen = spots.of(_names(path)), dict[Path, Identity | None]()
     for item in inputs:
         names = _names(item)
-        if here in {identity(name) for name in names}:
+        there = spots.of(names)
+        if place & there or here in map(identity, names):
             raise InputError(f"{path}: is one of the inputs; {what}")
-        if any(_below(name, here, seen) for name in names):
+        if holds(place, there) or any(_below(name, here, seen) for name in names):
             raise InputError(f"{path}: holds the input {item}; {what}")
 
 
@@ -54,10 +56,11 @@ def identity(path: Path) -> Identity | None:
     return stat.st_dev, stat.st_ino
 
 
-def _refuse_within(path: Path, inputs: Iterable[Path], what: str) -> None:
-    above = {identity(parent) for parent in Path(os.path.realpath(path)).parents}
+def _refuse_within(path: Path, inputs: Iterable[Path], what: str, spots: Spots) -> None:
+    real = Path(os.path.realpath(path))
+    above, place = {identity(parent) for parent in real.parents}, spots.of([real])
     for item in inputs:
-        if item.is_dir() and identity(item) in above:
+        if item.is_dir() and (identity(item) in above or holds(spots.of(_names(item)), place)):
             raise InputError(f"{path}: lies in the input {item}; {what}")
 
 

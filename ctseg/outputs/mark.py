@@ -52,8 +52,11 @@ class Mark:
         )
 
 
-def owner(files: Iterable[str]) -> Callable[[str], bool]:
-    """Tells whether a path is among `files`, which may hold wildcards."""
+def owner(files: Iterable[str], *, any_case: bool = False) -> Callable[[str], bool]:
+    """Tells whether a path is among `files`, which may hold wildcards; with `any_case`, in whatever case."""
+    if any_case:
+        owns_folded = owner([name.casefold() for name in files])
+        return lambda path: owns_folded(path.casefold())
     files = tuple(files)
     plain = {name for name in files if not _wild(name)}
     patterns = [name.split("/") for name in files if _wild(name)]
@@ -125,6 +128,11 @@ def write_mark(folder: Path, mark: Mark) -> None:
 def contents(folder: Path) -> tuple[str, ...]:
     """Every file below a folder as a mark names it: wildcards in names are escaped."""
     return tuple(escape(name) for name in sorted(entries(folder)))
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether a marked folder lies where `A` and `a` are one file, as on macOS, Windows and many network disks."""
+    return (Path(folder) / MARK).exists() and (Path(folder) / MARK.upper()).exists()
 
 
 def entries(folder: Path) -> Iterator[str]:

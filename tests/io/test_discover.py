@@ -183,6 +183,16 @@ def test_domains_are_told_from_the_voxels(
         read_case(discover(tmp_path / "one.nii.gz", "ct").cases[0])
 
 
+def test_names_that_differ_in_case_alone_stay_apart_on_any_disk(tmp_path: Path, mr: np.ndarray) -> None:
+    for place, name in enumerate(("Head.nii", "head.nii", "HEAD2.nii")):
+        nib.save(nib.Nifti1Image(mr + place, np.eye(4)), tmp_path / name)
+    names = [case.case_id for case in discover([tmp_path], "mr").cases]
+    assert "HEAD2" in names
+    assert len({name.casefold() for name in names}) == 3
+    (tmp_path / "Head.nii").unlink()
+    assert "head" in [case.case_id for case in discover([tmp_path], "mr").cases]
+
+
 def test_files_of_one_name_stay_apart(tmp_path: Path, mr: np.ndarray) -> None:
     for folder in ("p1", "p2"):
         nifti(tmp_path / folder / "scan.nii.gz", mr)
