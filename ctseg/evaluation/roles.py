@@ -5,7 +5,7 @@ Dice is the same when they are swapped, but what counts as missed and as false i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,21 +37,25 @@ def check_roles(matching: Matching) -> list[str]:
         InputError: naming the folder that likely belongs behind the other flag.
     """
     makers = _Makers()
-    refs = {job.case: job.ref for job in matching.jobs}
+    refs = [job.ref for job in matching.jobs]
     preds = [path for job in matching.jobs for path in job.preds if path is not None]
-    made = [path for path in refs.values() if makers.of(path) in PREDICTED]
-    modelled = any(makers.of(path) in PREDICTED for path in preds)
-    if made and not modelled:
-        raise InputError(
-            f"--ref {made[0].parent}: {_counted(made, refs)} made by `ctseg {makers.of(made[0])}`, and none behind "
-            "--pred is; swap --pred and --ref? To use them as they are, copy the NIfTI files alone into a new folder"
-        )
-    true = next((path for path in preds if makers.of(path) == TRUE), None)
-    if true is not None and not any(makers.of(path) == TRUE for path in refs.values()):
-        raise InputError(f"--pred {true.parent}: is the truth of `ctseg phantom`; swap --pred and --ref?")
+    _check_truth(makers, refs, preds)
+    made = makers.by(refs, PREDICTED)
     if not made:
         return []
-    return [f"{_counted(made, refs)} made by a model, too: the numbers say how far models agree, not who is right"]
+    words = f"{len(made)} of {len(refs)} references {'were' if len(made) > 1 else 'was'}"
+    if not makers.by(preds, PREDICTED):
+        raise InputError(
+            f"--ref {made[0].parent}: {words} made by `ctseg {makers.of(made[0])}`, and none behind --pred is; "
+            "swap --pred and --ref? To use them as they are, copy the NIfTI files alone into a new folder"
+        )
+    return [f"{words} made by a model, too: the numbers say how far models agree, not who is right"]
+
+
+def _check_truth(makers: _Makers, refs: Sequence[Path], preds: Sequence[Path]) -> None:
+    true = makers.by(preds, (TRUE,))
+    if true and not makers.by(refs, (TRUE,)):
+        raise InputError(f"--pred {true[0].parent}: is the truth of `ctseg phantom`; swap --pred and --ref?")
 
 
 def same_notes(inputs: Mapping[str, Any]) -> list[str]:
@@ -62,10 +66,6 @@ def same_notes(inputs: Mapping[str, Any]) -> list[str]:
     """
     same = [name for name, digest in inputs["predictions"].items() if digest == inputs["reference"]]
     return [f"{name}: every prediction is its reference, byte for byte; is --ref the right folder?" for name in same]
-
-
-def _counted(made: list[Path], refs: Mapping[str, Path]) -> str:
-    return f"{len(made)} of {len(refs)} references {'were' if len(made) > 1 else 'was'}"
 
 
 class _Makers:
@@ -83,6 +83,10 @@ class _Makers:
             if kind and owns(path.relative_to(folder).as_posix()):
                 return kind
         return PREDICTED[0] if _case(path.name) in self._listed(path.parent) else ""
+
+    def by(self, paths: Iterable[Path], commands: Sequence[str]) -> list[Path]:
+        """The masks that one of these commands made."""
+        return [path for path in paths if self.of(path) in commands]
 
 
 def _marked(folder: Path) -> tuple[str, Callable[[str], bool]]:
