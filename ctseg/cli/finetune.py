@@ -49,7 +49,6 @@ def finetune(
     """Train on labelled CT in folds (supervised); a network that was not trained on a patient segments it."""
     from ctseg.cli.training_options import machine_inputs
     from ctseg.io.input_digests import set_digests
-    from ctseg.io.slices import check_domain
     from ctseg.outputs import growing_folder
     from ctseg.runs import RUN_FILES, check_resume, start_run
     from ctseg.settings import parse_overrides
@@ -58,8 +57,7 @@ def finetune(
     begin = None if start is None else find_run(start)
     place = common.guard(output, "finetune", (data, begin), overwrite=overwrite, resume=resume)
     labelled = common.open_set(data)
-    labelled.require_masks("finetune trains on labelled CT")
-    check_domain(labelled, "ct", "--data")
+    _check_data(labelled)
     given = parse_overrides(settings)
     entry, resolved, values = _resolve(segmenter, begin, preset, given)
 
@@ -83,6 +81,16 @@ def finetune(
             folds=folds, seed=seed, resume=resume, progress=bar.update,
         )  # fmt: skip
     common.finish({**summary, "output": str(output)}, _lines(summary, entry.name, resolved, output), as_json)
+
+
+def _check_data(labelled: SliceSet) -> None:
+    """Refuse what is no labelled CT (`InputError`); pseudo-CT is taken, and named as what it is."""
+    from ctseg.io.slices import check_domain
+
+    labelled.require_masks("finetune trains on labelled CT")
+    check_domain(labelled, "ct", "--data")
+    if labelled.info.get("pseudo"):
+        common.say(f"note: --data {labelled.folder}: is pseudo-CT made of MR; no Dice of this call is one on CT")
 
 
 def _resolve(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ctseg.cli import common, completion
-from ctseg.errors import SettingError
+from ctseg.errors import InputError, SettingError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,8 @@ def match(
         else:
             write_pairs(pairs, sys.stdout)
     summary = {**_counts(pairs), "similarity": similarity, "output": str(output), "inputs": made_of}
-    lines = [f"{summary['pairs']} pairs of {summary['sources']} MR and {summary['targets']} CT slices -> {output}"]
+    made = f"{summary['pairs']} pairs of {summary['sources']} {sets[0].kind} and {summary['targets']} CT slices"
+    lines = [f"{made} -> {output}"]
     lines += _report(report, pairs, sets, direction, part)
     common.finish(summary, lines, as_json)
 
@@ -143,13 +144,15 @@ def _is_file(output: Path, as_json: bool) -> bool:
 def _open_sets(source: Path, target: Path, output: Path | None) -> tuple[SliceSet, SliceSet]:
     """Both slice sets; of raw scans, one is made beside the output."""
     from ctseg.cli.raw_sets import as_slice_set
-    from ctseg.io.slices import check_domain
+    from ctseg.io.slices import check_target
 
     folders = as_slice_set(source, "--src", output), as_slice_set(target, "--tgt", output)
     if folders != (source, target):
         common.say(f"for the next commands: --src {folders[0]} --tgt {folders[1]}")
     sets = common.open_set(folders[0]), common.open_set(folders[1])
-    check_domain(sets[1], "ct", "--tgt", sets[0])
+    check_target(sets[1], sets[0])
+    if sets[0].folder.resolve() == sets[1].folder.resolve():
+        raise InputError(f"--tgt {folders[1]}: is the set behind --src, too; give the other domain's")
     return sets
 
 

@@ -115,7 +115,7 @@ def prepare(
     """
     from ctseg.cli.training_settings import checked_settings
     from ctseg.cli.warm_start import start_of
-    from ctseg.io.slices import check_domain, check_same_size
+    from ctseg.io.slices import check_same_size, check_target
     from ctseg.settings import parse_overrides
     from ctseg.training.resolve import schedule_note
 
@@ -123,7 +123,7 @@ def prepare(
     settings, entry, values = checked_settings(model, base, given, plugin, command, common.registry())
     begin = None if start is None else start_of(start, entry, values)
     source, target = common.open_set(sets[0]), common.open_set(sets[1])
-    check_domain(target, "ct", "--tgt", source)
+    check_target(target, source)
     source.require_masks("training needs labels on --src")
     check_same_size(source, target)
     paired = _pairs(settings, pairs, source, target, entry.kind)
@@ -276,7 +276,7 @@ def machine_inputs(fabric: Any) -> dict[str, Any]:
 
 def schedule(settings: TrainingSettings) -> str:
     """The length of a training in words, as `12 epochs, the last 9 with the rate falling to 0`."""
-    total = f"{settings.total_epochs} epochs"
+    total = "1 epoch" if settings.total_epochs == 1 else f"{settings.total_epochs} epochs"
     falling = f", the last {settings.decay_epochs} with the rate falling to 0"
     return total + (falling if settings.decay_epochs else "")
 

@@ -18,6 +18,7 @@ from ctseg.evaluation.cases import Matching, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.made_by import made_by
+from ctseg.evaluation.numbers import counted
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.roles import check_roles, same_notes
 from ctseg.evaluation.scans import Scans
@@ -229,17 +230,18 @@ def _notes(matching: Matching) -> tuple[str, ...]:
     notes = [matching.patient_rule]
     for model, names in matching.unreferenced.items():
         if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            notes.append(
-                f"{model}: {len(names)} predictions without a reference are left out: {', '.join(names[:3])}{more}"
-            )
+            which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            notes.append(f"{model}: {counted(len(names), 'prediction')} without a reference left out: {which}")
     return tuple(notes)
 
 
 def _missing_notes(scores: Sequence[Score]) -> list[str]:
     """How many references of each model have no prediction and are scored with an empty one."""
     counts = Counter(score.model for score in scores if score.note)
-    return [f"{model}: {count} references without a prediction are scored as empty" for model, count in counts.items()]
+    return [
+        f"{model}: {counted(count, 'reference')} without a prediction scored as empty"
+        for model, count in counts.items()
+    ]
 
 
 def _scan_notes(matching: Matching, scans: Scans) -> list[str]:

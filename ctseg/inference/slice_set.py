@@ -19,7 +19,7 @@ from ctseg.inference.segment import OnCase, segment_prepared
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, safe_name
 from ctseg.io.digest import DIGITS
-from ctseg.io.slices import SliceSet, check_same_greys, intensity_of
+from ctseg.io.slices import SliceSet, check_domain, check_same_greys, intensity_of
 from ctseg.io.volume import Volume
 from ctseg.outputs import Output
 from ctseg.parallel import attempt
@@ -101,11 +101,12 @@ def slices_by_case(
 
 
 def check_size(slices: SliceSet, groups: Sequence[ModelGroup]) -> None:
-    """Refuse a slice set of another size, or with other grey values, than the models were trained on.
+    """Refuse a slice set of MR, of another size or with other grey values than the models were trained on.
 
     Raises:
         InputError: naming what differs.
     """
+    check_domain(slices, "ct", "")
     for group in groups:
         size = group.preprocessing.size
         if not group.models and (size, size) != slices.size:

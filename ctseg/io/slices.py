@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "COLUMNS", "SCHEMA", "SliceSet", "assign_splits", "check_domain", "check_leak", "check_same_size", "is_slice_set",
+    "COLUMNS", "SCHEMA", "SliceSet", "assign_splits", "check_domain", "check_leak", "check_same_size",
+    "check_target", "is_slice_set",
     "open_slices",
 ]  # fmt: skip
 
@@ -54,6 +55,11 @@ class SliceSet:
     def domain(self) -> str:
         """'mr' or 'ct'."""
         return str(self.info["domain"])
+
+    @property
+    def kind(self) -> str:
+        """'MR', 'CT' or 'pseudo-CT'."""
+        return "pseudo-CT" if self.info.get("pseudo") else self.domain.upper()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -295,12 +301,12 @@ def intensity_of(slices: SliceSet, rows: NDArray[np.int64]) -> tuple[float, floa
 
 
 def check_domain(slices: SliceSet, domain: str, flag: str, other: SliceSet | None = None) -> None:
-    """A command's `--src` must be MR (or pseudo-CT made of it) and its `--tgt` CT.
+    """Whether the slice set behind a flag is MR or CT, as the command needs it.
 
     Args:
         slices: the set behind the flag.
         domain: that it has to be of.
-        flag: as typed.
+        flag: as typed; empty for an argument.
         other: the set behind the other flag; if that is of the wanted domain, the two are likely swapped.
 
     Raises:
@@ -309,8 +315,16 @@ def check_domain(slices: SliceSet, domain: str, flag: str, other: SliceSet | Non
     if slices.domain != domain:
         is_swapped = other is not None and other.domain == domain
         way_out = "swap --src and --tgt?" if is_swapped else f"give a slice set of {domain.upper()}"
-        found = f"is a slice set of {slices.domain.upper()}, where {domain.upper()} is expected"
-        raise InputError(f"{flag} {slices.folder}: {found}; {way_out}")
+        found = f"is a slice set of {slices.kind}, where {domain.upper()} is expected"
+        raise InputError(f"{flag} {slices.folder}: {found}; {way_out}".lstrip())
+
+
+def check_target(target: SliceSet, source: SliceSet) -> None:
+    """Refuse a target that is no real CT: an `InputError`, which says where source and target look swapped."""
+    check_domain(target, "ct", "--tgt", source)
+    if target.info.get("pseudo"):
+        way_out = "swap --src and --tgt?" if source.kind == "CT" else "give a slice set of CT"
+        raise InputError(f"--tgt {target.folder}: is pseudo-CT made of MR, where CT is expected; {way_out}")
 
 
 def assign_splits(patient_ids: Sequence[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, str]:

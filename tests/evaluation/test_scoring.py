@@ -52,7 +52,7 @@ def test_a_missing_prediction_counts_as_empty_where_asked_for(cohort):
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=settings)
     table = found.cases.set_index("case")
     assert found.failed == ()
-    assert "pred: 2 references without a prediction are scored as empty" in found.notes
+    assert "pred: 2 references without a prediction scored as empty" in found.notes
     assert (table.loc["a_1", "dice"], table.loc["a_1", "pred_ml"], table.loc["a_1", "lesions_fn"]) == (0, 0, 1)
     assert table.loc["a_1", "message"] == "no prediction: scored as empty"
     assert np.isnan(table.loc["b_2", "dice"])

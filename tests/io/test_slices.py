@@ -11,7 +11,14 @@ import pytest
 
 from ctseg.errors import InputError
 from ctseg.io.slice_writer import write_slices
-from ctseg.io.slices import SliceSet, assign_splits, check_domain, check_same_size, open_slices
+from ctseg.io.slices import (
+    SliceSet,
+    assign_splits,
+    check_domain,
+    check_same_size,
+    check_target,
+    open_slices,
+)
 
 
 def make(
@@ -103,6 +110,18 @@ def test_unknown_slices_splits_sizes_and_domains_are_named(tmp_path: Path) -> No
             check_domain(mr, "ct", "--tgt", other)
     with pytest.raises(InputError, match="has no masks.npy, but training needs them"):
         ct.require_masks("training needs them")
+
+
+def test_a_target_is_real_ct(tmp_path: Path) -> None:
+    mr, ct, made = make(tmp_path / "mr"), make(tmp_path / "ct", domain="ct"), make(tmp_path / "made", domain="ct")
+    made.info["pseudo"] = {"from": "mr"}
+    for source in (mr, made):
+        check_target(ct, source)
+    for source, way_out in ((ct, "swap --src and --tgt"), (mr, "give a slice set of CT")):
+        with pytest.raises(InputError, match=f"--tgt .*made: is pseudo-CT made of MR, where CT is expected; {way_out}"):
+            check_target(made, source)
+    with pytest.raises(InputError, match=r"^\S*made: is a slice set of pseudo-CT, where MR is expected"):
+        check_domain(made, "mr", "")
 
 
 def test_splits_are_by_patient_whatever_the_order() -> None:
