@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -77,12 +78,14 @@ def match(
     from ctseg.settings import parse_overrides
 
     to_file = _is_file(output, as_json)
-    built = common.registry().get("similarity_metric", similarity).build(parse_overrides(settings))
+    chosen = parse_overrides(settings)
+    built = common.registry().get("similarity_metric", similarity).build(chosen)
     if to_file:
         guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
     _guard_report(report, output, (source, target), overwrite=overwrite)
     sets = _open_sets(source, target, output if to_file else None)
     check_same_size(*sets)
+    _fit_threshold(built, sets[1], chosen)
     part = None if split == "all" else split
     made_of = {"source": set_digests(sets[0]), "target": set_digests(sets[1])}
     with sole(output) if to_file else nullcontext(), common.executor(scheduler) as executor:
@@ -93,11 +96,60 @@ def match(
             _write(pairs, output, Mark("match", (output.name,), inputs=made_of))
         else:
             write_pairs(pairs, sys.stdout)
-    summary = {**_counts(pairs), "similarity": similarity, "output": str(output), "inputs": made_of}
-    made = f"{summary['pairs']} pairs of {summary['sources']} {sets[0].kind} and {summary['targets']} CT slices"
-    lines = [f"{made} -> {output}"]
-    lines += _report(report, pairs, sets, direction, part)
+    summary = {**_counts(pairs, direction), "similarity": similarity, "output": str(output), "inputs": made_of}
+    lines = [*_outcome(summary, sets, pairs, direction), *_report(report, pairs, sets, direction, part)]
     common.finish(summary, lines, as_json)
+
+
+def _fit_threshold(metric: SimilarityMetric, target: SliceSet, chosen: Mapping[str, object]) -> None:
+    """Have a built-in metric take the same density for haemorrhage in every window of HU.
+
+    Raises:
+        SettingError: if the slices' window does not reach that density.
+    """
+    from ctseg.matching.metrics import LESION_GREY, FingerprintMetric, lesion_grey
+
+    if not isinstance(metric, FingerprintMetric) or "threshold" in chosen:
+        return
+    grey = lesion_grey(target.info["settings"])
+    if not 0 < grey < 255:
+        raise SettingError(
+            f"{target.folder}: its window of HU does not reach 47 HU, above which CT counts as haemorrhage here; "
+            "preprocess with a wider --window, or choose a grey value with --set threshold=N"
+        )
+    if grey != LESION_GREY:
+        common.say(f"note: above {grey} of 255 CT counts as haemorrhage: 47 HU, as {LESION_GREY} is from 0 to 100 HU")
+    metric.threshold = grey
+
+
+CROWDED = 0.25
+"""Share of all pairs in which one slice raises the question whether pairs mean anything."""
+LEAST_PAIRS = 40
+"""Fewer say nothing about that."""
+
+
+def _most_used(pairs: pd.DataFrame, direction: Direction) -> tuple[str, float]:
+    """The slice that most pairs have on the side that was searched, and its share of them."""
+    if not len(pairs):
+        return "", 0.0
+    counts = pairs["target_id" if direction == "source" else "source_id"].value_counts()
+    return str(counts.index[0]), float(counts.iloc[0] / len(pairs))
+
+
+def _outcome(
+    summary: Mapping[str, object], sets: tuple[SliceSet, SliceSet], pairs: pd.DataFrame, direction: Direction
+) -> list[str]:
+    """What was paired, and a warning where one slice is in many of the pairs."""
+    made = f"{summary['pairs']} pairs of {summary['sources']} {sets[0].kind} and {summary['targets']} CT slices"
+    lines = [f"{made} -> {summary['output']}"]
+    name, share = _most_used(pairs, direction)
+    if len(pairs) >= LEAST_PAIRS and share >= CROWDED:
+        kind = sets[1 if direction == "source" else 0].kind
+        lines.append(
+            f"warning: {100 * share:.0f} % of the pairs have one {kind} slice, {name}; look at them with --report, and "
+            "see docs/method-matching.md"
+        )
+    return lines
 
 
 def _report(
@@ -202,7 +254,7 @@ def _write(pairs: pd.DataFrame, output: Path, mark: Mark) -> None:
         earlier.unlink(missing_ok=True)
 
 
-def _counts(pairs: pd.DataFrame) -> dict[str, int]:
+def _counts(pairs: pd.DataFrame, direction: Direction) -> dict[str, float]:
     from ctseg.matching.pairs import matched_ids
 
     return {
@@ -210,4 +262,5 @@ def _counts(pairs: pd.DataFrame) -> dict[str, int]:
         "sources": len(matched_ids(pairs)),
         "targets": int(pairs["target_id"].nunique()),
         "top": int(pairs["rank"].max()) if len(pairs) else 0,
+        "largest_share": round(_most_used(pairs, direction)[1], 4),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,31 @@ from ctseg.progress import ProgressCallback
 
 PAPER_SIDE = 240
 """The lesion distance is counted in pixels of a 240 x 240 slice (paper 3.1.4, below (17))."""
+LESION_GREY = 120
+"""Above it a CT pixel counts as haemorrhage (paper 3.1.4), in slices of 0 to 100 HU; in others, what is as dense."""
+USUAL_WINDOW = (0.0, 100.0)
+"""HU that are 0 and 255 by default (decision 2)."""
 BITS = 64
 """Of a fingerprint."""
 HASH_KINDS = ("phash", "dhash", "whash", "average_hash")
 
 
+def lesion_grey(settings: Mapping[str, Any]) -> int:
+    """The grey value of a CT set that is as many HU as `LESION_GREY` is in slices of 0 to 100 HU: 47 HU.
+
+    Args:
+        settings: of the preprocessing, with its `window` in HU; without one `LESION_GREY` stays.
+
+    Returns:
+        0 to 255; at 0 or 255 the window does not reach the density.
+    """
+    low, high = settings.get("window") or USUAL_WINDOW
+    hu = USUAL_WINDOW[0] + LESION_GREY / 255 * (USUAL_WINDOW[1] - USUAL_WINDOW[0])
+    return round(min(max(255 * (hu - low) / (high - low), 0.0), 255.0))
+
+
 def lesion_areas(
-    images: NDArray[np.uint8], masks: NDArray[np.uint8] | None, threshold: int = 120
+    images: NDArray[np.uint8], masks: NDArray[np.uint8] | None, threshold: int = LESION_GREY
 ) -> NDArray[np.float64]:
     """p_tumour or p_iph of equation (16) in pixels at 240 x 240: (N, H, W) -> (N,).
 
@@ -91,7 +109,7 @@ class FingerprintMetric(_HashedSearch):
         self,
         fingerprint: Callable[[NDArray[np.uint8]], NDArray[np.uint64]],
         lambda_ham: float = 100.0,
-        threshold: int = 120,
+        threshold: int = LESION_GREY,
     ) -> None:
         self.fingerprint, self.lambda_ham, self.threshold = fingerprint, lambda_ham, threshold
 
@@ -128,7 +146,7 @@ class AmdMetric(FingerprintMetric):
         size: side N of the scaled image, 32 in the paper.
     """
 
-    def __init__(self, lambda_ham: float = 100.0, threshold: int = 120, size: int = 32) -> None:
+    def __init__(self, lambda_ham: float = 100.0, threshold: int = LESION_GREY, size: int = 32) -> None:
         super().__init__(lambda images: fingerprints(images, size), lambda_ham, threshold)
 
 
@@ -242,7 +260,7 @@ class ImageHashMetric(FingerprintMetric):
         ValueError: for another kind.
     """
 
-    def __init__(self, kind: str = "phash", lambda_ham: float = 100.0, threshold: int = 120) -> None:
+    def __init__(self, kind: str = "phash", lambda_ham: float = 100.0, threshold: int = LESION_GREY) -> None:
         if kind not in HASH_KINDS:
             raise ValueError(f"kind {kind!r}: expected one of {', '.join(HASH_KINDS)}")
         super().__init__(lambda images: package_hashes(images, kind), lambda_ham, threshold)

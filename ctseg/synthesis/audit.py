@@ -16,13 +16,12 @@ from scipy import ndimage
 from torch import nn
 
 from ctseg.io.slices import SliceSet
+from ctseg.matching.metrics import LESION_GREY, lesion_grey
 from ctseg.metrics.overlap import defined, dice_of
 from ctseg.networks.intensity import to_images, to_uint8
 from ctseg.networks.modes import evaluating
 from ctseg.training.sampling import Rows
 
-THRESHOLD = 120
-"""Grey value above which matching takes a CT pixel for haemorrhage (paper 3.1.4); 47 HU with a window of 0..100."""
 RING = 4
 """Width in pixels of the tissue around a lesion that it is compared with."""
 LEAST_SPREAD = 0.1
@@ -40,6 +39,8 @@ class AuditSlices:
     """(n, H, W) 0/1."""
     real_ct: NDArray[np.uint8]
     """(m, H, W) CT."""
+    threshold: int = LESION_GREY
+    """Grey value above which matching takes a CT pixel for haemorrhage."""
 
 
 def choose(source: SliceSet, target: SliceSet, source_rows: Rows, target_rows: Rows, count: int) -> AuditSlices:
@@ -51,7 +52,7 @@ def choose(source: SliceSet, target: SliceSet, source_rows: Rows, target_rows: R
     rows, ct_rows = spread(rows, count), spread(target_rows, count)
     images = np.asarray(source.images[rows])
     masks = np.asarray(source.masks[rows]) if source.masks is not None else np.zeros_like(images)
-    return AuditSlices(images, masks, np.asarray(target.images[ct_rows]))
+    return AuditSlices(images, masks, np.asarray(target.images[ct_rows]), lesion_grey(target.info["settings"]))
 
 
 def spread(rows: Rows, count: int) -> Rows:
@@ -92,8 +93,8 @@ def translate_audit(
 def measure(slices: AuditSlices, translated: Translated) -> dict[str, float]:
     """The audit's numbers; one that is not defined (no lesion, flat picture) is left out.
 
-    `audit_dice_s_ori`, `audit_dice_threshold`: Dice with the MR mask of what S_ori, or pseudo-CT above `THRESHOLD`,
-    finds.
+    `audit_dice_s_ori`, `audit_dice_threshold`: Dice with the MR mask of what S_ori finds, and of what matching takes
+    for haemorrhage in pseudo-CT.
     `audit_contrast`: grey values by which pseudo-CT is brighter inside the mask than in the ring around it, mean over
     slices; `audit_brighter`: share of slices where it is brighter at all.
     `audit_brain`: grey values by which the brain is brighter than the background.
@@ -106,7 +107,7 @@ def measure(slices: AuditSlices, translated: Translated) -> dict[str, float]:
     brain = slices.images > 0
     numbers = {
         "audit_dice_s_ori": None if translated.found is None else defined(dice_of(translated.found, masks)),
-        "audit_dice_threshold": defined(dice_of((pseudo_ct > THRESHOLD) & brain, masks)),
+        "audit_dice_threshold": defined(dice_of((pseudo_ct > slices.threshold) & brain, masks)),
         **contrast(pseudo_ct, masks, brain),
         "audit_brain": _difference(pseudo_ct, brain, ~brain),
         "audit_correlation": _correlation(pseudo_ct, slices.images, brain & ~masks),

@@ -11,9 +11,10 @@ from PIL import Image
 
 from ctseg.errors import SettingError
 from ctseg.matching.fingerprint import fingerprints
-from ctseg.matching.metrics import HASH_KINDS, AmdMetric, ImageHashMetric, lesion_areas, package_hashes
+from ctseg.matching.metrics import HASH_KINDS, AmdMetric, ImageHashMetric, lesion_areas, lesion_grey, package_hashes
 from ctseg.matching.settings import AmdMetricSettings, HashMetricSettings
 from ctseg.plugins.protocols import SimilarityMetric
+from ctseg.preprocess.ct import window_map
 from ctseg.settings import resolve
 
 
@@ -106,3 +107,20 @@ def test_settings_are_what_the_constructors_take() -> None:
     assert ImageHashMetric("phash", **resolve(HashMetricSettings, {"lambda_ham": 5}).model_dump()).lambda_ham == 5
     with pytest.raises(SettingError, match="threshold"):
         resolve(AmdMetricSettings, {"threshold": 300})
+
+
+@pytest.mark.parametrize(
+    ("window", "grey"),
+    [((0, 100), 120), ((0, 50), 240), ((0, 80), 150), ((-20, 120), 122), ((0, 40), 255), ((50, 90), 0)],
+)
+def test_the_same_density_counts_as_haemorrhage_in_every_window(window: tuple[float, float], grey: int) -> None:
+    slope, offset = window_map(window)
+    assert lesion_grey({"window": list(window)}) == grey
+    if 0 < grey < 255:
+        hu = np.array([[[46.5, 47.8]]])  # 120 of 255 is 47.06 HU
+        image = np.round(slope * hu + offset).clip(0, 255).astype(np.uint8)
+        assert lesion_areas(image, None, lesion_grey({"window": window})) == 240 * 240 / 2
+
+
+def test_without_a_known_window_the_papers_grey_value_stays() -> None:
+    assert lesion_grey({}) == 120

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,59 @@ def test_match_writes_the_page_and_replaces_nothing_else(
     assert main([*call, "pairs.csv", "--overwrite"]) == 2
     assert main([*call, "mr/page.html", "--overwrite"]) == 2
     assert "lies in the input mr" in capsys.readouterr().err
+
+
+def windowed(folder: Path, low: float, high: float) -> None:
+    """Say of a slice set that it was made in another window of HU."""
+    path = folder / "dataset.json"
+    info = json.loads(path.read_text())
+    info["settings"]["window"] = [low, high]
+    path.write_text(json.dumps(info))
+
+
+def test_match_finds_the_same_density_in_another_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy(tmp_path / "mr", "mr", 1)
+    toy(tmp_path / "ct", "ct", 2)
+    images = np.load("ct/images.npy")
+    call = ["match", "--src", "mr", "--tgt", "ct", "--top", "8", "-o"]
+    assert main([*call, "usual.csv"]) == 0
+    assert "note" not in capsys.readouterr().err
+    np.save("ct/images.npy", np.where(images > 120, 250, images * 2).astype(np.uint8))
+    windowed(tmp_path / "ct", 0, 50)
+    assert main([*call, "narrow.csv"]) == 0
+    assert "above 240 of 255 CT counts as haemorrhage: 47 HU" in capsys.readouterr().err
+    usual, narrow = (pd.read_csv(name)["lesion_difference"] for name in ("usual.csv", "narrow.csv"))
+    assert narrow.tolist() == usual.tolist() == [0.0] * 64
+    assert main([*call, "fixed.csv", "--set", "threshold=120"]) == 0
+    assert pd.read_csv("fixed.csv")["lesion_difference"].min() > 1000
+    windowed(tmp_path / "ct", 0, 40)
+    assert main([*call, "dark.csv"]) == 2
+    said = capsys.readouterr().err
+    assert "ct: its window of HU does not reach 47 HU" in said
+    assert not Path("dark.csv").exists()
+
+
+def test_one_slice_in_many_pairs_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy(tmp_path / "mr", "mr", 1, count=48)
+    toy(tmp_path / "ct", "ct", 2)
+    masks = np.load("mr/masks.npy")
+    masks[:] = 0
+    masks[:, :4, :4] = 1
+    np.save("mr/masks.npy", masks)
+    images = np.load("ct/images.npy")
+    images[images > 120] = 100
+    images[3, :4, :4] = 210
+    images[[0, 1, 2, 4, 5, 6, 7], :18] = 210
+    np.save("ct/images.npy", images)
+    assert main(["match", "--src", "mr", "--tgt", "ct", "-o", "crowded.csv", "--json", "--set", "lambda_ham=0"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["largest_share"] == 1.0
+    assert "warning: 100 % of the pairs have one CT slice, ct3" in said.err
+    assert main(["match", "--src", "mr", "--tgt", "ct", "-o", "all.csv", "--top", "8"]) == 0
+    assert "warning" not in capsys.readouterr().err

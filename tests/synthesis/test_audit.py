@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.io.slices import SliceSet
+from ctseg.matching.metrics import LESION_GREY
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.synthesis import audit
 from ctseg.synthesis.audit import AuditSlices, Translated, measure
@@ -44,7 +45,7 @@ class TestMeasure:
         pseudo_ct[:, 6:10, 5:9] = 121
         overlap = 16 + 12 + 8
         assert measure(given, found(pseudo_ct))["audit_dice_threshold"] == pytest.approx(2 * overlap / 96, abs=1e-4)
-        pseudo_ct[pseudo_ct == 121] = audit.THRESHOLD
+        pseudo_ct[pseudo_ct == 121] = LESION_GREY
         assert measure(given, found(pseudo_ct))["audit_dice_threshold"] == 0
 
     def test_contrast_is_inside_minus_ring(self) -> None:
