@@ -167,6 +167,19 @@ def test_the_bounds_have_nothing_unsupervised() -> None:
     assert like_plus.brightness_shift == whole.brightness_shift > plain.brightness_shift
 
 
+@pytest.mark.parametrize("preset", ["", *PRESETS])
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_balanced_bound_is_the_bound_with_lesions_in_half_of_each_batch_and_four_times_the_steps(
+    scale: str, preset: str
+) -> None:
+    chosen = get_scale(scale).with_preset(preset) if preset else get_scale(scale)
+    plain, balanced = (adaptation_of(name, chosen).model_dump() for name in ("supervised", "supervised-balanced"))
+    assert {key for key in plain if plain[key] != balanced[key]} == {"lesion_share", "steps_per_epoch"}
+    assert (plain["lesion_share"], balanced["lesion_share"]) == (0, 0.5)
+    assert balanced["steps_per_epoch"] == 4 * plain["steps_per_epoch"]
+    assert Plan(chosen).row(ROWS["supervised"], 1).needs == Plan(chosen).row(ROWS["supervised-balanced"], 1).needs
+
+
 def test_plus_sees_every_slice_where_scans_are_there_and_the_paper_only_the_chosen() -> None:
     def targets(name: str, plan: Plan) -> str:
         return plan.row(ROWS[name], 0).steps[0]["tgt"]
