@@ -70,10 +70,10 @@ def match(
     import sys
     from contextlib import nullcontext
 
-    from ctseg.io.input_digests import set_digests
+    from ctseg.io.input_digests import set_digests_beside
     from ctseg.io.slices import check_same_size
     from ctseg.matching.cluster import spread
-    from ctseg.matching.pairs import is_pairs_header, pair_up, write_pairs
+    from ctseg.matching.pairs import is_pairs_header, write_pairs
     from ctseg.outputs import Mark, guard_file, sole
     from ctseg.settings import parse_overrides
 
@@ -86,18 +86,19 @@ def match(
     sets = _open_sets(source, target, output if to_file else None)
     check_same_size(*sets)
     _fit_threshold(built, sets[1], chosen)
-    part = None if split == "all" else split
-    made_of = {"source": set_digests(sets[0]), "target": set_digests(sets[1])}
-    with sole(output) if to_file else nullcontext(), common.executor(scheduler) as executor:
-        described = _described(sets, built, part)
-        with common.bar("Matching", len(described[0 if direction == "source" else 1])) as bar:
-            pairs = pair_up(*described, spread(built, executor), top or None, direction, bar.update)
+    with (
+        set_digests_beside({"source": sets[0], "target": sets[1]}) as digests,
+        sole(output) if to_file else nullcontext(),
+        common.executor(scheduler) as executor,
+    ):
+        pairs = _paired(_described(sets, built, _part(split)), spread(built, executor), top, direction)
+        made_of = digests()
         if to_file:
             _write(pairs, output, Mark("match", (output.name,), inputs=made_of))
         else:
             write_pairs(pairs, sys.stdout)
     summary = {**_counts(pairs, direction), "similarity": similarity, "output": str(output), "inputs": made_of}
-    lines = [*_outcome(summary, sets, pairs, direction), *_report(report, pairs, sets, direction, part)]
+    lines = [*_outcome(summary, sets, pairs, direction), *_report(report, pairs, sets, direction, _part(split))]
     common.finish(summary, lines, as_json)
 
 
@@ -150,6 +151,11 @@ def _outcome(
             "see docs/method-matching.md"
         )
     return lines
+
+
+def _part(split: str) -> str | None:
+    """The split that is paired; None for every slice."""
+    return None if split == "all" else split
 
 
 def _report(
@@ -224,6 +230,16 @@ def _described(
 
             found.append(describe_set(slices, metric, split, masked=not place, progress=say))
     return found[0], found[1]
+
+
+def _paired(
+    described: tuple[DescribedSet, DescribedSet], metric: SimilarityMetric, top: int, direction: Direction
+) -> pd.DataFrame:
+    """The pairs of two described sets, with a bar."""
+    from ctseg.matching.pairs import pair_up
+
+    with common.bar("Matching", len(described[0 if direction == "source" else 1])) as bar:
+        return pair_up(*described, metric, top or None, direction, bar.update)
 
 
 def _write(pairs: pd.DataFrame, output: Path, mark: Mark) -> None:

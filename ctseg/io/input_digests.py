@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
 
 DIGITS = 12
 """Hex digits that are kept, as for models and cases."""
-CHUNK_BYTES = 1 << 20
 SET_FILES = ("images.npy", "masks.npy", "slices.csv")
 
 
@@ -37,11 +39,8 @@ def file_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest(path: str, _identity: tuple[int, ...]) -> str:
-    digest = sha256()
     with Path(path).open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_digest(text: str) -> str:
@@ -62,6 +61,21 @@ def set_digests(slices: SliceSet) -> dict[str, str]:
     }
     described = {key: slices.info.get(key) for key in ("domain", "intensity", "settings", "pseudo")}
     return {**found, "dataset": text_digest(json.dumps(described, sort_keys=True, default=str))}
+
+
+@contextmanager
+def set_digests_beside(sets: Mapping[str, SliceSet]) -> Iterator[Callable[[], dict[str, dict[str, str]]]]:
+    """`set_digests` of several sets by their names, in a thread beside the block.
+
+    Gives a function that waits for them; it raises what `set_digests` raises. A block that ends by an error does not
+    wait.
+    """
+    pool = ThreadPoolExecutor(1)
+    waiting = {name: pool.submit(set_digests, slices) for name, slices in sets.items()}
+    try:
+        yield lambda: {name: item.result() for name, item in waiting.items()}
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def files_digest(files: Mapping[str, Path]) -> str:
