@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -27,7 +29,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "plugins.md"
 BLOCK = re.compile(r"(?:^`(?P<path>[\w./-]+)`\n\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 WALKS = (
     "Walk 1: a similarity metric", "Walk 2: a metric", "Walk 3: a generator", "Walk 4: a segmenter",
-    "Walk 5: a command",
+    "Walk 5: a command", "Walk 6: a brain extractor",
 )  # fmt: skip
 VOLUMES = "case,status,ml\nPb4e0bb2e02_281e04,ok,148.3\nx,failed,\nPf24e4880f1_ae4a85,ok,112.51\ny,ok,3.2\n"
 
@@ -68,6 +70,16 @@ def slice_set(folder: Path, domain: str) -> None:
     intensity = {"a": 2.55, "b": 0.0, "unit": "HU" if domain == "ct" else "percentile"}
     labels = masks if domain == "mr" else None
     write_slices(folder, domain=domain, images=images, masks=labels, table=table, intensity=intensity, settings={})
+
+
+def write_heads(folder: Path) -> None:
+    """Two balls of brain, 140 mm wide, in skulls, as NIfTI in HU."""
+    folder.mkdir()
+    radius = np.linalg.norm((np.indices((64, 64, 32)) - np.array([32, 32, 16])[:, None, None, None]) * 3.0, axis=0)
+    noise = np.random.default_rng(0).normal(0, 4, radius.shape)
+    hu = (np.where(radius < 70, 35, np.where(radius < 78, 900, -1000)) + noise).astype(np.int16)
+    for name in ("a", "b"):
+        nib.save(nib.Nifti1Image(hu, np.diag([3.0, 3.0, 3.0, 1.0])), folder / f"{name}.nii.gz")
 
 
 class Reader:
@@ -138,6 +150,8 @@ def commands(text: str) -> list[tuple[list[str], list[str]]]:
 @pytest.mark.parametrize("walk", WALKS)
 def test_the_walk_leads_to_a_plugin_that_works(tmp_path: Path, walk: str) -> None:
     reader = Reader(tmp_path)
+    if walk == WALKS[5]:
+        write_heads(tmp_path / "heads")
     if walk in WALKS[2:4]:
         reader.call(shlex.split("ctseg match --src sets/mr --tgt sets/ct -o pairs.csv"), [])
     for block in blocks(walk):
