@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from copy import deepcopy
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,6 +19,9 @@ from torch import Tensor, nn
 
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.networks.unet import UNet
+
+RELEASED = "CTSEG_RELEASED_CODE"
+"""Environment: the folder `stage2/models` of the released code, to be timed beside; without it, its row is left out."""
 
 
 def heads(count: int, side: int) -> Tensor:
@@ -48,12 +58,57 @@ def compared(what: str, network: nn.Module, images: Tensor, rounds: int) -> list
     ]
 
 
+def released_fcn(models: Path) -> nn.Module:
+    """The segmenter that the released stage 2 trains, from its own file, which is run and not copied.
+
+    Of torchvision it needs a class to derive from that keeps its features.
+    """
+
+    class Vgg(nn.Module):
+        def __init__(self, features: nn.Module) -> None:
+            super().__init__()
+            self.features, self.classifier = features, nn.Identity()
+
+    torchvision, tv_models, vgg = ModuleType("torchvision"), ModuleType("models"), ModuleType("vgg")
+    torchvision.models, tv_models.vgg, vgg.VGG = tv_models, vgg, Vgg  # type: ignore[attr-defined]
+    names = {"torchvision": torchvision, "torchvision.models": tv_models, "torchvision.models.vgg": vgg}
+    spec = spec_from_file_location("released_fcn", models / "FCN.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = module_from_spec(spec)
+    with patch.dict(sys.modules, names):
+        spec.loader.exec_module(module)
+    network: nn.Module = module.FCNs_240_3h(pretrained_net=module.VGGNet(pretrained=False), n_class=1)
+    return network
+
+
+def released_rows(models: Path, rounds: int) -> list[Row]:
+    """The paper's segmenter beside the released code's, both untrained."""
+    released, ours = released_fcn(models).eval(), FcnVgg16().eval().to(memory_format=torch.channels_last)
+    counts = [sum(item.numel() for item in network.parameters()) for network in (ours, released)]
+    images = heads(1, 240)
+    with torch.inference_mode():
+        ways = {
+            "ctseg segment's network, float32": lambda: ours(images),
+            "released code": lambda: released(images.expand(-1, released_channels(released), -1, -1)),
+        }
+        spent, _ = least_seconds(ways, rounds)
+    return [Row("FCN of width 64, 1 slice of 240 x 240", spent, f"{counts[0]:,} and {counts[1]:,} parameters")]
+
+
+def released_channels(network: nn.Module) -> int:
+    """Channels that its first convolution takes."""
+    return next(part.in_channels for part in network.modules() if isinstance(part, nn.Conv2d))
+
+
 def rows(width: int = 64, side: int = 240, rounds: int = 3) -> list[Row]:
     """All comparisons of this file."""
     torch.manual_seed(0)
     fcn, unet = FcnVgg16(width), UNet(width)
     found = compared(f"FCN of width {width}, 1 slice of {side} x {side}", fcn, heads(1, side), rounds)
     found += compared(f"U-Net of width {width}, 1 slice of {side} x {side}", unet, heads(1, side), rounds)
+    if RELEASED in os.environ:
+        found += released_rows(Path(os.environ[RELEASED]), rounds)
     return found + compared("FCN of width 16, 24 slices of 96 x 96", FcnVgg16(16), heads(24, 96), rounds)
 
 
