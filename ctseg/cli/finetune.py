@@ -61,10 +61,10 @@ def finetune(
     given = parse_overrides(settings)
     entry, resolved, values = _resolve(segmenter, begin, preset, given)
 
-    from ctseg.segmentation.folds import patient_folds, train_folds
+    from ctseg.segmentation.folds import check_folds, patient_folds, train_folds
     from ctseg.training.device import make_fabric
 
-    patient_folds(labelled, folds, seed)
+    check_folds(labelled, patient_folds(labelled, folds, seed), resolved)
     make, origin = _maker(entry, values, begin)
     fabric = make_fabric(device, precision, 1, seed)
     config = _config(entry, labelled, preset, seed, folds, origin)

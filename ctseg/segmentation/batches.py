@@ -15,8 +15,8 @@ from ctseg.augment.pipeline import AugmentationRanges, SourceAugmentation, Stude
 from ctseg.io.slices import SliceSet
 from ctseg.networks.intensity import to_images, to_masks
 from ctseg.training.processes import own_rows, world_size
-from ctseg.training.sampling import Rows, SliceSampler
-from ctseg.training.settings import AdaptationSettings, AugmentationSettings
+from ctseg.training.sampling import Rows, SliceSampler, lesion_parts
+from ctseg.training.settings import AdaptationSettings, AugmentationSettings, SegmenterSettings
 
 RECALIBRATION = 0x4E04
 """Keeps the draws of batch norm's recalibration apart from training's."""
@@ -40,6 +40,16 @@ def shows_lesion(source: SliceSet, rows: Rows) -> NDArray[np.bool_]:
     """(rows,) which labelled slices hold a lesion."""
     masks = source.require_masks("lesion_share goes by them")
     return np.array([masks[row].any() for row in rows], dtype=bool)
+
+
+def check_lesion_share(source: SliceSet, rows: Rows, settings: SegmenterSettings) -> None:
+    """Refuse, before a run folder is made, a share of lesions where no slice shows one.
+
+    Raises:
+        InputError: if none of `rows` does.
+    """
+    if settings.lesion_share:
+        lesion_parts(shows_lesion(source, rows), settings.lesion_share, settings.batch_size)
 
 
 def augmentation_ranges(settings: AugmentationSettings) -> AugmentationRanges:

@@ -24,6 +24,7 @@ from ctseg.io.slices import SliceSet, assign_splits
 from ctseg.outputs import run_folder
 from ctseg.progress import ProgressCallback
 from ctseg.runs import RUN_FILES, ModelHeader, save_model
+from ctseg.segmentation.batches import check_lesion_share
 from ctseg.segmentation.steps import SegmenterTraining, make_training
 from ctseg.segmentation.train import TrainingData, make_sampler, train_segmenter
 from ctseg.selection.rules import pooled_dice
@@ -89,10 +90,21 @@ def train_folds(
     """
     masks = labelled.require_masks("supervised training needs them")
     fold_of = patient_folds(labelled, folds, seed)
+    check_folds(labelled, fold_of, settings)
     with run_folder(run, RUN_FILES, inputs=(labelled.folder,), resume=resume, writes=fabric.is_global_zero):
         return _train_folds(
             labelled, masks, make_segmenter, settings, run, fold_of, fabric, header, seed, resume, progress
         )
+
+
+def check_folds(labelled: SliceSet, fold_of: NDArray[np.int64], settings: FinetuneSettings) -> None:
+    """Refuse what a fold could not be trained with.
+
+    Raises:
+        InputError: if there is a `lesion_share`, and the slices beside a fold show no lesion.
+    """
+    for fold in range(int(fold_of.max()) + 1):
+        check_lesion_share(labelled, np.flatnonzero(fold_of != fold), settings)
 
 
 def _train_folds(

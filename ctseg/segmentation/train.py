@@ -23,7 +23,7 @@ from ctseg.render.curves import curves_png
 from ctseg.runs import RUN_FILES, ModelHeader, save_model
 from ctseg.segmentation.after_epoch import AfterEpoch, make_validation
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
-from ctseg.segmentation.batches import recalibration_batches, shows_lesion, source_batch
+from ctseg.segmentation.batches import check_lesion_share, recalibration_batches, shows_lesion, source_batch
 from ctseg.segmentation.steps import SegmenterTraining, make_training, play_step, training_step
 from ctseg.segmentation.terms import Batch
 from ctseg.selection.rules import CheckpointSelection, check_rule
@@ -276,6 +276,7 @@ def check_adaptation(
         )
     _check_painting(target, settings)
     train_rows, _ = _training_rows(source, target, pairs, settings, source_rows)
+    check_lesion_share(source, train_rows, settings)
     check_rule(
         settings.selection,
         has_discriminator=settings.lambda_adv > 0,

@@ -57,7 +57,7 @@ class SliceSampler:
         self.source_rows, self.target_rows = np.asarray(source_rows), np.asarray(target_rows)
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.steps = steps_per_epoch or math.ceil(len(self.source_rows) / (batch_size * world))
-        self._parts = _parts(lesions, lesion_share, batch_size * world) if lesions is not None else ()
+        self._parts = lesion_parts(lesions, lesion_share, batch_size * world) if lesions is not None else ()
         self._choices = _allowed(self.source_rows, self.target_rows, candidates) if candidates else None
 
     def draws(self, epoch: int) -> tuple[Rows, Rows]:
@@ -95,8 +95,13 @@ def _turns(places: Rows, count: int, rng: np.random.Generator) -> Rows:
     return turns
 
 
-def _parts(lesions: NDArray[np.bool_], share: float, batch: int) -> tuple[tuple[Rows, int], ...]:
+def lesion_parts(lesions: NDArray[np.bool_], share: float, batch: int) -> tuple[tuple[Rows, int], ...]:
     """Places with a lesion and those without, and how many of each are in a batch; a part that is 0 wide is left out.
+
+    Args:
+        lesions: which of the places show one.
+        share: of a batch that has to; 0 makes no parts.
+        batch: slices in one.
 
     Raises:
         InputError: if no place shows a lesion.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from ctseg.matching.pairs import PairTable
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.networks.unet import UNet
 from ctseg.runs import ModelHeader, load_model, read_header, read_metrics
+from ctseg.segmentation.folds import check_folds
 from ctseg.segmentation.train import _training_rows, check_adaptation, make_sampler, matched_rows, train_adaptation
 from ctseg.selection.validation import choose_validation
 from ctseg.training.device import make_fabric
 from ctseg.training.presets import ADAPTATION
-from ctseg.training.settings import AdaptationSettings
+from ctseg.training.settings import AdaptationSettings, FinetuneSettings
 
 HEADER = ModelHeader("segmenter", "unet", {"width": 4, "depth": 2}, "ctseg", "0", training={"seed": 0})
 TINY: dict[str, Any] = {
@@ -363,3 +365,17 @@ def test_what_is_painted_in_hu_is_refused_on_slices_of_another_window(make_set: 
         check_adaptation(source, target, None, settings)
     unpainted = AdaptationSettings(**TINY | {"selection": "last"})
     check_adaptation(source, target, None, unpainted)
+
+
+def test_a_share_of_lesions_is_refused_where_no_slice_shows_one(make_set: MakeSet) -> None:
+    source, target = sets(make_set)
+    masks = np.array(source.require_masks("test"))
+    masks[::2] = 0
+    source, shown = replace(source, masks=masks), masks.any(axis=(1, 2))
+    empty, settings = np.flatnonzero(~shown), AdaptationSettings(**TINY | {"matched": False, "lesion_share": 0.5})
+    check_adaptation(source, target, None, settings)
+    with pytest.raises(InputError, match=rf"lesion_share=0\.5: none of {len(empty)} source slices shows a lesion"):
+        check_adaptation(source, target, None, settings, source_rows=empty)
+    check_folds(source, shown.astype(np.int64), FinetuneSettings())
+    with pytest.raises(InputError, match="none of"):  # all with a lesion are tested in the second fold
+        check_folds(source, shown.astype(np.int64), FinetuneSettings(lesion_share=0.5))
