@@ -15,6 +15,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 from ctseg.errors import CaseError
 from ctseg.io.dicom import header
 from ctseg.io.dicom.reader import case_name, pseudonym, read_series
+from ctseg.io.discover import discover
 from ctseg.io.nifti.volumes import load_mask, save_map, save_mask, sidecar_path
 from ctseg.io.source import Source
 
@@ -158,6 +159,46 @@ def test_a_gantry_tilt_that_the_positions_do_not_show_is_said(
 ) -> None:
     volume = read_series(write_series(head_ct, straight, GantryDetectorTilt=12.5))
     assert any("tilt of 12.5 degrees, the positions none" in note for note in volume.notes)
+
+
+def test_slices_of_acquisitions_that_alternate_are_said(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]]
+) -> None:
+    files = [write_series(head_ct, straight, "one", AcquisitionNumber=1)[0].parent]
+    between = [(x, y, z + 1.5) for x, y, z in straight]
+    files.append(write_series(head_ct, between, "two", AcquisitionNumber=2)[0].parent)
+    (case,) = discover(files, "ct").cases
+    assert case.notes == ("slices of 2 acquisitions alternate; taken as one scan",)
+    above = [(x, y, z + 500) for x, y, z in straight]
+    write_series(head_ct, above, "two", AcquisitionNumber=2)
+    assert discover(files, "ct").cases[0].notes == ()
+
+
+@pytest.mark.parametrize(("change", "word"), [
+    ({"RescaleIntercept": 1024}, "HU where the slice next to it"),
+    ({"RescaleSlope": 60}, "HU where the slice next to it"),
+    ({"RescaleIntercept": 24}, ""),
+])  # fmt: skip
+def test_rescaling_of_one_slice_that_is_not_that_of_the_others(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]], change: dict[str, float], word: str
+) -> None:
+    files = write_series(head_ct[1:], straight[1:], "others")
+    files += write_series(head_ct[:1], straight[:1], "one", **change)
+    if word:
+        with pytest.raises(CaseError, match=f"one/.*{word}"):
+            read_series(files)
+        return
+    notes = read_series(files).notes
+    assert f"RescaleSlope or RescaleIntercept of 1 of {len(files)} slices differ from the others'" in notes
+
+
+def test_rescaling_that_differs_and_gives_the_same_hu_is_read(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]]
+) -> None:
+    even = np.round(head_ct / 2) * 2
+    files = write_series(even[::2], straight[::2], "one")
+    files += write_series(even[1::2] / 2 + 100, straight[1::2], "two", RescaleSlope=2, RescaleIntercept=-200)
+    assert np.array_equal(read_series(files).voxels, read_series(write_series(even, straight, "all")).voxels)
 
 
 def test_identical_copies_are_dropped(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import struct
+from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from ctseg.io.nifti.volumes import load_mask, read_nifti, save_map, save_mask, s
 from ctseg.io.volume import Volume
 
 SHAPE = (4, 5, 6)
+LARGE = (20, 25, 30)
+"""More than nibabel reads to tell what a file is."""
 SPACING = (0.7, 1.1, 3.0)
 ALL_48 = list(product(permutations(range(3)), product((1, -1), repeat=3)))
 
@@ -166,6 +170,47 @@ def test_values_that_are_no_numbers_are_replaced_and_said(tmp_path: Path) -> Non
     assert "1 voxels that are no numbers set to -2" in volume.notes
 
 
+@pytest.mark.parametrize(("ending", "word"), [
+    (lambda data: data[:-8] + b"\1\2\3\4" + data[-4:], "its checksum"),
+    (lambda data: data[:-4] + b"\0\0\0\1", "its checksum"),
+    (lambda data: data[:-8], "cut short"), (lambda data: data + data, ""), (lambda data: data + b"rubbish", ""),
+    (lambda data: data + b"\0" * 512, ""),
+])  # fmt: skip
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_the_checksum_of_a_gzipped_file_is_compared(
+    tmp_path: Path, ending: Callable[[bytes], bytes], word: str, channels: tuple[int, ...]
+) -> None:
+    array = np.random.default_rng(0).integers(0, 900, (*LARGE, *channels)).astype(np.int16)
+    path = write(tmp_path / "a.nii.gz", array, affine_of((0, 1, 2), (1, 1, 1)))
+    path.write_bytes(ending(path.read_bytes()))
+    if word:
+        with pytest.raises(CaseError, match=rf"a\.nii\.gz: .*{word}"):
+            read_nifti(path, domain="mr", case_id="a", channel=1)
+        return
+    volume = read_nifti(path, domain="mr", case_id="a", channel=1)
+    assert np.array_equal(np.sort(volume.voxels, axis=None), np.sort(array[..., 1] if channels else array, axis=None))
+
+
+def test_a_flipped_bit_of_a_gzipped_scan_is_never_read_as_voxels(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 900, LARGE).astype(np.int16)
+    path = write(tmp_path / "a.nii.gz", array, affine_of((0, 1, 2), (1, 1, 1)))
+    data = path.read_bytes()
+    for place in range(10, len(data), 2500):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :])
+        with pytest.raises(CaseError, match="a.nii.gz"):
+            read_nifti(path, domain="mr", case_id="a")
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 348.0])
+def test_voxels_that_lie_in_the_header_are_refused(tmp_path: Path, offset: float) -> None:
+    path = write(tmp_path / "a.nii", np.ones(SHAPE, np.int16), affine_of((0, 1, 2), (1, 1, 1)))
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<f", data, 108, offset)
+    path.write_bytes(data)
+    with pytest.raises(CaseError, match=r"a\.nii: .*vox_?\s?offset"):
+        read_nifti(path, domain="mr", case_id="a")
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
@@ -198,7 +243,7 @@ def test_geometry_that_cannot_be_is_refused(tmp_path: Path) -> None:
     singular = write(tmp_path / "s.nii", np.zeros(SHAPE, np.int16), affine_of((0, 1, 2), (1, 1, 1)))
     image = nib.load(singular)
     header = image.header.copy()
-    header["srow_z"] = 0
+    header["srow_z"], header["vox_offset"] = 0, 352
     singular.write_bytes(header.binaryblock + b"\0\0\0\0" + np.zeros(SHAPE, np.int16).tobytes())
     with pytest.raises(CaseError, match="singular"):
         read_nifti(singular, domain="mr", case_id="a")

@@ -36,6 +36,9 @@ ENCODINGS = {
     (False, False): ExplicitVRBigEndian,
 }
 """Transfer syntax by (implicit VR, little endian)."""
+RESCALE = (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+NO_AIR_HU, SAME_HU = -500.0, 700.0
+"""From one slice to the next, air and the median of the rest change by less, also where the skull begins."""
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -115,7 +118,8 @@ def read_series(
     slices = [_Slice(source, domain) for source in sources]
     check_placed([item.header for item in slices])
     slices, repeats = _in_order(slices)
-    volume = _volume(slices, domain, case_id, (*notes, *repeats, *_about_bits(slices)))
+    rescaled = _about_rescale(slices) if domain == "ct" else []
+    volume = _volume(slices, domain, case_id, (*notes, *repeats, *_about_bits(slices), *rescaled))
     check_voxels(volume)
     return check_hu(volume) if domain == "ct" else volume
 
@@ -154,6 +158,36 @@ def _about_bits(slices: Sequence[_Slice]) -> list[str]:
     """What slices say about their pixels, each once, with the number of slices."""
     counts = Counter(note for item in slices for note in item.notes)
     return [f"{note} ({count} of {len(slices)} slices)" for note, count in counts.items()]
+
+
+def _about_rescale(slices: Sequence[_Slice]) -> list[str]:
+    """A note where slope and intercept differ between the slices of a series, as few scanners write them.
+
+    Raises:
+        CaseError: if air or tissue of a slice with other ones is far from that of the next slice with the usual ones.
+    """
+    pairs = [tuple(number(item.dataset, name, usual) for name, usual in RESCALE) for item in slices]
+    usual, count = Counter(pairs).most_common(1)[0]
+    if count == len(slices):
+        return []
+    ordinary = [place for place, pair in enumerate(pairs) if pair == usual]
+    for place, item in enumerate(slices):
+        next_to = slices[min(ordinary, key=lambda other: abs(other - place))]
+        for here, there in zip(_levels(item.values), _levels(next_to.values), strict=True):
+            if abs(here - there) > SAME_HU:
+                raise CaseError(
+                    f"{item.header.source}: RescaleSlope and RescaleIntercept give {here:.0f} HU where the slice next "
+                    f"to it has {there:.0f} HU; export the series again"
+                )
+    return [
+        f"RescaleSlope or RescaleIntercept of {len(slices) - count} of {len(slices)} slices differ from the others'"
+    ]
+
+
+def _levels(values: NDArray[np.float32]) -> tuple[float, float]:
+    """HU of a slice's air, and the median of what is none."""
+    tissue = values[values > NO_AIR_HU]
+    return float(np.percentile(values, 1)), float(np.median(tissue)) if len(tissue) else 0.0
 
 
 def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: Sequence[str]) -> Volume:

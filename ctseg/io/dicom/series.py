@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ctseg.io.case import Case, Rejected
@@ -124,7 +125,7 @@ def _split_repeats(group: list[SliceHeader]) -> list[Group]:
     if _is_interleaved(group):
         return _split(group, (*_VISIT_KEYS, _FOLDER_KEY), "holds {} scans at interleaved positions")
     if len(set(places(group))) in (1, len(group)):
-        return [Group(tuple(group))]
+        return [Group(tuple(group), _alternating(group))]
     return _split(group, _VISIT_KEYS, "visits its positions {} times") or [Group(tuple(group))]
 
 
@@ -156,6 +157,16 @@ def _is_interleaved(slices: Sequence[SliceHeader]) -> bool:
         else:
             first[header.order[2]] = place
     return min(again) < max(first.values())
+
+
+def _alternating(group: Sequence[SliceHeader]) -> tuple[str, ...]:
+    """A note where slices of several acquisitions alternate: passes of one scan, or two scans that were merged."""
+    parts = list(_by(group, lambda header: header.acquisition))
+    if len(parts) == 1 or not all(len(part) > STRAY_SLICES for part in parts):
+        return ()
+    inward = sorted(range(len(group)), key=places(group).__getitem__)
+    changes = sum(group[one].acquisition != group[other].acquisition for one, other in pairwise(inward))
+    return (f"slices of {len(parts)} acquisitions alternate; taken as one scan",) if 2 * changes > len(group) else ()
 
 
 Key = Callable[[SliceHeader], Hashable]
