@@ -101,7 +101,7 @@ def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
     """The image of a file, its voxels unread, and notes."""
     if path.name.lower().endswith(ITK):
         return load_itk(path)
-    image = nib.load(path)
+    image: Any = nib.load(path)
     if isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair):
         raise CaseError("Analyze 7.5, which does not say left from right; convert it to NIfTI and check the sides")
     if not isinstance(image, nib.Nifti1Pair):
