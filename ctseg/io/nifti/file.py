@@ -101,16 +101,16 @@ def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
     """The image of a file, its voxels unread, and notes."""
     if path.name.lower().endswith(ITK):
         return load_itk(path)
-    image: Any = nib.load(path)
+    image = nib.load(path)
     if isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair):
         raise CaseError("Analyze 7.5, which does not say left from right; convert it to NIfTI and check the sides")
     if not isinstance(image, nib.Nifti1Pair):
         raise CaseError("not a NIfTI file; convert it or leave it out")
     first = image.header.single_vox_offset
-    if isinstance(image, nib.Nifti1Image) and image.dataobj.offset < first:
+    offset = getattr(image.dataobj, "offset", first)
+    if isinstance(image, nib.Nifti1Image) and offset < first:
         raise CaseError(
-            f"its vox_offset {image.dataobj.offset} lies in its header of {first} bytes; write it again with another "
-            "program"
+            f"its vox_offset {offset} lies in its header of {first} bytes; write it again with another program"
         )
     return image, ()
 
