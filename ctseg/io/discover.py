@@ -34,6 +34,10 @@ __all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
 DICOM_NAMES = frozenset({".dcm", ".dicom"})
 """Names that nothing but DICOM has: such a file is a broken one when it is none."""
 
+CASE_SUFFIXES = ("_resampled", "_rtstruct", "_sr")
+"""What a segmentation puts behind a case's name, in files beside those that have the name alone."""
+TABLE_NAMES = frozenset({"volumes"})
+"""Stems of its tables."""
 PARALLEL_FROM = 2000
 """Below this many files, starting workers takes longer than reading the headers."""
 
@@ -203,6 +207,7 @@ def _unique(cases: Sequence[Case]) -> list[Case]:
     named = _where_shared(cases, lambda case: case.case_id if case.kind == "dicom" else _with_folder(case))
     named = [_shortened(case) for case in named]
     named = _where_shared(named, lambda case: f"{case.case_id}-{_digest_of(case)}")
+    named = _beside_other_files(named)
     result: list[Case] = []
     copies: Counter[str] = Counter()
     for case in sorted(named, key=lambda case: (case.case_id, str(case.files[0]))):
@@ -219,6 +224,23 @@ def _shortened(case: Case) -> Case:
         return case
     note = f"the name is shortened: {len(case.case_id)} letters and a suffix are too long for a file name"
     return replace(_renamed(case, short), notes=(*case.notes, note))
+
+
+def _beside_other_files(cases: Sequence[Case]) -> list[Case]:
+    """The cases with another name where its files would be a table's, or those of another case.
+
+    `x_sr.dcm` is the object of a case `x_sr`, and the report of a case `x`.
+    """
+    names = {case.case_id.casefold() for case in cases}
+
+    def is_taken(name: str) -> bool:
+        stems = (name.removesuffix(suffix) for suffix in CASE_SUFFIXES if name.endswith(suffix))
+        return name in TABLE_NAMES or any(stem in names for stem in stems)
+
+    return [
+        _renamed(case, f"{case.case_id}-{_digest_of(case)}") if is_taken(case.case_id.casefold()) else case
+        for case in cases
+    ]
 
 
 def _where_shared(cases: Sequence[Case], name: Callable[[Case], str]) -> list[Case]:

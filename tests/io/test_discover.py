@@ -19,6 +19,7 @@ from pydicom.uid import generate_uid
 from scipy.ndimage import gaussian_filter, zoom
 
 from ctseg.errors import CaseError, InputError
+from ctseg.inference.results import CASE_FILES, files_of
 from ctseg.io import discover as module
 from ctseg.io import source as source_module
 from ctseg.io.case import safe_name
@@ -579,6 +580,25 @@ def test_copies_of_one_input_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "y" / "1" / "a.nii.gz").write_bytes((tmp_path / "x" / "1" / "a.nii.gz").read_bytes())
     one, two = (case.case_id for case in discover(tmp_path, "ct").cases)
     assert two == f"{one}-2"
+
+
+@pytest.mark.parametrize(
+    "name", ["volumes", "VOLUMES", "a_sr", "A_SR", "a_rtstruct", "a_resampled", "labels", "report"]
+)
+def test_no_case_shares_a_file_with_a_table_or_another_case(tmp_path: Path, name: str) -> None:
+    for scan in ("a", name):
+        write_scan(tmp_path / f"{scan}.nii.gz")
+    cases = [case.case_id for case in discover(tmp_path, "ct").cases]
+    paths = [[template.format(case).casefold() for template in CASE_FILES] for case in cases]
+    tables = {path.casefold() for path in files_of([])}
+    assert len(set(paths[0]) | set(paths[1])) == 2 * len(CASE_FILES)
+    assert not tables & {path for own in paths for path in own}
+    assert "a" in cases
+
+
+def test_a_suffix_alone_changes_no_name(tmp_path: Path) -> None:
+    write_scan(tmp_path / "b_sr.nii.gz")
+    assert [case.case_id for case in discover(tmp_path, "ct").cases] == ["b_sr"]
 
 
 def test_a_series_digest_depends_on_neither_names_nor_place(
