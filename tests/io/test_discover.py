@@ -582,9 +582,7 @@ def test_copies_of_one_input_are_numbered(tmp_path: Path) -> None:
     assert two == f"{one}-2"
 
 
-@pytest.mark.parametrize(
-    "name", ["volumes", "VOLUMES", "a_sr", "A_SR", "a_rtstruct", "a_resampled", "labels", "report"]
-)
+@pytest.mark.parametrize("name", ["volumes", "VOLUMES", "a_sr", "A_SR", "a_rtstruct", "a_resampled", "report"])
 def test_no_case_shares_a_file_with_a_table_or_another_case(tmp_path: Path, name: str) -> None:
     for scan in ("a", name):
         write_scan(tmp_path / f"{scan}.nii.gz")
