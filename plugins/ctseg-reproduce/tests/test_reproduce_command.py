@@ -177,6 +177,8 @@ def test_every_row_of_every_table_on_the_phantom(tmp_path: Path) -> None:
     assert main([*argv, "-o", str(tmp_path)]) == 0
     in_window = pd.read_csv(tmp_path / "table2-hu-0-50.csv").set_index("row")
     assert in_window["pooled"].notna().all()
+    assert "CT slices are of 0 to 50 HU." in (tmp_path / "table2-hu-0-50.md").read_text()
+    assert "CT slices are of" not in (tmp_path / "table2.md").read_text()
     assert in_window.loc["mr", "command"].split()[5:7] == ["--window", "0:50"]
     drawn = sorted(path.name for path in tmp_path.glob("table2-hu-0-50-*.png"))
     assert drawn == [f"table2-hu-0-50-{name}.png" for name in ("fingerprint", "pairs", "pseudo-ct", "segmentations")]

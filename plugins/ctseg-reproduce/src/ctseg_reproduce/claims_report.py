@@ -81,7 +81,7 @@ def write_claims(
     name = scale.file_name(CLAIMS)
     flat = pd.DataFrame([item.flat() for item in decisions])
     cells = claim_cells(decisions)
-    notes = [f"Scale {scale.name!r}: {scale.summary}. Preset {scale.preset!r}.", *NOTES]
+    notes = [f"Scale {scale.name!r}: {scale.summary}. Preset {scale.preset!r}.{scale.window_note}", *NOTES]
     notes += [f"FAILED: {text}" for text in failed]
     lines = [f"# {TITLE}", "", f"    {command}", "", markdown_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
     lines += [*map(markdown_row, cells), "", *(f"- {text}" for text in notes), "", *figure_links(folder, figures)]

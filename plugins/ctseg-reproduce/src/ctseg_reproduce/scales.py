@@ -97,6 +97,11 @@ class Scale:
         """Folder of what rests on another window; empty where it is that of `ctseg preprocess`."""
         return f"hu-{self.window.replace(':', '-')}" if self.window else ""
 
+    @property
+    def window_note(self) -> str:
+        """A sentence for notes on a table; empty for the usual window."""
+        return f" CT slices are of {self.window.replace(':', ' to ')} HU." if self.window else ""
+
     def file_name(self, table: str) -> str:
         """Name of a table's files, without their ending: presets and windows share a folder."""
         return "-".join(part for part in (table, self.variant, self.window_folder) if part)

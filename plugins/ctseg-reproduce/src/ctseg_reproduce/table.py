@@ -253,7 +253,7 @@ def notes(scale: Scale, table: pd.DataFrame, own_data: bool, controls: Sequence[
     )
     return [
         data,
-        f"Scale {scale.name!r}: {scale.summary}.",
+        f"Scale {scale.name!r}: {scale.summary}.{scale.window_note}",
         _preset_note(scale),
         f"Means over seeds with 95 % intervals {_over(table, own_data)}; {int(table['patients'].max())} test "
         "patients. Checkpoints are chosen without any CT label but in Table 5, which is supervised and takes the last.",
