@@ -156,7 +156,7 @@ def test_volumes_heed_uneven_slices() -> None:
 
 def test_slice_sets_of_another_size_are_refused_by_the_options_name() -> None:
     class Slices:
-        folder, size = "set", (64, 64)
+        folder, size, domain = "set", (64, 64), "ct"
 
     with pytest.raises(Exception, match="set: --other-blood wants slices of 48 x 48; segment the scans themselves"):
         check_size(Slices(), with_other_blood(blind(), kinds_model(48)))  # type: ignore[arg-type]
