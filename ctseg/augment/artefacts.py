@@ -16,11 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctseg.augment.morphology import distance_to_outside, gaussian_blur, smooth_field
-from ctseg.augment.slices import BACKGROUND, DARKEST, RANGE, Floats, brain_of, per_slice
+from ctseg.augment.morphology import distance_to_outside, draw_knots, field_of, gaussian_blur
+from ctseg.augment.slices import BACKGROUND, RANGE, Floats, brain_of, per_slice, within_brain
 
-KNOTS = (4, 4)
-"""Knots over a slice of what makes an artefact stronger here than there, as those of the bias field."""
 REACH = (0.007, 0.07)
 """How far bone brightens brain, share of the width: 1.5 to 15 mm at 216 mm. A slice of 5 mm holds a share of bone that
 falls over 5 mm where the skull is slanted by 45 degrees, and over 14 mm where it is by 20, as near the vertex."""
@@ -54,7 +52,7 @@ class EdgeErosion:
     @classmethod
     def draw(cls, rng: np.random.Generator, count: int, edge_erosion: float) -> EdgeErosion:
         """Draw for `count` slices, the depth uniform up to `edge_erosion`."""
-        return cls(rng.uniform(0.0, edge_erosion, count), _knots(rng, count))
+        return cls(rng.uniform(0.0, edge_erosion, count), draw_knots(rng, count))
 
     def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Make background of the edge of (B, 1, H, W) images; the masks end there, too."""
@@ -84,7 +82,7 @@ class EdgeBrightening:
     def draw(cls, rng: np.random.Generator, count: int, edge_brightening: float) -> EdgeBrightening:
         """Draw for `count` slices: the peak uniform up to `edge_brightening`, the reach log-uniform in `REACH`."""
         reach = np.exp(rng.uniform(math.log(REACH[0]), math.log(REACH[1]), count))
-        return cls(rng.uniform(0.0, edge_brightening, count), reach, _knots(rng, count))
+        return cls(rng.uniform(0.0, edge_brightening, count), reach, draw_knots(rng, count))
 
     def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Brighten the edge of the brain of (B, 1, H, W) images; masks stay."""
@@ -92,7 +90,8 @@ class EdgeBrightening:
         limit = math.ceil(REACHES * reach.max(initial=0.0)) + 1
         distance = distance_to_outside(brain_of(images), limit) - 0.5  # of a pixel's middle from the edge
         fall = (torch.exp(-distance / per_slice(reach, images)) - FAINT).clamp(min=0.0)
-        return _brighter(images, per_slice(RANGE * self.peak, images) * fall * _share(self.knots, images)), masks
+        change = per_slice(RANGE * self.peak, images) * fall * _share(self.knots, images)
+        return within_brain(images, images + change), masks
 
     def describe(self) -> list[str]:
         """Say each slice's peak and reach."""
@@ -116,7 +115,7 @@ class EndBrightening:
         """Brighten (B, 1, H, W) images whose brain is smaller than `SMALL_BRAIN`; masks stay."""
         area = brain_of(images).float().mean(dim=(2, 3), keepdim=True)
         little = (1.0 - area / SMALL_BRAIN).clamp(min=0.0)
-        return _brighter(images, per_slice(RANGE * self.peak, images) * little), masks
+        return within_brain(images, images + per_slice(RANGE * self.peak, images) * little), masks
 
     def describe(self) -> list[str]:
         """Say each slice's peak."""
@@ -161,7 +160,7 @@ class Streaks:
             per_slice(values.astype(np.float32), images) for values in (self.wave, self.spread, self.place, self.phase)
         )
         bands = torch.cos(2 * math.pi * across / wave + phase) * torch.exp(-0.5 * ((across - place) / spread) ** 2)
-        return _brighter(images, bands * per_slice(RANGE * self.peak, images)), masks
+        return within_brain(images, images + bands * per_slice(RANGE * self.peak, images)), masks
 
     def describe(self) -> list[str]:
         """Say each slice's amplitude."""
@@ -185,24 +184,15 @@ class Sharpness:
         brain = brain_of(images)
         soft = gaussian_blur((images - BACKGROUND) * brain, SHARPNESS_PX)
         soft = soft / gaussian_blur(brain.to(images.dtype), SHARPNESS_PX).clamp(min=1e-3) + BACKGROUND
-        return _brighter(images, (images - soft) * per_slice(self.change, images)), masks
+        return within_brain(images, images + (images - soft) * per_slice(self.change, images)), masks
 
     def describe(self) -> list[str]:
         """Say each slice's change."""
         return [f"sharpness {100 * change:+.0f} %" for change in self.change]
 
 
-def _knots(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
-    return rng.standard_normal((count, 1, *KNOTS), dtype=np.float32)
-
-
 def _share(knots: NDArray[np.float32], images: Tensor) -> Tensor:
     """From 0 to 1 over each slice, (B, 1, H, W), slowly."""
-    field = smooth_field(torch.from_numpy(knots).to(images), (images.shape[2], images.shape[3]))
+    field = field_of(knots, images)
     low, high = field.amin(dim=(2, 3), keepdim=True), field.amax(dim=(2, 3), keepdim=True)
     return (field - low) / (high - low).clamp(min=1e-6)
-
-
-def _brighter(images: Tensor, change: Tensor) -> Tensor:
-    """Add a change where the brain is, clipped so that brain stays brain."""
-    return torch.where(brain_of(images), (images + change).clamp(DARKEST, 1.0), images)

@@ -13,12 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctseg.augment.morphology import smooth_field
-from ctseg.augment.slices import DARKEST, RANGE, Floats, brain_of, mean_within, per_slice
+from ctseg.augment.morphology import draw_knots, field_of
+from ctseg.augment.slices import RANGE, Floats, brain_of, mean_within, per_slice, within_brain
 from ctseg.networks.intensity import on_device
-
-KNOTS = (4, 4)
-"""Knots of the bias field over a slice: what changes within 6 cm is anatomy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +33,7 @@ class Contrast:
     def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Spread the grey values of (B, 1, H, W) images; masks stay."""
         mean = mean_within(images, brain_of(images))
-        return _within_brain(images, mean + (images - mean) * per_slice(self.factor, images)), masks
+        return within_brain(images, mean + (images - mean) * per_slice(self.factor, images)), masks
 
     def describe(self) -> list[str]:
         """Say each slice's factor."""
@@ -55,18 +52,15 @@ class BiasField:
     @classmethod
     def draw(cls, rng: np.random.Generator, count: int, bias_field: float) -> BiasField:
         """Draw for `count` slices: knots normal, the peak uniform up to `bias_field`."""
-        knots = rng.standard_normal((count, 1, *KNOTS), dtype=np.float32)
-        return cls(knots, rng.uniform(0.0, bias_field, count))
+        return cls(draw_knots(rng, count), rng.uniform(0.0, bias_field, count))
 
     def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Add the field to the brain of (B, 1, H, W) images; masks stay."""
-        return _within_brain(images, images + self.field(images)), masks
+        return within_brain(images, images + self.field(images)), masks
 
     def field(self, images: Tensor) -> Tensor:
         """Return the field (B, 1, H, W) on the scale [-1, 1], whatever the images hold."""
-        field = smooth_field(
-            on_device(torch.from_numpy(self.knots).to(images.dtype), images.device), (images.shape[2], images.shape[3])
-        )
+        field = field_of(self.knots, images)
         largest = field.abs().amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
         return field / largest * per_slice(RANGE * self.peak, images)
 
@@ -98,7 +92,7 @@ class Noise:
         shape = (self.whole or len(images), *images.shape[1:])
         white = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed))
         white = on_device(white[self.first : self.first + len(images)], images.device)
-        return _within_brain(images, images + white * per_slice(RANGE * self.deviation, images)), masks
+        return within_brain(images, images + white * per_slice(RANGE * self.deviation, images)), masks
 
     def part(self, rows: slice) -> Noise:
         """The noise of some slices of the batch."""
@@ -109,8 +103,3 @@ class Noise:
     def describe(self) -> list[str]:
         """Say each slice's deviation."""
         return [f"noise of {100 * deviation:.1f} % of the range" for deviation in self.deviation]
-
-
-def _within_brain(images: Tensor, changed: Tensor) -> Tensor:
-    """Keep the change where the brain is, clipped so that brain stays brain."""
-    return torch.where(brain_of(images), changed.clamp(DARKEST, 1.0), images)

@@ -6,12 +6,16 @@ They agree with `scipy.ndimage` (tests/augment/test_morphology.py) and keep slic
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from ctseg.networks.intensity import on_device
 
+KNOTS = (4, 4)
+"""Knots of a smooth field over a slice: what changes within 6 cm is anatomy."""
 TRUNCATE = 4.0
 """Standard deviations at which a Gaussian is cut off, as in scipy."""
 
@@ -51,6 +55,17 @@ def smooth_field(knots: Tensor, size: tuple[int, int]) -> Tensor:
     rows, columns = (_cubic_weights(count, length) for count, length in zip(knots.shape[2:], size, strict=True))
     rows, columns = (on_device(item.to(knots.dtype), knots.device) for item in (rows, columns))
     return rows @ knots @ columns.mT
+
+
+def draw_knots(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    """(count, 1, 4, 4) normal knots of smooth fields."""
+    return rng.standard_normal((count, 1, *KNOTS), dtype=np.float32)
+
+
+def field_of(knots: NDArray[np.float32], images: Tensor) -> Tensor:
+    """The smooth fields (B, 1, H, W) of knots (B, 1, 4, 4), for images (B, 1, H, W)."""
+    placed = on_device(torch.from_numpy(knots).to(images.dtype), images.device)
+    return smooth_field(placed, (images.shape[2], images.shape[3]))
 
 
 def _cubic_weights(knots: int, length: int) -> Tensor:

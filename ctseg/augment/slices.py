@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctseg.networks.intensity import on_device
+from ctseg.preprocess.settings import WINDOW_HU
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -20,8 +21,6 @@ BACKGROUND = -1.0
 """What skull-stripped slices hold outside the brain, in networks."""
 RANGE = 2.0
 """Width of the intensity range [-1, 1]."""
-WINDOW_HU = (0.0, 100.0)
-"""What -1 and 1 mean on CT: the default window of preprocessing (decision 2)."""
 DARKEST = BACKGROUND + RANGE / 255
 """The darkest grey that still counts as brain: 1 of 0..255."""
 
@@ -48,7 +47,7 @@ def brain_of(images: Tensor) -> Tensor:
 
 
 def from_hu(hu: Floats) -> Floats:
-    """Turn Hounsfield units into the grey of slices, [-1, 1] over `WINDOW_HU`."""
+    """Turn Hounsfield units into the grey of slices, [-1, 1] over the default window of preprocessing."""
     low, high = WINDOW_HU
     return RANGE * (hu - low) / (high - low) + BACKGROUND
 
@@ -62,6 +61,11 @@ def per_slice(values: NDArray[Any], images: Tensor) -> Tensor:
     """(B,) -> (B, 1, 1, 1) on the images' device; numbers become the images' type, truth values stay."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))[:, None, None, None]
     return on_device(tensor if tensor.dtype == torch.bool else tensor.to(images.dtype), images.device)
+
+
+def within_brain(images: Tensor, changed: Tensor) -> Tensor:
+    """Keep the change where the brain is, clipped so that brain stays brain."""
+    return torch.where(brain_of(images), changed.clamp(DARKEST, 1.0), images)
 
 
 def rows_of(chosen: Bools, images: Tensor) -> Tensor:

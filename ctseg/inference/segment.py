@@ -225,7 +225,8 @@ def _segment_one(
     prediction = predict_with_recovery(ready, groups, settings)
     with noted_files() as noted:
         remarks = write_case(out, case.case_id, prediction, settings, seg_algorithm(groups, settings))
-    files = [file for file in case_files(case.case_id) if out / file in set(noted)]
+    written = set(noted)
+    files = [file for file in case_files(case.case_id) if out / file in written]
     remove_case(out, case.case_id, keep=files)  # what an earlier scan of that name had and this one has not
     measures = prediction.measures
     return CaseResult(

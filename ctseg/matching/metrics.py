@@ -13,14 +13,13 @@ from ctseg.matching.fingerprint import fingerprints, hamming, pack_bits
 from ctseg.matching.hashed import BitDistance, Hashed, Nearest, nearest_hashed
 from ctseg.matching.search import nearest_by_distance
 from ctseg.plugins.protocols import Descriptors
+from ctseg.preprocess.settings import WINDOW_HU
 from ctseg.progress import ProgressCallback
 
 PAPER_SIDE = 240
 """The lesion distance is counted in pixels of a 240 x 240 slice (paper 3.1.4, below (17))."""
 LESION_GREY = 120
 """Above it a CT pixel counts as haemorrhage (paper 3.1.4), in slices of 0 to 100 HU; in others, what is as dense."""
-USUAL_WINDOW = (0.0, 100.0)
-"""HU that are 0 and 255 by default (decision 2)."""
 BITS = 64
 """Of a fingerprint."""
 HASH_KINDS = ("phash", "dhash", "whash", "average_hash")
@@ -35,8 +34,8 @@ def lesion_grey(settings: Mapping[str, Any]) -> int:
     Returns:
         0 to 255; at 0 or 255 the window does not reach the density.
     """
-    low, high = settings.get("window") or USUAL_WINDOW
-    hu = USUAL_WINDOW[0] + LESION_GREY / 255 * (USUAL_WINDOW[1] - USUAL_WINDOW[0])
+    low, high = settings.get("window") or WINDOW_HU
+    hu = WINDOW_HU[0] + LESION_GREY / 255 * (WINDOW_HU[1] - WINDOW_HU[0])
     return round(min(max(255 * (hu - low) / (high - low), 0.0), 255.0))
 
 

@@ -1,7 +1,7 @@
 """Paths that name one place though no link tells of it: bind mounts, as containers have them, and overlays.
 
 Every path lies somewhere in one file system. Linux says where, in /proc/self/mountinfo; other systems have no bind
-mounts, and what they have is told by device and inode.
+mounts, and device and inode tell what they have.
 """
 
 from __future__ import annotations

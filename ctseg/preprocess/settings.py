@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from ctseg.settings import Settings, unit
 
 SPLIT_NAMES = ("train", "val", "test")
+WINDOW_HU = (0.0, 100.0)
+"""HU that become 0 and 255 by default (decision 2)."""
 
 
 class PreprocessSettings(Settings):
@@ -19,7 +21,7 @@ class PreprocessSettings(Settings):
     )
     fov_mm: float = Field(240.0, description="height and width of a slice in mm", gt=0, le=1000)
     window: tuple[float, float] = Field(
-        (0.0, 100.0), description="HU that become 0 and 255 (CT)", json_schema_extra=unit("HU")
+        WINDOW_HU, description="HU that become 0 and 255 (CT)", json_schema_extra=unit("HU")
     )
     brain_hu: float | None = Field(
         None, description="HU that every scan's median brain is shifted to before the window (CT); None: as scanned"

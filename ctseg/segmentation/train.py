@@ -11,13 +11,13 @@ import lightning_fabric
 import numpy as np
 from torch import nn
 
-from ctseg.augment.slices import WINDOW_HU
 from ctseg.errors import InputError, SettingError
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.pairs import PairTable
 from ctseg.networks.intensity import to_images
 from ctseg.networks.modes import frozen_batch_norm
 from ctseg.outputs import run_folder
+from ctseg.preprocess.settings import WINDOW_HU
 from ctseg.progress import ProgressCallback
 from ctseg.render.curves import curves_png
 from ctseg.runs import RUN_FILES, ModelHeader, save_model

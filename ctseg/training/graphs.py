@@ -62,7 +62,7 @@ class RecordedStep:
         Args:
             tensors: of the batch.
             state: all else that the step depends on, such as the learning rate: where it changes, the step is recorded
-                anew.
+                again.
         """
         if self._gave_up:
             return self._step(tensors)

@@ -153,7 +153,7 @@ class Plan:
         return replace(stage, steps=({**stage.steps[0], "brain": row.brain_extractor},))
 
     def _chosen_slices(self, name: str, seed: int, wanted_by: str) -> Stage:
-        """CT slices made anew of the target's scans, as those of the target itself were chosen where that is known."""
+        """CT slices made again from the target's scans, chosen as the target's own were where that is known."""
         if not self.inputs.train:
             raise SettingError(
                 f"{wanted_by} needs scans of the target's patients: name them with --train and --train-truth, or "

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ctseg.errors import SettingError, unknown_name
+from ctseg.preprocess.settings import WINDOW_HU
 
 Values = Mapping[str, Any]
 FIRST_COHORT = 3000
 """Neither the demo's cohort (0) nor 2023: their test patients were looked at while settings were chosen."""
-USUAL_WINDOW = (0.0, 100.0)
-"""HU that become 0 and 255 without `--window`, as in `ctseg preprocess`."""
 PRESETS = ("paper", "released", "default")
 """Presets that every scale can be run with beside its own."""
 
@@ -90,7 +89,7 @@ class Scale:
 
     def with_window(self, low: float, high: float) -> Scale:
         """The same, with every CT slice in a window of its own: HU that become 0 and 255."""
-        return replace(self, window="" if (low, high) == USUAL_WINDOW else f"{low:g}:{high:g}")
+        return replace(self, window="" if (low, high) == WINDOW_HU else f"{low:g}:{high:g}")
 
     @property
     def window_folder(self) -> str:
