@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     outer, started = replace(common.STATE), time.monotonic()
-    common.STATE.argv = tuple(argv)
+    common.STATE.argv, common.STATE.error = tuple(argv), ""
     command: Any = None
     set_elsewhere: list[Default] = []
     is_asked = not set(HELP_FLAGS).isdisjoint(argv)
@@ -142,9 +142,7 @@ def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
             raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BaseException as error:
-        if raises:
-            raise
-        return ended_by(error, flags_of(command, argv), said(set_elsewhere), called(command, argv)[1])
+        return _ended(error, command, argv, said(set_elsewhere), raises)
     finally:
         begun()
         # A study's steps run in this process under the outer call's options; they must not change them.
@@ -152,6 +150,13 @@ def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
             common.say_cost(started)
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
         common.STATE.verbose, common.STATE.argv = outer.verbose, outer.argv
+
+
+def _ended(error: BaseException, command: Any, argv: Sequence[str], elsewhere: Sequence[str], raises: bool) -> int:
+    """The exit code of a call that an error ended, which is said; or the error itself."""
+    if raises:
+        raise error
+    return ended_by(error, flags_of(command, argv), elsewhere, called(command, argv)[1])
 
 
 def defaults_of(command: Any, argv: Sequence[str]) -> list[Default]:
@@ -191,4 +196,6 @@ def run() -> None:
     """The console script."""
     keep_streams()
     signal.signal(signal.SIGTERM, terminate)
-    sys.exit(main())
+    code = main()
+    exec("")  # noqa: S102 - Ctrl-C within an `exec` of a library would end Python by the signal; a new one forgets it
+    sys.exit(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -100,6 +101,9 @@ def _make(path: Path, made: Path, flag: str) -> None:
         raise InputError(
             f"{flag} {path}: {reason}; {flag} takes scans of {domain} or a slice set (are --src and --tgt swapped?)"
         ) from None
+    finally:
+        with suppress(OSError):  # holds sets, or is not there
+            made.parent.rmdir()
 
 
 def _records(made: Path) -> dict[str, str]:

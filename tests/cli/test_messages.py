@@ -257,3 +257,16 @@ def test_ctrl_c_while_a_set_is_made_for_match_is_130(
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1, err
     assert "interrupted" in err
+    assert not Path("pairs.sets").exists()
+
+
+def test_an_interrupted_step_is_said_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctseg.phantom.cohort.make_cohort", interrupted)
+    Path("study.toml").write_text('[[step]]\ncommand = "phantom"\noutput = "phantom"\n')
+    for _ in range(2):  # a later call says it again
+        assert main(["run", "study.toml"]) == 130
+        err = capsys.readouterr().err
+        assert err.count("interrupted;") == 1, err
