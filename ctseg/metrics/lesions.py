@@ -38,8 +38,11 @@ def components(mask: Mask) -> tuple[NDArray[np.int32], int]:
 
 def component_ml(numbers: NDArray[np.int32], count: int, grid: Grid) -> NDArray[np.float64]:
     """(count,) volume in mL of each lesion of a (K, H, W) array of numbers from `components`."""
-    slices, rows, cols = np.nonzero(numbers)
-    sums = np.bincount(numbers[slices, rows, cols], grid.voxel_ml[slices], minlength=count + 1)
+    places = np.flatnonzero(
+        numbers != 0
+    )  # of a flat array, which is several times faster than np.nonzero of three axes
+    slices = places // (numbers.shape[1] * numbers.shape[2])
+    sums = np.bincount(numbers.ravel()[places], grid.voxel_ml[slices], minlength=count + 1)
     return np.asarray(sums[1:], dtype=np.float64)
 
 

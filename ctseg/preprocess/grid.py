@@ -12,6 +12,7 @@ from scipy import ndimage
 from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
 from ctseg.preprocess.frame import Frame, whole_frame
+from ctseg.preprocess.runs import connected_parts
 
 AIR_HU = -300.0
 """Between air (-1000) and fat (-100)."""
@@ -178,29 +179,18 @@ def reached_from_border(mask: Mask, *, in_plane: bool = False) -> Mask:
         in_plane: whether only ways within a slice count.
     """
     rimmed = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    parts, count = ndimage.label(rimmed, structure=IN_PLANE if in_plane else None)
-    reached = np.zeros(count + 1, dtype=bool)
-    reached[parts[:, 0, 0]] = True
-    outside: Mask = reached[parts][:, 1:-1, 1:-1]
-    return outside
+    parts = connected_parts(rimmed, in_plane=in_plane)
+    corners = np.arange(len(mask)) * (parts.shape[1] * parts.shape[2])
+    return parts.kept(parts.holding_places(corners))[:, 1:-1, 1:-1]
 
 
 def without_islands(mask: Mask, smallest: float) -> Mask:
     """(K, H, W) mask without the parts of each slice that have fewer than `smallest` pixels."""
-    if not mask.any():
-        return np.zeros_like(mask)
-    parts, count = ndimage.label(mask, structure=IN_PLANE)
-    large: Mask = np.bincount(parts.ravel(), minlength=count + 1) >= max(smallest, 1)
-    large[0] = False
-    kept: Mask = large[parts]
-    return kept
+    parts = connected_parts(mask, in_plane=True)
+    return parts.kept(parts.sizes >= max(smallest, 1))
 
 
 def parts_touching(mask: Mask, seeds: Mask) -> Mask:
     """The connected parts of a mask (of 2 or 3 dimensions) that hold any voxel of `seeds`."""
-    parts, count = ndimage.label(mask)
-    wanted = np.zeros(count + 1, dtype=bool)
-    wanted[parts[seeds & mask]] = True
-    wanted[0] = False
-    kept: Mask = wanted[parts]
-    return kept
+    parts = connected_parts(mask.reshape((-1, *mask.shape[-2:])))
+    return parts.kept(parts.holding(seeds.reshape((-1, *seeds.shape[-2:])))).reshape(mask.shape)
