@@ -33,12 +33,8 @@ COMMANDS = (
 )  # fmt: skip
 
 ELSEWHERE = dict.fromkeys(
-    (
-        "reproduce", "implant", "recovery-study", "source-subsets", "location-prior", "shuffle-labels",
-        "planted-faults",
-    ),
-    "ctseg-reproduce",
-)  # fmt: skip
+    ("reproduce", "implant", "recovery-study", "source-subsets", "location-prior", "shuffle-labels"), "ctseg-reproduce"
+)
 """Commands that other packages of this project bring."""
 
 
@@ -50,7 +46,6 @@ def show_version(wanted: bool) -> None:
 
 
 def options(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
     ] = False,
@@ -69,8 +64,6 @@ def options(
     common.STATE.quiet = quiet or common.STATE.quiet
     common.STATE.verbose = verbose or common.STATE.verbose
     common.STATE.outside_plugins = not no_plugins
-    if common.STATE.quiet:
-        context.call_on_close(common.hush())
     for line in () if common.STATE.is_member else common.STATE.announced:
         common.say(line)
 
@@ -115,16 +108,11 @@ def _check_there(named: str, app: typer.Typer) -> None:
         )
 
 
-def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
-    """Run one command in this process and return its exit code; never raises for a user's error.
-
-    Args:
-        argv: the call, without `ctseg`.
-        raises: for a command within another one, which says what went wrong: errors are raised and not said.
-    """
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command in this process and return its exit code; never raises for a user's error."""
     argv = list(sys.argv[1:] if argv is None else argv)
     outer, started = replace(common.STATE), time.monotonic()
-    common.STATE.argv, common.STATE.error = tuple(argv), ""
+    common.STATE.argv = tuple(argv)
     command: Any = None
     set_elsewhere: list[Default] = []
     is_asked = not set(HELP_FLAGS).isdisjoint(argv)
@@ -142,7 +130,7 @@ def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
             raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BaseException as error:
-        return _ended(error, command, argv, said(set_elsewhere), raises)
+        return ended_by(error, flags_of(command, argv), said(set_elsewhere), called(command, argv)[1])
     finally:
         begun()
         # A study's steps run in this process under the outer call's options; they must not change them.
@@ -150,13 +138,6 @@ def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
             common.say_cost(started)
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
         common.STATE.verbose, common.STATE.argv = outer.verbose, outer.argv
-
-
-def _ended(error: BaseException, command: Any, argv: Sequence[str], elsewhere: Sequence[str], raises: bool) -> int:
-    """The exit code of a call that an error ended, which is said; or the error itself."""
-    if raises:
-        raise error
-    return ended_by(error, flags_of(command, argv), elsewhere, called(command, argv)[1])
 
 
 def defaults_of(command: Any, argv: Sequence[str]) -> list[Default]:
@@ -196,6 +177,4 @@ def run() -> None:
     """The console script."""
     keep_streams()
     signal.signal(signal.SIGTERM, terminate)
-    code = main()
-    exec("")  # noqa: S102 - Ctrl-C within an `exec` of a library would end Python by the signal; a new one forgets it
-    sys.exit(code)
+    sys.exit(main())

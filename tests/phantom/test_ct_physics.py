@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from ctseg.phantom import ct_physics
 from ctseg.phantom.ct_physics import beam_hardening, holder, kernel_noise, sharpen_twice, water_excess
 
 
@@ -66,3 +68,52 @@ def test_holder_lies_behind_the_head_only():
     assert arcs.max() == pytest.approx(300, abs=1)
     assert (arcs[axis < -16] == -1000).all()
     assert (arcs[:, np.abs(axis) < 40][(axis > -15) & (axis < 100)] == -1000).all()
+
+
+def _head(rng, size=48):
+    """A head in air in a few slices, with a table behind it."""
+    head = np.full((3, size, size), -1000.0, dtype=np.float32)
+    inside = _disk(size, size // 2 - 4, size // 2 + 3, size // 3)
+    head[:, inside] = 200 * rng.standard_normal((3, int(inside.sum())), dtype=np.float32)
+    head[:, size - 4 : size - 2, 6:-9] = 150
+    return head
+
+
+def test_what_lies_in_the_air_is_left_out_of_projections_to_the_last_bit(rng):
+    images = torch.from_numpy(np.maximum(_head(rng) + 1000, 0))
+    outline = ct_physics._outline(images.numpy())
+    for angle in np.linspace(0, np.pi, 23, endpoint=False):
+        grid = ct_physics._turned(float(angle), len(images), images.shape[-1])
+        whole = torch.nn.functional.grid_sample(images[None], grid, align_corners=False)[0].sum(1).numpy()
+        assert ct_physics._project(images, float(angle), outline).tobytes() == whole.tobytes()
+        rows, columns = ct_physics._turned_box(outline, float(angle), images.shape[-1])
+        assert (rows.stop - rows.start) * (columns.stop - columns.start) < images.shape[-1] ** 2
+    nothing = torch.zeros_like(images)
+    assert not ct_physics._project(nothing, 0.3, ct_physics._outline(nothing.numpy())).any()
+
+
+def test_smearing_by_rows_gives_the_bits_of_smearing_each_slice(rng):
+    profiles = rng.standard_normal((5, 37), dtype=np.float32)
+    back = ct_physics._BackProjection(5, 37, np.dtype(np.float32))
+    expected = np.zeros((5, 37, 37), np.float32)
+    axis = np.arange(37, dtype=np.float32) - 18
+    for angle in (0.0, 0.4, 1.3, 2.9):
+        back.add(profiles, angle)
+        place = axis[None, :] * np.cos(angle) + axis[:, None] * np.sin(angle) + 18
+        low = np.clip(np.floor(place), 0, 35).astype(np.intp)
+        share = np.clip(place - low, 0, 1).astype(np.float32)
+        expected += profiles[:, low] * (1 - share) + profiles[:, low + 1] * share
+    assert back.total().tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_doubling_slice_by_slice_gives_the_bits_of_doubling_the_stack(rng, axis):
+    values = rng.standard_normal((3, 9, 14), dtype=np.float32)
+    width = [(0, 0)] * 3
+    width[axis] = (2, 2)
+    padded = np.moveaxis(np.pad(values, width, mode="edge"), axis, -1)
+    taps = [padded[..., k : k + values.shape[axis]] for k in range(5)]
+    early = -0.0703125 * taps[3] + 0.2265625 * taps[1] + 0.8671875 * taps[2] - 0.0234375 * taps[0]
+    late = -0.0703125 * taps[1] + 0.2265625 * taps[3] + 0.8671875 * taps[2] - 0.0234375 * taps[4]
+    both = np.stack([early, late], axis=-1).reshape(*early.shape[:-1], -1)
+    assert ct_physics._double(values, axis).tobytes() == np.ascontiguousarray(np.moveaxis(both, -1, axis)).tobytes()

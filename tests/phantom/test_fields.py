@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ctseg.phantom.fields import Field, edge, f32, grid_points, noise, ramp
+from ctseg.phantom.fields import Field, _stretched, edge, f32, grid_points, noise, ramp
 
 
 def test_field_returns_a_linear_function_exactly_between_its_voxels():
@@ -43,3 +43,9 @@ def test_noise_is_smooth_unit_and_the_seeds():
 def test_edge_is_half_at_the_surface_and_ramp_falls_when_turned_round():
     assert edge(f32([-2, -0.5, 0, 0.25, 0.5, 2])).tolist() == [0, 0, 0.5, 0.75, 1, 1]
     assert ramp(f32([0, 1, 2, 3, 4]), 3, 1).tolist() == [1, 1, 0.5, 0, 0]
+
+
+def test_points_are_stretched_row_by_row_to_the_last_bit(rng):
+    points = rng.standard_normal((2, 5, 7, 3), dtype=np.float32)[:, ::2]
+    scale, shift = f32([0.013, -1.7, 3.1]), f32([0.4, 1e-3, -9.0])
+    assert _stretched(points, scale, shift).tobytes() == (points * scale + shift).tobytes()

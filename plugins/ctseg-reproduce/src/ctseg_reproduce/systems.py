@@ -285,9 +285,7 @@ def get_rows(table: str, names: list[str] | None = None) -> list[AnyRow]:
     claimed = dict.fromkeys(name for _, better, worse in CLAIM_PAIRS for name in (better, worse))
     tables: dict[str, Iterable[str]] = {**TABLES, **SELECTION_STUDIES, CLAIMS: claimed}
     if table not in tables:
-        from ctseg_reproduce.shipped_models import SHIPPED_MODELS
-
-        raise SettingError(unknown_name("table", table, [*tables, *SHIPPED_MODELS]))
+        raise SettingError(unknown_name("table", table, list(tables)))
     known = list(tables[table])
     for name in names or ():
         if name not in known:
