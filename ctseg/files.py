@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ctseg.errors import InputError, UnreadableError
 from ctseg.failures import error_number
@@ -214,6 +214,28 @@ def bounded(path: Path, most: int = MOST_TABLE) -> Path:
     if size > most:
         raise InputError(f"{path}: has {size >> 20} MiB, more than any such file needs; is it the right one?")
     return Path(path)
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """`pandas.read_csv` of a bounded file, plain or compressed as its name says (`.gz`, `.zip` and others).
+
+    Raises:
+        InputError, OSError: as `bounded`.
+        ValueError, OverflowError: if it is no table, or not compressed as its name says, or cut short.
+    """
+    import lzma
+    import tarfile
+    import zipfile
+    import zlib
+
+    import pandas as pd
+
+    try:
+        return cast("pd.DataFrame", pd.read_csv(bounded(path), **options))
+    except (
+        EOFError, ImportError, RuntimeError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise ValueError(f"{error}: is it compressed as its name says, and whole?") from error
 
 
 def read_json(path: Path, most: int = MOST_JSON) -> Any:

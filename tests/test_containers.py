@@ -23,7 +23,17 @@ def test_both_install_the_tested_torch_and_the_wheel() -> None:
     for text in (DOCKER, APPTAINER):
         assert text.count("-c /build/constraints.txt") == 2
         assert TORCH_INDEX in text
+        assert "--extra-index-url https" not in text  # an argument of the build, so that a GPU's torch can be taken
     assert re.search(r"BASE=docker.io/library/(\S+)", DOCKER)[1] == re.search(r"From: (\S+)", APPTAINER)[1]
+
+
+def test_the_build_for_a_gpu_is_that_of_pypi() -> None:
+    """The lock, made from PyPI, holds CUDA's libraries beside torch, so that no other base is needed."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert re.search(r"(?m)^torch==(\S+)", lock)[1] in (ROOT / "docs" / "containers.md").read_text(encoding="utf-8")
+    assert re.search(r"(?m)^nvidia-cuda-runtime==13\.", lock)
+    for text in (DOCKER, APPTAINER, (ROOT / "docs" / "containers.md").read_text(encoding="utf-8")):
+        assert "TORCH_INDEX=https://pypi.org/simple" in text
 
 
 def test_the_image_runs_as_nobody_and_writes_to_tmp_alone() -> None:

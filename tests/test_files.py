@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,3 +102,34 @@ def test_what_lies_beside_is_missed_only_where_it_is_not_there(tmp_path: Path, m
     path.symlink_to(path)
     with pytest.raises(UnreadableError, match="Too many levels"):
         read_json_beside(path)
+
+
+BROKEN = {
+    "zip": b"PK\3\4xx",
+    "gz": b"\x1f\x8b\x08\0\0\0\0\0\0\3cut",
+    "bz2": b"BZh9x",
+    "xz": b"\xfd7zXZ\0x",
+    "tar": b"x",
+}
+
+
+@pytest.mark.parametrize("ending", BROKEN)
+def test_a_table_in_a_broken_archive_is_one_line(ending: str, tmp_path: Path) -> None:
+    from ctseg.evaluation.cases import read_table
+    from ctseg.inspection.artefacts import inspect_pairs
+    from ctseg.io.rsna_labels import read_labels
+    from ctseg.matching.pairs import read_pairs
+    from ctseg.preprocess.labels import read_splits
+
+    table = tmp_path / f"table.csv.{ending}"
+    table.write_bytes(BROKEN[ending])
+    pairs: Any = partial(read_pairs, source=None, target=None)
+    readers = (partial(read_table, columns=["case"]), read_labels, pairs, read_splits)
+    for reader in readers:
+        with pytest.raises(InputError) as caught:
+            reader(table)
+        message = str(caught.value)
+        assert message.startswith(f"{table}: "), message
+        assert len(message.splitlines()) == 1
+        assert "raceback" not in message
+    assert inspect_pairs(table).problems

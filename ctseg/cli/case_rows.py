@@ -51,6 +51,8 @@ class CaseRows:
         else:
             if not self._bar.done:
                 common.say(_line(TITLES))
+            if common.STATE.quiet and result.status != "ok":
+                common.say(f"{common.FAILED}{result.case}: {cells(result)[-1]}", is_error=True)
             common.say(_line(cells(result)))
         self._bar.advance(1, result.case)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,10 +107,24 @@ def registry() -> Registry:
     return STATE.registry
 
 
-def say(message: str) -> None:
-    """A line for people, on stderr."""
-    if not STATE.quiet:
+FAILED = "FAILED "
+"""How a line about a case begins that could not be done: such a line is an error, which `--quiet` leaves."""
+
+
+def say(message: str, *, is_error: bool = False) -> None:
+    """A line for people, on stderr; `is_error`: under `--quiet`, too."""
+    if is_error or not STATE.quiet:
         sys.stderr.write(visible(message) + "\n")
+
+
+def hush() -> Callable[[], None]:
+    """Leave out the warnings of trainings, which their files hold, too; the function that is given undoes it."""
+    import logging
+
+    logger = logging.getLogger("ctseg")
+    level = logger.level
+    logger.setLevel(max(level, logging.ERROR))
+    return lambda: logger.setLevel(level)
 
 
 def show(text: str) -> None:
@@ -151,7 +166,7 @@ def close_stdout() -> None:
 def finish(summary: Mapping[str, Any], lines: Iterable[str], as_json: bool) -> None:
     """End a command: JSON on stdout when asked for, lines for people on stderr."""
     for line in lines:
-        say(line)
+        say(line, is_error=line.startswith(FAILED))
     if as_json:
         typer.echo(json.dumps(summary, default=str))
 
@@ -170,12 +185,20 @@ def number_pair(text: str, flag: str) -> tuple[float, float]:
         SettingError: if it is not two rising numbers.
     """
     try:
-        low, high = (float(part) for part in text.split(":"))
+        low, high = map(_number, text.split(":"))
     except ValueError:
         raise SettingError(f"{flag} {text}: expected LOW:HIGH, as 0:100") from None
     if high <= low:
         raise SettingError(f"{flag} {text}: the first number must be the smaller one")
     return low, high
+
+
+def _number(text: str) -> float:
+    """A finite number; `nan` would pass every comparison that follows (ValueError)."""
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def numbers(text: str, flag: str) -> tuple[float, ...]:
@@ -185,7 +208,7 @@ def numbers(text: str, flag: str) -> tuple[float, ...]:
         SettingError: if a part is no number.
     """
     try:
-        return tuple(float(part) for part in text.split(":"))
+        return tuple(map(_number, text.split(":")))
     except ValueError:
         raise SettingError(f"{flag} {text}: expected numbers joined by colons, as 0.8:0.2") from None
 

@@ -109,7 +109,7 @@ def complain(message: str, code: int) -> int:
 def stopped_by_signal(stop: BaseException, flags: Collection[str] = ()) -> int:
     """One line for Ctrl-C or SIGTERM, and its exit code."""
     word, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
-    if common.STATE.is_member:
+    if common.STATE.is_member or common.STATE.error.startswith(f"{word};"):  # a step of this call has said it
         return code
     again = "--resume continues it" if "--resume" in flags else "start it again"
     return complain(f"{word}; nothing half-written was left, {again}", code)

@@ -55,11 +55,11 @@ def finetune(
     from ctseg.training.resolve import recorded, schedule_note
 
     begin = None if start is None else find_run(start)
+    given = parse_overrides(settings)
+    entry, resolved, values = _resolve(segmenter, begin, preset, given)
     place = common.guard(output, "finetune", (data, begin), overwrite=overwrite, resume=resume)
     labelled = common.open_set(data)
     _check_data(labelled)
-    given = parse_overrides(settings)
-    entry, resolved, values = _resolve(segmenter, begin, preset, given)
 
     from ctseg.segmentation.folds import check_folds, patient_folds, train_folds
     from ctseg.training.device import make_fabric

@@ -33,8 +33,12 @@ COMMANDS = (
 )  # fmt: skip
 
 ELSEWHERE = dict.fromkeys(
-    ("reproduce", "implant", "recovery-study", "source-subsets", "location-prior", "shuffle-labels"), "ctseg-reproduce"
-)
+    (
+        "reproduce", "implant", "recovery-study", "source-subsets", "location-prior", "shuffle-labels",
+        "planted-faults",
+    ),
+    "ctseg-reproduce",
+)  # fmt: skip
 """Commands that other packages of this project bring."""
 
 
@@ -46,6 +50,7 @@ def show_version(wanted: bool) -> None:
 
 
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
     ] = False,
@@ -64,6 +69,8 @@ def options(
     common.STATE.quiet = quiet or common.STATE.quiet
     common.STATE.verbose = verbose or common.STATE.verbose
     common.STATE.outside_plugins = not no_plugins
+    if common.STATE.quiet:
+        context.call_on_close(common.hush())
     for line in () if common.STATE.is_member else common.STATE.announced:
         common.say(line)
 
@@ -108,11 +115,16 @@ def _check_there(named: str, app: typer.Typer) -> None:
         )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command in this process and return its exit code; never raises for a user's error."""
+def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
+    """Run one command in this process and return its exit code; never raises for a user's error.
+
+    Args:
+        argv: the call, without `ctseg`.
+        raises: for a command within another one, which says what went wrong: errors are raised and not said.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     outer, started = replace(common.STATE), time.monotonic()
-    common.STATE.argv = tuple(argv)
+    common.STATE.argv, common.STATE.error = tuple(argv), ""
     command: Any = None
     set_elsewhere: list[Default] = []
     is_asked = not set(HELP_FLAGS).isdisjoint(argv)
@@ -130,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BaseException as error:
-        return ended_by(error, flags_of(command, argv), said(set_elsewhere), called(command, argv)[1])
+        return _ended(error, command, argv, said(set_elsewhere), raises)
     finally:
         begun()
         # A study's steps run in this process under the outer call's options; they must not change them.
@@ -138,6 +150,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             common.say_cost(started)
         common.STATE.quiet, common.STATE.outside_plugins = outer.quiet, outer.outside_plugins
         common.STATE.verbose, common.STATE.argv = outer.verbose, outer.argv
+
+
+def _ended(error: BaseException, command: Any, argv: Sequence[str], elsewhere: Sequence[str], raises: bool) -> int:
+    """The exit code of a call that an error ended, which is said; or the error itself."""
+    if raises:
+        raise error
+    return ended_by(error, flags_of(command, argv), elsewhere, called(command, argv)[1])
 
 
 def defaults_of(command: Any, argv: Sequence[str]) -> list[Default]:
@@ -177,4 +196,6 @@ def run() -> None:
     """The console script."""
     keep_streams()
     signal.signal(signal.SIGTERM, terminate)
-    sys.exit(main())
+    code = main()
+    exec("")  # noqa: S102 - Ctrl-C within an `exec` of a library would end Python by the signal; a new one forgets it
+    sys.exit(code)

@@ -34,7 +34,7 @@ def man_page() -> str:
     lines += [r"ctseg \- segment haemorrhage on head CT, trained on labelled MR and unlabelled CT", ".SH SYNOPSIS"]
     lines += [r".B ctseg", r"[\-q] [\-v] \fICOMMAND\fR [\fIOPTIONS\fR]", ".SH DESCRIPTION", *_prose(root.help or "")]
     lines += [".SH OPTIONS", *_options(root), ".SH COMMANDS"]
-    for path, command in _commands(root):
+    for path, command in commands_of(root):
         lines += [f'.SS "ctseg {_roff(path)}"', *_prose(command.help or ""), *_options(command)]
         for example in EXAMPLES.get(path, ()):
             lines += [".PP", ".RS", ".nf", _roff(example), ".fi", ".RE"]
@@ -42,11 +42,12 @@ def man_page() -> str:
     return "\n".join([*lines, ".SH NOTES", "Research software, not a medical device."]) + "\n"
 
 
-def _commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def commands_of(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command below one, with its words as they are typed."""
     for name, below in getattr(command, "commands", {}).items():
         here = f"{path} {name}".strip()
         yield here, below
-        yield from _commands(below, here)
+        yield from commands_of(below, here)
 
 
 def _options(command: Any) -> list[str]:
@@ -58,18 +59,28 @@ def _names(parameter: Any) -> str:
     """As they are typed, and the value's name."""
     is_option = parameter.opts[0].startswith("-")
     names = ", ".join(rf"\fB{_roff(name)}\fR" for name in parameter.opts) if is_option else ""
+    value = value_name(parameter)
+    return rf"{names} \fI{_roff(value)}\fR".strip() if value else names
+
+
+def value_name(parameter: Any) -> str:
+    """What help calls the value of an argument or option; empty for a flag."""
     if getattr(parameter, "is_flag", False):
-        return names
-    more = "..." if parameter.nargs == -1 else ""
+        return ""
     choices = getattr(getattr(parameter, "type_descriptor", None), "choices", None) or ()
-    value = parameter.metavar or "|".join(map(str, choices)) or parameter.name.upper()
-    return rf"{names} \fI{_roff(value)}{more}\fR".strip()
+    name = parameter.metavar or "|".join(map(str, choices)) or parameter.name.upper()
+    return f"{name}..." if parameter.nargs == -1 else str(name)
+
+
+def shown_default(parameter: Any) -> str:
+    """The default of an argument or option; empty where there is none to tell. 0 is one."""
+    value = parameter.default
+    return "" if callable(value) or value is None or value is False or value in ("", [], ()) else str(value)
 
 
 def _help(parameter: Any) -> str:
-    value = parameter.default
-    hides = callable(value) or value in (None, "", False, [], ())
-    return _roff((getattr(parameter, "help", None) or "") + ("" if hides else f" Default: {value}."))
+    value = shown_default(parameter)
+    return _roff((getattr(parameter, "help", None) or "") + (f" Default: {value}." if value else ""))
 
 
 def _prose(text: str) -> list[str]:

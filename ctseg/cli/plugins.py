@@ -153,7 +153,16 @@ def new(
     files = write_package(output, name, kind)
     for path in files:
         common.show(str(path))
-    common.say(f"next: pip install -e {output}, then pytest {output} or ctseg plugins check {name}")
+    common.say(f"next: {_next(output, name, kind)}")
+
+
+def _next(output: Path, name: str, kind: str) -> str:
+    """What makes the new package useful: a command has no check of its own, and a model needs its files."""
+    install = f"pip install -e {output}, then pytest {output}"
+    if kind == "model":
+        place = output / "src" / f"ctseg_{name.replace('-', '_')}" / "models"
+        return f"put {name}.safetensors and {name}.json into {place}; {install} or ctseg plugins check model:{name}"
+    return f"{install} or ctseg {name} --help" if kind == "command" else f"{install} or ctseg plugins check {name}"
 
 
 def _find(name: str) -> list[Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from ctseg.cli import common
-from ctseg.errors import InputError
+from ctseg.errors import CtsegError, InputError
 from ctseg.files import read_json, write_json
 
 DOMAINS = {"--src": "mr", "--tgt": "ct"}
@@ -92,13 +93,17 @@ def _make(path: Path, made: Path, flag: str) -> None:
     """Preprocess by the real command; some broken scans are said and do not stop it."""
     from ctseg.cli.main import main
 
-    code = main([*_words(path, made, flag), *(["--overwrite"] if made.exists() else [])])
-    if code >= 2:
+    try:
+        main([*_words(path, made, flag), *(["--overwrite"] if made.exists() else [])], raises=True)
+    except CtsegError as error:
         domain = DOMAINS[flag].upper()
+        reason = str(error).removeprefix(f"{path}: ")
         raise InputError(
-            f"{flag} {path}: could not be made into a slice set of {domain} (see above); {flag} takes {domain}, so are "
-            "--src and --tgt swapped? nothing was matched"
-        )
+            f"{flag} {path}: {reason}; {flag} takes scans of {domain} or a slice set (are --src and --tgt swapped?)"
+        ) from None
+    finally:
+        with suppress(OSError):  # holds sets, or is not there
+            made.parent.rmdir()
 
 
 def _records(made: Path) -> dict[str, str]:

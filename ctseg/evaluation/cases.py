@@ -11,7 +11,7 @@ import pandas as pd
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import bounded, regular
+from ctseg.files import read_csv, regular
 from ctseg.io.identity import convention_of, patient_rule, patients_of
 from ctseg.io.input_digests import file_sha256, files_digest
 
@@ -143,7 +143,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         InputError: if it is missing, broken or lacks a column.
     """
     try:
-        table = pd.read_csv(bounded(path), dtype=str, keep_default_na=False)
+        table = read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, OSError, OverflowError) as error:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import bounded, read_json_beside
+from ctseg.files import read_csv, read_json_beside
 from ctseg.inspection.report import Report, counted, first_of
 from ctseg.io.slices import SliceSet, greys_in_words, open_slices
 from ctseg.outputs import read_mark
@@ -110,8 +110,8 @@ def inspect_pairs(path: Path) -> Report:
     """A pairs file by itself: how many slices it names, and for which stage it is."""
     report = Report(path, "pairs")
     try:
-        table = pd.read_csv(bounded(path), dtype={"source_id": str, "target_id": str}, keep_default_na=False)
-    except (ValueError, OSError) as error:
+        table = read_csv(path, dtype={"source_id": str, "target_id": str}, keep_default_na=False)
+    except (ValueError, OSError, OverflowError) as error:
         reason = system_failure(error) or f"not a readable table ({first_line(error)}); make it with `ctseg match`"
         report.problems.append(reason)
         return report

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import bounded
+from ctseg.files import read_csv
 
 ID_COLUMNS = ("slice_id", "case", "case_id", "SOPInstanceUID", "ID", "id")
 """Columns that name the slice or case of a table with one row each; where there is none, the first column does."""
@@ -55,9 +55,9 @@ def read_labels(path: Path, findings: Sequence[str] = ()) -> Labels:
 def _read(path: Path) -> pd.DataFrame:
     """The table, with ids as text: an id such as `1.20` is no number."""
     try:
-        header = pd.read_csv(bounded(path), nrows=0).columns
+        header = read_csv(path, nrows=0).columns
         ids = [name for name in (*ID_COLUMNS, *header[:1]) if name in header]
-        table = pd.read_csv(path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
+        table = read_csv(path, dtype=dict.fromkeys(ids, str), keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; name the csv of slice labels with --labels") from None
     except (OSError, ValueError, OverflowError) as error:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import bounded
+from ctseg.files import read_csv
 from ctseg.harmless import is_plain, one_line
 from ctseg.io.identity import patients_of
 
@@ -69,7 +69,7 @@ def _read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(bounded(path), dtype=dict.fromkeys((*COLUMNS, *TEXT), str), keep_default_na=False)
+        table = read_csv(path, dtype=dict.fromkeys((*COLUMNS, *TEXT), str), keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; preprocess again") from None
     except (ValueError, OSError, OverflowError, pd.errors.ParserError) as error:

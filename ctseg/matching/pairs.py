@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import bounded, write_with
+from ctseg.files import read_csv, write_with
 from ctseg.harmless import safe_table
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.described import DescribedSet, describe_set
@@ -252,11 +252,8 @@ def _check_direction(table: pd.DataFrame, direction: Direction, where: str) -> N
 def _read_table(path: Path | str) -> pd.DataFrame:
     where = "stdin" if str(path) == "-" else str(path)
     try:
-        table = pd.read_csv(
-            sys.stdin if str(path) == "-" else bounded(Path(path)),
-            dtype={"source_id": str, "target_id": str},
-            keep_default_na=False,
-        )
+        options: Any = {"dtype": {"source_id": str, "target_id": str}, "keep_default_na": False}
+        table = pd.read_csv(sys.stdin, **options) if str(path) == "-" else read_csv(Path(path), **options)
     except FileNotFoundError:
         raise InputError(f"{where}: no such file; make it with `ctseg match`") from None
     except (

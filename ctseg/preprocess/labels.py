@@ -9,7 +9,7 @@ import pandas as pd
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import bounded
+from ctseg.files import read_csv
 from ctseg.io.identity import patient_of
 
 
@@ -50,7 +50,7 @@ def read_splits(path: Path, patients: Mapping[str, str] | None = None) -> dict[s
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(bounded(path), dtype=str, keep_default_na=False)
+        table = read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError, OverflowError) as error:

@@ -145,6 +145,42 @@ def test_quiet_and_verbose_do_what_they_say(capsys: pytest.CaptureFixture[str]) 
     assert not common.STATE.quiet
 
 
+def test_quiet_leaves_the_cases_that_failed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctseg.cli.case_rows import CaseRows
+    from ctseg.inference.results import CaseResult
+
+    monkeypatch.setattr(common, "STATE", common.State(quiet=True))
+    common.finish({}, ["patients from names", "FAILED a: broken", "1 of 2 scans -> x"], as_json=False)
+    assert capsys.readouterr().err == "FAILED a: broken\n"
+    with CaseRows(["a", "b"]) as rows:
+        rows.add(CaseResult("a", "failed", error="a.dcm: cut short; copy it again"))
+        rows.add(CaseResult("b", "ok", ml=1.0, lesions=1))
+    assert capsys.readouterr().err == "FAILED a: a.dcm: cut short; copy it again\n"
+    with CaseRows(["a"], as_json=True) as rows:
+        rows.add(CaseResult("a", "failed", error="cut short"))
+    out, err = capsys.readouterr()
+    assert '"error": "cut short"' in out
+    assert err == ""
+
+
+def test_quiet_leaves_out_the_warnings_of_a_training(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import logging
+
+    def warns(*_: object) -> list[str]:
+        logging.getLogger("ctseg").warning("epoch 1: inversion")
+        return []
+
+    monkeypatch.setattr("ctseg.cli.command_settings.groups_of", warns)
+    assert main(["-q", "settings", "match"]) == 0
+    assert caplog.messages == []
+    assert main(["settings", "match"]) == 0
+    assert caplog.messages == ["epoch 1: inversion"]
+
+
 def completed(words: str) -> set[str]:
     parts = words.split(" ")
     environment = {

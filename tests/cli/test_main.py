@@ -186,6 +186,27 @@ def test_both_trainings_resume_and_refuse_other_settings(sets: Path, capsys: pyt
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_ctrl_c_within_an_exec_is_130_and_no_signal(tmp_path: Path) -> None:
+    """Python remembers an interrupt that came within an `exec`, as dataclasses have, and would end by the signal."""
+    code = (
+        "import ctseg.cli.main as cli\n"
+        "def main():\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        "        return 130\n"
+        "cli.main = main\n"
+        "cli.run()\n"
+    )
+    (tmp_path / "with_run.py").write_text(code)
+    (tmp_path / "without.py").write_text(code.replace("cli.run()", "raise SystemExit(main())"))
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    for module, expected in (("with_run", 130), ("without", -signal.SIGINT)):
+        done = subprocess.run([sys.executable, "-m", module], timeout=120, check=False, env=place)
+        assert done.returncode == expected, module
+
+
 def test_every_command_has_help() -> None:
     for name in COMMANDS:
         assert main([name.replace("_", "-"), "--help"]) == 0

@@ -167,7 +167,8 @@ def test_a_set_of_raw_scans_is_made_once_and_again_when_they_change(
 ) -> None:
     calls: list[list[str]] = []
 
-    def preprocess(argv: list[str]) -> int:
+    def preprocess(argv: list[str], *, raises: bool) -> int:
+        assert raises
         calls.append(argv)
         made = Path(argv[argv.index("-o") + 1])
         made.mkdir(parents=True, exist_ok=True)
@@ -214,3 +215,58 @@ def test_find_print0_gives_segment_its_paths(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("ctseg: error: unknown model 'nowhere'")  # the paths were read before
+
+
+@pytest.mark.parametrize("value", ["nan", "0.5:nan", "inf:0.2", "-inf"])
+def test_a_share_that_is_no_finite_number_is_refused(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("raw").mkdir()
+    err = refused(capsys, "preprocess", "raw", "-o", "set", "--split", value)
+    assert f"--split {value}: expected numbers joined by colons" in err
+    assert "--window nan:80: expected LOW:HIGH" in refused(
+        capsys, "preprocess", "raw", "-o", "set", "--window", "nan:80"
+    )
+
+
+def test_a_wrong_setting_of_finetune_is_refused_before_the_data_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    err = refused(capsys, "finetune", "--data", "not-there", "-o", "run", "--set", "epoch=3")
+    assert "unknown setting 'epoch' (did you mean 'epochs'?)" in err
+
+
+@pytest.mark.parametrize("flag", ["--src", "--tgt"])
+def test_a_broken_scan_for_match_is_one_line(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        Path(f"{name}.dcm").write_bytes(b"junk")
+    assert main(["-q", "match", "--src", "one.dcm", "--tgt", "two.dcm", "-o", "pairs.csv"]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1, err
+    assert "--src one.dcm: holds no MR scan that can be read; not a readable DICOM file" in err
+    assert "--src takes scans of MR or a slice set (are --src and --tgt swapped?)" in err
+    with pytest.raises(InputError, match=f"{flag} one.dcm: holds no"):
+        as_slice_set(Path("one.dcm"), flag, Path("pairs.csv"))
+
+
+def test_ctrl_c_while_a_set_is_made_for_match_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    save(Path("raw/one.nii.gz"), np.zeros((8, 8, 4)))
+    monkeypatch.setattr("ctseg.io.discover.discover", interrupted)
+    assert main(["-q", "match", "--src", "raw", "--tgt", "raw", "-o", "pairs.csv"]) == 130
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1, err
+    assert "interrupted" in err
+    assert not Path("pairs.sets").exists()
+
+
+def test_an_interrupted_step_is_said_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ctseg.phantom.cohort.make_cohort", interrupted)
+    Path("study.toml").write_text('[[step]]\ncommand = "phantom"\noutput = "phantom"\n')
+    for _ in range(2):  # a later call says it again
+        assert main(["run", "study.toml"]) == 130
+        err = capsys.readouterr().err
+        assert err.count("interrupted;") == 1, err

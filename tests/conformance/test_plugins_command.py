@@ -94,3 +94,21 @@ def test_a_new_package(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     assert str(folder / "src" / "ctseg_mine" / "segmenter.py") in shown.out.splitlines()
     assert "ctseg plugins check mine" in shown.err
     assert main(["plugins", "new", "mine", "-o", str(folder)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("segmenter", "then pytest made or ctseg plugins check my-own"),
+        ("command", "then pytest made or ctseg my-own --help"),
+        ("model", "put my-own.safetensors and my-own.json into made/src/ctseg_my_own/models; pip install -e made"),
+    ],
+)
+def test_the_next_step_fits_the_kind(
+    kind: str, expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plugins", "new", "my-own", "--kind", kind, "-o", "made"]) == 0
+    assert expected in capsys.readouterr().err
+    if kind == "model":
+        assert Path("made/src/ctseg_my_own/models").is_dir()

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
-from ctseg.files import bounded, write_csv, write_with
+from ctseg.files import read_csv, write_csv, write_with
 from ctseg_reproduce.results import METRICS, Outcome
 
 PARTS = tuple(f"{metric}_{kind}" for metric in METRICS for kind in ("part", "whole"))
@@ -64,7 +64,7 @@ def read_outcomes(path: Path) -> list[OutcomeRecord]:
     """
     try:
         texts = dict.fromkeys(("row", "key", "machine", "selection", "patient"), str)
-        table = pd.read_csv(bounded(path), dtype=texts)
+        table = read_csv(path, dtype=texts)
         lacking = sorted(set(COLUMNS) - set(table.columns))
         if lacking:
             raise InputError(f"{path}: lacks the column {lacking[0]!r}; name a TABLE-outcomes.csv of this version")

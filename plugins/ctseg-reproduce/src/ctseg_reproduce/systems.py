@@ -285,7 +285,9 @@ def get_rows(table: str, names: list[str] | None = None) -> list[AnyRow]:
     claimed = dict.fromkeys(name for _, better, worse in CLAIM_PAIRS for name in (better, worse))
     tables: dict[str, Iterable[str]] = {**TABLES, **SELECTION_STUDIES, CLAIMS: claimed}
     if table not in tables:
-        raise SettingError(unknown_name("table", table, list(tables)))
+        from ctseg_reproduce.shipped_models import SHIPPED_MODELS
+
+        raise SettingError(unknown_name("table", table, [*tables, *SHIPPED_MODELS]))
     known = list(tables[table])
     for name in names or ():
         if name not in known:
