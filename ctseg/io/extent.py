@@ -106,7 +106,8 @@ def _largest_part(body: NDArray[np.bool_]) -> int:
     if not count:
         return 0
     largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return int(ndimage.binary_fill_holes(parts == largest).sum())
+    beside, _ = ndimage.label(np.pad(parts != largest, 1, constant_values=True))
+    return int(beside.size - np.count_nonzero(beside == beside[0, 0]))
 
 
 def _sizes(volume: Volume) -> tuple[float, float, float]:

@@ -53,7 +53,7 @@ def sidecar_path(path: Path) -> Path:
 def _save(path: Path, volume: Volume, canonical: Array, dtype: type[np.generic]) -> None:
     if canonical.shape != volume.voxels.shape:
         raise ValueError(f"mask or map {canonical.shape} does not fit the volume {volume.voxels.shape}")
-    native = np.ascontiguousarray(native_grid(volume).to_native(canonical).astype(dtype))
+    native = native_grid(volume).to_native(canonical).astype(dtype)  # as it lies in memory, which is how it is written
     image = _image(volume, native)
     if dtype is np.uint8:
         image.header.set_intent("label")  # viewers then show values as labels, not as a map

@@ -55,6 +55,10 @@ def prepare_ct(volume: Volume, settings: PreprocessSettings, brain: NDArray[np.b
 
 def _notes(volume: Volume, brain: NDArray[np.bool_]) -> tuple[str, ...]:
     """A note where there is nothing but one background value outside the brain."""
-    outside = volume.voxels[~brain]
-    stripped = not len(outside) or outside.min() == outside.max()
-    return ("the skull was already removed",) if stripped else ()
+    known: np.float32 | None = None
+    for picture, inside in zip(volume.voxels, brain, strict=True):  # a head with its skull is known by its first slice
+        outside = picture[~inside]
+        known = outside[0] if known is None and len(outside) else known
+        if known is not None and bool((outside != known).any()):
+            return ()
+    return ("the skull was already removed",)

@@ -11,10 +11,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io.discover import discover, read_case
-from ctseg.io.extent import check_head
+from ctseg.io.extent import _largest_part, check_head
 from ctseg.io.masks import load_mask
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.slices import open_slices
@@ -281,3 +282,12 @@ def test_every_reader_refuses_impossible_voxels(tmp_path: Path) -> None:
             load_mask(tmp_path / "m.nii")
         with pytest.raises(CaseError, match="where heads have 0.05 to 20 mm"):
             read_nifti(tmp_path / "m.nii", domain="mr", case_id="m")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9, 1.0])
+def test_the_largest_part_is_counted_with_its_holes(share: float) -> None:
+    body = np.random.default_rng(1).random((40, 53)) < share
+    parts, count = ndimage.label(body)
+    sizes = [ndimage.binary_fill_holes(parts == part).sum() for part in range(1, count + 1)]
+    expected = sizes[int(np.argmax(np.bincount(parts.ravel())[1:]))] if count else 0
+    assert _largest_part(body) == expected

@@ -59,6 +59,17 @@ def test_a_stripped_ct_is_noted(square, volume_of):
     assert prepare_ct(volume_of(hu), SETTINGS, square).notes == ("the skull was already removed",)
 
 
+def test_a_ct_is_stripped_only_where_every_slice_is(square, volume_of):
+    hu = np.where(square, 30.0, 0.0)
+    whole = np.ones_like(square)
+    whole[1:] = square[1:]  # a first slice without anything outside
+    assert prepare_ct(volume_of(hu), SETTINGS, whole).notes == ("the skull was already removed",)
+    hu[-1, 0, 0] = 900.0
+    assert prepare_ct(volume_of(hu), SETTINGS, square).notes == ()
+    levels = np.where(square, 30.0, np.arange(len(square))[:, None, None])  # one value a slice, not one in all
+    assert prepare_ct(volume_of(levels), SETTINGS, square).notes == ()
+
+
 def test_mr_percentiles_become_black_and_white(square, volume_of, rng):
     voxels = np.where(square, rng.uniform(200, 1200, square.shape), 0)
     settings = PreprocessSettings(size=80, fov_mm=80.0, percentiles=(1.0, 99.0))
