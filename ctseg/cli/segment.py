@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ctseg.preprocess.settings import PreprocessSettings
 
 
-FAST = {"preview": False, "resampled": False, "coarse_brain": True}
+FAST = {"preview": False, "resampled": False, "coarse_brain": True, "tta": False}
 """Settings of `--fast`, beside bfloat16 where it is faster."""
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for masks and volumes.csv.")]
 Models = Annotated[
@@ -61,7 +61,14 @@ Sr = Annotated[
 LabelTables = Annotated[
     bool, typer.Option("--label-tables", help="Also write what the mask's values mean, for viewers.")
 ]
-Fast = Annotated[bool, typer.Option("--fast", help="Coarser brain mask, bfloat16 where it is faster, no preview.")]
+Fast = Annotated[
+    bool,
+    typer.Option("--fast", help="Coarser brain mask, bfloat16 where it is faster, no mirror images, no preview."),
+]
+Tta = Annotated[
+    bool | None,
+    typer.Option("--tta/--no-tta", help="Average over mirror images. Default: as the model's card says."),
+]
 BrainCache = Annotated[
     Path | None, typer.Option("--brain-cache", help="Folder of brain masks, for a next model on the same scans.")
 ]
@@ -84,7 +91,7 @@ def segment(
     output: OutputFolder = Path("segmentation"),
     threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a voxel is lesion.")] = 0.5,
     min_lesion_ml: Annotated[float, typer.Option("--min-lesion-ml", help="Drop lesions smaller than this.")] = 0.0,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over mirror images.")] = False,
+    tta: Tta = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write probability maps.")] = False,
     rtstruct: RtStruct = False,
     sr: Sr = False,
@@ -147,7 +154,7 @@ def given_settings(
     *,
     threshold: float,
     min_lesion_ml: float,
-    tta: bool,
+    tta: bool | None,
     probabilities: bool,
     deidentify: bool,
     recovery: bool,
@@ -166,7 +173,7 @@ def given_settings(
     if fast and tta:
         from ctseg.errors import SettingError
 
-        raise SettingError("--tta takes four times as long as the network alone, against --fast; leave one out")
+        raise SettingError("--tta takes up to four times as long as the network alone, against --fast; leave one out")
     return {
         "threshold": threshold, "min_lesion_ml": min_lesion_ml, "tta": tta, "probabilities": probabilities,
         "deidentify": deidentify, "recovery": recovery, "rtstruct": rtstruct, "sr": sr,

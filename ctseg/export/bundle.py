@@ -114,14 +114,15 @@ def inference_config(model: LoadedModel) -> dict[str, Any]:
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {
-            "_target_": "SliceInferer", "roi_size": [made.size, made.size], "spatial_dim": 2, "sw_batch_size": 8,
+            "_target_": "ctseg_monai.bundle.MirroredInferer" if model.tta else "SliceInferer",
+            "roi_size": [made.size, made.size], "spatial_dim": 2, "sw_batch_size": 8,
         },
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
                 {
                     "_target_": "ctseg_monai.bundle.SaveHaemorrhaged", "keys": "pred", "output_dir": "@output_dir",
-                    "threshold": 0.5,
+                    "threshold": 0.5, "faint_hu": model.faint_hu,
                 },
             ],
         },

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ctseg.export.network import Parity
+from ctseg.inference.measure import LARGE_ML
 from ctseg.inference.models import LoadedModel
 from ctseg.preprocess.prepared import BRAIN_FRACTION
 from ctseg.version import __version__
@@ -49,7 +50,7 @@ def description(
             "brain_hu": made.brain_hu,
             "steps": before(model),
         },
-        "after": {"threshold": 0.5, "steps": AFTER},
+        "after": {"threshold": 0.5, "tta": model.tta, "faint_hu": model.faint_hu, "steps": after(model)},
         "parity": asdict(parity),
     }  # fmt: skip
 
@@ -77,12 +78,24 @@ def before(model: LoadedModel) -> list[str]:
     ]
 
 
-AFTER = [
-    "Probability: 1 / (1 + exp(-logit)).",
-    "Resample each probability map linearly to the scan's own pixels; outside the field it is 0.",
-    "Set it to 0 outside the brain mask.",
-    "Haemorrhage is where the probability is at least the threshold.",
-]
+def after(model: LoadedModel) -> list[str]:
+    """The steps from the network's output to the mask, in order; what the model's card asks for is among them."""
+    mirrored = (
+        "Do the same with each slice mirrored left-right, front-back and both, turn the results back, and take the "
+        "mean of the four probabilities."
+    )
+    faint = (
+        f"Where no lesion (26 neighbours) has {LARGE_ML:g} mL, drop those whose mean is less than {model.faint_hu:g} "
+        "HU above the brain's median."
+    )
+    return [
+        "Probability: 1 / (1 + exp(-logit)).",
+        *([mirrored] if model.tta else []),
+        "Resample each probability map linearly to the scan's own pixels; outside the field it is 0.",
+        "Set it to 0 outside the brain mask.",
+        "Haemorrhage is where the probability is at least the threshold.",
+        *([faint] if model.faint_hu else []),
+    ]
 
 
 def readme(found: Mapping[str, Any], example: str) -> str:
@@ -114,7 +127,7 @@ def readme(found: Mapping[str, Any], example: str) -> str:
             "",
             "## After the network",
             "",
-            *[f"{number}. {step}" for number, step in enumerate(AFTER, start=1)],
+            *[f"{number}. {step}" for number, step in enumerate(found["after"]["steps"], start=1)],
             "",
             "## Run it",
             "",

@@ -40,6 +40,8 @@ class LoadedModel:
     """By how much its volumes are off, where its card says so."""
     faint_hu: float = 0.0
     """The setting of that name that its card's numbers were measured with."""
+    tta: bool = False
+    """As `faint_hu`."""
 
     @property
     def label(self) -> str:
@@ -116,8 +118,8 @@ def _load(
         raise InputError(f"{source.weights}: {error}") from None
     owner = source.owner if source.origin in ("package", "plugin") else ""
     module.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    volumes, faint_hu = (card.volumes, card.faint_hu) if card else (None, 0.0)
-    return LoadedModel(module, header, device, preprocessing, sha256[:DIGITS], source.name, owner, volumes, faint_hu)
+    loaded = LoadedModel(module, header, device, preprocessing, sha256[:DIGITS], source.name, owner)
+    return replace(loaded, volumes=card.volumes, faint_hu=card.faint_hu, tta=card.tta) if card else loaded
 
 
 @dataclass(frozen=True)
@@ -153,9 +155,10 @@ def all_models(groups: Sequence[ModelGroup]) -> list[LoadedModel]:
 def with_card(settings: SegmentSettings, groups: Sequence[ModelGroup]) -> SegmentSettings:
     """The settings, with what they leave to the model's card; several models have no card of theirs together."""
     models = [model for group in groups for model in group.models]
-    if settings.faint_hu is not None:
-        return settings
-    return settings.model_copy(update={"faint_hu": models[0].faint_hu if len(models) == 1 else 0.0})
+    faint_hu, tta = (models[0].faint_hu, models[0].tta) if len(models) == 1 else (0.0, False)
+    stated = {"faint_hu": faint_hu, "tta": tta}
+    left = {name: value for name, value in stated.items() if getattr(settings, name) is None}
+    return settings.model_copy(update=left)
 
 
 def by_preprocessing(models: Sequence[LoadedModel]) -> list[ModelGroup]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MIRRORS = ((), (-1,), (-2,), (-2, -1))
 """Axes to flip: none, left-right, front-back, both. The same flips that training augments with."""
+MIRRORED_FROM = 0.05
+"""A slice whose own image has no pixel of this probability is not mirrored: its members are taken to agree."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ def predict_volume(
 def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings) -> Prediction:
     """As `predict_volume`, for a scan that is already prepared for each group."""
     started = time.perf_counter()
+    settings = with_card(settings, groups)
     probability, disagreement = native_probability(ready, groups, settings)
     mask = drop_small(probability >= settings.threshold, ready.volume, settings.min_lesion_ml)
-    kept = drop_faint(mask, ready.volume, ready.brain, with_card(settings, groups).faint_hu or 0.0)
+    kept = drop_faint(mask, ready.volume, ready.brain, settings.faint_hu or 0.0)
     faint_ml, mask = volume_ml(mask & ~kept, ready.volume), kept
     return Prediction(
         volume=ready.volume,
@@ -105,6 +108,7 @@ def native_probability(
     ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings
 ) -> tuple[NDArray[np.float32], Disagreement | None]:
     """(K, h, w) mean probability of all members, each brought back to the scan's own pixels; 0 outside the brain."""
+    settings = with_card(settings, groups)
     mean = np.zeros(ready.volume.voxels.shape, dtype=np.float32)
     box = filled_box(ready.brain, (0, 0, 0)) if ready.brain.any() else (slice(0),) * 3
     brain = ready.brain[box]
@@ -157,19 +161,22 @@ def _mirrors(settings: SegmentSettings) -> tuple[tuple[int, ...], ...]:
 
 
 def _members(images: NDArray[np.uint8], model: LoadedModel, settings: SegmentSettings) -> NDArray[np.float32]:
-    """(K, H, W) slices to (M, K, H, W) probabilities, one map for each mirror image."""
+    """(K, H, W) slices to (M, K, H, W) probabilities, one map for each mirror image (see `MIRRORED_FROM`)."""
     result = np.zeros((len(_mirrors(settings)), *images.shape), dtype=np.float32)
-    filled = np.flatnonzero(images.any(axis=(1, 2)))
-    for start in range(0, len(filled), settings.batch_size):
-        rows = filled[start : start + settings.batch_size]
-        scaled = to_images(images[rows], model.device)  # (B, 1, H, W) in [-1, 1]
-        result[:, rows] = _probabilities(scaled, model, settings)[:, :, 0].cpu().numpy()
+    todo = np.flatnonzero(images.any(axis=(1, 2)))
+    for place, axes in enumerate(_mirrors(settings)):
+        for start in range(0, len(todo), settings.batch_size):
+            rows = todo[start : start + settings.batch_size]
+            scaled = to_images(images[rows], model.device)  # (B, 1, H, W) in [-1, 1]
+            found = _probabilities(scaled, axes, model, settings)[:, 0].cpu().numpy()
+            result[place if axes else slice(None), rows] = found
+        if not axes:
+            todo = np.flatnonzero(result[0].max(axis=(1, 2)) >= MIRRORED_FROM)
     return result
 
 
-def _probabilities(images: Tensor, model: LoadedModel, settings: SegmentSettings) -> Tensor:
-    """(B, 1, H, W) in [-1, 1] -> (M, B, 1, H, W) probabilities, one for each mirror image, turned back."""
+def _probabilities(images: Tensor, axes: tuple[int, ...], model: LoadedModel, settings: SegmentSettings) -> Tensor:
+    """(B, 1, H, W) in [-1, 1] -> (B, 1, H, W) probabilities of the image mirrored along `axes`, turned back."""
     mixed = settings.precision == "bf16-mixed"
     with torch.inference_mode(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=mixed):
-        logits = [model.module(images.flip(axes)).logits.float().flip(axes) for axes in _mirrors(settings)]
-        return torch.sigmoid(torch.stack(logits))
+        return torch.sigmoid(model.module(images.flip(axes)).logits.float().flip(axes))

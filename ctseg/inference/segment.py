@@ -334,6 +334,6 @@ def seg_algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> Se
             "threshold": f"{settings.threshold:g}",
             "min_lesion_ml": f"{settings.min_lesion_ml:g}",
             "faint_hu": f"{settings.faint_hu or 0:g}",
-            "tta": str(settings.tta),
+            "tta": str(bool(settings.tta)),
         },
     )

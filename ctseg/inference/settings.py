@@ -31,8 +31,10 @@ class SegmentSettings(Settings):
     batch_size: PositiveInt = Field(
         8, description="slices in one pass of the network", json_schema_extra=unit("slices")
     )
-    tta: bool = Field(
-        False, description="average over the image and its left-right, front-back and double mirror image"
+    tta: bool | None = Field(
+        None,
+        description="average over the image and its left-right, front-back and double mirror image; default: as the "
+        "model's card says, no without",
     )
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="arithmetic of the network")
     probabilities: bool = Field(False, description="also write probabilities/CASE.nii.gz")

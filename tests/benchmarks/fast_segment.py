@@ -28,9 +28,9 @@ from ctseg.io.masks import load_mask, save_mask
 from ctseg.preprocess.coarse import CoarseBrain
 from ctseg.preprocess.ct import prepare_ct
 
-PLAIN = SegmentSettings()
-BF16 = SegmentSettings(precision="bf16-mixed")
-TTA = SegmentSettings(tta=True)
+CARD = SegmentSettings()
+PLAIN = SegmentSettings(tta=False)
+BF16 = SegmentSettings(tta=False, precision="bf16-mixed")
 
 
 def timed(spent: dict[str, float], name: str, work: Callable[[], Any]) -> Any:
@@ -52,8 +52,8 @@ def one_scan(case: Any, truth: np.ndarray, groups: Any, extractor: Any) -> tuple
         ReadyCase(scan, mask, (timed(spent, name, lambda mask=mask: prepare_ct(scan, settings, mask)),), 0.0)
         for mask, name in ((brain, "slices"), (coarse, "slices of the coarse brain"))
     )
-    ways = {"network": (ready, PLAIN), "network, bf16": (ready, BF16), "network, --tta": (ready, TTA)}
-    ways |= {"network, coarse brain": (rough, PLAIN), "network, coarse brain, bf16": (rough, BF16)}
+    ways = {"network": (ready, CARD), "network, --no-tta": (ready, PLAIN), "network, --no-tta, bf16": (ready, BF16)}
+    ways |= {"network, coarse brain": (rough, CARD), "network, coarse brain, --no-tta, bf16": (rough, BF16)}
     dice, found = {}, None
     for name, (prepared, how) in ways.items():
         prediction = timed(spent, name, lambda a=prepared, b=how: predict_ready(a, groups, b))

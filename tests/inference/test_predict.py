@@ -58,6 +58,25 @@ def test_flips_are_undone_before_averaging(head):
     np.testing.assert_allclose(flipped, plain, atol=1e-6)
 
 
+def test_slices_that_show_nothing_are_not_mirrored():
+    """Their four members are the one image's; the others are run four times, in whatever batches."""
+
+    class Right(LeftIsLesion):
+        def forward(self, images):
+            found = super().forward(images)
+            dark = images.amax(dim=(1, 2, 3), keepdim=True) < 0
+            return replace(found, logits=torch.where(dark, torch.full_like(found.logits, -9.0), found.logits))
+
+    images = np.full((5, 8, 8), 20, np.uint8)
+    images[[0, 3, 4]] = 200
+    for batch_size in (1, 2, 8):
+        module = Right()
+        maps = predict_slices(images, model_of(module), SegmentSettings(tta=True, batch_size=batch_size))
+        assert module.seen == 5 + 3 * 3
+        np.testing.assert_allclose(maps[[0, 3, 4]], 0.5, atol=1e-6)
+        np.testing.assert_allclose(maps[[1, 2]], 1 / (1 + np.exp(9)), rtol=1e-4)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_batch_size_changes_nothing(head, batch_size):
     one = predict_volume(head, bright_models(), SegmentSettings(batch_size=batch_size), NonAirIsBrain())

@@ -457,26 +457,53 @@ def test_no_output_but_the_dicom_seg_names_the_patient(dicom_folder, tmp_path):
             assert found == (path.suffix == ".dcm"), f"{identity} in {path.name}"
 
 
+@pytest.fixture
+def by_card(tmp_path, monkeypatch):
+    """Segments a head with a model whose card states a setting, and gives the row and the settings of the output."""
+
+    def segmented(stated, flags, **head):
+        write_nifti(tmp_path / "head.nii.gz", Head(**head))
+        weights = save_model(tmp_path / "mine" / "bright.safetensors", BrightIsLesion(), bright_header())
+        card = {
+            "schema": CARD_SCHEMA, "summary": "x", "sha256": sha256(weights.read_bytes()).hexdigest(),
+            "licence": "CC0-1.0", "ct_labels": False, "made": {"command": "x", "machine": "x"},
+            "training_data": [{"name": "x", "licence": "CC0-1.0"}], "measured": [], "limits": ["x"], **stated,
+        }  # fmt: skip
+        write_json(weights.with_suffix(".json"), card)
+        monkeypatch.setattr("ctseg.cli.common.registry", _Registry)
+        out = tmp_path / "out"
+        line = ["segment", str(tmp_path / "head.nii.gz"), "--model", str(weights), "-o", str(out), "--workers", "0"]
+        assert main([*line, "--device", "cpu", *flags]) == 0
+        (row,) = csv.DictReader((out / "volumes.csv").open())
+        return row, json.loads((out / "volumes.json").read_text())["settings"]
+
+    return segmented
+
+
 @pytest.mark.parametrize(("flags", "drops"), [([], True), (["--set", "faint_hu=0"], False)])
-def test_a_cards_rule_about_faint_lesions_holds_unless_another_is_given(flags, drops, tmp_path, monkeypatch):
+def test_a_cards_rule_about_faint_lesions_holds_unless_another_is_given(flags, drops, by_card):
     """The head's one lesion is 0.6 mL of 62 HU: less than 40 HU above its brain of 30."""
-    write_nifti(tmp_path / "head.nii.gz", Head(blood_mm=(5.0, 5.0, 6.0)))
-    weights = save_model(tmp_path / "mine" / "bright.safetensors", BrightIsLesion(), bright_header())
-    card = {
-        "schema": CARD_SCHEMA, "summary": "x", "sha256": sha256(weights.read_bytes()).hexdigest(),
-        "licence": "CC0-1.0", "ct_labels": False, "made": {"command": "x", "machine": "x"},
-        "training_data": [{"name": "x", "licence": "CC0-1.0"}], "measured": [], "limits": ["x"], "faint_hu": 50,
-    }  # fmt: skip
-    write_json(weights.with_suffix(".json"), card)
-    monkeypatch.setattr("ctseg.cli.common.registry", _Registry)
-    out = tmp_path / "out"
-    line = ["segment", str(tmp_path / "head.nii.gz"), "--model", str(weights), "-o", str(out), "--workers", "0"]
-    assert main([*line, "--device", "cpu", *flags]) == 0
-    (row,) = csv.DictReader((out / "volumes.csv").open())
+    row, settings = by_card({"faint_hu": 50}, flags, blood_mm=(5.0, 5.0, 6.0))
     assert (float(row["ml"]) == 0) is drops
     assert (row["note"].endswith("mL dropped") and "faint spots of 0." in row["note"]) is drops
-    settings = json.loads((out / "volumes.json").read_text())["settings"]
     assert settings["faint_hu"] == (50 if drops else 0)
+
+
+@pytest.mark.parametrize(
+    ("stated", "flags", "mirrored"),
+    [
+        ({"tta": True}, [], True),
+        ({"tta": True}, ["--no-tta"], False),
+        ({"tta": True}, ["--set", "tta=false"], False),
+        ({"tta": True}, ["--fast"], False),
+        ({}, [], False),
+        ({}, ["--tta"], True),
+    ],
+)
+def test_a_card_says_whether_mirror_images_count_unless_the_call_does(stated, flags, mirrored, by_card):
+    row, settings = by_card(stated, flags)
+    assert settings["tta"] is mirrored
+    assert bool(row["agreement"]) is mirrored  # of the members: one member has none
 
 
 def test_small_lesions_are_dropped_and_an_empty_mask_is_no_failure(tmp_path):

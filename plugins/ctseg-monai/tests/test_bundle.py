@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,9 +16,13 @@ from monai import bundle
 
 from ctseg.cli import common
 from ctseg.cli.main import main
+from ctseg.files import write_json
+from ctseg.models.card import CARD_SCHEMA
 from ctseg.networks.unet import UNet
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, save_model
+
+WEIGHTS = "mine/blobs.safetensors"
 
 for package in ("ignite", "jsonschema"):
     pytest.importorskip(package)
@@ -28,17 +34,29 @@ REQUIRED = (
 """What MONAI's bundle specification asks of `metadata.json`."""
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> Path:
-    """A folder with the run of an untrained network, its bundle, and a stripped head with bright blobs."""
+def write_card(weights: Path, stated: dict[str, Any]) -> None:
+    """A card beside the weights that says what `segment` does after the network."""
+    card = {
+        "schema": CARD_SCHEMA, "summary": "x", "sha256": sha256(weights.read_bytes()).hexdigest(),
+        "licence": "CC0-1.0", "ct_labels": False, "made": {"command": "x", "machine": "x"},
+        "training_data": [{"name": "x", "licence": "CC0-1.0"}], "measured": [], "limits": ["x"], **stated,
+    }  # fmt: skip
+    write_json(weights.with_suffix(".json"), card)
+
+
+@pytest.fixture(scope="module", params=[{}, {"tta": True, "faint_hu": 3}], ids=["plain", "by its card"])
+def exported(tmp_path_factory, request) -> Path:
+    """A folder with an untrained network, its bundle, and a stripped head with bright blobs."""
     folder = tmp_path_factory.mktemp("bundle")
     torch.manual_seed(1)
     made = PreprocessSettings(size=32, fov_mm=160.0).model_dump(mode="json")
     settings = {"width": 4, "depth": 2}
     header = ModelHeader("segmenter", "unet", settings, "ctseg", "0.1.0", {"preprocess": made, "size": [32, 32]})
-    save_model(folder / "run" / "model.safetensors", UNet(**settings), header)
+    weights = save_model(folder / WEIGHTS, UNet(**settings), header)
+    if request.param:
+        write_card(weights, request.param)
     common.STATE = common.State()
-    assert main(["export", str(folder / "run"), "--to", "monai-bundle", "-o", str(folder / "out")]) == 0
+    assert main(["export", str(weights), "--to", "monai-bundle", "-o", str(folder / "out")]) == 0
     rows, cols, height = np.mgrid[:64, :64, :30] - np.array([31.5, 31.5, 14.5])[:, None, None, None]
     inside = (rows / 26) ** 2 + (cols / 20) ** 2 + (height / 14) ** 2 < 1
     hu = np.where(inside, np.random.default_rng(0).normal(40, 12, inside.shape), -1000)
@@ -71,7 +89,7 @@ def test_monais_evaluator_makes_the_mask_of_segment(exported: Path) -> None:
         config_file=str(root / "configs" / "inference.json"), meta_file=str(root / "configs" / "metadata.json"),
         bundle_root=str(root), dataset_dir=str(exported / "scans"), output_dir=str(exported / "masks"),
     )  # fmt: skip
-    scan, run = str(exported / "scans"), str(exported / "run")
+    scan, run = str(exported / "scans"), str(exported / WEIGHTS)
     assert main(["segment", scan, "--model", run, "-o", str(exported / "own"), "--set", "preview=false"]) == 0
     theirs, own = (nib.load(exported / name / "head.nii.gz") for name in ("masks", "own"))
     np.testing.assert_array_equal(np.asarray(theirs.dataobj), np.asarray(own.dataobj))

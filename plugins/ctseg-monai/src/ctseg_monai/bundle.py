@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config.type_definitions import KeysCollection
+from monai.inferers.inferer import SliceInferer
 from monai.transforms.transform import MapTransform
 
 from ctseg.errors import InputError
+from ctseg.inference.measure import drop_faint
+from ctseg.inference.predict import MIRRORS
 from ctseg.inference.prepare import ReadyCase, prepare_case
 from ctseg.inference.scans import find_scans
 from ctseg.io.case import Case
@@ -27,6 +30,8 @@ from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.settings import resolve
 
+EPSILON = 1e-7
+"""Of a probability, so that its logit is finite."""
 BRAIN, FRAME, PATH = "brain", "frame", "path"
 """Keys beside the image: brain mask (K, h, w), the four numbers of the frame, and the scan's path."""
 
@@ -72,11 +77,24 @@ class SaveHaemorrhaged(MapTransform):
     """Logits (1, H, W, K) -> a mask on the scan's own grid, written as `CASE.nii.gz`; the key then holds its path."""
 
     def __init__(
-        self, keys: KeysCollection, output_dir: str, threshold: float = 0.5, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        output_dir: str,
+        threshold: float = 0.5,
+        faint_hu: float = 0.0,
+        allow_missing_keys: bool = False,
     ) -> None:
-        """Where masks go, and from which probability a voxel is lesion."""
+        """Say where masks go, and what is a lesion.
+
+        Args:
+            keys: of the logits.
+            output_dir: folder of the masks.
+            threshold: probability from which a voxel is lesion.
+            faint_hu: as the setting of that name of `ctseg segment`.
+            allow_missing_keys: as MONAI means it.
+        """
         super().__init__(keys, allow_missing_keys)
-        self.output_dir, self.threshold = Path(output_dir), threshold
+        self.output_dir, self.threshold, self.faint_hu = Path(output_dir), threshold, faint_hu
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the mask."""
@@ -88,9 +106,22 @@ class SaveHaemorrhaged(MapTransform):
             probability = frame.to_native(maps) * brain
             volume = read_case(only_case(str(found[PATH])))
             path = self.output_dir / f"{volume.case_id}.nii.gz"
-            save_mask(path, volume, probability >= self.threshold)
+            save_mask(path, volume, drop_faint(probability >= self.threshold, volume, brain, self.faint_hu))
             found[key] = str(path)
         return found
+
+
+class MirroredInferer(SliceInferer):
+    """MONAI's `SliceInferer`, averaged over the mirror images that `ctseg segment` averages over."""
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """(B, 1, H, W, K) -> the logits (B, 1, H, W, K) of the mean probability."""
+        total = torch.zeros((), device=inputs.device)
+        for axes in MIRRORS:
+            turned = tuple(axis - 1 for axis in axes)  # of slices; the last axis counts them
+            logits = torch.as_tensor(super().__call__(inputs.flip(turned), network, *args, **kwargs)).flip(turned)
+            total = total + torch.sigmoid(logits.float())
+        return torch.logit(total / len(MIRRORS), eps=EPSILON)
 
 
 def only_case(path: str) -> Case:

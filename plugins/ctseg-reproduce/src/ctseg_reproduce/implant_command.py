@@ -42,13 +42,17 @@ def implant(
     hu: Annotated[str, typer.Option("--hu", help="Mean HU inside the outlines.")] = "45:52:60:68",
     oedema_mm: Annotated[str, typer.Option("--oedema-mm", help="Widths of the oedema around.")] = "0:8",
     threshold: Annotated[float, typer.Option("--threshold", help="Probability from which a voxel is lesion.")] = 0.5,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over mirror images.")] = False,
+    tta: Annotated[
+        bool | None,
+        typer.Option("--tta/--no-tta", help="Average over mirror images. Default: as the model's card says."),
+    ] = None,
     seed: common.Seed = 0,
     device: common.Device = "auto",
     as_json: common.AsJson = False,
 ) -> None:
     """Put haematomas of known volume and HU into heads without a bleed; say what a model finds of them."""
     from ctseg.api import load_for_segment
+    from ctseg.inference.models import with_card
     from ctseg.inference.settings import SegmentSettings
     from ctseg.io.discover import discover
     from ctseg.outputs import shared_folder, sole
@@ -68,6 +72,7 @@ def implant(
     for item in found.rejected:
         common.say(f"left out: {item}")
     shared_folder(place, FILES)
+    settings = with_card(settings, groups)
     described = [item.describe() for group in groups for item in group.models]
     with sole(place.path):
         results = Results.start(output, cells, described, settings)
