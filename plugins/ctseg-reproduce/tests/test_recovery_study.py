@@ -131,3 +131,15 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="no phantom scan"):
         run_study(models, [tmp_path / "none"], tmp_path / "b", 3, SETTINGS, 1, lambda _: None)
+
+
+def test_what_is_no_cohort_leaves_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ctseg.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none").mkdir()
+    assert main(["recovery-study", "none", "-o", "out"]) == 2
+    assert "none: no phantom cohort (no phantom.json); make one with `ctseg phantom" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from ctseg.cli import common
 from ctseg.cli.examples import examples
 from ctseg.cli.model_names import find_models
 from ctseg.cli.segment import Models
-from ctseg.errors import SettingError
+from ctseg.errors import InputError, SettingError
 
 if TYPE_CHECKING:
     from ctseg.inference.models import ModelGroup
@@ -110,6 +110,7 @@ def recovery_study(
     found = [common.existing_path(cohort) for cohort in cohorts]
     models = find_models(model)
     place = common.guard(output, "recovery-study", (*found, *(item.path for item in models)), resume=True)
+    _check_cohorts(found)
     groups, _ = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
     shared_folder(place, (FILE, PICTURE))
     with sole(place.path), common.bar("Scans", scans) as bar:
@@ -123,6 +124,13 @@ def recovery_study(
         if isinstance(value, dict) and "spearman" in value
     ]
     common.finish(summary, ["Spearman's correlation with the true Dice:", *lines], as_json)
+
+
+def _check_cohorts(cohorts: list[Path]) -> None:
+    """Refuse what is no folder of `ctseg phantom` before anything is written (`InputError`)."""
+    for path in cohorts:
+        if not (path / "phantom.json").is_file():
+            raise InputError(f"{path}: no phantom cohort (no phantom.json); make one with `ctseg phantom -o {path}`")
 
 
 def _cells(places: int, ml: tuple[float, ...], hu: tuple[float, ...], oedema_mm: tuple[float, ...], seed: int) -> Cells:
