@@ -20,7 +20,7 @@ from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.stack import Grid, Mask
 from ctseg.metrics.lesions import component_ml, components
-from ctseg.networks.intensity import to_images
+from ctseg.networks.intensity import checked_numbers, to_images
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.grid import filled_box
 
@@ -123,5 +123,6 @@ def kind_shares(
         scaled = scaled.reshape(len(rows), NEIGHBOURS, *images.shape[1:])
         with torch.inference_mode(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=mixed):
             logits = model.module(scaled).logits.float()
-        result[rows] = torch.softmax(logits, dim=1)[:, CLASSES - len(KINDS) :].cpu().numpy()
+        shares = torch.softmax(logits, dim=1)[:, CLASSES - len(KINDS) :].cpu().numpy()
+        result[rows] = checked_numbers(shares, model.label)
     return result

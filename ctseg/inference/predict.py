@@ -20,7 +20,7 @@ from ctseg.inference.other_blood import OtherBlood, find_other_blood
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
-from ctseg.networks.intensity import to_images
+from ctseg.networks.intensity import checked_numbers, to_images
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.grid import filled_box
 
@@ -169,7 +169,7 @@ def _members(images: NDArray[np.uint8], model: LoadedModel, settings: SegmentSet
             rows = todo[start : start + settings.batch_size]
             scaled = to_images(images[rows], model.device)  # (B, 1, H, W) in [-1, 1]
             found = _probabilities(scaled, axes, model, settings)[:, 0].cpu().numpy()
-            result[place if axes else slice(None), rows] = found
+            result[place if axes else slice(None), rows] = checked_numbers(found, model.label)
         if not axes:
             todo = np.flatnonzero(result[0].max(axis=(1, 2)) >= MIRRORED_FROM)
     return result

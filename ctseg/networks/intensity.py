@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ctseg.errors import InputError
+
 MIDDLE = 127.5
 """uint8 0..255 is -1..1 in networks."""
 
@@ -29,6 +31,24 @@ def to_images(slices: NDArray[np.uint8], device: torch.device | str = "cpu") -> 
 def to_masks(masks: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """(B, H, W) uint8 0/1 -> (B, 1, H, W) float32 0/1."""
     return on_device(torch.from_numpy(np.array(masks)), device)[:, None].float()
+
+
+def checked_numbers(values: NDArray[np.float32], network: str) -> NDArray[np.float32]:
+    """What a network gave, unless it is no number: finite weights of a damaged file can still give that.
+
+    Args:
+        values: of any shape.
+        network: what to call it.
+
+    Raises:
+        InputError: if a value is not a number; read as a probability, it would say that nothing is there.
+    """
+    if np.isnan(values.sum()):  # one value that is no number makes the sum none
+        raise InputError(
+            f"model {network}: gives values that are no numbers; its weights are damaged: copy it again, or train it "
+            "again"
+        )
+    return values
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:

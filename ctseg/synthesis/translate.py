@@ -15,7 +15,7 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.io.slice_writer import SliceWriter
 from ctseg.io.slices import SliceSet, brain_hu_of
-from ctseg.networks.intensity import to_images, to_uint8
+from ctseg.networks.intensity import checked_numbers, to_images, to_uint8
 from ctseg.progress import ProgressCallback
 from ctseg.runs import ModelHeader
 
@@ -78,7 +78,9 @@ def translated(
         rows = slice(start, min(start + batch_size, len(source)))
         images = source.images[rows]
         with torch.no_grad(), fabric.autocast():
-            made = to_uint8(cast(Any, generator).to_target(to_images(images, fabric.device)))
+            pseudo_ct = cast(Any, generator).to_target(to_images(images, fabric.device)).float()
+        checked_numbers(pseudo_ct.cpu().numpy(), type(generator).__name__)
+        made = to_uint8(pseudo_ct)
         yield rows, np.where(brain_of(images), made, 0).astype(np.uint8)
         if progress is not None:
             progress(rows.stop, len(source), "")

@@ -227,6 +227,23 @@ def test_weights_that_do_not_fit_are_one_line(change: Any, words: tuple[str, ...
     assert all(word in line for word in ("run/model.safetensors", *words)), line
 
 
+def _too_large(tensors: dict[str, torch.Tensor]) -> None:
+    """Finite weights, the sums of which are not."""
+    for name, value in tensors.items():
+        if name.endswith("weight") and value.ndim == 4:
+            value.view(-1)[::2], value.view(-1)[1::2] = 3e38, -3e38
+
+
+def test_finite_weights_that_give_no_numbers_are_no_empty_mask(scan: str, capsys: Capture) -> None:
+    """They are compared with the threshold, and what is no number is below each."""
+    damaged(_too_large)
+    assert main(["-q", "segment", scan, "--model", "run", "--device", "cpu", "-o", "segmentation"]) == 1
+    [row] = table()
+    assert row["status"] == "failed"
+    assert "gives values that are no numbers" in row["error"]
+    assert not list(Path("segmentation").glob("*.nii.gz"))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -53,6 +53,21 @@ def test_an_unlabelled_source_gives_an_unlabelled_set(toy: tuple[SliceSet, Slice
     assert open_slices(tmp_path).masks is None
 
 
+class Spoilt(Brighten):
+    """One pixel is no number."""
+
+    def to_target(self, images: Tensor) -> Tensor:
+        made = super().to_target(images)
+        made[-1, 0, 5, 7] = float("nan")
+        return made
+
+
+def test_what_is_no_number_does_not_become_black(toy: tuple[SliceSet, SliceSet], tmp_path: Path) -> None:
+    given = header(input={"intensity": INTENSITY})
+    with pytest.raises(InputError, match="Spoilt: gives values that are no numbers"):
+        translate(Spoilt(), toy[0], tmp_path, header=given, fabric=make_fabric("cpu", "32"))
+
+
 def test_a_model_that_does_not_know_its_ct_is_an_error(toy: tuple[SliceSet, SliceSet], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="train it again"):
         translate(Brighten(), toy[0], tmp_path, header=header(), fabric=make_fabric("cpu", "32"))
