@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ctseg.cli.model_card import LABEL_FREE, LIMITS, REFERENCES, TASKS, scores
+from ctseg.cli.model_card import LABEL_FREE, LIMITS, REFERENCES, TASKS, is_one_set, scores
 from ctseg.models.card import NOT_STATED, Datum, Made, Measured, ModelCard
 from ctseg.runs import ModelHeader, model_path, read_header, read_metrics
 
@@ -50,7 +50,8 @@ def draft_card(run: Path) -> ModelCard:
 def _data(header: ModelHeader) -> tuple[Datum, ...]:
     recorded = header.training.get("data")
     sets = recorded.items() if isinstance(recorded, Mapping) else ()
-    use = {"source": "images and labels", "target": "images; masks not used"}
+    unused = "images; the source itself, whose masks were learnt from" if is_one_set(header.training) else None
+    use = {"source": "images and labels", "target": unused or "images; masks not used"}
     return tuple(
         Datum(
             name=_plain(data.get("folder")),

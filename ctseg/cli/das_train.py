@@ -140,10 +140,28 @@ def _check_source(stage: Stage) -> None:
             f"das-train: synthetic_haemorrhage repaints lesions and labels, and {source.folder} is real labelled CT; "
             "add --set synthetic_haemorrhage=0"
         )
+    if has_ct_labels(source):
+        common.say(ct_labels_note(stage))
     if source.domain == "mr" and settings.freeze_batch_norm_from:
         used = recorded(settings)
         words = " ".join(f"--set {name}={value}" for name, value in presets.MR_SOURCE.items() if name in used)
         common.say(f"note: --src is MR, and preset {stage.preset!r} suits pseudo-CT; for MR add {words}")
+
+
+def ct_labels_note(stage: Stage) -> str:
+    """One line about a source of labelled CT: what is learnt from its outlines, and whose patients the target has."""
+    (source, target), chosen = stage.sets, stage.source_list
+    split = None if stage.settings.source_split == "all" else stage.settings.source_split
+    rows = source.rows(split) if chosen is None else chosen.rows
+    learnt = set(source.patients[rows])
+    shared, all_of = len(learnt & set(target.patients)), len(set(target.patients))
+    among = "no patient of --tgt is among them"
+    if shared:
+        among = f"{shared} of the {all_of} patients of --tgt are among them: no score is of new ones"
+    return (
+        f"note: --src {source.folder} is labelled CT: the outlines of {len(rows)} slices of {len(learnt)} patients are "
+        f"learnt from, so the run is not unsupervised; {among}"
+    )
 
 
 def no_foreground_warning(output: Path, summary: dict[str, Any]) -> list[str]:

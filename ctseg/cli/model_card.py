@@ -113,7 +113,9 @@ def metadata(header: ModelHeader, eval_metrics: Mapping[str, float]) -> dict[str
         "pytorch_version": version("torch"),
         "numpy_version": version("numpy"),
         "required_packages_version": {header.package: header.package_version},
-        "data_source": "; ".join(_counted(name, data[name]) for name in ("source", "target") if name in data),
+        "data_source": "; ".join(
+            _counted(name, data[name], header.training) for name in ("source", "target") if name in data
+        ),
         "data_type": "slice sets of ctseg preprocess",
         "image_classes": "one channel, skull-stripped axial slice",
         "label_classes": "1: lesion of the source labels",
@@ -194,7 +196,7 @@ def _first_weights(training: Mapping[str, Any]) -> str:
 
 def _data_rows(header: ModelHeader) -> list[list[str]]:
     data = header.training.get("data", {})
-    rows = [[name, _counted(name, data[name])] for name in ("source", "target") if name in data]
+    rows = [[name, _counted(name, data[name], header.training)] for name in ("source", "target") if name in data]
     used = [
         f"{header.training[key]} {key.split('_')[0]}"
         for key in ("source_slices", "target_slices")
@@ -205,8 +207,16 @@ def _data_rows(header: ModelHeader) -> list[list[str]]:
     return [*rows, ["slices trained on", ", ".join(used)], *chosen]
 
 
-def _counted(name: str, data: Mapping[str, Any]) -> str:
-    labels = f", {data.get('slices_with_lesion')} with a labelled lesion" if name == "source" else ", masks not used"
+def is_one_set(training: Mapping[str, Any]) -> bool:
+    """Whether source and target were the same slices, so that the target's masks were seen as the source's."""
+    inputs = training.get("inputs")
+    return isinstance(inputs, Mapping) and inputs.get("source") is not None and inputs["source"] == inputs.get("target")
+
+
+def _counted(name: str, data: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    labels = f", {data.get('slices_with_lesion')} with a labelled lesion"
+    if name == "target":
+        labels = ", the source itself, whose masks were learnt from" if is_one_set(training) else ", masks not used"
     return f"`{data.get('folder')}`: {data.get('slices')} slices of {data.get('patients')} patients{labels}"
 
 

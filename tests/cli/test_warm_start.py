@@ -105,16 +105,28 @@ def test_weights_that_learnt_from_ct_labels_are_named_as_such_ever_after(
         assert "it is not unsupervised" in Path(run, "report.html").read_text()
 
 
-def test_training_on_labelled_ct_is_named_as_such_and_on_pseudo_ct_is_not(sets: Path) -> None:
+def test_training_on_labelled_ct_is_named_as_such_and_on_pseudo_ct_is_not(
+    sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pseudo = Path("pseudo")
     shutil.copytree("ct", pseudo)
     info = read_json(pseudo / "dataset.json")
     write_json(pseudo / "dataset.json", {**info, "pseudo": True})
     for name, seen in (("ct", True), ("pseudo", False), ("mr", False)):
         run = Path(f"on-{name}")
+        common.STATE.quiet = False
+        capsys.readouterr()
         assert main(["das-train", "--src", name, "--tgt", "ct", "-o", str(run), *SMALL]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if "is labelled CT" in line]
+        assert len(said) == seen
+        if seen:
+            assert "8 slices of 4 patients are learnt from" in said[0]
+            assert "4 of the 4 patients of --tgt are among them" in said[0]
         assert read_header(run).training.get("ct_labels", False) is seen
         assert ("it is not unsupervised" in (run / "model-card.md").read_text()) is seen
+        card = (run / "model-card.md").read_text()
+        assert ("the source itself, whose masks were learnt from" in card) is (name == "ct")
+        assert ("masks not used" in card) is (name != "ct")
     assert train("das-train", "after", "--from", "on-ct") == 0
     assert read_header(Path("after")).training["ct_labels"] is True
 
