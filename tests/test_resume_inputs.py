@@ -304,6 +304,16 @@ BUSY = {
     "match": (["match", "--src", "mr", "--tgt", "ct", "-o", "run"], "ctseg.matching.pairs.pair_up"),
     "evaluate": (["evaluate", "--pred", "scans", "--ref", "scans", "-o", "run"], "ctseg.evaluation.evaluate.evaluate"),
     "phantom": (["phantom", "-o", "run"], "ctseg.phantom.cohort.make_cohort"),
+    "synthesize": (
+        ["synthesize", "--model", "gen", "--src", "mr", "--device", "cpu", "-o", "run"],
+        "ctseg.synthesis.translate.translate",
+    ),
+    "export": (["export", "trained", "-o", "run"], "ctseg.export.export.export_model"),
+    "bids": (
+        ["bids", "data", "run", "participant", "--model", "trained", "--device", "cpu"],
+        "ctseg.inference.segment.segment_cases",
+    ),
+    "demo": (["demo", "-o", "run"], "ctseg.phantom.cohort.make_cohort"),
     "run": (["run", "study.toml"], "ctseg.training.loop.append_metrics"),
 }
 
@@ -338,10 +348,14 @@ def test_a_second_process_on_an_output_is_refused(
 ) -> None:
     write_study(3)
     shutil.copytree(finished_runs["das-train"] / "run", "trained")
+    shutil.copytree(finished_runs["synth-train"] / "run", "gen")
     Path("scans").mkdir()
     for name in ("a", "b"):
         values = np.random.default_rng(0).normal(500, 9, (20, 20, 8)) * (np.indices((20, 20, 8))[0] > 9)
         nib.save(nib.Nifti1Image(values.astype(np.float32), np.eye(4)), f"scans/{name}.nii.gz")
+    Path("data/sub-01/ct").mkdir(parents=True)
+    shutil.copy("scans/a.nii.gz", "data/sub-01/ct/sub-01_ct.nii.gz")
+    Path("data/dataset_description.json").write_text('{"Name": "Heads"}')
     argv, place = BUSY[command]
     child = start_and_wait(argv, place)
     try:

@@ -11,6 +11,9 @@ import typer
 
 from ctseg.cli import common
 
+FILES = ("study.toml", "study.state.json", "pairs.csv", "pairs.png", "match.html", "report.html")
+"""What `ctseg demo` writes beside the outputs of other commands."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
@@ -36,7 +39,7 @@ def demo(
     from ctseg.cli.machine_speed import expected, slowness
     from ctseg.cli.run import execute
     from ctseg.files import write_text
-    from ctseg.outputs import shared_folder
+    from ctseg.outputs import continued_folder
 
     steps = demo_steps(full=full, seed=seed, workers=workers, device=device)
     place = common.guard(output, "demo", resume=True)
@@ -46,13 +49,13 @@ def demo(
         "for the rest as the one where the steps were timed"
     )
     steps = expected(steps, slower)
-    shared_folder(place, ("study.toml", "study.state.json", "pairs.csv", "pairs.png", "match.html", "report.html"))
-    study = write_text(output / "study.toml", study_text(steps))
-    code = execute(study)
-    if code >= 2:
-        raise typer.Exit(code)
-    rows = result_rows(output)
-    report = write_demo_report(output, rows)
+    with continued_folder(place, FILES):
+        study = write_text(output / "study.toml", study_text(steps))
+        code = execute(study)
+        if code >= 2:
+            raise typer.Exit(code)
+        rows = result_rows(output)
+        report = write_demo_report(output, rows)
     for line in closing_lines(rows, study, report):
         common.say(line)
     if as_json:

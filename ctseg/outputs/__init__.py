@@ -1,12 +1,13 @@
 """Outputs that destroy nothing: what a command may write to, and how it replaces what it wrote before.
 
 `guard_output` and `guard_file` refuse a path that is an input, holds one, or holds what ctseg did not write.
-`whole_folder`, `growing_folder` and `shared_folder` then write it. Every folder carries a mark, `.ctseg.json`, which
-names its files. See docs/reliability.md.
+`whole_folder`, `growing_folder`, `continued_folder` and `shared_folder` then write it. Every folder carries a mark,
+`.ctseg.json`, which names its files. See docs/reliability.md.
 """
 
 from ctseg.outputs.folders import (
     begin,
+    continued_folder,
     finish,
     growing_folder,
     new_folder,
@@ -21,8 +22,7 @@ from ctseg.outputs.leftovers import recover
 from ctseg.outputs.mark import MARK, STUDY, Mark, read_file_mark, read_mark, write_file_mark
 
 __all__ = [
-    "MARK", "STUDY", "Mark", "Output", "begin", "filled_folder", "finish", "growing_folder", "guard_file",
-    "guard_output", "guard_state", "new_folder", "read_file_mark", "read_mark", "recover", "remove_output",
-    "run_folder", "shared_folder", "sole",
-    "whole_folder", "write_file_mark",
+    "MARK", "STUDY", "Mark", "Output", "begin", "continued_folder", "filled_folder", "finish", "growing_folder",
+    "guard_file", "guard_output", "guard_state", "new_folder", "read_file_mark", "read_mark", "recover",
+    "remove_output", "run_folder", "shared_folder", "sole", "whole_folder", "write_file_mark",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,25 @@ def shared_folder(output: Output, files: Iterable[str], inputs: Mapping[str, Any
         files = tuple(files)
         _refuse_clash(output.real, files if mark is None else (*mark.files, *files), output)
         write_mark(output.real, Mark(output.kind, files, inputs=made_from))
+
+
+@contextmanager
+def continued_folder(output: Output, files: Iterable[str], inputs: Mapping[str, Any] | None = None) -> Iterator[Path]:
+    """`shared_folder` for the length of a call that goes on with it; the mark says whether such a call came to its end.
+
+    Args:
+        output: of `guard_output`, with `resume`.
+        files: what will be written beside the outputs of other commands.
+        inputs: what all of it is made from, for the mark.
+
+    Raises:
+        OutputExistsError: if a file that is not ctseg's has a name among `files`.
+    """
+    begin(output, files, dict(inputs or {}))
+    yield output.path
+    mark = read_mark(output.real)
+    if mark is not None:
+        write_mark(output.real, replace(mark, finished=True))  # what was not written now, a later call may
 
 
 def remove_output(path: Path) -> None:

@@ -48,7 +48,8 @@ def leftovers(path: Path, prefix: str) -> list[Path]:
 
 
 def _ours(folder: Path) -> bool:
-    return read_mark(folder) is not None or not any(folder.iterdir())
+    """Whether a folder carries a mark, or nothing but one that a killed run had begun to write."""
+    return read_mark(folder) is not None or not filled(folder)
 
 
 def recover(path: Path, say: Say) -> None:
@@ -88,7 +89,7 @@ def clean_files(path: Path, say: Say) -> None:
 
 def _unfinished(path: Path) -> list[Path]:
     if path.is_dir():
-        return [] if read_mark(path) is None else _unfinished_below(path)
+        return _unfinished_below(path) if _ours(path) else []
     return _unfinished_beside(path) if path.parent.is_dir() else []
 
 

@@ -15,7 +15,7 @@ from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.preprocess.settings import PreprocessSettings
 
-sys.path.append(str(Path(__file__).parent))  # for helper modules
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[3] / "tests")]  # for helper modules
 
 SIZE = 32
 AFFINE = np.diag([-3.0, -3.0, 5.0, 1.0])

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +14,9 @@ from ctseg_reproduce.pool import DIED, KILLED, LOGS, Schedule, run_pool
 from ctseg_reproduce.stages import Stage, failure_of, is_done, run_stage
 
 from ctseg.cli.ending import complain
+from ctseg.cli.main import main
 from ctseg.io.slices import SliceSet
+from ctseg.outputs import read_mark
 
 
 def shuffle(folder: str, source: str, *needs: Stage, seed: int = 0) -> Stage:
@@ -124,3 +131,51 @@ def test_the_line_of_an_earlier_command_is_not_taken_for_the_reason(tmp_path: Pa
     complain("of another call", 2)
     assert run_stage(tmp_path, chain[0], lambda _: 3) == 3
     assert failure_of(tmp_path, chain[0]) == "a/seed-0 ended with 3"
+
+
+def sessions(number: int) -> list[int]:
+    """Processes of a session that are no zombies."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                state, _, _, session = (place / "stat").read_text().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            found += [int(place.name)] if int(session) == number and state != "Z" else []
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_signal_ends_the_processes_and_what_they_write(cohort: Path, tmp_path: Path, number: int, code: int) -> None:
+    """Sent to all as a terminal does with Ctrl-C, to the call alone otherwise."""
+    flags = {"--src": "mr", "--tgt": "ct", "--test": "scans", "--truth": "truth"}
+    data = [word for flag, name in flags.items() for word in (flag, str(cohort / name))]
+    argv = ["-q", "reproduce", "table3", "--rows", "das", "--seeds", "2", "--jobs", "2", "--scale", "smoke", *data]
+    command = [sys.executable, "-m", "ctseg", *argv, "--device", "cpu", "-o", str(tmp_path / "out")]
+    call = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not list((tmp_path / "out").glob("rows/das/seed-*/run/config.toml")) and time.monotonic() < deadline:
+        assert call.poll() is None, call.communicate()
+        time.sleep(0.1)
+    os.killpg(call.pid, number) if number == signal.SIGINT else os.kill(call.pid, number)
+    err = call.communicate(timeout=120)[1]
+    for _ in range(300):
+        if not sessions(call.pid):
+            break
+        time.sleep(0.1)
+    assert sessions(call.pid) == []
+    assert call.returncode == code, err
+    if code > 0:
+        assert len(err.splitlines()) == 1, err
+        assert not [path for path in tmp_path.rglob("*") if path.name.startswith((".partial-", ".ctseg-lock-"))]
+    logs = "".join(path.read_text() for path in (tmp_path / "out" / LOGS).iterdir())
+    assert "Traceback" not in logs
+    mark = read_mark(tmp_path / "out")
+    assert mark is not None
+    assert not mark.finished
+    if number == signal.SIGTERM:
+        assert main([*argv, "--device", "cpu", "-o", str(tmp_path / "out")]) == 0
+        assert not [path for path in tmp_path.rglob("*") if path.name.startswith((".partial-", ".ctseg-lock-"))]
+        assert getattr(read_mark(tmp_path / "out"), "finished", False)

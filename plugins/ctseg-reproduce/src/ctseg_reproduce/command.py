@@ -78,7 +78,7 @@ def reproduce(
     as_json: common.AsJson = False,
 ) -> None:
     """Run what is missing of one of the paper's tables and write it: the paper's numbers and ours."""
-    from ctseg.outputs import shared_folder
+    from ctseg.outputs import continued_folder
     from ctseg_reproduce import run
     from ctseg_reproduce.outcomes import import_outcomes, imported_outcomes
     from ctseg_reproduce.plan import Plan
@@ -94,15 +94,15 @@ def reproduce(
         _say_plan(run.Request(output, table, wanted, chosen, chosen_seeds), as_json)
         return
     place = common.guard(output, "reproduce", (source, target, test, truth, train, train_truth, *imports), resume=True)
-    shared_folder(place, run.FILES)
-    plan = run.settled_plan(output, wanted)
-    import_outcomes(output, [common.existing_path(path) for path in imports])
-    imported = tuple(imported_outcomes(output))
-    request = run.Request(output, table, plan, chosen, chosen_seeds, imported, jobs)
-    common.say(run.scale_line(plan.scale))
-    if imports and (mismatched := run.mismatched(request)):
-        common.say(f"left out: {mismatched} imported outcomes of other settings, data or versions of a row")
-    _run_and_write(request, as_json)
+    with continued_folder(place, run.FILES):
+        plan = run.settled_plan(output, wanted)
+        import_outcomes(output, [common.existing_path(path) for path in imports])
+        imported = tuple(imported_outcomes(output))
+        request = run.Request(output, table, plan, chosen, chosen_seeds, imported, jobs)
+        common.say(run.scale_line(plan.scale))
+        if imports and (mismatched := run.mismatched(request)):
+            common.say(f"left out: {mismatched} imported outcomes of other settings, data or versions of a row")
+        _run_and_write(request, as_json)
 
 
 def _scale(name: str, preset: str, window: str) -> scales.Scale:

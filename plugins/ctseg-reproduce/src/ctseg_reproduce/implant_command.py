@@ -55,7 +55,7 @@ def implant(
     from ctseg.inference.models import with_card
     from ctseg.inference.settings import SegmentSettings
     from ctseg.io.discover import discover
-    from ctseg.outputs import shared_folder, sole
+    from ctseg.outputs import growing_folder
     from ctseg.settings import resolve
     from ctseg.training.device import make_fabric
     from ctseg_reproduce.implant_grid import Results
@@ -71,10 +71,9 @@ def implant(
     found = discover(paths, "ct", without=output)
     for item in found.rejected:
         common.say(f"left out: {item}")
-    shared_folder(place, FILES)
     settings = with_card(settings, groups)
     described = [item.describe() for group in groups for item in group.models]
-    with sole(place.path):
+    with growing_folder(place, FILES):
         results = Results.start(output, cells, described, settings)
         failed = _run(list(found.cases), groups, extractor, settings, cells, results)
         tables, lines = write_tables(output, results)
@@ -101,7 +100,7 @@ def recovery_study(
     """Correlate `segment --recovery` with the true Dice over phantom scans of many qualities."""
     from ctseg.api import load_for_segment
     from ctseg.inference.settings import SegmentSettings
-    from ctseg.outputs import shared_folder, sole
+    from ctseg.outputs import growing_folder
     from ctseg.settings import resolve
     from ctseg.training.device import make_fabric
     from ctseg_reproduce.recovery_study import FILE, PICTURE, run_study
@@ -112,8 +111,7 @@ def recovery_study(
     place = common.guard(output, "recovery-study", (*found, *(item.path for item in models)), resume=True)
     _check_cohorts(found)
     groups, _ = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
-    shared_folder(place, (FILE, PICTURE))
-    with sole(place.path), common.bar("Scans", scans) as bar:
+    with growing_folder(place, (FILE, PICTURE)), common.bar("Scans", scans) as bar:
         summary = run_study(groups, found, output, scans, settings, seed, lambda note: bar.advance(1, note))
     lines = [
         f"{name}: {value['spearman']} ({value['low']} to {value['high']}), {value['scans']} scans"

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
@@ -18,14 +19,17 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+from ctseg.cli.ending import INTERRUPTED, TERMINATED, Terminated
 from ctseg.errors import first_line
-from ctseg.parallel import watch_parent
+from ctseg.parallel import interrupts_blocked, watch_parent
 from ctseg_reproduce.stages import Stage, in_order, is_done, note_failure, run_stage, stage_lock
 
 LOGS = "logs"
 """Folder of what the processes print, one file each."""
 POLL_S = 0.2
 """Seconds between two looks at the processes."""
+GRACE_S = 20.0
+"""Seconds that the processes get to end what they are writing, together."""
 KILLED = -1
 """The code of a stage whose process died."""
 DIED = "ended, as its process died (killed, or out of memory); use fewer --jobs and call again"
@@ -148,28 +152,42 @@ def _start(root: Path, number: int) -> Worker:
     tasks: Queue[Any] = context.Queue()
     ended: Queue[Any] = context.Queue()
     process = context.Process(target=_work, args=(root, number, tasks, ended), daemon=True)
-    process.start()
+    with interrupts_blocked():  # Ctrl-C is the caller's, who ends the processes
+        process.start()
     return Worker(process, tasks, ended)
 
 
 def _stop(workers: Sequence[Worker]) -> None:
+    """End the processes: each command cleans up as at SIGTERM, or is killed when that takes too long."""
     for worker in workers:
         worker.process.terminate()
+    end = time.monotonic() + GRACE_S
     for worker in workers:
-        worker.process.join()
+        worker.process.join(max(0.0, end - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
 
 
 def _work(root: Path, number: int, tasks: Queue[Any], ended: Queue[Any]) -> None:
-    """Make the stages that come, with one thread; all that is printed goes to the process's log."""
+    """Make the stages that come, with one thread, until SIGTERM; all that is printed goes to the process's log."""
     import torch
 
-    from ctseg.cli.run import execute
+    from ctseg.cli.main import terminate
 
     watch_parent()  # a caller that is killed leaves nobody who trains on, or waits for ever
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who ends the processes
     _print_to(root / LOGS / f"process-{number}.log")
     torch.set_num_threads(1)
-    while True:
+    with suppress(Terminated):
+        signal.signal(signal.SIGTERM, terminate)
+        _serve(root, tasks, ended)
+
+
+def _serve(root: Path, tasks: Queue[Any], ended: Queue[Any]) -> None:
+    from ctseg.cli.run import execute
+
+    code = 0
+    while code not in (INTERRUPTED, TERMINATED):
         stage: Stage = tasks.get()
         begun = time.monotonic()
         try:

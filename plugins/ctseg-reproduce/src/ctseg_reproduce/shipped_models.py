@@ -38,17 +38,17 @@ def make_model(
 def _make_default_model(output: Path, seed: int, workers: int, device: str, precision: str, as_json: bool) -> None:
     """Make the default model, or go on where an earlier call stopped."""
     from ctseg.cli.run import execute
-    from ctseg.outputs import shared_folder
+    from ctseg.outputs import continued_folder
     from ctseg.runs import model_path
     from ctseg_reproduce import run
     from ctseg_reproduce.default_model import default_model_stage
     from ctseg_reproduce.making import finish
     from ctseg_reproduce.stages import run_stage, stage_lock
 
-    shared_folder(common.guard(output, "reproduce", (), resume=True), run.FILES)
+    place = common.guard(output, "reproduce", (), resume=True)
     stage = default_model_stage(seed, workers, device, precision)
-    with stage_lock(output, stage, common.say):
+    with continued_folder(place, run.FILES), stage_lock(output, stage, common.say):
         code = run_stage(output, stage, execute)
-    if code:
-        raise typer.Exit(code)
+        if code:
+            raise typer.Exit(code)
     finish(model_path(output / stage.folder / "run"), as_json)

@@ -15,7 +15,7 @@ def make_brain_model(output: Path, template: Path | None, seed: int, device: str
         SettingError: if no folder of the CT template is given, or the device is not there.
         InputError: if it does not hold the template.
     """
-    from ctseg.outputs import shared_folder
+    from ctseg.outputs import continued_folder
     from ctseg.training.device import make_fabric
     from ctseg_reproduce.brain_model.make import FILES, BrainModelRequest, make_weights
     from ctseg_reproduce.making import finish
@@ -24,8 +24,7 @@ def make_brain_model(output: Path, template: Path | None, seed: int, device: str
         raise SettingError("brain-model: give the folder of the CT template with --template")
     chosen = str(make_fabric(device).device)
     place = common.guard(output, "reproduce", (template,), resume=True)
-    shared_folder(place, FILES)
     request = BrainModelRequest(output, common.existing_path(template), seed, device=chosen)
-    with common.bar("Brain network") as bar:
+    with continued_folder(place, FILES), common.bar("Brain network") as bar:
         path = make_weights(request, bar.update)
     finish(path, as_json)
