@@ -13,6 +13,8 @@ from ctseg.io.volume import Volume
 
 VOXEL_MM = (0.05, 20.0)
 """No scanner of heads has smaller or larger voxels."""
+SLAB_MM = 40.0
+"""What one slice stands for at most, where some are missing beside it."""
 LARGEST_MM = 600.0
 """A field of view in-plane, or a stack, that is larger is no scan of a head alone."""
 FIELD_MM = (40.0, 1000.0)
@@ -34,13 +36,19 @@ def check_voxels(volume: Volume) -> Volume:
     """The volume, if its voxels can be a scanner's.
 
     Raises:
-        CaseError: if a voxel is smaller or larger than any scanner's.
+        CaseError: if a voxel is smaller or larger than any scanner's, or slices lie too far apart.
     """
     sizes = _sizes(volume)
     if not all(VOXEL_MM[0] <= size <= VOXEL_MM[1] for size in sizes):
         raise CaseError(
             f"{volume.case_id}: voxels of {_by(sizes, '.3g')} mm (slice, row, column), where "
             f"heads have {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm; write the header with sizes in mm"
+        )
+    thickest = float(np.max(volume.slab_mm))
+    if thickest > SLAB_MM:
+        raise CaseError(
+            f"{volume.case_id}: one slice would stand for {thickest:.0f} mm, so far are its neighbours; leave out the "
+            "slices that are no part of the scan, or add those that are missing"
         )
     return volume
 

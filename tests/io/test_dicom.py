@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, MRImageStorage, RLELossless
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom import header
@@ -161,6 +161,64 @@ def test_a_gantry_tilt_that_the_positions_do_not_show_is_said(
     assert any("tilt of 12.5 degrees, the positions none" in note for note in volume.notes)
 
 
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"SpacingBetweenSlices": 2.5}, "slices 2.5 mm apart (SpacingBetweenSlices), their positions 5.0 mm"),
+        ({"SpacingBetweenSlices": -5.0}, ""),
+        ({"SliceThickness": 1.5}, "slices 1.5 mm thick (SliceThickness), their positions 5 mm apart"),
+        ({"SliceThickness": 20}, "slices 20 mm thick (SliceThickness), their positions 5 mm apart"),
+        ({"SliceThickness": 10}, ""),
+        ({"SOPClassUID": MRImageStorage}, "an object of MR (SOPClassUID), and Modality CT; Modality is used"),
+        ({"SliceLocation": tuple(2.0 * k for k in range(6))}, "slices over 10 mm (SliceLocation), their positions 25"),
+        ({"SliceLocation": tuple(70.0 - round(5.2 * k) for k in range(6))}, ""),
+        ({"SliceLocation": 3.0}, ""),
+        ({"ImagerPixelSpacing": [0.25, 0.2]}, "pixels of 0.25 x 0.2 mm (ImagerPixelSpacing), PixelSpacing 0.5 x 0.4"),
+        ({"NominalScannedPixelSpacing": [0.5, 0.4]}, ""),
+        ({"PixelAspectRatio": [1, 1]}, "pixels of 1 to 1 (PixelAspectRatio)"),
+        ({"PixelAspectRatio": [5, 4]}, ""),
+        ({"ReconstructionDiameter": 24}, "field of 24 mm (ReconstructionDiameter), PixelSpacing 0.5 x 0.4 mm, a field"),
+        ({"ReconstructionDiameter": 12}, ""),
+    ],
+)  # fmt: skip
+def test_what_a_header_says_twice_is_compared(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]], tags: dict[str, Any], words: str
+) -> None:
+    """The positions and PixelSpacing are used either way."""
+    volume = read_series(write_series(head_ct, straight, **tags))
+    assert np.allclose(np.diff(volume.z_mm), 5.0)
+    assert (volume.row_step_mm[1], volume.col_step_mm[0]) == (0.5, 0.4)
+    assert [words in note and note.startswith("the header says ") for note in volume.notes] == [True] * bool(words)
+
+
+def test_another_tilt_in_the_header_is_said(write_series: Write, head_ct: np.ndarray) -> None:
+    orientation, positions = tilted_uneven()
+    for said, noted in ((-20.0, False), (5.0, True)):
+        tags = {"ImageOrientationPatient": orientation, "GantryDetectorTilt": said}
+        notes = read_series(write_series(head_ct, positions, f"tilt{said}", **tags)).notes
+        assert any("tilted by 20.0 degrees; the header says 5, positions" in note for note in notes) is noted
+
+
+@pytest.mark.parametrize(
+    ("orientation", "words"),
+    [
+        ([2, 0, 0, 0, 2, 0], "is no pair of unit vectors"),
+        ([1, 0, 0, 0.5, 0.866, 0], "is no pair of unit vectors at a right angle"),
+        ([0.998, 0.01, 0, -0.01, 1.0, 0], ""),
+    ],
+)
+def test_an_orientation_that_is_none_is_refused(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]], orientation: list[float], words: str
+) -> None:
+    """Its length and its slant would be another volume."""
+    files = write_series(head_ct, straight, ImageOrientationPatient=orientation)
+    if words:
+        with pytest.raises(CaseError, match=rf"\.dcm: ImageOrientationPatient {words}"):
+            read_series(files)
+    else:
+        assert read_series(files).notes == ()
+
+
 def test_slices_of_acquisitions_that_alternate_are_said(
     write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]]
 ) -> None:
@@ -169,6 +227,14 @@ def test_slices_of_acquisitions_that_alternate_are_said(
     files.append(write_series(head_ct, between, "two", AcquisitionNumber=2)[0].parent)
     (case,) = discover(files, "ct").cases
     assert case.notes == ("slices of 2 acquisitions alternate; taken as one scan",)
+    for tag, values, words in (
+        ("KVP", (80, 140), "2 tube voltages"),
+        ("ConvolutionKernel", ("H30s", "H60s"), "2 kernels"),
+        ("ImageType", (["ORIGINAL", "PRIMARY"], ["DERIVED", "SECONDARY"]), "2 kinds of image"),
+    ):
+        files_of = [write_series(head_ct, straight, f"{tag}0", **{tag: values[0]})[0].parent]
+        files_of.append(write_series(head_ct, between, f"{tag}1", **{tag: values[1]})[0].parent)
+        assert discover(files_of, "ct").cases[0].notes == (f"slices of {words} alternate; taken as one scan",)
     above = [(x, y, z + 500) for x, y, z in straight]
     write_series(head_ct, above, "two", AcquisitionNumber=2)
     assert discover(files, "ct").cases[0].notes == ()

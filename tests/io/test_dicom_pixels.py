@@ -49,6 +49,22 @@ def test_a_slope_of_zero_is_refused(read_one: Callable[..., np.ndarray], head_ct
         read_one(head_ct[0], RescaleSlope=0)
 
 
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"RescaleSlope": -1}, "RescaleSlope is -1, so air would be the brightest"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "none of greys"),
+        ({"ModalityLUTSequence": [pydicom.Dataset()]}, "go through a table"),
+        ({"Rows": 12}, "has 0.9 KiB of pixel data where Rows and Columns say 0.5"),
+    ],
+)
+def test_values_that_are_no_hu_by_their_header_are_refused(
+    read_one: Callable[..., np.ndarray], head_ct: np.ndarray, tags: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(CaseError, match=words):
+        read_one(head_ct[0], **tags)
+
+
 def test_padding_becomes_air_and_nothing_is_below_it(read_one: Callable[..., np.ndarray], head_ct: np.ndarray) -> None:
     stored = head_ct[0].copy()
     stored[0, :5], stored[1, :5] = -2000, -1900
@@ -79,6 +95,16 @@ def test_a_padding_value_that_could_be_tissue_is_left_alone(
     stored = head_ct[0].copy()
     stored[12, 10] = 0
     np.testing.assert_array_equal(read_one(stored, PixelPaddingValue=0), stored)
+
+
+@pytest.mark.parametrize(("value", "said"), [(30, True), (500, False), (-2000, False)])
+def test_a_padding_value_that_tissue_has_is_said(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, value: int, said: bool
+) -> None:
+    stored = head_ct.copy()
+    stored[:, 12, 10] = 30
+    notes = read_series(write_series(stored, straight, PixelPaddingValue=value)).notes
+    assert (f"{pixels.AMONG_TISSUE} (6 of 6 slices)" in notes) is said
 
 
 def test_twelve_signed_bits_without_their_sign_spread(read_one: Callable[..., np.ndarray], head_ct: np.ndarray) -> None:

@@ -292,6 +292,45 @@ def test_an_nrrd_without_space_says_what_is_assumed_and_lies_are_refused(tmp_pat
     assert "none.mha: broken, or not of the format" in ways["none"]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "key", "line", "words"),
+    [
+        (".nrrd", "space origin", 'space origin: (0,0,0)\nspace units: "um" "um" "um"', "its lengths are not in mm"),
+        (".nrrd", "space origin", 'space origin: (0,0,0)\nspace units: "mm" "mm" "mm"', ""),
+        (".nrrd", "space directions", "space directions: (0,0,0) (0,1,0) (0,0,1)", "affine is singular"),
+        (".nrrd", "sizes", "sizes: 8 8 2", "bytes of voxels where its header says"),
+        (".mha", "DimSize", "DimSize = 8 8 2", "bytes of voxels where its header says"),
+        (".mhd", "DimSize", "DimSize = 8 8 2", "bytes of voxels where its header says"),
+        (".mha", "Offset", "Offset = nan 0 0", "its Offset holds what is no length"),
+        (".mha", "ElementSpacing", "ElementSpacing = -1 1 1", "its ElementSpacing holds what is no length"),
+        (".mha", "TransformMatrix", "TransformMatrix = nan 0 0 0 1 0 0 0 1", "affine is singular"),
+        (".mha", "Offset", "Offset = 0 0 0\nElementToIntensityFunctionSlope = 2", "its values are to be scaled"),
+        (".mha", "Offset", "Offset = 0 0 0\nElementSize = 3 3 3", "says voxels of 3 x 3 x 3 mm (ElementSize)"),
+        (".mha", "AnatomicalOrientation", "AnatomicalOrientation = SPL", "says axes from SPL (AnatomicalOrientation)"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_itks_headers_say_twice_is_refused_or_said(
+    tmp_path: Path, suffix: str, key: str, line: str, words: str
+) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    voxels = np.full((6, 8, 8), 30, np.int16)
+    voxels[:, :2] = -1000
+    image = itk.GetImageFromArray(voxels)
+    image.SetSpacing((2.0, 2.0, 5.0))
+    path = tmp_path / f"b{suffix}"
+    itk.WriteImage(image, str(path))
+    data = path.read_bytes()
+    begin = data.index(key.encode())
+    path.write_bytes(data[:begin] + line.encode() + data[data.index(b"\n", begin) :])
+    (case,) = discover(path, "ct").cases
+    try:
+        found = "; ".join(read_case(case).notes)
+    except CaseError as error:
+        found = str(error)
+    assert words in found, found
+
+
 def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\n")

@@ -336,3 +336,22 @@ def test_sform_and_qform_far_apart_are_said(tmp_path: Path) -> None:
 def test_a_pixdim_of_ones_states_nothing(tmp_path: Path) -> None:
     volume = read_nifti(headed(tmp_path / "ones.nii", pixdim=[1] * 8), domain="mr", case_id="ones")
     assert volume.spacing_mm == (2.5, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"pixdim": [1] * 8, **SCANNER}, "its sform has voxels of 2.5 x 2.5 x 8 mm, its pixdim 1 x 1 x 1 mm"),
+        ({"pixdim": [1, 2.5, 2.5, np.nan, 1, 1, 1, 1], **SCANNER}, "affine is singular"),
+        ({"pixdim": [1, 2.5, 2.5, 0, 1, 1, 1, 1], "sform_code": 0}, "its pixdim holds no voxel size"),
+        ({"pixdim": [1, 2.5, 2.5, np.nan, 1, 1, 1, 1], "sform_code": 0}, "affine is singular|holds no voxel size"),
+        ({"srow_x": (np.inf, 0, 0, 0)}, "affine is singular"),
+        ({"bitpix": 8}, "its bitpix 8 contradicts its datatype of 16 bits"),
+        ({"scl_slope": -1, "scl_inter": 0}, "its scl_slope is -1, so air would be the brightest"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_header_that_contradicts_itself_is_refused(tmp_path: Path, fields: dict[str, object], words: str) -> None:
+    """Without a word of NumPy's on stderr."""
+    with pytest.raises(CaseError, match=words):
+        read_nifti(headed(tmp_path / "a.nii", **fields), domain="ct", case_id="a")

@@ -89,6 +89,18 @@ def test_voxels_that_no_scanner_has_are_refused(tmp_path: Path, spacing: tuple[f
         read_case(case)
 
 
+@pytest.mark.parametrize(("gap", "refused"), [(15.0, False), (60.0, False), (90.0, True), (1000.0, True)])
+def test_a_slice_does_not_stand_for_a_gap(write_series: Write, head_ct: np.ndarray, gap: float, refused: bool) -> None:
+    """Slices that lie far away are of another scan; 20 mL became 744."""
+    files = write_series(head_ct, [(0, 0, 5.0 * k + (k > 3) * (gap - 5)) for k in range(6)])
+    (case,) = discover(files[0].parent).cases
+    if refused:
+        with pytest.raises(CaseError, match=r"one slice would stand for \d+ mm, so far are its neighbours"):
+            read_case(case)
+    else:
+        assert any("to be missing" in note for note in read_case(case).notes)
+
+
 def test_dicom_in_other_units_is_refused(write_series: Write, head_ct: np.ndarray) -> None:
     places = [(0, 0, 0.02 * k) for k in range(6)]
     files = write_series(head_ct, places, PixelSpacing=[0.0005, 0.0005], SliceThickness=0.02)

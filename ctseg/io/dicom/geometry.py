@@ -15,11 +15,15 @@ from ctseg.io.volume import NativeGrid
 
 SAME_DIRECTION = 1e-3
 """Direction cosines of one series agree to better than this (0.06 degrees)."""
+UNIT = 0.02
+"""Lengths and right angles of direction cosines are true within this: some are rounded to two digits."""
 SAME_SPACING_MM = 1e-3
 SAME_PLACE_MM = 0.01
 """Slices closer than this along the normal lie at one position."""
 TILT_DEG = 0.5
 """Tilts below this are rounding."""
+SAME_TILT_DEG = 2.0
+"""The header's tilt and that of the positions agree within this."""
 MISSING_TOLERANCE = 0.1
 """A step within this share of a whole multiple of the usual step means missing slices."""
 MISSING_SHARE = 0.2
@@ -99,11 +103,23 @@ def check_placed(slices: Sequence[SliceHeader]) -> None:
         ):
             if value is None:
                 raise CaseError(f"{header.source}: has no usable {name}; export the series again with its geometry")
+        if not _is_square(header.orientation or ()):
+            raise CaseError(
+                f"{header.source}: ImageOrientationPatient is no pair of unit vectors at a right angle, so that sizes "
+                "are unknown; export the series again with its geometry"
+            )
         if not same_geometry(slices[0], header):
             raise CaseError(
                 f"{header.source}: matrix, orientation or spacing differ from {slices[0].source}; "
                 "give the folder instead of the files, so that its series are told apart"
             )
+
+
+def _is_square(orientation: Sequence[float]) -> bool:
+    """Whether direction cosines are what they have to be, but for rounding."""
+    along, down = np.asarray(orientation[:3]), np.asarray(orientation[3:])
+    lengths = [float(np.linalg.norm(part)) for part in (along, down)]
+    return max(abs(length - 1.0) for length in lengths) < UNIT and abs(float(along @ down)) < UNIT
 
 
 def stack_of(slices: Sequence[SliceHeader]) -> Stack:
@@ -154,7 +170,9 @@ def describe(stack: Stack, gantry_tilt_deg: float = 0.0) -> list[str]:
     notes = []
     tilt = tilt_deg(stack.origins_mm, stack.normal)
     if tilt > TILT_DEG:
-        notes.append(f"tilted by {tilt:.1f} degrees")
+        other = abs(gantry_tilt_deg) > TILT_DEG and abs(abs(gantry_tilt_deg) - tilt) > SAME_TILT_DEG
+        said = f"; the header says {gantry_tilt_deg:g}, positions are used" if other else ""
+        notes.append(f"tilted by {tilt:.1f} degrees{said}")
     elif abs(gantry_tilt_deg) > TILT_DEG:
         notes.append(
             f"the header says a gantry tilt of {gantry_tilt_deg:g} degrees, the positions none; positions are used"

@@ -46,7 +46,7 @@ SIEMENS, TILES = "SIEMENS MR HEADER", 0x0019100A
 HEADER_TAGS: list[Any] = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
     "FrameOfReferenceUID",
-    "AcquisitionNumber", "AcquisitionTime", "ContentTime", "InstanceNumber", "ConvolutionKernel",
+    "AcquisitionNumber", "AcquisitionTime", "ContentTime", "InstanceNumber", "ConvolutionKernel", "KVP",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
     "NumberOfFrames", 0x00190010, TILES,
 ]  # fmt: skip
@@ -119,6 +119,8 @@ class SliceHeader:
     spacing: tuple[float, ...] | None
     acquisition: int
     kernel: str
+    kilovolts: float
+    """0 where the header does not say."""
     order: tuple[int, str, int]
     """(AcquisitionNumber, AcquisitionTime, InstanceNumber): later slices compare greater."""
 
@@ -226,6 +228,7 @@ def header_of(dataset: Dataset, source: Source) -> SliceHeader:
         spacing=floats(dataset, "PixelSpacing", 2),
         acquisition=acquisition,
         kernel=text(dataset, "ConvolutionKernel"),
+        kilovolts=number(dataset, "KVP", 0.0),
         order=(acquisition, time, instance),
     )
 

@@ -49,6 +49,8 @@ NO_HU = {
 PLAIN_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 PLAIN_FIELDS = {"BitsAllocated": 16, "SamplesPerPixel": 1}
 
+GREYS = ("", "MONOCHROME1", "MONOCHROME2")
+AMONG_TISSUE = "PixelPaddingValue is one that tissue has, and is not taken for padding"
 MAX_PIXELS = 4096 * 4096
 """The largest matrix of one slice; CT has up to 2048 x 2048."""
 
@@ -70,9 +72,9 @@ def slice_values(dataset: Dataset, name: str, domain: str) -> tuple[NDArray[np.f
     """
     stored = stored_pixels(dataset, name)
     slope, intercept = _rescale(dataset, name, domain)
-    padding = _padding(dataset, stored, slope, intercept) if domain == "ct" else None
+    padding, among = _padding(dataset, stored, slope, intercept) if domain == "ct" else (None, ())
     words, notes = true_values(stored, dataset, raw=_is_raw(dataset), intercept=intercept if domain == "ct" else 0.0)
-    notes = (*notes, LOSSY) if _has_lost(dataset) else notes
+    notes = (*notes, *among, LOSSY) if _has_lost(dataset) else (*notes, *among)
     values: NDArray[np.float32] = words.astype(np.float32)
     values *= np.float32(slope)
     values += np.float32(intercept)
@@ -206,6 +208,12 @@ def _check_length(dataset: Dataset, name: str) -> None:
     found = len(dataset.PixelData or b"")
     if found < expected:
         raise CaseError(f"{name}: has {_kib(found)} of {_kib(expected)} KiB of pixel data; copy it again")
+    row = expected // max(1, integer(dataset, "Rows"))
+    if found >= expected + row:
+        raise CaseError(
+            f"{name}: has {_kib(found)} KiB of pixel data where Rows and Columns say {_kib(expected)}; export the "
+            "series again"
+        )
 
 
 def _kib(count: int) -> str:
@@ -214,29 +222,38 @@ def _kib(count: int) -> str:
 
 def _rescale(dataset: Dataset, name: str, domain: str) -> tuple[float, float]:
     """(slope, intercept); 1 and 0 where the tags are missing, which `check_hu` then judges by the values."""
+    if text(dataset, "PhotometricInterpretation") not in GREYS:
+        raise CaseError(f"{name}: PhotometricInterpretation is none of greys, so its values are no HU; leave it out")
     unit = text(dataset, "RescaleType").upper()
     if domain == "ct" and unit in NO_HU:
         raise CaseError(f"{name}: its values are {NO_HU[unit]} (RescaleType {unit}), not HU; give the series in HU")
     slope, intercept = number(dataset, "RescaleSlope", 1.0), number(dataset, "RescaleIntercept", 0.0)
     if slope == 0:
         raise CaseError(f"{name}: RescaleSlope is 0, so all its values are the same; export the series again")
+    if slope < 0 and domain == "ct":
+        raise CaseError(f"{name}: RescaleSlope is {slope:g}, so air would be the brightest; export the series again")
+    if "ModalityLUTSequence" in dataset:
+        raise CaseError(f"{name}: its values go through a table (ModalityLUTSequence); export the series with a slope")
     return slope, intercept
 
 
-def _padding(dataset: Dataset, stored: Pixels, slope: float, intercept: float) -> NDArray[np.bool_] | None:
-    """Where (H, W) the declared padding value or range lies; None where none is declared or it could be tissue.
+def _padding(
+    dataset: Dataset, stored: Pixels, slope: float, intercept: float
+) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+    """Where (H, W) the declared padding value or range lies; None, and a note, where it could be tissue.
 
     Compared modulo the allocated bits, because files write -2000 as 63536 and the other way round.
     """
     if "PixelPaddingValue" not in dataset:
-        return None
+        return None, ()
     bits, signed = integer(dataset, "BitsAllocated", 16), integer(dataset, "PixelRepresentation") == 1
     first = _as_stored(number(dataset, "PixelPaddingValue", 0.0), bits, signed)
     last = _as_stored(number(dataset, "PixelPaddingRangeLimit", first), bits, signed)
     low, high = min(first, last), max(first, last)
+    padded = (stored >= low) & (stored <= high)
     if high * slope + intercept >= PADDING_HU_BELOW and low * slope + intercept <= PADDING_HU_ABOVE:
-        return None
-    return (stored >= low) & (stored <= high)
+        return None, (AMONG_TISSUE,) if padded.any() else ()
+    return padded, ()
 
 
 def _as_stored(value: float, bits: int, signed: bool) -> int:

@@ -16,10 +16,11 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from ctseg.errors import CaseError
 from ctseg.failures import system_failure
-from ctseg.io.dicom.geometry import check_placed, describe, places, stack_of, to_canonical
+from ctseg.io.dicom.geometry import Stack, check_placed, describe, places, stack_of, to_canonical
 from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating, why_not_a_slice
 from ctseg.io.dicom.pixels import slice_values
 from ctseg.io.dicom.quoting import unquoted
+from ctseg.io.dicom.said_twice import disagreements
 from ctseg.io.dicom.traits import about_series
 from ctseg.io.extent import check_voxels
 from ctseg.io.hu_check import check_hu
@@ -202,7 +203,6 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
     native = np.stack([item.values for item in slices]).transpose(2, 1, 0)  # (columns, rows, slices), as it is stored
     keys = tuple(range(grid.shape[grid.axes[0]]))[:: -1 if grid.flips[0] else 1]
     axial = grid.axes[0] == 2
-    turned = [] if axial else ["sagittal or coronal slices, turned to axial"]
     return Volume(
         voxels=np.ascontiguousarray(grid.to_canonical(native)),
         origins_mm=geometry.origins_mm,
@@ -216,13 +216,19 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
         slice_keys=keys,
         native=grid,
         frames=_frames(slices),
-        notes=(
-            *notes,
-            *about_series(first, domain),
-            *turned,
-            *describe(stack, number(first, "GantryDetectorTilt", 0.0)),
-        ),
+        notes=(*notes, *_about(slices, stack, domain)),
         thickness_mm=number(first, "SliceThickness", 0.0) or None,
+    )
+
+
+def _about(slices: Sequence[_Slice], stack: Stack, domain: str) -> tuple[str, ...]:
+    """What is odd about the series and where its slices lie."""
+    first = slices[0].dataset
+    return (
+        *about_series(first, domain),
+        *([] if to_canonical(stack)[0].axes[0] == 2 else ["sagittal or coronal slices, turned to axial"]),
+        *describe(stack, number(first, "GantryDetectorTilt", 0.0)),
+        *disagreements([item.dataset for item in slices], stack),
     )
 
 

@@ -159,20 +159,31 @@ def _is_interleaved(slices: Sequence[SliceHeader]) -> bool:
     return min(again) < max(first.values())
 
 
-def _alternating(group: Sequence[SliceHeader]) -> tuple[str, ...]:
-    """A note where slices of several acquisitions alternate: passes of one scan, or two scans that were merged."""
-    parts = list(_by(group, lambda header: header.acquisition))
-    if len(parts) == 1 or not all(len(part) > STRAY_SLICES for part in parts):
-        return ()
-    inward = sorted(range(len(group)), key=places(group).__getitem__)
-    changes = sum(group[one].acquisition != group[other].acquisition for one, other in pairwise(inward))
-    return (f"slices of {len(parts)} acquisitions alternate; taken as one scan",) if 2 * changes > len(group) else ()
-
-
 Key = Callable[[SliceHeader], Hashable]
+
+
+def _alternating(group: Sequence[SliceHeader]) -> tuple[str, ...]:
+    """Notes where slices of several acquisitions alternate: passes of one scan, or scans that were merged."""
+    inward = sorted(range(len(group)), key=places(group).__getitem__)
+    notes = []
+    for name, key in _ALTERNATE_KEYS:
+        kinds = Counter(key(header) for header in group)
+        changes = sum(key(group[one]) != key(group[other]) for one, other in pairwise(inward))
+        if len(kinds) > 1 and min(kinds.values()) > STRAY_SLICES and 2 * changes > len(group):
+            notes.append(f"slices of {len(kinds)} {name} alternate; taken as one scan")
+    return tuple(notes)
+
+
+_ALTERNATE_KEYS: tuple[tuple[str, Key], ...] = (
+    ("acquisitions", lambda header: header.acquisition),
+    ("kernels", lambda header: header.kernel),
+    ("tube voltages", lambda header: header.kilovolts),
+    ("kinds of image", lambda header: header.image_type),
+)
 _VISIT_KEYS: tuple[tuple[str, Key], ...] = (
     ("AcquisitionNumber", lambda header: header.acquisition),
     ("ConvolutionKernel", lambda header: header.kernel),
+    ("KVP", lambda header: header.kilovolts),
     ("ImageType", lambda header: header.image_type),
     ("AcquisitionTime", lambda header: header.order[1]),
 )

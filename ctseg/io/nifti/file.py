@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -106,6 +107,7 @@ def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
         raise CaseError("Analyze 7.5, which does not say left from right; convert it to NIfTI and check the sides")
     if not isinstance(image, nib.Nifti1Pair):
         raise CaseError("not a NIfTI file; convert it or leave it out")
+    _check_stated(image)
     first = image.header.single_vox_offset
     offset = getattr(image.dataobj, "offset", first)
     if isinstance(image, nib.Nifti1Image) and offset < first:
@@ -113,6 +115,22 @@ def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
             f"its vox_offset {offset} lies in its header of {first} bytes; write it again with another program"
         )
     return image, ()
+
+
+def _check_stated(image: Any) -> None:
+    """Refuse what nibabel mends, or does not compare, when it reads a header.
+
+    Raises:
+        CaseError: without the file's name, if the header has no voxel size, or two widths of a voxel.
+    """
+    part = image.file_map["header" if "header" in image.file_map else "image"]
+    with ImageOpener(part.filename) as file:
+        stated = type(image.header).from_fileobj(file, check=False)
+    bits = 8 * image.header.get_data_dtype().itemsize
+    if int(stated["bitpix"]) != bits:
+        raise CaseError(f"its bitpix {stated['bitpix']} contradicts its datatype of {bits} bits; write it again")
+    if int(stated["sform_code"]) <= 0 and not (np.abs(stated["pixdim"][1:4]) > 0).all():
+        raise CaseError("its pixdim holds no voxel size; write a header with spacing")
 
 
 def _check_bytes(image: Any, path: Path, shape: tuple[int, ...]) -> None:

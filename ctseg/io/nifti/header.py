@@ -41,21 +41,29 @@ def affine_mm(header: Header, shape: tuple[int, ...]) -> tuple[Affine, tuple[str
         CaseError: without the file's name, if the affine is singular or the header contradicts itself.
     """
     scale, notes = _unit_mm(header)
-    to_mm = np.diag([scale, scale, scale, 1.0])
-    affine = to_mm @ np.asarray(header.get_best_affine(), dtype=float)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise CaseError("its affine is singular, so its voxels have no size; write a header with spacing")
+    pixdim, has_qform = np.abs(np.asarray(header["pixdim"][1:4], dtype=float)), int(header["qform_code"]) > 0
+    affine = _in_mm(header.get_best_affine(), scale)
     if int(header["sform_code"]) == 0:
         return affine, notes
-    pixdim = np.abs(np.asarray(header["pixdim"][1:4], dtype=float))
-    has_qform = int(header["qform_code"]) > 0
-    qform = to_mm @ np.asarray(header.get_qform(), dtype=float) if has_qform else None
-    if _states_size(pixdim) and not _has_size(affine, scale * pixdim):
+    qform = _in_mm(header.get_qform(), scale) if has_qform else None
+    if (_states_size(pixdim) or has_qform) and not _has_size(affine, scale * pixdim):
         sizes = f"sform has voxels of {_times(_lengths(affine))} mm, its pixdim {_times(scale * pixdim)} mm"
         if qform is None or int(header["sform_code"]) not in TEMPLATE_CODES:
             raise CaseError(f"its {sizes}; write a header with one voxel size")
         return qform, (*notes, f"the {sizes}; the qform is used")
     return affine, (*notes, *(_compared(affine, qform, shape) if qform is not None else ()))
+
+
+def _in_mm(affine: Any, scale: float) -> Affine:
+    """An affine with lengths in mm.
+
+    Raises:
+        CaseError: if it holds what is no number, or maps space onto less.
+    """
+    found = np.asarray(affine, dtype=float)
+    if not np.isfinite(found).all() or abs(np.linalg.det(found[:3, :3])) * scale**3 < 1e-9:
+        raise CaseError("its affine is singular, so its voxels have no size; write a header with spacing")
+    return np.asarray(np.diag([scale, scale, scale, 1.0]) @ found, dtype=np.float64)
 
 
 def _unit_mm(header: Header) -> tuple[float, tuple[str, ...]]:

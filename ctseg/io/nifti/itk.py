@@ -13,6 +13,7 @@ import numpy as np
 from ctseg.errors import CaseError
 from ctseg.io.grid import LPS_TO_RAS
 from ctseg.io.kinds import CONVERT
+from ctseg.io.nifti.itk_header import compared
 from ctseg.io.volume import Array
 
 MISSING = "needs SimpleITK: pip install 'ctseg[itk]', or " + CONVERT
@@ -75,11 +76,14 @@ def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
             f"has {reader.GetDimension()} axes and {reader.GetNumberOfComponents()} values a voxel; give the 3-D scan"
         )
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
-    image = nib.Nifti1Image(_Voxels(reader, dtype), _affine(reader), dtype=None if dtype.itemsize < 8 else dtype)
+    lps = _affine(reader)
+    notes = compared(head, lps, reader.GetSize(), dtype.itemsize, _held(path, head))
+    image = nib.Nifti1Image(_Voxels(reader, dtype), LPS_TO_RAS @ lps, dtype=None if dtype.itemsize < 8 else dtype)
     image.header.set_xyzt_units("mm")
     image.set_qform(image.affine, code=1, update_affine=False)
-    note = "the header carries no orientation; voxels are taken to be stored in LPS order"
-    return image, () if states_place else (note,)
+    if not states_place:
+        notes.append("the header carries no orientation; voxels are taken to be stored in LPS order")
+    return image, tuple(notes)
 
 
 def _header(path: Path) -> bytes:
@@ -120,11 +124,20 @@ def _broken(error: RuntimeError) -> str:
 
 
 def _affine(reader: Any) -> Array:
-    """RAS affine (4, 4) of ITK's LPS direction, spacing and origin."""
+    """LPS affine (4, 4) of ITK's direction, spacing and origin."""
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.asarray(reader.GetSpacing())
     lps[:3, 3] = reader.GetOrigin()
-    return np.asarray(LPS_TO_RAS @ lps)
+    return lps
+
+
+def _held(path: Path, head: bytes) -> int:
+    """Bytes of voxels as they lie on disk, behind the header or in the file beside it that it names."""
+    if path.suffix.lower() not in BESIDE:
+        return path.stat().st_size - len(head)
+    named = VOXELS_IN.search(head)
+    file = path if named is None else path.with_name(named[1].decode("utf-8", "surrogateescape"))
+    return file.stat().st_size if file.is_file() else 0
 
 
 def voxel_bytes(path: Path) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ctseg.errors import CaseError
 from ctseg.io.extent import check_voxels
 from ctseg.io.hu_check import check_hu
 from ctseg.io.masks import load_mask, save_map, save_mask, sidecar_path
@@ -33,6 +34,9 @@ def read_nifti(
         CaseError: if the file is broken, has no usable geometry, voxels of an impossible size, or a CT has no HU.
     """
     file = open_nifti(Path(path))
+    slope = getattr(file.image.dataobj, "slope", 1.0)  # nibabel takes it out of the header
+    if domain == "ct" and slope < 0:
+        raise CaseError(f"{path}: its scl_slope is {slope:g}, so air would be the brightest; write it again")
     grid, geometry = place(file.affine, file.shape, file.header, orientation)
     native, notes = finite(read_voxels(file, channel))
     voxels = np.ascontiguousarray(grid.to_canonical(native), dtype=np.float32)

@@ -1,0 +1,95 @@
+"""What the header of a NRRD or MetaImage says beside what SimpleITK makes of it: units, sizes, sides and scale."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.errors import CaseError
+
+FIELD = re.compile(rb"^[ \t]*([A-Za-z][A-Za-z ]*?)[ \t]*:?[:=][ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
+NUMBERS = {"ElementSpacing": 0.0, "ElementSize": 0.0} | dict.fromkeys(("Offset", "Position", "Origin"), -math.inf)
+"""Fields of a MetaImage that hold numbers, and what these are above."""
+MILLIMETRES = frozenset({"mm", "millimeter", "millimeters", "millimetre", "millimetres", ""})
+SIDES = ("RL", "AP", "IS")
+"""Of the axes x, y, z in LPS: from which side an axis comes that rises, and one that falls."""
+SKIPS = ("byte skip", "line skip", "headersize")
+"""Where one of these is given, the voxels begin somewhere else."""
+SAME = 0.01
+
+
+def compared(head: bytes, affine: NDArray[np.float64], shape: tuple[int, ...], width: int, held: int) -> list[str]:
+    """Notes on what a header says twice.
+
+    Args:
+        head: the header.
+        affine: (4, 4) as ITK has it, LPS mm.
+        shape: voxels along each axis.
+        width: bytes of a voxel.
+        held: bytes of the file behind its header, or of the file beside it.
+
+    Raises:
+        CaseError: without the file's name, if lengths or values are in other units, are no numbers, or the file holds
+            more voxels than its header says.
+    """
+    fields = {name.decode().strip().lower(): value.decode("latin-1") for name, value in FIELD.findall(head)}
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise CaseError("its affine is singular, so its voxels have no size; write a header with spacing")
+    units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
+    if any(unit.strip().lower() not in MILLIMETRES for unit in units):
+        raise CaseError("its lengths are not in mm (space units); write it in mm")
+    _refuse_numbers(fields)
+    _refuse_longer(fields, held, math.prod(shape) * width, math.prod(shape[:2]) * width)
+    return [*_sizes(fields), *_sides(fields, affine)]
+
+
+def _refuse_numbers(fields: dict[str, str]) -> None:
+    for name, least in NUMBERS.items():
+        values = _floats(fields.get(name.lower(), ""))
+        if not all(least < value < math.inf for value in values):
+            raise CaseError(f"its {name} holds what is no length; write its header again")
+    slope, offset = (fields.get(f"elementtointensityfunction{name}", "") for name in ("slope", "offset"))
+    if _floats(slope or "1") != [1.0] or _floats(offset or "0") != [0.0]:
+        raise CaseError("its values are to be scaled (ElementToIntensityFunction), which is not read; write it with HU")
+
+
+def _refuse_longer(fields: dict[str, str], held: int, expected: int, plane: int) -> None:
+    """Where voxels lie as they are behind the header, there is no whole slice more of them."""
+    is_packed = fields.get("encoding", "raw").lower() != "raw" or fields.get("compresseddata", "").lower() == "true"
+    if is_packed or any(name in fields for name in SKIPS):
+        return
+    if held >= expected + plane:
+        raise CaseError(f"holds {held} bytes of voxels where its header says {expected}; write its header again")
+
+
+def _sizes(fields: dict[str, str]) -> list[str]:
+    spacing, size = (_floats(fields.get(name, "")) for name in ("elementspacing", "elementsize"))
+    if not spacing or len(size) != len(spacing) or np.allclose(size, spacing, rtol=SAME):
+        return []
+    sizes = [" x ".join(f"{value:g}" for value in values) for values in (size, spacing)]
+    return [f"the header says voxels of {sizes[0]} mm (ElementSize), {sizes[1]} mm apart; the latter is used"]
+
+
+def _sides(fields: dict[str, str], affine: NDArray[np.float64]) -> list[str]:
+    said = fields.get("anatomicalorientation", "").upper()
+    if sorted(next((k for k, two in enumerate(SIDES) if one in two), -1) for one in said) != [0, 1, 2]:
+        return []
+    axes = np.abs(affine[:3, :3]).argmax(axis=0)
+    found = "".join(SIDES[axis][int(affine[axis, column] < 0)] for column, axis in enumerate(axes))
+    if said == found:
+        return []
+    return [f"the header says axes from {said} (AnatomicalOrientation), its matrix {found}; the matrix is used"]
+
+
+def _floats(text: str) -> list[float]:
+    """The numbers of a line; one that is none is NaN."""
+    found = []
+    for word in text.split():
+        try:
+            found.append(float(word))
+        except ValueError:
+            found.append(math.nan)
+    return found
