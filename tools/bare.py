@@ -1,8 +1,10 @@
 """`make bare`: the wheel in bare environments, each Python with the newest versions, and with the lowest allowed ones.
 
 Run it with the Python of an environment that has the packages of the group `dist`. Each environment takes up to 8 GB
-(PyPI's torch brings CUDA with it) and is removed before the next is made, unless --keep is given. With --extras, all
-optional extras are installed, too, and used.
+(PyPI's torch brings CUDA with it) and is removed before the next is made, unless --keep is given. uv installs it: files
+are linked from uv's cache, so that they are on the disk once. With --extras, all optional extras are installed, too,
+and used. `--newest torch==2.13.0 --find-links FOLDER` takes a smaller build of torch for the newest versions, where a
+folder has one; the lowest are always those of pyproject.toml.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def check(python: Path, wheel: Path, place: Path, wanted: list[str], extras: str
     run(python, "-m", "venv", place / "venv")
     own = place / "venv" / "bin" / "python"
     arguments = lowest(place, python, extras) if wanted == [LOWEST] else wanted
-    run(own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments, f"{wheel}{extras}")
+    run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", own, *arguments, f"{wheel}{extras}")
     (place / "work").mkdir()
     done = subprocess.run(
         [own, "-I", ROOT / "tools" / "bare_check.py"],
@@ -60,17 +62,25 @@ def main() -> None:
     parser.add_argument("pythons", nargs="*", type=Path, default=[Path(sys.executable)], help="interpreters to try")
     parser.add_argument("--extras", action="store_const", const=EXTRAS, default="", help="and all optional extras")
     parser.add_argument("--keep", type=Path, help="folder for the environments, which then stay")
+    parser.add_argument(
+        "--newest", action="append", default=[], help="what the newest versions must meet: torch==2.13.0"
+    )
+    parser.add_argument("--find-links", help="folder of wheels beside PyPI, for --newest")
+    parser.add_argument("--only", choices=("newest", "lowest"), help="one of the two kinds of environment")
     options = parser.parse_args()
+    links = ["--find-links", options.find_links] if options.find_links else []
+    kinds = {"newest": [*links, *options.newest], "lowest": [LOWEST]}
+    kinds = {options.only: kinds[options.only]} if options.only else kinds
     with tempfile.TemporaryDirectory() as temporary:
         place = (options.keep or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)
         run(sys.executable, "-m", "build", "--wheel", "--outdir", place / "wheel", ROOT, stdout=subprocess.DEVNULL)
         (wheel,) = (place / "wheel").glob("*.whl")
         for number, python in enumerate(options.pythons):
-            for wanted in ([], [LOWEST]):
-                own = place / f"{number}-{'lowest' if wanted else 'newest'}"
+            for kind, wanted in kinds.items():
+                own = place / f"{number}-{kind}"
                 found = check(python, wheel, own, wanted, options.extras)
-                sys.stdout.write(f"{'lowest' if wanted else 'newest'}: {found}")
+                sys.stdout.write(f"{kind}: {found}")
                 sys.stdout.flush()
                 if options.keep is None:
                     shutil.rmtree(own)
