@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,3 +97,21 @@ def test_nextflow(scans: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(cohorts.done_cases(scans / "masks")) == ["scan_000", "scan_001"]
     assert len(list((scans / "masks").glob("*.nii.gz"))) == 2
+
+
+def test_the_nextflow_process_by_hand(scans: Path) -> None:
+    """Its script in a folder of its own for each scan, with the inputs as links, leaves the files that it declares."""
+    text = (EXAMPLES / "main.nf").read_text(encoding="utf-8")
+    script = re.findall(r'script:\s+"""(.*?)"""', text, re.DOTALL)[0]
+    declared = re.findall(r"^ +path '([^']+)', emit: ", text, re.MULTILINE)
+    assert len(declared) == 2
+    for scan in sorted((scans / "scans").iterdir()):
+        work = scans / "work" / scan.name
+        work.mkdir(parents=True)
+        (work / scan.name).symlink_to(scan)
+        (work / "run").symlink_to(scans / "run")
+        line = script.replace("${scan}", scan.name).replace("${model}", "run").replace("${params.more}", "--device cpu")
+        assert "$" not in line
+        done = call(["bash", "-ue", "-c", line], work)
+        assert done.returncode == 0, done.stderr
+        assert [len(list(work.glob(files))) for files in declared] == [1, 1]
