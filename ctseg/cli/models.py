@@ -119,12 +119,20 @@ def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
             for datum in card.training_data
         ],
         "labels": [labels],
+        "used with": _used_with(card),
         "measured": [_measured(item) for item in card.measured] or ["nothing"],
         "limits": list(card.limits),
         "intended": [card.intended_use],
         "references": list(card.references),
     }
     return [(title if not row else "", text) for title, texts in lists.items() for row, text in enumerate(texts)]
+
+
+def _used_with(card: ModelCard) -> list[str]:
+    """The settings of `segment` that the card brings with it, and how to do without."""
+    faint = f"faint_hu={card.faint_hu:g}: faint spots are dropped; --set faint_hu=0 keeps them"
+    mirrored = "tta: the mean over the image and its mirror images; --no-tta takes the image alone"
+    return [text for text, is_used in ((faint, card.faint_hu > 0), (mirrored, card.tta)) if is_used]
 
 
 def _measured(item: Any) -> str:

@@ -100,6 +100,7 @@ def test_a_card_is_shown_whole(package: Path, mine: Path, capsys: Capture) -> No
         "Not a medical device",
     ):  # fmt: skip
         assert words in text
+    assert "used with" not in text
     assert main(["models", "show", "default", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["card"]["made"]["seeds"] == [3]
     weights(mine / "run" / "model.safetensors", 2)
@@ -108,6 +109,14 @@ def test_a_card_is_shown_whole(package: Path, mine: Path, capsys: Capture) -> No
     (mine / "bad.safetensors").write_text("x")
     assert "not a safetensors file" in refused(capsys, "models", "show", "bad")
     assert "did you mean 'default'" in refused(capsys, "models", "show", "defautl")
+
+
+def test_a_card_shows_the_settings_that_it_brings(package: Path, capsys: Capture) -> None:
+    ship(package, faint_hu=6, tta=True)
+    assert main(["models", "show", "default"]) == 0
+    text = capsys.readouterr().out
+    assert "used with     faint_hu=6: faint spots are dropped" in text
+    assert "--no-tta takes the image alone" in text
 
 
 def test_a_card_is_drafted_from_a_run_and_works_when_it_is_filled_in(package: Path, capsys: Capture) -> None:
