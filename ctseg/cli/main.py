@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -101,6 +102,18 @@ def build_app(argv: Sequence[str] = (), *, alone: bool = False) -> typer.Typer:
     return app
 
 
+def _check_here() -> None:
+    """Refuse to work in a folder that is gone, as the shell's is after `-o .` has replaced it.
+
+    Raises:
+        InputError: if the working folder is no more.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise InputError("the folder that this was called in is gone (replaced or removed); cd into it again") from None
+
+
 def _check_there(named: str, app: typer.Typer) -> None:
     """Refuse a command of another package of this project that is not there.
 
@@ -129,6 +142,7 @@ def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
     set_elsewhere: list[Default] = []
     is_asked = not set(HELP_FLAGS).isdisjoint(argv)
     try:
+        _check_here()
         quicken(helps=is_asked or not argv)
         app = build_app(argv, alone=not any_set())
         is_list = is_asked and all(word.startswith("-") for word in argv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -61,7 +62,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     try:
         with np.load(regular(path), allow_pickle=False) as file:
             bits = file["brain"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     count = int(np.prod(shape))
     if bits.dtype != np.uint8 or bits.shape != ((count + 7) // 8,):

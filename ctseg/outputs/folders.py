@@ -239,6 +239,7 @@ def sole(path: Path) -> Iterator[None]:
 def _partial(output: Output) -> Iterator[Path]:
     """A locked, marked folder beside the output; removed unless it was moved into place."""
     real = output.real
+    _refuse_here(output)
     with creating(output.path), ExitStack() as stack:
         real.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{temporary_name(real.name)}-", dir=real.parent))
@@ -255,6 +256,20 @@ def _partial(output: Output) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def _refuse_here(output: Output) -> None:
+    """Refuse to move the folder that a command is called in: relative paths, the output's too, would go with it.
+
+    Raises:
+        InputError: naming the output.
+    """
+    here = Path(os.path.realpath(Path.cwd()))
+    if output.real in (here, *here.parents):
+        raise InputError(
+            f"{output.path}: is the folder that this is called in, or holds it, and would be replaced; call it from "
+            "another folder"
+        )
 
 
 @contextmanager

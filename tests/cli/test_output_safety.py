@@ -316,3 +316,35 @@ def test_preprocess_and_evaluate_replace_their_own_and_keep_notes(heads: str) ->
         assert main([*argv[:-1], argv[-1], "--overwrite"]) == 0
     assert main([*measured[:-1], "set", "--overwrite"]) == 2
     assert Path("set/images.npy").exists()
+
+
+def test_a_working_folder_that_is_gone_is_one_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = here / "out"
+    out.mkdir()
+    monkeypatch.chdir(out)
+    out.rmdir()
+    assert main(["phantom", "-o", "."]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "ctseg: error: the folder that this was called in is gone (replaced or removed); cd into it again"
+    ]
+
+
+@pytest.mark.parametrize("place", [".", "..", "../../out"])
+def test_the_folder_that_a_command_is_called_in_is_not_moved(
+    model: str, heads: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """With `-o .` the new masks had gone into the earlier output, which was put aside under another name."""
+    call = ["-q", "segment", str(Path(heads).absolute()), "--model", str(Path(model).absolute()), *CPU]
+    out = here / "out"
+    assert main([*call, "-o", str(out)]) == 0
+    (out / "deep").mkdir()
+    before = tree(here)
+    monkeypatch.chdir(out if place == "." else out / "deep")
+    capsys.readouterr()
+    for argv in ([*call, "-o", place, "--overwrite"], ["plugins", "new", "mine", "-o", str(out / "deep")]):
+        if argv[0] == "-q" or place != ".":
+            assert main(argv) == 2
+            assert "is the folder that this is called in, or holds it, and would be replaced" in capsys.readouterr().err
+            assert tree(here) == before

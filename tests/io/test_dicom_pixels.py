@@ -252,3 +252,14 @@ def test_plain_words_are_read_as_pydicom_reads_them(
     ours = read()
     monkeypatch.setattr(pixels, "_is_plain", lambda _: False)
     assert ours == read()
+
+
+def test_pixels_of_a_vr_that_no_standard_knows_are_one_line(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    """The error about it is not raised again while it is put into words."""
+    files = write_series(head_ct, straight)
+    data = files[0].read_bytes()
+    files[0].write_bytes(data.replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00O9"))
+    with pytest.raises(CaseError, match="cannot be decoded"):
+        read_series(files)

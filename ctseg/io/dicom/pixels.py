@@ -94,6 +94,10 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
     if "PixelData" not in dataset:
         raise CaseError(f"{name}: has no pixel data; copy the file again")
     try:
+        dataset["PixelData"]  # pydicom converts it now
+    except NotImplementedError:
+        raise CaseError(f"{name}: pixel data cannot be decoded (of an unknown VR); copy the file again") from None
+    try:
         _check_matrix(dataset, name)
         check_fields(dataset, name, raw=_is_raw(dataset))
         _check_length(dataset, name)
