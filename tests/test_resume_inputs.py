@@ -313,7 +313,6 @@ BUSY = {
         ["bids", "data", "run", "participant", "--model", "trained", "--device", "cpu"],
         "ctseg.inference.segment.segment_cases",
     ),
-    "demo": (["demo", "-o", "run"], "ctseg.phantom.cohort.make_cohort"),
     "run": (["run", "study.toml"], "ctseg.training.loop.append_metrics"),
 }
 
