@@ -56,8 +56,8 @@ def finetune(
 
     begin = None if start is None else find_run(start)
     given = parse_overrides(settings)
-    entry, resolved, values = _resolve(segmenter, begin, preset, given)
     place = common.guard(output, "finetune", (data, begin), overwrite=overwrite, resume=resume)
+    entry, resolved, values = _resolve(segmenter, begin, preset, given)
     labelled = common.open_set(data)
     _check_data(labelled)
 

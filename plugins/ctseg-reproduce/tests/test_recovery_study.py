@@ -141,5 +141,5 @@ def test_what_is_no_cohort_leaves_no_output(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "none").mkdir()
     assert main(["recovery-study", "none", "-o", "out"]) == 2
-    assert "none: no phantom cohort (no phantom.json); make one with `ctseg phantom" in capsys.readouterr().err
+    assert "none: no phantom cohort (no rsna/stage_2_test); make one with `ctseg phantom" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -124,11 +124,15 @@ def recovery_study(
     common.finish(summary, ["Spearman's correlation with the true Dice:", *lines], as_json)
 
 
+COHORT = ("rsna/stage_2_test", "truth/iph/test", "truth/brain/test")
+"""What a cohort has that the study reads."""
+
+
 def _check_cohorts(cohorts: list[Path]) -> None:
     """Refuse what is no folder of `ctseg phantom` before anything is written (`InputError`)."""
     for path in cohorts:
-        if not (path / "phantom.json").is_file():
-            raise InputError(f"{path}: no phantom cohort (no phantom.json); make one with `ctseg phantom -o {path}`")
+        if lacking := [name for name in COHORT if not (path / name).is_dir()]:
+            raise InputError(f"{path}: no phantom cohort (no {lacking[0]}); make one with `ctseg phantom -o {path}`")
 
 
 def _cells(places: int, ml: tuple[float, ...], hu: tuple[float, ...], oedema_mm: tuple[float, ...], seed: int) -> Cells:
