@@ -9,9 +9,9 @@ import json
 import os
 import re
 import signal
-import sys
-import traceback
 from pathlib import Path
+
+from children import in_child
 
 import ctseg.files
 from ctseg.cli.main import main, terminate
@@ -55,27 +55,15 @@ def stopped_at(argv: list[str], number: int, count: int) -> tuple[int, str]:
 
     The code is `UNREACHED` where the command writes fewer.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            os.dup2(writing, 2)
-            sys.stderr = os.fdopen(2, "w", closefd=False)
-            signal.signal(signal.SIGTERM, terminate)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            left = _signal_at(number, count)
-            code = main(argv)
-            sys.stderr.flush()
-            code = UNREACHED if left[0] > 0 and code == 0 else code
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        err = stream.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), err
+
+    def work() -> int:
+        signal.signal(signal.SIGTERM, terminate)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        left = _signal_at(number, count)
+        code = main(argv)
+        return UNREACHED if left[0] > 0 and code == 0 else code
+
+    return in_child(work)
 
 
 def _signal_at(number: int, count: int) -> list[int]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from children import in_child
 from safetensors.torch import load_file
 from toy_sets import toy, write_pairs
 
@@ -184,16 +185,13 @@ POINTS = ["begin", "ready", "aside", "placed", "config", "epoch", "checkpoint", 
 
 def run_in_child(point: str = "") -> int:
     """Run the study in a process of its own, killed at a point; gives its exit code, minus the signal's number."""
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            if point:
-                _kill_at(point)
-            code = main(["-q", "run", "study.toml"])
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def work() -> int:
+        if point:
+            _kill_at(point)
+        return main(["-q", "run", "study.toml"])
+
+    return in_child(work)[0]
 
 
 def _die(*_: Any, **__: Any) -> None:

@@ -8,7 +8,7 @@
     python tests/benchmarks/default_model_numbers.py ctseg/models/default.json --own remade/default-model/evaluation \\
         --cohorts cohorts/*/evaluation --ge ge ge-no-tta --implants implants -o results
 
-The card's `measured` and `volumes` are written anew, all else in it stays. `results` gets the tables of cases.
+The card's `measured` and `volumes` are replaced, and all else in it stays. `results` gets the tables of cases.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ import os
 import resource
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from children import in_child
 from toy_sets import toy_inputs
 
 import ctseg.files
@@ -81,34 +81,23 @@ def check(err: str, code: int, number: int, out: Path, growing: bool) -> None:
         assert not out.exists()
 
 
-def in_child(argv: list[str], limit: int) -> tuple[int, str]:
+def limited(argv: list[str], limit: int) -> tuple[int, str]:
     """Exit code and stderr of a command in a process that can write no file of more bytes than `limit`."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            os.dup2(writing, 2)
-            sys.stderr = os.fdopen(2, "w", closefd=False)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            code = main(argv)
-            gc.collect()  # what is closed late may complain late
-            sys.stderr.flush()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        err = stream.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), err
+
+    def work() -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        code = main(argv)
+        gc.collect()  # what is closed late may complain late
+        return code
+
+    return in_child(work)
 
 
 @pytest.mark.parametrize("limit", [0, 200, 2000, 20_000])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_files_of_a_limited_size(inputs: Path, out: Path, name: str, limit: int) -> None:
     before = tree(inputs)
-    code, err = in_child([*COMMANDS[name], "-o", str(out)], limit)
+    code, err = limited([*COMMANDS[name], "-o", str(out)], limit)
     if code or limit < 2000:
         check(err, code, errno.EFBIG, out, name in GROWING)
     assert tree(inputs) == before
@@ -118,7 +107,7 @@ def test_files_of_a_limited_size(inputs: Path, out: Path, name: str, limit: int)
 def test_an_earlier_output_stays(inputs: Path, out: Path, name: str) -> None:
     assert main([*COMMANDS[name], "-o", str(out)]) == 0
     before = tree(out.parent)
-    code, err = in_child([*COMMANDS[name], "-o", str(out), "--overwrite"], 200)
+    code, err = limited([*COMMANDS[name], "-o", str(out), "--overwrite"], 200)
     check(err, code, errno.EFBIG, out, growing=True)
     assert tree(out.parent) == before
 
@@ -129,7 +118,7 @@ TINY = [f"--set={name}" for name in ("mr_matrix=48", "mr_slices=31", "ct_matrix=
 @pytest.mark.parametrize(("limit", "workers"), [(0, "0"), (200, "0"), (12_000, "0"), (200, "1")])
 def test_a_cohort_of_phantoms_is_whole_or_not_there(out: Path, limit: int, workers: str) -> None:
     """The marks, the first files and the largest are refused; each patient is written by a job, or by a worker."""
-    code, err = in_child(["phantom", "--mr", "1", "--ct", "1", "--ct-test", "0", *TINY, "--workers", workers,
+    code, err = limited(["phantom", "--mr", "1", "--ct", "1", "--ct-test", "0", *TINY, "--workers", workers,
                           "-o", str(out)], limit)  # fmt: skip
     check(err, code, errno.EFBIG, out, growing=False)
 
@@ -204,7 +193,7 @@ def test_what_grows_can_be_continued(
 def test_a_study_s_memory_that_cannot_be_written(inputs: Path, tmp_path: Path, capsys: Any) -> None:
     study = tmp_path / "study.toml"
     study.write_text('[[step]]\ncommand = "plugins"\n')
-    code, err = in_child(["run", str(study)], 10)
+    code, err = limited(["run", str(study)], 10)
     assert code == 2
     assert err.splitlines()[-1].startswith(f"ctseg: error: {tmp_path}/study.state.json: File too large")
     assert [path.name for path in tmp_path.iterdir()] == ["study.toml"]
@@ -229,7 +218,7 @@ def test_a_disk_that_is_really_full(inputs: Path, tmp_path: Path) -> None:
     try:
         (disk / "filler").write_bytes(b"0" * 100_000)
         for name in ("das-train", "preprocess", "segment"):
-            code, err = in_child([*COMMANDS[name], "-o", str(disk / name)], -1)
+            code, err = limited([*COMMANDS[name], "-o", str(disk / name)], -1)
             check(err, code, errno.ENOSPC, disk / name, growing=True)
             assert name in GROWING or not (disk / name).exists()
     finally:

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from model_files import card_of
 from segment_helpers import (
     NAME,
     NUMBER,
@@ -464,12 +465,7 @@ def by_card(tmp_path, monkeypatch):
     def segmented(stated, flags, **head):
         write_nifti(tmp_path / "head.nii.gz", Head(**head))
         weights = save_model(tmp_path / "mine" / "bright.safetensors", BrightIsLesion(), bright_header())
-        card = {
-            "schema": CARD_SCHEMA, "summary": "x", "sha256": sha256(weights.read_bytes()).hexdigest(),
-            "licence": "CC0-1.0", "ct_labels": False, "made": {"command": "x", "machine": "x"},
-            "training_data": [{"name": "x", "licence": "CC0-1.0"}], "measured": [], "limits": ["x"], **stated,
-        }  # fmt: skip
-        write_json(weights.with_suffix(".json"), card)
+        write_json(weights.with_suffix(".json"), card_of(weights, **stated))
         monkeypatch.setattr("ctseg.cli.common.registry", _Registry)
         out = tmp_path / "out"
         line = ["segment", str(tmp_path / "head.nii.gz"), "--model", str(weights), "-o", str(out), "--workers", "0"]
