@@ -171,6 +171,7 @@ def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -
         ["Trained by", f"{header.tool}, `ctseg {header.training.get('command')}`, seed {header.training.get('seed')}"],
         ["First weights", _first_weights(header.training)],
         ["Epochs, steps", f"{header.training.get('epochs')}, {header.training.get('steps')}"],
+        *_averaged(header.training),
     ]
     if "size" in made:
         window = " to ".join(f"{value:g}" for value in made.get("window", (0, 100)))
@@ -184,6 +185,12 @@ def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -
     losses = {name: value for name, value in settings.items() if name.startswith("lambda_") or name == "loss"}
     weights = {name: value for name, value in losses.items() if value != 0}
     return [*rows, ["Losses", _pairs(weights)], ["All settings", "`config.toml`"]]
+
+
+def _averaged(training: Mapping[str, Any]) -> list[list[str]]:
+    """A row where the weights are a mean over the training's steps."""
+    decay = training.get("weight_average")
+    return [["Weights kept", f"the running mean of the training's weights, decay {decay:g} per step"]] if decay else []
 
 
 def _first_weights(training: Mapping[str, Any]) -> str:

@@ -35,13 +35,13 @@ def recalibrate(
 ) -> None:
     """Set every batch norm's mean and variance to their averages over `batches`, each (B, 1, H, W) in [-1, 1].
 
-    The network has to be in train mode; without a batch, nothing changes. A mean teacher takes the statistics over
-    with its next steps.
+    Without a batch, nothing changes. A mean teacher takes the statistics over with its next steps; averaged weights
+    have statistics of their own.
     """
     layers = [part for part in segmenter.modules() if isinstance(part, BATCH_NORM) and part.track_running_stats]
     if not layers:
         return
-    kept = [layer.momentum for layer in layers]
+    kept = [(layer.momentum, layer.training) for layer in layers]
     try:
         for number, images in enumerate(batches):
             if number == 0:
@@ -49,11 +49,11 @@ def recalibrate(
             with autocast():
                 segmenter(images)
     finally:
-        for layer, momentum in zip(layers, kept, strict=True):
-            layer.momentum = momentum
+        for layer, (momentum, mode) in zip(layers, kept, strict=True):
+            layer.momentum, layer.training = momentum, mode
 
 
 def _start_average(layers: Iterable[Any]) -> None:
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # a plain average
+        layer.momentum, layer.training = None, True  # a plain average

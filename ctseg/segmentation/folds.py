@@ -134,9 +134,10 @@ def _train_folds(
             progress=_progress_of_fold(progress, fold, folds),
         )  # fmt: skip
         if fabric.is_global_zero:
-            facts = {**header.training, "supervised": True, "fold": fold + 1, "folds": folds, "slices": len(used)}
-            save_model(folder / "model.safetensors", training.segmenter, replace(header, training=facts))
-        segmented[tested] = segment_slices(training.segmenter, labelled.images[tested], fabric.autocast)
+            facts = {**header.training, **training.facts, "supervised": True, "fold": fold + 1, "folds": folds}
+            facts["slices"] = len(used)
+            save_model(folder / "model.safetensors", training.final, replace(header, training=facts))
+        segmented[tested] = segment_slices(training.final, labelled.images[tested], fabric.autocast)
     summary = _summarise(labelled, masks, segmented, fold_of)
     if fabric.is_global_zero:
         _write(run, labelled, segmented, fold_of, summary)

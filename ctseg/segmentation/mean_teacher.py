@@ -40,11 +40,15 @@ def update_ema(teacher: nn.Module, segmenter: nn.Module, decay: float) -> None:
     Batch norm's statistics, too.
     """
     student = segmenter.state_dict()
+    kept, new = [], []
     for name, mine in teacher.state_dict().items():
         if mine.is_floating_point():
-            mine.lerp_(student[name].to(mine.dtype), 1.0 - decay)
+            kept.append(mine)
+            new.append(student[name].to(mine.dtype))
         else:
             mine.copy_(student[name])
+    if kept:
+        torch._foreach_lerp_(kept, new, 1.0 - decay)  # all tensors in a few kernels
 
 
 @torch.no_grad()

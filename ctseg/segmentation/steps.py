@@ -23,10 +23,14 @@ from ctseg.segmentation.terms import (
     make_consistency,
     output_adversary,
 )  # fmt: skip
+from ctseg.segmentation.weight_average import WeightAverage, make_average
 from ctseg.training.graphs import RecordedStep, make_plain, recorded_step
 from ctseg.training.processes import average_gradients
 from ctseg.training.settings import AdaptationSettings, FinetuneSettings, SegmenterSettings
 from ctseg.training.shared_batch_norm import share_batch_norm
+
+FOLLOWING = ("teacher", "average")
+"""Networks that no gradient moves: they stay in eval mode."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class SegmenterTraining:
     """On lesion probabilities (Tsai et al. 2018); None where `lambda_adv_output` is 0."""
     consistency: Consistency | None = None
     """With the mean teacher; None where `lambda_consistency` is 0."""
+    average: WeightAverage | None = None
+    """Of the segmenter's weights; None where `weight_average` is 0."""
     freeze_batch_norm_on_target: bool = True
     """In the adversaries' pass over CT, batch norm uses the source's running statistics (released code)."""
 
@@ -59,8 +65,20 @@ class SegmenterTraining:
 
     @property
     def final(self) -> nn.Module:
-        """The network that is validated and kept: the mean teacher where there is one."""
-        return self.segmenter if self.consistency is None else self.consistency.teacher
+        """The network that is validated and kept: the mean teacher or the averaged weights, where there is one."""
+        if self.consistency is not None:
+            return self.consistency.teacher
+        return self.segmenter if self.average is None else self.average.network
+
+    @property
+    def source_networks(self) -> tuple[nn.Module, ...]:
+        """Those whose batch norm is recalibrated on the source: the segmenter and the averaged weights."""
+        return (self.segmenter,) if self.average is None else (self.segmenter, self.average.network)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the header of the kept weights says of them beyond their epoch."""
+        return {} if self.average is None else {"weight_average": self.average.decay}
 
     @cached_property
     def optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
@@ -84,7 +102,15 @@ class SegmenterTraining:
         """By name, for checks and checkpoints."""
         parts = {"segmenter": self.segmenter}
         parts |= {item.discriminator_name: item.discriminator for item in self.adversaries}
-        return parts if self.consistency is None else {**parts, "teacher": self.consistency.teacher}
+        parts |= {} if self.consistency is None else {"teacher": self.consistency.teacher}
+        return parts if self.average is None else {**parts, "average": self.average.network}
+
+    def follow(self, step: int) -> None:
+        """What follows the segmenter's weights does so, after a step (from 0) of the whole training."""
+        if self.consistency is not None:
+            self.consistency.update_teacher(step)
+        if self.average is not None:
+            self.average.update(step)
 
     def state_dict(self) -> dict[str, Any]:
         """All weights and optimiser states."""
@@ -165,7 +191,8 @@ def make_training(
     share_batch_norm(segmenter)
     optimiser = make_optimiser(segmenter, settings)
     if not isinstance(settings, AdaptationSettings):
-        return SegmenterTraining(segmenter, optimiser, settings, device, autocast)
+        average = make_average(segmenter, settings)
+        return SegmenterTraining(segmenter, optimiser, settings, device, autocast, average=average)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         on_hidden = feature_adversary(int(segmenter.hidden_channels), settings, device, autocast)  # type: ignore[arg-type]
@@ -174,6 +201,7 @@ def make_training(
     consistency = make_consistency(segmenter, settings, autocast)
     return SegmenterTraining(
         segmenter, optimiser, settings, device, autocast, on_hidden, on_output, consistency,
+        make_average(segmenter, settings),
         freeze_batch_norm_on_target=settings.freeze_batch_norm_on_target,
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from ctseg.runs import RUN_FILES, ModelHeader, save_model
 from ctseg.segmentation.after_epoch import AfterEpoch, make_validation
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
 from ctseg.segmentation.batches import check_lesion_share, recalibration_batches, shows_lesion, source_batch
-from ctseg.segmentation.steps import SegmenterTraining, make_training, play_step, training_step
+from ctseg.segmentation.steps import FOLLOWING, SegmenterTraining, make_training, play_step, training_step
 from ctseg.segmentation.terms import Batch
 from ctseg.selection.rules import CheckpointSelection, check_rule
 from ctseg.selection.validation import choose_validation
@@ -59,7 +59,7 @@ def train_epoch(
     factor = lr_factor(epoch, settings.epochs, settings.decay_epochs)
     set_lr_factor(training.optimisers, factor)
     for name, module in training.modules.items():
-        module.train(name != "teacher")
+        module.train(name not in FOLLOWING)
     meter, is_frozen = LossMeter(epoch), batch_norm_is_frozen(settings, epoch)
     with frozen_batch_norm(training.segmenter, is_frozen):
         for step, source_rows, target_rows in steps_of(data.sampler, epoch, ticker):
@@ -70,13 +70,14 @@ def train_epoch(
                 meter.add(training_step(training, batch, epoch))
             else:
                 meter.add(play_step(training.recorded, batch, (factor, is_frozen)))
-            if training.consistency is not None:
-                training.consistency.update_teacher(epoch * data.sampler.steps + step)
+            training.follow(epoch * data.sampler.steps + step)
     if settings.recalibrate_batch_norm and not is_frozen:
-        batches = recalibration_batches(
-            data.source, data.sampler, settings, settings.recalibrate_batch_norm, epoch=epoch, seed=seed, device=device
-        )
-        recalibrate(training.segmenter, batches, training.autocast)
+        count = settings.recalibrate_batch_norm
+        for network in training.source_networks:
+            batches = recalibration_batches(
+                data.source, data.sampler, settings, count, epoch=epoch, seed=seed, device=device
+            )
+            recalibrate(network, batches, training.autocast)
     return {**meter.means(), "lr": training.optimiser.param_groups[0]["lr"]}
 
 
@@ -231,7 +232,7 @@ def _adapt(
     )  # fmt: skip
     if not fabric.is_global_zero:
         return {}
-    outcome = _outcome(data.sampler, selection, epochs)
+    outcome = {**_outcome(data.sampler, selection, epochs), **training.facts}
     _save(
         after.run, training.segmenter, selection, metrics,
         replace(header, training={**header.training, **outcome}),

@@ -167,6 +167,9 @@ class SegmenterSettings(TrainingSettings):
     lr: PositiveFloat = Field(0.1, description="learning rate of the segmenter")
     momentum: float = Field(0.7, ge=0, lt=1, description="momentum of the segmenter (sgd)")
     clip_gradient: NonNegativeFloat = Field(0.0, description="norm to clip the segmenter's gradient to; 0: never")
+    weight_average: float = Field(
+        0.0, ge=0, lt=1, description="keep the running mean of the weights, with this decay per step; 0: the last ones"
+    )
 
     def without_effect(self) -> Reasons:
         """Momentum, where Adam has its own."""
@@ -281,11 +284,15 @@ class ConsistencySettings(Settings):
     mask_patch: PositiveInt = Field(8, description="side of a masked patch in pixels", json_schema_extra=unit("pixels"))
 
     def without_effect(self) -> Reasons:
-        """All but the weight, where there is no teacher; the patch, where nothing is masked."""
+        """All but the weight, where there is no teacher; the patch, where nothing is masked.
+
+        Where there is one, it is kept, and it is a running mean already.
+        """
         if not self.lambda_consistency:
             rest = ConsistencySettings.model_fields.keys() - {"lambda_consistency"}
             return dict.fromkeys(rest, "lambda_consistency=0")
-        return {} if self.mask_ratio else {"mask_patch": "mask_ratio=0"}
+        averaged = {"weight_average": f"lambda_consistency={self.lambda_consistency:g}"}
+        return averaged if self.mask_ratio else {**averaged, "mask_patch": "mask_ratio=0"}
 
 
 class SelectionSettings(Settings):

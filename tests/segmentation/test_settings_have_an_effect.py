@@ -47,7 +47,7 @@ CHANGED: dict[str, Any] = {
     "pseudo_label_confidence": 0.75,
     "pseudo_label_contrast": 0.9, "copy_paste": 0.9, "mask_ratio": 0.9, "mask_patch": 3,
     "matched": True, "source_split": "val", "target_split": "val",
-    "select_from": 1,
+    "select_from": 1, "weight_average": 0.5,
 }  # fmt: skip
 BUILDS_THE_NETWORK = {"segmenter", "segmenter_settings"}
 """The command builds the network from them before the training: tests/cli."""
@@ -210,9 +210,11 @@ def test_what_is_not_recorded_changes_nothing_and_is_refused(
 
 def test_each_part_that_is_off_names_its_settings() -> None:
     def without(**given: Any) -> set[str]:
-        return set(
-            AdaptationSettings(**{"selection": "tta_consistency", "lambda_consistency": 1, **given}).without_effect()
-        )
+        chosen = {"selection": "tta_consistency", "lambda_consistency": 1, **given}
+        reasons = AdaptationSettings(**chosen).without_effect()
+        if given.get("lambda_consistency", 1):
+            assert reasons.pop("weight_average") == "lambda_consistency=1"  # the teacher is a running mean already
+        return set(reasons)
 
     assert without() == set()
     assert without(lambda_adv=0) == {"gan", "lr_discriminator", "betas_discriminator", "discriminator_width"}

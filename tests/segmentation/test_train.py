@@ -170,8 +170,14 @@ def test_no_epoch_before_the_first_allowed_is_chosen(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
-    [{"selection": "last", "optimiser": "sgd"}, {"selection": "source_val", "optimiser": "adam"}, BEYOND, PLUS_TINY],
-    ids=["sgd", "adam", "beyond", "plus"],
+    [
+        {"selection": "last", "optimiser": "sgd"},
+        {"selection": "source_val", "optimiser": "adam"},
+        BEYOND,
+        PLUS_TINY,
+        {"weight_average": 0.9, "recalibrate_batch_norm": 2, "lambda_adv": 0.01},
+    ],
+    ids=["sgd", "adam", "beyond", "plus", "averaged"],
 )
 def test_a_resumed_run_is_bit_equal(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, changed: dict[str, Any]

@@ -42,6 +42,7 @@ STAGE_2 = {
     "lambda_adv_output": 0.01, "lambda_consistency": 0.5, "consistency_from": 1, "copy_paste": 0.5,
     "pseudo_label_confidence": 0.5, "recalibrate_batch_norm": 2, "clip_gradient": 1.0,
 }  # fmt: skip
+AVERAGED = {**SHORT, "discriminator_width": 4, "lambda_adv": 0.01, "weight_average": 0.5, "recalibrate_batch_norm": 2}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ NETWORKS = ("/training/modules", "/generator", "/objective/helpers")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("work", "settings"), [("stage_1", STAGE_1), ("stage_2", STAGE_2)])
+@pytest.mark.parametrize(("work", "settings"), [("stage_1", STAGE_1), ("stage_2", STAGE_2), ("stage_2", AVERAGED)])
 def test_two_processes_train_as_one_with_the_doubled_batch(
     toys: Path, tmp_path: Path, work: str, settings: dict[str, Any]
 ) -> None:
