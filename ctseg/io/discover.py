@@ -17,7 +17,7 @@ from ctseg.io.dicom.index import missing_below
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
 from ctseg.io.digest import input_digest
-from ctseg.io.extent import check_extent
+from ctseg.io.extent import check_extent, check_slices
 from ctseg.io.identity import keyed_digest
 from ctseg.io.kinds import kind_of
 from ctseg.io.nifti.file import open_nifti, read_labels
@@ -286,7 +286,7 @@ def read_case(case: Case) -> Volume:
         CaseError: `CASE: what is wrong`, if the scan or its labels are broken or do not fit each other.
     """
     try:
-        volume = check_extent(_read(case))
+        volume = check_slices(check_extent(_read(case)))
         if case.label_file is not None and volume.native is not None:
             volume = replace(volume, labels=read_labels(open_nifti(case.label_file), volume.native))
     except (OSError, MemoryError) as failure:

@@ -26,6 +26,7 @@ HEAD_MM = (100.0, 230.0)
 BODY_MM = 300.0
 """No head is so wide: a lost voxel size (1 mm for 0.45) makes heads of 330 mm and more."""
 AIR_HU = -300.0
+LEAST_SLICES = 3
 LOOKED_AT = 5
 """Slices in which the head is measured."""
 STRIPPED_SHARE = 0.85
@@ -47,10 +48,39 @@ def check_voxels(volume: Volume) -> Volume:
     thickest = float(np.max(volume.slab_mm))
     if thickest > SLAB_MM:
         raise CaseError(
-            f"{volume.case_id}: one slice would stand for {thickest:.0f} mm, so far are its neighbours; leave out the "
-            "slices that are no part of the scan, or add those that are missing"
+            f"{volume.case_id}: one slice would stand for {_whole(thickest)} mm, so far are its neighbours; leave out "
+            "the slices that are no part of the scan, or add those that are missing"
         )
     return volume
+
+
+def check_slices(volume: Volume) -> Volume:
+    """The volume, with notes on slices that repeat their neighbour and on empty ones between others.
+
+    Interpolated scans and lost slices look like this: what lies there was not measured.
+    """
+    voxels = volume.voxels
+    if len(voxels) < LEAST_SLICES:
+        return volume
+    empty = np.array([bool((plane == plane.flat[0]).all()) for plane in voxels])
+    filled = np.flatnonzero(~empty)
+    inside = int(empty[filled[0] : filled[-1]].sum()) if len(filled) else 0
+    again = sum(
+        bool(not empty[k] and _has_middle(voxels[k], voxels[k + 1]) and np.array_equal(voxels[k], voxels[k + 1]))
+        for k in range(len(voxels) - 1)
+    )
+    if inside:
+        volume = _noted(volume, f"{inside} slices between others hold one value only: are they lost?")
+    return _noted(volume, f"{again} slices are copies of their neighbours") if again else volume
+
+
+def _has_middle(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether the middle rows are equal, which is quick to see."""
+    return bool(np.array_equal(one[len(one) // 2], other[len(other) // 2]))
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}" if value < 1e6 else f"{value:.3g}"
 
 
 def check_extent(volume: Volume) -> Volume:

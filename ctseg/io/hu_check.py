@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
-from ctseg.io.intercept import has_lost_intercept, lost_intercept
+from ctseg.io.intercept import AIR_HU, BRAIN_HU, NEAR_HU, has_lost_intercept, lost_intercept
 from ctseg.io.volume import Volume
 
 WRAP = 4096
@@ -32,6 +32,8 @@ FAT_HU = (-130.0, -60.0)
 """Where fat peaks: the most of a slice through scalp, orbit or neck."""
 FAT_AIR_HU = 60.0
 """Air this near to -1000 confirms the scale of a scan that is mostly fat."""
+BRAIN_FROM = 16.0
+"""Below this the brain's peak is said: intercepts of -1000 and -1024 taken for each other make 24 HU."""
 AIR_BELOW = -300.0
 AIR_PEAK = (-1100.0, -850.0)
 NO_SHARE = 1e-4
@@ -41,6 +43,10 @@ ENOUGH = 0.005
 BACKGROUND = 0.1
 """One single value that fills more than this share is background or clipping, not tissue."""
 MAX_VOXELS = 2_000_000
+BONE_HU, MOST_BONE = 500.0, 0.5
+"""No scan of a head is half bone."""
+SOFT_HU, COARSE_HU = (0.0, 100.0), 2.5
+"""Where brain and blood lie, and steps between two values there that are too coarse to tell one from the other."""
 PADDING_HU = -1024.0
 """The lowest value that CT keeps; faulty scans hold nothing between it and -100."""
 LARGEST = 1e30
@@ -103,6 +109,14 @@ class Histogram:
         best = int(np.argmax(np.convolve(found, np.ones(3), mode="same")))
         return float(edges[best] + edges[best + 1]) / 2
 
+    def flat(self, low: float, high: float) -> float | None:
+        """The value in [low, high) that fills much of the scan; None where none does."""
+        inside = self._span(low, high)
+        if inside.stop == inside.start:
+            return None
+        best = inside.start + int(np.argmax(self.counts[inside]))
+        return float(self.values[best]) if self.counts[best] > BACKGROUND * int(self.before[-1]) else None
+
     def median(self, above: float, below: float) -> float | None:
         """Median of the voxels between two values, both left out; None where there is none."""
         span = self._span(above, below, "right")
@@ -135,7 +149,8 @@ def check_hu(volume: Volume) -> Volume:
     histogram = Histogram.of(_sample(volume.voxels))
     voxels, note = _correct(volume.voxels, histogram, volume.case_id)
     notes = [note] if note else []
-    notes += _check(Histogram.of(_sample(voxels)) if note else histogram, volume.case_id)
+    histogram = Histogram.of(_sample(voxels)) if note else histogram
+    notes += [*_check(histogram, volume.case_id), *_about_steps(histogram)]
     return replace(volume, voxels=voxels, notes=(*volume.notes, *notes))
 
 
@@ -197,8 +212,23 @@ def _check(histogram: Histogram, case_id: str) -> list[str]:
     air = histogram.share(-np.inf, AIR_BELOW) > ENOUGH
     if air and _is_fat(histogram):
         return [*_about_air(histogram, air), f"mostly fat: soft tissue peaks at {histogram.peak(-200, 200):.0f} HU"]
+    if histogram.share(BONE_HU, np.inf) > MOST_BONE:
+        raise CaseError(f"{case_id}: not HU: most values are those of bone; are they inverted? give the scan in HU")
     tissue = histogram.peak(-200, 200) if air else histogram.peak(float(values[0]), float(values[-1]))
-    return _about_air(histogram, air) + _about_tissue(tissue, air, case_id, values)
+    about_air = _about_air(histogram, air)
+    if tissue is None and air and about_air:
+        raise CaseError(
+            f"{case_id}: not HU: values from {values[0]:g} to {values[-1]:g}, no air near -1000 and hardly any soft "
+            "tissue; give the scan in HU"
+        )
+    return about_air + _about_tissue(tissue, air, case_id, values)
+
+
+def _about_steps(histogram: Histogram) -> list[str]:
+    """A note where brain and blood have few values between them: eight bits for all HU, a slope of many HU."""
+    values = histogram.values[(histogram.values >= SOFT_HU[0]) & (histogram.values <= SOFT_HU[1])]
+    step = float(np.diff(values).min()) if len(values) > 1 else 0.0
+    return [f"HU come in steps of {step:.3g}: faint blood may look like brain"] if step > COARSE_HU else []
 
 
 def _is_fat(histogram: Histogram) -> bool:
@@ -221,10 +251,17 @@ def _about_air(histogram: Histogram, air: bool) -> list[str]:
     if not air:
         low, high = float(histogram.values[0]), float(histogram.values[-1])
         return [f"no air: values from {low:g} to {high:g}, so clipped, windowed or skull-stripped"]
+    peak = histogram.flat(AIR_HU, AIR_PEAK[1]) or histogram.peak(*AIR_PEAK, 2.0)
+    if peak is not None and abs(peak - AIR_HU) > NEAR_HU:
+        return [f"air peaks at {peak:.0f} HU, not at -1000: HU may be {abs(peak - AIR_HU):.0f} too {_way(peak)}"]
     middle = histogram.median(-np.inf, AIR_BELOW)
     if middle is not None and not AIR_PEAK[0] <= middle <= AIR_PEAK[1]:
         return [f"air lies at {middle:.0f} HU, not near -1000"]
     return []
+
+
+def _way(peak: float) -> str:
+    return "high" if peak > AIR_HU else "low"
 
 
 def _about_tissue(tissue: float | None, air: bool, case_id: str, values: NDArray[np.float32]) -> list[str]:
@@ -238,4 +275,8 @@ def _about_tissue(tissue: float | None, air: bool, case_id: str, values: NDArray
         )
     if not TISSUE[0] <= tissue <= TISSUE[1]:
         return [f"soft tissue peaks at {tissue:.0f} HU, not at 0 to 60"]
+    if tissue < BRAIN_FROM:
+        return [
+            f"soft tissue peaks at {tissue:.0f} HU, where brain has {BRAIN_HU[0]:.0f} or more: are these HU too low?"
+        ]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -40,10 +41,22 @@ LEFT_SUFFIXES = {
     **dict.fromkeys((".gipl", ".vtk", ".vti", ".mif", ".mih", ".nia", ".tif", ".tiff"), f"not read; {CONVERT}"),
     **dict.fromkeys((".npy", ".npz", ".mat", ".h5", ".hdf5", ".raw", ".zraw"), NO_PLACE),
     **dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".iso"), UNPACK),
-    **dict.fromkeys((".bz2", ".xz", ".zst", ".lz4"), INFLATE),
-    **dict.fromkeys((".part", ".crdownload", ".filepart"), "an unfinished download; fetch it again"),
+    **dict.fromkeys((".cab", ".dmg", ".lzh", ".ace", ".arj", ".cpio", ".tzst", ".tlz"), UNPACK),
+    **dict.fromkeys((".bz2", ".xz", ".zst", ".lz4", ".z", ".lzma", ".lz", ".br"), INFLATE),
+    **dict.fromkeys((".z01", ".zipx", ".r00"), UNPACK),
+    **dict.fromkeys(
+        (".part", ".crdownload", ".filepart", ".partial", ".download"), "an unfinished download; fetch it again"
+    ),
+    **dict.fromkeys((".gpg", ".pgp", ".enc", ".age", ".aes"), "encrypted; decrypt it"),
+    **dict.fromkeys((".hdf", ".nc", ".zarr"), NO_PLACE),
+    **dict.fromkeys((".nifti", ".nifti1", ".nifti2"), "a NIfTI volume by its name; rename it so that it ends in .nii"),
+    **dict.fromkeys((".v", ".ecat", ".pic", ".spr", ".vhdr"), f"not read; {CONVERT}"),
 }
 """Files that may hold a scan and are not read, with the way out."""
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+RENAMED = re.compile(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|mgz|zip|tar|tar\.gz|tgz|7z|rar)([.~ _(-].*|~|\d+)$")
+"""A scan's or an archive's suffix that something was put behind: a backup, a copy, a second download, a split part."""
+SUFFIX_LOST = "something stands behind its suffix (a copy, a backup, a part?); rename it, or join its parts"
 
 
 @dataclass(frozen=True)
@@ -67,13 +80,18 @@ def kind_of(name: str) -> Kind:
         return _hidden(lower)
     if lower.endswith(".gz") and not lower.endswith(NIFTI):
         return _gzip(lower)
-    suffix = PurePath(lower).suffix
+    return _by_suffix(lower, PurePath(lower).suffix)
+
+
+def _by_suffix(lower: str, suffix: str) -> Kind:
     if suffix in IGNORED_SUFFIXES:
         return Kind("ignored", suffix)
     if suffix in LEFT_SUFFIXES:
         return Kind("left", LEFT_SUFFIXES[suffix])
     if is_volume(lower):
         return Kind("volume")
+    if suffix not in DICOM_SUFFIXES and RENAMED.search(lower):
+        return Kind("left", SUFFIX_LOST)
     return Kind("zip" if suffix == ".zip" else "dicom")
 
 

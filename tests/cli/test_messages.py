@@ -273,3 +273,11 @@ def test_an_interrupted_step_is_said_once(monkeypatch: pytest.MonkeyPatch, capsy
         assert main(["run", "study.toml"]) == 130
         err = capsys.readouterr().err
         assert err.count("interrupted;") == 1, err
+
+
+def test_a_line_is_never_longer_than_anybody_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("raw").mkdir()
+    Path("labels.csv").write_text("slice_id,any\n" + "x" * 5_000_000 + ",1\n", encoding="utf-8")
+    Path("scan.toml").write_text(f"[[step]]\ncommand = {'y' * 5_000_000!r}\n", encoding="utf-8")
+    assert len(refused(capsys, "preprocess", "raw", "-o", "set", "--labels", "labels.csv")) < 5000
+    assert len(refused(capsys, "run", "scan.toml")) < 5000

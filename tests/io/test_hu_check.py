@@ -197,3 +197,19 @@ def test_a_histogram_says_what_numpy_says(whole: bool, rng: np.random.Generator)
 def test_values_that_are_not_finite_are_no_voxels() -> None:
     found = Histogram.of(np.array([np.nan, np.inf, -np.inf, 30, 31, 3e38], dtype=np.float32))
     assert (found.values.tolist(), found.counts.tolist()) == ([30, 31], [1, 1])
+
+
+@pytest.mark.parametrize("offset", [14, -16, 24, -24, 60])
+def test_all_hu_off_by_a_constant_are_said(head_hu: np.ndarray, offset: int) -> None:
+    noisy = check_hu(volume_of(np.maximum(head_hu + offset, -1100)))
+    assert any("air peaks at" in note for note in noisy.notes)
+    flat = np.where(head_hu < -800, -1000, head_hu) + offset
+    assert offset == -16 or check_hu(volume_of(np.maximum(flat, -1024))).notes
+    assert check_hu(volume_of(np.where(head_hu < -800, -1000, head_hu))).notes == ()
+
+
+@pytest.mark.parametrize("step", [4, 16])
+def test_hu_in_coarse_steps_are_said(head_hu: np.ndarray, step: int) -> None:
+    notes = check_hu(volume_of(np.round(head_hu / step) * step)).notes
+    assert any(f"HU come in steps of {step}" in note for note in notes)
+    assert check_hu(volume_of(np.round(head_hu / 2) * 2)).notes == ()

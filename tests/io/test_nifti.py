@@ -12,6 +12,7 @@ import pytest
 
 from ctseg.errors import CaseError
 from ctseg.io.discover import discover, read_case
+from ctseg.io.nifti.file import open_nifti, read_voxels
 from ctseg.io.nifti.volumes import load_mask, read_nifti, save_map, save_mask, sidecar_path
 from ctseg.io.volume import Volume
 
@@ -355,3 +356,35 @@ def test_a_header_that_contradicts_itself_is_refused(tmp_path: Path, fields: dic
     """Without a word of NumPy's on stderr."""
     with pytest.raises(CaseError, match=words):
         read_nifti(headed(tmp_path / "a.nii", **fields), domain="ct", case_id="a")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_of_more_slices_than_its_header_says_is_refused(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    data = bytearray(nib.Nifti1Image(np.zeros((8, 7, 6), np.int16), np.eye(4)).to_bytes())
+    data[46:48] = (4).to_bytes(2, "little")
+    path.write_bytes(gzip.compress(bytes(data)) if packed else bytes(data))
+    with pytest.raises(CaseError, match="holds 672 bytes of voxels where its header says 448 bytes; write it again"):
+        read_voxels(open_nifti(path), None)
+
+
+def header_notes(tmp_path: Path, *edits: tuple[int, str, float]) -> str:
+    """Notes on a scan whose header has bytes overwritten: (offset, struct format, value)."""
+    voxels = np.random.default_rng(0).normal(30, 8, (8, 7, 6)).astype(np.int16)
+    voxels[:2] = -1000
+    data = bytearray(nib.Nifti1Image(voxels, np.diag([-4.0, -4.0, 5.0, 1.0])).to_bytes())
+    for offset, form, value in edits:
+        struct.pack_into("<" + form, data, offset, value)
+    (tmp_path / "a.nii").write_bytes(data)
+    return " ".join(read_nifti(tmp_path / "a.nii", domain="ct", case_id="a").notes)
+
+
+def test_pixdim_left_at_ones_and_odd_intents_are_said(tmp_path: Path) -> None:
+    assert header_notes(tmp_path) == ""
+    ones = [(80, "f", 1.0), (84, "f", 1.0), (88, "f", 1.0)]
+    assert "its pixdim says voxels of 1 mm, its sform 4 x 4 x 5 mm" in header_notes(tmp_path, *ones)
+    assert "no picture's (intent_code 1002)" in header_notes(tmp_path, (68, "h", 1002))
+    assert header_notes(tmp_path, (68, "h", 1001)) == ""
+    for place in (112, 116):
+        with pytest.raises(CaseError, match="slope|intercept"):
+            header_notes(tmp_path, (112, "f", 1.0), (place, "f", float("inf")))

@@ -303,3 +303,27 @@ def test_the_largest_part_is_counted_with_its_holes(share: float) -> None:
     sizes = [ndimage.binary_fill_holes(parts == part).sum() for part in range(1, count + 1)]
     expected = sizes[int(np.argmax(np.bincount(parts.ravel())[1:]))] if count else 0
     assert _largest_part(body) == expected
+
+
+def test_slices_that_were_not_measured_are_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    voxels = np.round(rng.normal(30, 8, (20, 20, 12)))
+    voxels[:3] = -1000
+    voxels[..., [0, 11]] = -1000
+    voxels[..., 5] = 0
+    voxels[..., 8] = voxels[..., 7]
+    nib.save(nib.Nifti1Image(voxels.astype(np.int16), np.diag([-8.0, -8.0, 8.0, 1.0])), tmp_path / "a.nii")
+    notes = read_case(discover(tmp_path, "ct").cases[0]).notes
+    assert notes == (
+        "1 slices between others hold one value only: are they lost?", "1 slices are copies of their neighbours",
+    )  # fmt: skip
+
+
+def test_values_that_no_head_has_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    hu = np.round(rng.normal(30, 8, (20, 20, 12)))
+    hu[:12] = np.round(rng.normal(-1000, 8, (12, 20, 12)))
+    for change in (lambda x: -x, lambda x: x * 10):
+        nib.save(nib.Nifti1Image(change(hu).astype(np.int32), np.diag([-8.0, -8.0, 8.0, 1.0])), tmp_path / "a.nii")
+        with pytest.raises(CaseError, match="not HU"):
+            read_case(discover(tmp_path, "ct").cases[0])

@@ -16,6 +16,8 @@ Words = NDArray[np.integer[Any]]
 OFFSET_INTERCEPT = -500.0
 """Below this intercept, signed pixels hold offset values that are never negative: their top bit is no sign."""
 
+SWAPPED = 0.05
+"""More words than this share beyond their bits are no overlay."""
 DROPPED = "bits above BitsStored are set and dropped"
 WIDER = "its compressed pixels have more bits than BitsStored says; all are used"
 OFFSETS = "values beyond BitsStored's sign bit are taken as positive, since the intercept says that they are offsets"
@@ -65,6 +67,24 @@ def check_fields(dataset: Dataset, name: str, *, raw: bool) -> None:
             f"{name}: BitsAllocated {allocated}, BitsStored {bits} and HighBit {high} contradict each other, so where "
             "in a word its values lie is unknown; export the series again"
         )
+
+
+def check_order(stored: NDArray[Any], dataset: Dataset, name: str) -> None:
+    """Refuse words (H, W) that need more bits than the header says, and fit into them with their bytes swapped.
+
+    Raises:
+        CaseError: if so.
+    """
+    allocated, bits = _bits(dataset)
+    if allocated != 16 or bits == 16 or stored.dtype.itemsize != 2:
+        return
+    beyond = _beyond(stored, bits)
+    if beyond.mean() > SWAPPED and not _beyond(stored.byteswap(), bits).any():
+        raise CaseError(f"{name}: the two bytes of its pixels are swapped; export the series again")
+
+
+def _beyond(words: NDArray[Any], bits: int) -> NDArray[np.bool_]:
+    return np.asarray((words < -(1 << (bits - 1))) | (words.astype(np.int32) >= 1 << bits))
 
 
 def _is_wider(words: Words, bits: int, is_signed: bool) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.header import SliceHeader
-from ctseg.io.grid import Geometry, canonical_axes, is_uneven, mean_step, tilt_deg
+from ctseg.io.grid import UNEVEN_MM, Geometry, canonical_axes, is_uneven, mean_step, tilt_deg
 from ctseg.io.volume import NativeGrid
 
 SAME_DIRECTION = 1e-3
@@ -22,6 +22,8 @@ SAME_PLACE_MM = 0.01
 """Slices closer than this along the normal lie at one position."""
 TILT_DEG = 0.5
 """Tilts below this are rounding."""
+SIDEWAYS_MM = 1.0
+"""Slices further beside the line through the first and last are said; positions are rounded to less."""
 SAME_TILT_DEG = 2.0
 """The header's tilt and that of the positions agree within this."""
 MISSING_TOLERANCE = 0.1
@@ -178,7 +180,16 @@ def describe(stack: Stack, gantry_tilt_deg: float = 0.0) -> list[str]:
             f"the header says a gantry tilt of {gantry_tilt_deg:g} degrees, the positions none; positions are used"
         )
     steps = np.diff(stack.origins_mm @ stack.normal)
-    return notes + (_missing(steps) or _uneven_steps(stack, steps))
+    return [*notes, *_sideways(stack), *(_missing(steps) or _uneven_steps(steps))]
+
+
+def _sideways(stack: Stack) -> list[str]:
+    """Slices of a scan lie along one line; a field of view that was moved between them puts them beside it."""
+    heights = stack.origins_mm @ stack.normal
+    share = ((heights - heights[0]) / (heights[-1] - heights[0]))[:, None]
+    line = stack.origins_mm[0] + share * (stack.origins_mm[-1] - stack.origins_mm[0])
+    apart = float(np.linalg.norm(stack.origins_mm - line, axis=1).max())
+    return [f"slices lie up to {apart:.1f} mm beside a straight line"] if apart > SIDEWAYS_MM else []
 
 
 def _missing(steps: Vector) -> list[str]:
@@ -196,5 +207,6 @@ def _missing(steps: Vector) -> list[str]:
     ]
 
 
-def _uneven_steps(stack: Stack, steps: Vector) -> list[str]:
-    return [f"uneven slice steps, {steps.min():.1f} to {steps.max():.1f} mm"] if is_uneven(stack.origins_mm) else []
+def _uneven_steps(steps: Vector) -> list[str]:
+    uneven = len(steps) > 1 and np.abs(steps - steps.mean()).max() > UNEVEN_MM
+    return [f"uneven slice steps, {steps.min():.1f} to {steps.max():.1f} mm"] if uneven else []

@@ -19,6 +19,7 @@ from pydicom.tag import BaseTag, Tag
 
 from ctseg.errors import first_line
 from ctseg.failures import system_failure
+from ctseg.io.contents import ENOUGH_BYTES, known_form
 from ctseg.io.dicom.quoting import keep_quiet, unquoted
 from ctseg.io.identity import keyed_digest
 from ctseg.io.source import MAX_MEMBER_BYTES as MAX_FILE_BYTES
@@ -51,34 +52,8 @@ HEADER_TAGS: list[Any] = [
     "NumberOfFrames", 0x00190010, TILES,
 ]  # fmt: skip
 
-ENDS_EARLY = "the header ends early; copy the file again"
-MULTI_FRAME = "enhanced multi-frame object; convert it to NIfTI first (dcm2niix -z y -s y -o FOLDER FILE)"
-MOSAIC = "a mosaic: the slices of a volume tiled in one picture; convert it to NIfTI (dcm2niix)"
-LOST_SCANS = frozenset({ENDS_EARLY, MULTI_FRAME, MOSAIC})
-"""Reasons to leave out what is a scan all the same."""
-
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
-SCOUTS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM", "SCANOSCOPE", "SCANORAM"})
-"""Words of ImageType for overviews, by maker."""
-SCREENS = frozenset(
-    {"SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE", "DOSE_INFO", "DOSE INFO", "PROTOCOL", "PATIENT PROTOCOL"}
-)
-
-
 IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 """UIDs, and what published data have in their place: no spaces, carets, formulas or control characters."""
-MODALITIES = frozenset(
-    {
-        "ANN", "AR", "AU", "BI", "BMD", "CD", "CF", "CP", "CR", "CS", "CT", "DD", "DF", "DG", "DM", "DOC", "DS", "DX",
-        "EC", "ECG", "EM", "EPS", "ES", "FA", "FID", "FS", "GM", "HC", "HD", "IO", "IOL", "IVOCT", "IVUS", "KER", "KO",
-        "LEN", "LP", "LS", "M3D", "MA", "MG", "MR", "MS", "NM", "OAM", "OCT", "OP", "OPM", "OPR", "OPT", "OPTBSV",
-        "OPV", "OSS", "OT", "PLAN", "POS", "PR", "PT", "PX", "REG", "RESP", "RF", "RG", "RTDOSE", "RTIMAGE", "RTPLAN",
-        "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SEG", "SM", "SMR", "SR", "SRF", "ST", "STAIN", "TG", "US",
-        "VA", "VF", "XA", "XC",
-    }
-)  # fmt: skip
-"""Values of Modality that the standard has or had (PS3.3, C.7.3.1.1.1)."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +105,7 @@ def read_header(source: Source) -> SliceHeader | NoHeader:
     start = b""
     try:
         with source.open() as stream:
-            start = stream.read(132)
+            start = stream.read(ENOUGH_BYTES)
             stream.seek(0)
             return _parse(source, cast(IO[bytes], Bounded(stream, MAX_FILE_BYTES, largest=MAX_ELEMENT_BYTES)), start)
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
@@ -138,6 +113,9 @@ def read_header(source: Source) -> SliceHeader | NoHeader:
         if system:
             return NoHeader(system, broken=True)
         says_so = start[MAGIC[0]] == MAGIC[1] or _is_damaged(source, error)
+        other = "" if says_so else known_form(start, source.name)
+        if other:
+            return NoHeader(other, broken=True)
         if isinstance(error, (InvalidDicomError, EOFError)):
             what = first_line(error) if str(error) else "it ends early"
             return NoHeader(f"not a readable DICOM file ({what})", broken=says_so)
@@ -158,7 +136,9 @@ def _parse(source: Source, stream: IO[bytes], start: bytes) -> SliceHeader | NoH
     if dataset is None:
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=True)
     if "SOPInstanceUID" not in dataset and "SeriesInstanceUID" not in dataset:
-        return NoHeader("not a readable DICOM file", broken=start[MAGIC[0]] == MAGIC[1])
+        is_dicom = start[MAGIC[0]] == MAGIC[1]
+        other = "" if is_dicom else known_form(start, source.name)
+        return NoHeader(other or "not a readable DICOM file", broken=is_dicom or bool(other))
     return header_of(dataset, source)
 
 
@@ -244,38 +224,6 @@ def _tiles(dataset: Dataset) -> int:
         return 1
 
 
-def why_not_a_slice(header: SliceHeader, domain: str) -> str:
-    """Why a DICOM object is no slice of a `domain` scan ('ct', 'mr' or 'auto' for both); empty where it is one."""
-    wanted = {"ct": ("CT",), "mr": ("MR",)}.get(domain, ("CT", "MR"))
-    if not header.rows and header.modality in ("", "CT", "MR"):
-        return ENDS_EARLY
-    if not header.rows or not header.columns:
-        return f"no image ({_said(header.modality) or 'no modality'}: report, presentation state or the like)"
-    if header.sop_class.startswith(SECONDARY_CAPTURE):
-        return "secondary capture (a screenshot, not slices)"
-    if header.samples != 1:
-        return "colour picture (a screenshot, not slices)"
-    if header.modality not in wanted:
-        return f"modality {_said(header.modality) or 'not given'}, not {' or '.join(wanted)}"
-    return _why_not_of_a_stack(header)
-
-
-def _said(modality: str) -> str:
-    """A modality as messages name it: people and programs write names into any element."""
-    return modality if modality in MODALITIES or not modality else "of no known name"
-
-
-def _why_not_of_a_stack(header: SliceHeader) -> str:
-    """Why a CT or MR image is no slice of a stack; empty where it is one."""
-    if SCOUTS & set(header.image_type):
-        return "localiser (scout view)"
-    if SCREENS & set(header.image_type):
-        return "screen save or dose report, not slices"
-    if header.sop_class == ENHANCED_CT or header.frames > 1:
-        return MULTI_FRAME
-    return MOSAIC if header.tiles > 1 or "MOSAIC" in header.image_type else ""
-
-
 @cache
 def _tag(name: str) -> BaseTag:
     return Tag(name)
@@ -315,6 +263,15 @@ def number(dataset: Dataset, name: str, default: float) -> float:
     except (TypeError, ValueError, NotImplementedError):
         return default
     return value if math.isfinite(value) else default
+
+
+def is_no_number(dataset: Dataset, name: str) -> bool:
+    """Whether a tag is there, with a value that is not one finite number: several, words, a decimal comma, NaN."""
+    try:
+        found = value_of(dataset, name)
+        return found not in (None, "", b"") and not math.isfinite(float(found))
+    except (TypeError, ValueError, NotImplementedError):
+        return True
 
 
 def floats(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,10 +19,11 @@ from pydicom.uid import (
 
 from ctseg.errors import CaseError
 from ctseg.failures import system_failure
-from ctseg.io.dicom.bits import check_fields, true_values
-from ctseg.io.dicom.header import integer, number, text, value_of
+from ctseg.io.dicom.bits import check_fields, check_order, true_values
+from ctseg.io.dicom.header import integer, is_no_number, number, text, value_of
 from ctseg.io.dicom.jpeg12 import decode_extended, is_extended
 from ctseg.io.dicom.quoting import unquoted
+from ctseg.io.quiet import quiet
 
 AIR_HU = -1024.0
 """What lies outside the field of view, and the lowest value that CT keeps."""
@@ -45,6 +41,12 @@ NO_HU = {
     "ED": "electron densities", "EDW": "electron densities", "PCT": "percentages",
 }  # fmt: skip
 """RescaleType of CT images that hold no HU (DICOM PS3.3, C.11.1.1.2); US, unspecified, is what old scanners write."""
+
+NUMBERS = (
+    "RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation",
+)  # fmt: skip
+"""Tags that decide a pixel's value; one of them that cannot be read must not be taken for one that is not there."""
 
 PLAIN_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 PLAIN_FIELDS = {"BitsAllocated": 16, "SamplesPerPixel": 1}
@@ -70,8 +72,13 @@ def slice_values(dataset: Dataset, name: str, domain: str) -> tuple[NDArray[np.f
     Raises:
         CaseError: if the pixels are missing, cut short or cannot be decoded.
     """
+    for tag in NUMBERS:
+        if is_no_number(dataset, tag):
+            raise CaseError(f"{name}: its {tag} is not one number, so its values are unknown; export the series again")
     stored = stored_pixels(dataset, name)
     slope, intercept = _rescale(dataset, name, domain)
+    if _is_raw(dataset):
+        check_order(stored, dataset, name)
     padding, among = _padding(dataset, stored, slope, intercept) if domain == "ct" else (None, ())
     words, notes = true_values(stored, dataset, raw=_is_raw(dataset), intercept=intercept if domain == "ct" else 0.0)
     notes = (*notes, *among, LOSSY) if _has_lost(dataset) else (*notes, *among)
@@ -91,6 +98,8 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
     Raises:
         CaseError: as `slice_values`.
     """
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        raise CaseError(f"{name}: its pixels are floating point, which is not read; convert it to NIfTI (dcm2niix)")
     if "PixelData" not in dataset:
         raise CaseError(f"{name}: has no pixel data; copy the file again")
     try:
@@ -151,7 +160,7 @@ def _decode(dataset: Dataset) -> Pixels:
     if _is_plain(dataset):
         return _plain(dataset)
     decoder: Any = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    with _quiet_decoders():
+    with quiet():
         if is_extended(dataset):
             return decode_extended(dataset)
         return np.array(decoder.as_array(dataset, raw=True, correct_unused_bits=False)[0])
@@ -178,29 +187,6 @@ def _plain(dataset: Dataset) -> Pixels:
     rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
     words = np.frombuffer(dataset.PixelData, "<i2" if dataset.PixelRepresentation else "<u2", rows * columns)
     return words.reshape(rows, columns)
-
-
-_QUIET = threading.Lock()
-
-
-@contextmanager
-def _quiet_decoders() -> Iterator[None]:
-    """Decoders in C write on the process's stderr what they think of a stream; what matters is raised or checked."""
-    with _QUIET:
-        try:
-            kept = os.dup(2)
-        except OSError:  # there is no stderr
-            yield
-            return
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        try:
-            sys.stderr.flush()
-            os.dup2(nothing, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(nothing)
 
 
 def _check_length(dataset: Dataset, name: str) -> None:

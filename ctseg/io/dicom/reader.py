@@ -17,7 +17,9 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from ctseg.errors import CaseError
 from ctseg.failures import system_failure
 from ctseg.io.dicom.geometry import Stack, check_placed, describe, places, stack_of, to_canonical
-from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating, why_not_a_slice
+from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating
+from ctseg.io.dicom.no_slices import why_not_a_slice
+from ctseg.io.dicom.one_series import about_one, check_person
 from ctseg.io.dicom.pixels import slice_values
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.dicom.said_twice import disagreements
@@ -40,6 +42,8 @@ ENCODINGS = {
 RESCALE = (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
 NO_AIR_HU, SAME_HU = -500.0, 700.0
 """From one slice to the next, air and the median of the rest change by less, also where the skull begins."""
+CLOSER_HU = 10.0
+"""A neighbour's slope and intercept that bring a slice closer to it by more are its own as well."""
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -118,6 +122,7 @@ def read_series(
     sources = [Source(str(zip_file), str(name)) if zip_file else Source(str(name)) for name in files]
     slices = [_Slice(source, domain) for source in sources]
     check_placed([item.header for item in slices])
+    check_person([item.dataset for item in slices], str(sources[0]))
     slices, repeats = _in_order(slices)
     rescaled = _about_rescale(slices) if domain == "ct" else []
     volume = _volume(slices, domain, case_id, (*notes, *repeats, *_about_bits(slices), *rescaled))
@@ -165,7 +170,8 @@ def _about_rescale(slices: Sequence[_Slice]) -> list[str]:
     """A note where slope and intercept differ between the slices of a series, as few scanners write them.
 
     Raises:
-        CaseError: if air or tissue of a slice with other ones is far from that of the next slice with the usual ones.
+        CaseError: if air and tissue of a slice with other ones are far from those of the next slice with the usual
+            ones, or closer to them with these.
     """
     pairs = [tuple(number(item.dataset, name, usual) for name, usual in RESCALE) for item in slices]
     usual, count = Counter(pairs).most_common(1)[0]
@@ -173,16 +179,26 @@ def _about_rescale(slices: Sequence[_Slice]) -> list[str]:
         return []
     ordinary = [place for place, pair in enumerate(pairs) if pair == usual]
     for place, item in enumerate(slices):
-        next_to = slices[min(ordinary, key=lambda other: abs(other - place))]
-        for here, there in zip(_levels(item.values), _levels(next_to.values), strict=True):
-            if abs(here - there) > SAME_HU:
-                raise CaseError(
-                    f"{item.header.source}: RescaleSlope and RescaleIntercept give {here:.0f} HU where the slice next "
-                    f"to it has {there:.0f} HU; export the series again"
-                )
+        next_to = slices[min(ordinary, key=lambda other: abs(other - place))].values
+        own, theirs = item.values, _as_if(item.values, pairs[place], usual)
+        if _apart(own, next_to) > min(SAME_HU, _apart(theirs, next_to) + CLOSER_HU):
+            raise CaseError(
+                f"{item.header.source}: its RescaleSlope and RescaleIntercept put its values further from those of the "
+                "slice next to it than that slice's own would, so one of the two is wrong; export the series again"
+            )
     return [
         f"RescaleSlope or RescaleIntercept of {len(slices) - count} of {len(slices)} slices differ from the others'"
     ]
+
+
+def _as_if(values: NDArray[np.float32], own: tuple[float, ...], other: tuple[float, ...]) -> NDArray[np.float32]:
+    """HU under another slope and intercept than those that they were made with."""
+    return ((values - np.float32(own[1])) / np.float32(own[0])) * np.float32(other[0]) + np.float32(other[1])
+
+
+def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """By how many HU the air and the tissue of two slices differ, together."""
+    return sum(abs(here - there) for here, there in zip(_levels(one), _levels(other), strict=True))
 
 
 def _levels(values: NDArray[np.float32]) -> tuple[float, float]:
@@ -229,6 +245,7 @@ def _about(slices: Sequence[_Slice], stack: Stack, domain: str) -> tuple[str, ..
         *([] if to_canonical(stack)[0].axes[0] == 2 else ["sagittal or coronal slices, turned to axial"]),
         *describe(stack, number(first, "GantryDetectorTilt", 0.0)),
         *disagreements([item.dataset for item in slices], stack),
+        *about_one([item.dataset for item in slices], stack),
     )
 
 

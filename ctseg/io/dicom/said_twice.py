@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from ctseg.io.dicom.geometry import Stack
 from ctseg.io.dicom.header import floats, number, text
+from ctseg.io.dicom.no_slices import STORED
 
 SHARE, LEAST_MM = 0.1, 0.1
 """Two statements about one length agree within this share, or these mm: headers round."""
@@ -16,11 +17,6 @@ THICKNESSES = 3.0
 """Steps between slices of a head are a third of their thickness to three times it."""
 EXTENT_MM = 2.0
 """SliceLocation is rounded to whole mm by some scanners."""
-OF_CLASS = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT", "1.2.840.10008.5.1.4.1.1.4": "MR", "1.2.840.10008.5.1.4.1.1.20": "NM",
-    "1.2.840.10008.5.1.4.1.1.128": "PT",
-}  # fmt: skip
-"""Modality of the images that a SOP class stores."""
 SPACINGS = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -41,8 +37,8 @@ def disagreements(datasets: Sequence[Dataset], stack: Stack) -> list[str]:
 
 def _kind(first: Dataset) -> list[str]:
     modality = text(first, "Modality").upper()
-    stored = OF_CLASS.get(text(first, "SOPClassUID"), modality)
-    known = modality in OF_CLASS.values() and stored != modality
+    stored = STORED.get(text(first, "SOPClassUID"), modality)
+    known = modality in STORED.values() and stored != modality
     return [f"an object of {stored} (SOPClassUID), and Modality {modality}; Modality is used"] if known else []
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ctseg.io.case import Case, Rejected
 from ctseg.io.dicom.geometry import places, same_geometry, slice_normal
-from ctseg.io.dicom.header import LOST_SCANS, SliceHeader, why_not_a_slice
+from ctseg.io.dicom.header import SliceHeader
+from ctseg.io.dicom.no_slices import is_lost_scan, why_not_a_slice
 from ctseg.io.identity import case_name, pseudonym
 
 NO_PATIENT = "no PatientID in the header; each study counts as a patient of its own"
@@ -46,10 +47,12 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
     for series in _by(headers, _series_key):
         kept, refused = _sift(series, domain)
         rejected += refused
-        for slices in _by_frame_of_reference(kept):
+        parts = _by_frame_of_reference(kept)
+        note = (f"the series holds {len(parts)} frames of reference; split by them",) if len(parts) > 1 else ()
+        for slices in parts:
             groups, strays = stackable_groups(slices)
             rejected += strays
-            cases += [_case(group, place) for place, group in enumerate(groups)]
+            cases += [_case(Group(group.slices, (*note, *group.notes)), place) for place, group in enumerate(groups)]
     return cases, rejected
 
 
@@ -63,7 +66,12 @@ def _series_key(header: SliceHeader) -> Hashable:
 
 
 def _by_frame_of_reference(slices: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """A series apart by FrameOfReferenceUID, unless that is another one for single slices, as some anonymisers do."""
+    """A series apart by FrameOfReferenceUID, unless that is another one for single slices, as some anonymisers do.
+
+    Slices that name none belong to the one that the others name.
+    """
+    if len({header.frame_of_reference_uid for header in slices} - {""}) < 2:
+        return [list(slices)] if slices else []
     parts = list(_by(slices, lambda header: header.frame_of_reference_uid))
     return parts if all(len(part) > STRAY_SLICES for part in parts) else [list(slices)]
 
@@ -74,7 +82,7 @@ def _sift(slices: Sequence[SliceHeader], domain: str) -> tuple[list[SliceHeader]
     refused = []
     for reason, count in Counter(reason for reason in reasons if reason).items():
         first = slices[reasons.index(reason)]
-        refused.append(_refuse(first, count, reason, broken=reason in LOST_SCANS))
+        refused.append(_refuse(first, count, reason, broken=is_lost_scan(reason)))
     return [header for header, reason in zip(slices, reasons, strict=True) if not reason], refused
 
 

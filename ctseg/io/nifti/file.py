@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, first_line
 from ctseg.failures import system_failure
+from ctseg.io.contents import known_form
 from ctseg.io.grid import Geometry, canonical_axes, geometry_from_affine
 from ctseg.io.kinds import ITK
 from ctseg.io.nifti.header import Affine, Header, affine_mm
@@ -35,6 +36,8 @@ HEADER_BYTES = 4096
 GZIP_RATIO = 1032
 """No deflate stream unpacks to more times its size."""
 
+NIFTI_SIZES = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
+"""With which bytes a NIfTI file begins."""
 PIECE = 1 << 20
 """Bytes that are unpacked at once."""
 
@@ -88,14 +91,29 @@ def open_nifti(path: Path) -> NiftiFile:
 def _open(path: Path) -> NiftiFile:
     regular_size(path)
     with path.open("rb") as file:
-        file.read(HEADER_BYTES)  # nibabel hides what the system says
-    image, found = _load(path)
+        start = file.read(HEADER_BYTES)  # nibabel hides what the system says
+    try:
+        image, found = _load(path)
+    except ImageFileError:
+        _refuse_other(path, start)
+        raise
     shape = tuple(int(size) for size in image.shape)
     if len(shape) < 3 or min(shape) < 1:
         raise CaseError(f"has shape {shape}, not a volume; give the 3-D scan")
     _check_bytes(image, path, shape)
     affine, notes = affine_mm(image.header, shape)
     return NiftiFile(path, image, image.header, affine, (shape[0], shape[1], shape[2]), (*found, *notes))
+
+
+def _refuse_other(path: Path, start: bytes) -> None:
+    """Say what a file is that is not of the format of its name, where its first bytes tell.
+
+    Raises:
+        CaseError: without the file's name, if they do.
+    """
+    other = known_form(start, path.name)
+    if other:
+        raise CaseError(other)
 
 
 def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
@@ -121,7 +139,7 @@ def _check_stated(image: Any) -> None:
     """Refuse what nibabel mends, or does not compare, when it reads a header.
 
     Raises:
-        CaseError: without the file's name, if the header has no voxel size, or two widths of a voxel.
+        CaseError: without the file's name, if the header has no voxel size, two widths of a voxel, or no scale.
     """
     part = image.file_map["header" if "header" in image.file_map else "image"]
     with ImageOpener(part.filename) as file:
@@ -129,6 +147,8 @@ def _check_stated(image: Any) -> None:
     bits = 8 * image.header.get_data_dtype().itemsize
     if int(stated["bitpix"]) != bits:
         raise CaseError(f"its bitpix {stated['bitpix']} contradicts its datatype of {bits} bits; write it again")
+    if any(np.isinf(stated[name]) for name in ("scl_slope", "scl_inter")):
+        raise CaseError("its slope or intercept (scl_slope, scl_inter) is infinite; write it again")
     if int(stated["sform_code"]) <= 0 and not (np.abs(stated["pixdim"][1:4]) > 0).all():
         raise CaseError("its pixdim holds no voxel size; write a header with spacing")
 
@@ -149,8 +169,23 @@ def _check_bytes(image: Any, path: Path, shape: tuple[int, ...]) -> None:
             f"broken or cut short (its header claims {_size(claimed)} of voxels, {held.name} has {_size(size)}); "
             "copy it again"
         )
+    if most == size:
+        _refuse_longer(image, size - int(getattr(image.dataobj, "offset", 0)) - claimed)
     if math.prod(shape[:3]) > MAX_VOXELS:
         raise CaseError(f"has {' x '.join(map(str, shape[:3]))} voxels, too many for a head; crop or resample it")
+
+
+def _refuse_longer(image: Any, behind: int) -> None:
+    """Refuse a file that holds a slice or more behind what its header says: dim is wrong, and a part would be read.
+
+    Raises:
+        CaseError: without the file's name.
+    """
+    claimed = math.prod(image.shape) * int(image.header.get_data_dtype().itemsize)
+    if behind >= max(1, claimed // image.shape[2]):
+        raise CaseError(
+            f"holds {_size(claimed + behind)} of voxels where its header says {_size(claimed)}; write it again"
+        )
 
 
 def _size(count: int) -> str:
@@ -236,22 +271,30 @@ def _checked(file: NiftiFile) -> Any:
     if name is None or not str(name).lower().endswith(".gz"):
         return image
     is_whole = isinstance(image, nib.Nifti1Image) and not any(size != 1 for size in image.shape[3:])
-    size = math.prod(image.shape) * int(image.get_data_dtype().itemsize)
-    unpacked = _unpack(Path(name), image.dataobj.offset + size if is_whole else 0)
+    size = image.dataobj.offset + math.prod(image.shape) * int(image.get_data_dtype().itemsize)
+    unpacked, behind = _unpack(Path(name), size)
+    _refuse_longer(image, behind)
     return type(image).from_bytes(unpacked) if is_whole else image
 
 
-def _unpack(path: Path, most: int) -> bytes:
-    """The first bytes of a gzipped file, all of which is read; what lies behind the gzip stream is no part of it."""
-    first = bytearray()
+def _unpack(path: Path, most: int) -> tuple[bytes, int]:
+    """The first bytes of a gzipped file, all of which is read, and how many lie behind them.
+
+    What lies behind the gzip stream is no part of it, and neither is a whole NIfTI file behind the first.
+    """
+    first, behind = bytearray(), bytearray()
+    total = 0
     try:
         with gzip.open(path) as stream:
             while piece := stream.read1(PIECE):  # `read` gives nothing where rubbish follows
-                first += piece[: max(0, most - len(first))]
+                total += len(piece)
+                left = max(0, most - len(first))
+                first += piece[:left]
+                behind += piece[left : left + max(0, len(NIFTI_SIZES[0]) - len(behind))]
     except gzip.BadGzipFile as error:
         if "CRC" in str(error) or "length" in str(error):
             raise CaseError("damaged: its checksum is not that of what it holds; copy it again") from None
-    return bytes(first)
+    return bytes(first), 0 if bytes(behind) in NIFTI_SIZES else max(0, total - most)
 
 
 def read_slab(file: NiftiFile, slices: int = 5) -> Array:

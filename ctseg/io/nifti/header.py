@@ -20,6 +20,8 @@ SAME_SIZE = 0.01
 """Voxel sizes that differ by a smaller share are rounding."""
 SAME_PLACE_MM = 1.0
 """Corners of sform and qform that lie closer are rounding."""
+PICTURES = frozenset({0, 1001, 2001})
+"""intent codes of nothing in particular, an estimate, and a time series."""
 TEMPLATE_CODES = frozenset({2, 3, 4})
 """sform codes of a space that the scan was registered to: aligned, Talairach, MNI152."""
 
@@ -51,7 +53,22 @@ def affine_mm(header: Header, shape: tuple[int, ...]) -> tuple[Affine, tuple[str
         if qform is None or int(header["sform_code"]) not in TEMPLATE_CODES:
             raise CaseError(f"its {sizes}; write a header with one voxel size")
         return qform, (*notes, f"the {sizes}; the qform is used")
-    return affine, (*notes, *(_compared(affine, qform, shape) if qform is not None else ()))
+    return affine, (*notes, *_ones(affine, pixdim), *(_compared(affine, qform, shape) if qform is not None else ()))
+
+
+def _ones(affine: Affine, pixdim: NDArray[np.float64]) -> tuple[str, ...]:
+    """A note on a pixdim that was left at ones."""
+    if (pixdim != 1).any() or _has_size(affine, pixdim):
+        return ()
+    return (f"its pixdim says voxels of 1 mm, its sform {_times(_lengths(affine))} mm; the sform is used",)
+
+
+def intent_notes(header: Header) -> tuple[str, ...]:
+    """A note where the header says that its values are no picture's: labels, statistics, displacements."""
+    code = int(header["intent_code"])
+    if code in PICTURES:
+        return ()
+    return (f"the header says that its values are no picture's (intent_code {code}); taken as a scan",)
 
 
 def _in_mm(affine: Any, scale: float) -> Affine:

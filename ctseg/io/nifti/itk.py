@@ -14,6 +14,7 @@ from ctseg.errors import CaseError
 from ctseg.io.grid import LPS_TO_RAS
 from ctseg.io.kinds import CONVERT
 from ctseg.io.nifti.itk_header import compared
+from ctseg.io.quiet import quiet
 from ctseg.io.volume import Array
 
 MISSING = "needs SimpleITK: pip install 'ctseg[itk]', or " + CONVERT
@@ -24,6 +25,8 @@ VOXELS_IN = re.compile(rb"^[ \t]*(?:data ?file|ElementDataFile)[ \t]*[:=]+[ \t]*
 NRRD_END = re.compile(rb"\r?\n\r?\n")
 HEAD_BYTES = 1024 * 1024
 """Longer headers are refused: they could name another file further on."""
+UNIT = 0.02
+"""Lengths and right angles of direction cosines are true within this."""
 BESIDE = {".mhd": (".raw", ".zraw", ".img"), ".nhdr": (".raw", ".raw.gz", ".img")}
 """Header files and the suffixes that the files of their voxels have."""
 
@@ -41,7 +44,8 @@ class _Voxels:
         import SimpleITK as sitk  # noqa: N813 - the name that its documentation gives it
 
         try:
-            return np.asarray(sitk.GetArrayFromImage(self._reader.Execute()).T)
+            with quiet():
+                return np.asarray(sitk.GetArrayFromImage(self._reader.Execute()).T)
         except RuntimeError as error:
             raise CaseError(_broken(error)) from None
 
@@ -68,7 +72,8 @@ def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with quiet():
+            reader.ReadImageInformation()
     except RuntimeError as error:
         raise CaseError(_broken(error)) from None
     if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
@@ -119,14 +124,23 @@ def _check_voxels_place(path: Path, head: bytes) -> None:
 
 def _broken(error: RuntimeError) -> str:
     """The last line of ITK's report, which says what is wrong; the others say where in its code."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
-    return f"broken, or not of the format of its name ({lines[-1][:120]}); copy it again, or {CONVERT}"
+    said = (line.strip() for line in str(error).splitlines())
+    lines = [line for line in said if line and not line.startswith("Reason: ")] or ["no reason given"]
+    reason = "its header cannot be parsed" if "File cannot be read" in lines[-1] else lines[-1][:120]
+    return f"broken, or not of the format of its name ({reason}); copy it again, or {CONVERT}"
 
 
 def _affine(reader: Any) -> Array:
-    """LPS affine (4, 4) of ITK's direction, spacing and origin."""
-    lps = np.eye(4)
-    lps[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.asarray(reader.GetSpacing())
+    """LPS affine (4, 4) of ITK's direction, spacing and origin.
+
+    Raises:
+        CaseError: without the file's name, if the directions are no unit vectors at right angles.
+    """
+    lps, directions = np.eye(4), np.reshape(reader.GetDirection(), (3, 3))
+    is_usable = np.isfinite(directions).all() and abs(np.linalg.det(directions)) > 1e-9  # else it is singular, below
+    if is_usable and np.abs(directions.T @ directions - np.eye(3)).max() > UNIT:
+        raise CaseError("its axes are no unit vectors at right angles, so that sizes are unknown; write it again")
+    lps[:3, :3] = directions * np.asarray(reader.GetSpacing())
     lps[:3, 3] = reader.GetOrigin()
     return lps
 

@@ -19,6 +19,21 @@ SIDES = ("RL", "AP", "IS")
 SKIPS = ("byte skip", "line skip", "headersize")
 """Where one of these is given, the voxels begin somewhere else."""
 SAME = 0.01
+SAME_FIELD = {
+    "origin": "offset", "position": "offset", "rotation": "transformmatrix", "orientation": "transformmatrix",
+    "elementbyteordermsb": "binarydatabyteordermsb",
+}  # fmt: skip
+"""Names of a MetaImage's field, and another name of it."""
+ONCE = frozenset(
+    {
+        "offset", "transformmatrix", "binarydatabyteordermsb", "elementspacing", "elementsize", "dimsize", "ndims",
+        "elementtype", "compresseddata", "headersize", "elementnumberofchannels", "distanceunits",
+    }
+)  # fmt: skip
+"""What is stated once, or with one value."""
+NRRD_SIZES = ("space directions", "spacings", "axis mins", "axismins")
+DISTANCES = "distanceunits"
+OTHER_MODALITIES = frozenset({"MR", "NM", "US", "OTHER"})
 
 
 def compared(head: bytes, affine: NDArray[np.float64], shape: tuple[int, ...], width: int, held: int) -> list[str]:
@@ -35,15 +50,49 @@ def compared(head: bytes, affine: NDArray[np.float64], shape: tuple[int, ...], w
         CaseError: without the file's name, if lengths or values are in other units, are no numbers, or the file holds
             more voxels than its header says.
     """
-    fields = {name.decode().strip().lower(): value.decode("latin-1") for name, value in FIELD.findall(head)}
+    found = [(name.decode().strip().lower(), value.decode("latin-1")) for name, value in FIELD.findall(head)]
+    fields = dict(found)
+    _refuse_two(found)
+    _refuse_silent(fields)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise CaseError("its affine is singular, so its voxels have no size; write a header with spacing")
     units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
+    units += [fields[DISTANCES].strip(" ?")] if DISTANCES in fields else []
     if any(unit.strip().lower() not in MILLIMETRES for unit in units):
-        raise CaseError("its lengths are not in mm (space units); write it in mm")
+        raise CaseError("its lengths are not in mm (space units, DistanceUnits); write it in mm")
     _refuse_numbers(fields)
     _refuse_longer(fields, held, math.prod(shape) * width, math.prod(shape[:2]) * width)
-    return [*_sizes(fields), *_sides(fields, affine)]
+    return [*_sizes(fields), *_sides(fields, affine), *_modality(fields)]
+
+
+def _refuse_two(found: list[tuple[str, str]]) -> None:
+    """Refuse one statement, under one name or two, that is made twice with other values."""
+    said: dict[str, tuple[str, str]] = {}
+    for name, value in found:
+        key = SAME_FIELD.get(name, name)
+        words = " ".join(value.lower().split())
+        first, before = said.setdefault(key, (name, words))
+        numbers = _floats(words)
+        is_same = before == words or (numbers == _floats(before) and all(map(math.isfinite, numbers)))
+        if key in ONCE and not is_same:
+            names = name if name == first else f"{first} and {name}"
+            raise CaseError(f"its header gives two values of {names}; write it again")
+
+
+def _refuse_silent(fields: dict[str, str]) -> None:
+    """Refuse a header without voxel size, which programs take for 1 mm, and values or voxels that lie elsewhere."""
+    is_meta = "dimsize" in fields
+    if not any(name in fields for name in (("elementspacing", "elementsize") if is_meta else NRRD_SIZES)):
+        raise CaseError("its header states no voxel size, so volumes are unknown; write a header with spacing")
+    if is_meta and _floats(fields.get("headersize", "-1")) != [-1.0]:
+        raise CaseError("its header says where its voxels begin (HeaderSize), which may not be so; write it without")
+    if "old min" in fields or "old max" in fields:
+        raise CaseError("its values are to be scaled (old min, old max), which is not read; write it with HU")
+
+
+def _modality(fields: dict[str, str]) -> list[str]:
+    said = fields.get("modality", "").upper().removeprefix("MET_MOD_")
+    return [f"the header says Modality {said}, taken as a scan all the same"] if said in OTHER_MODALITIES else []
 
 
 def _refuse_numbers(fields: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from ctseg.io.extent import check_voxels
 from ctseg.io.hu_check import check_hu
 from ctseg.io.masks import load_mask, save_map, save_mask, sidecar_path
 from ctseg.io.nifti.file import finite, open_nifti, orientation_notes, place, read_voxels
+from ctseg.io.nifti.header import intent_notes
 from ctseg.io.volume import Volume
 
 __all__ = ["load_mask", "read_nifti", "save_map", "save_mask", "sidecar_path"]
@@ -40,7 +41,7 @@ def read_nifti(
     grid, geometry = place(file.affine, file.shape, file.header, orientation)
     native, notes = finite(read_voxels(file, channel))
     voxels = np.ascontiguousarray(grid.to_canonical(native), dtype=np.float32)
-    notes += [*file.notes, *orientation_notes(file.header, file.affine, orientation)]
+    notes += [*file.notes, *intent_notes(file.header), *orientation_notes(file.header, file.affine, orientation)]
     keys = tuple(range(len(voxels)))[:: -1 if grid.flips[0] else 1]
     volume = Volume(
         voxels=voxels,
