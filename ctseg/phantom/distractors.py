@@ -148,9 +148,10 @@ def _sinuses(tissue: Tissue) -> Floats:
 def _arteries(tissue: Tissue) -> Floats:
     """Basilar, internal carotid and middle cerebral arteries in the basal cisterns."""
     cover = np.zeros_like(tissue.fluid)
-    if float(np.abs(tissue.moved[..., 2] + 24).min()) > 30:
-        return cover
+    low, high = float(tissue.moved[..., 2].min()), float(tissue.moved[..., 2].max())
     for start, end, radius in _VESSELS:
+        if low > max(start[2], end[2]) + radius + 1 or high < min(start[2], end[2]) - radius - 1:
+            continue  # its cover is 0 in all of this slab
         a, axis = f32(start), f32(end) - f32(start)
         along = np.clip(((tissue.moved - a) @ axis) / f32(axis @ axis), 0, 1)
         cover = np.maximum(cover, edge(f32(radius) - norm(tissue.moved - a - along[..., None] * axis), 1.2))
