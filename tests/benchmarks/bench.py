@@ -1,6 +1,7 @@
 """`make bench`: every comparison of this folder in one run, written to docs/performance.md.
 
-`python tests/benchmarks/bench.py Reading Matching` measures some parts and keeps the rest of the page.
+`python tests/benchmarks/bench.py Reading Matching` measures some parts and keeps the rest of the page; `--notes` in
+place of parts measures none and writes the notes below the tables again.
 """
 
 from __future__ import annotations
@@ -53,6 +54,34 @@ the first, so above 1 the first is faster. Where results must be the same, the r
 the installation is in GB, not in seconds. How long the demo takes is in the README; numbers of a GPU are on [a page of
 their own](performance-gpu.md).
 """
+NOTES: dict[str, tuple[str, ...]] = {
+    "Segment": (
+        """The default model runs at the machine's matrix rate: 95 billion operations a second in batches of 8 slices of
+        144 x 144, products of 1024 x 1024 matrices 89 in the same run (load 12). Half of the time of a scan with a
+        bleed is that. Batches of one or two slices are slower. Batch norm within the convolutions saves 5 % of the
+        network and changes logits by up to 0.00002; it is left as it is. In bfloat16 the network takes 0.54 of the
+        time, and logits differ by up to 0.26: `--precision`, never by itself. How processes share scans is under
+        [segment](segment.md#many-scans).""",
+    ),
+    "Whole match": (
+        """SHA-256 runs beside the rest in a thread, by the processor's own instructions. On slices of 24 x 24, where
+        pictures count for nothing, a match of as many slices takes 2.0 CPU seconds.""",
+    ),
+    "Training steps": (
+        """bfloat16 is worth 2.0 to 2.2 on this machine (load 13): matrix products of 2048 x 2048 run at 194 and 89
+        billion operations a second, 3 x 3 convolutions at 220 and 110 (64 channels of 240 x 240, 256 of 60 x 60). More
+        than that no step can gain here.""",
+        """`torch.compile` does not help: a step of stage 2 at the demo's widths (4 slices of 96 x 96) takes 0.318 CPU
+        seconds compiled and 0.276 as it is, after 86 CPU seconds of compiling (`tests/benchmarks/compiled_step.py`).
+        There is no option for it.""",
+    ),
+    "Installation": (
+        """What could leave it is used by commands of the first hour: matplotlib and what it brings (0.056 GB; figures
+        of `evaluate` and trainings), pandas (0.044; tables), GDCM (0.044; compressed DICOM), scikit-image (0.032; brain
+        extraction), highdicom (0.033; DICOM SEG). imagehash (0.009) alone is not, and would not reach the goal.""",
+    ),
+}
+"""What is to be said below a table."""
 TABLE = """| what | first | s | second | s | ratio | results |
 |---|---|---|---|---|---|---|"""
 
@@ -65,7 +94,7 @@ def main(names: Sequence[str]) -> None:
         if not names or title in names:
             sys.stderr.write(f"{title} ...\n")
             sections[title] = _section(rows())
-    text = [HEAD, *(f"## {title}\n\n{sections[title]}\n" for title in PARTS if title in sections)]
+    text = [HEAD, *(f"## {title}\n\n{_noted(title, sections[title])}\n" for title in PARTS if title in sections)]
     PAGE.write_text("\n".join(text), encoding="utf-8")
     sys.stderr.write(f"{PAGE}\n")
 
@@ -75,7 +104,13 @@ def _sections() -> dict[str, str]:
     if not PAGE.exists():
         return {}
     found = (part.partition("\n") for part in PAGE.read_text(encoding="utf-8").split("\n## ")[1:])
-    return {title: text.strip() for title, _, text in found}
+    return {title: text[: text.rindex("|\n") + 1].strip() for title, _, text in found}
+
+
+def _noted(title: str, section: str) -> str:
+    """A part's machine and table, and what is to be said of it."""
+    notes = [fill(" ".join(note.split()), 120, break_on_hyphens=False) for note in NOTES.get(title, ())]
+    return "\n\n".join([section, *notes])
 
 
 def _section(rows: Sequence[Row]) -> str:

@@ -68,6 +68,19 @@ def matrix_work(flops: int, size: int = 1024) -> Step:
     return products
 
 
+def bf16_row(size: int = 1024, repeats: int = 20, rounds: int = 2) -> Row:
+    """What bfloat16 can give at most on this machine: matrix products beside the same ones in float32."""
+    wide = torch.rand(size, size)
+    half = wide.bfloat16()
+    ways = {
+        "bfloat16": lambda: [half @ half for _ in range(repeats)],
+        "float32": lambda: [wide @ wide for _ in range(repeats)],
+    }
+    spent, _ = least_seconds(ways, rounds)
+    what = f"{repeats} products of matrices of {size} x {size}"
+    return Row(what, spent, "what bfloat16 gives at most on this machine")
+
+
 def step_rows(preset: str, size: int, rounds: int = 2) -> list[Row]:
     """Each stage beside matrix products of as many operations, and bf16 beside float32."""
     found = []
@@ -84,7 +97,7 @@ def step_rows(preset: str, size: int, rounds: int = 2) -> list[Row]:
 
 def rows() -> list[Row]:
     """All comparisons of this file."""
-    return step_rows("paper", 240)
+    return [*step_rows("paper", 240), bf16_row()]
 
 
 @pytest.mark.slow
@@ -92,4 +105,5 @@ def test_steps_of_the_smallest_preset_are_measured() -> None:
     started = time.process_time()
     found = step_rows("smoke", 32, 1)
     assert len(found) == 4
+    found.append(bf16_row(32, 2, 1))
     assert all(0 < seconds < time.process_time() - started for row in found for seconds in row.seconds.values())
