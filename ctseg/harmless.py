@@ -83,7 +83,7 @@ def safe_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def _by_value(column: pd.Series[Any]) -> dict[Any, Any]:
     """Each different text of a column and the cell that is written for it."""
-    return {value: safe_cell(value) for value in column.unique()}
+    return {value: safe_cell(value) for value in column.unique().tolist()}  # an array of texts gives each by a call
 
 
 def _is_number(column: pd.Series[Any]) -> bool:

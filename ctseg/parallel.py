@@ -6,14 +6,16 @@ import multiprocessing
 import os
 import platform
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -109,6 +111,9 @@ def ordered_map(
     workers: int,
     executor: Executor | None = None,
     look_ahead: int | None = None,
+    start: Callable[[], object] | None = None,
+    ended: Callable[[], object] | None = None,
+    modules: Sequence[str] = (),
 ) -> Iterator[tuple[Item, Result | Failure]]:
     """Yield every item with its result or its `Failure`, in order; a bad item never stops the others.
 
@@ -122,12 +127,16 @@ def ordered_map(
         executor: used instead of own processes, such as that of a Dask cluster.
         look_ahead: most items in progress or done but not yet taken, so that memory does not grow with the number
             of items; default: two for each worker, those of a Dask cluster included.
+        start: called once in each of the own processes before its first item; has to be picklable.
+        ended: called here when own processes were killed or ended in the middle of something and none is left, to
+            clean up after them.
+        modules: what own processes import, see `worker_pool`.
     """
     if executor is None and not workers:
         yield from ((item, attempt(work, item)) for item in items)
         return
     depth = look_ahead or max(2, 2 * width(executor, workers))
-    with _Pool(work, workers, executor) as pool:
+    with _Pool(work, workers, executor, partial(worker_pool, start=start, modules=modules), ended) as pool:
         upcoming = iter(items)
         waiting = deque((item, pool.start(item)) for item in islice(upcoming, depth))
         while waiting:
@@ -159,9 +168,17 @@ def _outcome(future: Future[Any]) -> Any:
 class _Pool(Generic[Item, Result]):
     """Own worker processes, which can be replaced, or an executor from outside."""
 
-    def __init__(self, work: Callable[[Item], Result], workers: int, executor: Executor | None) -> None:
+    def __init__(
+        self,
+        work: Callable[[Item], Result],
+        workers: int,
+        executor: Executor | None,
+        make: Callable[[int], Executor],
+        ended: Callable[[], object] | None,
+    ) -> None:
         self.work, self.workers, self.outside = work, max(1, workers), executor
-        self.pool: Executor = executor or worker_pool(self.workers)
+        self._make, self._ended = make, ended or (lambda: None)
+        self.pool: Executor = executor or make(self.workers)
 
     def __enter__(self) -> _Pool[Item, Result]:
         return self
@@ -175,6 +192,8 @@ class _Pool(Generic[Item, Result]):
         if kind is not None:
             end_workers(self.pool)
         self.pool.shutdown(wait=True, cancel_futures=True)
+        if kind is not None:
+            self._ended()
 
     def start(self, item: Item) -> Future[Any]:
         """Begin with an item; in a pool that is lost, the future says so."""
@@ -220,7 +239,8 @@ class _Pool(Generic[Item, Result]):
             return
         if self.pool is not self.outside:
             self.pool.shutdown(cancel_futures=True)
-        self.pool = worker_pool(workers)
+            self._ended()
+        self.pool = self._make(workers)
 
 
 def _is_broken(pool: Executor) -> bool:
@@ -231,17 +251,51 @@ def _is_broken(pool: Executor) -> bool:
     return False
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of spawned processes that end when their parent does, however it ends.
+def worker_pool(
+    workers: int, start: Callable[[], object] | None = None, modules: Sequence[str] = ()
+) -> ProcessPoolExecutor:
+    """A pool of processes that end when their parent does, however it ends.
 
     Without that, a parent that is killed (by a batch system, for want of memory) leaves workers that wait for ever:
-    each holds the writing end of the queue that the others read, so none sees it close. Workers are spawned, because
-    forking a process that runs torch can hang.
+    each holds the writing end of the queue that the others read, so none sees it close. Workers are no forks of this
+    process, because forking one that runs torch can hang.
 
     Args:
         workers: how many, at least 1.
+        start: called in each before its first item.
+        modules: what workers import; where the system allows it, once for all of them, see `import_for_workers`.
     """
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=watch_parent)
+    method = "forkserver" if modules and import_for_workers(modules) else "spawn"
+    begin = partial(_begin_worker, dict(os.environ), start)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method), initializer=begin)
+
+
+def import_for_workers(modules: Sequence[str]) -> bool:
+    """Begin to import modules in a process beside this one, whose forks later workers are.
+
+    Returns whether there is one. It runs nothing else, so its forks are safe. On Linux alone: the libraries of macOS do
+    not bear forks.
+    """
+    if sys.platform != "linux":
+        return False
+    from multiprocessing import forkserver
+
+    try:
+        with interrupts_blocked():
+            forkserver.set_forkserver_preload(list(modules))
+            forkserver.ensure_running()
+    except OSError:  # this process is itself a fork of one that has such a process
+        return False
+    return True
+
+
+def _begin_worker(environment: dict[str, str], start: Callable[[], object] | None) -> None:
+    """In a worker: the environment is that of its parent now, not that of when modules were imported."""
+    watch_parent()
+    os.environ.clear()
+    os.environ.update(environment)
+    if start is not None:
+        start()
 
 
 def end_workers(pool: Executor) -> None:

@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from killed_worker import triple_or_die, triple_or_end
+from killed_worker import ask, triple_or_die, triple_or_end
 
 from ctseg.errors import CaseError
 from ctseg.parallel import Failure, attempt, death, failure, ordered_map, worker_pool
@@ -74,6 +75,33 @@ def test_results_and_failures_come_in_order(workers: int) -> None:
     assert [outcome for item, outcome in outcomes if item] == [15, 9, 12]
     assert isinstance(outcomes[1][1], Failure)
     assert "1 // number" in outcomes[1][1].traceback  # the worker's own, not that of the future
+
+
+@pytest.mark.slow
+def test_workers_that_share_their_imports_see_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CTSEG_TODAY", raising=False)
+    asked = [("CTSEG_TODAY", "none")]
+    assert [found for _, found in ordered_map(ask, asked, workers=1, modules=("json",))] == ["none"]
+    monkeypatch.setenv("CTSEG_TODAY", "Thursday")
+    assert [found for _, found in ordered_map(ask, asked, workers=1, modules=("json",))] == ["Thursday"]
+
+
+@pytest.mark.slow
+def test_what_workers_begin_with_and_what_follows_when_they_end() -> None:
+    ended: list[int] = []
+    start = partial(os.putenv, "CTSEG_BEGUN", "yes")
+    more = {"start": start, "ended": lambda: ended.append(1), "modules": ("json",)}
+    assert [found for _, found in ordered_map(triple_or_die, [1, 2], workers=1, **more)] == [3, 6]
+    assert not ended
+    outcomes = [found for _, found in ordered_map(triple_or_die, [1, -1, 2], workers=2, **more)]
+    assert outcomes[0] == 3
+    assert "SIGKILL" in outcomes[1].error
+    assert outcomes[2] == 6
+    assert ended
+    ended.clear()
+    for _ in ordered_map(triple_or_die, [1, 2, 3], workers=2, **more):
+        break
+    assert ended
 
 
 @pytest.mark.slow

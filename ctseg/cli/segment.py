@@ -123,6 +123,7 @@ def segment(
     reads: tuple[Path | str, ...] = (*paths, *inputs, *(item.path for item in models))
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume, share=share)
     cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
+    _prepare_workers(device, workers, scheduler)
 
     from ctseg.inference.prepare import extractor_of
     from ctseg.io.slices import SliceSet
@@ -137,6 +138,15 @@ def segment(
         options = {"extractor": extractor, "workers": workers}
         results = _segment_scans(found, groups, place, resolved, scheduler, as_json, options)
     _finish(results, output)
+
+
+def _prepare_workers(device: str, workers: int, scheduler: str) -> None:
+    """Begin to import in another process what workers need, where they will do whole scans."""
+    if workers > 1 and device in ("auto", "cpu") and not scheduler:
+        from ctseg.inference import WORKER_MODULES
+        from ctseg.parallel import import_for_workers
+
+        import_for_workers(WORKER_MODULES)
 
 
 def _resolved(settings: list[str], **flags: Any) -> SegmentSettings:

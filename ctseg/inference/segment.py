@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ctseg.files import FULL, noted_files
-from ctseg.inference.dicom_source import SegAlgorithm
-from ctseg.inference.disagreement import widened
+from ctseg.inference.finish import finish_case
 from ctseg.inference.models import ModelGroup, all_models, with_card
-from ctseg.inference.outputs import write_case
-from ctseg.inference.predict import Prediction
 from ctseg.inference.prefetch import Outcome, prefetch_prepared
-from ctseg.inference.prepare import ReadyCase
-from ctseg.inference.recovery import SIZES_ML, predict_with_recovery
 from ctseg.inference.remembered import remembered_inputs
 from ctseg.inference.results import (
     CaseResult,
     ResultTable,
-    case_files,
     files_of,
     provenance,
-    remove_case,
     start_folder,
 )  # fmt: skip
 from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.shared import SharedWork, segment_together
+from ctseg.inference.whole import WholeCases, whole_cases
 from ctseg.io.case import Case, Rejected, safe_name
 from ctseg.io.digest import input_digest
 from ctseg.io.identity import keyed_digest
-from ctseg.io.private import without_paths
 from ctseg.outputs import Output, growing_folder, guard_output
-from ctseg.parallel import failure
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.progress import ProgressCallback
-
-PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
-"""Outside these, a head is cut off or brain extraction failed; adult brains with CSF spaces have 1000 to 1900 mL."""
 
 OnCase = Callable[[CaseResult], None]
 
@@ -73,7 +60,8 @@ def segment_cases(
         resume: keep the finished cases of an earlier run with the same models and settings, if neither their input
             has changed nor their mask is damaged.
         overwrite: replace an earlier segmentation.
-        workers: processes that read and prepare cases ahead of the network; 0: none.
+        workers: processes; 0: none. With two or more, a network on the CPU and some cases, each does whole cases with
+            models of its own (`ctseg.inference.whole`); else they read and prepare cases ahead of the network.
         executor: used instead of own processes.
         unreadable: failed rows of files that cannot be read (`unreadable_rows`), put behind the others.
         on_case: called with every row as soon as its files are written.
@@ -103,6 +91,7 @@ def segment_cases(
         unreadable=unreadable,
         on_case=on_case,
         progress=progress,
+        whole=whole_cases(groups, extractor, workers) if executor is None else None,
     )
 
 
@@ -131,17 +120,22 @@ def segment_prepared(
     unreadable: Sequence[CaseResult] = (),
     on_case: OnCase | None = None,
     progress: ProgressCallback | None = None,
+    whole: WholeCases | None = None,
 ) -> list[CaseResult]:
     """As `segment_cases`, with `prepare` turning those cases that are not finished into prepared ones, in order.
 
     `digest` says of a case what it is made of, so that a finished case is done again where its input has changed.
+    `whole` does cases from the scan to the files instead, where there are enough of them.
     """
     if not isinstance(out, Output):
         out = guard_output(out, "segment", inputs=_read_by(cases), overwrite=overwrite, resume=resume)
     folder, settings = out.path, with_card(settings, groups)
 
     def segmented(todo: Iterable[Case]) -> Iterator[tuple[Case, CaseResult]]:
-        return ((case, _finish(case, outcome, groups, folder, settings)) for case, outcome in prepare(todo))
+        count = len(todo) if isinstance(todo, Sized) else len(cases)
+        if whole is not None and whole.pays(count):
+            return whole.segmented(todo, count, folder, settings)
+        return ((case, finish_case(case, outcome, groups, folder, settings)) for case, outcome in prepare(todo))
 
     head = provenance(settings.model_dump(), [model.describe() for model in all_models(groups)])
     files = files_of(case.case_id for case in cases)
@@ -196,144 +190,3 @@ def _report(
         on_case(result)
     if progress is not None:
         progress(done, total, result.case)
-
-
-def _finish(
-    case: Case, outcome: Outcome, groups: Sequence[ModelGroup], out: Path, settings: SegmentSettings
-) -> CaseResult:
-    """Run the network on a prepared case and write its files; a failed case leaves none.
-
-    Raises:
-        OSError: if the disk is full or takes no files.
-    """
-    if isinstance(outcome, ReadyCase):
-        try:
-            return _segment_one(case, outcome, groups, out, settings)
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                remove_case(out, case.case_id)
-                raise  # no other case could be written either; --resume goes on where there is room again
-            outcome = failure(error)
-    remove_case(out, case.case_id)
-    return CaseResult(case.case_id, "failed", error=without_paths(outcome.error, case), traceback=outcome.traceback)
-
-
-def _segment_one(
-    case: Case, ready: ReadyCase, groups: Sequence[ModelGroup], out: Path, settings: SegmentSettings
-) -> CaseResult:
-    started = time.perf_counter()
-    prediction = predict_with_recovery(ready, groups, settings)
-    with noted_files() as noted:
-        remarks = write_case(out, case.case_id, prediction, settings, seg_algorithm(groups, settings))
-    written = set(noted)
-    files = [file for file in case_files(case.case_id) if out / file in written]
-    remove_case(out, case.case_id, keep=files)  # what an earlier scan of that name had and this one has not
-    measures = prediction.measures
-    return CaseResult(
-        case=case.case_id,
-        status="ok",
-        ml=round(measures.ml, 4),
-        **_disagreement(prediction, settings.range_factor),
-        **_corrected(measures.ml, groups, settings),
-        abc2_ml=round(measures.abc2_ml, 4),
-        lesions=measures.lesions,
-        largest_ml=round(measures.largest_ml, 4),
-        brain_ml=round(prediction.brain_ml, 1),
-        model=_models(groups),
-        seconds=round(ready.seconds + time.perf_counter() - started, 2),
-        slices=len(prediction.mask),
-        expected_dice=None if prediction.expected_dice is None else round(prediction.expected_dice, 4),
-        **_recovery(prediction),
-        **_other_blood(prediction),
-        input=ready.digest,
-        files=" ".join(files),
-        ood="; ".join(prediction.ood),
-        note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *_remarks(prediction), *remarks]),
-    )
-
-
-def _recovery(prediction: Prediction) -> dict[str, Any]:
-    """The columns that say what came back of known haematomas; none where they were not asked for or had no room."""
-    found = prediction.recovery
-    if found is None:
-        return {}
-    values = {"recovery": found.dice_of(prediction.measures.ml)}
-    values |= {f"recovery_{ml:g}ml": found.dice_at(ml) for ml in SIZES_ML}
-    return {"recovery_hu": found.hu, **{name: round(value, 3) for name, value in values.items() if value is not None}}
-
-
-def _other_blood(prediction: Prediction) -> dict[str, Any]:
-    """The columns of other blood; none where it was not asked for."""
-    found = prediction.other_blood
-    if found is None:
-        return {}
-    return {"other_ml": round(found.total_ml, 4), **{f"{name}_ml": round(ml, 4) for name, ml in found.ml.items()}}
-
-
-def _remarks(prediction: Prediction) -> list[str]:
-    faint = [f"faint spots of {prediction.faint_ml:.2f} mL dropped"] if prediction.faint_ml > 0 else []
-    return [*brain_remarks(prediction), *faint, *([prediction.recovery_note] if prediction.recovery_note else [])]
-
-
-def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:
-    """The range holds the mask's own volume, too: the average of members that contradict each other can be empty."""
-    found = prediction.disagreement
-    if found is None:
-        return {}
-    ml = prediction.measures.ml
-    low, high = min(found.ml_low, ml), max(found.ml_high, ml)
-    if factor:
-        low, high = widened(ml, low, high, factor)
-    values = {"ml_low": low, "ml_high": high, "agreement": found.agreement, "entropy_bits": found.entropy_bits}
-    return {name: round(value, 4) for name, value in values.items()}
-
-
-def _corrected(ml: float, groups: Sequence[ModelGroup], settings: SegmentSettings) -> dict[str, Any]:
-    """The volume as the model's card corrects it: for one model alone, with the settings that the card is about."""
-    models = [model for group in groups for model in group.models]
-    usual = SegmentSettings.model_fields
-    is_usual = all(getattr(settings, name) == usual[name].default for name in ("threshold", "min_lesion_ml"))
-    if len(models) != 1 or models[0].volumes is None or not is_usual or ml <= 0:
-        return {}
-    names = ("ml_corrected", "ml_corrected_low", "ml_corrected_high")
-    values = {name: round(value, 4) for name, value in zip(names, models[0].volumes.corrected(ml), strict=True)}
-    return {**values, "ml_corrected_level": models[0].volumes.level}
-
-
-def _prepared_notes(ready: ReadyCase) -> list[str]:
-    return list(dict.fromkeys(note for prepared in ready.prepared for note in prepared.notes))
-
-
-def brain_remarks(prediction: Prediction) -> list[str]:
-    """A warning where the brain's volume is not that of a whole head."""
-    low, high = PLAUSIBLE_BRAIN_ML
-    if prediction.brain_ml < low:
-        return [
-            f"brain of {prediction.brain_ml:.0f} mL: part of a head, or brain extraction failed; look at the preview"
-        ]
-    if prediction.brain_ml > high:
-        return [f"brain of {prediction.brain_ml:.0f} mL: brain extraction failed? look at the preview"]
-    return []
-
-
-def _models(groups: Sequence[ModelGroup]) -> str:
-    """`default (unet) 0123456789ab`, several joined by semicolons."""
-    return "; ".join(f"{model.label} {model.digest}" for group in groups for model in group.models)
-
-
-def seg_algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> SegAlgorithm:
-    """What a DICOM SEG says of the models and settings that made its mask."""
-    models = [model for group in groups for model in group.models]
-    names = ", ".join(dict.fromkeys(model.label for model in models))
-    named = " ".join(model.name for model in models if model.name)
-    return SegAlgorithm(
-        names,
-        parameters={
-            **({"model": named} if named else {}),
-            "weights": " ".join(model.digest for model in models),
-            "threshold": f"{settings.threshold:g}",
-            "min_lesion_ml": f"{settings.min_lesion_ml:g}",
-            "faint_hu": f"{settings.faint_hu or 0:g}",
-            "tta": str(bool(settings.tta)),
-        },
-    )

@@ -87,6 +87,24 @@ def clean_files(path: Path, say: Say) -> None:
             say(f"removed {file}: a killed run left it unfinished")
 
 
+def clean_some_files(folder: Path, files: Collection[str], say: Say) -> None:
+    """`clean_files` of the named files below a folder alone; others may be at work on the rest of it.
+
+    Args:
+        folder: of an output.
+        files: names below it.
+        say: takes a line about each.
+    """
+    names: dict[Path, set[str]] = {}
+    for file in files:
+        names.setdefault((folder / file).parent, set()).add(temporary_name(Path(file).name))
+    for place, wanted in names.items():
+        found = ((item, TEMPORARY.fullmatch(item.name)) for item in (place.iterdir() if place.is_dir() else ()))
+        for item in [item for item, match in found if match and match["name"] in wanted]:
+            if _free(item, item.unlink, say):
+                say(f"removed {item}: a killed run left it unfinished")
+
+
 def _unfinished(path: Path) -> list[Path]:
     if path.is_dir():
         return _unfinished_below(path) if _ours(path) else []

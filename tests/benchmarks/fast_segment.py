@@ -18,10 +18,10 @@ import torch
 
 from ctseg.api import find_models, load_for_segment
 from ctseg.inference.dicom_objects import write_dicom_objects
+from ctseg.inference.finish import seg_algorithm
 from ctseg.inference.predict import predict_ready
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.preview import write_preview
-from ctseg.inference.segment import seg_algorithm
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import load_mask, save_mask

@@ -16,7 +16,7 @@ import torch
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.inference import segment
+from ctseg.inference import finish
 from ctseg.networks.fcn import FcnVgg16
 from ctseg.outputs import folders
 from ctseg.preprocess.settings import PreprocessSettings
@@ -173,9 +173,9 @@ def killed(words, number, stage):
             if count[0] == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        write = segment.write_case
+        write = finish.write_case
         folders.step = lambda name: die() if name == stage else None
-        segment.write_case = lambda *args: (die() if stage == "work" else None, write(*args))[1]
+        finish.write_case = lambda *args: (die() if stage == "work" else None, write(*args))[1]
         code = 99
         try:
             code = call(*words)

@@ -276,14 +276,14 @@ def test_a_segmentation_that_is_killed_keeps_the_earlier_one(model: str, heads: 
     old = Path("made/a.nii.gz").read_bytes()
     code = """
         import os, signal, sys
-        import ctseg.inference.segment as segment
+        import ctseg.inference.finish as finish
         from ctseg.cli.main import main
-        write = segment.write_case
+        write = finish.write_case
         def stop(folder, case, *rest):
             if case == "b":
                 os.kill(os.getpid(), signal.SIGKILL)
             return write(folder, case, *rest)
-        segment.write_case = stop
+        finish.write_case = stop
         main(sys.argv[1:])
     """
     call = [sys.executable, "-c", textwrap.dedent(code), *argv, "--overwrite"]

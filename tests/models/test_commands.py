@@ -377,7 +377,7 @@ def test_trainings_and_translations_take_names(package: Path, capsys: Capture) -
 @pytest.mark.slow
 def test_the_seg_names_model_and_weights(package: Path) -> None:
     from ctseg.api import find_models, load_for_segment
-    from ctseg.inference.segment import seg_algorithm
+    from ctseg.inference.finish import seg_algorithm
     from ctseg.inference.settings import SegmentSettings
     from ctseg.plugins.host import load
     from ctseg.settings import resolve
