@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -97,6 +99,29 @@ def test_what_cannot_be_recorded_runs_on_with_one_warning(caplog: pytest.LogCapt
         "a training step cannot be recorded (operation not permitted when stream is capturing); going on without"
     ]
     assert torch.equal(net.weight, plain.weight)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", ["", "capture failed"])
+def test_no_graph_of_an_earlier_training_is_freed_while_one_is_recorded(error: str) -> None:
+    class Graph:
+        """In a cycle, as a training's step and the graph of it are."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+    earlier, seen = weakref.ref(Graph()), []
+
+    class Watching(Recorder):
+        def __call__(self, step: graphs.Step, tensors: Sequence[Tensor], stream: Any) -> graphs.Play:
+            seen.append((earlier(), gc.isenabled()))
+            return super().__call__(step, tensors, stream)
+
+    _, mover, step = net_and_step()
+    recorded = RecordedStep(step, [mover], Watching(error))
+    for _ in range(WARM_UP + 2):
+        recorded([torch.ones(2, 3)], 0)
+    assert seen == [(None, False)]
+    assert gc.isenabled()
 
 
 def test_a_state_that_was_recorded_goes_on_as_any_other() -> None:
