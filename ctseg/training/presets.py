@@ -248,7 +248,7 @@ PLUS = Values(
     lambda_adv_output=(0, f"did not win: {BEYOND}"),
     freeze_batch_norm_from=(0, f"in the middle of a short training it ended in a collapse: {BEYOND}"),
 )
-"""What of it won over seeds, or was not shown to harm (plugins/ctseg-reproduce/docs/plus.md), for any preset."""
+"""What was kept of it, for any preset; nothing of it is shown to help (plugins/ctseg-reproduce/docs/plus.md)."""
 PLUS_ADAPTATION = Values(
     DEFAULT_ADAPTATION,
     PLUS,
