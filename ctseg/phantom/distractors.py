@@ -38,7 +38,7 @@ class Calcification:
         """Coverage of each voxel; None where nothing is near."""
         points = tissue.template if self.fixed else tissue.moved
         away = np.abs(points[..., 2] - f32(self.centre[2]))
-        if float(away.min()) > self.radii[2] + 3:
+        if float(away.min()) > self.radii[2] * (1 + 0.6 / min(self.radii)) + 0.01:  # the edge is 1.2 mm wide
             return None
         local = norm((points - f32(self.centre)) / f32(self.radii))
         return edge((1 - local) * f32(min(self.radii)), 1.2)
