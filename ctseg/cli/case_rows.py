@@ -164,10 +164,11 @@ def _corrected(result: CaseResult) -> str:
 
 
 def _recovery(result: CaseResult) -> str:
-    """What came back of known haematomas, smallest first."""
+    """The Dice that known haematomas say the mask may have, and what came back of the bright ones, smallest first."""
     sizes = {"2 mL": result.recovery_2ml, "5 mL": result.recovery_5ml, "15 mL": result.recovery_15ml}
     known = [f"{value:.2f} ({size})" for size, value in sizes.items() if value is not None]
-    return f"recovery at {result.recovery_hu:g} HU: {', '.join(known)}" if known else ""
+    first = "recovery" if result.recovery is None else f"recovery {result.recovery:.2f};"
+    return f"{first} at {result.recovery_hu:g} HU: {', '.join(known)}" if known else ""
 
 
 def _other_blood(result: CaseResult) -> str:

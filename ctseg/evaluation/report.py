@@ -50,6 +50,7 @@ UNCERTAINTY_ROWS = (
     ("Agreement and Dice, correlation", "agreement_dice"),
     ("Cases with recovery", "with_recovery"),
     ("Recovery and Dice, correlation", "recovery_dice"),
+    ("Recovery and Dice, mean absolute difference", "recovery_error"),
     ("Width of the range and absolute error, correlation", "range_error"),
     ("Factor for calibrated ranges", "range_factor"),
     ("Cases flagged as out of distribution", "ood_cases"),
@@ -261,7 +262,7 @@ def _add_uncertainty(page: Page, models: list[dict[str, Any]]) -> None:
     page.add_heading("Uncertainty")
     page.add_text(
         "From each segmentation's volumes.csv: the range of volumes and the agreement of its members (mirror images, "
-        "models), what came back of known haematomas (segment --recovery), and scans flagged as out of distribution. "
+        "models), recovery by known haematomas (segment --recovery), and scans flagged as out of distribution. "
         "Correlations are Spearman's. Factor: by how much ranges must be widened to hold the volumes of new patients "
         "of the same kind (segment --set range_factor)."
     )

@@ -88,7 +88,7 @@ def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: Ev
     - `in_range`: share of the cases whose reference volume lies between `ml_low` and `ml_high`.
     - `agreement_dice`: Spearman's correlation of agreement and Dice, over the cases with a lesion in the reference.
     - `recovery_dice`: Spearman's correlation of recovery (`segment --recovery`) and Dice, over the cases with a lesion
-      in the reference that have one.
+      in the reference that have one; `recovery_error`: their mean absolute difference.
     - `range_error`: Spearman's correlation of the range's width and the absolute volume error.
     - `range_factor`: what `ctseg segment --set range_factor=...` needs for ranges that hold new patients' volumes.
     - `ood_cases`: cases flagged as out of distribution.
@@ -109,8 +109,8 @@ def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: Ev
     def correlation(one: ArrayLike, other: ArrayLike, used: NDArray[np.bool_]) -> dict[str, Any]:
         return bootstrap(spearman_of(one, other, used), patients, used=used, **draws).as_dict()
 
-    def mean_dice(used: NDArray[np.bool_]) -> dict[str, Any]:
-        return ratio_interval(mean_of(dice), patients, used=used, level=settings.level, bounds=SHARE).as_dict()
+    def mean(values: NDArray[np.float64], used: NDArray[np.bool_]) -> dict[str, Any]:
+        return ratio_interval(mean_of(values), patients, used=used, level=settings.level, bounds=SHARE).as_dict()
 
     return {
         "cases": len(both),
@@ -119,11 +119,12 @@ def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: Ev
         "agreement_dice": correlation(both["agreement"], dice, lesion & ranged),
         "with_recovery": int(recovered.sum()),
         "recovery_dice": correlation(recovery, dice, lesion & recovered),
+        "recovery_error": mean(np.abs(recovery - dice), lesion & recovered),
         "range_error": correlation(both["ml_high"] - both["ml_low"], both["abs_error_ml"], ranged),
         "range_factor": range_factor(both, settings.range_level),
         "ood_cases": int(flagged.sum()),
-        "dice_ood": mean_dice(lesion & flagged),
-        "dice_in_distribution": mean_dice(lesion & ~flagged),
+        "dice_ood": mean(dice, lesion & flagged),
+        "dice_in_distribution": mean(dice, lesion & ~flagged),
     }
 
 

@@ -90,7 +90,7 @@ def _recovery(prediction: Prediction) -> dict[str, Any]:
     found = prediction.recovery
     if found is None:
         return {}
-    values = {"recovery": found.dice_of(prediction.measures.ml)}
+    values = {"recovery": found.dice_of(prediction.expected_dice)}
     values |= {f"recovery_{ml:g}ml": found.dice_at(ml) for ml in SIZES_ML}
     return {"recovery_hu": found.hu, **{name: round(value, 3) for name, value in values.items() if value is not None}}
 

@@ -115,5 +115,5 @@ def _title(prediction: Prediction) -> str:
     lesions = "1 lesion" if measures.lesions == 1 else f"{measures.lesions} lesions"
     found = f"{measures.ml:.1f} mL in {lesions}" if measures.lesions else "no haemorrhage segmented"
     window = f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
-    known = f"{prediction.recovery.summary()} · " if prediction.recovery is not None else ""
+    known = prediction.recovery.summary(prediction.expected_dice) + " · " if prediction.recovery is not None else ""
     return f"{prediction.volume.case_id} · {found} · {_other_words(prediction)}{known}{window} · research use only"

@@ -1,7 +1,8 @@
 """How much of known haematomas, put into the patient's own head, a model finds again.
 
-The scan's own noise, tilt, slices and artefacts stay as they are, so the number says how well this model sees blood of
-that size and HU on this scan. It says nothing of the bleed that may really be there.
+The scan's own noise, tilt, slices and artefacts stay as they are, so the numbers of bright ones say how well this model
+sees blood of that size and HU on this scan. Faint and large ones are put in, too: of all of them it is known how sure
+the model was and how right, and that gives a Dice for the mask of the scan (`ctseg.inference.recovery_curve`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ctseg.inference.measure import drop_small
 from ctseg.inference.models import ModelGroup
 from ctseg.inference.predict import Prediction, native_probability, predict_ready
 from ctseg.inference.prepare import ReadyCase
+from ctseg.inference.recovery_curve import Curve, fit_curve
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.stack import Grid, Mask
 from ctseg.metrics.overlap import dice
@@ -35,6 +37,14 @@ ROUND: tuple[tuple[float, Kind], ...] = (
 )  # fmt: skip
 """What one run of the model is asked to find, as far as it fits into the head without touching."""
 ROUNDS = 2
+FAINT_RUN: tuple[tuple[float, Kind, float], ...] = (
+    (45.0, "deep", 6.0), (20.0, "lobar", 12.0), (20.0, "deep", 3.0), (8.0, "lobar", 6.0), (3.0, "deep", 12.0),
+)  # fmt: skip
+"""What one more run is asked to find: mL, kind, HU above the scan's own brain."""
+FAINT_WEIGHT = 3.0
+"""Of each of these in the curve, against 1 for a bright one, so that both kinds count about alike."""
+HU_KNOWN = (8.0, 105.0)
+"""Blood outside it is not put in."""
 NEAR_MM = 6.0
 """What is segmented this near to a known haematoma counts as its outline: half the least gap between two."""
 CONTEXT = 2
@@ -52,11 +62,18 @@ class Found:
     """Of the haematoma's volume that was segmented."""
     ml: float
     """That the model gives it."""
+    expected: float
+    """Dice that the model's probabilities expect of that outline (`expected_dice`); 0 where it found nothing."""
 
     @property
     def is_hit(self) -> bool:
         """Whether any of it was segmented."""
         return self.share > 0
+
+    @property
+    def is_segmented(self) -> bool:
+        """Whether it was given an outline, right or wrong."""
+        return self.ml > 0
 
 
 @dataclass(frozen=True)
@@ -73,8 +90,11 @@ class Recovery:
     """All known haematomas of one scan."""
 
     hu: float
-    """Mean HU inside their masks."""
+    """Mean HU inside the masks of `found`."""
     found: tuple[Found, ...]
+    """Those of the three sizes."""
+    faint: tuple[Found, ...]
+    """Those of `FAINT_RUN`."""
     seconds: float
 
     def dice_at(self, ml: float) -> float | None:
@@ -82,26 +102,30 @@ class Recovery:
         dices = [item.dice for item in self.found if item.implant.wanted.ml == ml]
         return float(np.mean(dices)) if dices else None
 
-    def dice_of(self, ml: float) -> float | None:
-        """Dice that haematomas of a volume would have, see `read_at`; None where `ml` is 0 or a size had no room."""
-        dices = [self.dice_at(size) for size in sorted(SIZES_ML)]
-        known = [found for found in dices if found is not None]
-        return read_at(ml, known) if ml > 0 and len(known) == len(SIZES_ML) else None
+    def curve(self) -> Curve | None:
+        """What became of those that were found at all, by how sure the model was; None where they were too few."""
+        both = [(item, 1.0) for item in self.found] + [(item, FAINT_WEIGHT) for item in self.faint]
+        seen = [(item, weight) for item, weight in both if item.is_segmented]
+        return fit_curve(
+            [item.expected for item, _ in seen], [item.dice for item, _ in seen], [weight for _, weight in seen]
+        )
 
-    def summary(self) -> str:
-        """`recovery at 52 HU: 0.41 (2 mL), 0.78 (5 mL), 0.86 (15 mL)`."""
+    def dice_of(self, expected: float | None) -> float | None:
+        """Dice of a mask with this expected Dice; None where there is no mask or no curve."""
+        curve = None if expected is None else self.curve()
+        return None if curve is None or expected is None else curve.at(expected)
+
+    def summary(self, expected: float | None = None) -> str:
+        """`recovery 0.78; at 52 HU: 0.41 (2 mL), 0.78 (5 mL), 0.86 (15 mL)`, the first of a mask's expected Dice."""
         known = [(ml, found) for ml in sorted(SIZES_ML) if (found := self.dice_at(ml)) is not None]
-        return f"recovery at {self.hu:g} HU: " + ", ".join(f"{found:.2f} ({ml:g} mL)" for ml, found in known)
+        read = self.dice_of(expected)
+        first = "recovery" if read is None else f"recovery {read:.2f};"
+        return f"{first} at {self.hu:g} HU: " + ", ".join(f"{found:.2f} ({ml:g} mL)" for ml, found in known)
 
     @property
     def missing(self) -> tuple[float, ...]:
         """The sizes that had no room, in mL."""
         return tuple(ml for ml in sorted(SIZES_ML) if self.dice_at(ml) is None)
-
-
-def read_at(ml: float, dices: Sequence[float]) -> float:
-    """Read the Dice of 2, 5 and 15 mL at another volume: linear in its logarithm, constant beyond both ends."""
-    return float(np.interp(np.log(max(ml, 1e-3)), np.log(sorted(SIZES_ML)), dices))
 
 
 def predict_with_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings) -> Prediction:
@@ -140,18 +164,24 @@ def measure_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: S
         raise CaseError("the slices are no CT, so that blood has no HU in them")
     started, rng = time.perf_counter(), np.random.default_rng(0)
     head = Head.of(ready.volume.voxels, Grid.of(ready.volume), ready.brain)
-    found: list[Found] = []
-    for _ in range(ROUNDS):
+
+    def run(wanted: Sequence[Wanted]) -> tuple[Found, ...]:
         places = Places(head)
         places.take(mask)
-        wanted = [Wanted(kind, ml, settings.recovery_hu, oedema_mm=0.0) for ml, kind in ROUND]
         drawn = [implant_into(head, rng, item, places) for item in wanted]
         implants = [item for item in drawn if item is not None]
-        if implants:
-            found += measure_implants(ready, groups, settings, implants, mask).found
+        return measure_implants(ready, groups, settings, implants, mask).found if implants else ()
+
+    standard = [Wanted(kind, ml, settings.recovery_hu, oedema_mm=0.0) for ml, kind in ROUND]
+    found = tuple(item for _ in range(ROUNDS) for item in run(standard))
     if not found:
         raise CaseError("no room for a haematoma in the brain beside what is segmented")
-    return Recovery(settings.recovery_hu, tuple(found), time.perf_counter() - started)
+    faint = run([Wanted(kind, ml, _above(head, hu), oedema_mm=0.0) for ml, kind, hu in FAINT_RUN])
+    return Recovery(settings.recovery_hu, found, faint, time.perf_counter() - started)
+
+
+def _above(head: Head, hu: float) -> float:
+    return float(np.clip(head.brain_hu + hu, *HU_KNOWN))
 
 
 def measure_implants(
@@ -171,10 +201,11 @@ def measure_implants(
         mask: (K, h, w) what the models segment without them; it belongs to none of them.
     """
     slices = changed_slices(implants, len(mask))
-    new = np.zeros_like(mask)
-    new[slices] = segment_changed(ready, groups, settings, implants, slices) & ~mask[slices]
+    new, likely = np.zeros_like(mask), np.zeros(mask.shape, dtype=np.float32)
+    segmented, probability = segment_changed(ready, groups, settings, implants, slices)
+    new[slices], likely[slices] = segmented & ~mask[slices], np.where(mask[slices], np.float32(0), probability)
     stray = new.copy()
-    found = tuple(_measured(ready, implant, new, stray) for implant in implants)
+    found = tuple(_measured(ready, implant, new, likely, stray) for implant in implants)
     return Pass(found, Grid.of(ready.volume).volume_ml(stray))
 
 
@@ -193,8 +224,8 @@ def segment_changed(
     settings: SegmentSettings,
     implants: Sequence[Implant],
     slices: NDArray[np.int64],
-) -> Mask:
-    """(n, h, w) what the models segment on some slices of a scan with haematomas in it."""
+) -> tuple[Mask, NDArray[np.float32]]:
+    """(n, h, w) what the models segment on some slices of a scan with haematomas in it, and its probabilities."""
     voxels = add(ready.volume.voxels, implants)[slices]
     volume = replace(
         ready.volume, voxels=voxels, origins_mm=ready.volume.origins_mm[slices], frames=(), slice_ids=(),
@@ -203,7 +234,7 @@ def segment_changed(
     brain = ready.brain[slices]
     prepared = tuple(_prepared(item, voxels, brain) for item in ready.prepared)
     probability, _ = native_probability(ReadyCase(volume, brain, prepared, 0.0), groups, settings)
-    return drop_small(probability >= settings.threshold, volume, settings.min_lesion_ml)
+    return drop_small(probability >= settings.threshold, volume, settings.min_lesion_ml), probability
 
 
 def _prepared(old: Prepared, voxels: NDArray[np.float32], brain: Mask) -> Prepared:
@@ -212,7 +243,7 @@ def _prepared(old: Prepared, voxels: NDArray[np.float32], brain: Mask) -> Prepar
     return Prepared(images, inside, brain, old.frame, old.intensity)
 
 
-def _measured(ready: ReadyCase, implant: Implant, new: Mask, stray: Mask) -> Found:
+def _measured(ready: ReadyCase, implant: Implant, new: Mask, likely: NDArray[np.float32], stray: Mask) -> Found:
     """What was segmented in and near one haematoma, in mL; it is taken out of `stray`."""
     rows, columns = (
         slice(max(part.start - margin, 0), part.stop + margin)
@@ -222,11 +253,15 @@ def _measured(ready: ReadyCase, implant: Implant, new: Mask, stray: Mask) -> Fou
     truth = implant.whole_mask(new.shape)[box]
     spacing = (float(np.median(ready.volume.slab_mm)), *ready.volume.spacing_mm)
     near = ndimage.distance_transform_edt(~truth, spacing) <= max(NEAR_MM, spacing[0])
-    found = new[box] & near
+    found, chance = new[box] & near, likely[box] * near
     stray[box] &= ~near
     weights = ready.volume.voxel_ml[box[0]]
-    both, whole, segmented = (float(part.sum(axis=(1, 2)) @ weights) for part in (truth & found, truth, found))
-    return Found(implant, dice(both, segmented - both, whole - both), both / whole, segmented)
+    both, whole, segmented, sure, spread = (
+        float(part.sum(axis=(1, 2), dtype=np.float64) @ weights)
+        for part in (truth & found, truth, found, chance * found, chance)
+    )
+    expected = 2 * sure / (spread + segmented) if segmented > 0 else 0.0
+    return Found(implant, dice(both, segmented - both, whole - both), both / whole, segmented, expected)
 
 
 def _margins(ready: ReadyCase) -> list[int]:

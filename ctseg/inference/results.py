@@ -79,7 +79,7 @@ class CaseResult:
     expected_dice: float | None = None
     """Dice that the probabilities expect of the mask, to rank scans by; None where nothing was segmented."""
     recovery: float | None = None
-    """Dice read between the next three at the volume that was segmented; None where nothing was."""
+    """Dice of the mask, read off known haematomas of which the model was as sure; None where nothing was segmented."""
     recovery_2ml: float | None = None
     """Mean Dice of known haematomas of 2, 5 and 15 mL that were put into the head (`ctseg.inference.recovery`)."""
     recovery_5ml: float | None = None

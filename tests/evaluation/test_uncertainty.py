@@ -42,6 +42,7 @@ def test_recovery_ranks_as_dice():
     found = summarise_uncertainty(done, stated, FAST)
     assert found["with_recovery"] == 3
     assert found["recovery_dice"]["value"] == pytest.approx(1)
+    assert found["recovery_error"]["value"] == pytest.approx(0.1)
 
 
 def test_by_hand():
@@ -77,7 +78,9 @@ def test_recovery_is_read_and_correlated_where_there_is_one(cohort):
     stated = found.summary["models"][0]["uncertainty"]
     assert stated["with_recovery"] == 2
     assert "recovery_dice" in stated
-    assert "Recovery and Dice, correlation" in (cohort / "out" / "report.html").read_text()
+    report = (cohort / "out" / "report.html").read_text()
+    assert "Recovery and Dice, correlation" in report
+    assert "Recovery and Dice, mean absolute difference" in report
 
 
 @pytest.mark.slow

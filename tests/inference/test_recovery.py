@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,15 +13,16 @@ from segment_helpers import AIR, BRAIN, NonAirIsBrain, Stack, bright_model, brig
 
 from ctseg.errors import CaseError
 from ctseg.implant.lay import add
+from ctseg.inference.measure import expected_dice
 from ctseg.inference.models import by_preprocessing
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.inference.recovery import (
+    FAINT_RUN,
     SIZES_ML,
     Recovery,
     measure_implants,
     measure_recovery,
     predict_with_recovery,
-    read_at,
 )
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
@@ -67,16 +69,31 @@ def test_a_model_that_sees_bright_blood_recovers_it_and_faint_blood_not(ready: R
     assert bright.missing == ()
 
 
-def test_recovery_is_read_at_the_volume_that_was_segmented() -> None:
-    dices = (0.2, 0.5, 0.8)
-    assert [read_at(ml, dices) for ml in (0.1, 2, 5, 15, 90)] == pytest.approx([0.2, 0.2, 0.5, 0.8, 0.8])
-    assert 0.5 < read_at(8, dices) < 0.8
+@pytest.mark.slow
+def test_recovery_is_read_where_the_model_is_as_sure_and_an_empty_mask_has_none(bright: Recovery) -> None:
+    assert bright.dice_of(None) is None
+    low, high = bright.dice_of(0.6), bright.dice_of(0.95)
+    assert low is not None
+    assert high is not None
+    assert 0 < low < high < 1
+    few = replace(bright, found=bright.found[:5], faint=())
+    assert few.dice_of(0.95) is None
 
 
 @pytest.mark.slow
-def test_an_empty_mask_has_no_size_to_read_at(bright: Recovery) -> None:
-    assert bright.dice_of(0.0) is None
-    assert bright.dice_of(20.0) == bright.dice_at(15)
+def test_faint_ones_are_above_the_scan_s_own_brain_and_change_no_column_of_the_bright_ones(
+    ready: ReadyCase, bright: Recovery
+) -> None:
+    brain = float(np.median(ready.volume.voxels[ready.brain]))
+    assert len(bright.faint) == len(FAINT_RUN)
+    for item, (ml, _, above) in zip(bright.faint, FAINT_RUN, strict=True):
+        assert item.implant.wanted.ml == ml
+        assert item.implant.hu - brain == pytest.approx(above, abs=2)
+        assert item.expected == 0 or 0 < item.expected <= 1
+    assert {item.implant.wanted.hu for item in bright.found} == {75}
+    assert {item.implant.wanted.ml for item in bright.found} == set(SIZES_ML)
+    without = replace(bright, faint=())
+    assert [without.dice_at(ml) for ml in SIZES_ML] == [bright.dice_at(ml) for ml in SIZES_ML]
 
 
 @pytest.mark.slow
@@ -85,6 +102,15 @@ def test_known_haematomas_keep_away_from_what_was_segmented(ready: ReadyCase, br
     assert mask.sum() > 0
     for item in bright.found:
         assert not (item.implant.whole_mask(mask.shape) & mask).any()
+
+
+def expected_of(ready: ReadyCase, scan, new) -> float:  # type: ignore[no-untyped-def]
+    """Expected Dice of a haematoma alone: of what the changed scan shows more than the scan as it was."""
+    before = predict_with_recovery(ready, MODEL, SegmentSettings())
+    groups = [group.preprocessing for group in MODEL]
+    after = predict_with_recovery(prepare_volume(scan, groups, NonAirIsBrain()), MODEL, SegmentSettings())
+    more = np.where(before.mask, 0, after.probability)
+    return float(expected_dice(more, new, ready.volume) or 0)
 
 
 @pytest.mark.slow
@@ -98,6 +124,7 @@ def test_the_numbers_are_those_of_segmenting_the_changed_scan_whole(ready: Ready
     new, truth = whole & ~base, item.implant.whole_mask(base.shape)
     both = (new & truth).sum()
     assert item.dice == pytest.approx(2 * both / (new.sum() + truth.sum()), abs=0.02)
+    assert item.expected == pytest.approx(expected_of(ready, scan, new), abs=0.02)
     (again,) = measure_implants(ready, MODEL, BRIGHT, [item.implant], base).found
     assert again.dice == pytest.approx(item.dice, abs=0.02)
     assert again.ml == pytest.approx(ready.volume.voxel_ml[0] * new.sum(), rel=0.05)
@@ -124,8 +151,6 @@ def test_where_it_cannot_be_measured_the_segmentation_stands_and_one_line_says_w
 
 
 def save(path: Path, volume) -> None:  # type: ignore[no-untyped-def]
-    import nibabel as nib
-
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = volume.col_step_mm * (-1, -1, 1), volume.row_step_mm * (-1, -1, 1)
     affine[:3, 2] = (volume.origins_mm[1] - volume.origins_mm[0]) * (-1, -1, 1)
@@ -148,7 +173,10 @@ def test_columns_preview_and_the_evaluation_hold_it(tmp_path: Path) -> None:
     details = json.loads((tmp_path / "out" / "volumes.json").read_text())
     assert details["cases"][0]["recovery_5ml"] == row.recovery_5ml
     assert details["settings"]["recovery"] is True
-    assert row.recovery == pytest.approx(row.recovery_15ml, abs=0.1)  # 14 mL were segmented
+    mask = np.asarray(nib.load(tmp_path / "out" / "head.nii.gz").dataobj) > 0
+    volume = brain_volume(80.0)
+    truth = (volume.voxels == 80).transpose(2, 1, 0)
+    assert row.recovery == pytest.approx(2 * (mask & truth).sum() / (mask.sum() + truth.sum()), abs=0.1)
     assert (tmp_path / "out" / "head.png").stat().st_size > 1000
     (plain,) = segment_cases(
         cases, MODEL, tmp_path / "plain", SegmentSettings(preview=False), extractor=NonAirIsBrain()

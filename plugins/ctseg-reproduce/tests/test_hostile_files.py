@@ -167,7 +167,7 @@ def test_another_cohort_of_the_same_names_is_measured_anew(tmp_path: Path) -> No
     rows = json.loads((out / "recovery.json").read_text())
     assert [row["scan"] for row in rows["scans"]] == ["p0-0", "p0-0"]
     assert len({row["input"] for row in rows["scans"]}) == 2
-    for spoilt in ({}, {"quality": 3}, {"dice": "x"}, {"recovery_dice_2ml": "x"}, {"input": None}):
+    for spoilt in ({}, {"quality": 3}, {"dice": "x"}, {"recovery_dice_2ml": "x"}, {"recovery": "x"}, {"input": None}):
         row = {**rows["scans"][0], **spoilt} if spoilt else 7
         (out / "recovery.json").write_text(json.dumps({**rows, "scans": [row]}))
         with pytest.raises(InputError, match=r"a row of its scans is broken"):

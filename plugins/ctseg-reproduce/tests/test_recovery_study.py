@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ctseg_reproduce.qualities import Quality, degrade
-from ctseg_reproduce.recovery_figure import main_fault, summarise, write_figure
+from ctseg_reproduce.recovery_figure import main_fault, read_at, summarise, write_figure
 from ctseg_reproduce.recovery_study import cohort_cases, halved, run_study
 from implant_toys import bright_models, head_hu, head_volume, write_cohort
 
@@ -90,6 +90,7 @@ def rows(noise: bool = False) -> list[dict]:  # type: ignore[type-arg]
     return [
         {
             "case": f"c{n // 2}",
+            "recovery": None if n == 11 else 0.95 - 0.05 * n,
             "dice": 0.9 - 0.05 * n, "expected_dice": 0.9 - 0.01 * n, "found_ml": 5.0 + n, "true_ml": 9.0,
             "quality": asdict(Quality(noise_hu=float(n))),
             **{f"recovery_{name}_{ml}ml": None if noise and n == 2 else 0.8 - 0.05 * n for ml in (2, 5, 15)
@@ -99,10 +100,21 @@ def rows(noise: bool = False) -> list[dict]:  # type: ignore[type-arg]
     ]  # fmt: skip
 
 
+def test_bright_haematomas_can_be_read_at_a_volume() -> None:
+    dices = (0.2, 0.5, 0.8)
+    assert [read_at(ml, dices) for ml in (0.1, 2, 5, 15, 90)] == pytest.approx([0.2, 0.2, 0.5, 0.8, 0.8])
+    assert 0.5 < read_at(8, dices) < 0.8
+
+
 def test_the_summary_ranks_and_leaves_out_what_is_unknown(tmp_path: Path) -> None:
     found = summarise(rows())
     assert found["standard"]["spearman"] == found["expected_dice"]["spearman"] == 1
     assert found["found_ml"]["spearman"] == -1
+    assert found["recovery"]["scans"] == 11
+    assert found["difference"]["recovery"] == {"scans": 11, "mean_absolute": 0.05, "mean": 0.05}
+    assert found["difference"]["expected_dice"] == {"scans": 12, "mean_absolute": 0.22, "mean": 0.22}
+    nothing = summarise([{**row, "recovery": None} for row in rows()])["difference"]["recovery"]
+    assert nothing == {"scans": 0, "mean_absolute": None, "mean": None}
     assert found["within_patients"]["standard"]["spearman"] == 1
     assert summarise([{**row, "case": f"d{n}"} for n, row in enumerate(rows())])["within_patients"]["standard"] == {
         "scans": 0, "spearman": None, "low": None, "high": None
@@ -122,6 +134,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(first) == 2
     assert all(row["dice"] > 0.5 or row["quality"]["noise_hu"] for row in first)
     assert all(0.5 < row["expected_dice"] <= 1 for row in first)
+    assert all(0 < row["recovery"] < 1 and len(row["known"]) > 12 for row in first)
     run_study(models, [cohort], out, 3, SETTINGS, 0, lambda _: None)
     again = json.loads((out / "recovery.json").read_text())["scans"]
     assert again[:2] == first

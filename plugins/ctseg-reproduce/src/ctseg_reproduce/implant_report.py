@@ -116,7 +116,7 @@ def write_picture(
         if implant is None:
             continue
         slices = changed_slices([implant], len(ready.brain))
-        mask = segment_changed(ready, groups, settings, [implant], slices)
+        mask, _ = segment_changed(ready, groups, settings, [implant], slices)
         truth = implant.whole_mask(ready.brain.shape)
         k = int(truth.sum(axis=(1, 2)).argmax())
         found = mask[int(np.searchsorted(slices, k))]

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from ctseg.files import write_with
-from ctseg.inference.recovery import read_at
+from ctseg.inference.recovery import SIZES_ML
 from ctseg.render.plots import add_legend, new_figure
 from ctseg.render.png import png_bytes
-from ctseg.render.style import MODELS
+from ctseg.render.style import INK, MODELS
 
 SIZES = (2, 5, 15)
+DICES = ("recovery", "expected_dice", "at_size")
+"""Those scores that mean to be a Dice."""
 RESAMPLES = 2000
 """Of patients, for the interval: scans of one patient are resampled together."""
 FAULTS = ("noise_hu", "blur_mm", "motion_mm", "metal", "thick")
@@ -26,10 +28,10 @@ NAMES = {"noise_hu": "noise", "blur_mm": "blur", "motion_mm": "motion", "metal":
 def scores(rows: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
     """What may predict the Dice of each scan; NaN where it is unknown.
 
-    `at_size` is the column `recovery` of `volumes.csv`: the Dice read between the three sizes at the volume that the
-    model found; `standard` is the mean of the three, `share` that of the shares that came back. The others are rivals
-    without known haematomas: `expected_dice` is the column of that name, 0 where nothing was segmented, and the true
-    volume is what nobody knows.
+    `recovery` is the column of that name of `volumes.csv`. The next ones are other readings of the bright haematomas:
+    `at_size` the Dice read between the three sizes at the volume that the model found, `standard` the mean of the
+    three, `share` that of the shares that came back. The others are rivals without known haematomas: `expected_dice` is
+    the column of that name, 0 where nothing was segmented, and the true volume is what nobody knows.
     """
     table = {
         what: np.array([[_number(row.get(f"recovery_{what}_{ml}ml")) for ml in SIZES] for row in rows], dtype=float)
@@ -39,9 +41,10 @@ def scores(rows: Sequence[dict[str, Any]]) -> dict[str, NDArray[np.float64]]:
     dices = table["dice"]
     known = {
         name: np.array([_number(row.get(name)) for row in rows], dtype=float)
-        for name in ("expected_dice", "segmented_hu", "brain_hu")
+        for name in ("recovery", "expected_dice", "segmented_hu", "brain_hu")
     }
     return {
+        "recovery": known["recovery"],
         "standard": dices.mean(axis=1), "share": table["share"].mean(axis=1),
         **{f"recovery_{ml}ml": dices[:, n] for n, ml in enumerate(SIZES)},
         "at_size": _at_size(found, dices), "expected_dice": known["expected_dice"], "found_ml": found,
@@ -60,10 +63,16 @@ def _at_size(found_ml: NDArray[np.float64], dices: NDArray[np.float64]) -> NDArr
     return np.array(read)
 
 
+def read_at(ml: float, dices: Sequence[float]) -> float:
+    """Read the Dice of 2, 5 and 15 mL at another volume: linear in its logarithm, constant beyond both ends."""
+    return float(np.interp(np.log(max(ml, 1e-3)), np.log(sorted(SIZES_ML)), dices))
+
+
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Spearman's correlation of each score with the true Dice, with a 95 % bootstrap interval over patients.
 
     `within_patients` compares scans of the same patient, made worse in different manners, with each other alone.
+    `difference` says how far the scores that mean to be a Dice are from the true one.
     """
     true = np.array([row["dice"] for row in rows], dtype=float)
     cases = np.array([row["case"] for row in rows])
@@ -71,10 +80,19 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     known = scores(rows)
     found |= {name: _correlation(values, true, cases) for name, values in known.items()}
     return found | {
+        "difference": {name: _difference(known[name], true) for name in DICES},
         "within_patients": {
-            name: _within(known[name], true, cases) for name in ("standard", "at_size", "expected_dice")
-        }
+            name: _within(known[name], true, cases) for name in ("standard", "recovery", "at_size", "expected_dice")
+        },
     }
+
+
+def _difference(values: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean absolute and mean difference from the true Dice."""
+    off = (values - true)[np.isfinite(values) & np.isfinite(true)]
+    if not len(off):
+        return {"scans": 0, "mean_absolute": None, "mean": None}
+    return {"scans": len(off), "mean_absolute": _rounded(np.abs(off).mean()), "mean": _rounded(off.mean())}
 
 
 def _within(values: NDArray[np.float64], true: NDArray[np.float64], cases: NDArray[Any]) -> dict[str, Any]:
@@ -129,19 +147,21 @@ def main_fault(quality: dict[str, float]) -> str:
 
 
 def write_figure(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write a PNG: true Dice against recovery at the segmented volume, a mark a scan, coloured by its first fault."""
-    figure, axes = new_figure(5.6, 4.2)
-    values = scores(rows)["at_size"]
+    """Write a PNG: true Dice against recovery, a mark a scan, coloured by its first fault; expected Dice in grey."""
+    figure, axes = new_figure(5.6, 5.2)
+    known, true = scores(rows), np.array([row["dice"] for row in rows], dtype=float)
     faults = np.array([main_fault(row["quality"]) for row in rows])
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--")
+    axes.scatter(known["expected_dice"], true, s=20, marker="x", linewidths=0.9, color="#9a9a9a", label="expected_dice")
     for colour, name in zip((*MODELS, "#000000"), ("as it is", *NAMES.values()), strict=False):
         chosen = faults == name
         if chosen.any():
-            axes.scatter(values[chosen], [row["dice"] for row, on in zip(rows, chosen, strict=True) if on], s=22,
-                         color=colour, label=name)  # fmt: skip
-    axes.set_xlabel("recovery: Dice of known haematomas, read at the segmented volume")
+            axes.scatter(known["recovery"][chosen], true[chosen], s=22, color=colour, label=f"recovery: {name}")
+    axes.set_xlabel("recovery, and expected_dice (grey)")
     axes.set_ylabel("Dice of the true haemorrhage")
     axes.set_xlim(-0.02, 1)
     axes.set_ylim(-0.02, 1)
+    axes.set_aspect("equal")
     add_legend(axes)
     return write_with(path, lambda temporary: _save(temporary, figure))
 

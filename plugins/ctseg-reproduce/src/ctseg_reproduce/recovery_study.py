@@ -32,7 +32,7 @@ from ctseg.metrics.overlap import dice
 from ctseg_reproduce.qualities import Quality, degrade
 from ctseg_reproduce.recovery_figure import FAULTS, summarise, write_figure
 
-SCHEMA = "ctseg-recovery-study/2"
+SCHEMA = "ctseg-recovery-study/3"
 FILE, PICTURE = "recovery.json", "recovery.png"
 LEAST_ML = 1.0
 """Smallest bleed of a scan that counts: the Dice of smaller ones says little."""
@@ -115,7 +115,7 @@ def _is_row(row: Any) -> bool:
     if not isinstance(quality, dict):
         return False
     known = [*(row.get(name) for name in ("dice", "found_ml", "true_ml")), *map(quality.get, FAULTS)]
-    known += [value for name, value in row.items() if name.startswith(("recovery_", "like_")) and value is not None]
+    known += [value for name, value in row.items() if name.startswith("recovery") and value is not None]
     return all(isinstance(value, int | float) for value in known)
 
 
@@ -151,15 +151,31 @@ def measure(
     ready = prepare_volume(volume, [group.preprocessing for group in groups], lambda _: inside)
     prediction = predict_with_recovery(ready, groups, settings)
     both, whole, found = (Grid.of(volume).volume_ml(part) for part in (blood & prediction.mask, blood, prediction.mask))
+    recovery = prediction.recovery
+    read = None if recovery is None else recovery.dice_of(prediction.expected_dice)
     return {
         "quality": asdict(quality), "true_ml": round(whole, 3), "found_ml": round(found, 3),
         "blood_hu": round(float(volume.voxels[blood].mean()), 1) if blood.any() else None,
         "brain_hu": round(float(np.median(volume.voxels[inside])), 1),
-        "dice": round(dice(both, found - both, whole - both), 4), **_columns("recovery", prediction.recovery),
+        "dice": round(dice(both, found - both, whole - both), 4),
+        "recovery": None if read is None else round(read, 4), **_columns("recovery", recovery),
         "segmented_hu": round(float(volume.voxels[prediction.mask].mean()), 1) if prediction.mask.any() else None,
         "expected_dice": round(prediction.expected_dice or 0.0, 4),
-        "seconds": None if prediction.recovery is None else round(prediction.recovery.seconds, 2),
+        "known": [] if recovery is None else _known(recovery),
+        "seconds": None if recovery is None else round(recovery.seconds, 2),
     }  # fmt: skip
+
+
+def _known(recovery: Recovery) -> list[dict[str, float]]:
+    """The known haematomas of a scan: what each is, and what the model made of it."""
+    return [
+        {
+            "ml": item.implant.wanted.ml, "hu": round(item.implant.wanted.hu, 1), "faint": faint,
+            "dice": round(item.dice, 4), "expected_dice": round(item.expected, 4), "segmented_ml": round(item.ml, 3),
+        }
+        for faint, items in ((False, recovery.found), (True, recovery.faint))
+        for item in items
+    ]  # fmt: skip
 
 
 def _columns(name: str, recovery: Recovery | None) -> dict[str, float | None]:
