@@ -27,7 +27,7 @@ help:
 	@echo "make docs    build the documentation into ./site"
 	@echo "make man     write the manual page to ./ctseg.1, from the help of every command"
 	@echo "make dist    build wheel, sdist, SBOM and list of licences into ./dist; fails where two builds differ"
-	@echo "make bare    the wheel in bare environments, newest and lowest versions; PYTHONS='python3.11 python3.13' tries more, BARE=--extras the extras"
+	@echo "make bare    the wheel in bare environments, newest and lowest versions; PYTHONS='python3.11 python3.13' tries more, BARE=--extras the extras (also --newest torch==2.13.0 --find-links FOLDER, --only lowest)"
 	@echo "make lock    write requirements.lock again: the versions of constraints.txt with the hashes of their files"
 	@echo "make clean   remove the virtual environment and caches"
 

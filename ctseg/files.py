@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 import tempfile
 import tomllib
@@ -216,6 +217,10 @@ def bounded(path: Path, most: int = MOST_TABLE) -> Path:
     return Path(path)
 
 
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What spreadsheets put between columns where a comma is a decimal's."""
+
+
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     """`pandas.read_csv` of a bounded file, plain or compressed as its name says (`.gz`, `.zip` and others).
 
@@ -231,11 +236,14 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return cast("pd.DataFrame", pd.read_csv(bounded(path), **options))
+        table = cast("pd.DataFrame", pd.read_csv(bounded(path), **options))
     except (
         EOFError, ImportError, RuntimeError, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise ValueError(f"{error}: is it compressed as its name says, and whole?") from error
+    if len(table.columns) == 1 and (odd := next((mark for mark in SEPARATORS if mark in str(table.columns[0])), "")):
+        raise ValueError(f"its columns are separated by {SEPARATORS[odd]}, not by commas: save it with commas")
+    return table
 
 
 def read_json(path: Path, most: int = MOST_JSON) -> Any:
@@ -260,6 +268,12 @@ def read_json(path: Path, most: int = MOST_JSON) -> Any:
         raise UnreadableError(f"{path}: {reason}") from None
 
 
+DEEPEST = 50
+QUOTED = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'[^'\n]*')""")
+NESTED_KEYS = re.compile(r"(?:[\w-]+[ \t]*\.[ \t]*){49}[\w-]")
+"""Text in quotes, and a key of so many parts: of a key in 100 kB the parser would make gigabytes."""
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file in UTF-8, with or without a byte order mark.
 
@@ -267,7 +281,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: if it is missing, no regular file, too large, or broken, with the line.
     """
     try:
-        return tomllib.loads(bounded(path, MOST_SETTINGS).read_text(encoding="utf-8-sig"))
+        text = bounded(path, MOST_SETTINGS).read_text(encoding="utf-8-sig")
+        if NESTED_KEYS.search(QUOTED.sub("q", text)):
+            raise InputError(f"{path}: has keys of {DEEPEST} parts or more, as no settings have; is it the right one?")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, RecursionError) as error:  # a number of very many digits is a ValueError

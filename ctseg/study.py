@@ -16,7 +16,6 @@ file.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
@@ -32,6 +31,7 @@ from ctseg.locks import Busy, held
 from ctseg.outputs import STUDY, read_file_mark, read_mark, recover
 from ctseg.progress import span
 from ctseg.study_keys import SPEED_KEYS, StepKey, step_key, why_again
+from ctseg.study_words import command_of, expected_of, flags, words_of
 
 __all__ = [
     "SPEED_KEYS", "Step", "StepResult", "Study", "extra_flags", "flags", "is_done", "keys_now", "read_state",
@@ -41,7 +41,6 @@ __all__ = [
 RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
 PRIOR = 0.25
 """What the plan counts beside the finished steps, as a share of its own length."""
-OWN_KEYS = ("name", "command", "input", "output", "expect_s")
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,23 @@ def read_study(path: Path, above: tuple[Path, ...] = ()) -> Study:
     double = _first_twice([step.name for step in steps])
     if double:
         raise InputError(f'{path}: two steps are called {double!r}; give them a name = "..." each')
-    shared = _first_twice([os.path.normpath(step.output) for step in steps if step.output])
+    study = Study(path.resolve(), tuple(steps))
+    _check_outputs(path, study)
+    _check_nested(study.path, steps, above)
+    return study
+
+
+def _check_outputs(path: Path, study: Study) -> None:
+    """No output is another step's, the study's file or its memory."""
+    shared = _first_twice([os.path.normpath(step.output) for step in study.steps if step.output])
     if shared:
         raise InputError(f"{path}: two steps write {shared}; give each an output of its own")
-    _check_nested(path.resolve(), steps, above)
-    return Study(path.resolve(), tuple(steps))
+    own = (study.path, study.state_path.resolve())
+    for step in study.steps:
+        if step.output and (path.parent / step.output).resolve() in own:
+            raise InputError(
+                f"{path}: step {step.name!r} would write over the study or its memory; choose another output"
+            )
 
 
 def _first_twice(words: Sequence[str]) -> str | None:
@@ -128,41 +139,10 @@ def _check_nested(path: Path, steps: Sequence[Step], above: tuple[Path, ...]) ->
 def _step(table: Mapping[str, Any], number: int, path: Path) -> Step:
     if not isinstance(table, Mapping):
         raise InputError(f"{path}: step {number} is no table; write [[step]] above its keys")
-    command = table.get("command")
-    if not isinstance(command, str) or not command.split():
-        raise InputError(f'{path}: step {number} has no command; write command = "match", say')
-    expected = table.get("expect_s", 0.0)
-    if not isinstance(expected, int | float):
-        raise InputError(f"{path}: step {number}: expect_s is {expected!r}, expected a number of seconds")
-    argv, output = _argv(command, table), str(table.get("output", ""))
-    return Step(str(table.get("name", command)), tuple(argv), output, float(expected))
-
-
-def _argv(command: str, table: Mapping[str, Any]) -> list[str]:
-    """A step's words as on a command line: command, inputs, flags, output."""
-    inputs = table.get("input", [])
-    argv = [*command.split(), *(str(item) for item in (inputs if isinstance(inputs, list) else [inputs]))]
-    for key, value in table.items():
-        if key not in OWN_KEYS:
-            argv += flags(key, value)
-    return [*argv, "-o", str(table["output"])] if table.get("output") else argv
-
-
-def flags(key: str, value: Any) -> list[str]:
-    """A key of a step as command-line flags."""
-    flag = "--" + key.replace("_", "-")
-    if isinstance(value, bool):
-        return [flag] if value else []
-    if isinstance(value, Mapping):
-        return [word for name, item in value.items() for word in (flag, f"{name}={_text(item)}")]
-    if isinstance(value, list):
-        return [word for item in value for word in (flag, str(item))]
-    return [flag, str(value)]
-
-
-def _text(value: Any) -> str:
-    """A setting's value as `--set` reads it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    where = f"{path}: step {number}"
+    command = command_of(table, where)
+    argv, output = words_of(command, table), str(table.get("output", ""))
+    return Step(str(table.get("name", command)), tuple(argv), output, expected_of(table, where))
 
 
 def step_keys(study: Study) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ctseg.errors import InputError, UnreadableError
-from ctseg.files import read_json, read_json_beside, regular, write_json, write_text, write_with
+from ctseg.files import read_csv, read_json, read_json_beside, regular, write_json, write_text, write_with
 from ctseg.outputs import new_folder
 from ctseg.temporary_names import temporary_name
 
@@ -133,3 +133,10 @@ def test_a_table_in_a_broken_archive_is_one_line(ending: str, tmp_path: Path) ->
         assert len(message.splitlines()) == 1
         assert "raceback" not in message
     assert inspect_pairs(table).problems
+
+
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_a_table_with_other_separators_says_so(tmp_path: Path, mark: str, word: str) -> None:
+    (tmp_path / "a.csv").write_text(f"case{mark}patient\na{mark}0,5\n")
+    with pytest.raises(ValueError, match=f"separated by {word}, not by commas"):
+        read_csv(tmp_path / "a.csv")

@@ -32,6 +32,7 @@ ROOT_MODULES = {
     "study",
     "study_inputs",
     "study_keys",
+    "study_words",
     "temporary_names",
     "version",
 }

@@ -136,3 +136,45 @@ def test_a_dry_run_shows_what_each_step_would_do(capsys: pytest.CaptureFixture[s
 def test_kinds_are_those_of_commands_with_outputs() -> None:
     assert {kind for kinds in WANTED.values() for kind in kinds} <= set(MADE.values())
     assert {command for command, _ in WANTED} <= set(MADE)
+
+
+@pytest.mark.parametrize(
+    "command", ["--install-completion", "--show-completion bash", "--version", "match --help", "-q"]
+)
+def test_options_in_place_of_a_command_are_not_carried_out(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    write({"command": command})
+    for more in ([], ["--dry-run"]):
+        assert main(["run", "study.toml", *more]) == 2
+        assert "its command holds the option -" in capsys.readouterr().err
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-1", '"x"'])
+def test_an_expected_time_is_a_number_of_seconds(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("study.toml").write_text(f'[[step]]\ncommand = "plugins"\nexpect_s = {seconds}\n')
+    assert main(["run", "study.toml"]) == 2
+    assert "expected a number of seconds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["study.state.json", "study.toml", "./x/../study.state.json"])
+def test_no_step_writes_over_the_study_or_its_memory(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write({"command": "match", "output": output, "src": "raw", "tgt": "raw"})
+    assert main(["run", "study.toml"]) == 2
+    assert "would write over the study or its memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "key", ["a" + ".a" * 60_000, "a" + ' . "b c"' * 60, "[" + "x." * 70 + "x]\ny", "'a'" + ".'é'" * 99]
+)
+def test_keys_of_many_parts_are_refused_before_they_cost_memory(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("study.toml").write_text(f"{key} = 1\n", encoding="utf-8")
+    assert main(["run", "study.toml"]) == 2
+    assert "keys of 50 parts or more" in capsys.readouterr().err
+    names = ", ".join(f'"{"1." * 60}{place}"' for place in range(3))
+    Path("study.toml").write_text(f"x = [{names}, {', '.join(['0.5'] * 90)}]\n", encoding="utf-8")
+    assert main(["run", "study.toml"]) == 2
+    assert "holds no [[step]]" in capsys.readouterr().err
