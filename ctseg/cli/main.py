@@ -95,7 +95,7 @@ def build_app(argv: Sequence[str] = (), *, alone: bool = False) -> typer.Typer:
     for name in own if own and alone else COMMANDS:
         import_module(f"ctseg.cli.{name}").add_to(app)
     if not own and "--no-plugins" not in argv:
-        from ctseg.plugins.host import register_commands
+        from ctseg.plugins.commands import register_commands
 
         register_commands(common.registry(), app)
     _check_there(named, app)

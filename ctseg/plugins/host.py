@@ -8,7 +8,10 @@ misspelt hook fails loudly.
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import TYPE_CHECKING, Any
@@ -33,6 +36,7 @@ HOOKS = {
     "brain_extractor": "ctseg_register_brain_extractors",
     "model": "ctseg_register_models",
 }
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 OLDER_HOOKS = {1: {"ctseg_register_metrics": "similarity_metric"}}
 """Contract -> hooks that meant another kind then. They work for two minor releases after the contract was raised."""
 
@@ -212,37 +216,50 @@ def load(*, outside: bool = True, found: Iterable[tuple[EntryPoint, Package]] | 
 
 
 def _installed() -> list[tuple[EntryPoint, Package]]:
-    """Entry points of other packages, each once, in a stable order."""
+    """Entry points of other packages, each once, in a stable order; a package whose record is broken has none."""
     points: dict[tuple[str, str], tuple[EntryPoint, Package]] = {}
     for distribution in distributions():
-        mine = [point for point in distribution.entry_points if point.group == GROUP]
-        package = Package.of(distribution) if mine else None
-        if package is not None and _normal(package.name) != "ctseg":
-            points |= {(_normal(package.name), point.name): (point, package) for point in mine}
+        points |= _points_of(distribution)
     return [points[key] for key in sorted(points)]
 
 
+def _points_of(distribution: Distribution) -> dict[tuple[str, str], tuple[EntryPoint, Package]]:
+    """(package, name) -> a plugin's entry point and its package."""
+    try:
+        mine = [point for point in distribution.entry_points if point.group == GROUP]
+        package = Package.of(distribution) if mine else None
+        name = "ctseg" if package is None else _normal(package.name)
+    except Exception:  # a half-removed package; pip says what is wrong with it
+        return {}
+    return {} if package is None or name == "ctseg" else {(name, point.name): (point, package) for point in mine}
+
+
 def _load_one(registry: Registry, point: EntryPoint, package: Package) -> None:
-    """Load one outside plugin and keep its fault, whatever it is; name clashes and misspelt hooks are raised."""
-    if clash := wrong_ctseg(package):
-        registry.broken.append(Broken(package.name, package.version, clash))
-        return
+    """Load one outside plugin and keep its fault, whatever it is; name clashes and misspelt hooks are raised.
+
+    What it prints goes to stderr, so that it does not get into results; of one that fails, nothing stays registered.
+    """
+    before = dict(registry.entries)
     try:
-        module = point.load()
-    except Exception as error:
-        registry.broken.append(Broken(package.name, package.version, _one_line(error)))
-        return
-    contract = _contract(module)
-    if contract > hookspecs.CONTRACT:
-        reason = f"needs plugin contract {contract}, this ctseg has {hookspecs.CONTRACT}; pip install --upgrade ctseg"
-        registry.broken.append(Broken(package.name, package.version, reason))
-        return
-    try:
-        _register(registry, module, package.name, package.version)
+        with redirect_stdout(sys.stderr):
+            fault = wrong_ctseg(package) or _load_module(registry, point, package)
     except PluginError:
         raise
-    except Exception as error:
-        registry.broken.append(Broken(package.name, package.version, _one_line(error)))
+    except (Exception, SystemExit) as error:
+        fault = one_line(error)
+    if fault:
+        registry.entries = before
+        registry.broken.append(Broken(package.name, package.version, fault))
+
+
+def _load_module(registry: Registry, point: EntryPoint, package: Package) -> str:
+    """Import and register one plugin; why it is left out, or an empty text."""
+    module = point.load()
+    contract = _contract(module)
+    if contract > hookspecs.CONTRACT:
+        return f"needs plugin contract {contract}, this ctseg has {hookspecs.CONTRACT}; pip install --upgrade ctseg"
+    _register(registry, module, package.name, package.version)
+    return ""
 
 
 def _contract(module: Any) -> int:
@@ -250,7 +267,8 @@ def _contract(module: Any) -> int:
     return int(getattr(module, "CTSEG_CONTRACT", 1))
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What a plugin raised, by its kind and words."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -262,9 +280,7 @@ def _register(registry: Registry, module: Any, package: str, version: str) -> No
         manager.register(module, name=f"{package}:{getattr(module, '__name__', module)}")
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(
-            f"plugin {package} {version}: {_one_line(error)}; see docs/plugins.md for the hooks"
-        ) from None
+        raise PluginError(f"plugin {package} {version}: {one_line(error)}; see docs/plugins.md for the hooks") from None
     own = {name for name in HOOKS.values() if callable(getattr(module, name, None))}
     older = OLDER_HOOKS.get(_contract(module), {})
     for kind, hook in HOOKS.items():
@@ -291,12 +307,10 @@ def _registrar(registry: Registry, kind: str, package: str, version: str) -> Cal
         settings: type[Settings] | Callable[[], type[Settings]] | None = None,
         reference: str = "",
     ) -> None:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name: letters, digits, dots, dashes and underscores")
+        if not callable(factory) or not isinstance(summary, str) or not isinstance(reference, str):
+            raise TypeError(f"{name}: expected a function that makes it, and texts as summary and reference")
         registry.add(Entry(kind, name, factory, summary, settings, reference, package, version))
 
     return register
-
-
-def register_commands(registry: Registry, app: Any) -> None:
-    """Let plugins add subcommands."""
-    if registry.manager is not None:
-        registry.manager.hook.ctseg_register_commands(app=app)

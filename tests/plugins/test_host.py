@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 
 from ctseg.errors import PluginError, SettingError
 from ctseg.plugins import versions
+from ctseg.plugins.commands import register_commands
 from ctseg.plugins.hookspecs import CONTRACT, hookimpl
 from ctseg.plugins.host import Package, disabled_plugins, load
 from ctseg.runs import ModelHeader
@@ -188,3 +191,84 @@ def test_a_plain_requirement_that_is_met_needs_no_parser(requirement: str, monke
 def test_another_ctseg_is_asked_for(requirement: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "__version__", "0.1.0")
     assert "this is 0.1.0" in versions.wrong_ctseg(Package("x", "1", (requirement,)))
+
+
+def failing(error: BaseException) -> Any:
+    def hook(**_: Any) -> None:
+        raise error
+
+    return hook
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), RecursionError("deep"), MemoryError(), AssertionError("no")])
+def test_whatever_a_plugin_raises_at_import_is_kept(error: BaseException) -> None:
+    def load_broken() -> None:
+        raise error
+
+    found = (SimpleNamespace(load=load_broken, name="x"), SimpleNamespace(name="broken", version="0.1"))
+    (item,) = load(found=[found]).broken
+    assert item.error.startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("name", [None, 3, "", "../x", "a b", "\x1b[31m", "=1+1", "x" * 101])
+def test_a_name_that_is_none_is_no_plugins(name: Any) -> None:
+    registry = load(found=[plugin("odd", ctseg_register_metrics=metrics(name), ctseg_register_models=metrics("m"))])
+    assert [item.package for item in registry.broken] == ["odd"]
+    assert not [entry for entry in registry.entries.values() if entry.package == "odd"]
+    assert registry.names("metric")
+
+
+def test_of_a_plugin_that_fails_nothing_stays() -> None:
+    found = plugin("odd", ctseg_register_metrics=metrics("one"), ctseg_register_models=failing(ValueError("late")))
+    registry = load(found=[found])
+    assert "one" not in registry.names("metric")
+    assert [item.error for item in registry.broken] == ["ValueError: late"]
+
+
+@pytest.mark.parametrize("contract", ["two", None, object()])
+def test_a_contract_that_is_no_number_is_the_plugins_fault(contract: Any) -> None:
+    found = plugin("odd", ctseg_register_metrics=metrics("one"))
+    found[0].load().CTSEG_CONTRACT = contract
+    assert [item.package for item in load(found=[found]).broken] == ["odd"]
+
+
+def test_what_a_plugin_prints_does_not_get_into_results(capsys: pytest.CaptureFixture[str]) -> None:
+    def noisy(register: Any) -> None:
+        sys.stdout.write("hello\n")
+        register("one", dict)
+
+    load(found=[plugin("noisy", ctseg_register_metrics=noisy)])
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def adding(name: str | None) -> Any:
+    def ctseg_register_commands(app: Any) -> None:
+        @app.command(name)
+        def segment() -> None:
+            """Something else."""
+
+    return ctseg_register_commands
+
+
+@pytest.mark.parametrize("hook", [failing(ValueError("no")), failing(SystemExit(1)), adding("segment"), adding(None)])
+def test_commands_of_a_plugin_that_fails_or_takes_a_name_are_left_out(hook: Any) -> None:
+    app = typer.Typer()
+    app.command("segment")(lambda: None)
+    found = [plugin("odd", ctseg_register_commands=hook), plugin("zz", ctseg_register_commands=adding("more"))]
+    registry = load(found=found)
+    register_commands(registry, app)
+    assert [command.name for command in app.registered_commands] == ["segment", "more"]
+    (item,) = registry.broken
+    assert item.package == "odd"
+    assert item.error.startswith("its commands are left out: ")
+
+
+def test_a_package_whose_record_is_broken_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, about in (("none", None), ("empty", b""), ("binary", b"\xff\xfe\x00Name")):
+        folder = tmp_path / f"{name}-1.dist-info"
+        folder.mkdir()
+        (folder / "entry_points.txt").write_text("[ctseg]\nx = nothing_there:at.all\n")
+        if about is not None:
+            (folder / "METADATA").write_bytes(about)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load().names("segmenter")
