@@ -25,12 +25,12 @@ from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.grid import filled_box
 
 Kinds = NDArray[np.uint8]
-SURE, SURE_ML = 0.9, 0.1
+SURE, SURE_ML = 0.5, 1.0
 """A piece is kept where so much of it has this probability at least."""
+BONE_HU, BONE_SHARE = 100.0, 0.02
+"""Blood is not brighter than this, bone and calcium are: a piece with a larger share of such voxels is dropped."""
 KIND_MM = 10.5
 """Width of the neighbourhood that the kind of a pixel is asked of."""
-LEAST_AREA = 0.4
-"""Slices with less brain than this share of the largest are not looked at."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,13 @@ def find_other_blood(
     for group, prepared in zip(groups, ready.prepared, strict=True):
         if group.other_blood is not None:
             shares = kind_shares(prepared.images, ready.volume.z_mm, group.other_blood, settings)
-            shares[~has_enough_brain(prepared.brain)] = 0
             share, kinds = on_own_grid(shares, group.preprocessing.pixel_mm, ready, prepared.frame)
             grid = Grid.of(ready.volume)
-            kept = sure_pieces((share >= settings.other_threshold) & ~iph, share, grid, settings.min_other_ml)
+            blood = (share >= settings.other_threshold) & ~iph
+            bone = ready.volume.voxels > BONE_HU
+            kept = sure_pieces(blood, share, bone, grid, settings.min_other_ml)
             return measured(np.where(kept, kinds, 0).astype(np.uint8), grid)
     return None
-
-
-def has_enough_brain(brain: Mask) -> NDArray[np.bool_]:
-    """(K, H, W) brain -> (K,) slices that are looked at: those near the vertex and the foramen hold bone in part."""
-    areas = np.count_nonzero(brain, axis=(1, 2))
-    enough: NDArray[np.bool_] = areas >= LEAST_AREA * areas.max(initial=0)
-    return enough
 
 
 def on_own_grid(
@@ -95,11 +89,21 @@ def on_own_grid(
     return share, kinds
 
 
-def sure_pieces(blood: Mask, share: NDArray[np.float32], grid: Grid, min_ml: float) -> Mask:
-    """The pieces (26 neighbours) of a mask that are large enough and hold some blood that is nearly certain."""
+def sure_pieces(blood: Mask, share: NDArray[np.float32], bone: Mask, grid: Grid, min_ml: float) -> Mask:
+    """The pieces (26 neighbours) of a mask that are large enough, likely enough, and neither bone nor calcium.
+
+    Args:
+        blood: (K, h, w) the mask.
+        share: (K, h, w) the probability.
+        bone: (K, h, w) what is too bright for blood.
+        grid: of all three.
+        min_ml: smallest piece.
+    """
     numbers, count = components(blood)
-    sure = component_ml(np.where(share >= SURE, numbers, 0).astype(numbers.dtype), count, grid)
-    keep = (component_ml(numbers, count, grid) >= min_ml) & (sure >= SURE_ML)
+    ml, sure, bright = (
+        component_ml(part, count, grid) for part in (numbers, numbers * (share >= SURE), numbers * bone)
+    )
+    keep = (ml >= min_ml) & (sure >= SURE_ML) & (bright <= BONE_SHARE * ml)
     kept: Mask = np.concatenate([[False], keep])[numbers]
     return kept
 

@@ -55,14 +55,14 @@ class SegmentSettings(Settings):
         False, description="also segment blood in ventricles, cisterns and sulci, under and over the dura"
     )
     other_threshold: float = Field(
-        0.4,
+        0.2,
         gt=0,
         lt=1,
         description="probability from which a voxel is other blood",
         json_schema_extra=unit("probability"),
     )
     min_other_ml: NonNegativeFloat = Field(
-        0.3, description="pieces of other blood (26 neighbours) smaller than this are dropped"
+        1.0, description="pieces of other blood (26 neighbours) smaller than this are dropped"
     )
     preview: bool = Field(True, description="write CASE.png")
     preview_3d: bool = Field(True, description="and 3d/CASE.png with it: the lesion in the brain from three sides")

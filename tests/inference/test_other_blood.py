@@ -12,7 +12,7 @@ from torch import nn
 
 from ctseg.inference.kind_slices import CLASSES, KINDS, NEIGHBOURS, beside
 from ctseg.inference.models import ModelGroup, all_models, with_other_blood
-from ctseg.inference.other_blood import kind_shares, measured
+from ctseg.inference.other_blood import SURE, SURE_ML, kind_shares, measured, sure_pieces
 from ctseg.inference.predict import Prediction, predict_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.slice_set import check_size
@@ -114,12 +114,12 @@ def test_where_the_models_see_iph_it_is_iph_and_nothing_of_it_changes(tilted: St
 
 
 def test_a_network_with_other_slices_is_prepared_by_itself(tilted: Stack) -> None:
-    fine = predicted(with_other_blood(blind(), kinds_model()), tilted).other_blood
+    fine = predicted(with_other_blood(blind(), kinds_model()), tilted, other_threshold=0.5).other_blood
     groups = with_other_blood(blind(), kinds_model(48, 96.0))
     assert [len(group.models) for group in groups] == [1, 0]
     assert [bool(group.other_blood) for group in with_other_blood(blind(), kinds_model())] == [True]
     assert len(all_models(groups)) == 2
-    coarse = predicted(groups, tilted).other_blood
+    coarse = predicted(groups, tilted, other_threshold=0.5).other_blood
     assert fine is not None
     assert coarse is not None
     assert coarse.total_ml == pytest.approx(fine.total_ml, rel=0.1)
@@ -143,6 +143,20 @@ def test_small_pieces_and_unlikely_voxels_are_left_out(tilted: Stack) -> None:
     assert none.total_ml == 0
     assert not none.kinds.any()
     assert unsure.total_ml > whole.total_ml
+
+
+def test_pieces_that_hold_bone_or_are_unlikely_are_left_out() -> None:
+    grid = Grid.even(3, (5.0, 2.0, 2.0))
+    share = np.zeros((3, 40, 80), np.float32)
+    share[:, 5:15, 5:15], share[:, 5:15, 25:35] = SURE, SURE - 0.1
+    share[:, 25:35, 5:15], share[:, 25:35, 25:35] = 0.95, 0.95
+    bone = np.zeros(share.shape, bool)
+    bone[1, 25:35, 25:28] = True  # a tenth
+    bone[1, 5, 5:10] = True  # a sixtieth
+    kept = sure_pieces(share > 0.2, share, bone, grid, 0.5)
+    assert grid.volume_ml(share[:, 5:15, 5:15] > 0) > SURE_ML
+    np.testing.assert_array_equal(kept, (share == SURE) | ((share > 0.9) & (np.arange(80) < 20)))
+    assert not sure_pieces(share > 0.2, share, bone, grid, 9.0).any()
 
 
 def test_volumes_heed_uneven_slices() -> None:

@@ -52,8 +52,10 @@ def pool() -> train.Pool:
 
 def test_no_patient_of_training_is_one_of_a_cohort_or_of_the_test() -> None:
     cases = [training_case(index) for index in range(make.PATIENTS)]
-    assert len({case.seed for case in cases}) == len(cases)
-    assert not {case.seed[1] for case in cases} & set(DOMAINS.values())
+    choosing = len(patients.CHOOSING_OF_MIX) + len(patients.CHOOSING_OF_HOSPITAL)
+    every = [*cases, *(patients.choosing_case(index) for index in range(choosing))]
+    assert len({case.seed for case in every}) == len(every) == make.PATIENTS + choosing
+    assert not {case.seed[1] for case in every} & set(DOMAINS.values())
     shown = np.array([[kind in case.findings.kinds for kind in FINDINGS] for case in cases]).sum(axis=0)
     assert shown.min() >= 10
     assert sum(not case.findings.any for case in cases) >= 8
@@ -61,7 +63,7 @@ def test_no_patient_of_training_is_one_of_a_cohort_or_of_the_test() -> None:
 
 def test_mix_meets_every_scanner_and_slice_step() -> None:
     for cycle in (4, 5, 9, 12, len(patients.STEPS_MM), len(TRAIN_MIX)):
-        assert np.gcd(len(patients.MIX), cycle) == 1
+        assert np.gcd(len(patients.MIX), cycle) == np.gcd(len(patients.HOSPITAL_MIX), cycle) == 1
 
 
 def test_the_held_out_patients_are_those_of_the_cohort() -> None:
@@ -116,6 +118,28 @@ def test_a_batch_follows_from_its_seed_and_shows_other_blood() -> None:
     assert not torch.equal(one[0], other[0])
     chosen = shown.draw(np.random.default_rng(0))
     assert (shown.kinds[chosen[: train.BATCH // 2]] >= 2).any(axis=(1, 2)).all()
+
+
+def test_a_slice_keeps_its_draws_when_slices_are_taken() -> None:
+    rng = np.random.default_rng(0)
+    images = torch.rand(6, 1, 144, 144, generator=torch.Generator().manual_seed(0)).clamp(min=0.1)
+    images[..., :20] = -1
+    rows = np.array([4, 1])
+    for step in train.drawn(rng, 2):
+        whole, _ = step.apply(images, images[:, :0])
+        part, _ = train.taken(step, rows).apply(images[rows], images[rows, :0])
+        torch.testing.assert_close(part, whole[rows], msg=str(type(step)))
+
+
+def test_a_stack_moves_as_one_and_bone_changes_half_of_them_as_one() -> None:
+    flips, affine, *bone, shift, _, _ = train.drawn(np.random.default_rng(1), 200)
+    assert (flips.left_right.reshape(-1, 3) == flips.left_right[::3, None]).all()
+    assert (affine.zoom.reshape(-1, 3) == affine.zoom[::3, None]).all()
+    assert (shift.shift.reshape(-1, 3) == shift.shift[::3, None]).all()
+    alike = [(step.peak.reshape(-1, 3) == step.peak[::3, None]).all(axis=1) for step in bone if hasattr(step, "peak")]
+    assert 0.35 < alike[0].mean() < 0.65
+    assert (alike[0] == alike[1]).all()
+    assert len(bone) == 5
 
 
 def test_the_loss_falls_with_what_is_right() -> None:

@@ -12,13 +12,20 @@ from ctseg.errors import InputError
 from ctseg.parallel import Failure, ordered_map
 from ctseg.progress import ProgressCallback
 from ctseg_reproduce.making import SECONDS, add_seconds, keep_request, read_back
-from ctseg_reproduce.other_blood.patients import PREPROCESSING, KindSlices, keep_patient, patient_file
+from ctseg_reproduce.other_blood.patients import (
+    OF_HOSPITAL,
+    OF_MIX,
+    PREPROCESSING,
+    KindSlices,
+    keep_patient,
+    patient_file,
+)
 
 if TYPE_CHECKING:
     from ctseg.runs import ModelHeader
 
 NAME = "other-blood"
-PATIENTS, STEPS = 76, 1400
+PATIENTS, STEPS = OF_MIX + OF_HOSPITAL, 7000
 FILES = ("patients", "training.pt", SECONDS, "request.json", f"{NAME}.safetensors")
 
 

@@ -21,14 +21,11 @@ from numpy.typing import NDArray
 from ctseg.errors import InputError
 from ctseg.files import read_json, write_json
 from ctseg.inference.kind_slices import KINDS
-from ctseg.io.discover import discover, read_case
-from ctseg.io.masks import load_mask
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
 from ctseg.phantom.bleeds import KINDS as FINDINGS
-from ctseg.phantom.rsna import make_ct_case
 from ctseg_reproduce.other_blood.figures import Scan, by_scan, lines
-from ctseg_reproduce.other_blood.patients import MATRIX, held_out_case
+from ctseg_reproduce.other_blood.patients import MATRIX, held_out_case, kept_scan
 
 SEEDS = (3000, 3001, 3002, 3003, 3004)
 PATIENTS = 12
@@ -66,14 +63,7 @@ class Row:
 
 def held_out(work: Path, seed: int, index: int, matrix: int = MATRIX) -> tuple[Volume, dict[str, Mask]]:
     """A held-out patient: the scan as it is read, and the true mask (K, h, w) of each finding; made once, in `work`."""
-    folder = work / f"{seed}-{index:02d}"
-    done = folder / "case.json"
-    if not done.exists():
-        write_json(done, make_ct_case(folder, held_out_case(seed, index, matrix))["case"])
-    [found] = discover(sorted((folder / "rsna" / "stage_2_test").glob("*.dcm")), "ct", workers=1).cases
-    volume = read_case(found)
-    name = f"{volume.case_id}.nii.gz"
-    return volume, {kind: load_mask(folder / "truth" / kind / "test" / name)[0] > 0 for kind in FINDINGS}
+    return kept_scan(work / f"{seed}-{index:02d}", held_out_case(seed, index, matrix))
 
 
 def measured(

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctseg.files import write_with
+from ctseg.files import write_json, write_with
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import load_mask
 from ctseg.io.volume import Volume
 from ctseg.phantom.bleeds import KINDS, Findings
-from ctseg.phantom.cohort import DOMAINS, TEST_MIX, orders
+from ctseg.phantom.cohort import DOMAINS, TEST_MIX, TRAIN_MIX, orders
 from ctseg.phantom.rsna import CtCase, make_ct_case
 from ctseg.preprocess.brain import MuschelliExtractor
 from ctseg.preprocess.ct import prepare_ct
@@ -23,7 +23,7 @@ from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.settings import resolve
 
-PHANTOM_SEED, DOMAIN = 1000, 21
+PHANTOM_SEED, DOMAIN, HOSPITAL_DOMAIN = 1000, 21, 22
 """Part of the seed of every patient: no cohort of `ctseg phantom` and no other model has them."""
 MATRIX = 512
 MIX: tuple[Findings, ...] = (
@@ -48,6 +48,12 @@ MIX: tuple[Findings, ...] = (
     Findings(),
 )
 """Repeated. Its length has no factor in common with the cycles of scanners and slices: every finding meets each."""
+HOSPITAL_MIX: tuple[Findings, ...] = (*TEST_MIX, *TRAIN_MIX[:-1])
+"""Repeated, of the same kind of length: both mixes of `ctseg phantom`, of which most patients bleed into the tissue."""
+OF_MIX, OF_HOSPITAL = 76, 108
+"""Patients of training of each mix, those of `MIX` first."""
+CHOOSING_OF_MIX, CHOOSING_OF_HOSPITAL = range(76, 98), range(115, 138)
+"""Patients that thresholds are chosen on, of each mix."""
 STEPS_MM = (5.0, 5.0, 4.0, 5.0, 3.0, 6.0, 7.5)
 """Slice steps of the patients, repeated."""
 PREPROCESSING = resolve(PreprocessSettings, {"size": 144, "fov_mm": 216.0, "brain_hu": 31.0})
@@ -81,10 +87,28 @@ class KindSlices:
 
 def training_case(index: int) -> CtCase:
     """Patient `index` of training; the same however many there are."""
-    step = STEPS_MM[index % len(STEPS_MM)]
-    seed = (PHANTOM_SEED, DOMAIN, index)
+    return _of_mix(index) if index < OF_MIX else _of_hospital(index - OF_MIX)
+
+
+def choosing_case(index: int) -> CtCase:
+    """Patient `index` of those that thresholds are chosen on; none of them was trained on."""
+    if index < len(CHOOSING_OF_MIX):
+        return _of_mix(CHOOSING_OF_MIX[index])
+    return _of_hospital(CHOOSING_OF_HOSPITAL[index - len(CHOOSING_OF_MIX)])
+
+
+def _of_mix(index: int) -> CtCase:
+    return _case(index, MIX, DOMAIN)
+
+
+def _of_hospital(index: int) -> CtCase:
+    return _case(index, HOSPITAL_MIX, HOSPITAL_DOMAIN)
+
+
+def _case(index: int, mix: tuple[Findings, ...], domain: int) -> CtCase:
+    seed, step = (PHANTOM_SEED, domain, index), STEPS_MM[index % len(STEPS_MM)]
     return CtCase(
-        index, "stage_2_train", MIX[index % len(MIX)], MATRIX, step, seed, orders(MIX, index), every_mask=True
+        index, "stage_2_train", mix[index % len(mix)], MATRIX, step, seed, orders(mix, index), every_mask=True
     )
 
 
@@ -99,15 +123,19 @@ def held_out_case(cohort_seed: int, index: int, matrix: int = MATRIX) -> CtCase:
 
 def scanned(case: CtCase) -> tuple[Volume, dict[str, NDArray[np.bool_]]]:
     """A patient's scan as it is read from disk, and the true mask (K, h, w) of each kind of bleed."""
-    split = case.split.removeprefix("stage_2_")
     with tempfile.TemporaryDirectory(prefix="ctseg-patient-") as place:
-        folder = Path(place)
-        make_ct_case(folder, case)
-        [found] = discover(sorted((folder / "rsna" / case.split).glob("*.dcm")), "ct", workers=1).cases
-        volume = read_case(found)
-        name = f"{volume.case_id}.nii.gz"
-        masks = {kind: load_mask(folder / "truth" / kind / split / name)[0] > 0 for kind in KINDS}
-    return volume, masks
+        return kept_scan(Path(place), case)
+
+
+def kept_scan(folder: Path, case: CtCase) -> tuple[Volume, dict[str, NDArray[np.bool_]]]:
+    """As `scanned`, from a folder that keeps the files: they are made once."""
+    done = folder / "case.json"
+    if not done.exists():
+        write_json(done, make_ct_case(folder, case)["case"])
+    [found] = discover(sorted((folder / "rsna" / case.split).glob("*.dcm")), "ct", workers=1).cases
+    volume = read_case(found)
+    split, name = case.split.removeprefix("stage_2_"), f"{volume.case_id}.nii.gz"
+    return volume, {kind: load_mask(folder / "truth" / kind / split / name)[0] > 0 for kind in KINDS}
 
 
 def patient_slices(case: CtCase) -> KindSlices:

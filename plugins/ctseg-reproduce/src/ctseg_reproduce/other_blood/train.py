@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ctseg.augment.brightness import BrightnessShift
 from ctseg.augment.distractors import Spots
 from ctseg.augment.flips import Flips
 from ctseg.augment.intensity import BiasField, Contrast, Noise
+from ctseg.augment.pipeline import AugmentationRanges, apply_all, draw_artefacts
 from ctseg.augment.slices import Augmentation, brain_of
 from ctseg.inference.kind_slices import NEIGHBOURS, beside
 from ctseg.networks.intensity import to_images
@@ -31,7 +32,7 @@ from ctseg_reproduce.training_state import Length, Report, State, follow_through
 
 CLASSES = 1 + len(KINDS)
 """No blood, and each kind; IPH is a class of its own and not shown."""
-SETTINGS: dict[str, Any] = {"classes": CLASSES, "width": 16, "depth": 3, "in_channels": NEIGHBOURS, "stem": 2}
+SETTINGS: dict[str, Any] = {"classes": CLASSES, "width": 28, "depth": 3, "in_channels": NEIGHBOURS, "stem": 2}
 """Of `KindsUNet`."""
 LEARNING_RATE, WARM_UP, BATCH = 3e-3, 100, 16
 OTHER = tuple(range(2, CLASSES))
@@ -46,8 +47,12 @@ COLUMNS = slice(16, 128)
 """Columns that are trained on: a head is at most 168 mm wide."""
 SPOT_SHARE = 0.15
 """Slices with small bright spots, which are no blood."""
-SMOOTH_SHARE, SMOOTH = 0.4, (-0.6, 0.8)
-"""Slices that are sharpened (below 0) or smoothed (1: the mean of 3 x 3 pixels), as by another kernel."""
+BONE = AugmentationRanges(edge_erosion=0.02, edge_brightening=0.4, end_brightening=0.3, streaks=0.12, sharpness=0.5)
+"""What bone and the kernel do to the brain, as far as in the default model's training."""
+TOGETHER_SHARE = 0.5
+"""Stacks whose three slices bone changes alike; in the others, each slice on its own."""
+
+Step = TypeVar("Step", bound=Augmentation)
 
 
 @dataclass(frozen=True)
@@ -103,43 +108,46 @@ def augmented(images: Tensor, wanted: Tensor, rng: np.random.Generator) -> tuple
     Returns:
         (B, 3, H, w) images, and the kind of each pixel (B, H, w) int64; w are `COLUMNS`.
     """
-    count = len(images)
-    moved: list[Augmentation] = [
-        Flips(rng.random(count) < 0.5, np.zeros(count, bool)),
-        Affine.draw(rng, count, ROTATION_DEG, ZOOM),
-    ]
+    count, middle = len(images), NEIGHBOURS // 2
     spots = Spots.draw(rng, rng.random(count) < SPOT_SHARE)
-    middle = NEIGHBOURS // 2
-    free = brain_of(images[:, middle : middle + 1]) & (wanted[:, :1] > 0)
-    planes = list(images.split(1, dim=1))
-    planes[middle] = spots.paint(planes[middle], free)
-    steps = [
-        *moved, BrightnessShift.draw(rng, count, SHIFT), Contrast.draw(rng, count, CONTRAST),
-        BiasField.draw(rng, count, BIAS),
-    ]  # fmt: skip
-    kinds = wanted
-    for number, plane in enumerate(planes):
-        own = wanted if number == middle else wanted[:, :0]  # the neighbours' blood is not wanted
-        for step in (*steps, Noise.draw(rng, count, NOISE)):
-            plane, own = step.apply(plane, own)
-        planes[number], kinds = plane, own if number == middle else kinds
-    shown = torch.cat(planes, dim=1)[..., COLUMNS]
-    kinds = kinds[..., COLUMNS]
-    chosen = np.flatnonzero(rng.random(count) < SMOOTH_SHARE)
-    amount = torch.from_numpy(rng.uniform(*SMOOTH, len(chosen))).float().to(images.device)[:, None, None, None]
-    rows = torch.from_numpy(chosen).to(images.device)
-    shown = shown.index_copy(0, rows, smoothed(shown[rows], amount))
+    own = images[:, middle : middle + 1]
+    own = spots.paint(own, brain_of(own) & (wanted[:, :1] > 0))
+    steps = drawn(rng, count)
+    slices = np.arange(count * NEIGHBOURS).reshape(count, NEIGHBOURS)
+    noise = (Noise.draw(rng, count, NOISE),)
+    own, kinds = apply_all((*(taken(step, slices[:, middle]) for step in steps), *noise), own, wanted)
+    outer = [place for place in range(NEIGHBOURS) if place != middle]
+    around = images[:, outer].reshape(-1, 1, *images.shape[2:])
+    noise = (Noise.draw(rng, len(around), NOISE),)
+    steps = (*(taken(step, slices[:, outer].ravel()) for step in steps), *noise)
+    around, _ = apply_all(steps, around, around[:, :0])  # the neighbours' blood is not wanted
+    around = around.reshape(count, len(outer), *images.shape[2:])
+    shown = torch.cat([around[:, :middle], own, around[:, middle:]], dim=1)[..., COLUMNS]
     numbers = torch.arange(CLASSES, dtype=torch.float32, device=images.device)[:, None, None]
-    return shown, ((kinds * numbers).amax(dim=1) * brain_of(shown[:, middle])).long()
+    return shown, ((kinds[..., COLUMNS] * numbers).amax(dim=1) * brain_of(shown[:, middle])).long()
 
 
-def smoothed(images: Tensor, amount: Tensor) -> Tensor:
-    """(B, C, H, W) images, moved by `amount` (B, 1, 1, 1) towards the mean of the brain within 3 x 3 pixels."""
-    brain = brain_of(images).float()
-    share = torch.nn.functional.avg_pool2d(brain, 3, stride=1, padding=1)
-    mean = torch.nn.functional.avg_pool2d((images + 1) * brain, 3, stride=1, padding=1) / share.clamp(min=1e-3) - 1
-    changed = (images + amount * (mean - images)).clamp(-1 + 2 / 255, 1)
-    return torch.where(brain > 0, changed, images)
+def drawn(rng: np.random.Generator, count: int) -> tuple[Augmentation, ...]:
+    """What happens to the slices of `count` stacks, one stack after another."""
+    stacks = np.repeat(np.arange(count), NEIGHBOURS)
+    moved = (Flips(rng.random(count) < 0.5, np.zeros(count, bool)), Affine.draw(rng, count, ROTATION_DEG, ZOOM))
+    beside_bone = draw_artefacts(rng, count * NEIGHBOURS, BONE)
+    alike = np.repeat(rng.random(count) < TOGETHER_SHARE, NEIGHBOURS)
+    rows = np.where(alike, NEIGHBOURS * stacks, np.arange(count * NEIGHBOURS))
+    grey = (
+        BrightnessShift.draw(rng, count, SHIFT), Contrast.draw(rng, count, CONTRAST), BiasField.draw(rng, count, BIAS)
+    )  # fmt: skip
+    return (
+        *(taken(step, stacks) for step in moved),
+        *(taken(step, rows) for step in beside_bone),
+        *(taken(step, stacks) for step in grey),
+    )
+
+
+def taken(step: Step, rows: NDArray[np.int64]) -> Step:
+    """An augmentation of the slices `rows` of those that it was drawn for."""
+    arrays = {field.name: getattr(step, field.name) for field in fields(step)}  # type: ignore[arg-type]
+    return replace(step, **{name: value[rows] for name, value in arrays.items()})  # type: ignore[type-var]
 
 
 def loss_of(logits: Tensor, kinds: Tensor) -> Tensor:
