@@ -25,8 +25,8 @@ from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.grid import filled_box
 
 Kinds = NDArray[np.uint8]
-SURE, SURE_ML = 0.5, 1.0
-"""A piece is kept where so much of it has this probability at least."""
+SURE = 0.5
+"""Of a piece, what has this probability at least counts for its size."""
 BONE_HU, BONE_SHARE = 100.0, 0.02
 """Blood is not brighter than this, bone and calcium are: a piece with a larger share of such voxels is dropped."""
 KIND_MM = 10.5
@@ -97,13 +97,13 @@ def sure_pieces(blood: Mask, share: NDArray[np.float32], bone: Mask, grid: Grid,
         share: (K, h, w) the probability.
         bone: (K, h, w) what is too bright for blood.
         grid: of all three.
-        min_ml: smallest piece.
+        min_ml: least of a piece that is likely.
     """
     numbers, count = components(blood)
     ml, sure, bright = (
         component_ml(part, count, grid) for part in (numbers, numbers * (share >= SURE), numbers * bone)
     )
-    keep = (ml >= min_ml) & (sure >= SURE_ML) & (bright <= BONE_SHARE * ml)
+    keep = (sure >= min_ml) & (bright <= BONE_SHARE * ml)
     kept: Mask = np.concatenate([[False], keep])[numbers]
     return kept
 

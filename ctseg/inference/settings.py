@@ -62,7 +62,7 @@ class SegmentSettings(Settings):
         json_schema_extra=unit("probability"),
     )
     min_other_ml: NonNegativeFloat = Field(
-        1.0, description="pieces of other blood (26 neighbours) smaller than this are dropped"
+        1.0, description="pieces of other blood (26 neighbours) with less than this from 0.5 on are dropped"
     )
     preview: bool = Field(True, description="write CASE.png")
     preview_3d: bool = Field(True, description="and 3d/CASE.png with it: the lesion in the brain from three sides")

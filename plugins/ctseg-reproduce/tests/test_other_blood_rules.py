@@ -14,7 +14,7 @@ from ctseg_reproduce.other_blood.patients import PREPROCESSING
 from ctseg.api import find_models
 from ctseg.inference.kind_slices import KINDS
 from ctseg.inference.models import ModelGroup
-from ctseg.inference.other_blood import SURE, SURE_ML, on_own_grid, sure_pieces
+from ctseg.inference.other_blood import SURE, on_own_grid, sure_pieces
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
@@ -87,8 +87,8 @@ def test_pieces_say_what_segment_keeps() -> None:
     found = Case("a", 1.0, choose.pieces_of(shares, ready, group, 0, iph, truth))
     share, _ = on_own_grid(shares, group.preprocessing.pixel_mm, ready, ready.prepared[0].frame)
     grid, none = Grid.of(ready.volume), np.zeros(truth.shape, bool)
-    used = Rule(0.0, 0.4, SURE, SURE_ML, 0.3, choose.BONE_SHARE[0])
-    kept = sure_pieces(share >= 0.4, share, none, grid, 0.3)
+    used = Rule(0.0, 0.4, SURE, 1.0, 1.0, choose.BONE_SHARE[0])
+    kept = sure_pieces(share >= 0.4, share, none, grid, 1.0)
     assert kept.any()
     assert found.found(used) == pytest.approx((grid.volume_ml(kept), grid.volume_ml(kept & truth)))
     half = Case("a", 1.0, choose.pieces_of(shares, ready, group, 0, iph | (np.arange(64) < 36), truth))
