@@ -85,3 +85,7 @@ def first_line(error: BaseException, length: int | None = 120) -> str:
     """The first line of an error's text, at most `length` letters of it, or the error's type where it has none."""
     lines = str(error).replace("\x00", "").splitlines()
     return (lines[0] if lines and lines[0].strip() else type(error).__name__)[:length]
+
+
+class ClusterError(CtsegError):
+    """The scheduler of a cluster is gone, and with it what its workers were at."""

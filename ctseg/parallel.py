@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ctseg.errors import CtsegError
+from ctseg.errors import ClusterError, CtsegError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -151,6 +151,11 @@ def ordered_map(
             yield item, outcome
 
 
+SCHEDULER_LOST = frozenset({"CancelledError", "FutureCancelledError", "ClosedClientError", "CommClosedError"})
+"""What Dask raises, where it is done with waiting for a scheduler that is gone."""
+LOST = "the scheduler is gone; start it and call again: what was finished is kept where the command has --resume"
+
+
 class _Killed:
     """The worker is gone, and with it what it did."""
 
@@ -162,6 +167,8 @@ def _outcome(future: Future[Any]) -> Any:
     except Exception as error:
         if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":
             return _Killed()
+        if type(error).__name__ in SCHEDULER_LOST:
+            raise ClusterError(LOST) from None
         return failure(error)
 
 
@@ -206,6 +213,10 @@ class _Pool(Generic[Item, Result]):
             lost: Future[Any] = Future()
             lost.set_exception(error)
             return lost
+        except Exception as error:
+            if type(error).__name__ in SCHEDULER_LOST:
+                raise ClusterError(LOST) from None
+            raise
 
     def recover(self, under_way: Iterable[tuple[Item, Future[Any]]]) -> Iterator[tuple[Item, Any]]:
         """The items in progress when a worker was killed: what is done already, and the rest one at a time."""

@@ -227,6 +227,10 @@ def executor(scheduler: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError:
         raise SettingError("--scheduler needs Dask: pip install 'ctseg[cluster]'") from None
+    import logging
+
+    for name in ("distributed", "distributed.client", "distributed.utils"):  # what matters is raised, and said once
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, TimeoutError, ValueError) as error:
