@@ -28,6 +28,8 @@ TRAINING: dict[str, Any] = {
     "batch_size": 16, "lr": 0.002, "epochs": 4, "decay_epochs": 12, "steps_per_epoch": 505, "sample_every": 4,
     # what bone does to the brain beside it: without it, so many steps mark brain at the skull base
     "edge_erosion": 0.02, "edge_brightening": 0.4, "end_brightening": 0.3, "streaks": 0.12, "sharpness": 0.5,
+    # the mean of the last thousand or so steps: trainings differ less in a real head
+    "weight_average": 0.999,
 }  # fmt: skip
 """Settings over the preset `plus`."""
 
