@@ -270,7 +270,7 @@ def read_json(path: Path, most: int = MOST_JSON) -> Any:
 
 DEEPEST = 50
 QUOTED = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'[^'\n]*')""")
-NESTED_KEYS = re.compile(r"(?:[\w-]+[ \t]*\.[ \t]*){49}[\w-]")
+NESTED_KEYS = re.compile(rf"(?:[\w-]+[ \t]*\.[ \t]*){{{DEEPEST - 1}}}[\w-]")
 """Text in quotes, and a key of so many parts: of a key in 100 kB the parser would make gigabytes."""
 
 

@@ -164,7 +164,9 @@ def _resolved(settings: list[str]) -> SegmentSettings:
 
 
 def _described(groups: Sequence[ModelGroup]) -> list[dict[str, str]]:
-    return [model.describe() for group in groups for model in group.models]
+    from ctseg.inference.models import mask_models
+
+    return [model.describe() for model in mask_models(groups)]
 
 
 def _participant(

@@ -165,10 +165,10 @@ def _corrected(result: CaseResult) -> str:
 
 def _recovery(result: CaseResult) -> str:
     """The Dice that known haematomas say the mask may have, and what came back of the bright ones, smallest first."""
-    sizes = {"2 mL": result.recovery_2ml, "5 mL": result.recovery_5ml, "15 mL": result.recovery_15ml}
-    known = [f"{value:.2f} ({size})" for size, value in sizes.items() if value is not None]
-    first = "recovery" if result.recovery is None else f"recovery {result.recovery:.2f};"
-    return f"{first} at {result.recovery_hu:g} HU: {', '.join(known)}" if known else ""
+    from ctseg.inference.results import recovery_text
+
+    dices = {2.0: result.recovery_2ml, 5.0: result.recovery_5ml, 15.0: result.recovery_15ml}
+    return recovery_text(result.recovery, result.recovery_hu, dices)
 
 
 def _other_blood(result: CaseResult) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ctseg.files import FULL, noted_files
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.disagreement import widened
-from ctseg.inference.models import ModelGroup
+from ctseg.inference.models import ModelGroup, mask_models
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction
 from ctseg.inference.prefetch import Outcome
@@ -123,7 +123,7 @@ def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:
 
 def _corrected(ml: float, groups: Sequence[ModelGroup], settings: SegmentSettings) -> dict[str, Any]:
     """The volume as the model's card corrects it: for one model alone, with the settings that the card is about."""
-    models = [model for group in groups for model in group.models]
+    models = mask_models(groups)
     usual = SegmentSettings.model_fields
     is_usual = all(getattr(settings, name) == usual[name].default for name in ("threshold", "min_lesion_ml"))
     if len(models) != 1 or models[0].volumes is None or not is_usual or ml <= 0:
@@ -151,12 +151,12 @@ def brain_remarks(prediction: Prediction) -> list[str]:
 
 def _models(groups: Sequence[ModelGroup]) -> str:
     """`default (unet) 0123456789ab`, several joined by semicolons."""
-    return "; ".join(f"{model.label} {model.digest}" for group in groups for model in group.models)
+    return "; ".join(f"{model.label} {model.digest}" for model in mask_models(groups))
 
 
 def seg_algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> SegAlgorithm:
     """What a DICOM SEG says of the models and settings that made its mask."""
-    models = [model for group in groups for model in group.models]
+    models = mask_models(groups)
     names = ", ".join(dict.fromkeys(model.label for model in models))
     named = " ".join(model.name for model in models if model.name)
     return SegAlgorithm(

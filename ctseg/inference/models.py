@@ -146,15 +146,20 @@ def with_other_blood(groups: Sequence[ModelGroup], model: LoadedModel) -> list[M
     return [*groups, ModelGroup(wanted, (), model)]
 
 
+def mask_models(groups: Sequence[ModelGroup]) -> list[LoadedModel]:
+    """The networks whose mean is the mask, group by group."""
+    return [model for group in groups for model in group.models]
+
+
 def all_models(groups: Sequence[ModelGroup]) -> list[LoadedModel]:
     """Every network that has a part in the output, that for other blood last."""
     others = [group.other_blood for group in groups if group.other_blood is not None]
-    return [*(model for group in groups for model in group.models), *others]
+    return [*mask_models(groups), *others]
 
 
 def with_card(settings: SegmentSettings, groups: Sequence[ModelGroup]) -> SegmentSettings:
     """The settings, with what they leave to the model's card; several models have no card of theirs together."""
-    models = [model for group in groups for model in group.models]
+    models = mask_models(groups)
     faint_hu, tta = (models[0].faint_hu, models[0].tta) if len(models) == 1 else (0.0, False)
     stated = {"faint_hu": faint_hu, "tta": tta}
     left = {name: value for name, value in stated.items() if getattr(settings, name) is None}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ctseg.inference.models import LoadedModel, ModelGroup
+from ctseg.inference.models import LoadedModel, ModelGroup, mask_models
 from ctseg.training.device import has_fast_bf16
 from ctseg.training.device_names import PRECISIONS, check_precision_name
 
@@ -32,7 +32,7 @@ def chosen_precision(asked: str, groups: Sequence[ModelGroup]) -> str:
     check_precision_name(asked)
     if asked in PRECISIONS:
         return PRECISIONS[asked]
-    models = [model for group in groups for model in group.models]
+    models = mask_models(groups)
     is_faster = all(map(has_fast_bf16, {model.device.type for model in models} - {"cpu"}))
     on_cpu = [model for model in models if model.device.type == "cpu"]
     if is_faster and on_cpu:

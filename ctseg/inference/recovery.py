@@ -25,6 +25,7 @@ from ctseg.inference.models import ModelGroup
 from ctseg.inference.predict import Prediction, native_probability, predict_ready
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.recovery_curve import Curve, fit_curve
+from ctseg.inference.results import recovery_text
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.stack import Grid, Mask
 from ctseg.metrics.overlap import dice
@@ -117,10 +118,7 @@ class Recovery:
 
     def summary(self, expected: float | None = None) -> str:
         """`recovery 0.78; at 52 HU: 0.41 (2 mL), 0.78 (5 mL), 0.86 (15 mL)`, the first of a mask's expected Dice."""
-        known = [(ml, found) for ml in sorted(SIZES_ML) if (found := self.dice_at(ml)) is not None]
-        read = self.dice_of(expected)
-        first = "recovery" if read is None else f"recovery {read:.2f};"
-        return f"{first} at {self.hu:g} HU: " + ", ".join(f"{found:.2f} ({ml:g} mL)" for ml, found in known)
+        return recovery_text(self.dice_of(expected), self.hu, {ml: self.dice_at(ml) for ml in sorted(SIZES_ML)})
 
     @property
     def missing(self) -> tuple[float, ...]:

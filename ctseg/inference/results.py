@@ -299,3 +299,16 @@ def remove_case(folder: Path, case: str, *, keep: Collection[str] = ()) -> None:
 def case_files(case: str) -> list[str]:
     """All files that a case may have, below the folder."""
     return [file.format(case) for file in CASE_FILES]
+
+
+def recovery_text(read: float | None, hu: float | None, dices: Mapping[float, float | None]) -> str:
+    """`recovery 0.78; at 52 HU: 0.41 (2 mL), 0.86 (15 mL)`; empty where no size has a Dice.
+
+    Args:
+        read: Dice read at the mask's own expected Dice, if there is one.
+        hu: of the known haematomas.
+        dices: mL -> their Dice, smallest first; None where a size had no room.
+    """
+    known = [f"{value:.2f} ({ml:g} mL)" for ml, value in dices.items() if value is not None]
+    first = "recovery" if read is None else f"recovery {read:.2f};"
+    return f"{first} at {hu:g} HU: {', '.join(known)}" if known else ""

@@ -106,5 +106,9 @@ def tilt_deg(origins_mm: Vector, normal: Vector) -> float:
 
 def is_uneven(origins_mm: Vector) -> bool:
     """Whether any step between slice origins (K, 3) differs from the mean step by more than `UNEVEN_MM`."""
-    steps = np.diff(origins_mm, axis=0)
+    return differ(np.diff(origins_mm, axis=0))
+
+
+def differ(steps: Vector) -> bool:
+    """Whether any of the steps (K - 1, 3) or (K - 1,) in mm differs from their mean by more than `UNEVEN_MM`."""
     return bool(len(steps) > 1 and np.abs(steps - steps.mean(axis=0)).max() > UNEVEN_MM)

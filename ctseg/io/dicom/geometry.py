@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.header import SliceHeader
-from ctseg.io.grid import UNEVEN_MM, Geometry, canonical_axes, is_uneven, mean_step, tilt_deg
+from ctseg.io.grid import Geometry, canonical_axes, differ, is_uneven, mean_step, tilt_deg
 from ctseg.io.volume import NativeGrid
 
 SAME_DIRECTION = 1e-3
@@ -208,5 +208,4 @@ def _missing(steps: Vector) -> list[str]:
 
 
 def _uneven_steps(steps: Vector) -> list[str]:
-    uneven = len(steps) > 1 and np.abs(steps - steps.mean()).max() > UNEVEN_MM
-    return [f"uneven slice steps, {steps.min():.1f} to {steps.max():.1f} mm"] if uneven else []
+    return [f"uneven slice steps, {steps.min():.1f} to {steps.max():.1f} mm"] if differ(steps) else []
