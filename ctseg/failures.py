@@ -8,7 +8,7 @@ import re
 
 RUST_ERROR = re.compile(r"os error (\d+)")
 """How safetensors tells what the system said."""
-CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+CUT_SHORT = re.compile(r"(?<!\d)\d++ requested and \d+ written")
 """How numpy tells that not all of an array could be written; what the system said is lost."""
 WAYS_OUT = {
     errno.EACCES: "check its permissions",

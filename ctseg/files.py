@@ -269,9 +269,15 @@ def read_json(path: Path, most: int = MOST_JSON) -> Any:
 
 
 DEEPEST = 50
-QUOTED = re.compile(r"""("(?:[^"\\\n]|\\.)*"|'[^'\n]*')""")
-NESTED_KEYS = re.compile(rf"(?:[\w-]+[ \t]*\.[ \t]*){{{DEEPEST - 1}}}[\w-]")
-"""Text in quotes, and a key of so many parts: of a key in 100 kB the parser would make gigabytes."""
+QUOTED = re.compile(
+    r"""\#[^\n]*+"""
+    r"""|\"{3}(?:[^"\\]++|\\.|"{1,2}(?!"))*+(?:"{3,5}|.*)|'{3}(?:[^']++|'{1,2}(?!'))*+(?:'{3,5}|.*)"""
+    r"""|"(?:[^"\\\n]++|\\.)*+(?:"|.*)|'[^'\n]*+(?:'|.*)""",
+    re.DOTALL,
+)
+"""Comments and texts in quotes; one that does not end goes on to the end of the file, where the parser stops, too."""
+NESTED_KEYS = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{DEEPEST - 1}}}[\w-]")
+"""A key of so many parts: of a key in 100 kB the parser would make gigabytes."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -40,6 +40,8 @@ CONVENTIONS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 Sources: synapse.org (BraTS 2017 to 2024), bids-specification.readthedocs.io, medicaldecathlon.com, and the collections'
 pages at cancerimagingarchive.net. BraTS 2017 to 2019 share patients, so their edition is no part of the patient.
 """
+LONGEST = 255
+"""Letters of the longest name that a file system takes; what is longer, in a table, names no scan."""
 FOLDERS_UP = 4
 """How far above a file its folders are asked for the patient: sub-01/ses-02/anat/flair.nii.gz."""
 
@@ -66,7 +68,7 @@ def case_name(patient_id: str, series_uid: str) -> str:
 
 def convention_of(name: str) -> tuple[str, str] | None:
     """(convention, patient) of a case's name; None where no known convention fits."""
-    for convention, pattern in CONVENTIONS:
+    for convention, pattern in CONVENTIONS if len(name) <= LONGEST else ():
         match = pattern.match(name)
         if match is not None:
             return convention, match["patient"]

@@ -56,6 +56,8 @@ LEFT_SUFFIXES = {
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 RENAMED = re.compile(r"\.(nii|nii\.gz|nrrd|nhdr|mha|mhd|mgz|zip|tar|tar\.gz|tgz|7z|rar)([.~ _(-].*|~|\d+)$")
 """A scan's or an archive's suffix that something was put behind: a backup, a copy, a second download, a split part."""
+LONGEST = 255
+"""Letters of the longest name that a file system takes; a member of an archive may have longer ones."""
 SUFFIX_LOST = "something stands behind its suffix (a copy, a backup, a part?); rename it, or join its parts"
 
 
@@ -90,7 +92,7 @@ def _by_suffix(lower: str, suffix: str) -> Kind:
         return Kind("left", LEFT_SUFFIXES[suffix])
     if is_volume(lower):
         return Kind("volume")
-    if suffix not in DICOM_SUFFIXES and RENAMED.search(lower):
+    if suffix not in DICOM_SUFFIXES and RENAMED.search(lower[-LONGEST:]):
         return Kind("left", SUFFIX_LOST)
     return Kind("zip" if suffix == ".zip" else "dicom")
 

@@ -20,8 +20,9 @@ from ctseg.io.volume import Array
 MISSING = "needs SimpleITK: pip install 'ctseg[itk]', or " + CONVERT
 STATES_PLACE = re.compile(rb"^(space( directions)?|TransformMatrix|Rotation|Orientation)\s*[:=]", re.MULTILINE)
 """Header lines that say which way the axes point."""
-VOXELS_IN = re.compile(rb"^[ \t]*(?:data ?file|ElementDataFile)[ \t]*[:=]+[ \t]*(.*?)[ \t\r]*$", re.MULTILINE | re.I)
-"""The header line that says where the voxels are: `LOCAL`, a file, or a list of files."""
+VOXELS_IN = re.compile(rb"^[ \t]*+(?:data ?file|ElementDataFile)[ \t]*+[:=]++(.*+)$", re.MULTILINE | re.I)
+"""The header line that says where the voxels are: `LOCAL`, a file, or a list of files; with blanks around it."""
+BLANKS = b" \t\r"
 NRRD_END = re.compile(rb"\r?\n\r?\n")
 HEAD_BYTES = 1024 * 1024
 """Longer headers are refused: they could name another file further on."""
@@ -112,7 +113,7 @@ def _check_voxels_place(path: Path, head: bytes) -> None:
     Raises:
         CaseError: without the file's name.
     """
-    named = [found[1] for found in VOXELS_IN.finditer(head)]
+    named = [found[1].strip(BLANKS) for found in VOXELS_IN.finditer(head)]
     stem, kind = path.name[: -len(path.suffix)], path.suffix.lower()
     allowed = {f"{stem}{suffix}".encode() for suffix in BESIDE.get(kind, ())}
     allowed |= {f"{stem}{suffix.upper()}".encode() for suffix in BESIDE.get(kind, ())}
@@ -150,7 +151,7 @@ def _held(path: Path, head: bytes) -> int:
     if path.suffix.lower() not in BESIDE:
         return path.stat().st_size - len(head)
     named = VOXELS_IN.search(head)
-    file = path if named is None else path.with_name(named[1].decode("utf-8", "surrogateescape"))
+    file = path if named is None else path.with_name(named[1].strip(BLANKS).decode("utf-8", "surrogateescape"))
     return file.stat().st_size if file.is_file() else 0
 
 

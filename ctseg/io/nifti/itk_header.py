@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 
-FIELD = re.compile(rb"^[ \t]*([A-Za-z][A-Za-z ]*?)[ \t]*:?[:=][ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
+FIELD = re.compile(rb"^[ \t]*+([A-Za-z][A-Za-z ]*+)[ \t]*+:?[:=](.*+)$", re.MULTILINE)
+"""A name and its value, with blanks around both."""
 NUMBERS = {"ElementSpacing": 0.0, "ElementSize": 0.0} | dict.fromkeys(("Offset", "Position", "Origin"), -math.inf)
 """Fields of a MetaImage that hold numbers, and what these are above."""
 MILLIMETRES = frozenset({"mm", "millimeter", "millimeters", "millimetre", "millimetres", ""})
@@ -50,7 +51,9 @@ def compared(head: bytes, affine: NDArray[np.float64], shape: tuple[int, ...], w
         CaseError: without the file's name, if lengths or values are in other units, are no numbers, or the file holds
             more voxels than its header says.
     """
-    found = [(name.decode().strip().lower(), value.decode("latin-1")) for name, value in FIELD.findall(head)]
+    found = [
+        (name.decode().strip().lower(), value.decode("latin-1").strip(" \t\r")) for name, value in FIELD.findall(head)
+    ]
     fields = dict(found)
     _refuse_two(found)
     _refuse_silent(fields)
