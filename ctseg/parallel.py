@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -114,8 +114,11 @@ def ordered_map(
     start: Callable[[], object] | None = None,
     ended: Callable[[], object] | None = None,
     modules: Sequence[str] = (),
-) -> Iterator[tuple[Item, Result | Failure]]:
+) -> Generator[tuple[Item, Result | Failure]]:
     """Yield every item with its result or its `Failure`, in order; a bad item never stops the others.
+
+    Callers take it in `with closing(ordered_map(...))`. So workers have ended before an error of the caller is handled;
+    else they go on writing until the error is forgotten.
 
     When a worker is killed, its pool is lost. The items that were in progress are then done again one at a time. So
     the item that kills its worker becomes a `Failure`, and all others get their results.

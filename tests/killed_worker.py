@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,10 @@ def triple_or_end(number: int) -> int:
 def ask(asked: tuple[str, str]) -> str:
     """A variable of the environment, or what stands for none."""
     return os.environ.get(*asked)
+
+
+def slowly(number: int) -> int:
+    """Takes longer than a test looks, but for the first."""
+    if number:
+        time.sleep(60)
+    return number

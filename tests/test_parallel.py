@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -7,12 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pytest
-from killed_worker import ask, triple_or_die, triple_or_end
+from killed_worker import ask, slowly, triple_or_die, triple_or_end
 
 from ctseg.errors import CaseError
 from ctseg.parallel import Failure, attempt, death, failure, ordered_map, worker_pool
@@ -179,3 +181,61 @@ def test_what_cannot_be_sent_to_a_worker_is_a_failure() -> None:
     ((_, outcome),) = ordered_map(lambda number: number, [1], workers=1)
     assert isinstance(outcome, Failure)
     assert "pickle" in outcome.error.lower()
+
+
+@pytest.mark.slow
+def test_workers_have_ended_before_an_error_of_the_caller_is_handled() -> None:
+    with pytest.raises(LookupError) as caught, closing(ordered_map(slowly, range(9), workers=2)) as outcomes:
+        for _ in outcomes:
+            raise LookupError
+    assert caught.value.__traceback__ is not None
+    assert not active_children()
+
+
+CODE = sorted(path for part in ("ctseg", "plugins") for path in (Path(__file__).parents[1] / part).rglob("*.py"))
+WRAPPERS = {"ordered_map", "outcomes_of", "prefetch_prepared", "_read_headers"}
+"""What hands on results of workers as they come."""
+
+
+def names_called(node: ast.AST) -> set[str]:
+    return {call.func.id for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)}
+
+
+def closed(node: ast.With) -> Iterator[ast.AST]:
+    """What `with closing(...)` closes: calls, and the names of generators."""
+    for item in node.items:
+        call = item.context_expr
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "closing":
+            yield call.args[0]
+
+
+def left_open(tree: ast.Module) -> list[int]:
+    """Lines that take results of workers without closing them at once.
+
+    Allowed are `with closing(call())`, `return call()` for another to close, `name = call()` where the same function
+    has `with closing(name)`, and an unpacking, which takes all there is.
+    """
+    allowed: set[ast.AST] = set()
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        shut = [thing for node in ast.walk(function) if isinstance(node, ast.With) for thing in closed(node)]
+        names = {thing.id for thing in shut if isinstance(thing, ast.Name)}
+        allowed |= set(shut)
+        for node in ast.walk(function):
+            if isinstance(node, ast.Return) and node.value is not None:
+                allowed.add(node.value)
+            if isinstance(node, ast.Assign):
+                target = node.targets[0]
+                if isinstance(target, ast.Tuple) or (isinstance(target, ast.Name) and target.id in names):
+                    allowed.add(node.value)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return [call.lineno for call in calls if call.func.id in WRAPPERS and call not in allowed]  # type: ignore[attr-defined]
+
+
+def test_every_caller_closes_what_it_takes() -> None:
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in CODE}
+    users = [path for path, tree in trees.items() if names_called(tree) & WRAPPERS]
+    assert len(users) > 8
+    assert not {str(path): lines for path in users if (lines := left_open(trees[path]))}
+    assert left_open(ast.parse("def f():\n    for _, x in ordered_map(abs, [1], workers=2):\n        print(x)")) == [2]

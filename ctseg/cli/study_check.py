@@ -84,12 +84,12 @@ def refuse_faulty(study: Study, *, fresh: bool = False) -> None:
         raise InputError(f"{study.path}: {faults[0]}{more}; nothing was run")
 
 
-def plan(study: Study, *, fresh: bool = False) -> Iterator[tuple[Step, str]]:
+def plan(study: Study, *, fresh: bool = False) -> list[tuple[Step, str]]:
     """Each step and what a run would do with it, by the study's memory and the outputs that are there."""
     with chdir(study.path.parent):
         state = {} if fresh else read_state(study.state_path)
-        for step, key in zip(study.steps, keys_now(study, state), strict=True):
-            yield step, _fate(step, key, state.get(step.name, {}), fresh)
+        keys = zip(study.steps, keys_now(study, state), strict=True)
+        return [(step, _fate(step, key, state.get(step.name, {}), fresh)) for step, key in keys]
 
 
 def _fate(step: Step, key: StepKey, record: Mapping[str, Any], fresh: bool) -> str:

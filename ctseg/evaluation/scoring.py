@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from functools import partial
 
 from ctseg.evaluation.cases import Matching
@@ -36,12 +37,12 @@ def score_all(
     """
     work = partial(score_case, models=matching.models, settings=settings, metrics=tuple(metrics))
     scores: list[Score] = []
-    outcomes = ordered_map(work, matching.jobs, workers=workers, executor=executor)
-    for done, (job, outcome) in enumerate(outcomes, start=1):
-        if isinstance(outcome, Failure):
-            error = f"{job.case}: {outcome.error}"
-            outcome = [Score(model, job.case, job.patient, error=error) for model in matching.models]
-        scores += outcome
-        if progress is not None:
-            progress(done, len(matching.jobs), job.case)
+    with closing(ordered_map(work, matching.jobs, workers=workers, executor=executor)) as outcomes:
+        for done, (job, outcome) in enumerate(outcomes, start=1):
+            if isinstance(outcome, Failure):
+                error = f"{job.case}: {outcome.error}"
+                outcome = [Score(model, job.case, job.patient, error=error) for model in matching.models]
+            scores += outcome
+            if progress is not None:
+                progress(done, len(matching.jobs), job.case)
     return scores

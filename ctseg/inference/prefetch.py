@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -22,8 +22,10 @@ def prefetch_prepared(
     *,
     workers: int = 0,
     executor: Executor | None = None,
-) -> Iterator[tuple[Case, Outcome]]:
+) -> Generator[tuple[Case, Outcome]]:
     """Yield every case with its prepared slices or its failure, in order; never raises for a bad case.
+
+    To be taken in `with closing(...)`, as `ordered_map`.
 
     Args:
         cases: to be read.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import Executor
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def segment_cases(
     """
     preprocessings = [group.preprocessing for group in groups]
 
-    def prepare(todo: Iterable[Case]) -> Iterator[tuple[Case, Outcome]]:
+    def prepare(todo: Iterable[Case]) -> Generator[tuple[Case, Outcome]]:
         return prefetch_prepared(todo, preprocessings, extractor, workers=workers, executor=executor)
 
     return segment_prepared(
@@ -109,7 +110,7 @@ def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:
 
 def segment_prepared(
     cases: Sequence[Case],
-    prepare: Callable[[Iterable[Case]], Iterator[tuple[Case, Outcome]]],
+    prepare: Callable[[Iterable[Case]], Generator[tuple[Case, Outcome]]],
     digest: Callable[[Case], str],
     groups: Sequence[ModelGroup],
     out: Path | Output,
@@ -131,11 +132,15 @@ def segment_prepared(
         out = guard_output(out, "segment", inputs=_read_by(cases), overwrite=overwrite, resume=resume)
     folder, settings = out.path, with_card(settings, groups)
 
-    def segmented(todo: Iterable[Case]) -> Iterator[tuple[Case, CaseResult]]:
+    def segmented(todo: Iterable[Case]) -> Generator[tuple[Case, CaseResult]]:
         count = len(todo) if isinstance(todo, Sized) else len(cases)
         if whole is not None and whole.pays(count):
-            return whole.segmented(todo, count, folder, settings)
-        return ((case, finish_case(case, outcome, groups, folder, settings)) for case, outcome in prepare(todo))
+            with closing(whole.segmented(todo, count, folder, settings)) as rows:
+                yield from rows
+            return
+        with closing(prepare(todo)) as outcomes:
+            for case, outcome in outcomes:
+                yield case, finish_case(case, outcome, groups, folder, settings)
 
     head = provenance(settings.model_dump(), [model.describe() for model in all_models(groups)])
     files = files_of(case.case_id for case in cases)
@@ -155,7 +160,7 @@ def _read_by(cases: Sequence[Case]) -> list[Path | None]:
 
 def _segment_all(
     cases: Sequence[Case],
-    segment: Callable[[Iterable[Case]], Iterator[tuple[Case, CaseResult]]],
+    segment: Callable[[Iterable[Case]], Generator[tuple[Case, CaseResult]]],
     digest: Callable[[Case], str],
     head: Mapping[str, Any],
     place: Output,
@@ -170,14 +175,14 @@ def _segment_all(
     finished = unchanged(out, cases, finished, digest)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
     total = len(cases) + len(unreadable)
-    made = segment([case for case in cases if case.case_id not in finished])
     results: list[CaseResult] = []
     try:
-        rows = (finished.get(case.case_id) or next(made)[1] for case in cases)
-        for result in chain(rows, unreadable):
-            table.add(result)
-            results.append(result)
-            _report(result, len(results), total, on_case, progress)
+        with closing(segment([case for case in cases if case.case_id not in finished])) as made:
+            rows = (finished.get(case.case_id) or next(made)[1] for case in cases)
+            for result in chain(rows, unreadable):
+                table.add(result)
+                results.append(result)
+                _report(result, len(results), total, on_case, progress)
     finally:
         table.save()
     return results

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -30,7 +31,7 @@ class SharedWork:
     """Of `volumes.json`."""
     files: Sequence[str]
     """All that may be written."""
-    segment: Callable[[Iterable[Case]], Iterator[tuple[Case, CaseResult]]]
+    segment: Callable[[Iterable[Case]], Generator[tuple[Case, CaseResult]]]
     """Cases -> their rows, once their files are written."""
     digest: Callable[[Case], str]
     unreadable: Sequence[CaseResult] = ()
@@ -87,8 +88,9 @@ def _take_part(work: SharedWork, share: Share, names: Iterator[str]) -> None:
             else:
                 yield case
 
-    for _, result in work.segment(to_do()):
-        _publish(work, share, result)
+    with closing(work.segment(to_do())) as rows:
+        for _, result in rows:
+            _publish(work, share, result)
 
 
 def _give_up(work: SharedWork, share: Share, name: str) -> None:

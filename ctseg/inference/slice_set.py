@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -63,8 +63,8 @@ def segment_slices(
     rows = slices_by_case(slices, split, deidentify=settings.deidentify)
     cases = [Case(name, name, "slices", slices.domain, files=(slices.folder,)) for name in rows]
 
-    def prepare(todo: Iterable[Case]) -> Iterator[tuple[Case, Outcome]]:
-        return ((case, attempt(ready, case)) for case in todo)
+    def prepare(todo: Iterable[Case]) -> Generator[tuple[Case, Outcome]]:
+        yield from ((case, attempt(ready, case)) for case in todo)
 
     def ready(case: Case) -> ReadyCase:
         return ready_slices(slices, case.case_id, rows[case.case_id], groups)

@@ -7,7 +7,8 @@ workers wait. On a GPU the calling process has the device, and workers only read
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,8 +48,10 @@ class WholeCases:
 
     def segmented(
         self, cases: Iterable[Case], count: int, out: Path, settings: SegmentSettings
-    ) -> Iterator[tuple[Case, CaseResult]]:
+    ) -> Generator[tuple[Case, CaseResult]]:
         """Yield every case with its row, in order, once its files are written; `count` cases at most.
+
+        To be taken in `with closing(...)`, so that no worker writes on once its caller has stopped.
 
         Raises:
             OSError: if the disk is full or takes no files.
@@ -70,14 +73,15 @@ class WholeCases:
                 clean_files(folder, str)
 
         outcomes = ordered_map(_segment, begun(), workers=workers, start=start, ended=clean, modules=WORKER_MODULES)
-        for case, outcome in outcomes:
-            if isinstance(outcome, OSError):
-                raise outcome
-            if isinstance(outcome, Failure):  # its worker was killed
-                clean()
-                outcome = failed_case(case, outcome, out)
-            under_way.discard(case.case_id)
-            yield case, outcome
+        with closing(outcomes):
+            for case, outcome in outcomes:
+                if isinstance(outcome, OSError):
+                    raise outcome
+                if isinstance(outcome, Failure):  # its worker was killed
+                    clean()
+                    outcome = failed_case(case, outcome, out)
+                under_way.discard(case.case_id)
+                yield case, outcome
 
 
 def whole_cases(groups: Sequence[ModelGroup], extractor: BrainExtractor, workers: int) -> WholeCases | None:

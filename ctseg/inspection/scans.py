@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -131,15 +132,16 @@ def _some_unlabelled(cases: Sequence[Case]) -> list[str]:
 def _read_all(report: Report, cases: Sequence[Case], workers: int, progress: ProgressCallback | None) -> None:
     rows: list[ScanRow] = []
     work = partial(scan_row, picture_for=frozenset(case.case_id for case in cases[:TILES]))
-    for number, (case, outcome) in enumerate(ordered_map(work, cases, workers=workers), start=1):
-        if isinstance(outcome, Failure):
-            error = without_paths(outcome.error, case)
-            error = error if error.startswith(case.case_id) else f"{case.case_id}: {error}"
-            report.problems.append(error)
-        else:
-            rows.append(outcome)
-        if progress:
-            progress(number, len(cases), case.case_id)
+    with closing(ordered_map(work, cases, workers=workers)) as outcomes:
+        for number, (case, outcome) in enumerate(outcomes, start=1):
+            if isinstance(outcome, Failure):
+                error = without_paths(outcome.error, case)
+                error = error if error.startswith(case.case_id) else f"{case.case_id}: {error}"
+                report.problems.append(error)
+            else:
+                rows.append(outcome)
+            if progress:
+                progress(number, len(cases), case.case_id)
     report.rows = [row.shown() for row in rows]
     report.facts |= _ranges(rows)
     report.problems += cohort_problems(rows)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,11 +76,12 @@ def discover(
     rejected += refused
     headers: list[SliceHeader] = []
     unread: list[tuple[Source, NoHeader]] = []
-    for source, header in zip(sources, _read_headers(sources, workers, progress), strict=True):
-        if isinstance(header, SliceHeader):
-            headers.append(header)
-        else:
-            unread.append((source, header))
+    with closing(_read_headers(sources, workers, progress)) as read:
+        for source, header in zip(sources, read, strict=True):
+            if isinstance(header, SliceHeader):
+                headers.append(header)
+            else:
+                unread.append((source, header))
     dicom, refused = cases_from_headers(headers, domain)
     cases, rejected = [*cases, *dicom], [*rejected, *_no_dicom(unread), *refused]
     if not cases:
@@ -167,30 +169,32 @@ def _no_dicom(unread: Sequence[tuple[Source, NoHeader]]) -> list[Rejected]:
 
 def _read_headers(
     sources: Sequence[Source], workers: int, progress: ProgressCallback | None
-) -> Iterator[SliceHeader | NoHeader]:
+) -> Generator[SliceHeader | NoHeader]:
     """The header of every source, or in one line why it has none; in processes where there are many."""
     if len(sources) < PARALLEL_FROM:
         workers = 1
     chunks = [sources[start : start + CHUNK] for start in range(0, len(sources), CHUNK)]
     done = 0
-    for chunk, headers in _read_chunks(chunks, workers or os.cpu_count() or 1):
-        yield from headers
-        done += len(chunk)
-        if progress:
-            progress(done, len(sources), "")
+    with closing(_read_chunks(chunks, workers or os.cpu_count() or 1)) as read:
+        for chunk, headers in read:
+            yield from headers
+            done += len(chunk)
+            if progress:
+                progress(done, len(sources), "")
 
 
 def _read_chunks(
     chunks: Sequence[Sequence[Source]], workers: int
-) -> Iterator[tuple[Sequence[Source], Sequence[SliceHeader | NoHeader]]]:
+) -> Generator[tuple[Sequence[Source], Sequence[SliceHeader | NoHeader]]]:
     """Of a chunk that kills its worker, the files are read one at a time to find the guilty one."""
-    for chunk, headers in ordered_map(_read_chunk, chunks, workers=workers if workers > 1 else 0):
-        if not isinstance(headers, Failure):
-            yield chunk, headers
-        elif len(chunk) == 1:
-            yield chunk, [NoHeader(headers.error, broken=True)]
-        else:
-            yield chunk, [found[0] for _, found in _read_chunks([[source] for source in chunk], workers)]
+    with closing(ordered_map(_read_chunk, chunks, workers=workers if workers > 1 else 0)) as outcomes:
+        for chunk, headers in outcomes:
+            if not isinstance(headers, Failure):
+                yield chunk, headers
+            elif len(chunk) == 1:
+                yield chunk, [NoHeader(headers.error, broken=True)]
+            else:
+                yield chunk, [found[0] for _, found in list(_read_chunks([[source] for source in chunk], workers))]
 
 
 def _read_chunk(chunk: Sequence[Source]) -> list[SliceHeader | NoHeader]:

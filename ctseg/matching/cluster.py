@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -49,12 +50,13 @@ class SpreadMetric:
         parts = [take(source, slice(start, start + step)) for start in range(0, count, step)]
         work = partial(_search, self._metric, target, k)
         found: list[Nearest] = []
-        for _, outcome in ordered_map(work, parts, workers=1, executor=self._executor):
-            if isinstance(outcome, Failure):
-                raise CaseError(f"match: a part of the slices could not be searched ({outcome.error})")
-            found.append(outcome)
-            if progress is not None:
-                progress(min(len(found) * step, count), count, "")
+        with closing(ordered_map(work, parts, workers=1, executor=self._executor)) as outcomes:
+            for _, outcome in outcomes:
+                if isinstance(outcome, Failure):
+                    raise CaseError(f"match: a part of the slices could not be searched ({outcome.error})")
+                found.append(outcome)
+                if progress is not None:
+                    progress(min(len(found) * step, count), count, "")
         if not found:
             return nearest(self._metric, source, target, k)
         indices, distances = zip(*found, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,16 +168,16 @@ def _run_all(
     results: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     work = _run_single_threaded if workers or executor is not None else Job.run
-    outcomes = ordered_map(work, jobs, workers=min(workers, len(jobs)), executor=executor)
-    for done, (job, outcome) in enumerate(outcomes, start=1):
-        if isinstance(outcome, Failure):
-            failed[job.name] = outcome.error
-        elif REFUSED in outcome:
-            raise OSError(outcome[REFUSED], os.strerror(outcome[REFUSED]), str(job.folder))
-        else:
-            results.append(outcome)
-        if progress is not None:
-            progress(done, len(jobs), "patients")
+    with closing(ordered_map(work, jobs, workers=min(workers, len(jobs)), executor=executor)) as outcomes:
+        for done, (job, outcome) in enumerate(outcomes, start=1):
+            if isinstance(outcome, Failure):
+                failed[job.name] = outcome.error
+            elif REFUSED in outcome:
+                raise OSError(outcome[REFUSED], os.strerror(outcome[REFUSED]), str(job.folder))
+            else:
+                results.append(outcome)
+            if progress is not None:
+                progress(done, len(jobs), "patients")
     return results, failed
 
 

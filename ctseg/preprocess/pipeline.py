@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,8 @@ def preprocess(
     made = plan(
         discovery, settings, extractor=extractor, domain=domain, labels=labels, splits=splits, masks=masks
     )  # fmt: skip
-    outcomes = outcomes_of(made, made.cases, min(workers, len(made.cases)), executor)
-    return write_set(made, out, outcomes, progress)
+    with closing(outcomes_of(made, made.cases, min(workers, len(made.cases)), executor)) as outcomes:
+        return write_set(made, out, outcomes, progress)
 
 
 @dataclass(frozen=True)
@@ -274,11 +275,12 @@ def _splits(patients: Mapping[str, str], settings: PreprocessSettings, path: Pat
 
 def outcomes_of(
     made: Plan, cases: Iterable[Case], workers: int, executor: Executor | None
-) -> Iterator[tuple[Case, Outcome]]:
-    """Results in the order of `cases`; one worker process would only cost time, so `workers=1` works in this one."""
+) -> Generator[tuple[Case, Outcome]]:
+    """Results in the order of `cases`, to be taken in `with closing(...)`; `workers=1` works in this process."""
     jobs = ((case, _task_of(case, made.task, made.labels)) for case in cases)
-    for (case, _), outcome in ordered_map(_process, jobs, workers=workers if workers > 1 else 0, executor=executor):
-        yield case, outcome
+    with closing(ordered_map(_process, jobs, workers=workers if workers > 1 else 0, executor=executor)) as outcomes:
+        for (case, _), outcome in outcomes:
+            yield case, outcome
 
 
 def _process(job: tuple[Case, CaseTask]) -> CaseSlices:

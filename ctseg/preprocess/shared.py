@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,10 @@ def _take_part(
     progress: _Progress,
     names: Iterator[str],
 ) -> None:
-    for case, outcome in outcomes_of(made, (cases[name] for name in names), workers, executor):
-        if share.claims.publish(case.case_id, partial(save_outcome, outcome=outcome)):
-            progress.advance(case.case_id)
+    with closing(outcomes_of(made, (cases[name] for name in names), workers, executor)) as outcomes:
+        for case, outcome in outcomes:
+            if share.claims.publish(case.case_id, partial(save_outcome, outcome=outcome)):
+                progress.advance(case.case_id)
 
 
 def _give_up(share: Share, name: str) -> None:

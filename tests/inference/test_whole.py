@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import cohorts
@@ -106,8 +107,10 @@ def test_a_killed_worker_costs_one_case_and_leaves_nothing_of_it(scans, tmp_path
 
 @pytest.mark.slow
 def test_a_full_disk_ends_the_call_and_resume_goes_on(scans, tmp_path, no_prefetch, monkeypatch):
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(OSError, match="File too large") as caught:
         run(scans, tmp_path / "out", extractor=NoRoom("c"), workers=2)
+    assert caught.value.__traceback__ is not None  # while the error is still held
+    assert not active_children()
     assert not leftovers(tmp_path / "out")
     assert not list((tmp_path / "out").glob("c.*"))
     with (tmp_path / "out" / "volumes.csv").open(newline="") as file:

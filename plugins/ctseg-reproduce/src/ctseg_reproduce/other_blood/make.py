@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -75,10 +76,11 @@ def make_patients(root: Path, count: int, workers: int, progress: ProgressCallba
     (root / "patients").mkdir(exist_ok=True)
     missing = [index for index in range(count) if not patient_file(root, index).exists()]
     outcomes = ordered_map(partial(keep_patient, folder=root), missing, workers=min(workers, len(missing)))
-    for done, (index, outcome) in enumerate(outcomes, start=1):
-        if isinstance(outcome, Failure):
-            raise InputError(f"{root}: patient {index} could not be simulated ({outcome.error}); call again")
-        progress(count - len(missing) + done, count, "patients")
+    with closing(outcomes):
+        for done, (index, outcome) in enumerate(outcomes, start=1):
+            if isinstance(outcome, Failure):
+                raise InputError(f"{root}: patient {index} could not be simulated ({outcome.error}); call again")
+            progress(count - len(missing) + done, count, "patients")
     if missing:
         add_seconds(root, "patients", time.perf_counter() - started)
     return [read_back(KindSlices.load, patient_file(root, index)) for index in range(count)]
