@@ -159,7 +159,14 @@ def common_grid(pred: MaskFile, ref: MaskFile, tolerance_mm: float) -> Grid:
         offset = min(offset, _header_offset_mm(pred.volume, ref.volume))
     if offset > tolerance_mm:
         raise CaseError(f"{pred.path} and {ref.path} lie up to {offset:.2f} mm apart; put them on one grid")
-    return Grid.of(pred.volume if pred.has_sidecar and not ref.has_sidecar else ref.volume)
+    grids = Grid.of(pred.volume), Grid.of(ref.volume)
+    thick = tuple(float(grid.slab_mm[0]) for grid in grids)
+    if one[0] == 1 and pred.has_sidecar == ref.has_sidecar and abs(thick[0] - thick[1]) > tolerance_mm:
+        raise CaseError(
+            f"{pred.path} says a slice of {thick[0]:.3g} mm and {ref.path} one of {thick[1]:.3g} mm; put them on one "
+            "grid"
+        )
+    return grids[0] if pred.has_sidecar and not ref.has_sidecar else grids[1]
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -20,6 +20,7 @@ from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, safe_name
 from ctseg.io.digest import DIGITS
 from ctseg.io.slices import SliceSet, check_domain, check_same_greys, intensity_of
+from ctseg.io.stack import about_single
 from ctseg.io.volume import Volume
 from ctseg.outputs import Output
 from ctseg.parallel import attempt
@@ -164,5 +165,5 @@ def slice_volume(slices: SliceSet, case: str, rows: NDArray[np.int64]) -> Volume
         case_id=case,
         patient_id=str(table["patient_id"].iloc[0]),
         slice_ids=tuple(table["slice_id"]),
-        notes=("slices as preprocessed, not the scan's own grid",),
+        notes=("slices as preprocessed, not the scan's own grid", *about_single(len(rows), None)),
     )

@@ -62,10 +62,22 @@ def geometry_from_affine(affine: Vector, grid: NativeGrid) -> Geometry:
     return Geometry(origin + np.arange(count)[:, None] * steps[0], steps[1], steps[2])
 
 
-def mean_step(origins_mm: Vector, normal: Vector) -> Vector:
-    """(3,) mean step from one slice origin to the next; 1 mm along the normal where there is one slice only."""
+def slice_step_mm(affine: Vector, axes: tuple[int, int, int]) -> float:
+    """Distance of a grid's slices along their normal, also where it has one slice only.
+
+    Args:
+        affine: (4, 4).
+        axes: as in `NativeGrid`.
+    """
+    across, row, col = (affine[:3, axis] for axis in axes)
+    normal = np.cross(row, col)
+    return abs(float(across @ normal)) / float(np.linalg.norm(normal))
+
+
+def mean_step(origins_mm: Vector, normal: Vector, thickness_mm: float | None = None) -> Vector:
+    """(3,) mean step from one slice origin to the next; of a single slice its thickness, 1 mm where that is unknown."""
     if len(origins_mm) < 2:
-        return normal
+        return normal * (thickness_mm or 1.0)
     step: NDArray[np.float64] = (origins_mm[-1] - origins_mm[0]) / (len(origins_mm) - 1)
     return step
 
@@ -79,7 +91,7 @@ def affine_from_volume(volume: Volume) -> Vector:
     grid = native_grid(volume)
     if grid.affine is not None:
         return grid.affine
-    steps = (mean_step(volume.origins_mm, volume.normal), volume.row_step_mm, volume.col_step_mm)
+    steps = (mean_step(volume.origins_mm, volume.normal, volume.thickness_mm), volume.row_step_mm, volume.col_step_mm)
     lps = np.eye(4)
     lps[:3, 3] = volume.origins_mm[0]
     for step, axis, flip in zip(steps, grid.axes, grid.flips, strict=True):

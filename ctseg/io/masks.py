@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctseg.errors import CaseError, UnreadableError
 from ctseg.files import read_json_beside, write_json, write_with
 from ctseg.io.extent import check_voxels
-from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, tilt_deg
+from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, slice_step_mm, tilt_deg
 from ctseg.io.nifti.file import open_nifti, place, read_labels
 from ctseg.io.volume import Array, NativeGrid, Volume
 
@@ -152,7 +152,7 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
         raise CaseError(f"{path}: no such file")
     file = open_nifti(path)
     grid, geometry = place(file.affine, file.shape, file.header)
-    domain, thickness = "ct", None
+    domain, thickness = "ct", slice_step_mm(file.affine, grid.axes) if file.shape[grid.axes[0]] == 1 else None
     sidecar = _read_sidecar(path)
     if sidecar is not None:
         grid, geometry, domain, thickness = _from_sidecar(sidecar, grid, path)

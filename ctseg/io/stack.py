@@ -34,6 +34,15 @@ def slab_mm(z_mm: Vector, thickness_mm: float | None = None) -> Vector:
     return np.asarray((padded[:-1] + padded[1:]) / 2)
 
 
+def about_single(slices: int, thickness_mm: float | None) -> list[str]:
+    """A note where a scan has one slice only, on what its volumes in mL rest on."""
+    if slices != 1:
+        return []
+    if thickness_mm:
+        return [f"a single slice: volumes rest on its thickness of {thickness_mm:.3g} mm"]
+    return ["a single slice whose thickness nothing says: volumes are those of 1 mm"]
+
+
 @dataclass(frozen=True)
 class Grid:
     """Geometry of a (K, H, W) mask: the centre of [k, r, c] is `origins_mm[k] + r * row_step_mm + c * col_step_mm`."""

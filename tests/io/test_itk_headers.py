@@ -108,3 +108,48 @@ def test_a_nrrd_without_a_sure_size_is_refused(tmp_path: Path, other: dict[str, 
         return
     with pytest.raises(CaseError, match=word):
         read(nrrd(tmp_path, **other))
+
+
+@pytest.mark.parametrize(("other", "word"), [
+    ({"Offset": "5 5"}, "its offset holds other than 3 numbers"),
+    ({"Offset": None, "Position": "5 5"}, "its position holds other than 3 numbers"),
+    ({"ElementSize": "4 4"}, "its elementsize holds other than 3 numbers"),
+    ({"TransformMatrix": None, "Rotation": "1 0 0 0 1 0"}, "its rotation holds other than 9 numbers"),
+])  # fmt: skip
+def test_a_metaimage_with_too_few_numbers_is_refused(tmp_path: Path, other: dict[str, str | None], word: str) -> None:
+    with pytest.raises(CaseError, match=f"{word}|cannot be parsed"):
+        read(meta(tmp_path, **other))
+
+
+SILENT: dict[str, str | None] = {"space": None, "space_directions": None, "space_origin": None}
+
+
+@pytest.mark.parametrize(("other", "word"), [
+    ({**SILENT, "axis_mins": "0 0 0", "axis_maxs": "28 24 25"}, "states no voxel size"),
+    ({**SILENT, "spacings": "nan nan nan"}, "spacings hold what is no length"),
+    ({**SILENT, "spacings": "4 4 nan"}, "spacings hold what is no length"),
+    ({**SILENT, "spacings": "4 4 5", "units": '"cm" "cm" "cm"'}, "lengths are not in mm"),
+    ({**SILENT, "spacings": "4 4 5", "units": '"mm" "mm" "um"'}, "lengths are not in mm"),
+])  # fmt: skip
+def test_a_nrrd_without_a_length_in_mm_is_refused(tmp_path: Path, other: dict[str, str | None], word: str) -> None:
+    with pytest.raises(CaseError, match=word):
+        read(nrrd(tmp_path, **other))
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed", "3D-left-handed", None])
+def test_a_nrrd_whose_space_names_no_sides_says_so(tmp_path: Path, space: str | None) -> None:
+    other = {"space": space} if space else {"space": None, "space_dimension": "3"}
+    order = ("type", "dimension", "space", "space_dimension")
+    fields = {**NRRD, **other}
+    head = {name: fields.pop(name) for name in order if name in fields} | fields
+    text = "".join(f"{name.replace('_', ' ')}: {value}\n" for name, value in head.items() if value is not None)
+    (tmp_path / "a_ct.nrrd").write_bytes(f"NRRD0004\n{text}\n".encode() + voxels().tobytes())
+    assert any("names no sides of the patient" in note for note in read(tmp_path / "a_ct.nrrd").notes)
+
+
+def test_spaces_that_name_sides_are_taken_by_name_and_a_lost_origin_is_said(tmp_path: Path) -> None:
+    for space, place in (("LPS", (0, 0, 0)), ("RAS", (-28, -24, 0)), ("left-anterior-superior", (0, -24, 0))):
+        volume = read(nrrd(tmp_path, space=space))
+        np.testing.assert_allclose(volume.origins_mm[0], place)
+        assert volume.notes == ()
+    assert any("gives no origin" in note for note in read(nrrd(tmp_path, space_origin=None)).notes)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ctseg.errors import CaseError
 from ctseg.io.dicom.header import SliceHeader
 from ctseg.io.grid import Geometry, canonical_axes, differ, is_uneven, mean_step, tilt_deg
+from ctseg.io.stack import about_single
 from ctseg.io.volume import NativeGrid
 
 SAME_DIRECTION = 1e-3
@@ -44,6 +45,8 @@ class Stack:
     col_step_mm: Vector
     shape: tuple[int, int]
     """(rows, columns)."""
+    thickness_mm: float | None = None
+    """What a single slice represents."""
 
     @property
     def normal(self) -> Vector:
@@ -124,14 +127,14 @@ def _is_square(orientation: Sequence[float]) -> bool:
     return max(abs(length - 1.0) for length in lengths) < UNIT and abs(float(along @ down)) < UNIT
 
 
-def stack_of(slices: Sequence[SliceHeader]) -> Stack:
-    """The stack of slices that `check_placed` passed and that are in order."""
+def stack_of(slices: Sequence[SliceHeader], thickness_mm: float | None = None) -> Stack:
+    """The stack of slices that `check_placed` passed and that are in order; of a single one with its thickness."""
     first = slices[0]
     direction = np.asarray(first.orientation, dtype=float)
     row_spacing, col_spacing = first.spacing or (1.0, 1.0)
     along, down = direction[:3] / np.linalg.norm(direction[:3]), direction[3:] / np.linalg.norm(direction[3:])
     origins = np.array([header.position for header in slices], dtype=float)
-    return Stack(origins, down * row_spacing, along * col_spacing, (first.rows, first.columns))
+    return Stack(origins, down * row_spacing, along * col_spacing, (first.rows, first.columns), thickness_mm)
 
 
 def to_canonical(stack: Stack) -> tuple[NativeGrid, Geometry]:
@@ -152,7 +155,7 @@ def to_canonical(stack: Stack) -> tuple[NativeGrid, Geometry]:
 
 
 def _geometry(stack: Stack, grid: NativeGrid) -> Geometry:
-    steps = (stack.col_step_mm, stack.row_step_mm, mean_step(stack.origins_mm, stack.normal))
+    steps = (stack.col_step_mm, stack.row_step_mm, mean_step(stack.origins_mm, stack.normal, stack.thickness_mm))
     turned = [steps[axis] * (-1 if flip else 1) for axis, flip in zip(grid.axes, grid.flips, strict=True)]
     corner = np.zeros(3)
     for axis, flip in zip(grid.axes, grid.flips, strict=True):
@@ -168,7 +171,7 @@ def _geometry(stack: Stack, grid: NativeGrid) -> Geometry:
 def describe(stack: Stack, gantry_tilt_deg: float = 0.0) -> list[str]:
     """Notes on tilt (beside what the header's GantryDetectorTilt says), missing slices and uneven steps."""
     if len(stack.origins_mm) < 2:
-        return ["a single slice: volumes rest on its nominal thickness"]
+        return about_single(1, stack.thickness_mm)
     notes = []
     tilt = tilt_deg(stack.origins_mm, stack.normal)
     if tilt > TILT_DEG:

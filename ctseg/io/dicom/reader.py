@@ -211,7 +211,8 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
     headers = [item.header for item in slices]
     first = slices[0].dataset
     name = case_id or case_name(headers[0].patient, headers[0].series_uid)
-    stack = stack_of(headers)
+    thickness = _thickness_mm(first)
+    stack = stack_of(headers, thickness)
     try:
         grid, geometry = to_canonical(stack)
     except CaseError as error:
@@ -233,8 +234,14 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
         native=grid,
         frames=_frames(slices),
         notes=(*notes, *_about(slices, stack, domain)),
-        thickness_mm=number(first, "SliceThickness", 0.0) or None,
+        thickness_mm=thickness,
     )
+
+
+def _thickness_mm(first: Dataset) -> float | None:
+    """Nominal thickness of a slice; where the header gives none, the distance of slices that it states."""
+    said = (abs(number(first, name, 0.0)) for name in ("SliceThickness", "SpacingBetweenSlices"))
+    return next((value for value in said if value), None)
 
 
 def _about(slices: Sequence[_Slice], stack: Stack, domain: str) -> tuple[str, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from ctseg.errors import CaseError
 from ctseg.io.grid import LPS_TO_RAS
 from ctseg.io.kinds import CONVERT
 from ctseg.io.nifti.itk_header import compared
+from ctseg.io.nifti.itk_packed import check_packed
 from ctseg.io.quiet import quiet
 from ctseg.io.volume import Array
 
@@ -35,8 +38,8 @@ BESIDE = {".mhd": (".raw", ".zraw", ".img"), ".nhdr": (".raw", ".raw.gz", ".img"
 class _Voxels:
     """Voxels that are read when they are asked for; what nibabel calls an array proxy."""
 
-    def __init__(self, reader: Any, dtype: np.dtype[Any]) -> None:
-        self._reader, self.dtype = reader, dtype
+    def __init__(self, reader: Any, dtype: np.dtype[Any], check: Callable[[], None]) -> None:
+        self._reader, self.dtype, self._check = reader, dtype, check
         self.shape = tuple(int(size) for size in reader.GetSize())
         self.ndim = len(self.shape)
 
@@ -44,6 +47,7 @@ class _Voxels:
     def _array(self) -> Array:
         import SimpleITK as sitk  # noqa: N813 - the name that its documentation gives it
 
+        self._check()
         try:
             with quiet():
                 return np.asarray(sitk.GetArrayFromImage(self._reader.Execute()).T)
@@ -84,7 +88,12 @@ def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
     lps = _affine(reader)
     notes = compared(head, lps, reader.GetSize(), dtype.itemsize, _held(path, head))
-    image = nib.Nifti1Image(_Voxels(reader, dtype), LPS_TO_RAS @ lps, dtype=None if dtype.itemsize < 8 else dtype)
+    file, start = _voxels_of(path, head)
+    expected = math.prod(reader.GetSize()) * dtype.itemsize
+    check = partial(check_packed, file, start, head, expected, expected // reader.GetSize()[2])
+    image = nib.Nifti1Image(
+        _Voxels(reader, dtype, check), LPS_TO_RAS @ lps, dtype=None if dtype.itemsize < 8 else dtype
+    )
     image.header.set_xyzt_units("mm")
     image.set_qform(image.affine, code=1, update_affine=False)
     if not states_place:
@@ -148,11 +157,19 @@ def _affine(reader: Any) -> Array:
 
 def _held(path: Path, head: bytes) -> int:
     """Bytes of voxels as they lie on disk, behind the header or in the file beside it that it names."""
-    if path.suffix.lower() not in BESIDE:
-        return path.stat().st_size - len(head)
+    file, start = _voxels_of(path, head)
+    return file.stat().st_size - start if file.is_file() else 0
+
+
+def _voxels_of(path: Path, head: bytes) -> tuple[Path, int]:
+    """The file that holds the voxels, and where in it they begin."""
+    kind = path.suffix.lower()
+    if kind not in BESIDE:
+        return path, len(head) + (kind == ".mha")  # a line's end, which a NRRD's header holds
     named = VOXELS_IN.search(head)
-    file = path if named is None else path.with_name(named[1].strip(BLANKS).decode("utf-8", "surrogateescape"))
-    return file.stat().st_size if file.is_file() else 0
+    if named is None:
+        return path, 0
+    return path.with_name(named[1].strip(BLANKS).decode("utf-8", "surrogateescape")), 0
 
 
 def voxel_bytes(path: Path) -> int:

@@ -32,7 +32,20 @@ ONCE = frozenset(
     }
 )  # fmt: skip
 """What is stated once, or with one value."""
-NRRD_SIZES = ("space directions", "spacings", "axis mins", "axismins")
+NRRD_SIZES = ("space directions", "spacings")
+"""ITK takes no size from `axis mins` and `axis maxs`."""
+SPACES = frozenset(
+    f"{name}{time}"
+    for time in ("", "-time", "t")
+    for name in ("right-anterior-superior", "left-anterior-superior", "left-posterior-superior", "ras", "las", "lps")
+)
+"""Spaces of a NRRD that name sides of the patient."""
+VALUES = {"elementspacing": 1, "elementsize": 1, "offset": 1, "position": 1, "origin": 1} | dict.fromkeys(
+    ("transformmatrix", "rotation", "orientation"), 2
+)
+"""Fields of a MetaImage: as many numbers as there are axes, or their square. ITK fills up what is missing."""
+GZIP = frozenset({"gzip", "gz"})
+"""Encodings of a NRRD that are compressed and that ITK reads."""
 DISTANCES = "distanceunits"
 OTHER_MODALITIES = frozenset({"MR", "NM", "US", "OTHER"})
 
@@ -51,21 +64,37 @@ def compared(head: bytes, affine: NDArray[np.float64], shape: tuple[int, ...], w
         CaseError: without the file's name, if lengths or values are in other units, are no numbers, or the file holds
             more voxels than its header says.
     """
-    found = [
-        (name.decode().strip().lower(), value.decode("latin-1").strip(" \t\r")) for name, value in FIELD.findall(head)
-    ]
+    found = _lines(head)
     fields = dict(found)
     _refuse_two(found)
     _refuse_silent(fields)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise CaseError("its affine is singular, so its voxels have no size; write a header with spacing")
     units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
+    units += re.findall(r'"([^"]*)"', fields.get("units", ""))
     units += [fields[DISTANCES].strip(" ?")] if DISTANCES in fields else []
     if any(unit.strip().lower() not in MILLIMETRES for unit in units):
-        raise CaseError("its lengths are not in mm (space units, DistanceUnits); write it in mm")
+        raise CaseError("its lengths are not in mm (units, space units, DistanceUnits); write it in mm")
     _refuse_numbers(fields)
+    _refuse_too_few(fields)
     _refuse_longer(fields, held, math.prod(shape) * width, math.prod(shape[:2]) * width)
-    return [*_sizes(fields), *_sides(fields, affine), *_modality(fields)]
+    return [*_sizes(fields), *_sides(fields, affine), *_space(fields), *_modality(fields)]
+
+
+def fields_of(head: bytes) -> dict[str, str]:
+    """What a header says, by the names of its fields in lower case."""
+    return dict(_lines(head))
+
+
+def is_packed(fields: dict[str, str]) -> bool:
+    """Whether the voxels are compressed; MetaImage's truth begins with T or 1."""
+    return fields.get("compresseddata", "").lower().startswith(("t", "1")) or fields.get("encoding", "").lower() in GZIP
+
+
+def _lines(head: bytes) -> list[tuple[str, str]]:
+    return [
+        (name.decode().strip().lower(), value.decode("latin-1").strip(" \t\r")) for name, value in FIELD.findall(head)
+    ]
 
 
 def _refuse_two(found: list[tuple[str, str]]) -> None:
@@ -87,6 +116,8 @@ def _refuse_silent(fields: dict[str, str]) -> None:
     is_meta = "dimsize" in fields
     if not any(name in fields for name in (("elementspacing", "elementsize") if is_meta else NRRD_SIZES)):
         raise CaseError("its header states no voxel size, so volumes are unknown; write a header with spacing")
+    if "space directions" not in fields and not all(map(math.isfinite, _floats(fields.get("spacings", "")))):
+        raise CaseError("its spacings hold what is no length; write its header again")
     if is_meta and _floats(fields.get("headersize", "-1")) != [-1.0]:
         raise CaseError("its header says where its voxels begin (HeaderSize), which may not be so; write it without")
     if "old min" in fields or "old max" in fields:
@@ -108,10 +139,18 @@ def _refuse_numbers(fields: dict[str, str]) -> None:
         raise CaseError("its values are to be scaled (ElementToIntensityFunction), which is not read; write it with HU")
 
 
+def _refuse_too_few(fields: dict[str, str]) -> None:
+    """Refuse a MetaImage that gives other than one number for each axis."""
+    axes = len(_floats(fields.get("dimsize", "")))
+    for name, power in VALUES.items() if axes else ():
+        if name in fields and len(_floats(fields[name])) != axes**power:
+            raise CaseError(f"its {name} holds other than {axes**power} numbers; write its header again")
+
+
 def _refuse_longer(fields: dict[str, str], held: int, expected: int, plane: int) -> None:
     """Where voxels lie as they are behind the header, there is no whole slice more of them."""
-    is_packed = fields.get("encoding", "raw").lower() != "raw" or fields.get("compresseddata", "").lower() == "true"
-    if is_packed or any(name in fields for name in SKIPS):
+    is_text = fields.get("encoding", "raw").lower() != "raw"
+    if is_text or is_packed(fields) or any(name in fields for name in SKIPS):
         return
     if held >= expected + plane:
         raise CaseError(f"holds {held} bytes of voxels where its header says {expected}; write its header again")
@@ -123,6 +162,16 @@ def _sizes(fields: dict[str, str]) -> list[str]:
         return []
     sizes = [" x ".join(f"{value:g}" for value in values) for values in (size, spacing)]
     return [f"the header says voxels of {sizes[0]} mm (ElementSize), {sizes[1]} mm apart; the latter is used"]
+
+
+def _space(fields: dict[str, str]) -> list[str]:
+    """Notes on a NRRD whose directions are of a space without sides of the patient, or whose place is not given."""
+    notes = []
+    if "space directions" in fields and fields.get("space", "").strip().lower() not in SPACES:
+        notes.append("the header's space names no sides of the patient; its directions are taken for LPS")
+    if "space directions" in fields and "space origin" not in fields:
+        notes.append("the header gives no origin; the first voxel is taken to lie at 0")
+    return notes
 
 
 def _sides(fields: dict[str, str], affine: NDArray[np.float64]) -> list[str]:

@@ -8,10 +8,12 @@ import numpy as np
 
 from ctseg.errors import CaseError
 from ctseg.io.extent import check_voxels
+from ctseg.io.grid import slice_step_mm
 from ctseg.io.hu_check import check_hu
 from ctseg.io.masks import load_mask, save_map, save_mask, sidecar_path
 from ctseg.io.nifti.file import finite, open_nifti, orientation_notes, place, read_voxels
 from ctseg.io.nifti.header import intent_notes
+from ctseg.io.stack import about_single
 from ctseg.io.volume import Volume
 
 __all__ = ["load_mask", "read_nifti", "save_map", "save_mask", "sidecar_path"]
@@ -42,6 +44,8 @@ def read_nifti(
     native, notes = finite(read_voxels(file, channel))
     voxels = np.ascontiguousarray(grid.to_canonical(native), dtype=np.float32)
     notes += [*file.notes, *intent_notes(file.header), *orientation_notes(file.header, file.affine, orientation)]
+    thickness = slice_step_mm(file.affine, grid.axes)
+    notes += about_single(len(voxels), thickness)
     keys = tuple(range(len(voxels)))[:: -1 if grid.flips[0] else 1]
     volume = Volume(
         voxels=voxels,
@@ -56,6 +60,7 @@ def read_nifti(
         slice_keys=keys,
         native=grid,
         notes=tuple(notes),
+        thickness_mm=thickness if len(voxels) == 1 else None,
     )
     check_voxels(volume)
     return check_hu(volume) if domain == "ct" else volume
