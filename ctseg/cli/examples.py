@@ -31,7 +31,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "ctseg das-train --src sets/mr --tgt sets/ct --preset plus --set lambda_adv=0 -o runs/mr-only",
     ),
     "segment": (
-        "ctseg segment scans/ --model runs/das -o masks",
+        "ctseg segment scans/ -o masks",
         "find scans -name '*.nii.gz' -print0 | ctseg segment -0 - --model runs/das -o masks --json",
     ),
     "evaluate": (
