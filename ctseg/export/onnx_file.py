@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, first_line
 from ctseg.export.network import Run, check_slices
 
 INPUT, OUTPUT = "images", "logits"
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""With which torch marks words of its errors for a terminal."""
 
 
 def write_onnx(path: Path, network: nn.Module, size: int) -> None:
@@ -29,30 +32,44 @@ def write_onnx(path: Path, network: nn.Module, size: int) -> None:
     """
     needs("onnx", "export")
     needs("onnxscript", "export")
-    batch = torch.export.Dim("batch", min=1, max=4096)
     try:
-        with quiet("torch.onnx", "onnxscript", "onnx_ir"):
-            torch.onnx.export(
-                network,
-                (torch.from_numpy(check_slices(size, 2)),),
-                path,
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: batch},),
-                external_data=False,
-                verbose=False,
-            )
+        with quiet("torch.onnx", "torch.fx", "onnxscript", "onnx_ir"):
+            _export(path, network, torch.from_numpy(check_slices(size, 2)))
     except (OSError, MemoryError):
         raise  # of the disk or the machine
     except Exception as error:  # torch's and onnxscript's own, of many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = COLOURS.sub("", first_line(error, 200))
         if _is_missing(error):
             raise InputError(
                 f"the installed ONNX packages do not fit this torch ({reason}); "
                 "pip install --upgrade onnxscript onnx-ir"
             ) from None
         raise InputError(f"this network cannot be written as ONNX ({reason}); try --to monai-bundle") from None
+
+
+def _export(path: Path, network: nn.Module, images: torch.Tensor) -> None:
+    """Let torch write the file; where its exporter cannot, as that of 2.6 with today's onnxscript, by a trace.
+
+    Whichever wrote it, `checked_parity` compares what it computes.
+    """
+    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "verbose": False}
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    try:
+        torch.onnx.export(
+            network, (images,), path, dynamo=True, dynamic_shapes=({0: batch},), external_data=False, **names
+        )
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        if _is_missing(error):
+            raise
+        try:
+            axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}
+            torch.onnx.export(network, (images,), path, dynamo=False, dynamic_axes=axes, **names)
+        except (OSError, MemoryError):
+            raise
+        except Exception:
+            raise error from None
 
 
 def _is_missing(error: BaseException | None) -> bool:

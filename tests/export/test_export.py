@@ -91,6 +91,28 @@ def test_onnx_takes_any_number_of_slices(run):
         np.testing.assert_allclose(session.run(["logits"], {"images": images})[0], expected, atol=1e-4)
 
 
+def test_where_torch_cannot_write_a_network_a_trace_of_it_is_written(run, monkeypatch, capsys):
+    """As with torch 2.6 and an onnxscript that today's torch needs."""
+    pytest.importorskip("onnxruntime")
+    real, tried = torch.onnx.export, []
+
+    def export_by(*args, dynamo, **options):
+        tried.append(dynamo)
+        if dynamo:
+            raise RuntimeError("Failed to convert. \x1b[96mThis is step 3/3\x1b[0m")
+        return real(*args, dynamo=dynamo, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", export_by)
+    assert main(["export", run, "--to", "onnx", "-o", "out"]) == 0
+    assert tried == [True, False]
+    assert "parity on 4 slices" in "".join(capsys.readouterr())
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: export_by(*args, **{**options, "dynamo": True}))
+    assert main(["export", run, "--to", "onnx", "-o", "again"]) == 2
+    said = capsys.readouterr().err
+    assert "This is step 3/3" in said
+    assert "[96m" not in said
+
+
 def test_an_exported_network_that_differs_is_refused(run, monkeypatch, capsys):
     needs("onnx")
     monkeypatch.setattr(export, "onnx_runner", lambda _path: lambda images: images * 3)
