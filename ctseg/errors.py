@@ -87,5 +87,14 @@ def first_line(error: BaseException, length: int | None = 120) -> str:
     return (lines[0] if lines and lines[0].strip() else type(error).__name__)[:length]
 
 
+QUOTED = re.compile(r"""(?:b?"|(?<!\w)b?').*["'](?!\w)|'.*'(?!\w)|(?:b?"|(?<!\w)b?').*$""")
+"""From the first quotation mark of a line to its last, since a name may hold some, or to the end if it was cut off."""
+
+
+def without_quotes(text: str) -> str:
+    """One line of a library without what it quotes: that comes from the file, and may be a patient's name."""
+    return QUOTED.sub("...", text)
+
+
 class ClusterError(CtsegError):
     """The scheduler of a cluster is gone, and with it what its workers were at."""

@@ -30,7 +30,7 @@ BOUNDED = {
     ("ctseg.io.identity", "CONVENTIONS"): "names of at most 255 letters",
     ("ctseg.inference.bids", "SCAN"): "names of files",
     ("ctseg.io.kinds", "RENAMED"): "the last 255 letters of a name",
-    ("ctseg.io.dicom.quoting", "QUOTED"): "the first 120 letters of an error",
+    ("ctseg.errors", "QUOTED"): "the first 120 letters of an error",
 }
 """Patterns that see short texts alone."""
 

@@ -199,7 +199,7 @@ def _find(paths: list[Path], output: Path, settings: SegmentSettings, workers: i
     from ctseg.io.slices import SliceSet
 
     with common.bar("Looking") as bar:
-        found = find_scans(paths, workers=workers, progress=bar.update, without=output)
+        found = find_scans(paths, workers=workers, progress=bar.update, without=output, nameless=settings.deidentify)
     return deidentified(found) if settings.deidentify and not isinstance(found, SliceSet) else found
 
 

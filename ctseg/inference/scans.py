@@ -17,7 +17,12 @@ from ctseg.progress import ProgressCallback
 
 
 def find_scans(
-    paths: Sequence[Path], *, workers: int = 0, progress: ProgressCallback | None = None, without: Path | None = None
+    paths: Sequence[Path],
+    *,
+    workers: int = 0,
+    progress: ProgressCallback | None = None,
+    without: Path | None = None,
+    nameless: bool = False,
 ) -> Discovery | SliceSet:
     """The CT scans below some paths, or the slice set that the one path is.
 
@@ -28,13 +33,14 @@ def find_scans(
         workers: processes for DICOM headers, as in `discover`.
         progress: called with (files read, files in all, "").
         without: a folder not to look into: the command's own output, where it lies in an input.
+        nameless: whether the error that no scan was found names no file.
 
     Raises:
         InputError: if a path is missing, no scan is found at all, or a slice set is given beside other paths.
     """
     sets = [path for path in paths if is_slice_set(path)]
     if not sets:
-        return discover(paths, "ct", workers=workers, progress=progress, without=without)
+        return discover(paths, "ct", workers=workers, progress=progress, without=without, nameless=nameless)
     if len(paths) > 1:
         raise InputError(f"{sets[0]}: is a slice set; segment it in a call of its own, without other paths")
     return open_slices(sets[0])

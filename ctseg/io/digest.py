@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from ctseg.errors import CaseError, first_line
+from ctseg.errors import CaseError, first_line, without_quotes
 from ctseg.failures import system_failure
 from ctseg.io.case import Case
 from ctseg.io.source import Source
@@ -57,5 +57,5 @@ def _digest(source: Source) -> str:
             while chunk := stream.read(CHUNK_BYTES):
                 digest.update(chunk)
     except Exception as error:  # zlib and zipfile raise their own kinds
-        raise CaseError(f"{source}: {system_failure(error) or first_line(error)}") from None
+        raise CaseError(f"{source}: {system_failure(error) or without_quotes(first_line(error))}") from None
     return digest.hexdigest()

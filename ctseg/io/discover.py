@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from ctseg.errors import CaseError, InputError, UnreadableError, first_line
+from ctseg.errors import CaseError, InputError, UnreadableError, first_line, without_quotes
 from ctseg.failures import system_failure
 from ctseg.io.archive import zip_members
 from ctseg.io.case import Case, Discovery, Rejected, safe_name, short_name
@@ -24,6 +24,7 @@ from ctseg.io.kinds import kind_of
 from ctseg.io.nifti.file import open_nifti, read_labels
 from ctseg.io.nifti.layouts import TASK_FILE, companions, folder_cases, task_cases, task_folders
 from ctseg.io.nifti.volumes import read_nifti
+from ctseg.io.private import unnamed
 from ctseg.io.source import Source
 from ctseg.io.volume import Volume
 from ctseg.io.walk import LOOKED_FOR, all_files
@@ -53,6 +54,7 @@ def discover(
     workers: int = 0,
     progress: ProgressCallback | None = None,
     without: Path | None = None,
+    nameless: bool = False,
 ) -> Discovery:
     """Find every scan in files and folders of any mix.
 
@@ -63,6 +65,7 @@ def discover(
         workers: processes for DICOM headers where there are many files; 0 for as many as there are cores.
         progress: called with (files read, files in all, "").
         without: a folder not to look into: the command's own output, where it lies in an input.
+        nameless: whether the error that no scan was found names no file, as under `--deidentify`.
 
     Raises:
         InputError: if a path is missing or an empty folder, or no scan is found at all.
@@ -85,7 +88,7 @@ def discover(
     dicom, refused = cases_from_headers(headers, domain)
     cases, rejected = [*cases, *dicom], [*rejected, *_no_dicom(unread), *refused]
     if not cases:
-        raise InputError(_nothing(paths, rejected, domain))
+        raise InputError(_nothing(paths, [unnamed(item) for item in rejected] if nameless else rejected, domain))
     return Discovery(tuple(_unique(cases)), tuple(rejected), dict(found.ignored))
 
 
@@ -123,7 +126,7 @@ def _volume_part(files: Sequence[Path], domain: str) -> tuple[list[Case], list[R
         except UnreadableError as error:
             found, refused = [], [Rejected(str(folder / TASK_FILE), str(error).partition(": ")[2], True)]
         except Exception as error:  # a dataset.json can hold anything
-            reason = system_failure(error) or f"is of no known form ({first_line(error)}); correct it"
+            reason = system_failure(error) or f"is of no known form ({without_quotes(first_line(error))}); correct it"
             found, refused = [], [Rejected(str(folder / TASK_FILE), reason, True)]
         cases, rejected = cases + found, rejected + refused
     volumes = sorted({path for path in files if kind_of(path.name).what == "volume"})
@@ -294,7 +297,7 @@ def read_case(case: Case) -> Volume:
         if case.label_file is not None and volume.native is not None:
             volume = replace(volume, labels=read_labels(open_nifti(case.label_file), volume.native))
     except (OSError, MemoryError) as failure:
-        raise CaseError(f"{case.case_id}: {system_failure(failure) or first_line(failure)}") from None
+        raise CaseError(f"{case.case_id}: {system_failure(failure) or without_quotes(first_line(failure))}") from None
     except CaseError as error:
         message = str(error)
         raise CaseError(message if message.startswith(case.case_id) else f"{case.case_id}: {message}") from None

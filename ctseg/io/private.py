@@ -66,7 +66,7 @@ def deidentified(found: Discovery) -> Discovery:
         counts[name] += 1
         name = name if counts[name] == 1 else f"{name}-{counts[name]}"
         cases.append(case if case.kind == "dicom" else _renamed(case, name))
-    return Discovery(tuple(cases), tuple(_unnamed(item) for item in found.rejected), found.ignored)
+    return Discovery(tuple(cases), tuple(unnamed(item) for item in found.rejected), found.ignored)
 
 
 def _renamed(case: Case, name: str) -> Case:
@@ -80,7 +80,7 @@ def _digest_name(case: Case) -> str:
         return f"C{keyed_digest(str(case.files[0]), NAME_DIGITS // 2)}"
 
 
-def _unnamed(item: Rejected) -> Rejected:
+def unnamed(item: Rejected) -> Rejected:
     """A file that is no scan, by a digest; `FILE and 3 more ...` and `ARCHIVE[MEMBER]` count as one."""
     path = Path(item.path_or_series)
     name = handle(Source(str(path))) if path.is_file() else f"name-{keyed_digest(str(path), DIGITS // 2)}"

@@ -17,7 +17,6 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
-from ctseg.errors import first_line
 from ctseg.failures import system_failure
 from ctseg.io.contents import ENOUGH_BYTES, known_form
 from ctseg.io.dicom.quoting import keep_quiet, unquoted
@@ -117,7 +116,7 @@ def read_header(source: Source) -> SliceHeader | NoHeader:
         if other:
             return NoHeader(other, broken=True)
         if isinstance(error, (InvalidDicomError, EOFError)):
-            what = first_line(error) if str(error) else "it ends early"
+            what = unquoted(error) if str(error) else "it ends early"
             return NoHeader(f"not a readable DICOM file ({what})", broken=says_so)
         return NoHeader(f"broken DICOM header ({unquoted(error)}); copy the file again", broken=says_so)
 

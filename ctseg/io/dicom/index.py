@@ -9,10 +9,10 @@ from typing import IO, Any, cast
 
 import pydicom
 
-from ctseg.errors import first_line
 from ctseg.failures import system_failure
 from ctseg.io.case import Rejected
 from ctseg.io.dicom.header import MAGIC, MAX_ELEMENT_BYTES
+from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.source import MAX_MEMBER_BYTES, Bounded, Source
 
 NAME = "dicomdir"
@@ -66,7 +66,7 @@ def _missing(index: Source, listing: Callable[[], set[str]]) -> list[Rejected]:
             named = list(dict.fromkeys(_named(dataset)))
         there = listing()
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
-        reason = system_failure(error) or f"a broken index ({first_line(error)}); copy the whole disc again"
+        reason = system_failure(error) or f"a broken index ({unquoted(error)}); copy the whole disc again"
         return [Rejected(str(index), reason, True)]
     return [Rejected(f"{index.folder}/{'/'.join(parts)}", MISSING, True) for parts in named if not _is_in(parts, there)]
 

@@ -13,11 +13,10 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from ctseg.errors import first_line
+from ctseg.errors import first_line, without_quotes
 
 OWN_WORDS = (InvalidDicomError, EOFError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error)
 """Errors whose texts say what is wrong in words of the library, but for names in quotes."""
-QUOTED = re.compile(r"b?([\"']).*?\1(?!\w)")
 WORDS_OF_CODECS = frozenset({"RLE", "JPEG", "pixel", "data"})
 TAG = re.compile(r"\([0-9A-Fa-f]{4}, ?[0-9A-Fa-f]{4}\)")
 KEYWORD = re.compile(r"[A-Z][A-Za-z0-9]{3,63}")
@@ -44,7 +43,7 @@ def unquoted(error: BaseException, dataset: Dataset | None = None) -> str:
     """
     said = str(error)
     if isinstance(error, OWN_WORDS):
-        return QUOTED.sub("...", first_line(error)).removesuffix(" for file ...")
+        return without_quotes(first_line(error)).removesuffix(" for file ...")
     if dataset is not None:
         return _without_values(error, dataset)
     words = [word for word in KEYWORD.findall(said) if tag_for_keyword(word) is not None]

@@ -16,7 +16,7 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from ctseg.errors import CaseError, first_line
+from ctseg.errors import CaseError, first_line, without_quotes
 from ctseg.failures import system_failure
 from ctseg.io.contents import known_form
 from ctseg.io.grid import Geometry, canonical_axes, geometry_from_affine
@@ -72,9 +72,11 @@ def guarded(path: Path, read: Callable[[], T]) -> T:
         message = str(error)
         raise CaseError(message if message.startswith(str(path)) else f"{path}: {message}") from None
     except (ImageFileError, HeaderDataError) as error:
-        raise CaseError(f"{path}: not a NIfTI file ({first_line(error)}); convert it or leave it out") from None
+        raise CaseError(
+            f"{path}: not a NIfTI file ({without_quotes(first_line(error))}); convert it or leave it out"
+        ) from None
     except Exception as error:  # nibabel raises whatever a broken field makes Python raise
-        reason = system_failure(error) or f"broken or cut short ({first_line(error)}); copy it again"
+        reason = system_failure(error) or f"broken or cut short ({without_quotes(first_line(error))}); copy it again"
         raise CaseError(f"{path}: {reason}") from None
 
 

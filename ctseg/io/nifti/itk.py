@@ -12,7 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from ctseg.errors import CaseError
+from ctseg.errors import CaseError, without_quotes
 from ctseg.io.grid import LPS_TO_RAS
 from ctseg.io.kinds import CONVERT
 from ctseg.io.nifti.itk_header import compared
@@ -136,7 +136,7 @@ def _broken(error: RuntimeError) -> str:
     """The last line of ITK's report, which says what is wrong; the others say where in its code."""
     said = (line.strip() for line in str(error).splitlines())
     lines = [line for line in said if line and not line.startswith("Reason: ")] or ["no reason given"]
-    reason = "its header cannot be parsed" if "File cannot be read" in lines[-1] else lines[-1][:120]
+    reason = "its header cannot be parsed" if "File cannot be read" in lines[-1] else without_quotes(lines[-1][:120])
     return f"broken, or not of the format of its name ({reason}); copy it again, or {CONVERT}"
 
 
