@@ -139,6 +139,13 @@ def test_random_permutations_agree_with_the_exact_ones(rng):
     assert drawn.p_value == pytest.approx(exact.p_value, abs=0.03)
 
 
+def test_no_p_value_is_0():
+    """Forty patients, all of them better by far: no random swap is as extreme, so p is 1 / (permutations + 1)."""
+    one, two, count = np.zeros(40), np.ones(40), np.ones(40)
+    found = compare_ratios((one, count), (two, count), [str(place) for place in range(40)], permutations=99)
+    assert (found.exact, found.p_value) == (False, pytest.approx(1 / 100))
+
+
 def test_p_values_are_uniform_where_there_is_no_difference(rng):
     patients, count = [str(index) for index in range(30)], np.ones(30)
     found = [

@@ -43,6 +43,14 @@ def test_init_normal_draws_what_cyclegan_draws() -> None:
     assert torch.count_nonzero(network[1].bias) == 0
 
 
+def test_init_he_goes_by_the_fan_out_as_torchvision_does_for_vgg() -> None:
+    conv = nn.Conv2d(64, 256, 3)
+    with seeded(0):
+        init_he(conv)
+    assert conv.weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)  # by the fan in: twice that
+    assert not conv.bias.any()
+
+
 def test_init_he_keeps_the_signal_through_thirteen_layers() -> None:
     network = nn.Sequential(*(nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()) for _ in range(13)))
     images = torch.randn(2, 32, 24, 24)

@@ -71,3 +71,18 @@ def test_domain_losses_are_means_over_positions() -> None:
 def test_losses_of_half_precision_logits_are_computed_in_single() -> None:
     assert losses.segmentation_bce(LOGITS.bfloat16(), MASKS).dtype == torch.float32
     assert losses.discriminator_loss(SOURCE.bfloat16(), TARGET.bfloat16(), "log").dtype == torch.float32
+
+
+def test_slice_dice_is_the_mean_over_the_slices_with_a_lesion() -> None:
+    """Two of four slices show one; the empty ones, whatever is found there, are not counted."""
+    masks = torch.zeros(4, 1, 4, 4)
+    masks[0, 0, :2], masks[2, 0, 0, 0] = 1, 1
+    logits = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = losses.slice_dice_loss(logits, masks).item()
+    by_hand = []
+    for place in (0, 2):
+        probability, truth = logits[place].sigmoid(), masks[place]
+        dice = (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+        by_hand.append(1 - dice.item())
+    assert found == pytest.approx(sum(by_hand) / 2)
+    assert losses.slice_dice_loss(logits, torch.zeros_like(masks)).item() == 0

@@ -73,6 +73,27 @@ def test_discriminator_step_moves_the_discriminator_alone(batch: Batch) -> None:
     assert set(losses) == {"discriminator", "discriminator_accuracy"}
 
 
+@pytest.mark.parametrize("form", ["log", "lsq"])
+@pytest.mark.parametrize("kind", ["adversary", "output_adversary"])
+def test_the_losses_are_equations_21_and_22_of_the_two_domains_maps(batch: Batch, kind: str, form: str) -> None:
+    """Written out: source and target swapped anywhere, or one in the other's place, gives another number."""
+    training = make(lambda_adv=0.1, lambda_adv_output=0.1, gan=form)
+    adversary = getattr(training, kind)
+    moving = steps.segmenter_step(training, batch)
+    with torch.no_grad():  # the discriminator is the one that the segmenter saw, the maps are those of its pass
+        source, target = (
+            adversary.discriminator(adversary.maps(output)) for output in (batch.source_output, batch.target_output)
+        )
+    assert (source - target).abs().mean() > 1e-4
+    passes, told = {
+        "log": (-target.sigmoid().log(), -source.sigmoid().log().mean() - (1 - target.sigmoid()).log().mean()),
+        "lsq": ((target - 1) ** 2, ((source - 1) ** 2).mean() + (target**2).mean()),
+    }[form]
+    assert moving[adversary.name].item() == pytest.approx(passes.mean().item(), rel=1e-5)
+    found = adversary.discriminator_step(batch)[adversary.discriminator_name]
+    assert found.item() == pytest.approx(told.item(), rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adversary", "output_adversary"])
 def test_the_discriminator_learns_that_the_source_is_1_and_the_target_0(batch: Batch, kind: str) -> None:
@@ -233,9 +254,9 @@ def test_discriminator_learns_to_tell_domains_apart(batch: Batch) -> None:
 
 @pytest.mark.parametrize(("form", "boundary"), [("log", 0.0), ("lsq", 0.5)])
 def test_accuracy_counts_each_domain_half(form: str, boundary: float) -> None:
-    source = boundary + torch.tensor([1.0, 1.0, 1.0, -1.0])
-    target = boundary + torch.tensor([-1.0, 1.0])
-    assert discriminator_accuracy(source, target, form).item() == pytest.approx(0.5 * (0.75 + 0.5))
+    source = boundary + 0.2 * torch.tensor([1.0, 1.0, 1.0, -1.0])  # so near that another boundary counts otherwise
+    target = boundary + 0.2 * torch.tensor([-1.0, 1.0, -1.0, -1.0, -1.0])
+    assert discriminator_accuracy(source, target, form).item() == pytest.approx(0.5 * (0.75 + 0.8))
 
 
 def test_clip_bounds_the_update(batch: Batch) -> None:

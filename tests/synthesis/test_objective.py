@@ -102,6 +102,18 @@ class TestGradients:
         for name, parameter in named.items():
             torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)
 
+    def test_every_step_zeroes_its_own_gradients(self, make_objective: Make, make_batch: Make) -> None:
+        """Stale gradients, left by anybody, change no update; the released code never zeroes D_fusion's."""
+        clean, stale, batch = make_objective(), make_objective(), make_batch()
+        for net in (stale.generator, *stale.modules().values()):
+            for parameter in net.parameters():
+                parameter.grad = torch.full_like(parameter, 7.0)
+        for objective in (clean, stale):
+            objective.step(batch)
+        for name, net in {"generator": clean.generator, **clean.modules()}.items():
+            other = {"generator": stale.generator, **stale.modules()}[name]
+            assert not moved(other, copy_of(net)), name
+
     @pytest.mark.slow
     def test_gradients_do_not_pile_up(self, make_objective: Make, make_batch: Make) -> None:
         """Two steps on the same batch at rate 0 leave the gradients of one."""
@@ -178,6 +190,49 @@ class TestTerms:
         assert set(named) == set(expected)
         for name, value in expected.items():
             assert named[name].item() == pytest.approx(value.item(), rel=1e-4), name
+
+    @pytest.mark.parametrize("form", ["log", "lsq"])
+    def test_the_discriminators_losses_are_equations_3_and_7(
+        self, make_objective: Make, make_batch: Make, form: str
+    ) -> None:
+        """Written out: another domain's images or features, or the labels swapped, give another number."""
+        objective, batch = make_objective(gan=form, gan_features=form), make_batch()
+        made, _ = objective.generator_step(batch)
+        real_and_fake = {
+            "d_ct": (batch.target, made.pseudo_ct),
+            "d_mr": (batch.source, made.pseudo_mr),
+            "d_fusion": (made.mr_features, made.ct_features),  # the source is 1
+        }
+        expected = {}
+        for name, pair in real_and_fake.items():
+            net = objective.modules()[name].eval()  # batch norm, where there is one, sees no other batch
+            with torch.no_grad():
+                one, zero = (net(images.detach()) for images in pair)
+            log = -one.sigmoid().log().mean() - (1 - zero.sigmoid()).log().mean()
+            expected[name] = log if form == "log" else ((one - 1) ** 2).mean() + (zero**2).mean()
+        found = objective.discriminator_step("d_ct", batch.target, made.pseudo_ct)
+        found |= objective.discriminator_step("d_mr", batch.source, made.pseudo_mr)
+        found |= objective.feature_step(made)
+        for name, value in expected.items():
+            assert found[name].item() == pytest.approx(value.item(), rel=1e-5), name
+
+    def test_a_step_gives_each_discriminator_its_own_domain(
+        self, make_objective: Make, make_batch: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        objective, batch, seen = make_objective(), make_batch(), {}
+
+        def note(name: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+            seen[name] = (real, fake)
+            return {}
+
+        with torch.no_grad():
+            made = {"d_ct": objective.generator.to_target(batch.source)}
+            made["d_mr"] = objective.generator.to_source(batch.target)
+        monkeypatch.setattr(objective, "discriminator_step", note)
+        objective.step(batch)
+        for name, real in (("d_ct", batch.target), ("d_mr", batch.source)):
+            assert seen[name][0] is real
+            torch.testing.assert_close(seen[name][1], made[name])
 
     def test_a_term_without_weight_has_no_helper(self, make_objective: Make, make_batch: Make) -> None:
         objective = make_objective(generator=ResnetGenerator(width=4, blocks=1), lambda_les=0, lambda_fda=0)

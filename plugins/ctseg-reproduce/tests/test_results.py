@@ -90,6 +90,15 @@ def test_a_patient_on_whom_one_row_has_no_foreground_stays_in_the_difference() -
     assert difference(empty, full, "pooled").patients == 3
 
 
+def test_a_patient_that_a_row_lacks_stays_in_the_difference() -> None:
+    """A scan that failed under one row alone: the other row's value has it, so the difference has it, too."""
+    short, whole = outcome([3, 4], [6, 8]), outcome([3, 4, 1], [6, 8, 9])
+    for one, other in ((short, whole), (whole, short)):
+        found = difference([one, replace(one, seed=1)], [other, replace(other, seed=1)], "pooled")
+        assert found.value == pytest.approx(found.difference_of_values)
+        assert found.patients == 3
+
+
 def test_where_seeds_differ_both_numbers_are_known() -> None:
     one, two = [outcome([5], [10]), outcome([9], [10], 1)], [outcome([4], [10])]
     found = difference(one, two, "pooled")
