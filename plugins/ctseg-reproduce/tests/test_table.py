@@ -173,3 +173,11 @@ def test_a_row_that_found_something_with_every_seed_is_not_marked() -> None:
     table = table_of("table3", [with_seeds(result("das", 0.5), [0.02, 0.0, 0.0], [0.5, 0.6, 0.4])])
     assert table["collapsed"].tolist() == [""]
     assert text_cells(table)[0][0] == "DAS (one stage)"
+
+
+def test_every_test_patient_is_counted_and_each_cohorts_are_others() -> None:
+    """One without a lesion in whom nothing is found adds nothing to the pooled Dice; it was tested all the same."""
+    row = with_seeds(result("mr", 0.5), [0.5, 0.5, 0.0], [0.5, 0.4, 0.0])
+    for item in row.outcomes:
+        item.cases.loc[2, "pooled_whole"] = 0.0
+    assert table_of("table2", [row])["patients"][0] == 6

@@ -156,12 +156,12 @@ def _estimates(item: Result, paired: Difference | None) -> dict[str, float]:
 
 def _measured_on(item: Result) -> dict[str, Any]:
     """The seeds, cohorts, patients and slices behind a line."""
-    numbers = item.numbers()
+    tested = {(one.cohort, patient) for one in item.outcomes for patient in one.cases["patient"].astype(str)}
     return {
         "seeds": " ".join(str(one.seed) for one in item.outcomes),
         "cohorts": " ".join(str(one.cohort) for one in item.outcomes if one.cohort is not None),
         "pooled_by_seed": " ".join(f"{100 * estimate([one], 'pooled').value:.2f}" for one in item.outcomes),
-        "patients": numbers["pooled"].patients if numbers else 0,
+        "patients": len(tested),
         "slices": item.outcomes[0].slices if item.outcomes else 0,
     }
 
