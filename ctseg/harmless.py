@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +17,38 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OBEYED = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Control characters of both sets but tab and line feed, marks and overrides of writing direction, characters of no
-width, line and paragraph separators, and halves of surrogate pairs, which are bytes that are no UTF-8."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), and their full-width forms."""
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
+"""Control characters of both sets but tab and line feed, marks and overrides of writing direction, line and paragraph
+separators, halves of surrogate pairs, which are bytes that are no UTF-8, and all that Unicode shows as nothing
+(Default_Ignorable_Code_Point): soft hyphens, fillers, selectors of a form, and tags, in which a text can hide."""
+FORMULA = ("=", "+", "-", "@")
+"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), in whatever width it is written."""
+BREAKS = ("\t", "\r", "\n")
+"""What does the same at the very beginning of a cell."""
+NUMBER = re.compile(r"[+-]?(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?|[+-]?(inf|nan)", re.IGNORECASE)
 
 
 def visible(text: str) -> str:
     r"""The text with every character that a terminal obeys written as `\u001b`; tabs and line feeds stay.
 
-    In JSON, TOML and JavaScript strings that notation means the very character, so texts of them keep their meaning.
+    In JSON and JavaScript strings that notation means the very character, so texts of them keep their meaning; in TOML,
+    too, but for characters beyond U+FFFF, which are two halves here (`toml_visible`).
     """
-    return OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return OBEYED.sub(lambda found: _escaped(ord(found[0])), text)
+
+
+def _escaped(code: int) -> str:
+    if code <= 0xFFFF:
+        return f"\\u{code:04x}"
+    return f"\\u{0xD800 + (code - 0x10000 >> 10):04x}\\u{0xDC00 + (code - 0x10000 & 0x3FF):04x}"
+
+
+def toml_visible(text: str) -> str:
+    r"""As `visible`, in the notation of TOML, which has `\U000e0041` for characters beyond U+FFFF."""
+    return OBEYED.sub(lambda found: f"\\U{ord(found[0]):08x}" if ord(found[0]) > 0xFFFF else found[0], text)
 
 
 def one_line(text: str) -> str:
@@ -40,22 +58,25 @@ def one_line(text: str) -> str:
 
 def is_plain(text: str) -> bool:
     """Whether a name can be written anywhere as it is."""
-    return not (OBEYED.search(text) or is_formula(text) or "\n" in text or "\t" in text)
+    return not (OBEYED.search(text) or "\n" in text or "\t" in text) and safe_cell(text) == text
 
 
 def is_formula(text: str) -> bool:
     """Whether a spreadsheet would compute a cell of this text; a negative number is none."""
-    return text.lstrip(" ").startswith(FORMULA) and NUMBER.fullmatch(text) is None
+    first = unicodedata.normalize("NFKC", text.lstrip()[:1])
+    return (text.lstrip(" ").startswith(BREAKS) or first.startswith(FORMULA)) and NUMBER.fullmatch(text) is None
 
 
 def safe_cell(value: Any) -> Any:
     """A cell of a table for spreadsheets: text that begins as a formula gets an apostrophe in front.
 
+    So does what stands behind a semicolon: where a comma is a decimal's, that begins another cell, whatever the quotes.
     Numbers are what they are. Names and identifiers of ctseg's own need no apostrophe, so they are read back unchanged.
     """
     if not isinstance(value, str):
         return value
-    text = one_line(value)
+    first, *others = one_line(value).split(";")
+    text = ";".join([first, *(f"'{part}" if is_formula(part.strip()) else part for part in others)])
     return f"'{text}" if is_formula(value) or is_formula(text) else text
 
 
@@ -69,9 +90,18 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def markdown_row(cells: Iterable[object]) -> str:
-    """A row of a Markdown table: no cell ends it, opens a tag or begins a link to code."""
-    texts = (one_line(str(cell)).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;") for cell in cells)
-    return "| " + " | ".join(texts) + " |"
+    """A row of a Markdown table: no cell ends it, opens a tag, or is a link or a picture from elsewhere."""
+    texts = (one_line(str(cell)).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
+    return "| " + " | ".join(_untagged(text) for text in texts) + " |"
+
+
+def markdown_text(text: object) -> str:
+    """A text from outside within a paragraph of Markdown: one line that opens no tag and is no link or picture."""
+    return _untagged(one_line(str(text)).replace("\\", "\\\\"))
+
+
+def _untagged(text: str) -> str:
+    return text.replace("<", "&lt;").replace("](", "]\\(").replace("][", "]\\[")
 
 
 def safe_table(table: pd.DataFrame) -> pd.DataFrame:

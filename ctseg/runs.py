@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ctseg.errors import InputError, OutputExistsError, UnreadableError
 from ctseg.failures import system_failure
 from ctseg.files import MOST_JSON, bounded, read_toml, write_text, write_with, writing_to
-from ctseg.harmless import one_line
+from ctseg.harmless import one_line, toml_visible
 from ctseg.outputs.mark import MARK
 from ctseg.version import __version__
 
@@ -317,7 +317,7 @@ def write_toml(path: Path, data: Mapping[str, Any]) -> Path:
     """Write settings as TOML, atomically."""
     import tomli_w
 
-    return write_text(path, tomli_w.dumps(_plain(data)))
+    return write_text(path, toml_visible(tomli_w.dumps(_plain(data))))
 
 
 def append_metrics(run: Path, row: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from ctseg.cli.quick_start import begun, listed, quicken
 from ctseg.cli.streams import keep_streams
 from ctseg.cli.words import globals_first
 from ctseg.errors import InputError
+from ctseg.harmless import visible
 from ctseg.version import __version__
 
 EPILOG = (
@@ -210,6 +212,10 @@ def run() -> None:
     """The console script."""
     keep_streams()
     signal.signal(signal.SIGTERM, terminate)
-    code = main()
+    try:
+        code = main()
+    except Exception:  # a defect: what its libraries say may hold what a terminal obeys
+        sys.stderr.write(visible(traceback.format_exc()))
+        code = 1
     exec("")  # noqa: S102 - Ctrl-C within an `exec` of a library would end Python by the signal; a new one forgets it
     sys.exit(code)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctseg.harmless import markdown_row
+from ctseg.harmless import markdown_row, markdown_text
 from ctseg.models.info import METADATA, RUN_DIGEST
 
 if TYPE_CHECKING:
@@ -73,8 +73,9 @@ def write_model_card(run: Path) -> Path:
 def card(header: ModelHeader, metrics: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], digest: str) -> str:
     """The card as Markdown; `digest` is the weights' SHA-256."""
     training = header.training
+    name, preset = markdown_text(header.name), markdown_text(training.get("preset"))
     parts = [
-        f"# {header.kind.capitalize()} `{header.name}`, preset `{training.get('preset')}`",
+        f"# {header.kind.capitalize()} `{name}`, preset `{preset}`",
         f"{TASKS[header.kind]}. Research use only.",
         _section("Model", _model_rows(header, settings, digest)),
         _section("Training data", _data_rows(header), "Folder names and counts as recorded; no patient is named."),
@@ -252,7 +253,7 @@ def _quality(kind: str) -> str:
 
 def _warnings(metrics: Sequence[Mapping[str, Any]]) -> str:
     texts = list(dict.fromkeys(text for row in metrics for text in row.get("warnings", [])))
-    return "## Warnings while training\n\n" + "\n".join(f"- {text}" for text in texts) if texts else ""
+    return "## Warnings while training\n\n" + "\n".join(f"- {markdown_text(text)}" for text in texts) if texts else ""
 
 
 def _profile_rows(profile: Mapping[str, Any]) -> list[list[str]]:

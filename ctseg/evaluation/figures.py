@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ctseg.evaluation.numbers import number
 from ctseg.evaluation.statistics import limits_of_agreement
-from ctseg.render.plots import add_legend, new_figure
+from ctseg.render.plots import add_legend, lettering, new_figure
 from ctseg.render.style import INK, MODELS
 
 
@@ -18,7 +18,7 @@ def dice_by_size(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
     figure, axes = new_figure()
     for model, colour in zip(models, _colours(models), strict=True):
         rows = done[(done["model"] == model) & (done["ref_ml"] > 0)]
-        axes.scatter(rows["ref_ml"], rows["dice"], s=26, color=colour, alpha=0.75, linewidths=0, label=model)
+        axes.scatter(rows["ref_ml"], rows["dice"], s=26, color=colour, alpha=0.75, linewidths=0, label=lettering(model))
     axes.set(xlabel="Lesion in the reference (mL)", ylabel="Dice", ylim=(-0.03, 1.03))
     if (done["ref_ml"] > 0).any():
         axes.set_xscale("log")
@@ -58,7 +58,7 @@ def dice_distribution(done: pd.DataFrame, models: tuple[str, ...]) -> Figure:
         values = np.sort(done[(done["model"] == model) & (done["ref_ml"] > 0)]["dice"].to_numpy(float))
         if len(values):
             share = 1 - np.arange(len(values)) / len(values)
-            axes.step(np.append(values, 1), np.append(share, 0), where="pre", color=colour, label=model)
+            axes.step(np.append(values, 1), np.append(share, 0), where="pre", color=colour, label=lettering(model))
     axes.set(xlabel="Dice", ylabel="Share of cases at or above", xlim=(0, 1), ylim=(0, 1.03))
     if len(models) > 1:
         add_legend(axes)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ctseg.export.network import Parity
+from ctseg.harmless import markdown_text
 from ctseg.inference.measure import LARGE_ML
 from ctseg.inference.models import LoadedModel
 from ctseg.preprocess.prepared import BRAIN_FRACTION
@@ -106,12 +107,12 @@ def readme(found: Mapping[str, Any], example: str) -> str:
     files = [f"- `{name}`: {role}" for role, name in found["files"].items()]
     return "\n".join(
         [
-            f"# Haemorrhage on head CT: {model['model'] or model['segmenter']}",
+            f"# Haemorrhage on head CT: {markdown_text(model['model'] or model['segmenter'])}",
             "",
             NOTICE,
             "",
-            *[f"- {name}: {value}" for name, value in rows],
-            *[f"- limit: {text}" for text in model["limits"]],
+            *[f"- {name}: {markdown_text(value)}" for name, value in rows],
+            *[f"- limit: {markdown_text(text)}" for text in model["limits"]],
             "",
             "## Files",
             "",
@@ -123,7 +124,7 @@ def readme(found: Mapping[str, Any], example: str) -> str:
             "",
             "## Before the network",
             "",
-            *[f"{number}. {step}" for number, step in enumerate(found["before"]["steps"], start=1)],
+            *[f"{number}. {markdown_text(step)}" for number, step in enumerate(found["before"]["steps"], start=1)],
             "",
             "## After the network",
             "",

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ctseg.render.plots import lettering
 from ctseg.render.png import write_png
 
 COLUMNS, PLOT = 4, (2.7, 1.5)
@@ -97,7 +98,7 @@ def _draw(axes: Axes, name: str, points: Sequence[tuple[int, float]]) -> None:
         axis.set_ticks(ticks, [text.format(tick) for tick in ticks], fontsize=7)
     axes.tick_params(length=2, pad=2)
     axes.annotate("epoch", (0.5, 0), xycoords="axes fraction", fontsize=7, ha="center", va="top", **BELOW)
-    axes.set_title(TITLES.get(name, name), fontsize=9, pad=4)
+    axes.set_title(TITLES.get(name) or lettering(name), fontsize=9, pad=4)
 
 
 def _is_number(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ctseg.harmless import one_line
 from ctseg.render.style import INK
 
 
@@ -23,6 +24,15 @@ def new_figure(width: float = 4.6, height: float = 3.3) -> tuple[Figure, Axes]:
     axes.grid(color=INK, alpha=0.2, linewidth=0.6)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def lettering(text: str) -> str:
+    """A name from outside as matplotlib draws it letter by letter: it takes what is between dollars for mathematics.
+
+    Names that begin with an underscore, which legends leave out, get a blank in front.
+    """
+    shown = one_line(text).replace("$", "\\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def add_legend(axes: Axes) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import tomllib
+import unicodedata
 from pathlib import Path
 
 import cube
@@ -15,23 +16,59 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import ctseg.cli.main as main_module
 from ctseg.cli import common
 from ctseg.cli.case_rows import CaseRows, LiveCaseRows
 from ctseg.cli.ending import complain
 from ctseg.cli.main import main
+from ctseg.cli.model_card import card
 from ctseg.errors import InputError
+from ctseg.export.description import readme
 from ctseg.files import write_json
-from ctseg.harmless import FORMULA, OBEYED, csv_text, is_plain, one_line, safe_cell, safe_table, visible
+from ctseg.harmless import (
+    BREAKS,
+    FORMULA,
+    NUMBER,
+    OBEYED,
+    csv_text,
+    is_plain,
+    markdown_row,
+    markdown_text,
+    one_line,
+    safe_cell,
+    safe_table,
+    visible,
+)
 from ctseg.inference.results import CaseResult
 from ctseg.io.slice_table import read_slice_table
 from ctseg.progress import Progress
+from ctseg.render.curves import curves
 from ctseg.render.page import Page
-from ctseg.runs import write_toml
+from ctseg.render.plots import add_legend, lettering, new_figure
+from ctseg.render.png import png_bytes
+from ctseg.runs import ModelHeader, write_toml
 
-FORMULAS = ("=cmd|'/C calc'!A0", "+1+1", "-2+3+cmd|x", "@SUM(1)", "\t=1", "\r=1", " =1", "＝1+1", "=HYPERLINK(0)")
+FORMULAS = (
+    "=cmd|'/C calc'!A0",
+    "+1+1",
+    "-2+3+cmd|x",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    " =1",
+    "＝1+1",
+    "=HYPERLINK(0)",
+    "﹦1",
+    "\u00a0=1",
+    "\u3000＝1",
+    "a;=1+1",
+    "a; +cmd",
+    "-5;-2+3+cmd|x",
+)
 OBEYING = (
     "\x1b[31mred", "\x1b]0;title\x07", "\x9b31m", "\x90q", "a\u202egpj", "\u2066x\u2069", "a\u200bb", "\ufeffx", "a\rb",
-    "a\x08b", "\x7f", "a\u2028b", "\udc80",
+    "a\x08b", "\x7f", "a\u2028b", "\udc80", "a\u00adb", "\x00",
+    "a\U000e0041b", "a\ufe0fb", "a\u3164b", "a\u206ab", "\x1b]8;;https://a.example\x1b\\\\x", "\x1b]52;c;YQ==\x07",
 )  # fmt: skip
 
 
@@ -39,16 +76,89 @@ OBEYING = (
 def test_every_cell_and_every_line_is_harmless(text: str) -> None:
     cell = safe_cell(text)
     assert not OBEYED.search(cell)
-    assert not cell.lstrip().startswith(FORMULA)
+    assert not cell.lstrip().startswith((*FORMULA, *BREAKS))
+    assert not any(part.lstrip().startswith(FORMULA) and NUMBER.fullmatch(part) is None for part in cell.split(";"))
     assert "\n" not in one_line(text)
     assert not OBEYED.search(visible(text))
     assert not is_plain(text)
 
 
-@pytest.mark.parametrize("text", ["", "a=b", "a-b", "ID_0a89bb9e3", "1.2.840", "-5", "+1.5e-3", "-inf", "Müller", "頭"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a=b", "a-b", "ID_0a89bb9e3", "1.2.840", "-5", "+1.5e-3", "-inf", "Müller", "頭", "a; b", "5;-5", "HU -5"],
+)
 def test_what_is_harmless_stays_as_it_is(text: str) -> None:
     assert safe_cell(text) == visible(text) == text
     assert is_plain(text)
+
+
+def test_no_character_that_is_obeyed_or_not_seen_passes() -> None:
+    """Controls, formats, separators and surrogates of Unicode; signs of number in Arabic and such are seen."""
+    seen = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
+    bad = [
+        code for code in range(sys.maxunicode + 1)
+        if unicodedata.category(chr(code)) in ("Cc", "Cf", "Zl", "Zp", "Cs") and code not in seen
+    ]  # fmt: skip
+    assert len(bad) > 2000
+    assert [hex(code) for code in bad if code not in (9, 10) and not OBEYED.search(chr(code))] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "![x](http://a.example/x.png)", "[x](javascript:1)", "[x][y]"]
+)
+def test_markdown_opens_no_tag_and_is_no_link(text: str) -> None:
+    for written in (markdown_row([text]), markdown_text(text), markdown_text(f"a\n{text}")):
+        assert "<" not in written
+        assert "](" not in written
+        assert "][" not in written
+        assert "\n" not in written
+
+
+def test_names_in_plots_are_no_mathematics() -> None:
+    """Matplotlib would refuse `a$^{$b`, and leave a name with an underscore out of the legend."""
+    for name in ("a$^{$b", "_x", "\\$\\frac$", "$\x1b[31m$"):
+        figure, axes = new_figure()
+        axes.plot([0, 1], label=lettering(name))
+        add_legend(axes)
+        png_bytes(figure)
+        assert len(axes.get_legend().get_texts()) == 1
+        curves([name], [{"epoch": k, name: 0.5 * k} for k in (0, 1)]).savefig(io.BytesIO())
+
+
+def test_a_traceback_shows_what_a_terminal_would_obey(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        raise ValueError("\x1b]52;c;YQ==\x07 of a plugin")
+
+    monkeypatch.setattr(main_module, "main", fail)
+    monkeypatch.setattr(main_module, "keep_streams", lambda: None)
+    monkeypatch.setattr(main_module.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        main_module.run()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "of a plugin" in said
+    assert "Traceback" in said
+    assert not OBEYED.search(said)
+
+
+def test_a_model_from_elsewhere_writes_no_tag_into_the_text_beside_it() -> None:
+    hostile = "<img src=x onerror=alert(1)> ![x](http://a.example)"
+    header = ModelHeader("segmenter", hostile, {}, "ctseg", "1", training={"preset": hostile, "selection": hostile})
+    for text in (
+        card(header, [{"epoch": 0, "warnings": [hostile]}], {}, "0" * 64),
+        readme(
+            {
+                "model": {"model": hostile, "sha256": "0", "segmenter": hostile, "trained_by": hostile,
+                          "licence": hostile, "limits": [hostile]},
+                "parity": {"probability": 0.0, "slices": 4}, "files": {}, "input": {"shape": [1]},
+                "before": {"steps": [hostile]}, "after": {"steps": []},
+            }, ""
+        ),
+    ):  # fmt: skip
+        assert "<img" not in text
+        assert "![x](" not in text
 
 
 def test_tables_keep_numbers_and_are_read_back() -> None:

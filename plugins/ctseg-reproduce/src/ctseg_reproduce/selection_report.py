@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ctseg.files import write_csv, write_text
-from ctseg.harmless import markdown_row
+from ctseg.harmless import markdown_row, markdown_text
 from ctseg.render.page import Page
-from ctseg.render.plots import new_figure
+from ctseg.render.plots import lettering, new_figure
 from ctseg.render.style import INK, MODELS
 from ctseg.selection.rules import RULES
 from ctseg_reproduce.selection_study import Regret, regrets
@@ -74,7 +74,7 @@ def _with_interval(item: Regret) -> str:
 def _markdown(found: Mapping[str, Sequence[Regret]], command: str) -> str:
     lines = [f"# {TITLE}", "", f"    {command}", ""]
     for name, rows in found.items():
-        lines += [f"## Measured on: {name}", "", markdown_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+        lines += [f"## Measured on: {markdown_text(name)}", "", markdown_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
         lines += [*map(markdown_row, lines_of(rows)), ""]
     return "\n".join([*lines, *(f"- {text}" for text in NOTES), ""])
 
@@ -95,7 +95,7 @@ def _epochs_figure(tables: Tables, name: str) -> Figure:
         style = "-" if names.index(row) < len(MODELS) else "--"
         axes.plot(table["epoch"], 100 * table[f"dice_{name}"], style, color=colour, linewidth=1.0)
     for place, row in enumerate(names):
-        axes.plot([], [], "-" if place < len(MODELS) else "--", color=MODELS[place % len(MODELS)], label=row)
+        axes.plot([], [], "-" if place < len(MODELS) else "--", color=MODELS[place % len(MODELS)], label=lettering(row))
     axes.set(xlabel="epoch", ylabel="pooled Dice %")
     axes.legend(fontsize=7, frameon=False, labelcolor=INK)
     return figure
