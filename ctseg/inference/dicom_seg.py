@@ -105,6 +105,9 @@ def _write(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
         seg = _segmentation(sources, planes, algorithm, finding, more)
+    if len(sources) == 1:  # highdicom says that single slices lie 1 mm apart
+        size = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        size.SpacingBetweenSlices = size.SliceThickness
     complete(seg, deidentify, sources[0])
     write_with(path, lambda temporary: seg.save_as(temporary, enforce_file_format=True))
     return seg

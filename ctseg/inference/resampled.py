@@ -12,6 +12,10 @@ from ctseg.io.volume import Volume
 
 LARGEST_STEP_MM = 2.0
 """Distance of the planes: fine enough that no slab's border moves by more than 1 mm."""
+MOST_PLANES = 1000
+"""More would be of slices at nearly one place."""
+ROUNDING = 1e-6
+"""Of positions, as a share of a step."""
 UNTILTED_DEG = 0.1
 """Below this, the shift over a whole head stays under half a millimetre."""
 
@@ -40,7 +44,7 @@ def resample_evenly(volume: Volume, mask: NDArray[np.bool_]) -> ResampledMask:
     Each plane is the slice in whose slab it lies, shifted in-plane by whole pixels: nothing moves by more than half a
     pixel. The planes are larger than the slices by the whole shift.
     """
-    step = min(LARGEST_STEP_MM, float(volume.slab_mm.min()))
+    step = _step_mm(volume)
     edges = np.concatenate([volume.z_mm[:1] - volume.slab_mm[0] / 2, volume.z_mm[:-1] + np.diff(volume.z_mm) / 2])
     end = volume.z_mm[-1] + volume.slab_mm[-1] / 2
     z_mm = np.arange(edges[0] + step / 2, end, step)
@@ -54,6 +58,16 @@ def resample_evenly(volume: Volume, mask: NDArray[np.bool_]) -> ResampledMask:
         plane[row : row + mask.shape[1], col : col + mask.shape[2]] = mask[k]
     corner = volume.origins_mm[0] + first[0] * volume.row_step_mm + first[1] * volume.col_step_mm
     return ResampledMask(planes, corner + (z_mm - volume.z_mm[0])[:, None] * volume.normal, step)
+
+
+def _step_mm(volume: Volume) -> float:
+    """The largest whole part of the thinnest slab, so that the borders of most slabs lie between two planes.
+
+    It is never so small that two slices at nearly one place make a grid that fits into no memory.
+    """
+    thinnest = float(volume.slab_mm.min())
+    part = thinnest / np.ceil(thinnest / LARGEST_STEP_MM - ROUNDING)
+    return max(float(part), float(volume.slab_mm.sum()) / MOST_PLANES)
 
 
 def _shifts(volume: Volume) -> NDArray[np.int64]:

@@ -21,7 +21,8 @@ from ctseg.io.digest import input_digest
 from ctseg.io.extent import check_extent, check_slices
 from ctseg.io.identity import keyed_digest
 from ctseg.io.kinds import kind_of
-from ctseg.io.nifti.file import open_nifti, read_labels
+from ctseg.io.nifti.file import open_nifti
+from ctseg.io.nifti.labels import read_labels
 from ctseg.io.nifti.layouts import TASK_FILE, companions, folder_cases, task_cases, task_folders
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.private import unnamed

@@ -13,7 +13,8 @@ from ctseg.errors import CaseError, UnreadableError
 from ctseg.files import read_json_beside, write_json, write_with
 from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, slice_step_mm, tilt_deg
-from ctseg.io.nifti.file import open_nifti, place, read_labels
+from ctseg.io.nifti.file import open_nifti, place
+from ctseg.io.nifti.labels import read_labels
 from ctseg.io.volume import Array, NativeGrid, Volume
 
 SIDECAR_SCHEMA = "ctseg-geometry/1"

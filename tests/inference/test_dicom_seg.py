@@ -17,6 +17,7 @@ from ctseg.inference.dicom_source import SegAlgorithm, source_order
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings
+from ctseg.io.dicom.reader import read_series
 from ctseg.io.discover import discover, read_case
 from ctseg.version import __version__
 
@@ -248,3 +249,19 @@ def test_a_character_set_that_nobody_knows_stops_no_seg(charset, dicom_folder, b
     scan = read_case(discover(tmp_path).cases[0])
     write_dicom_seg(tmp_path / "seg", scan, blood, ALGORITHM)
     assert str(pydicom.dcmread(tmp_path / "seg").PatientName) == "Plain^Name"
+
+
+def test_a_single_slice_lies_as_far_from_the_next_as_it_is_thick(dicom_folder, scan, blood, tmp_path):
+    slices = [k for k in range(len(blood)) if blood[k].any()][:1]
+    frame = scan.frames[scan.slice_keys[slices[0]]]
+    source = pydicom.dcmread(next(f for f in dicom_folder.rglob("*.dcm") if _uid(f) == frame.SOPInstanceUID))
+    source.SliceThickness = 6.5
+    source.save_as(tmp_path / "one.dcm")
+    one = read_series([tmp_path / "one.dcm"], case_id="one")
+    write_dicom_seg(tmp_path / "seg.dcm", one, blood[slices], SegAlgorithm("unet"))
+    size = pydicom.dcmread(tmp_path / "seg.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert size.SliceThickness == size.SpacingBetweenSlices == 6.5
+
+
+def _uid(file):
+    return pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID

@@ -30,7 +30,18 @@ def test_planes_are_even_and_at_right_angles():
     resampled = resample_evenly(volume, np.zeros((17, 64, 64), bool))
     steps = np.diff(resampled.origins_mm, axis=0)
     np.testing.assert_allclose(steps, np.tile(resampled.step_mm * volume.normal, (len(steps), 1)), atol=1e-9)
-    assert resampled.step_mm == 2.0
+    assert resampled.step_mm == 1.5  # half the thinnest slab
+
+
+@pytest.mark.parametrize("steps", [[3.0] * 7, [5.0] * 3 + [2.5] * 4, [2.5, 7.5, 2.5, 2.5]])
+@pytest.mark.parametrize("tilt", [0.0, 20.0])
+def test_slabs_that_are_multiples_of_the_thinnest_are_kept_to_the_last_voxel(steps, tilt):
+    stack = Stack(np.concatenate([[0.0], np.cumsum(steps)]), tilt, size=16)
+    mask = np.random.default_rng(0).random((len(steps) + 1, 16, 16)) > 0.5
+    volume = stack.volume(mask)
+    resampled = resample_evenly(volume, mask)
+    ml = np.count_nonzero(resampled.planes) * np.prod(volume.spacing_mm) * resampled.step_mm / 1000
+    assert ml == pytest.approx(np.repeat(volume.voxel_ml, mask.sum(axis=(1, 2))).sum(), rel=1e-6)
 
 
 def test_an_even_untilted_stack_of_thin_slices_is_itself():

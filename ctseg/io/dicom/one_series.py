@@ -33,6 +33,8 @@ ELSEWHERE = frozenset(
     }
 )  # fmt: skip
 """Values of BodyPartExamined that are no part of the head (PS3.16, annex L)."""
+HOUNSFIELD = frozenset({"", "HU", "US"})
+"""RescaleType of HU; US, unspecified, is what old scanners write."""
 COUNTS = ("ImagesInAcquisition", "NumberOfSeriesRelatedInstances")
 
 
@@ -65,7 +67,7 @@ def about_one(datasets: Sequence[Dataset], stack: Stack) -> list[str]:
     first = datasets[0]
     return [
         *_several(datasets), *_repeated(datasets), *_count(datasets), *_sides(first, stack), *_body(first),
-        *_mapping(first), *_burned(datasets),
+        *_unit(datasets), *_mapping(first), *_burned(datasets),
     ]  # fmt: skip
 
 
@@ -119,6 +121,12 @@ def _fits(word: str, step: np.ndarray) -> bool:
 def _body(first: Dataset) -> list[str]:
     part = re.sub(r"[^A-Z]", "", text(first, "BodyPartExamined").upper())
     return ["the header says a part of the body other than the head (BodyPartExamined)"] if part in ELSEWHERE else []
+
+
+def _unit(datasets: Sequence[Dataset]) -> list[str]:
+    """Units of CT that `ctseg.io.dicom.pixels` does not refuse, such as HU_MOD; the value itself is not quoted."""
+    units = {text(dataset, "RescaleType").upper() for dataset in datasets if text(dataset, "Modality").upper() == "CT"}
+    return ["RescaleType names another unit than HU; its values are taken as HU"] if units - HOUNSFIELD else []
 
 
 def _mapping(first: Dataset) -> list[str]:

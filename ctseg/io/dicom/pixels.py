@@ -22,6 +22,7 @@ from ctseg.failures import system_failure
 from ctseg.io.dicom.bits import check_fields, check_order, true_values
 from ctseg.io.dicom.header import integer, is_no_number, number, text, value_of
 from ctseg.io.dicom.jpeg12 import decode_extended, is_extended
+from ctseg.io.dicom.lossy import is_lossy_stream
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.quiet import quiet
 
@@ -34,13 +35,19 @@ PADDING_HU_ABOVE = 3000.0
 
 LOSSY = "compressed with loss: values are near the scanner's, not the same"
 LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
-"""Those that always lose something; JPEG 2000 may."""
+"""Those that always lose something; of the others the stream says it."""
 
 NO_HU = {
     "OD": "optical densities", "MGML": "mg of a material in mL", "Z_EFF": "effective atomic numbers",
     "ED": "electron densities", "EDW": "electron densities", "PCT": "percentages",
 }  # fmt: skip
 """RescaleType of CT images that hold no HU (DICOM PS3.3, C.11.1.1.2); US, unspecified, is what old scanners write."""
+
+LOWEST_AIR_HU, NO_TISSUE_HU = -1060.0, -500.0
+"""Air lies at -1000 in the middle of its noise; and what is no tissue."""
+FLAT = 0.02
+"""One value that fills more of a slice is padding or clipped, not measured."""
+TOO_LOW = "its air lies far below -1000 HU before it is cut: are RescaleSlope and RescaleIntercept right?"
 
 NUMBERS = (
     "RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit", "BitsAllocated", "BitsStored",
@@ -89,7 +96,20 @@ def slice_values(dataset: Dataset, name: str, domain: str) -> tuple[NDArray[np.f
         return values, notes
     if padding is not None:
         values[padding] = AIR_HU
+    notes = (*notes, TOO_LOW) if _is_too_low(values) else notes
     return np.maximum(values, np.float32(AIR_HU), out=values), notes
+
+
+def _is_too_low(values: NDArray[np.float32]) -> bool:
+    """Whether the air that is measured, not one value that fills much of the slice, lies below any scanner's."""
+    if values.min() >= LOWEST_AIR_HU:
+        return False
+    air = values[values < NO_TISSUE_HU]
+    found, counts = np.unique(air, return_counts=True)
+    measured = counts <= FLAT * values.size
+    if counts[measured].sum() < FLAT * values.size:
+        return False
+    return bool(np.median(np.repeat(found[measured], counts[measured])) < LOWEST_AIR_HU)
 
 
 def stored_pixels(dataset: Dataset, name: str) -> Pixels:
@@ -147,7 +167,7 @@ def _is_compressed(dataset: Dataset) -> bool:
 def _has_lost(dataset: Dataset) -> bool:
     """Whether the pixels were compressed with loss, now or before."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    return syntax in LOSSY_SYNTAXES or text(dataset, "LossyImageCompression") == "01"
+    return syntax in LOSSY_SYNTAXES or text(dataset, "LossyImageCompression") == "01" or is_lossy_stream(dataset)
 
 
 def _is_raw(dataset: Dataset) -> bool:

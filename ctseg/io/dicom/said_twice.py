@@ -29,8 +29,8 @@ def disagreements(datasets: Sequence[Dataset], stack: Stack) -> list[str]:
     """
     first = datasets[0]
     notes = [
-        *_kind(first), *_between_slices(first, stack), *_thickness(first, stack), *_locations(datasets, stack),
-        *_pixels(first, stack),
+        *_kind(first), *_between_slices(first, stack), *_thickness(first, stack), *_thicknesses(datasets),
+        *_locations(datasets, stack), *_pixels(first, stack),
     ]  # fmt: skip
     return [f"the header says {note}" for note in notes]
 
@@ -63,6 +63,14 @@ def _thickness(first: Dataset, stack: Stack) -> list[str]:
     if step <= THICKNESSES * said and said <= THICKNESSES * step:
         return []
     return [f"slices {said:g} mm thick (SliceThickness), their positions {step:.3g} mm apart; positions are used"]
+
+
+def _thicknesses(datasets: Sequence[Dataset]) -> list[str]:
+    """Slices of two thicknesses are those of two scans, or of one whose steps change."""
+    said = [value for dataset in datasets if (value := number(dataset, "SliceThickness", 0.0)) > 0]
+    if not said or max(said) - min(said) <= max(SHARE * max(said), LEAST_MM):
+        return []
+    return [f"slices {min(said):g} to {max(said):g} mm thick (SliceThickness); positions are used"]
 
 
 def _locations(datasets: Sequence[Dataset], stack: Stack) -> list[str]:

@@ -23,6 +23,8 @@ INTERLEAVED = (
     "put each in a folder of its own"
 )
 
+PARTS = "one of {} parts of its series, which differ in matrix, orientation or spacing: does it show the whole head?"
+
 SCOUT_NORMAL_Z = 0.7
 """A lone slice whose normal is further than 45 degrees from the body axis is a scout view."""
 
@@ -103,15 +105,21 @@ def stackable_groups(slices: Sequence[SliceHeader]) -> tuple[list[Group], list[R
             alike.append([header])
     alike.sort(key=len, reverse=True)
     groups, rejected = [], []
-    for group in alike:
-        reason = _stray(group, len(alike[0]))
+    reasons = [_stray(group, len(alike[0])) for group in alike]
+    for group, reason in zip(alike, reasons, strict=True):
         if reason:
             rejected.append(_refuse(group[0], len(group), reason))
         elif found := _split_repeats(group):
-            groups += found
+            groups += _parts(found, reasons.count(""))
         else:
             rejected.append(_refuse(group[0], len(group), INTERLEAVED, broken=True))
     return groups, rejected
+
+
+def _parts(groups: Sequence[Group], count: int) -> list[Group]:
+    """Groups with a note where they are of one of several parts of their series."""
+    note = (PARTS.format(count),) if count > 1 else ()
+    return [Group(group.slices, (*note, *group.notes)) for group in groups]
 
 
 def _stray(group: Sequence[SliceHeader], largest: int) -> str:
