@@ -31,9 +31,9 @@ OWN_FILES = (
 )  # fmt: skip
 """What a training leaves in its folder beside `samples/`."""
 RUN_FILES = (
-    *OWN_FILES, "samples/epoch_*.png", "epochs/epoch_*.safetensors", "epochs/*.csv",
+    *OWN_FILES, "samples/epoch_[0-9]*.png", "epochs/epoch_[0-9]*.safetensors",
     "masks.npy", "folds.csv", "summary.json",
-    *(f"fold_*/{name}" for name in OWN_FILES), "fold_*/samples/epoch_*.png",
+    *(f"fold_[0-9]*/{name}" for name in OWN_FILES), "fold_[0-9]*/samples/epoch_[0-9]*.png",
 )  # fmt: skip
 """All that a training may write in its folder, as `ctseg.outputs` wants it; the last two rows are `finetune`'s."""
 BELONGS = {"generator": "synthesize", "segmenter": "segment", "kinds-segmenter": "segment --other-blood"}
@@ -337,7 +337,7 @@ def read_metrics(run: Path, before_epoch: int | None = None) -> list[dict[str, A
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        epoch = row.get("epoch", 0) if isinstance(row, dict) else None
+        epoch = row.get("epoch") if isinstance(row, dict) else None
         if isinstance(epoch, int | float) and (before_epoch is None or epoch < before_epoch):
             rows.append(row)
     return rows

@@ -16,6 +16,7 @@ file.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import time
@@ -28,14 +29,14 @@ from typing import Any
 from ctseg.errors import InputError
 from ctseg.files import read_json, read_toml, write_json
 from ctseg.locks import Busy, held
-from ctseg.outputs import STUDY, read_file_mark, read_mark, recover
+from ctseg.outputs import STUDY, read_file_mark, read_mark, recover, what_changed
 from ctseg.progress import span
 from ctseg.study_keys import SPEED_KEYS, StepKey, step_key, why_again
 from ctseg.study_words import command_of, expected_of, flags, words_of
 
 __all__ = [
     "SPEED_KEYS", "Step", "StepResult", "Study", "extra_flags", "flags", "is_done", "keys_now", "read_state",
-    "read_study", "run_study", "step_keys", "written_by",
+    "read_study", "run_study", "spoilt_output", "step_keys", "written_by",
 ]  # fmt: skip
 
 RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
@@ -217,9 +218,17 @@ def read_state(path: Path) -> dict[str, Any]:
         InputError: if the file is no study's memory.
     """
     state = read_json(path) if path.exists() else {}
-    if not isinstance(state, dict) or not all(_is_record(item) for item in state.values()):
+    if not isinstance(state, dict) or not all(_is_record(item) for item in state.values()) or not _is_finite(state):
         raise InputError(f"{path}: not the memory of a study; remove it, or run the study with --fresh")
     return state
+
+
+def _is_finite(state: dict[str, Any]) -> bool:
+    try:
+        json.dumps(state, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_record(item: Any) -> bool:
@@ -254,13 +263,14 @@ def _run_step(
     record = state.get(step.name, {})
     exists = _recovered(step, say)
     written = written_by(step) if exists else None
-    if is_done(step, key, record, written, exists):
+    spoilt = spoilt_output(step, key, record, written, exists)
+    if is_done(step, key, record, written, exists) and not spoilt:
         _remember_looks(study, state, step.name, key)
         say(f"    done before in {span(record.get('seconds', 0.0))}, skipped")
         return StepResult(step, int(record.get("code", 0)), 0.0, skipped=True)
-    extra = extra_flags(step, key, record, written, fresh) if exists else []
+    extra = extra_flags(step, key, record, written, fresh, spoilt) if exists else []
     before = float(record.get("seconds", 0.0)) if "--resume" in extra else 0.0  # the whole time counts
-    if why := why_again(key, record, [other.output for other in study.steps]):
+    if why := spoilt or why_again(key, record, [other.output for other in study.steps]):
         say(f"    runs again, as this differs: {why}")
     _remember(study, state, step.name, {**key.as_dict(), "done": False, "seconds": before})
     say(f"    {step.line}")
@@ -310,17 +320,24 @@ def written_by(step: Step) -> str | None:
     return None if mark is None else mark.study
 
 
-def extra_flags(step: Step, key: StepKey, record: Mapping[str, Any], written: str | None, fresh: bool) -> list[str]:
+def spoilt_output(step: Step, key: StepKey, record: Mapping[str, Any], written: str | None, exists: bool) -> str:
+    """What was changed in the output of a step that is done, so that it is made again; empty for nothing."""
+    return what_changed(Path(step.output)) if exists and is_done(step, key, record, written, exists) else ""
+
+
+def extra_flags(
+    step: Step, key: StepKey, record: Mapping[str, Any], written: str | None, fresh: bool, spoilt: str = ""
+) -> list[str]:
     """What to do with an output that is there.
 
-    `--resume` for one that this very step began, `--overwrite` for another of the study's own, and nothing for one that
-    is not the study's: the command refuses it then.
+    `--resume` for one that this very step began, or whose output was `spoilt` since, `--overwrite` for another of the
+    study's own, and nothing for one that is not the study's: the command refuses it then.
     """
-    if not (record or fresh) or (written == "" and not fresh):
+    if not fresh and (not record or written == ""):
         return []
-    known = key.accepted(record)
-    interrupted = not record.get("done") and (record.get("key") if written is None else written) in known
-    return ["--resume"] if interrupted and step.argv[0] in RESUMABLE and not fresh else ["--overwrite"]
+    begun = (record.get("key") if written is None else written) in key.accepted(record)
+    resumes = step.argv[0] in RESUMABLE and not fresh and (spoilt or (begun and not record.get("done")))
+    return ["--resume"] if resumes else ["--overwrite"]
 
 
 def _remember(study: Study, state: dict[str, Any], name: str, record: dict[str, Any]) -> None:

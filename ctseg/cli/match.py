@@ -245,21 +245,26 @@ def _paired(
 def _write(pairs: pd.DataFrame, output: Path, mark: Mark) -> None:
     """Write pairs and their mark, both or neither: earlier pairs stay where the disk has no room for the mark.
 
+    Pairs that somebody has changed since are kept beside them.
+
     Raises:
         OSError: if the disk refuses either.
     """
     from secrets import token_hex
 
     from ctseg.matching.pairs import write_pairs
-    from ctseg.outputs import write_file_mark
+    from ctseg.outputs import what_changed, write_file_mark
+    from ctseg.outputs.changed import keep
     from ctseg.temporary_names import temporary_name
 
     earlier = output.with_name(f".partial-{token_hex(4)}-{temporary_name(output.name)}")
     with suppress(OSError):  # there are none, or the file system has no hard links
         earlier.hardlink_to(output)
     try:
+        if what_changed(output):
+            keep(output, common.say, copy=True)
         write_pairs(pairs, output)
-        write_file_mark(output, mark)
+        write_file_mark(output, mark.seen(output.parent))
     except OSError as error:
         if earlier.exists():
             earlier.replace(output)

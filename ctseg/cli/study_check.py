@@ -16,7 +16,7 @@ from ctseg.cli.call_check import check_values
 from ctseg.cli.words import takes_path
 from ctseg.errors import CtsegError, InputError, nearest
 from ctseg.outputs.leftovers import filled
-from ctseg.study import Step, Study, extra_flags, is_done, keys_now, read_state, written_by
+from ctseg.study import Step, Study, extra_flags, is_done, keys_now, read_state, spoilt_output, written_by
 from ctseg.study_keys import StepKey
 
 MADE = {
@@ -96,11 +96,12 @@ def _fate(step: Step, key: StepKey, record: Mapping[str, Any], fresh: bool) -> s
     output = Path(step.output)
     exists = bool(step.output) and (output.is_file() or filled(output))
     written = written_by(step) if exists else None
-    if is_done(step, key, record, written, exists):
+    spoilt = spoilt_output(step, key, record, written, exists)
+    if is_done(step, key, record, written, exists) and not spoilt:
         return "done before, skipped"
     if not exists:
         return "runs"
-    flags = extra_flags(step, key, record, written, fresh)
+    flags = extra_flags(step, key, record, written, fresh, spoilt)
     if "--resume" in flags:
         return "goes on with --resume"
     return "runs again" if flags else f"{REFUSED}: {step.output} exists and this study did not write it"

@@ -20,6 +20,7 @@ from ctseg.inference.results import CaseResult, case_files, remove_case
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case
 from ctseg.io.private import without_paths
+from ctseg.outputs.changed import looks
 from ctseg.parallel import Failure, failure
 
 PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
@@ -80,6 +81,7 @@ def _segment_one(
         **_other_blood(prediction),
         input=ready.digest,
         files=" ".join(files),
+        looks=looks(out, files),
         ood="; ".join(prediction.ood),
         note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *_remarks(prediction), *remarks]),
     )

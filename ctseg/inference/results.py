@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,10 +12,11 @@ from typing import Any
 
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import read_json, write_json, write_text
-from ctseg.harmless import csv_text
+from ctseg.harmless import csv_text, visible
 from ctseg.inference.kind_slices import OTHER
 from ctseg.inference.label_tables import TABLES
-from ctseg.outputs import MARK
+from ctseg.inference.written import KEY, Say, check_head, described, edited_rows, keep_edited, looks_of, table_digest
+from ctseg.outputs import MARK, to_stderr
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-volumes/1"
@@ -113,10 +115,12 @@ class CaseResult:
     """For a log; not in the tables, because paths in it may name a patient."""
     resumed: bool = field(default=False, compare=False)
     """Finished by an earlier run."""
+    looks: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """How each of `files` looked when it was written, see `ctseg.outputs.changed`."""
 
     def row(self) -> dict[str, Any]:
         """The columns of the tables."""
-        return {key: value for key, value in asdict(self).items() if key not in ("traceback", "resumed")}
+        return {key: value for key, value in asdict(self).items() if key not in ("traceback", "resumed", "looks")}
 
 
 COLUMNS = tuple(CaseResult("", "").row())
@@ -141,6 +145,8 @@ class ResultTable:
         self.folder, self.head = Path(folder), dict(head)
         self.rows: dict[str, CaseResult | None] = {**dict.fromkeys(order), **finished}
         self._saved, self._wait = time.monotonic(), SAVE_SECONDS
+        path = self.folder / TABLE
+        self._before, self._table = "", table_digest(path.read_bytes()) if path.is_file() else ""
 
     def add(self, result: CaseResult) -> None:
         """Set a case's row; the files follow within `SAVE_SECONDS`, of very many cases later."""
@@ -151,11 +157,24 @@ class ResultTable:
     def save(self) -> None:
         """Write both files, each atomically."""
         started = time.monotonic()
-        rows = [result.row() for result in self.rows.values() if result is not None]
-        write_json(self.folder / DETAILS, {**self.head, "cases": rows})
-        write_text(self.folder / TABLE, csv_text(COLUMNS, rows))
+        text = csv_text(COLUMNS, [result.row() for result in self.rows.values() if result is not None])
+        self._before, self._table = self._table, table_digest(visible(text).encode("utf-8", "backslashreplace"))
+        self._write_details()
+        write_text(self.folder / TABLE, text)
         self._saved = time.monotonic()
         self._wait = max(SAVE_SECONDS, (self._saved - started) / SAVE_SHARE)
+
+    def finish(self) -> None:
+        """Write both a last time; of the table before the last one nothing is said any more."""
+        self.save()
+        if self._before not in ("", self._table):
+            self._before = ""
+            self._write_details()
+
+    def _write_details(self) -> None:
+        rows = [(result.row(), result.looks) for result in self.rows.values() if result is not None]
+        about = described(self.head, rows, (self._before, self._table))
+        write_json(self.folder / DETAILS, {**self.head, "cases": [row for row, _ in rows], KEY: about})
 
 
 def results_schema() -> dict[str, Any]:
@@ -175,7 +194,20 @@ def provenance(settings: Mapping[str, Any], models: Sequence[Mapping[str, Any]])
     }
 
 
-def start_folder(folder: Path, head: Mapping[str, Any], *, resume: bool, overwrite: bool) -> dict[str, CaseResult]:
+def check_resume(folder: Path, head: Mapping[str, Any]) -> None:
+    """Refuse to go on with a segmentation of other settings or models, or one that is broken, before it is touched.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    old = read_table(folder) if (Path(folder) / DETAILS).exists() else {}
+    check_head(Path(folder) / DETAILS, old)
+    _check_same(folder, old, head)
+
+
+def start_folder(
+    folder: Path, head: Mapping[str, Any], *, resume: bool, overwrite: bool, say: Say = to_stderr
+) -> dict[str, CaseResult]:
     """Make the output folder ready; returns the finished cases to keep, by name.
 
     Raises:
@@ -187,7 +219,8 @@ def start_folder(folder: Path, head: Mapping[str, Any], *, resume: bool, overwri
         raise OutputExistsError(f"{folder}: exists already; add --resume to go on or --overwrite to start again")
     old = read_table(folder) if (folder / DETAILS).exists() else {}
     if resume:
-        _check_same(folder, old, head)
+        check_resume(folder, head)
+        keep_edited(folder, TABLE, DETAILS, old, say)
         return _finished(folder, old)
     for row in old.get("cases", []):
         remove_case(folder, row["case"])
@@ -200,8 +233,9 @@ def _is_filled(folder: Path) -> bool:
 
 
 def _finished(folder: Path, old: Mapping[str, Any]) -> dict[str, CaseResult]:
-    """The cases of an earlier call that were segmented and whose mask is still there, by name."""
-    rows = [_read_row(row) for row in old.get("cases", [])]
+    """The cases of an earlier call that were segmented and whose mask is still there, by name; no edited row."""
+    table, edited = old.get("cases", []), edited_rows(old)
+    rows = [replace(_read_row(row), looks=looks_of(old, row["case"])) for row in table if row["case"] not in edited]
     return {row.case: row for row in rows if row.status == "ok" and (folder / f"{row.case}.nii.gz").exists()}
 
 
@@ -247,7 +281,7 @@ def _is_file_name(case: str) -> bool:
 def _fits(column: str, value: Any) -> bool:
     if column in TEXTS:
         return isinstance(value, str)
-    return value is None or isinstance(value, int | float)
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
 
 
 def _read_row(row: Mapping[str, Any]) -> CaseResult:
@@ -290,7 +324,7 @@ def _unnamed(value: Any) -> Any:
 
 
 def remove_case(folder: Path, case: str, *, keep: Collection[str] = ()) -> None:
-    """Remove a case's own files but for some, and nothing else that a user may keep there."""
+    """Remove a case's own files but for some, and nothing else."""
     for file in case_files(case) if Path(case).name == case else ():
         if file not in keep:
             (folder / file).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from ctseg.inference.kind_slices import OTHER
 from ctseg.inference.results import CaseResult, case_files
 from ctseg.io.case import Case
 from ctseg.io.nifti.volumes import load_mask
+from ctseg.outputs.changed import changed
 from ctseg.parallel import attempt
 
 
@@ -43,6 +44,8 @@ def is_current(folder: Path, case: Case, row: CaseResult, digest: Callable[[Case
     masks = {f"{name}.nii.gz": bool(row.lesions)}
     if row.other_ml is not None:
         masks[f"{OTHER}/{name}.nii.gz"] = row.other_ml > 0
+    if changed(folder, row.looks):
+        return False
     if not {*masks} <= {*files} <= {*case_files(name)} or not all((folder / file).is_file() for file in files):
         return False
     return (

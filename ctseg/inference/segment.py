@@ -16,10 +16,11 @@ from ctseg.inference.remembered import remembered_inputs
 from ctseg.inference.results import (
     CaseResult,
     ResultTable,
+    check_resume,
     files_of,
     provenance,
     start_folder,
-)  # fmt: skip
+)
 from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.shared import SharedWork, segment_together
@@ -144,6 +145,8 @@ def segment_prepared(
 
     head = provenance(settings.model_dump(), [model.describe() for model in all_models(groups)])
     files = files_of(case.case_id for case in cases)
+    if out.resume:
+        check_resume(folder, head)  # before anything says that the segmentation is not finished
     scans = {} if settings.deidentify else remembered_inputs(folder, cases, resume=out.resume or out.share)
     if out.share:
         return segment_together(SharedWork(cases, out, head, files, segmented, digest, unreadable, on_case, scans))
@@ -171,9 +174,12 @@ def _segment_all(
 ) -> list[CaseResult]:
     """Make or find every row, in a folder that is guarded."""
     out = place.path
-    finished = start_folder(out, head, resume=place.resume, overwrite=place.overwrite)
-    finished = unchanged(out, cases, finished, digest)
+    before = start_folder(out, head, resume=place.resume, overwrite=place.overwrite, say=place.say)
+    finished = unchanged(out, cases, before, digest)
     table = ResultTable(out, head, [case.case_id for case in cases], finished)
+    if len(finished) < len(before):
+        table.save()  # no row is left of a case that is made again, should a kill come after its files
+    _say_others(cases, finished, place)
     total = len(cases) + len(unreadable)
     results: list[CaseResult] = []
     try:
@@ -183,9 +189,19 @@ def _segment_all(
                 table.add(result)
                 results.append(result)
                 _report(result, len(results), total, on_case, progress)
-    finally:
+    except BaseException:
         table.save()
+        raise
+    table.finish()
     return results
+
+
+def _say_others(cases: Sequence[Case], finished: Mapping[str, CaseResult], place: Output) -> None:
+    """Say which rows the tables hold that are of no scan of this call."""
+    others = sorted({*finished} - {case.case_id for case in cases})
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        place.say(f"{place.path}: holds {others[0]}{more} of earlier calls, too; not looked at in this one")
 
 
 def _report(

@@ -73,8 +73,8 @@ def segment_together(work: SharedWork) -> list[CaseResult]:
 def _start(work: SharedWork, key: str) -> None:
     """Once: check what is there already, and mark the output as unfinished."""
     work.place.check_filled()
+    start_folder(work.place.path, work.head, resume=True, overwrite=False, say=work.place.say)
     begin(work.place, work.files, {"share": key, **work.scans})
-    start_folder(work.place.path, work.head, resume=True, overwrite=False)
 
 
 def _take_part(work: SharedWork, share: Share, names: Iterator[str]) -> None:
@@ -112,6 +112,6 @@ def _finish(work: SharedWork, share: Share) -> None:
         table.rows[name] = CaseResult(**share.read(name))
     for row in work.unreadable:
         table.rows[row.case] = row
-    table.save()
+    table.finish()
     recover(work.place.real, work.place.say)  # of processes that were killed: nobody else is at work any more
     finish(work.place)

@@ -19,13 +19,14 @@ from typing import Any
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import creating, sync, umask, writing_to
 from ctseg.locks import Busy, held, locked
-from ctseg.outputs.guard import Output, guard_output
+from ctseg.outputs.guard import Output, guard_output, to_stderr
 from ctseg.outputs.leftovers import (
     ASIDE,
     PARTIAL,
     discard,
     filled,
     is_real_folder,
+    keep_changed,
     leftovers,
     move_foreign,
     put_back,
@@ -61,13 +62,14 @@ def whole_folder(
     with sole(output.path) if alone else nullcontext(), _partial(output) as temporary:
         with _noted(temporary):
             yield temporary
-        mark = Mark(output.kind, contents(temporary), inputs=dict(inputs or {}))
+        mark = Mark(output.kind, contents(temporary), inputs=dict(inputs or {})).seen(temporary)
         write_mark(temporary, mark)
         with ExitStack() as stack:
             output.check_filled()
             old = output.real if filled(output.real) else None
             if old is not None:
                 stack.enter_context(_alone(old, output))
+                keep_changed(old, output.say)
                 _refuse_clash(old, mark.files, output)
             aside = _place(temporary, output.real)
             if aside is not None:
@@ -103,6 +105,7 @@ def _grow(output: Output, files: tuple[str, ...], inputs: dict[str, Any]) -> Ite
     with creating(output.path):
         real.mkdir(parents=True, exist_ok=True)
     with _alone(real, output):
+        keep_changed(real, output.say, copy=True)
         mark = begin(output, files, inputs)
         with _noted(real):
             yield output.path
@@ -206,6 +209,7 @@ def remove_output(path: Path) -> None:
         raise OutputExistsError(f"{path}: holds files that ctseg did not write; move it and call again")
     if path.is_dir() and not any(path.iterdir()):
         path.rmdir()
+    keep_changed(path, to_stderr)
     remove_owned(path)
     for earlier in leftovers(path, ASIDE):  # or the next call would put it back
         remove_owned(earlier)
@@ -285,6 +289,7 @@ def _alone(folder: Path, output: Output) -> Iterator[None]:
 def _put_new(output: Output, files: tuple[str, ...]) -> None:
     """Put the earlier output aside and an empty, unfinished one in its place."""
     with _partial(output) as temporary, _alone(output.real, output):
+        keep_changed(output.real, output.say)
         _refuse_clash(output.real, files, output)
         write_mark(temporary, Mark(output.kind, files, finished=False))  # with the key of the study's step
         aside = _place(temporary, output.real)

@@ -15,8 +15,8 @@ from ctseg.outputs.mark import entries, owner, read_mark
 
 CONFIG = "config.toml"
 """`ctseg.runs.start_run` leaves it before the training begins."""
-MODELS = {"model.safetensors", "fold_*/model.safetensors"}
-"""What the mark of a training names."""
+MODELS = {"model.safetensors", "fold_[0-9]*/model.safetensors", "fold_*/model.safetensors"}
+"""What the mark of a training names; the last in those of earlier versions."""
 
 
 @contextmanager

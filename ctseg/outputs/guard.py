@@ -13,6 +13,7 @@ from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import MOST_JSON, bounded
 from ctseg.harmless import visible
 from ctseg.locks import is_held
+from ctseg.outputs.changed import is_another_folder
 from ctseg.outputs.inputs import as_paths, refuse_hard_links, refuse_inputs
 from ctseg.outputs.leftovers import Say, clean_files, filled, recover, share_folder
 from ctseg.outputs.mark import read_mark
@@ -65,7 +66,7 @@ class Output:
         if not filled(self.real):
             return
         mark = read_mark(self.real)
-        if mark is None:
+        if mark is None or is_another_folder(self.real, mark.made):
             raise OutputExistsError(
                 f"{self.path}: exists already and holds files that ctseg did not write; choose another output folder"
             )

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
 from ctseg.files import sync
 from ctseg.locks import Busy, Unknown, clean_lock, locked
-from ctseg.outputs.mark import MARK, TEMPORARY, entries, foreign, read_mark
+from ctseg.outputs.changed import changed, gone, keep
+from ctseg.outputs.mark import MARK, TEMPORARY, entries, file_mark, foreign, owned, read_file_mark, read_mark
 from ctseg.temporary_names import temporary_name
 
 Say = Callable[[str], object]
@@ -170,11 +171,10 @@ def remove_owned(folder: Path) -> None:
     mark = read_mark(folder)
     if mark is None:
         return
-    owns = mark.owns()
-    owned = [folder / name for name in entries(folder) if owns(name) and not is_real_folder(folder / name)]
-    for path in (*owned, folder / MARK):
+    files = [folder / name for name in owned(folder, mark) if not is_real_folder(folder / name)]
+    for path in (*files, folder / MARK):
         path.unlink()
-    _remove_empty(folder, {parent for path in owned for parent in path.parents if folder in parent.parents})
+    _remove_empty(folder, {parent for path in files for parent in path.parents if folder in parent.parents})
 
 
 def _remove_empty(folder: Path, below: Collection[Path]) -> None:
@@ -182,6 +182,41 @@ def _remove_empty(folder: Path, below: Collection[Path]) -> None:
     for parent in (*sorted(below, key=lambda item: -len(item.parts)), folder):
         if not any(parent.iterdir()):
             parent.rmdir()
+
+
+def keep_changed(folder: Path, say: Say, *, copy: bool = False) -> None:
+    """Keep the files of a finished output that somebody has changed, see `ctseg.outputs.changed`.
+
+    Args:
+        folder: of the output.
+        say: takes a line about each.
+        copy: leave them where they are, too, for a command that goes on with them.
+    """
+    mark = read_mark(folder)
+    for name in changed(folder, mark.made, folder / MARK) if mark is not None and mark.finished else ():
+        keep(folder / name, say, copy=copy)
+
+
+def what_changed(path: Path) -> str:
+    """What somebody has changed in, or removed from, a finished output: `masks (a.nii.gz changed)`; empty for nothing.
+
+    Checkpoints may go: a finished training needs none.
+
+    Args:
+        path: of a folder with a mark, or of a file with one beside it.
+    """
+    is_folder = path.is_dir()
+    mark, folder = (read_mark(path), path) if is_folder else (read_file_mark(path), path.parent)
+    if mark is None or not mark.finished:
+        return ""
+    edited = changed(folder, mark.made, folder / MARK if is_folder else file_mark(path))
+    lost = [name for name in gone(folder, mark.made) if Path(name).name != "checkpoint.pt"]
+    words = [f"{_first(names)} {what}" for names, what in ((edited, "changed"), (lost, "gone")) if names]
+    return f"{path} ({', '.join(words)})" if words else ""
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def is_real_folder(path: Path) -> bool:

@@ -15,10 +15,13 @@ from typing import Any
 
 from ctseg.errors import InputError
 from ctseg.files import MOST_JSON, bounded, write_json
+from ctseg.outputs.changed import looks
 from ctseg.version import __version__
 
 MARK = ".ctseg.json"
 SCHEMA = "ctseg-output/1"
+ESCAPED = re.compile(r"\[([*?[])\]")
+"""What `glob.escape` makes of a wildcard in a name."""
 TEMPORARY = re.compile(r"\.partial-[a-z0-9_]{8}-(?P<name>.+)", re.DOTALL)
 """Name of a temporary file of `ctseg.files.write_with`."""
 STUDY: ContextVar[str] = ContextVar("study", default="")
@@ -40,16 +43,29 @@ class Mark:
     """Digests of what it was made from, see `ctseg.io.input_digests`."""
     study: str | None = field(default_factory=STUDY.get)
     """Key of the study's step that wrote it, empty for a call by hand; None in marks that do not say."""
+    made: dict[str, str] = field(default_factory=dict)
+    """File -> how it looked when the output was finished, see `ctseg.outputs.changed`; empty until then."""
 
     def owns(self) -> Callable[[str], bool]:
-        """Tells whether a path below the folder belongs to the artefact."""
-        return owner(self.files)
+        """Tells whether a path below the folder belongs to the artefact.
+
+        Of a finished one, only what was there then: a user's `fold_best` beside `fold_1` is no fold.
+        """
+        if not (self.finished and self.made):
+            return owner(self.files)
+        owns, named, made = owner(self.files), owner(name for name in self.files if not _wild(name)), self.made
+        return lambda path: owns(path) and (path in made or named(path))
 
     def finish(self, folder: Path) -> Mark:
         """The mark of a finished folder: what was announced and not written is the user's to use."""
-        return replace(
-            self, files=tuple(name for name in self.files if _wild(name) or (folder / name).exists()), finished=True
-        )
+        files = tuple(name for name in self.files if _wild(name) or (folder / plain(name)).exists())
+        return replace(self, files=files, finished=True).seen(folder)
+
+    def seen(self, folder: Path) -> Mark:
+        """The mark with how its files look now."""
+        by_pattern = owned(folder, replace(self, made={})) if any(map(_wild, self.files)) else []
+        names = [*(plain(name) for name in self.files if not _wild(name)), *by_pattern]
+        return replace(self, made=looks(folder, dict.fromkeys(names)))
 
 
 def owner(files: Iterable[str], *, any_case: bool = False) -> Callable[[str], bool]:
@@ -58,17 +74,23 @@ def owner(files: Iterable[str], *, any_case: bool = False) -> Callable[[str], bo
         owns_folded = owner([name.casefold() for name in files])
         return lambda path: owns_folded(path.casefold())
     files = tuple(files)
-    plain = {name for name in files if not _wild(name)}
+    names = {plain(name) for name in files if not _wild(name)}
     patterns = [name.split("/") for name in files if _wild(name)]
 
     def owns(path: str) -> bool:
-        return path in plain or any(_fits(path.split("/"), pattern) for pattern in patterns)
+        return path in names or any(_fits(path.split("/"), pattern) for pattern in patterns)
 
     return owns
 
 
+def plain(name: str) -> str:
+    """The path that a name in a mark stands for: wildcards in it were escaped."""
+    return ESCAPED.sub(r"\1", name)
+
+
 def _wild(name: str) -> bool:
-    return any(sign in name for sign in "*?[")
+    """Whether a name in a mark stands for more than one path."""
+    return any(sign in ESCAPED.sub("", name) for sign in "*?[")
 
 
 def _fits(parts: list[str], pattern: list[str]) -> bool:
@@ -92,7 +114,7 @@ def _read(path: Path) -> Mark | None:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA or not isinstance(data.get("files"), list):
         return None
     names = tuple(str(name) for name in data["files"])
-    inputs, study = data.get("inputs"), data.get("study")
+    inputs, study, made = data.get("inputs"), data.get("study"), data.get("made")
     return Mark(
         str(data.get("kind")),
         names,
@@ -100,6 +122,7 @@ def _read(path: Path) -> Mark | None:
         str(data.get("tool")),
         inputs if isinstance(inputs, dict) else {},
         study if isinstance(study, str) else None,
+        {str(name): str(seen) for name, seen in made.items()} if isinstance(made, dict) else {},
     )
 
 
@@ -140,18 +163,38 @@ def entries(folder: Path) -> Iterator[str]:
 
     Links are not followed: a link is an entry, what it points to is none.
     """
+    return (path for path, _ in _entries(folder))
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
+    """`entries`, and whether each lies in a folder below with a mark of its own: another command's output."""
+    marked: set[Path] = set()
     for top, folders, names in os.walk(folder):
         here = Path(top)
-        linked = [name for name in folders if (here / name).is_symlink()]
-        if not names and not folders and here != folder:
-            yield here.relative_to(folder).as_posix()
-        for name in (*names, *linked):
-            path = (here / name).relative_to(folder).as_posix()
-            if path != MARK and not TEMPORARY.fullmatch(name):
-                yield path
+        if here != folder and (here.parent in marked or MARK in names):
+            marked.add(here)
+        for path in _here(folder, here, folders, names):
+            yield path, here in marked
+
+
+def _here(folder: Path, here: Path, folders: list[str], names: list[str]) -> Iterator[str]:
+    """What lies in one folder `here` below `folder`; the folder itself where it is empty."""
+    linked = [name for name in folders if (here / name).is_symlink()]
+    if not names and not folders and here != folder:
+        yield here.relative_to(folder).as_posix()
+    for name in (*names, *linked):
+        path = (here / name).relative_to(folder).as_posix()
+        if path != MARK and not TEMPORARY.fullmatch(name):
+            yield path
+
+
+def owned(folder: Path, mark: Mark) -> list[str]:
+    """Paths below a marked folder that belong to its artefact; nothing of an output within it, whatever its name."""
+    owns = mark.owns()
+    return [path for path, is_others in _entries(folder) if not is_others and owns(path)]
 
 
 def foreign(folder: Path, mark: Mark) -> list[str]:
     """Paths below a marked folder that do not belong to its artefact, such as a user's notes."""
     owns = mark.owns()
-    return [path for path in entries(folder) if not owns(path)]
+    return [path for path, is_others in _entries(folder) if is_others or not owns(path)]

@@ -1,0 +1,157 @@
+"""Files of an output that somebody has changed since ctseg wrote them: a corrected mask, a table with a column more.
+
+The mark of a finished output says how each of its files looked. One that looks otherwise is kept as `NAME.changed`
+before another is written in its place; it is the user's from then on. How long something took does not count, so that
+two calls that do the same leave the same marks.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from ctseg.files import writing_to
+
+CHANGED = ".changed"
+DIGITS = 12
+TIMED = (".html", ".ts", ".dcm", ".state.json")
+"""Files that say when they were made, or how long it took, somewhere: that they are there is all that is compared."""
+THERE = "there"
+JSON, CSV = (".json", ".jsonl"), ".csv"
+SECONDS = re.compile(rb'("[a-z_]*seconds[a-z_]*": )[-0-9.e+]+')
+LARGEST, LARGEST_TEXT = 1 << 20, 1 << 25
+"""Of a larger file, which nobody edits by hand, the number of bytes alone is compared; of a larger table nothing."""
+
+
+def look(path: Path) -> str:
+    """How a file looks: `BYTES DIGEST`, of a large one `BYTES`, of JSON and CSV ` DIGEST`, `there` of some others.
+
+    Empty where there is none.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    size = _size(path)
+    if size is None:
+        return ""
+    if path.name.endswith(TIMED) or (path.suffix in (*JSON, CSV) and size > LARGEST_TEXT):
+        return THERE
+    if path.suffix in (*JSON, CSV):
+        return f" {_digest(path)}"
+    return f"{size} {_digest(path)}" if size <= LARGEST else f"{size}"
+
+
+def looks(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """How each of some files below a folder looks; those that are not there have no entry."""
+    found = ((name, look(folder / name)) for name in names)
+    return {name: seen for name, seen in found if seen}
+
+
+def changed(folder: Path, seen: Mapping[str, str], since: Path | None = None) -> list[str]:
+    """The names below a folder whose files are there and look otherwise than they did, in order.
+
+    Args:
+        folder: of an output.
+        seen: file -> how it looked.
+        since: a file that was written after them all, as the mark: one of the same size that is older is not read.
+    """
+    then = 0 if since is None else since.stat().st_ctime_ns
+    return [name for name, before in seen.items() if _is_in(folder, name) and _is_changed(folder / name, before, then)]
+
+
+def is_another_folder(folder: Path, seen: Mapping[str, str]) -> bool:
+    """Whether a mark was copied here: some of the files that it names are not there, and each other is another."""
+    there = [name for name in seen if _size(folder / name) is not None]
+    compared = (name for name in there if seen[name] != THERE)
+    return 0 < len(there) < len(seen) and all(_is_changed(folder / name, seen[name], 0) for name in compared)
+
+
+def gone(folder: Path, seen: Mapping[str, str]) -> list[str]:
+    """The names below a folder whose files are not there any more, in order."""
+    return [name for name in seen if _size(folder / name) is None]
+
+
+def _is_in(folder: Path, name: str) -> bool:
+    """Whether a name is that of a file below the folder: a mark may be anybody's, and a folder in it a link."""
+    place = Path(folder, name).parent
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return False
+    return Path(os.path.realpath(place)) == Path(os.path.realpath(folder), name).parent
+
+
+def _is_changed(path: Path, seen: str, then: int) -> bool:
+    """Whether a file that is there looks otherwise than it did; no tool can set back the time of its last change."""
+    size, (before, _, digest) = _size(path), seen.partition(" ")
+    if size is None or seen == THERE:
+        return False
+    if before and str(size) != before:
+        return True
+    return bool(digest) and path.stat().st_ctime_ns >= then and _digest(path) != digest
+
+
+def keep(path: Path, say: Callable[[str], object], *, copy: bool = False) -> Path:
+    """Keep a changed file as `NAME.changed`, or with a number behind it, and say so.
+
+    Args:
+        path: the file.
+        say: takes a line for people.
+        copy: leave the file where it is, for what reads it; else it is moved.
+
+    Raises:
+        OSError: if the disk refuses it.
+    """
+    names = (path.with_name(f"{path.name}{CHANGED}{number or ''}") for number in range(10**6))
+    kept = next(name for name in names if not os.path.lexists(name) or _same(name, path))
+    if copy and kept.is_file():
+        return kept  # by an earlier call
+    with writing_to(path, kept):
+        if copy:
+            shutil.copy2(path, kept)
+        else:
+            path.replace(kept)
+    say(f"{path}: was changed since ctseg wrote it; kept as {kept.name}")
+    return kept
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _digest(path: Path) -> str:
+    return bytes_digest(path.read_bytes(), path.suffix)
+
+
+def bytes_digest(data: bytes, suffix: str) -> str:
+    """The first digits of the SHA-256 of what a file holds, but for how long something took.
+
+    Args:
+        data: the whole file.
+        suffix: of its name, which says what it is.
+    """
+    if suffix in JSON:
+        data = SECONDS.sub(rb"\1", data)
+    elif suffix == CSV:
+        data = _without_seconds(data)
+    return sha256(data).hexdigest()[:DIGITS]
+
+
+def _without_seconds(data: bytes) -> bytes:
+    """A table without its column `seconds`, if it has one."""
+    if b"seconds" not in data.partition(b"\n")[0]:
+        return data
+    rows = list(csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")))
+    place = rows[0].index("seconds") if "seconds" in rows[0] else len(rows[0])
+    return repr([[cell for at, cell in enumerate(row) if at != place] for row in rows]).encode("utf-8", "surrogatepass")
