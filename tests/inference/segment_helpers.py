@@ -6,7 +6,7 @@ A module of its own, not a conftest, so that spawned worker processes can unpick
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -17,6 +17,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from torch import nn
 
+from ctseg.inference.kind_slices import CLASSES, NEIGHBOURS
 from ctseg.inference.models import LoadedModel, ModelGroup, by_preprocessing
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import SegmenterOutput
@@ -77,6 +78,44 @@ def bright_model(size: int = 64, fov_mm: float = 96.0) -> LoadedModel:
 
 def bright_models(size: int = 64, fov_mm: float = 96.0) -> list[ModelGroup]:
     return by_preprocessing([bright_model(size, fov_mm)])
+
+
+IVH, SDH = 1, 3
+
+
+class BrightIsBlood(nn.Module):
+    """IVH where a pixel is bright and left of the middle, SDH where it is bright and right of it; keeps its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> SegmenterOutput:
+        self.given.append(images)
+        middle = images[:, NEIGHBOURS // 2]
+        bright = 6 * (middle - 0.1)
+        left = torch.arange(images.shape[-1]) < images.shape[-1] // 2
+        logits = torch.full((len(images), CLASSES, *images.shape[2:]), -99.0)
+        logits[:, 0] = 0
+        logits[:, 1 + IVH] = torch.where(left, bright, torch.tensor(-99.0))
+        logits[:, 1 + SDH] = torch.where(left, torch.tensor(-99.0), bright)
+        return SegmenterOutput(logits, images)
+
+
+class NothingIsLesion(BrightIsLesion):
+    """A model that segments nothing."""
+
+    def forward(self, images: torch.Tensor) -> SegmenterOutput:
+        return SegmenterOutput(torch.full_like(images, -99.0), images)
+
+
+def kinds_model(size: int = 64, fov_mm: float = 96.0) -> ModelGroup:
+    return replace(bright_model(size, fov_mm), module=BrightIsBlood())
+
+
+def blind() -> list[ModelGroup]:
+    [group] = bright_models()
+    return [replace(group, models=(replace(group.models[0], module=NothingIsLesion().eval()),))]
 
 
 @dataclass(frozen=True)

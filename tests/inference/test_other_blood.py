@@ -7,8 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from segment_helpers import BLOOD, BrightIsLesion, Head, NonAirIsBrain, Stack, bright_model, bright_models
-from torch import nn
+from segment_helpers import (
+    BLOOD,
+    IVH,
+    SDH,
+    Head,
+    NonAirIsBrain,
+    Stack,
+    blind,
+    bright_models,
+    kinds_model,
+)  # fmt: skip
 
 from ctseg.inference.kind_slices import CLASSES, KINDS, NEIGHBOURS, beside
 from ctseg.inference.models import ModelGroup, all_models, with_other_blood
@@ -18,49 +27,11 @@ from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.slice_set import check_size
 from ctseg.io.stack import Grid
 from ctseg.networks.unet import KindsUNet
-from ctseg.plugins.protocols import SegmenterOutput
-
-IVH, SDH = 1, 3
-
-
-class BrightIsBlood(nn.Module):
-    """IVH where a pixel is bright and left of the middle, SDH where it is bright and right of it; keeps its input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: list[torch.Tensor] = []
-
-    def forward(self, images: torch.Tensor) -> SegmenterOutput:
-        self.given.append(images)
-        middle = images[:, NEIGHBOURS // 2]
-        bright = 6 * (middle - 0.1)
-        left = torch.arange(images.shape[-1]) < images.shape[-1] // 2
-        logits = torch.full((len(images), CLASSES, *images.shape[2:]), -99.0)
-        logits[:, 0] = 0
-        logits[:, 1 + IVH] = torch.where(left, bright, torch.tensor(-99.0))
-        logits[:, 1 + SDH] = torch.where(left, torch.tensor(-99.0), bright)
-        return SegmenterOutput(logits, images)
-
-
-class NothingIsLesion(BrightIsLesion):
-    """A model that segments nothing."""
-
-    def forward(self, images: torch.Tensor) -> SegmenterOutput:
-        return SegmenterOutput(torch.full_like(images, -99.0), images)
-
-
-def kinds_model(size: int = 64, fov_mm: float = 96.0) -> ModelGroup:
-    return replace(bright_model(size, fov_mm), module=BrightIsBlood())
 
 
 def predicted(groups: list[ModelGroup], stack: Stack, **settings: object) -> Prediction:
     volume = stack.volume(Head().hu(stack.points()))
     return predict_volume(volume, groups, SegmentSettings(**settings), NonAirIsBrain())
-
-
-def blind() -> list[ModelGroup]:
-    [group] = bright_models()
-    return [replace(group, models=(replace(group.models[0], module=NothingIsLesion().eval()),))]
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,23 @@ import cohorts
 import pydicom
 import pytest
 import torch
-from segment_helpers import Head, NonAirIsBrain, Stack, bright_model, bright_models, write_dicom, write_nifti
+from segment_helpers import (
+    Head,
+    NonAirIsBrain,
+    Stack,
+    blind,
+    bright_model,
+    bright_models,
+    kinds_model,
+    write_dicom,
+    write_nifti,
+)  # fmt: skip
 from signalled import leftovers, said_once, tree
 from whole_helpers import KilledWriting, NoRoom
 
 from ctseg.inference import segment as segment_module
 from ctseg.inference.brain_cache import BrainMaskCache
-from ctseg.inference.models import by_preprocessing
+from ctseg.inference.models import by_preprocessing, with_other_blood
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.whole import FEWEST, whole_cases
@@ -34,9 +44,10 @@ SCANS = 16
 ALL = SegmentSettings(probabilities=True, recovery=True, rtstruct=True, sr=True, label_tables=True)
 
 
-def run(inputs, out, settings=PLAIN, extractor=None, **more):
+def run(inputs, out, settings=PLAIN, extractor=None, groups=None, **more):
     cases = discover([inputs]).cases
-    return segment_cases(cases, bright_models(), out, settings, extractor=extractor or NonAirIsBrain(), **more)
+    groups = groups or bright_models()
+    return segment_cases(cases, groups, out, settings, extractor=extractor or NonAirIsBrain(), **more)
 
 
 @pytest.fixture
@@ -92,6 +103,27 @@ def test_every_file_and_row_is_that_of_one_process(scans, tmp_path, monkeypatch,
     kept = (tmp_path / "there" / "a.nii.gz").stat().st_mtime_ns
     assert without_times(run(scans, tmp_path / "there", ALL, ours, workers=2, resume=True)) == without_times(here)
     assert (tmp_path / "there" / "a.nii.gz").stat().st_mtime_ns == kept
+    same_files(tmp_path / "here", tmp_path / "there")
+
+
+@pytest.mark.slow
+def test_other_blood_is_that_of_one_process(scans, tmp_path, no_prefetch, monkeypatch):
+    groups = with_other_blood(blind(), kinds_model())
+    settings = SegmentSettings(other_blood=True, label_tables=True, dicom_seg=False)
+    there = run(scans, tmp_path / "there", settings, groups=groups, workers=2)
+    monkeypatch.undo()
+    here = run(scans, tmp_path / "here", settings, groups=groups)
+    assert without_times(there) == without_times(here)
+    assert all(row.other_ml > 1 and row.ml == 0 for row in here)
+    masks = {f"other_blood/{name}.nii.gz" for name in "abcd"}
+    assert masks <= set(tree(tmp_path / "here"))
+    same_files(tmp_path / "here", tmp_path / "there")
+    only = tmp_path / "there" / "other_blood" / "c.nii.gz"
+    only.unlink()
+    assert without_times(run(scans, tmp_path / "there", settings, groups=groups, workers=2, resume=True)) == (
+        without_times(here)
+    )
+    assert only.exists()
     same_files(tmp_path / "here", tmp_path / "there")
 
 
