@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
 
 from ctseg.inference.dicom_seg import write_dicom_seg, write_resampled_seg
-from ctseg.inference.dicom_source import SegAlgorithm
+from ctseg.inference.dicom_source import SegAlgorithm, source_headers
 from ctseg.inference.dicom_sr import write_sr
 from ctseg.inference.predict import Prediction
 from ctseg.inference.resampled import needs_resampling
@@ -58,9 +59,10 @@ class _Case:
         def write() -> None:
             args = (self.prediction.volume, self.prediction.mask, self.algorithm)
             hidden = self.settings.deidentify
-            written.append(write_dicom_seg(self.folder / f"{self.case}.dcm", *args, deidentify=hidden))
+            shared: Any = {"deidentify": hidden, "sources": source_headers(*args[:2], hidden)}
+            written.append(write_dicom_seg(self.folder / f"{self.case}.dcm", *args, **shared))
             if self.settings.resampled and needs_resampling(self.prediction.volume):
-                write_resampled_seg(self.folder / f"{self.case}_resampled.dcm", *args, deidentify=hidden)
+                write_resampled_seg(self.folder / f"{self.case}_resampled.dcm", *args, **shared)
 
         remark = _or_remark("DICOM SEG", write)
         return (written[0] if written else None), remark

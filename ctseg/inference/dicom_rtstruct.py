@@ -23,8 +23,7 @@ from ctseg.inference.dicom_source import (
     SegAlgorithm,
     complete,
     content_uid,
-    source_header,
-    source_order,
+    source_headers,
 )
 from ctseg.inference.label_tables import DISPLAY_RGB
 from ctseg.io.volume import Volume
@@ -56,7 +55,7 @@ def write_rtstruct(
     Raises:
         ValueError, AttributeError: if the source headers lack what a structure set needs.
     """
-    sources = [source_header(frame, volume, deidentify) for frame in source_order(volume, mask)[1]]
+    sources = source_headers(volume, mask, deidentify)
     filled = [int(k) for k in np.flatnonzero(mask.any(axis=(1, 2)))]
     contours = [_contour(points, sources[k]) for k in filled for points in outlines(volume, mask, k)]
     written = _structure_set(sources, mask, algorithm, contours)

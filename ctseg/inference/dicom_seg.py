@@ -26,7 +26,7 @@ from ctseg.inference.dicom_source import (
     complete,
     content_uid,
     finding_uid,
-    source_header,
+    source_headers,
     source_order,
 )
 from ctseg.inference.label_tables import DISPLAY_RGB
@@ -39,7 +39,13 @@ SERIES_NUMBER = 9100
 
 
 def write_dicom_seg(
-    path: Path, volume: Volume, mask: NDArray[np.bool_], algorithm: SegAlgorithm, *, deidentify: bool = False
+    path: Path,
+    volume: Volume,
+    mask: NDArray[np.bool_],
+    algorithm: SegAlgorithm,
+    *,
+    deidentify: bool = False,
+    sources: list[Dataset] | None = None,
 ) -> Dataset:
     """Write a BINARY Segmentation, one segment coded as haemorrhage, with a frame for every slice that has lesion.
 
@@ -52,6 +58,7 @@ def write_dicom_seg(
         mask: (K, H, W), not empty.
         algorithm: name, version and parameters to record.
         deidentify: patient pseudonym in place of identity, dates, numbers and text; see `ctseg.inference.deidentify`.
+        sources: of `source_headers`, where they are made already.
 
     Returns:
         What was written, for a report that references it.
@@ -59,13 +66,19 @@ def write_dicom_seg(
     Raises:
         ValueError, AttributeError: if the source headers lack what a SEG needs.
     """
-    planes, frames = source_order(volume, mask)
-    sources = [source_header(frame, volume, deidentify) for frame in frames]
+    planes, _ = source_order(volume, mask)
+    sources = sources or source_headers(volume, mask, deidentify)
     return _write(path, sources, planes, algorithm, deidentify, finding_uid(sources, mask, algorithm))
 
 
 def write_resampled_seg(
-    path: Path, volume: Volume, mask: NDArray[np.bool_], algorithm: SegAlgorithm, *, deidentify: bool = False
+    path: Path,
+    volume: Volume,
+    mask: NDArray[np.bool_],
+    algorithm: SegAlgorithm,
+    *,
+    deidentify: bool = False,
+    sources: list[Dataset] | None = None,
 ) -> None:
     """Write the mask on even, untilted planes that reference the series as a whole; see `ctseg.inference.resampled`.
 
@@ -77,7 +90,7 @@ def write_resampled_seg(
     """
     resampled = resample_evenly(volume, mask)
     across, down = (step / np.linalg.norm(step) for step in (volume.col_step_mm, volume.row_step_mm))
-    sources = [source_header(frame, volume, deidentify) for frame in source_order(volume, mask)[1]]
+    sources = sources or source_headers(volume, mask, deidentify)
     _write(
         path,
         sources,

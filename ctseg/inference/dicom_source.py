@@ -85,6 +85,11 @@ def source_order(volume: Volume, mask: NDArray[np.bool_]) -> tuple[NDArray[np.ui
     return np.ascontiguousarray(planes, dtype=np.uint8), [volume.frames[key] for key in keys]
 
 
+def source_headers(volume: Volume, mask: NDArray[np.bool_], deidentify: bool) -> list[Dataset]:
+    """The `source_header` of each slice, in slice order; the objects of one case may share them."""
+    return [source_header(frame, volume, deidentify) for frame in source_order(volume, mask)[1]]
+
+
 def source_header(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     """A copy of a source header with every attribute that a SEG, an RTSTRUCT or an SR takes over.
 

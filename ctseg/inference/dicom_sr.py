@@ -39,8 +39,7 @@ from ctseg.inference.dicom_source import (
     complete,
     content_uid,
     finding_uid,
-    source_header,
-    source_order,
+    source_headers,
 )
 from ctseg.inference.predict import Prediction
 from ctseg.version import __version__
@@ -74,7 +73,7 @@ def write_sr(
         ValueError, AttributeError, TypeError: if the source headers lack what a report needs.
     """
     volume, mask = prediction.volume, prediction.mask
-    sources = [source_header(frame, volume, deidentify) for frame in source_order(volume, mask)[1]]
+    sources = source_headers(volume, mask, deidentify)
     made_by = (algorithm, *summary(prediction))
     uid = content_uid("SR", sources, mask, *made_by)
     with warnings.catch_warnings():

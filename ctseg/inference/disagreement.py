@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.inference.measure import drop_small, volume_ml
+from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
 from ctseg.metrics.overlap import dice
 
@@ -50,14 +51,14 @@ def widened(ml: float, low: float, high: float, factor: float) -> tuple[float, f
 class Members:
     """Collects the masks of the members, packed to bits: a thin-slice scan with 12 members is a gigabyte otherwise."""
 
-    def __init__(self, volume: Volume, threshold: float, min_lesion_ml: float) -> None:
-        self.volume, self.threshold, self.min_lesion_ml = volume, threshold, min_lesion_ml
+    def __init__(self, volume: Volume, min_lesion_ml: float) -> None:
+        self.volume, self.min_lesion_ml = volume, min_lesion_ml
         self._masks: list[NDArray[np.uint8]] = []
         self._ml: list[float] = []
 
-    def add(self, probability: NDArray[np.float32]) -> None:
-        """One member's (K, h, w) probability on the scan's own grid."""
-        mask = drop_small(probability >= self.threshold, self.volume, self.min_lesion_ml)
+    def add(self, mask: Mask) -> None:
+        """One member's (K, h, w) mask on the scan's own grid; its small lesions are dropped."""
+        mask = drop_small(mask, self.volume, self.min_lesion_ml)
         self._ml.append(volume_ml(mask, self.volume))
         self._masks.append(np.packbits(mask))
 

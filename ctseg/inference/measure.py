@@ -12,6 +12,7 @@ from scipy.spatial import ConvexHull
 from ctseg.io.stack import Grid, Mask
 from ctseg.io.volume import Volume
 from ctseg.metrics.lesions import component_ml, components
+from ctseg.preprocess.grid import filled_box
 
 HALF_PIXELS = np.array([[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5], [0.0, -0.5]])
 """From a pixel's centre to the middles of its four edges, in pixels: an n pixel line then is n pixels long."""
@@ -41,9 +42,14 @@ class Measures:
 
 def measure(mask: Mask, volume: Volume) -> Measures:
     """All measures of a mask (K, H, W) on the grid of `volume`."""
-    numbers, count = components(mask)
+    numbers, count = components(mask[_part(mask)])
     lesions = np.sort(component_ml(numbers, count, Grid.of(volume)))[::-1]
     return Measures(volume_ml(mask, volume), _abc2_ml(numbers, volume), tuple(float(ml) for ml in lesions))
+
+
+def _part(mask: Mask) -> tuple[slice, slice, slice]:
+    """All slices, and the rows and columns that hold anything of a mask (K, H, W)."""
+    return (slice(None), *filled_box(mask, (0, 0, 0))[1:]) if mask.any() else (slice(None),) * 3
 
 
 def volume_ml(mask: Mask, volume: Volume) -> float:
@@ -68,11 +74,10 @@ def expected_dice(probability: NDArray[np.float32], mask: Mask, volume: Volume) 
     """
     if not mask.any():
         return None
-    weights = volume.voxel_ml
-    both, likely, segmented = (
-        float(part.sum(axis=(1, 2), dtype=np.float64) @ weights) for part in (probability * mask, probability, mask)
-    )
-    return 2 * both / (likely + segmented)
+    part = _part(mask)
+    shares = (np.where(mask[part], probability[part], 0), probability)
+    both, likely = (float(values.sum(axis=(1, 2), dtype=np.float64) @ volume.voxel_ml) for values in shares)
+    return 2 * both / (likely + volume_ml(mask, volume))
 
 
 LARGE_ML = 1.0
@@ -90,13 +95,16 @@ def drop_faint(mask: Mask, volume: Volume, brain: Mask, least_hu: float) -> Mask
     """
     if least_hu <= 0 or not mask.any():
         return mask
-    numbers, count = components(mask)
+    part = _part(mask)
+    numbers, count = components(mask[part])
     if component_ml(numbers, count, Grid.of(volume)).max() >= LARGE_ML:
         return mask
-    middle = float(np.median(volume.voxels[brain]))
-    sums = np.bincount(numbers[mask], volume.voxels[mask] - middle, minlength=count + 1)
-    means = sums / np.maximum(np.bincount(numbers[mask], minlength=count + 1), 1)
-    return np.concatenate([[False], means[1:] >= least_hu])[numbers]
+    middle, inside = float(np.median(volume.voxels[brain])), numbers > 0
+    sums = np.bincount(numbers[inside], volume.voxels[part][inside] - middle, minlength=count + 1)
+    means = sums / np.maximum(np.bincount(numbers[inside], minlength=count + 1), 1)
+    kept = np.zeros_like(mask)
+    kept[part] = np.concatenate([[False], means[1:] >= least_hu])[numbers]
+    return kept
 
 
 def abc2_ml(mask: Mask, volume: Volume) -> float:

@@ -152,7 +152,7 @@ def _known_ends(profile: Mapping[str, Any], name: str) -> list[float]:
 
 def prepared_traits(prepared: Prepared, z_mm: Floats, pixel_mm: float) -> ScanTraits:
     """The traits of a prepared scan, without the slices below and above its brain."""
-    areas = prepared.brain.sum(axis=(1, 2)) * pixel_mm**2
+    areas = np.count_nonzero(prepared.brain, axis=(1, 2)) * pixel_mm**2
     kept = np.flatnonzero(areas)
     part = slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) else slice(None)
     return scan_traits(
@@ -229,12 +229,13 @@ def _cut_off(prepared: Prepared) -> list[str]:
     brain, frame = prepared.native_brain, prepared.frame
     rows = _within(frame.native[0], frame.size[0], frame.row_start, frame.row_step)
     cols = _within(frame.native[1], frame.size[1], frame.col_start, frame.col_step)
-    seen, total = int(np.count_nonzero(brain[:, rows][:, :, cols])), int(np.count_nonzero(brain))
+    seen, total = int(np.count_nonzero(brain[:, rows, cols])), int(np.count_nonzero(brain))
     share = 1 - seen / max(total, 1)
     return [f"{share:.0%} of the brain beyond the model's field of view"] if share > CUT_SHARE else []
 
 
-def _within(native: int, size: int, start: float, step: float) -> NDArray[np.bool_]:
-    """Which native rows or columns lie on model pixels."""
+def _within(native: int, size: int, start: float, step: float) -> slice:
+    """The native rows or columns that lie on model pixels."""
     place = (np.arange(native) - start) / step
-    return (place >= -0.5) & (place <= size - 0.5)
+    on = np.flatnonzero((place >= -0.5) & (place <= size - 0.5))
+    return slice(int(on[0]), int(on[-1]) + 1) if len(on) else slice(0)

@@ -22,6 +22,7 @@ from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
 from ctseg.networks.intensity import checked_numbers, to_images
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.grid import filled_box
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MIRRORS = ((), (-1,), (-2,), (-2, -1))
 """Axes to flip: none, left-right, front-back, both. The same flips that training augments with."""
+NEARLY = 1 - 1e-5
+"""An interpolated value may be rounded up by less than this share."""
 MIRRORED_FROM = 0.05
 """A slice whose own image has no pixel of this probability is not mirrored: its members are taken to agree."""
 
@@ -113,26 +116,38 @@ def native_probability(
     box = filled_box(ready.brain, (0, 0, 0)) if ready.brain.any() else (slice(0),) * 3
     brain = ready.brain[box]
     total = np.zeros(brain.shape, dtype=np.float32)
-    members = Members(ready.volume, settings.threshold, settings.min_lesion_ml)
+    members = Members(ready.volume, settings.min_lesion_ml)
     count = sum(len(group.models) for group in groups) * len(_mirrors(settings))
     for group, prepared in zip(groups, ready.prepared, strict=True):
         for model in group.models:
-            for maps in _members(prepared.images, model, settings):
-                native = prepared.frame.to_native(maps[box[0]], part=box[1:]) * brain
-                total += native
-                if count > 1:
-                    members.add(_placed(native, box, mean.shape))
-    mean[box] = np.clip(total / np.float32(count), np.float32(0), np.float32(1))
+            found = _members(prepared.images, model, settings)
+            total += np.float32(len(found)) * prepared.frame.to_native(_mean(found)[box[0]], part=box[1:])
+            for maps in found if count > 1 else ():
+                members.add(_segmented(maps, prepared.frame, settings.threshold, box) & ready.brain)
+    mean[box] = np.clip(total * brain / np.float32(count), np.float32(0), np.float32(1))
     return mean, members.disagreement(mean)
 
 
-def _placed(
-    values: NDArray[np.float32], box: tuple[slice, slice, slice], shape: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """The values of a box in an array of zeros."""
-    whole = np.zeros(shape, dtype=np.float32)
-    whole[box] = values
-    return whole
+def _mean(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(M, K, H, W) to the mean (K, H, W); exact where all members say the same."""
+    return np.asarray(maps.mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def _segmented(
+    maps: NDArray[np.float32], frame: Frame, threshold: float, box: tuple[slice, slice, slice]
+) -> NDArray[np.bool_]:
+    """One member's mask (K, h, w) from its probabilities (K, H, W), within a box of native pixels.
+
+    Interpolated values are no larger than those around them, so only pixels beside such as reach the threshold are
+    computed.
+    """
+    high = maps >= NEARLY * threshold
+    mask = np.zeros((len(maps), *frame.native), dtype=bool)
+    if high.any():
+        slices, rows, cols = filled_box(high, (0, 0, 0))
+        part = frame.native_part((rows, cols), within=box[1:])
+        mask[slices, *part] = frame.to_native(maps[slices], part=part) >= threshold
+    return mask
 
 
 def _ood(ready: ReadyCase, groups: Sequence[ModelGroup]) -> tuple[str, ...]:
@@ -153,7 +168,7 @@ def predict_slices(images: NDArray[np.uint8], model: LoadedModel, settings: Segm
 
     Slices without a brain pixel are not run and stay 0.
     """
-    return np.asarray(_members(images, model, settings).mean(axis=0), dtype=np.float32)
+    return _mean(_members(images, model, settings))
 
 
 def _mirrors(settings: SegmentSettings) -> tuple[tuple[int, ...], ...]:

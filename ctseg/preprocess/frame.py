@@ -34,16 +34,17 @@ class Frame:
     col_start: float
     col_step: float
 
-    def to_model(self, slices: Slices, order: Order = 1) -> NDArray[np.float32]:
+    def to_model(self, slices: Slices, order: Order = 1, part: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
         """(K, h, w) native slices -> (K, H, W); antialiased where model pixels are wider; 0 outside the native grid.
 
         Args:
             slices: (K, h, w), an array or one (h, w) at a time.
             order: 1 for linear, with a kernel as wide as the coarser pixel; 0 for the nearest pixel (label values).
+            part: the native rows and columns that `slices` are; all others count as 0.
         """
         rows = _weights(self.size[0], self.native[0], self.row_start, self.row_step, order)
         cols = _weights(self.size[1], self.native[1], self.col_start, self.col_step, order)
-        return _apply(rows, cols, slices)
+        return _apply(rows[:, part[0]], cols[:, part[1]], slices)
 
     def to_native(self, maps: Slices, order: Order = 1, part: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
         """(K, H, W) maps, such as probabilities -> (K, h, w) at the native pixels; 0 outside the model's field.
@@ -53,6 +54,18 @@ class Frame:
         rows = _weights(self.native[0], self.size[0], -self.row_start / self.row_step, 1 / self.row_step, order)
         cols = _weights(self.native[1], self.size[1], -self.col_start / self.col_step, 1 / self.col_step, order)
         return _apply(rows[part[0]], cols[part[1]], maps)
+
+    def native_part(self, part: tuple[slice, slice], within: tuple[slice, slice] = WHOLE) -> tuple[slice, slice]:
+        """The native rows and columns whose values some model rows and columns have a part in, within others."""
+        axes = ((self.row_start, self.row_step), (self.col_start, self.col_step))
+        found = []
+        for (start, step), model, native, length in zip(axes, part, within, self.native, strict=True):
+            reach = max(1.0, 1 / step)
+            first, stop, _ = native.indices(length)
+            low = math.floor(start + (model.start - reach) * step)
+            high = math.ceil(start + (model.stop - 1 + reach) * step) + 1
+            found.append(slice(min(max(first, low), stop), max(first, min(stop, high))))
+        return found[0], found[1]
 
 
 def centred_frame(brain: NDArray[np.bool_], spacing_mm: tuple[float, float], size: int, fov_mm: float) -> Frame:
@@ -104,5 +117,8 @@ def _weights(count: int, length: int, start: float, step: float, order: Order) -
 
 def _apply(rows: sparse.csr_array, cols: sparse.csr_array, slices: Slices) -> NDArray[np.float32]:
     """Separable resampling: rows (H, h) and cols (W, w) of (K, h, w) -> (K, H, W)."""
-    done = [(cols @ (rows @ picture.astype(np.float32)).T).T for picture in slices]
-    return np.array(done, dtype=np.float32).reshape(len(done), rows.shape[0], cols.shape[0])
+    done = [cols @ (rows @ picture.astype(np.float32, copy=False)).T for picture in slices]  # (W, H) each
+    result = np.empty((len(done), rows.shape[0], cols.shape[0]), dtype=np.float32)
+    for place, turned in enumerate(done):
+        result[place] = turned.T
+    return result

@@ -43,7 +43,13 @@ class WorkingGrid:
 
     def to_native(self, mask: Mask) -> Mask:
         """(G, H, W) mask -> (K, h, w) mask."""
-        return self.frame.to_native(mask[self.places]) >= 0.5
+        chosen = mask[self.places]
+        result = np.zeros((len(chosen), *self.frame.native), dtype=bool)
+        if chosen.any():
+            slices, rows, cols = filled_box(chosen, (0, 0, 0))
+            part = self.frame.native_part((rows, cols))
+            result[slices, *part] = self.frame.to_native(chosen[slices], part=part) >= 0.5
+        return result
 
     def within(self, mask: Mask, radius_mm: float) -> Mask:
         """(G, H, W) voxels at most `radius_mm` from the mask; the end slices continue, nothing lies beside the grid."""
@@ -192,5 +198,12 @@ def without_islands(mask: Mask, smallest: float) -> Mask:
 
 def parts_touching(mask: Mask, seeds: Mask) -> Mask:
     """The connected parts of a mask (of 2 or 3 dimensions) that hold any voxel of `seeds`."""
-    parts = connected_parts(mask.reshape((-1, *mask.shape[-2:])))
-    return parts.kept(parts.holding(seeds.reshape((-1, *seeds.shape[-2:])))).reshape(mask.shape)
+    if mask.ndim == 2:  # a graph of runs takes longer to make than one slice takes
+        numbers, count = ndimage.label(mask)
+        wanted = np.zeros(count + 1, dtype=bool)
+        wanted[numbers[seeds]] = True
+        wanted[0] = False
+        kept: Mask = wanted[numbers]
+        return kept
+    parts = connected_parts(mask)
+    return parts.kept(parts.holding(seeds))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.preprocess.frame import Frame
+from ctseg.preprocess.grid import filled_box
 
 BRAIN_FRACTION = 0.5
 """A model pixel belongs to the brain (or the lesion) when at least this share of it does."""
@@ -38,13 +39,14 @@ def to_images(
     background bleeds into the rim of the brain.
     """
     slope, offset = intensity
-    share = frame.to_model(brain)
+    part = filled_box(brain, (0, 0, 0))[1:] if brain.any() else (slice(None), slice(None))
+    share = frame.to_model((where[part] for where in brain), part=part)
     inside = share >= BRAIN_FRACTION
     grey = (
-        np.where(where, np.clip(slope * picture + offset, 0.0, 255.0), 0.0)
+        np.where(where[part], np.clip(slope * picture[part] + offset, 0.0, 255.0), 0.0)
         for picture, where in zip(values, brain, strict=True)
     )
-    mean = frame.to_model(grey) / np.maximum(share, 1e-6)
+    mean = frame.to_model(grey, part=part) / np.maximum(share, 1e-6)
     images = np.where(inside, np.rint(np.clip(mean, 0.0, 255.0)), 0).astype(np.uint8)
     return images, inside
 

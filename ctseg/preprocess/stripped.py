@@ -29,7 +29,10 @@ def stripped_brain(volume: Volume) -> NDArray[np.bool_] | None:
     lowest = int(np.rint(volume.voxels.min()))
     counts = np.zeros(MOST + 1, dtype=np.int64)
     for picture in volume.voxels:
-        counts += np.bincount(np.clip(np.rint(picture) - lowest, 0, MOST).astype(np.int64).ravel(), minlength=MOST + 1)
+        above = np.rint(picture)
+        above -= lowest
+        np.minimum(above, MOST, out=above)
+        counts += np.bincount(above.astype(np.int64).ravel(), minlength=MOST + 1)
     background = lowest + int(counts.argmax())
     if counts.max() < MIN_BACKGROUND * volume.voxels.size:
         return None

@@ -94,7 +94,15 @@ def outline(mask: Mask, height: int, width: int, line: int = 2, *, inside: bool 
     if not mask.any():
         return np.zeros((height, width), bool)
     large: Mask = resize(mask.astype(np.uint8) * 255, height, width, smooth=smooth) >= 128
-    return large & _grown(~large, line, edge=True) if inside else _grown(large, line, edge=False) & ~large
+    lines = np.zeros_like(large)
+    if large.any():
+        part = tuple(
+            slice(max(0, int(used[0]) - line), int(used[-1]) + 1 + line)
+            for used in (np.flatnonzero(large.any(axis=axis)) for axis in (1, 0))
+        )
+        here = large[part]
+        lines[part] = here & _grown(~here, line, edge=True) if inside else _grown(here, line, edge=False) & ~here
+    return lines
 
 
 def _grown(mask: Mask, steps: int, *, edge: bool) -> Mask:

@@ -41,10 +41,10 @@ def slab(rows):
 
 
 def test_volumes_dice_and_entropy_by_hand(volume):
-    members = Members(volume, 0.5, 0.0)
+    members = Members(volume, 0.0)
     sizes = (4, 8, 12)
     for rows in sizes:
-        members.add(slab(rows))
+        members.add(slab(rows) >= 0.5)
     mean = np.mean([slab(rows) for rows in sizes], axis=0, dtype=np.float32)
     found = members.disagreement(mean)
     row_ml = 5 * 16 * 2.0 * 2.0 * 4.0 / 1000
@@ -59,18 +59,18 @@ def test_volumes_dice_and_entropy_by_hand(volume):
 
 
 def test_empty_members_agree_and_one_member_says_nothing(volume):
-    members = Members(volume, 0.95, 0.0)
-    members.add(slab(4))
+    members = Members(volume, 0.0)
+    members.add(slab(4) >= 0.95)
     assert members.disagreement(slab(4)) is None
-    members.add(slab(8))
+    members.add(slab(8) >= 0.95)
     found = members.disagreement(slab(4))
     assert (found.ml_low, found.ml_high, found.agreement, found.entropy_bits) == (0, 0, 1, 0)
 
 
 def test_small_lesions_count_in_no_member(volume):
-    members = Members(volume, 0.5, 1000.0)
+    members = Members(volume, 1000.0)
     for rows in (4, 8):
-        members.add(slab(rows))
+        members.add(slab(rows) >= 0.5)
     assert members.disagreement(slab(4)).ml_high == 0
 
 

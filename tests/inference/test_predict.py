@@ -7,11 +7,13 @@ from segment_helpers import BrightIsLesion, Head, NonAirIsBrain, Stack, bright_h
 from torch import nn
 
 from ctseg.errors import CaseError, InputError
+from ctseg.inference import predict
 from ctseg.inference.models import by_preprocessing, load_models
 from ctseg.inference.predict import predict_slices, predict_volume
 from ctseg.inference.prepare import preprocessing_of
 from ctseg.inference.settings import SegmentSettings
 from ctseg.plugins.protocols import SegmenterOutput
+from ctseg.preprocess.frame import Frame
 from ctseg.runs import save_model
 
 
@@ -45,6 +47,21 @@ def test_probabilities_end_at_the_brain(head):
     assert prediction.probability[prediction.brain].min() > 0
     np.testing.assert_array_equal(prediction.mask, prediction.probability >= 0.5)
     assert prediction.brain_ml == pytest.approx(np.count_nonzero(prediction.brain, (1, 2)) @ head.voxel_ml)
+
+
+@pytest.mark.parametrize("step", [0.8, 3.1])
+def test_a_members_mask_is_that_of_all_its_interpolated_pixels(rng, step):
+    frame = Frame((24, 24), (70, 64), 2.0, step, 1.0, 2.4)
+    box = slice(1, 6), slice(4, 66), slice(3, 60)
+    for threshold in (0.2, 0.5, 0.95):
+        maps = rng.random((7, 24, 24)).astype(np.float32) ** 3
+        maps[3] = 0
+        whole = np.zeros((7, 70, 64), bool)
+        whole[box] = frame.to_native(maps[box[0]], part=box[1:]) >= threshold
+        found = predict._segmented(maps, frame, threshold, box)
+        np.testing.assert_array_equal(found[:, *box[1:]][box[0]], whole[box])
+        assert not found[:, : box[1].start].any()
+    assert whole.any()
 
 
 def test_flips_are_undone_before_averaging(head):

@@ -80,6 +80,32 @@ def test_a_part_of_the_native_pixels_is_that_part(rng):
     np.testing.assert_array_equal(frame.to_native(maps, part=part), frame.to_native(maps)[:, part[0], part[1]])
 
 
+@pytest.mark.parametrize("step", [0.4, 0.97, 1.0, 2.2, 3.6])
+def test_nothing_of_some_model_pixels_lies_beyond_their_native_part(rng, step):
+    frame = Frame((24, 24), (61, 47), 3.0, step, -4.0, 1.7)
+    for _ in range(20):
+        block = tuple(slice(first, first + 1 + int(rng.integers(6))) for first in rng.integers(0, 24, 2))
+        maps = np.zeros((1, 24, 24), np.float32)
+        maps[0][block] = 1
+        native = frame.to_native(maps)[0]
+        part = frame.native_part(block)
+        inside = np.count_nonzero(native[part])
+        assert inside == np.count_nonzero(native)
+        within = slice(9, 30), slice(5, 20)
+        cut = frame.native_part(block, within=within)
+        assert np.count_nonzero(native[cut]) == np.count_nonzero(native[within])
+        assert all(a.start <= c.start <= c.stop <= a.stop for a, c in zip(within, cut, strict=True))
+
+
+def test_a_part_of_the_native_slices_gives_what_it_holds(rng):
+    frame = Frame((24, 24), (61, 47), 3.0, 2.2, -4.0, 1.7)
+    pictures = np.zeros((2, 61, 47), np.float32)
+    part = slice(7, 50), slice(3, 31)
+    pictures[:, *part] = rng.random((2, 43, 28))
+    made = frame.to_model((picture[part] for picture in pictures), part=part)
+    np.testing.assert_array_equal(made, frame.to_model(pictures))
+
+
 def test_slices_may_come_one_at_a_time(rng):
     frame = Frame((24, 24), (61, 47), 3.0, 2.2, -4.0, 1.7)
     pictures = rng.random((3, 61, 47)).astype(np.float32)
