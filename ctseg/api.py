@@ -46,6 +46,7 @@ def segment(
     Example:
         `ctseg.segment("scan.nii.gz", "runs/amd-das").measures.ml`
     """
+    from ctseg.inference.engines import in_engine
     from ctseg.inference.prepare import extractor_of, prepare_volume
     from ctseg.inference.recovery import predict_with_recovery
     from ctseg.inference.scans import ready_scan
@@ -53,7 +54,7 @@ def segment(
 
     resolved = resolve(SegmentSettings, settings, where="segment")
     groups, extractor = load_for_segment(find_models(model), _device(device), other_blood=resolved.other_blood)
-    extractor = extractor_of(extractor, resolved)
+    groups, extractor = in_engine(groups, resolved), extractor_of(extractor, resolved)
     if isinstance(volume, (str, Path)):
         ready = ready_scan(Path(volume), groups, extractor)
     else:

@@ -19,7 +19,7 @@ import numpy as np
 HEADS = ("a", "b")
 EXTRAS = {
     "export": ("onnx", "onnxruntime", "onnxscript"), "openvino": ("openvino",), "itk": ("SimpleITK",),
-    "monai": ("monai", "pytorch-ignite", "fire", "jsonschema"), "cluster": ("distributed",),
+    "monai": ("monai", "pytorch-ignite", "fire", "jsonschema"), "cluster": ("distributed",), "ncnn": ("ncnn",),
 }  # fmt: skip
 """The optional extras, and the packages of each."""
 SERVE = (
@@ -64,6 +64,8 @@ def extras() -> list[str]:
     for extra, target in (("export", "onnx"), ("openvino", "openvino"), ("monai", "monai-bundle")):
         if there[extra]:
             ctseg("export", "run", "--to", target, "-o", target)
+    if there["ncnn"]:
+        ctseg("segment", "scans", "-o", "masks5", "--device", "cpu", "--workers", "0", "--set", "engine=ncnn")
     if there["itk"]:
         import SimpleITK
 

@@ -60,11 +60,13 @@ def bids(
     whole, places = _guarded(output_dir, bids_dir, data, models, overwrite=overwrite, resume=resume)
 
     from ctseg.api import load_for_segment
+    from ctseg.inference.engines import in_engine
     from ctseg.inference.prepare import extractor_of
     from ctseg.inference.segment import unreadable_rows
     from ctseg.training.device import make_fabric
 
     groups, extractor = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
+    groups = in_engine(groups, resolved)
     made_with = {"models": _described(groups), "settings": resolved.model_dump(mode="json")}
     _start(whole, bids_dir, {**made_with, "data": read_description(bids_dir)["Name"]}, places, overwrite=overwrite)
     options = {"settings": resolved, "extractor": extractor_of(extractor, resolved), "workers": workers}

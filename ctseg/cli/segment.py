@@ -128,7 +128,7 @@ def segment(
     from ctseg.inference.prepare import extractor_of
     from ctseg.io.slices import SliceSet
 
-    groups, extractor = _loaded(models, device, resolved.other_blood)
+    groups, extractor = _loaded(models, device, resolved)
     resolved = _computing_in("auto" if fast and precision == "32" else precision, settings, groups, resolved)
     extractor = _cached(extractor_of(extractor, resolved), groups[0].preprocessing, cache, resolved)
     found = _find(paths, output, resolved, workers)
@@ -211,24 +211,29 @@ def _finish(results: list[CaseResult], output: Path) -> None:
         raise typer.Exit(1)
 
 
-def _loaded(runs: list[ModelSource], device: str, other_blood: bool) -> tuple[list[ModelGroup], BrainExtractor]:
-    """The models on their device, and the brain extractor they were trained with."""
+def _loaded(runs: list[ModelSource], device: str, settings: SegmentSettings) -> tuple[list[ModelGroup], BrainExtractor]:
+    """The models on their device and in their engine, and the brain extractor they were trained with."""
     from ctseg.api import load_for_segment
+    from ctseg.inference.engines import in_engine
     from ctseg.training.device import torch_device
 
-    return load_for_segment(runs, str(torch_device(device)), common.registry(), other_blood=other_blood)
+    place = str(torch_device(device))
+    groups, extractor = load_for_segment(runs, place, common.registry(), other_blood=settings.other_blood)
+    return in_engine(groups, settings), extractor
 
 
 def _computing_in(
     precision: str, overrides: list[str], groups: list[ModelGroup], settings: SegmentSettings
 ) -> SegmentSettings:
     """The settings with the arithmetic that `--precision` means for these models; `--set precision=` goes before it."""
+    from ctseg.inference.engines import check_engine
     from ctseg.inference.precision import chosen_precision
     from ctseg.settings import parse_overrides
 
-    if "precision" in parse_overrides(overrides):
-        return settings
-    return settings.model_copy(update={"precision": chosen_precision(precision, groups)})
+    if "precision" not in parse_overrides(overrides):
+        settings = settings.model_copy(update={"precision": chosen_precision(precision, groups)})
+    check_engine(settings)
+    return settings
 
 
 def _cached(

@@ -37,6 +37,9 @@ class SegmentSettings(Settings):
         "model's card says, no without",
     )
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="arithmetic of the network")
+    engine: Literal["torch", "ncnn"] = Field(
+        "torch", description="what runs the network; ncnn: U-Nets on the CPU, in float32, faster (pip: ctseg[ncnn])"
+    )
     probabilities: bool = Field(False, description="also write probabilities/CASE.nii.gz")
     dicom_seg: bool = Field(True, description="write CASE.dcm (DICOM SEG) for DICOM input")
     resampled: bool = Field(True, description="and CASE_resampled.dcm of tilted or uneven series, for 3D Slicer")

@@ -18,10 +18,11 @@ import torch
 
 from ctseg.api import find_models, load_for_segment
 from ctseg.inference.dicom_objects import write_dicom_objects
+from ctseg.inference.engines import in_engine
 from ctseg.inference.finish import seg_algorithm
 from ctseg.inference.predict import predict_ready
 from ctseg.inference.prepare import ReadyCase
-from ctseg.inference.preview import write_preview
+from ctseg.inference.preview import write_pictures
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import load_mask, save_mask
@@ -31,6 +32,7 @@ from ctseg.preprocess.ct import prepare_ct
 CARD = SegmentSettings()
 PLAIN = SegmentSettings(tta=False)
 BF16 = SegmentSettings(tta=False, precision="bf16-mixed")
+CARD_BF16 = SegmentSettings(precision="bf16-mixed")
 
 
 def timed(spent: dict[str, float], name: str, work: Callable[[], Any]) -> Any:
@@ -52,17 +54,22 @@ def one_scan(case: Any, truth: np.ndarray, groups: Any, extractor: Any) -> tuple
         ReadyCase(scan, mask, (timed(spent, name, lambda mask=mask: prepare_ct(scan, settings, mask)),), 0.0)
         for mask, name in ((brain, "slices"), (coarse, "slices of the coarse brain"))
     )
-    ways = {"network": (ready, CARD), "network, --no-tta": (ready, PLAIN), "network, --no-tta, bf16": (ready, BF16)}
-    ways |= {"network, coarse brain": (rough, CARD), "network, coarse brain, --no-tta, bf16": (rough, BF16)}
+    ncnn = in_engine(groups, SegmentSettings(engine="ncnn"))
+    ways = {"network": (ready, CARD, groups), "network, engine=ncnn": (ready, CARD, ncnn)}
+    ways |= {"network, bf16": (ready, CARD_BF16, groups), "network, --no-tta": (ready, PLAIN, groups)}
+    ways |= {"network, --no-tta, engine=ncnn": (ready, PLAIN, ncnn), "network, --no-tta, bf16": (ready, BF16, groups)}
+    ways |= {"network, coarse brain": (rough, CARD, groups)}
+    ways |= {"network, coarse brain, --no-tta, bf16": (rough, BF16, groups)}
     dice, found = {}, None
-    for name, (prepared, how) in ways.items():
-        prediction = timed(spent, name, lambda a=prepared, b=how: predict_ready(a, groups, b))
+    for name, (prepared, how, by) in ways.items():
+        prediction = timed(spent, name, lambda a=prepared, b=how, c=by: predict_ready(a, c, b))
         found = found or prediction
+        spent[f"{name}: voxels that differ"] = float((prediction.mask != found.mask).sum())
         both = prediction.mask.sum() + truth.sum()
         dice[name] = 2 * (prediction.mask & truth).sum() / both if truth.any() else float("nan")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        timed(spent, "preview", lambda: write_preview(folder / "a.png", found))
+        timed(spent, "previews", lambda: write_pictures(folder, "a", found, solid=True))
         made_by = seg_algorithm(groups, PLAIN)
         for what, how in (("SEG", PLAIN.model_copy(update={"resampled": False})), ("SEG and resampled SEG", PLAIN)):
             timed(spent, what, lambda how=how: write_dicom_objects(folder, "a", found, how, made_by))
@@ -82,7 +89,8 @@ def main(phantom: Path) -> None:
         sys.stderr.write(f"{case.case_id} done\n")
     print("| stage | CPU s |\n|---|---|")  # noqa: T201
     for name in rows[0][0]:
-        print(f"| {name} | {np.median([spent[name] for spent, _ in rows]):.2f} |")  # noqa: T201
+        amount = np.sum if name.endswith("differ") else np.median
+        print(f"| {name} | {amount([spent[name] for spent, _ in rows]):.2f} |")  # noqa: T201
     print(f"\n| way | mean Dice of {sum(~np.isnan(d['network']) for _, d in rows)} scans |\n|---|---|")  # noqa: T201
     for name in rows[0][1]:
         print(f"| {name} | {np.nanmean([dice[name] for _, dice in rows]):.4f} |")  # noqa: T201
