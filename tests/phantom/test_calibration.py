@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ctseg.phantom.bleed_statistics import draw_parts
 from ctseg.phantom.bleeds import KINDS
-from ctseg.phantom.calibration import MIX, draw, measure_cohort, quantiles, table, wanted
+from ctseg.phantom.calibration import MIX, SHOWN, draw, measure_cohort, quantiles, table, wanted
 from ctseg.phantom.cohort import orders
 from ctseg.phantom.ct_contrast import draw_calibration
 from ctseg.phantom.rsna import CtCase
@@ -68,14 +71,46 @@ def test_the_report_names_every_kind_and_is_drawn(cohort, tmp_path):
     assert (tmp_path / "bleeds.png").read_bytes().startswith(b"\x89PNG")
 
 
+NOT_WITHIN = {
+    ("subdural", "ml", 50),
+    ("epidural", "ml", 25),
+    ("epidural", "ml", 95),
+    ("subarachnoid", "parts", 95),
+    ("subdural", "parts", 95),
+}
+"""Quantiles of the cohort of `docs/phantom.md` that are not within 20 % or 0.1 mL, or one part: those of SDH and EDH
+rest on 104 and 60 parts, their largest 5 % on three to five."""
+
+
+def outside(kind: str, have: dict, want: dict) -> set[tuple[str, str, int]]:
+    """The quantiles that are not within 2 HU, 20 % or 0.1 mL, and one part."""
+    within = {
+        "hu": np.abs(np.subtract(have["hu"], want["hu"])) <= 2,
+        "ml": np.abs(np.subtract(have["ml"], want["ml"])) <= np.maximum(0.1, 0.2 * np.array(want["ml"])),
+        "parts": np.abs(np.subtract(have["parts"], want["parts"])) <= 1,
+    }
+    return {(kind, what, round(100 * SHOWN[place])) for what, each in within.items() for place in np.flatnonzero(~each)}
+
+
+def test_the_page_shows_which_quantiles_are_not_within():
+    """The table of `docs/phantom.md`, read as it stands, misses where the page and `NOT_WITHIN` say, nowhere else."""
+    page = Path(__file__, "../../../docs/phantom.md").resolve().read_text(encoding="utf-8")
+    names = {"IPH": "intraparenchymal", "IVH": "intraventricular", "SAH": "subarachnoid", "SDH": "subdural"}
+    names["EDH"] = "epidural"
+    found: dict[str, tuple[dict, dict]] = {kind: ({}, {}) for kind in KINDS}
+    for name, what, want, have in re.findall(r"^\| (...) \(\d+\) \| (hu|ml|parts) \| (.+?) \| (.+?) \|$", page, re.M):
+        for side, text in zip(found[names[name]], (have, want), strict=True):
+            side[what] = [float(number) for number in text.split(" / ")]
+    missed = set().union(*(outside(kind, *sides) for kind, sides in found.items()))
+    assert missed == NOT_WITHIN
+
+
 @pytest.mark.slow
 def test_every_quantile_of_a_large_cohort():
     cohort = measure_cohort(**FULL)
-    for kind in KINDS:
+    missed = set().union(*(outside(kind, quantiles(cohort, kind), wanted(kind)) for kind in KINDS))
+    assert missed <= NOT_WITHIN, table(cohort)
+    for kind in KINDS:  # those that are not within are near
         have, want = quantiles(cohort, kind), wanted(kind)
-        assert have["hu"] == pytest.approx(want["hu"], abs=2), table(cohort)
-        # Subdural and epidural quantiles rest on 104 and 60 parts, their largest 5 % on three to five.
-        few = 0.25 if kind in ("subdural", "epidural") else 0.1
-        assert have["ml"][:4] == pytest.approx(want["ml"][:4], rel=0.2, abs=few), table(cohort)
-        assert have["ml"][4] == pytest.approx(want["ml"][4], rel=0.3 if few > 0.1 else 0.2), table(cohort)
+        assert have["ml"] == pytest.approx(want["ml"], rel=0.3, abs=0.25), table(cohort)
         assert have["parts"] == pytest.approx(want["parts"], rel=0.15, abs=1), table(cohort)
