@@ -7,6 +7,11 @@ made: they leave the labelled slices of training and test patients. Each line of
 recall and precision in % at 96 x 96 pixels and a probability of one half, and the Dice on its own training slices. With
 `--scans` the mask goes back to the scans, too, as `segment` and `evaluate` do it. Test labels measure and choose
 nothing. Cells that need more patients take them from the training patients of other seeds.
+
+    python tests/benchmarks/supervised_bound.py reproduction cells.csv --cells 2160-balanced-patients-192 \
+        --seeds 1 --tests 0 1 2 3 4 5 6 7 --patients patients.csv
+
+measures each training on the test patients of several cohorts, a line each, and writes the voxels of every patient.
 """
 
 from __future__ import annotations
@@ -100,6 +105,7 @@ CELLS = {
     "2160-unet": Cell(4 * STEPS, network="unet"),
     "2160-unet-balanced": Cell(4 * STEPS, network="unet", settings=BALANCED),
     "2160-unet-patients-96": Cell(4 * STEPS, 4, network="unet"),
+    "2160-balanced-patients-192": Cell(4 * STEPS, 8, settings=BALANCED),
     "6480-balanced": Cell(12 * STEPS, settings=BALANCED),
     "6480-patients-96": Cell(12 * STEPS, 4),
     "6480-unet": Cell(12 * STEPS, network="unet"),
@@ -212,23 +218,32 @@ def on_scans(root: Path, seed: int, slices: Slices, shares: NDArray[np.float32])
     return float(100 * sums[0] / sums[1])
 
 
-def lines(args: Any) -> Iterator[dict[str, Any]]:
-    """One training after the other."""
-    for name in args.cells or CELLS:
-        for seed in range(args.seeds):
-            cell = CELLS[name]
-            data = mapped(training_slices(args.root, cell, seed), cell)
-            test = mapped(read(args.root / f"labelled/seed-{seed}/ct-test"), cell)
-            network = train(cell, data, seed, args.device)
+def by_patient(slices: Slices, found: NDArray[np.bool_]) -> pd.DataFrame:
+    """Voxels at the model's size: in both masks, in the found one, in the true one; a line each patient."""
+    truth, sums = slices.masks > 0, {"both_voxels": found & (slices.masks > 0), "found_voxels": found}
+    table = pd.DataFrame({name: pixels.sum(axis=(1, 2)) for name, pixels in {**sums, "true_voxels": truth}.items()})
+    patients = pd.Series([case.split("_")[0] for case in slices.cases], name="patient")
+    return table.groupby(patients).sum().reset_index()
+
+
+def lines(args: Any) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """One training after the other, each on its own test patients or on those of every cohort that is asked for."""
+    for name, seed in ((name, seed) for name in args.cells or CELLS for seed in range(args.seeds)):
+        cell = CELLS[name]
+        data = mapped(training_slices(args.root, cell, seed), cell)
+        network = train(cell, data, seed, args.device)
+        fit = scores(probabilities(network, data.images) >= 0.5, data.masks > 0)[0]
+        for tested in args.tests or [seed]:
+            test = mapped(read(args.root / f"labelled/seed-{tested}/ct-test"), cell)
             shares = probabilities(network, test.images)
             dice, recall, precision = scores(shares >= 0.5, test.masks > 0)
-            fit = scores(probabilities(network, data.images) >= 0.5, data.masks > 0)[0]
+            line = {"cell": name, "seed": seed, "test": tested}
             yield {
-                "cell": name, "seed": seed, "steps": cell.steps, "slices": len(data.images),
+                **line, "steps": cell.steps, "slices": len(data.images),
                 "positive": int(data.masks.any(axis=(1, 2)).sum()), "dice": dice, "recall": recall,
                 "precision": precision, "dice_on_training_slices": fit,
-                "dice_on_scans": on_scans(args.root, seed, test, shares) if args.scans else float("nan"),
-            }  # fmt: skip
+                "dice_on_scans": on_scans(args.root, tested, test, shares) if args.scans else float("nan"),
+            }, by_patient(test, shares >= 0.5).assign(**line)  # fmt: skip
 
 
 def main() -> None:
@@ -239,13 +254,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--scans", action="store_true")
+    parser.add_argument("--tests", nargs="+", type=int, help="seeds whose test patients are measured; its own if none")
+    parser.add_argument("--patients", type=Path, help="table of each test patient's voxels")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    done: list[dict[str, Any]] = []
-    for line in lines(args):
+    done, voxels = list[dict[str, Any]](), list[pd.DataFrame]()
+    for line, patients in lines(args):
         done.append(line)
+        voxels.append(patients)
         write_csv(args.out, pd.DataFrame(done), "%.2f")
-        sys.stdout.write(f"{line['cell']}, seed {line['seed']}: {line['dice']:.1f}\n")
+        if args.patients:
+            write_csv(args.patients, pd.concat(voxels))
+        sys.stdout.write(f"{line['cell']}, seed {line['seed']}, test {line['test']}: {line['dice']:.1f}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
