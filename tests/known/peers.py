@@ -96,6 +96,8 @@ def slice_by_slice(volume: Volume, case: Case) -> Verdict:
     headers = ((pydicom.dcmread(file, stop_before_pixels=True, force=True), file) for file in case.files)
     files = {str(header.get("SOPInstanceUID", "")): file for header, file in headers}
     native = native_grid(volume).to_native(volume.voxels)
+    if not volume.frames:  # an enhanced object
+        return NOT_READ
     for k, frame in enumerate(volume.frames):
         file = files.get(str(frame.get("SOPInstanceUID", "")))  # not in a zip or a gzip file
         image = read_itk(file) if file else None

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from segment_helpers import NonAirIsBrain, bright_models
 
-from ctseg.inference.segment import segment_cases, unreadable_rows
+from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Discovery
 from ctseg.io.discover import discover, read_case
@@ -141,11 +141,11 @@ def test_slice_sets_show_the_cube_where_it_is(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_an_enhanced_object_is_a_failed_row_and_never_read_as_something_else(tmp_path: Path) -> None:
+def test_an_enhanced_object_is_read_frame_by_frame(tmp_path: Path) -> None:
     path = cube.multiframe(tmp_path / "enhanced.dcm")
     cube.series(tmp_path / "beside")
-    here = discover([tmp_path], "ct")
-    assert [len(case.files) for case in here.cases] == [cube.SHAPE[2]]
-    (row,) = unreadable_rows([item for item in here.rejected if item.broken])
-    assert row.case == path.name
-    assert "multi-frame" in row.error
+    one, other = sorted(found(tmp_path).cases, key=lambda case: len(case.files))
+    assert (one.files, len(other.files)) == ((path,), cube.SHAPE[2])
+    volume, single = read_case(one), read_case(other)
+    np.testing.assert_array_equal(volume.voxels, single.voxels)
+    is_the_cube(Grid.of(volume).points_mm(volume.voxels > 60))

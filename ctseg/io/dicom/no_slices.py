@@ -5,7 +5,9 @@ from __future__ import annotations
 from ctseg.io.dicom.header import SliceHeader
 
 ENDS_EARLY = "the header ends early; copy the file again"
-MULTI_FRAME = "enhanced multi-frame object; convert it to NIfTI first (dcm2niix -z y -s y -o FOLDER FILE)"
+MULTI_FRAME = (
+    "a multi-frame object of no class that is read; convert it to NIfTI first (dcm2niix -z y -s y -o FOLDER FILE)"
+)
 MOSAIC = "a mosaic: the slices of a volume tiled in one picture; convert it to NIfTI (dcm2niix)"
 BY_CLASS = "its SOPClassUID says so: correct Modality, or convert it to NIfTI (dcm2niix)"
 LOST_SCANS = frozenset({ENDS_EARLY, MULTI_FRAME, MOSAIC})
@@ -19,7 +21,6 @@ STORED = {
 }  # fmt: skip
 """Modality of the images that a SOP class stores."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 SCOUTS = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM", "SCANOSCOPE", "SCANORAM"})
 """Words of ImageType for overviews, by maker."""
 SCREENS = frozenset(
@@ -77,6 +78,6 @@ def _why_not_of_a_stack(header: SliceHeader) -> str:
         return "localiser (scout view)"
     if SCREENS & set(header.image_type):
         return "screen save or dose report, not slices"
-    if header.sop_class == ENHANCED_CT or header.frames > 1:
+    if header.frames > 1:
         return MULTI_FRAME
     return MOSAIC if header.tiles > 1 or "MOSAIC" in header.image_type else ""

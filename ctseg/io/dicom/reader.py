@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from ctseg.errors import CaseError
 from ctseg.failures import system_failure
+from ctseg.io.dicom.enhanced import frames_of, holds_frames
 from ctseg.io.dicom.geometry import Stack, check_placed, describe, places, stack_of, to_canonical
 from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating
 from ctseg.io.dicom.no_slices import why_not_a_slice
@@ -23,6 +24,7 @@ from ctseg.io.dicom.one_series import about_one, check_person
 from ctseg.io.dicom.pixels import slice_values
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.dicom.said_twice import disagreements
+from ctseg.io.dicom.series import stackable_groups
 from ctseg.io.dicom.traits import about_series
 from ctseg.io.extent import check_voxels
 from ctseg.io.hu_check import check_hu
@@ -44,14 +46,15 @@ NO_AIR_HU, SAME_HU = -500.0, 700.0
 """From one slice to the next, air and the median of the rest change by less, also where the skull begins."""
 CLOSER_HU = 10.0
 """A neighbour's slope and intercept that bring a slice closer to it by more are its own as well."""
+FRAMES = "slices are the frames of one enhanced object: no DICOM object is made of it"
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 class _Slice:
     """One slice while its series is put together."""
 
-    def __init__(self, source: Source, domain: str) -> None:
-        dataset = _read(source)
+    def __init__(self, dataset: Dataset, source: Source, domain: str, *, is_frame: bool = False) -> None:
+        self.is_frame = is_frame
         self.header: SliceHeader = header_of(dataset, source)
         reason = why_not_a_slice(self.header, domain)
         if reason:
@@ -62,6 +65,24 @@ class _Slice:
             if name in dataset:
                 delattr(dataset, name)
         self.dataset = dataset
+
+
+def _slices(source: Source, domain: str) -> list[_Slice]:
+    """The slice of a file, or all of an enhanced object.
+
+    Raises:
+        CaseError: if one is broken or none of a scan.
+    """
+    dataset = _read(source)
+    if not holds_frames(dataset):
+        return [_Slice(dataset, source, domain)]
+    slices = [_Slice(frame, source, domain, is_frame=True) for frame in frames_of(dataset, str(source))]
+    groups, strays = stackable_groups([item.header for item in slices])
+    if len(groups) != 1 or strays:
+        raise CaseError(
+            f"{source}: its frames make {len(groups) + len(strays)} stacks (phases, orientations?); export one of them"
+        )
+    return slices
 
 
 def _read(source: Source) -> Dataset:
@@ -120,7 +141,7 @@ def read_series(
     if not files:
         raise CaseError(f"{case_id or 'series'}: has no files")
     sources = [Source(str(zip_file), str(name)) if zip_file else Source(str(name)) for name in files]
-    slices = [_Slice(source, domain) for source in sources]
+    slices = list(chain.from_iterable(_slices(source, domain) for source in sources))
     check_placed([item.header for item in slices])
     check_person([item.dataset for item in slices], str(sources[0]))
     slices, repeats = _in_order(slices)
@@ -219,7 +240,6 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
         raise CaseError(f"{name}: {error}") from None
     native = np.stack([item.values for item in slices]).transpose(2, 1, 0)  # (columns, rows, slices), as it is stored
     keys = tuple(range(grid.shape[grid.axes[0]]))[:: -1 if grid.flips[0] else 1]
-    axial = grid.axes[0] == 2
     return Volume(
         voxels=np.ascontiguousarray(grid.to_canonical(native)),
         origins_mm=geometry.origins_mm,
@@ -229,13 +249,24 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
         case_id=name,
         patient_id=pseudonym(headers[0].patient),
         series_id=headers[0].series_uid,
-        slice_ids=tuple(headers[key].sop_uid if axial else f"{name}_{key:03d}" for key in keys),
+        slice_ids=_ids(slices, keys, name, is_axial=grid.axes[0] == 2),
         slice_keys=keys,
         native=grid,
-        frames=_frames(slices),
+        frames=() if _is_object(slices) else tuple(item.dataset for item in slices),
         notes=(*notes, *_about(slices, stack, domain)),
         thickness_mm=thickness,
     )
+
+
+def _is_object(slices: Sequence[_Slice]) -> bool:
+    """Whether any slice is a frame of an enhanced object, which no other object can name."""
+    return any(item.is_frame for item in slices)
+
+
+def _ids(slices: Sequence[_Slice], keys: Sequence[int], name: str, *, is_axial: bool) -> tuple[str, ...]:
+    """The slices' own UIDs; names where they are frames, or lie across the slices that were taken."""
+    has_own = is_axial and not _is_object(slices)
+    return tuple(slices[key].header.sop_uid if has_own else f"{name}_{key:03d}" for key in keys)
 
 
 def _thickness_mm(first: Dataset) -> float | None:
@@ -248,13 +279,10 @@ def _about(slices: Sequence[_Slice], stack: Stack, domain: str) -> tuple[str, ..
     """What is odd about the series and where its slices lie."""
     first = slices[0].dataset
     return (
+        *([FRAMES] if _is_object(slices) else []),
         *about_series(first, domain),
         *([] if to_canonical(stack)[0].axes[0] == 2 else ["sagittal or coronal slices, turned to axial"]),
         *describe(stack, number(first, "GantryDetectorTilt", 0.0)),
         *disagreements([item.dataset for item in slices], stack),
         *about_one([item.dataset for item in slices], stack),
     )
-
-
-def _frames(slices: Sequence[_Slice]) -> tuple[Any, ...]:
-    return tuple(item.dataset for item in slices)

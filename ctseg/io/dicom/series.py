@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ctseg.io.case import Case, Rejected
+from ctseg.io.dicom.enhanced import as_slice, is_enhanced
 from ctseg.io.dicom.geometry import places, same_geometry, slice_normal
 from ctseg.io.dicom.header import SliceHeader
 from ctseg.io.dicom.no_slices import is_lost_scan, why_not_a_slice
@@ -49,6 +50,9 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
     for series in _by(headers, _series_key):
         kept, refused = _sift(series, domain)
         rejected += refused
+        objects = [header for header in kept if is_enhanced(header)]
+        cases += [_case(Group((header,)), place) for place, header in enumerate(objects)]
+        kept = [header for header in kept if not is_enhanced(header)]
         parts = _by_frame_of_reference(kept)
         note = (f"the series holds {len(parts)} frames of reference; split by them",) if len(parts) > 1 else ()
         for slices in parts:
@@ -80,7 +84,7 @@ def _by_frame_of_reference(slices: Sequence[SliceHeader]) -> list[list[SliceHead
 
 def _sift(slices: Sequence[SliceHeader], domain: str) -> tuple[list[SliceHeader], list[Rejected]]:
     """Slices that belong to scans, and one line for each reason that others do not."""
-    reasons = [why_not_a_slice(header, domain) for header in slices]
+    reasons = [why_not_a_slice(as_slice(header), domain) for header in slices]
     refused = []
     for reason, count in Counter(reason for reason in reasons if reason).items():
         first = slices[reasons.index(reason)]

@@ -1,0 +1,115 @@
+"""Enhanced multi-frame objects of CT and MR: every frame as a slice of its own, by its functional groups (PS3.3, A.38).
+
+Converters write these volumes with one slope for all frames, with even steps and without tilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import CTImageStorage, MRImageStorage
+
+from ctseg.errors import CaseError
+from ctseg.io.dicom.header import SliceHeader, integer, text
+
+SINGLE = {
+    "1.2.840.10008.5.1.4.1.1.2.1": CTImageStorage, "1.2.840.10008.5.1.4.1.1.2.2": CTImageStorage,
+    "1.2.840.10008.5.1.4.1.1.4.1": MRImageStorage, "1.2.840.10008.5.1.4.1.1.4.4": MRImageStorage,
+}  # fmt: skip
+"""Enhanced and legacy converted enhanced classes, and the class of single slices."""
+SHARED, EACH = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+KEPT = frozenset({"RealWorldValueMappingSequence"})
+"""A group that single slices have as a sequence, too."""
+RENAMED = (
+    ("FrameType", "ImageType", "CS"),
+    ("TemporalPositionIndex", "TemporalPositionIdentifier", "IS"),
+    ("FrameAcquisitionNumber", "AcquisitionNumber", "IS"),
+    ("FrameAcquisitionDateTime", "AcquisitionDateTime", "DT"),
+)
+"""What a frame calls other than a slice."""
+MOST_FRAMES = 10_000
+"""More than any scan of a head has."""
+
+
+def is_enhanced(header: SliceHeader) -> bool:
+    """Whether a file holds slices as frames, each with its own place and slope."""
+    return header.sop_class in SINGLE and header.frames >= 1
+
+
+def holds_frames(dataset: Dataset) -> bool:
+    """The same of a dataset."""
+    return text(dataset, "SOPClassUID") in SINGLE
+
+
+def as_slice(header: SliceHeader) -> SliceHeader:
+    """The header of a slice of an enhanced object, as far as the object's own says it; others as they are."""
+    return replace(header, sop_class=SINGLE[header.sop_class], frames=1) if is_enhanced(header) else header
+
+
+def frames_of(dataset: Dataset, name: str) -> Iterator[Dataset]:
+    """The frames of an enhanced object, each as the dataset of a single slice with its pixels.
+
+    What a frame's functional groups say comes before what all frames share, and that before the object's own fields.
+
+    Args:
+        dataset: the object, with its pixels.
+        name: the file, for messages.
+
+    Raises:
+        CaseError: if the frames, their groups and their pixels are not equally many.
+    """
+    count, groups = integer(dataset, "NumberOfFrames"), dataset.get(EACH) or ()
+    if not 0 < count <= MOST_FRAMES or len(groups) != count:
+        raise CaseError(f"{name}: says {count} frames and describes {len(groups)}; export the series again")
+    pixels = list(_pixels(dataset, count, name))
+    common = Dataset()
+    common.update({element.tag: element for element in dataset if element.keyword not in (SHARED, EACH, "PixelData")})
+    _spread(common, (dataset.get(SHARED) or [Dataset()])[0])
+    kind = SINGLE.get(text(dataset, "SOPClassUID"), CTImageStorage)
+    is_packed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    for number, (group, data) in enumerate(zip(groups, pixels, strict=True), start=1):
+        frame = Dataset()
+        frame.update(dict(common.items()))
+        _spread(frame, group)
+        frame.file_meta = dataset.file_meta
+        frame.add_new("SOPClassUID", "UI", kind)  # an assignment would change the element that all frames share
+        frame.add_new("SOPInstanceUID", "UI", f"{text(dataset, 'SOPInstanceUID')}.{number}")
+        frame.add_new("NumberOfFrames", "IS", 1)
+        frame.add_new("InstanceNumber", "IS", number)
+        frame.add_new("PixelData", "OB" if is_packed else "OW", data)
+        frame["PixelData"].is_undefined_length = is_packed
+        yield frame
+
+
+def _spread(frame: Dataset, group: Dataset) -> None:
+    """Put what the sequences of a functional group say into the fields of a single slice."""
+    for sequence in group:
+        if sequence.VR != "SQ" or len(sequence.value) != 1 or sequence.keyword in KEPT:
+            frame.update({sequence.tag: sequence})
+            continue
+        item = sequence.value[0]
+        frame.update({element.tag: deepcopy(element) for element in item if element.VR != "SQ"})
+        for name, field, vr in RENAMED:
+            if name in item:
+                frame.add_new(field, vr, item[name].value)
+
+
+def _pixels(dataset: Dataset, count: int, name: str) -> Iterator[bytes]:
+    """The pixels of each frame as those of a file with one frame."""
+    if "PixelData" not in dataset:
+        raise CaseError(f"{name}: has no pixel data that is read; copy the file again")
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
+        if len(frames) != count:
+            raise CaseError(f"{name}: says {count} frames and holds {len(frames)}; copy the file again")
+        yield from (encapsulate([frame]) for frame in frames)
+        return
+    pixels = integer(dataset, "Rows") * integer(dataset, "Columns")
+    size, held = pixels * integer(dataset, "BitsAllocated", 16) // 8, len(dataset.PixelData or b"")
+    if not size or not size * count <= held <= size * count + 1:
+        raise CaseError(f"{name}: has {held} bytes of pixels where {count} frames need {size * count}; copy it again")
+    yield from (dataset.PixelData[place * size : (place + 1) * size] for place in range(count))
