@@ -38,7 +38,7 @@ def list_plugins(ctx: typer.Context, as_json: common.AsJson = False) -> None:
     registry = common.registry()
     rows = [_row(entry) for entry in registry.entries.values()]
     if as_json:
-        others = {"broken": registry.broken, "deprecated": registry.deprecated}
+        others = {"broken": registry.broken, "deprecated": registry.deprecated, "noted": registry.noted}
         typer.echo(json.dumps({"plugins": rows, **others}, default=asdict))
         return
     for kind, title in KIND_TITLES.items():
@@ -48,6 +48,8 @@ def list_plugins(ctx: typer.Context, as_json: common.AsJson = False) -> None:
         common.show(f"broken: {item.package} {item.version}: {item.error}")
     for old in registry.deprecated:
         common.show(f"deprecated: {old.package} {old.version}: {old.note}")
+    for seen in registry.noted:
+        common.show(f"note: {seen.package} {seen.version}: {seen.note}")
 
 
 def _echo_rows(rows: list[dict[str, str]]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from typing import Any
 
+from ctseg.plugins.contained import StoppedError, contained
 from ctseg.plugins.host import Broken, Registry, one_line
 
 
@@ -18,15 +17,17 @@ def register_commands(registry: Registry, app: Any) -> None:
             continue
         commands, groups = list(app.registered_commands), list(app.registered_groups)
         hook = manager.subset_hook_caller("ctseg_register_commands", [item for item in plugins if item is not plugin])
+        package = str(manager.get_name(plugin)).partition(":")[0]
         try:
-            with redirect_stdout(sys.stderr):
+            with contained(package, ""):
                 hook(app=app)
             fault = _taken(app, len(commands), len(groups))
+        except StoppedError as stop:
+            fault = str(stop)
         except (Exception, SystemExit) as error:
             fault = one_line(error)
         if fault:
             app.registered_commands, app.registered_groups = commands, groups
-            package = str(manager.get_name(plugin)).partition(":")[0]
             registry.broken.append(Broken(package, "", f"its commands are left out: {fault}"))
 
 

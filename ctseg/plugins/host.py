@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import pluggy
 
 from ctseg.errors import PluginError, unknown_name
 from ctseg.plugins import hookspecs
+from ctseg.plugins.contained import StoppedError, contained
 from ctseg.plugins.versions import wrong_ctseg
 from ctseg.version import __version__
 
@@ -118,6 +117,16 @@ class Deprecated:
     """What to change, one line."""
 
 
+@dataclass(frozen=True)
+class Noted:
+    """What a plugin did while it was loaded that it should not."""
+
+    package: str
+    version: str
+    note: str
+    """One line."""
+
+
 @dataclass
 class Registry:
     """Everything that is installed."""
@@ -125,6 +134,7 @@ class Registry:
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
     deprecated: list[Deprecated] = field(default_factory=list)
+    noted: list[Noted] = field(default_factory=list)
     manager: pluggy.PluginManager | None = None
 
     def add(self, entry: Entry) -> None:
@@ -239,14 +249,19 @@ def _load_one(registry: Registry, point: EntryPoint, package: Package) -> None:
 
     What it prints goes to stderr, so that it does not get into results; of one that fails, nothing stays registered.
     """
-    before = dict(registry.entries)
+    before, put_back = dict(registry.entries), list[str]()
     try:
-        with redirect_stdout(sys.stderr):
+        with contained(package.name, package.version) as put_back:
             fault = wrong_ctseg(package) or _load_module(registry, point, package)
     except PluginError:
         raise
+    except StoppedError as stop:
+        fault = str(stop)
     except (Exception, SystemExit) as error:
         fault = one_line(error)
+    if put_back:
+        note = f"changed while it was loaded, and put back: {', '.join(put_back)}"
+        registry.noted.append(Noted(package.name, package.version, note))
     if fault:
         registry.entries = before
         registry.broken.append(Broken(package.name, package.version, fault))

@@ -1,0 +1,195 @@
+"""Bounds for a plugin while it is loaded: what it changes of the process is put back, and a slow one is named.
+
+A plugin is code that runs with the user's rights, so this guards against mistakes and not against malice: what it does
+to modules of Python, to the environment or in threads of its own is not undone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from typing import Any, NoReturn
+
+SLOW_SECONDS = 5.0
+"""A plugin that takes longer to load is named on stderr."""
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM") if hasattr(signal, name)
+)
+
+
+class StoppedError(Exception):
+    """A plugin raised what would end the process, such as KeyboardInterrupt, without any signal."""
+
+
+@contextmanager
+def contained(package: str, version: str) -> Iterator[list[str]]:
+    """Load a plugin in the block; the list that is given holds afterwards what was put back.
+
+    What it writes to stdout goes to stderr, as its child processes' does. A process that it forks ends with the block.
+
+    Raises:
+        StoppedError: if the block raises neither an Exception nor SystemExit, and no signal came.
+    """
+    signalled: list[int] = []
+    put_back: list[str] = []
+    pid = os.getpid()
+    with ExitStack() as stack:
+        stack.callback(_end_child, pid)
+        stack.enter_context(_named_if_slow(package, version))
+        stack.enter_context(_stdout_to_stderr())
+        stack.enter_context(_own_exit(pid))
+        stack.enter_context(_restored(put_back))
+        stack.enter_context(_handlers(signalled, put_back))
+        try:
+            yield put_back
+        except (Exception, SystemExit):
+            raise
+        except BaseException as error:
+            if signalled or os.getpid() != pid:
+                raise
+            words = " ".join(str(error).split())
+            raise StoppedError(f"{type(error).__name__}{': ' if words else ''}{words}") from None
+
+
+def _end_child(pid: int) -> None:
+    """A child that the plugin forked must not go on with the command, and do all of it twice."""
+    if os.getpid() != pid:
+        os._exit(0)
+
+
+@contextmanager
+def _named_if_slow(package: str, version: str) -> Iterator[None]:
+    def say() -> None:
+        line = f"plugin {package} {version} is still being loaded after {SLOW_SECONDS:g} s"
+        with suppress(Exception):
+            sys.stderr.write(f"{line}; CTSEG_DISABLE_PLUGINS={package} leaves it out\n")
+            sys.stderr.flush()
+
+    timer = threading.Timer(SLOW_SECONDS, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """The file descriptor, too, which child processes and C libraries write to; one that was closed is opened again."""
+    with suppress(Exception):
+        sys.stdout.flush()
+    try:
+        kept, errors = os.dup(1), os.dup(2)
+    except OSError:  # one of them is closed
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    try:
+        os.dup2(errors, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        for handle in (kept, errors):
+            os.close(handle)
+
+
+@contextmanager
+def _own_exit(pid: int) -> Iterator[None]:
+    """`os._exit` ends children of the plugin, not the command: it would end with code 0 and nothing done."""
+    leave = os._exit
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != pid:
+            leave(status)
+        raise SystemExit(status)
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+@contextmanager
+def _restored(put_back: list[str]) -> Iterator[None]:
+    """Put back the working folder, the mask of permissions, and what `sys` holds of the process."""
+    states: list[tuple[str, Callable[[], Any], Callable[[Any], object]]] = [
+        ("working folder", _here, os.chdir),
+        ("umask", _umask, os.umask),
+        ("sys.argv", lambda: list(sys.argv), lambda value: setattr(sys, "argv", value)),
+        ("sys.stderr", lambda: sys.stderr, lambda value: setattr(sys, "stderr", value)),
+        ("sys.excepthook", lambda: sys.excepthook, lambda value: setattr(sys, "excepthook", value)),
+        ("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    ]
+    before, places = [read() for _, read, _ in states], list(sys.path)
+    try:
+        yield
+    finally:
+        lost = [place for place in places if place not in sys.path]
+        if lost:
+            sys.path.extend(lost)
+            put_back.append("sys.path")
+        for (name, read, write), value in zip(states, before, strict=True):
+            if value is not None and read() != value:
+                write(value)
+                put_back.append(name)
+
+
+def _here() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text, for a folder that may be gone
+    except OSError:
+        return None
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _handlers(signalled: list[int], put_back: list[str]) -> Iterator[None]:
+    """Note signals that come, and put back the handlers and an alarm."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    during = {number: _noting(handler, signalled) for number, handler in before.items()}
+    for number in SIGNALS:
+        if during[number] is not before[number]:
+            signal.signal(number, during[number])
+    try:
+        yield
+    finally:
+        _stop_alarm(put_back)
+        for number, handler in before.items():
+            if signal.getsignal(number) is not during[number]:
+                put_back.append(f"handler of {signal.Signals(number).name}")
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+def _noting(handler: Any, signalled: list[int]) -> Any:
+    """A handler that also notes that a signal came; what is no function stays."""
+    if not callable(handler):
+        return handler
+
+    def note(number: int, frame: Any) -> Any:
+        signalled.append(number)
+        return handler(number, frame)
+
+    return note
+
+
+def _stop_alarm(put_back: list[str]) -> None:
+    """An alarm would end the process later, with no word about why."""
+    if hasattr(signal, "setitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        put_back.append("alarm")
