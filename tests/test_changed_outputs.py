@@ -15,9 +15,9 @@ from toy_sets import toy_inputs
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.errors import OutputExistsError
+from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import write_text
-from ctseg.outputs import MARK, growing_folder, guard_output, read_mark, what_changed, whole_folder
+from ctseg.outputs import MARK, growing_folder, guard_output, read_mark, refuse_changed, what_changed, whole_folder
 from ctseg.outputs.changed import is_another_folder, look, looks
 from ctseg.outputs.guard import Output
 from ctseg.outputs.mark import write_mark
@@ -258,3 +258,68 @@ def test_metrics_without_an_epoch_are_left_out(tmp_path: Path) -> None:
     rows = [{}, {"epoch": 0, "loss": 1.0}, {"epoch": "1"}, []]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_metrics(tmp_path) == [{"epoch": 0, "loss": 1.0}]
+
+
+@pytest.mark.slow
+def test_an_evaluation_and_an_inspection_say_what_was_edited(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["evaluate", "--pred", "made", "--ref", "truth", "-o", "ev"]
+    assert main(argv) == 0
+    assert "changed since" not in capsys.readouterr().err
+    edited_mask()
+    assert main([*argv, "--overwrite"]) == 0
+    said = "made: a.nii.gz changed since `ctseg segment` wrote it: not the model's own"
+    assert said in capsys.readouterr().err
+    assert main(["inspect", "made"]) == 0
+    assert "made (a.nii.gz changed) since ctseg wrote it" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["new", "new/cache", "linked"])
+def test_a_brain_cache_is_no_part_of_the_output(cache: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("linked").symlink_to("new")
+    argv = ["new" if word == "made" else word for word in SEGMENT]
+    assert main([*argv, "--brain-cache", cache]) == 2
+    assert f"--brain-cache {cache}: is, or lies in, the output new" in capsys.readouterr().err
+    assert not Path("new").exists()
+
+
+@pytest.mark.slow
+def test_a_picture_of_another_output_is_not_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path("made/a.png").read_bytes()
+    Path("linked.png").symlink_to("made/a.png")
+    for place in ("made/a.png", "linked.png"):
+        assert main(["inspect", "scans/a.nii.gz", "--thumbnail", place, "--overwrite"]) == 2
+        assert f"{place}: belongs to what `ctseg segment` wrote into" in capsys.readouterr().err
+        assert Path("made/a.png").read_bytes() == before
+    assert main(["inspect", "scans/a.nii.gz", "--thumbnail", "made/mine.png"]) == 0
+
+
+@pytest.mark.parametrize("place", ["~/new", "~", "~someone/new", "-"])
+@pytest.mark.parametrize(
+    "argv", [["phantom"], ["segment", "scans"], ["match", "--src", "mr", "--tgt", "ct", "-o", "p.csv", "--report"]]
+)
+def test_what_stands_for_another_place_is_no_output(
+    place: str, argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("scans", "mr", "ct"):
+        Path(folder).mkdir()
+    assert main([*argv, place] if argv[0] == "match" else [*argv, "-o", place]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ctseg: error: {place}: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ct", "mr", "scans"]
+
+
+def test_edited_measures_are_not_gone_on_with(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    with growing_folder(output(place), ["implants.json", "implants.md"]) as folder:
+        write_text(folder / "implants.json", '{"ml": 2}')
+        write_text(folder / "implants.md", "2 mL")
+    refuse_changed(place, ["implants.json"])
+    (place / "implants.md").write_text("mine")
+    refuse_changed(place, ["implants.json"])
+    (place / "implants.json").write_text('{"ml": 3}')
+    with pytest.raises(InputError, match="implants.json: was changed since ctseg wrote it; move it"):
+        refuse_changed(place, ["implants.json"])
+    (place / "implants.json").unlink()
+    refuse_changed(place, ["implants.json"])

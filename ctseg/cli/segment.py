@@ -122,7 +122,7 @@ def segment(
     models = find_models(model)
     reads: tuple[Path | str, ...] = (*paths, *inputs, *(item.path for item in models))
     place = common.guard(output, "segment", reads, overwrite=overwrite, resume=resume, share=share)
-    cache = None if brain_cache is None else common.guard(brain_cache, "segment --brain-cache", reads, resume=True)
+    cache = None if brain_cache is None else _guarded_cache(brain_cache, place, reads)
     _prepare_workers(device, workers, scheduler)
 
     from ctseg.inference.prepare import extractor_of
@@ -234,6 +234,20 @@ def _computing_in(
         settings = settings.model_copy(update={"precision": chosen_precision(precision, groups)})
     check_engine(settings)
     return settings
+
+
+def _guarded_cache(path: Path, place: Output, reads: tuple[Path | str, ...]) -> Output:
+    """The folder of brain masks, which is not the output, nor lies in it.
+
+    Raises:
+        SettingError: naming the folder.
+    """
+    from ctseg.errors import SettingError
+
+    cache = common.guard(path, "segment --brain-cache", reads, resume=True)
+    if place.real in (cache.real, *cache.real.parents):
+        raise SettingError(f"--brain-cache {path}: is, or lies in, the output {place.path}; choose another folder")
+    return cache
 
 
 def _cached(

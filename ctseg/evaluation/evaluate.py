@@ -17,7 +17,7 @@ import pandas as pd
 from ctseg.evaluation.cases import Matching, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
-from ctseg.evaluation.made_by import made_by
+from ctseg.evaluation.made_by import edited_notes, made_by
 from ctseg.evaluation.numbers import counted
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.roles import check_roles, same_notes
@@ -136,7 +136,8 @@ def _evaluate(
     summary = _summary(matching, scores, table, known_labels, settings, measured)
     summary["inputs"] = matching_digests(matching, {"cases": cases, "group": group, "labels": labels})
     notes = (
-        *_notes(matching), *role_notes, *same_notes(summary["inputs"]), *_missing_notes(scores), *label_notes,
+        *_notes(matching), *role_notes, *edited_notes(matching), *same_notes(summary["inputs"]),
+        *_missing_notes(scores), *label_notes,
         *_label_notes(scores, known_labels, labels), *_scan_notes(matching, scans),
     )  # fmt: skip
     failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)

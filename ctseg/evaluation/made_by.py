@@ -7,6 +7,8 @@ from typing import Any
 
 from ctseg.evaluation.cases import Matching
 from ctseg.files import read_json_beside
+from ctseg.inference.written import looks_of
+from ctseg.outputs.changed import changed
 
 DETAILS = "volumes.json"
 KEYS = ("model", "owner", "segmenter", "package", "weights", "trained_by")
@@ -24,6 +26,26 @@ def made_by(matching: Matching) -> dict[str, list[dict[str, str]]]:
         rows = [row for folder in sorted(folders) for row in _described(folder / DETAILS)]
         found[name] = [row for number, row in enumerate(rows) if row not in rows[:number]]
     return found
+
+
+def edited_notes(matching: Matching) -> list[str]:
+    """A line for each model whose masks somebody has changed since `ctseg segment` wrote them."""
+    notes = []
+    for place, name in enumerate(matching.models):
+        used = [path for job in matching.jobs if (path := job.preds[place]) is not None]
+        masks = sorted(mask for folder in {path.parent for path in used} for mask in _edited(folder) if mask in used)
+        if masks:
+            more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
+            notes.append(f"{name}: {masks[0].name}{more} changed since `ctseg segment` wrote it: not the model's own")
+    return notes
+
+
+def _edited(folder: Path) -> list[Path]:
+    """The files of a segmentation that look otherwise than its `volumes.json` says."""
+    data = read_json_beside(folder / DETAILS)
+    rows = data.get("cases") if isinstance(data, dict) else None
+    names = [row.get("case") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [folder / name for case in names for name in changed(folder, looks_of(data, str(case)))]
 
 
 def _described(path: Path) -> list[dict[str, str]]:

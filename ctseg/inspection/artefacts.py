@@ -207,6 +207,7 @@ def inspect_folds(path: Path) -> Report:
 def inspect_segmentation(path: Path) -> Report:
     """The folder of `ctseg segment`: finished and failed cases, volumes, flags."""
     from ctseg.inference.results import read_table
+    from ctseg.outputs import what_changed
 
     report = _started(path, "segmentation")
     details = _read(report, read_table, path)
@@ -217,6 +218,8 @@ def inspect_segmentation(path: Path) -> Report:
     report.facts |= _segmentation_facts(rows, details)
     report.problems += [f"{row['case']}: failed: {row.get('error', '')}" for row in rows if row["status"] != "ok"]
     report.problems += _lost_masks(path, rows)
+    if edited := what_changed(path):
+        report.remarks.append(f"{edited} since ctseg wrote it: --resume keeps what was changed and makes it again")
     strange = [row["case"] for row in rows if row.get("ood")]
     if strange:
         report.remarks.append(f"out of distribution: {first_of(strange)}; look at them")

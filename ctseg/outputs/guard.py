@@ -46,6 +46,7 @@ class Output:
 
     def check(self) -> None:
         """Refuse what would destroy something; see `guard_output`."""
+        _refuse_signs(self.path)
         refuse_inputs(self.path, self.inputs)
         _refuse_held(self.path, "-o", shared=self.share)
         others = share_folder(self.real)
@@ -77,6 +78,36 @@ class Output:
         refuse_hard_links(self.path, self.inputs)
         if not (self.overwrite or self.resume):
             raise OutputExistsError(f"{self.path}: exists already; {WAYS.get(self.kind, CHOOSE)}")
+
+
+def _refuse_signs(path: Path) -> None:
+    """Refuse what stands for another place: who finds a folder `~` and removes it may remove the home folder.
+
+    Raises:
+        InputError: naming the path and what to write instead.
+    """
+    first = path.parts[0] if path.parts else ""
+    if first.startswith("~") and not Path(first).exists():
+        raise InputError(f"{path}: the shell has put no folder in place of {first}; write it out, or ./{first} for one")
+    if str(path) == "-":
+        raise InputError(
+            "-: stands for a stream, which does not hold this; choose another output, or ./- for that name"
+        )
+
+
+def _refuse_part(path: Path) -> None:
+    """Refuse a file that another command wrote into its own output, such as a preview among masks.
+
+    Raises:
+        OutputExistsError: naming the file and the command.
+    """
+    real = Path(os.path.realpath(path))
+    for folder in real.parents:
+        mark = read_mark(folder)
+        if mark is not None and real.relative_to(folder).as_posix() in mark.made:
+            raise OutputExistsError(
+                f"{path}: belongs to what `ctseg {mark.kind}` wrote into {folder}; choose another output file"
+            )
 
 
 def _refuse_held(path: Path, flag: str, *, shared: bool = False) -> None:
@@ -144,6 +175,7 @@ def guard_file(
         OutputExistsError: if it exists and is something else, or `overwrite` is not set.
     """
     path = Path(path)
+    _refuse_signs(path)
     refuse_inputs(path, as_paths(inputs), file=True)
     if path.exists() and not path.is_file():
         raise OutputExistsError(f"{path}: exists already and is no file; choose another output file")
@@ -151,6 +183,7 @@ def guard_file(
     clean_files(path, say)
     if not path.exists():
         return path
+    _refuse_part(path)
     with path.open("rb") as file:
         first = file.readline(4096)
     if first and not looks_right(first.rstrip(b"\r\n")):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
+from ctseg.errors import InputError
 from ctseg.files import sync
 from ctseg.locks import Busy, Unknown, clean_lock, locked
 from ctseg.outputs.changed import changed, gone, keep
@@ -195,6 +196,25 @@ def keep_changed(folder: Path, say: Say, *, copy: bool = False) -> None:
     mark = read_mark(folder)
     for name in changed(folder, mark.made, folder / MARK) if mark is not None and mark.finished else ():
         keep(folder / name, say, copy=copy)
+
+
+def refuse_changed(folder: Path, names: Collection[str]) -> None:
+    """Refuse to go on with results that somebody has changed.
+
+    Args:
+        folder: of a finished output.
+        names: of the files below it that hold the results.
+
+    Raises:
+        InputError: naming the file and the way out.
+    """
+    mark = read_mark(folder)
+    seen = {} if mark is None else {name: mark.made[name] for name in names if name in mark.made}
+    for name in changed(folder, seen, folder / MARK) if seen else ():
+        raise InputError(
+            f"{folder / name}: was changed since ctseg wrote it; move it to have it all measured again, or give "
+            "another -o"
+        )
 
 
 def what_changed(path: Path) -> str:

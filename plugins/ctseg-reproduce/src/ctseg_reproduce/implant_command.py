@@ -55,7 +55,7 @@ def implant(
     from ctseg.inference.models import with_card
     from ctseg.inference.settings import SegmentSettings
     from ctseg.io.discover import discover
-    from ctseg.outputs import growing_folder
+    from ctseg.outputs import growing_folder, refuse_changed
     from ctseg.settings import resolve
     from ctseg.training.device import make_fabric
     from ctseg_reproduce.implant_grid import Results
@@ -67,6 +67,7 @@ def implant(
     paths = common.existing_paths(inputs)
     models = find_models(model)
     place = common.guard(output, "implant", (*paths, *(item.path for item in models)), resume=True)
+    refuse_changed(place.real, FILES[:1])
     groups, extractor = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
     found = discover(paths, "ct", without=output)
     for item in found.rejected:
@@ -100,7 +101,7 @@ def recovery_study(
     """Correlate `segment --recovery` with the true Dice over phantom scans of many qualities."""
     from ctseg.api import load_for_segment
     from ctseg.inference.settings import SegmentSettings
-    from ctseg.outputs import growing_folder
+    from ctseg.outputs import growing_folder, refuse_changed
     from ctseg.settings import resolve
     from ctseg.training.device import make_fabric
     from ctseg_reproduce.recovery_study import FILE, PICTURE, run_study
@@ -109,6 +110,7 @@ def recovery_study(
     found = [common.existing_path(cohort) for cohort in cohorts]
     models = find_models(model)
     place = common.guard(output, "recovery-study", (*found, *(item.path for item in models)), resume=True)
+    refuse_changed(place.real, (FILE,))
     _check_cohorts(found)
     groups, _ = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
     with growing_folder(place, (FILE, PICTURE)), common.bar("Scans", scans) as bar:
