@@ -82,3 +82,9 @@ def test_the_first_weights_of_the_released_d_seg_are_pytorchs() -> None:
     torch.manual_seed(0)
     assert torch.equal(DomainDiscriminator(8, 4, initialisation="pytorch").layers[0].weight, plain)
     assert DomainDiscriminator(256, 64).layers[2].weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("network", [PatchGan(4), PatchGan(4, "batch", 4), DomainDiscriminator(3, 4)])
+def test_every_leaky_relu_has_the_papers_slope(network: nn.Module) -> None:
+    slopes = {part.negative_slope for part in network.modules() if isinstance(part, nn.LeakyReLU)}
+    assert slopes == {0.2}

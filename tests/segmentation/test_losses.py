@@ -86,3 +86,13 @@ def test_slice_dice_is_the_mean_over_the_slices_with_a_lesion() -> None:
         by_hand.append(1 - dice.item())
     assert found == pytest.approx(sum(by_hand) / 2)
     assert losses.slice_dice_loss(logits, torch.zeros_like(masks)).item() == 0
+
+
+def test_the_form_with_both_dice_losses_adds_both() -> None:
+    draw = torch.Generator().manual_seed(2)
+    logits, masks = torch.randn(3, 1, 8, 8, generator=draw), (torch.rand(3, 1, 8, 8, generator=draw) > 0.7).float()
+    parts = losses.segmentation_bce, losses.soft_dice_loss, losses.slice_dice_loss
+    by_hand = [part(logits, masks).item() for part in parts]
+    assert min(by_hand) > 0.1
+    for count, form in enumerate(("bce", "bce+dice", "bce+dice+slice-dice"), 1):
+        assert losses.segmentation_loss(logits, masks, form).item() == pytest.approx(sum(by_hand[:count]))

@@ -274,6 +274,23 @@ def test_optimisers_are_the_ones_asked_for() -> None:
     assert (sgd.optimiser.defaults["lr"], sgd.optimiser.defaults["momentum"]) == (0.1, 0.7)
     assert isinstance(adam.optimiser, torch.optim.Adam)
     assert adam.adversary.optimiser.defaults["betas"] == (0.9, 0.99)
+    own = make(lambda_adv_output=0.1, lr_discriminator=0.02, betas_discriminator=(0.6, 0.8))
+    for adversary in (own.adversary, own.output_adversary):
+        assert (adversary.optimiser.defaults["lr"], adversary.optimiser.defaults["betas"]) == (0.02, (0.6, 0.8))
+
+
+def test_copy_paste_takes_the_source_batchs_own_lesions(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The student's view is made of the target, and of the masks of the source slices in the same step."""
+    seen = {}
+
+    def view(target, labels, weights, lesions, settings, rng):
+        seen.update(target=target, lesions=lesions)
+        return target, labels, weights
+
+    monkeypatch.setattr("ctseg.segmentation.terms.student_view", view)
+    steps.segmenter_step(make(lambda_adv=0.0, lambda_consistency=1.0, consistency_from=0, copy_paste=0.5), batch)
+    assert seen["target"] is batch.target
+    assert seen["lesions"] is batch.masks
 
 
 def test_first_weights_of_the_discriminator_are_the_seeds() -> None:

@@ -274,6 +274,18 @@ class TestState:
         for seed in range(3, 6):
             assert first.step(make_batch(seed)) == second.step(make_batch(seed))
 
+    def test_each_network_has_the_optimiser_of_its_settings(self, make_objective: Make) -> None:
+        own = {
+            "lr_generator": 0.01, "lr_discriminator": 0.02, "lr_features": 0.03, "lr_lesion": 0.04,
+            "betas": (0.1, 0.2), "betas_features": (0.3, 0.4), "lesion_momentum": 0.6, "lesion_optimiser": "sgd",
+        }  # fmt: skip
+        found = {name: one.param_groups[0] for name, one in make_objective(**own).optimisers.items()}
+        rates = {name: group["lr"] for name, group in found.items()}
+        assert rates == {"generator": 0.01, "d_ct": 0.02, "d_mr": 0.02, "d_fusion": 0.03, "s_ori": 0.04, "s_rec": 0.04}
+        assert all(found[name]["betas"] == (0.1, 0.2) for name in ("generator", "d_ct", "d_mr"))
+        assert found["d_fusion"]["betas"] == (0.3, 0.4)
+        assert all(found[name]["momentum"] == 0.6 for name in ("s_ori", "s_rec"))
+
     def test_rates_follow_the_factor(self, make_objective: Make) -> None:
         objective = make_objective(lr_generator=4e-4, lr_lesion=0.2)
         objective.set_lr_factor(0.5)

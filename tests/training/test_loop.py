@@ -220,6 +220,15 @@ class Walk:
 
 
 class TestEpochs:
+    @pytest.mark.parametrize(("every", "written"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (3, [3, 5])])
+    def test_checkpoints_are_written_after_every_few_epochs_and_the_last(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, written: list[int]
+    ) -> None:
+        epochs: list[int] = []
+        monkeypatch.setattr("ctseg.training.loop.save_checkpoint", lambda run, state: epochs.append(state["epoch"]))
+        run_epochs(Walk(tmp_path, 5, checkpoint_every=every).loop, resume=False)
+        assert epochs == written
+
     def test_resumed_equals_uninterrupted(self, tmp_path: Path) -> None:
         (tmp_path / "a").mkdir()
         (tmp_path / "b").mkdir()

@@ -13,6 +13,7 @@ from ctseg_reproduce.table import (
     Result,
     control_lines,
     control_verdict,
+    failure_lines,
     prior_verdict,
     table_of,
     text_cells,
@@ -181,3 +182,13 @@ def test_every_test_patient_is_counted_and_each_cohorts_are_others() -> None:
     for item in row.outcomes:
         item.cases.loc[2, "pooled_whole"] = 0.0
     assert table_of("table2", [row])["patients"][0] == 6
+
+
+def test_a_control_that_finds_nothing_is_no_failure() -> None:
+    table = table_of(
+        "table2", [with_seeds(result("shuffled", 0.5), [0.0] * 3), with_seeds(result("mr", 0.5), [0.0] * 3)]
+    )
+    assert table["collapsed"].tolist() == ["0", "0"]
+    lines = failure_lines(table)
+    assert len(lines) == 1
+    assert lines[0].startswith("mr found next to nothing")
