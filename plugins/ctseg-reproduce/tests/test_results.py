@@ -90,6 +90,19 @@ def test_a_patient_on_whom_one_row_has_no_foreground_stays_in_the_difference() -
     assert difference(empty, full, "pooled").patients == 3
 
 
+def test_seeds_of_one_cohort_count_once_between_them() -> None:
+    """Two seeds on cohort 1 and one on cohort 2: the interval is over the two cohorts' means."""
+    rows = [
+        replace(outcome([part], [10.0], seed), cohort=cohort)
+        for seed, (part, cohort) in enumerate([(2, 1), (6, 1), (7, 2)])
+    ]
+    found = estimate(rows, "pooled")
+    half = student_t.ppf(0.975, 1) * np.std([0.4, 0.7], ddof=1) / np.sqrt(2)
+    assert (found.low, found.high) == (max(0.55 - half, 0), min(0.55 + half, 1))
+    paired = difference(rows, [replace(row, cases=row.cases.assign(pooled_part=0.0)) for row in rows], "pooled")
+    assert (paired.low, paired.high) == (pytest.approx(0.55 - half), pytest.approx(0.55 + half))
+
+
 def test_a_patient_that_a_row_lacks_stays_in_the_difference() -> None:
     """A scan that failed under one row alone: the other row's value has it, so the difference has it, too."""
     short, whole = outcome([3, 4], [6, 8]), outcome([3, 4, 1], [6, 8, 9])
