@@ -17,6 +17,7 @@ from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import write_text
+from ctseg.inference import finish, results
 from ctseg.outputs import MARK, growing_folder, guard_output, read_mark, refuse_changed, what_changed, whole_folder
 from ctseg.outputs.changed import is_another_folder, look, looks
 from ctseg.outputs.guard import Output
@@ -143,6 +144,46 @@ def test_other_settings_leave_the_output_finished(here: Path, capsys: pytest.Cap
     assert main([*SEGMENT, "--threshold", "0.3", "--resume"]) == 2
     assert "threshold 0.4, now 0.3" in capsys.readouterr().err
     assert Path("made", MARK).read_bytes() == before
+
+
+def swapped(new: str) -> Callable[[], object]:
+    """The output moved away, and something else in its place."""
+
+    def act() -> None:
+        Path("new").rename("moved")
+        if new == "link":
+            Path("new").symlink_to("scans")
+        elif new == "folder":
+            Path("new").mkdir()
+        elif new == "copy":
+            shutil.copytree("moved", "new")
+
+    return act
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("new", ["nothing", "link", "folder", "copy"])
+def test_an_output_that_is_moved_meanwhile_is_no_success(
+    new: str, at: int, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in Path("scans").iterdir()}
+    write, count = results.write_json, [0]
+
+    def prepared(*args: object, **more: object) -> object:
+        count[0] += 1
+        if count[0] == at:
+            swapped(new)()
+        return checked(*args, **more)
+
+    checked = finish.check_still_there
+    monkeypatch.setattr(finish if at < 3 else results, "check_still_there" if at < 3 else "write_json", prepared)
+    if at == 3:
+        count[0], checked = 2, write
+    argv = ["new" if word == "made" else word for word in SEGMENT]
+    assert main(argv) == 2
+    assert "new: was moved, removed or replaced while ctseg wrote there" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in Path("scans").iterdir()} == before or at == 3
 
 
 @pytest.mark.slow

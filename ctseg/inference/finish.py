@@ -20,6 +20,7 @@ from ctseg.inference.results import CaseResult, case_files, remove_case
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case
 from ctseg.io.private import without_paths
+from ctseg.outputs import check_still_there
 from ctseg.outputs.changed import looks
 from ctseg.parallel import Failure, failure
 
@@ -34,7 +35,9 @@ def finish_case(
 
     Raises:
         OSError: if the disk is full or takes no files.
+        InputError: if the folder is not there any more, or another lies in its place.
     """
+    check_still_there(out)
     if isinstance(outcome, ReadyCase):
         try:
             return _segment_one(case, outcome, groups, out, settings)
@@ -47,7 +50,12 @@ def finish_case(
 
 
 def failed_case(case: Case, reason: Failure, out: Path) -> CaseResult:
-    """The row of a case that could not be done; what was written of it is removed."""
+    """The row of a case that could not be done; what was written of it is removed.
+
+    Raises:
+        InputError: if the folder is not there any more, or another lies in its place, whose files are not ours.
+    """
+    check_still_there(out)
     remove_case(out, case.case_id)
     return CaseResult(case.case_id, "failed", error=without_paths(reason.error, case), traceback=reason.traceback)
 

@@ -28,7 +28,7 @@ from ctseg.inference.whole import WholeCases, whole_cases
 from ctseg.io.case import Case, Rejected, safe_name
 from ctseg.io.digest import input_digest
 from ctseg.io.identity import keyed_digest
-from ctseg.outputs import Output, growing_folder, guard_output
+from ctseg.outputs import Output, check_still_there, growing_folder, guard_output, is_still_there
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.progress import ProgressCallback
 
@@ -190,8 +190,10 @@ def _segment_all(
                 results.append(result)
                 _report(result, len(results), total, on_case, progress)
     except BaseException:
-        table.save()
+        if is_still_there(out):
+            table.save()
         raise
+    check_still_there(out)
     table.finish()
     return results
 

@@ -17,13 +17,21 @@ from ctseg.outputs.folders import (
     whole_folder,
 )
 from ctseg.outputs.from_python import filled_folder, run_folder
-from ctseg.outputs.guard import Output, guard_file, guard_output, guard_state, to_stderr
+from ctseg.outputs.guard import (
+    Output,
+    check_still_there,
+    guard_file,
+    guard_output,
+    guard_state,
+    is_still_there,
+    to_stderr,
+)
 from ctseg.outputs.leftovers import recover, refuse_changed, what_changed
 from ctseg.outputs.mark import MARK, STUDY, Mark, read_file_mark, read_mark, write_file_mark
 
 __all__ = [
-    "MARK", "STUDY", "Mark", "Output", "begin", "continued_folder", "filled_folder", "finish", "growing_folder",
-    "guard_file", "guard_output", "guard_state", "new_folder", "read_file_mark", "read_mark", "recover",
-    "refuse_changed", "remove_output", "run_folder", "shared_folder", "sole", "to_stderr", "what_changed",
-    "whole_folder", "write_file_mark",
+    "MARK", "STUDY", "Mark", "Output", "begin", "check_still_there", "continued_folder", "filled_folder", "finish",
+    "growing_folder", "guard_file", "guard_output", "guard_state", "is_still_there", "new_folder", "read_file_mark",
+    "read_mark", "recover", "refuse_changed", "remove_output", "run_folder", "shared_folder", "sole", "to_stderr",
+    "what_changed", "whole_folder", "write_file_mark",
 ]  # fmt: skip

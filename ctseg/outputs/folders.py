@@ -19,7 +19,8 @@ from typing import Any
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import creating, sync, umask, writing_to
 from ctseg.locks import Busy, held, locked
-from ctseg.outputs.guard import Output, guard_output, to_stderr
+from ctseg.outputs.guard import Output, check_still_there, guard_output, to_stderr
+from ctseg.outputs.inputs import identity
 from ctseg.outputs.leftovers import (
     ASIDE,
     PARTIAL,
@@ -106,9 +107,10 @@ def _grow(output: Output, files: tuple[str, ...], inputs: dict[str, Any]) -> Ite
         real.mkdir(parents=True, exist_ok=True)
     with _alone(real, output):
         keep_changed(real, output.say, copy=True)
-        mark = begin(output, files, inputs)
+        mark, begun = begin(output, files, inputs), identity(real)
         with _noted(real):
             yield output.path
+        check_still_there(real, begun)
         write_mark(real, mark.finish(real))
         for aside in leftovers(real, ASIDE):
             with suppress(Busy), locked(aside, known=False):

@@ -14,9 +14,9 @@ from ctseg.files import MOST_JSON, bounded
 from ctseg.harmless import visible
 from ctseg.locks import is_held
 from ctseg.outputs.changed import is_another_folder
-from ctseg.outputs.inputs import as_paths, refuse_hard_links, refuse_inputs
+from ctseg.outputs.inputs import Identity, as_paths, identity, refuse_hard_links, refuse_inputs
 from ctseg.outputs.leftovers import Say, clean_files, filled, recover, share_folder
-from ctseg.outputs.mark import read_mark
+from ctseg.outputs.mark import MARK, read_mark
 
 
 def to_stderr(message: str) -> None:
@@ -78,6 +78,28 @@ class Output:
         refuse_hard_links(self.path, self.inputs)
         if not (self.overwrite or self.resume):
             raise OutputExistsError(f"{self.path}: exists already; {WAYS.get(self.kind, CHOOSE)}")
+
+
+def is_still_there(folder: Path) -> bool:
+    """Whether an output that is being written is where it was, with its mark."""
+    return (Path(folder) / MARK).is_file()
+
+
+def check_still_there(folder: Path, begun: Identity | None = None) -> None:
+    """Refuse to write on into what lies where an output lay that somebody moved, removed or replaced meanwhile.
+
+    Args:
+        folder: of the output.
+        begun: what `ctseg.outputs.inputs.identity` said of it when it was begun; without, its mark alone counts.
+
+    Raises:
+        InputError: naming the folder.
+    """
+    if not is_still_there(folder) or (begun is not None and identity(folder) != begun):
+        raise InputError(
+            f"{folder}: was moved, removed or replaced while ctseg wrote there; put it back and use --resume, or give "
+            "another -o"
+        )
 
 
 def _refuse_signs(path: Path) -> None:
