@@ -141,7 +141,7 @@ def _open_locked(file: Path, shared: bool) -> int:
     """A handle of the lock file that holds its lock; a file that its holder removed meanwhile is made again."""
     patience = time.monotonic() + (SHARED_SECONDS if shared else 0.0)
     while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
             lock(handle, shared=shared)
         except Unknown:

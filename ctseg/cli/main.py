@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -209,7 +210,12 @@ def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def run() -> None:
-    """The console script."""
+    """The console script.
+
+    Python begins a worker with the working folder first among the places of its modules; a `multiprocessing.py` in a
+    folder of scans would be run.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
     keep_streams()
     signal.signal(signal.SIGTERM, terminate)
     try:

@@ -32,7 +32,7 @@ def registers_without_heavy_imports(subject: Subject, _folder: Path) -> None:
     package = subject.entry.package.strip().lower().replace("_", "-")
     environment = {key: value for key, value in os.environ.items() if key != "CTSEG_DISABLE_PLUGINS"}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, package],
+        [sys.executable, "-P", "-c", PROBE, package],
         capture_output=True,
         text=True,
         timeout=120,
