@@ -35,7 +35,7 @@ def write_case(
         remarks += write_dicom_objects(folder, case, prediction, settings, algorithm)
     else:
         asked = [name for name, wanted in (("RTSTRUCT", settings.rtstruct), ("SR", settings.sr)) if wanted]
-        remarks += [f"no DICOM {name}: the scan is not DICOM" for name in asked]
+        remarks += [f"no DICOM {name}: the scan is no series of DICOM slices" for name in asked]
     if settings.probabilities:
         save_map(folder / "probabilities" / f"{case}.nii.gz", prediction.volume, prediction.probability)
     _write_other_blood(folder / OTHER, case, prediction, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ from ctseg.parallel import attempt
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.prepared import Prepared
 from ctseg.progress import ProgressCallback
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def segment_slices(
@@ -165,5 +169,13 @@ def slice_volume(slices: SliceSet, case: str, rows: NDArray[np.int64]) -> Volume
         case_id=case,
         patient_id=str(table["patient_id"].iloc[0]),
         slice_ids=tuple(table["slice_id"]),
-        notes=("slices as preprocessed, not the scan's own grid", *about_single(len(rows), None)),
+        notes=("slices as preprocessed, not the scan's own grid", *about_single(len(rows), None), *_left_out(table)),
     )
+
+
+def _left_out(table: pd.DataFrame) -> list[str]:
+    """A note where slices of the scan are not in the set: `slab_mm` gives their place to those beside them."""
+    count = int(table["index"].max() - table["index"].min()) + 1 - len(table)
+    if count < 1:
+        return []
+    return [f"{count} slices between these are not in the slice set: volumes count half of them with each neighbour"]

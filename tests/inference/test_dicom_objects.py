@@ -126,7 +126,10 @@ def test_an_empty_mask_has_a_report_and_no_segmentation(found, tmp_path):
 def test_what_is_asked_of_a_scan_that_is_not_dicom_is_said(found, tmp_path):
     plain = replace(found, volume=replace(found.volume, frames=()))
     remarks = write_case(tmp_path, "case", plain, SETTINGS.model_copy(update={"preview": False}), ALGORITHM)
-    assert remarks == ["no DICOM RTSTRUCT: the scan is not DICOM", "no DICOM SR: the scan is not DICOM"]
+    assert remarks == [
+        "no DICOM RTSTRUCT: the scan is no series of DICOM slices",
+        "no DICOM SR: the scan is no series of DICOM slices",
+    ]
     assert not list(tmp_path.glob("*.dcm"))
 
 

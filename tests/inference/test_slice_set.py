@@ -86,3 +86,10 @@ def test_a_volumes_hu_are_the_scans_own(slices):
     rows = slices_by_case(shifted)["one"]
     expected = (np.asarray(slices.images[rows], np.float32) + 25.5) / 2.55
     np.testing.assert_allclose(slice_volume(shifted, "one", rows).voxels, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "word"), [([2, 3, 0, 6], ""), ([2, 0, 6], "1 slices betw"), ([0], "a single slice")])
+def test_slices_that_are_not_in_the_set_are_said(slices, rows, word):
+    notes = slice_volume(slices, "one", np.array(rows)).notes
+    assert len(notes) == 1 + bool(word)
+    assert word in notes[-1]

@@ -163,6 +163,16 @@ def test_frames_that_make_no_volume_are_refused(pair: Pair, change: Change, word
         read_case(discover(path, "ct").cases[0])
 
 
+def test_a_broken_element_is_one_line_that_quotes_nothing(pair: Pair) -> None:
+    path, _ = pair()
+    data = path.read_bytes()
+    at = data.index(b"\x20\x00\x32\x00DS")  # ImagePositionPatient of the first frame
+    path.write_bytes(data[: at + 4] + b"HS" + data[at + 6 :])
+    with pytest.raises(CaseError, match=r"broken DICOM header \(.*\); copy the file again") as caught:
+        read_case(discover(path, "ct").cases[0])
+    assert "-6.0" not in str(caught.value)
+
+
 def test_an_object_beside_single_slices_is_a_case_of_its_own(pair: Pair) -> None:
     path, single = pair()
     cases = discover(path.parent.parent, "ct").cases

@@ -76,7 +76,14 @@ def _slices(source: Source, domain: str) -> list[_Slice]:
     dataset = _read(source)
     if not holds_frames(dataset):
         return [_Slice(dataset, source, domain)]
-    slices = [_Slice(frame, source, domain, is_frame=True) for frame in frames_of(dataset, str(source))]
+    try:
+        frames = list(frames_of(dataset, str(source)))
+    except CaseError:
+        raise
+    except Exception as error:  # pydicom raises whatever a broken element makes Python raise
+        reason = system_failure(error) or f"broken DICOM header ({unquoted(error, dataset)}); copy the file again"
+        raise CaseError(f"{source}: {reason}") from None
+    slices = [_Slice(frame, source, domain, is_frame=True) for frame in frames]
     groups, strays = stackable_groups([item.header for item in slices])
     if len(groups) != 1 or strays:
         raise CaseError(
