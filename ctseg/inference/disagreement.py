@@ -57,13 +57,13 @@ class Members:
         self._ml: list[float] = []
 
     def add(self, mask: Mask) -> None:
-        """One member's (K, h, w) mask on the scan's own grid; its small lesions are dropped."""
+        """One member's (K, h, w) mask on the scan's own pixels, or those around its brain; drops small lesions."""
         mask = drop_small(mask, self.volume, self.min_lesion_ml)
         self._ml.append(volume_ml(mask, self.volume))
         self._masks.append(np.packbits(mask))
 
     def disagreement(self, mean: NDArray[np.float32]) -> Disagreement | None:
-        """All numbers, given the (K, h, w) mean probability; None with fewer than two members."""
+        """All numbers, given the mean probability on the same pixels (K, h, w); None with fewer than two members."""
         if len(self._masks) < 2:
             return None
         union = np.unpackbits(np.bitwise_or.reduce(self._masks), count=mean.size).astype(bool)

@@ -113,7 +113,8 @@ def native_probability(
     """(K, h, w) mean probability of all members, each brought back to the scan's own pixels; 0 outside the brain."""
     settings = with_card(settings, groups)
     mean = np.zeros(ready.volume.voxels.shape, dtype=np.float32)
-    box = filled_box(ready.brain, (0, 0, 0)) if ready.brain.any() else (slice(0),) * 3
+    part = filled_box(ready.brain, (0, 0, 0))[1:] if ready.brain.any() else (slice(0, 0), slice(0, 0))
+    box = (slice(None), *part)
     brain = ready.brain[box]
     total = np.zeros(brain.shape, dtype=np.float32)
     members = Members(ready.volume, settings.min_lesion_ml)
@@ -121,11 +122,11 @@ def native_probability(
     for group, prepared in zip(groups, ready.prepared, strict=True):
         for model in group.models:
             found = _members(prepared.images, model, settings)
-            total += np.float32(len(found)) * prepared.frame.to_native(_mean(found)[box[0]], part=box[1:])
+            total += np.float32(len(found)) * prepared.frame.to_native(_mean(found), part=part)
             for maps in found if count > 1 else ():
-                members.add(_segmented(maps, prepared.frame, settings.threshold, box) & ready.brain)
+                members.add(_segmented(maps, prepared.frame, settings.threshold, part) & brain)
     mean[box] = np.clip(total * brain / np.float32(count), np.float32(0), np.float32(1))
-    return mean, members.disagreement(mean)
+    return mean, members.disagreement(mean[box])
 
 
 def _mean(maps: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -134,19 +135,20 @@ def _mean(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _segmented(
-    maps: NDArray[np.float32], frame: Frame, threshold: float, box: tuple[slice, slice, slice]
+    maps: NDArray[np.float32], frame: Frame, threshold: float, within: tuple[slice, slice]
 ) -> NDArray[np.bool_]:
-    """One member's mask (K, h, w) from its probabilities (K, H, W), within a box of native pixels.
+    """One member's mask on some native rows and columns (K, h, w) from its probabilities (K, H, W).
 
     Interpolated values are no larger than those around them, so only pixels beside such as reach the threshold are
     computed.
     """
     high = maps >= NEARLY * threshold
-    mask = np.zeros((len(maps), *frame.native), dtype=bool)
+    mask = np.zeros((len(maps), *(part.stop - part.start for part in within)), dtype=bool)
     if high.any():
         slices, rows, cols = filled_box(high, (0, 0, 0))
-        part = frame.native_part((rows, cols), within=box[1:])
-        mask[slices, *part] = frame.to_native(maps[slices], part=part) >= threshold
+        part = frame.native_part((rows, cols), within=within)
+        here = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, within, strict=True))
+        mask[slices, *here] = frame.to_native(maps[slices], part=part) >= threshold
     return mask
 
 

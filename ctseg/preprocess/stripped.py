@@ -26,6 +26,8 @@ def stripped_brain(volume: Volume) -> NDArray[np.bool_] | None:
     Stripped scans have one background value (0 or air) on a large part of the picture and nearly only brain HU
     elsewhere.
     """
+    if _has_skull(volume):
+        return None
     lowest = int(np.rint(volume.voxels.min()))
     counts = np.zeros(MOST + 1, dtype=np.int64)
     for picture in volume.voxels:
@@ -45,3 +47,17 @@ def stripped_brain(volume: Volume) -> NDArray[np.bool_] | None:
     if np.count_nonzero(foreground & (values == values.max())) / size > MAX_CLIPPED:
         return None
     return fill_holes(foreground)
+
+
+def _has_skull(volume: Volume) -> bool:
+    """Whether `TISSUE_HU` cannot have `MIN_TISSUE` of the foreground, whichever value the background has.
+
+    It spares heads the counting of all values. What is above that range is foreground, unless it is the background.
+    """
+    above = TISSUE_HU[1] + 1
+    tissue = bright = maybe = 0
+    for picture in volume.voxels:
+        tissue += int(np.count_nonzero((picture >= TISSUE_HU[0]) & (picture <= TISSUE_HU[1])))
+        bright += int(np.count_nonzero(picture > above + 1))
+        maybe += int(np.count_nonzero(picture > above))
+    return maybe < MIN_BACKGROUND * volume.voxels.size and tissue < MIN_TISSUE * (tissue + bright)

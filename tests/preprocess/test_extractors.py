@@ -7,6 +7,7 @@ import pytest
 from brain_helpers import dice, some
 
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess import stripped
 from ctseg.preprocess.brain import MuschelliExtractor
 from ctseg.preprocess.brain_network import BrainNetworkExtractor
 from ctseg.preprocess.stripped import stripped_brain
@@ -88,3 +89,20 @@ def test_stripped_scans_are_recognised(background, extract, head, volume_of):
     volume = volume_of(np.where(brain, np.rint(hu), background))
     np.testing.assert_array_equal(extract(volume), brain)
     assert stripped_brain(volume_of(hu)) is None
+
+
+def test_counting_less_finds_the_same_stripped_scans(volume_of, monkeypatch, rng):
+    """Foregrounds with more or less tissue on any background, against the count of every value."""
+    volumes = []
+    for background in (-1024.0, -60.0, 0.0, 60.0, 119.6, 120.0, 121.0, 121.6, 122.0, 122.4, 123.0, 3000.0):
+        for bone in (0.0, 0.05, 0.095, 0.105, 0.3):
+            for empty in (0.0, 0.19, 0.21, 0.7):
+                hu = np.where(rng.random((3, 30, 30)) < bone, rng.uniform(118, 130, (3, 30, 30)), 30 + 0.1 * bone)
+                volumes.append(volume_of(np.where(rng.random(hu.shape) < empty, background, hu)))
+    quick = [stripped_brain(volume) for volume in volumes]
+    monkeypatch.setattr(stripped, "_has_skull", lambda _volume: False)
+    slow = [stripped_brain(volume) for volume in volumes]
+    assert 20 < sum(found is not None for found in slow) < len(slow) - 20
+    for one, other in zip(quick, slow, strict=True):
+        assert (one is None) == (other is None)
+        np.testing.assert_array_equal(one, other)
