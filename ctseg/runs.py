@@ -240,7 +240,7 @@ def _clear_run(folder: Path) -> None:
     """Remove a run's own files and nothing else that a user may keep there."""
     for name in OWN_FILES:
         (folder / name).unlink(missing_ok=True)
-    for sample in (folder / "samples").glob("*.png"):
+    for sample in (folder / "samples").glob("epoch_[0-9]*.png"):
         sample.unlink()
 
 

@@ -22,7 +22,7 @@ from ctseg.outputs import MARK, growing_folder, guard_output, read_mark, refuse_
 from ctseg.outputs.changed import is_another_folder, look, looks
 from ctseg.outputs.guard import Output
 from ctseg.outputs.mark import write_mark
-from ctseg.runs import read_metrics
+from ctseg.runs import read_metrics, start_run
 
 CPU = ["--workers", "0", "--device", "cpu"]
 SEGMENT = ["segment", "scans", "--model", "run", "-o", "made", "--threshold", "0.4", *CPU]
@@ -293,6 +293,14 @@ def test_how_long_it_took_is_no_change(tmp_path: Path) -> None:
     assert not is_another_folder(tmp_path, seen)
     (tmp_path / "a.html").unlink()
     assert is_another_folder(tmp_path, seen)
+
+
+def test_a_run_that_starts_again_keeps_pictures_of_the_users(tmp_path: Path) -> None:
+    start_run(tmp_path / "run", {}, overwrite=False, resume=False)
+    for name in ("epoch_0001.png", "epoch_best.png"):
+        write_text(tmp_path / "run" / "samples" / name, name)
+    start_run(tmp_path / "run", {}, overwrite=True, resume=False)
+    assert [path.name for path in (tmp_path / "run" / "samples").iterdir()] == ["epoch_best.png"]
 
 
 def test_metrics_without_an_epoch_are_left_out(tmp_path: Path) -> None:

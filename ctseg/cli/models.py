@@ -163,6 +163,18 @@ def _plain(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
+def _write_draft(output: Path, draft: ModelCard) -> None:
+    """Write a card; another one in its place, which somebody may have filled in, is kept beside it."""
+    from ctseg.files import read_json
+    from ctseg.models.card import card_json, write_card
+    from ctseg.outputs.changed import keep
+
+    if output.is_file() and read_json(output) != card_json(draft):
+        kept = keep(output, lambda _: None, copy=True)
+        common.say(f"{output}: the card that was there is kept as {kept.name}")
+    write_card(output, draft)
+
+
 @app.command("card")
 def card(
     run: Annotated[Path, typer.Argument(help="Finished run folder of `ctseg das-train` or `finetune`.")],
@@ -173,10 +185,10 @@ def card(
 ) -> None:
     """Draft a model's card from its run; what a run cannot know says `not stated` until you fill it in."""
     from ctseg.cli.card_draft import draft_card
-    from ctseg.models.card import NOT_STATED, write_card
+    from ctseg.models.card import NOT_STATED
     from ctseg.models.card_files import is_card
     from ctseg.outputs import guard_file
 
     guard_file(output, lambda _: is_card(output), inputs=(run,), overwrite=overwrite, say=common.say)
-    write_card(output, draft_card(run))
+    _write_draft(output, draft_card(run))
     common.say(f"model card: {output}; fill in what says {NOT_STATED!r}")

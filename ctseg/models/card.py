@@ -183,4 +183,9 @@ def _fault(error: Exception) -> str:
 
 def write_card(path: Path, card: ModelCard) -> Path:
     """Write a card as JSON, atomically; `None` and empty fields are left out."""
-    return write_json(path, {"schema": CARD_SCHEMA, **card.model_dump(mode="json", exclude_defaults=True)})
+    return write_json(path, card_json(card))
+
+
+def card_json(card: ModelCard) -> dict[str, Any]:
+    """What the file of a card holds."""
+    return {"schema": CARD_SCHEMA, **card.model_dump(mode="json", exclude_defaults=True)}

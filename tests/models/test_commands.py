@@ -138,7 +138,13 @@ def test_a_card_is_drafted_from_a_run_and_works_when_it_is_filled_in(package: Pa
         capsys, "models", "card", "run", "-o", "foreign.json", "--overwrite"
     )
     assert main(["models", "card", "run", "-o", str(card), "--overwrite"]) == 0
-    capsys.readouterr()
+    assert "kept" not in capsys.readouterr().err
+    card.write_text(card.read_text().replace("not stated", "CC-BY-4.0", 1))
+    filled_in = card.read_text()
+    assert main(["models", "card", "run", "-o", str(card), "--overwrite"]) == 0
+    assert "the card that was there is kept as default.json.changed" in capsys.readouterr().err
+    assert Path(f"{card}.changed").read_text() == filled_in
+    assert read_json(card) == drafted
     assert "no such file or folder" in refused(capsys, "models", "card", "gone", "-o", "new.json")
 
 
