@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,22 @@ class _KeepsError:
         self.file.flush()
 
 
+def not_swelling(path: Path) -> Path:
+    """The path of a regular file that torch saved: it packs nothing, so that no file holds more than its bytes.
+
+    Raises:
+        InputError: if it would swell: torch unpacks what is packed, a thousand times its size.
+        OSError: if the system does not give it.
+        zipfile.BadZipFile, NotImplementedError, ValueError: if its archive is broken.
+    """
+    with regular(path).open("rb") as file:
+        is_zip = file.read(4) == b"PK\3\4"
+    held = sum(info.file_size for info in zipfile.ZipFile(path).infolist()) if is_zip else 0
+    if held > path.stat().st_size:
+        raise InputError(f"{path}: would unpack to {held >> 20} MiB, as no file that torch saves; is it the right one?")
+    return path
+
+
 def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint without running any code from it.
 
@@ -78,7 +95,7 @@ def load_checkpoint(run: Path, device: Any = "cpu") -> dict[str, Any]:
 
     path = Path(run) / "checkpoint.pt"
     try:
-        found = torch.load(regular(path), map_location=device, weights_only=True)
+        found = torch.load(not_swelling(path), map_location=device, weights_only=True)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # a broken archive reaches torch's and pickle's parsers, which raise what they like

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctseg.checkpoints import not_swelling
 from ctseg.cli import common
 from ctseg.errors import InputError, SettingError, first_line
 from ctseg.failures import system_failure
@@ -152,15 +153,19 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         InputError: if it is neither safetensors nor a state dict that torch saved.
     """
     import pickle
+    import zipfile
 
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    is_safe = path.suffix == ".safetensors"
     try:
         file = regular(path)
-        found = load_file(file) if path.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        found = load_file(file) if is_safe else torch.load(not_swelling(file), "cpu", weights_only=True)
+    except (  # NotImplementedError of a zip is a RuntimeError
+        SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError,
+    ) as error:  # fmt: skip
         broken = f"not a readable state dict ({first_line(error, None)}); download it again"
         raise InputError(f"--pretrained {path}: {system_failure(error) or broken}") from None
     if not isinstance(found, Mapping) or not all(torch.is_tensor(value) for value in found.values()):

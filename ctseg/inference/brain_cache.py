@@ -18,6 +18,9 @@ from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.version import __version__
 
+NPY_HEADER = 4096
+"""Bytes; numpy's are 128."""
+
 
 @dataclass(frozen=True)
 class BrainMaskCache:
@@ -58,13 +61,16 @@ class BrainMaskCache:
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """The cached mask; None where there is none, or one that cannot be read."""
+    """The cached mask; None where there is none, or one that cannot be read, or would unpack to more than it."""
+    count = int(np.prod(shape))
     try:
-        with np.load(regular(path), allow_pickle=False) as file:
+        with zipfile.ZipFile(regular(path)) as packed:
+            if sum(info.file_size for info in packed.infolist()) > (count + 7) // 8 + NPY_HEADER:
+                return None
+        with np.load(path, allow_pickle=False) as file:
             bits = file["brain"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-    count = int(np.prod(shape))
     if bits.dtype != np.uint8 or bits.shape != ((count + 7) // 8,):
         return None
     return np.unpackbits(bits, count=count).astype(bool).reshape(shape)

@@ -9,10 +9,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor, nn
 
+from ctseg.checkpoints import not_swelling
 from ctseg.errors import InputError
 from ctseg.files import write_with
 
@@ -93,12 +95,14 @@ class State:
             InputError: if the file is damaged.
         """
         try:
-            state = torch.load(path, weights_only=True, map_location=next(self.network.parameters()).device)
+            state = torch.load(
+                not_swelling(path), weights_only=True, map_location=next(self.network.parameters()).device
+            )
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        except (RuntimeError, UnpicklingError, KeyError, ValueError, EOFError, OSError) as error:
+        except (RuntimeError, UnpicklingError, KeyError, ValueError, EOFError, OSError, BadZipFile) as error:
             raise InputError(f"{path}: cannot be read; remove it and call again") from error
 
 
