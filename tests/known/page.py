@@ -59,6 +59,7 @@ HEAD = """# Known answers
 
 After this page you know how ctseg reads the public test data of other projects, beside other readers of the same files.
 
+<!-- not run: needs the public test data of other projects -->
 ```console
 $ make known DATA="dcm_qa_ct dcm_qa_decubitus" EACH="pydicom/data/test_files nibabel/tests/data"
 ```
