@@ -15,7 +15,7 @@ from typing import Any
 import bare_check
 import pytest
 from dist import pruned, settle
-from licences import Package, closure, licence_of
+from licences import Package, closure, extras_of, licence_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +26,18 @@ def test_nothing_that_ctseg_needs_is_under_the_gpl() -> None:
     assert {"numpy", "torch", "pydicom", "python-gdcm", "pillow"} <= {package.name for package in packages}
     assert "pytest" not in {package.name for package in packages}
     assert [package for package in packages if package.is_copyleft] == []
+
+
+def test_nothing_that_an_extra_needs_is_under_the_gpl() -> None:
+    """That of the decoder apart, which is no dependency for that reason."""
+    names = {package.name for package in closure()}
+    assert {"cluster", "export", "itk", "monai", "openvino"} <= set(extras_of())
+    packages = closure(extras=extras_of())
+    added = {package.name for package in packages} - names
+    assert {"distributed", "onnx", "onnxruntime", "simpleitk", "monai", "openvino", "msgpack"} <= added
+    assert "pylibjpeg-libjpeg" not in added
+    assert [package for package in packages if package.is_copyleft] == []
+    assert [package.name for package in packages[1:] if package.licence == "not said"] == []
 
 
 @pytest.mark.parametrize(

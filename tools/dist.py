@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from licences import Package, closure
+from licences import Package, closure, extras_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -78,18 +78,23 @@ def pruned(sbom: dict[str, Any], packages: list[Package]) -> dict[str, Any]:
     return {**sbom, "components": kept, "dependencies": joined}
 
 
-def write_licences(path: Path, packages: list[Package]) -> None:
+def write_licences(path: Path, packages: list[Package], needed: set[str]) -> None:
+    """A row a package; `needed` names those that are installed without any extra."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["package", "version", "licence"])
-        writer.writerows([package.name, package.version, package.licence] for package in packages)
+        writer.writerow(["package", "version", "licence", "installed"])
+        writer.writerows(
+            [package.name, package.version, package.licence, "always" if package.name in needed else "with an extra"]
+            for package in packages
+        )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     out = parser.parse_args().out
-    packages = closure()
+    packages = closure(extras=extras_of())
+    needed = {package.name for package in closure()}
     copyleft = [package for package in packages[1:] if package.is_copyleft]
     if copyleft:
         sys.stderr.write(f"under the GPL: {', '.join(package.name for package in copyleft)}; make it an extra\n")
@@ -106,9 +111,11 @@ def main() -> int:
         for path in one:
             shutil.copy(path, out / path.name)
     write_sbom(out / "ctseg.cdx.json", packages)
-    write_licences(out / "licences.csv", packages)
+    write_licences(out / "licences.csv", packages, needed)
     lines = [f"{digest(path)}  {path.name}" for path in sorted(out.iterdir())]
-    told = f"{len(packages) - 1} packages are installed with ctseg, none under the GPL; built twice to the same bytes"
+    more = len(packages) - len(needed)
+    told = f"{len(needed) - 1} packages are installed with ctseg, {more} more with its extras, none under the GPL; "
+    told += "built twice to the same bytes"
     (out / "SHA256SUMS").write_text("\n".join(lines) + "\n")
     sys.stdout.write("\n".join([*lines, told]) + "\n")
     return 0

@@ -33,8 +33,17 @@ class Package:
         return all(COPYLEFT.search(choice) for choice in choices)
 
 
-def closure(root: str = "ctseg") -> list[Package]:
-    """All packages that `root` needs on this system, without extras and development tools, by name; `root` is first.
+def extras_of(root: str = "ctseg") -> tuple[str, ...]:
+    """The optional extras of a package, without that of a decoder under the GPL, which nothing needs."""
+    return tuple(name for name in distribution(root).metadata.get_all("Provides-Extra") or () if name != "libjpeg")
+
+
+def closure(root: str = "ctseg", extras: tuple[str, ...] = ()) -> list[Package]:
+    """All packages that `root` needs on this system, without development tools, by name; `root` is first.
+
+    Args:
+        root: a distribution.
+        extras: of `root` that are counted, too.
 
     Raises:
         PackageNotFoundError: if one is not installed.
@@ -44,23 +53,24 @@ def closure(root: str = "ctseg") -> list[Package]:
     while waiting:
         name = waiting.pop()
         if name not in found:
-            found[name] = _package(distribution(name))
+            found[name] = _package(distribution(name), extras if not found else ())
             waiting += found[name].requires
     first = found.pop(canonicalize_name(root))
     return [first, *(found[name] for name in sorted(found))]
 
 
-def _package(installed: Distribution) -> Package:
+def _package(installed: Distribution, extras: tuple[str, ...]) -> Package:
     return Package(
         canonicalize_name(installed.metadata["Name"]), installed.version, licence_of(installed),
-        tuple(sorted(set(_requires(installed)))),
+        tuple(sorted(set(_requires(installed, extras)))),
     )  # fmt: skip
 
 
-def _requires(installed: Distribution) -> Iterator[str]:
+def _requires(installed: Distribution, extras: tuple[str, ...]) -> Iterator[str]:
     for text in installed.requires or ():
         requirement = Requirement(text)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             name = canonicalize_name(requirement.name)
             try:
                 distribution(name)
