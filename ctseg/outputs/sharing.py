@@ -112,6 +112,8 @@ def _joined(output: Output, key: str, what: str) -> Iterator[Share | None]:
     if is_finished(output, key):
         yield None
         return
+    if folder.is_symlink():
+        raise InputError(f"{folder}: is a link; the calls that share write through none, remove it")
     with Claims(folder) as claims:
         if _key_of(folder, key) != key:
             raise InputError(

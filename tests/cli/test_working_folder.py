@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 import ctseg
+from ctseg.errors import InputError
 from ctseg.locks import held
+from ctseg.outputs.guard import guard_output
+from ctseg.outputs.sharing import sharing
 
 pytestmark = pytest.mark.slow
 
@@ -56,3 +59,12 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"), held(tmp_path / "out"):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_calls_that_share_write_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / ".ctseg-share-out").symlink_to(tmp_path / "letters")
+    output = guard_output(tmp_path / "out", "segment", inputs=[], share=True)
+    with pytest.raises(InputError, match="is a link"), sharing(output, "key", "settings"):
+        pass
+    assert list((tmp_path / "letters").iterdir()) == []
