@@ -62,7 +62,8 @@ def changed(folder: Path, seen: Mapping[str, str], since: Path | None = None) ->
         since: a file that was written after them all, as the mark: one of the same size that is older is not read.
     """
     then = 0 if since is None else since.stat().st_ctime_ns
-    return [name for name, before in seen.items() if _is_in(folder, name) and _is_changed(folder / name, before, then)]
+    safe = _inside(folder)
+    return [name for name, before in seen.items() if safe(name) and _is_changed(folder / name, before, then)]
 
 
 def is_another_folder(folder: Path, seen: Mapping[str, str]) -> bool:
@@ -77,12 +78,17 @@ def gone(folder: Path, seen: Mapping[str, str]) -> list[str]:
     return [name for name in seen if _size(folder / name) is None]
 
 
-def _is_in(folder: Path, name: str) -> bool:
-    """Whether a name is that of a file below the folder: a mark may be anybody's, and a folder in it a link."""
-    place = Path(folder, name).parent
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        return False
-    return Path(os.path.realpath(place)) == Path(os.path.realpath(folder), name).parent
+def _inside(folder: Path) -> Callable[[str], bool]:
+    """Tells whether a name is that of a file below the folder: a mark may be anybody's, and a folder in it a link."""
+    real, known = os.path.realpath(folder), dict[str, bool]()
+
+    def is_inside(name: str) -> bool:
+        place = os.path.dirname(name)  # noqa: PTH120 - of very many names
+        if place not in known:
+            known[place] = os.path.realpath(os.path.join(real, place)) == os.path.join(real, place).rstrip("/")  # noqa: PTH118
+        return known[place] and not place.startswith("/")
+
+    return is_inside
 
 
 def _is_changed(path: Path, seen: str, then: int) -> bool:
