@@ -167,6 +167,7 @@ def started(
     import torch
 
     from ctseg.cli import warm_start
+    from ctseg.cli.resuming import check_checkpoint
     from ctseg.runs import check_resume
 
     with team.agreed():
@@ -181,6 +182,7 @@ def started(
         if place.resume:
             config = same_batches(place.path, config)
             check_resume(place.path, config)  # before the folder is marked as unfinished
+            check_checkpoint(place.path)
     ct_labels = bool(config.get("ct_labels")) or has_ct_labels(stage.sets[0])
     with (
         team.ending_together(place.path),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +149,7 @@ def make_cohort(
 
 
 def _jobs(folder: Path, settings: PhantomSettings) -> list[Job]:
-    """Every patient; CT first because they take longest."""
+    """Every patient, CT before MR."""
     sizes = {"stage_2_train": settings.ct_train_patients, "stage_2_test": settings.ct_test_patients}
     jobs: list[Job] = []
     for split, count in sizes.items():
@@ -164,21 +166,32 @@ def _jobs(folder: Path, settings: PhantomSettings) -> list[Job]:
 def _run_all(
     jobs: list[Job], workers: int, executor: Executor | None, progress: ProgressCallback | None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Results in the order of `jobs`, without those that failed, and name -> reason of these."""
-    results: list[dict[str, Any]] = []
+    """Results in the order of `jobs`, without those that failed, and name -> reason of these.
+
+    They are made evenly mixed, so that the pace of the first says how long the rest will take.
+    """
+    results: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     work = _run_single_threaded if workers or executor is not None else Job.run
-    with closing(ordered_map(work, jobs, workers=min(workers, len(jobs)), executor=executor)) as outcomes:
+    with closing(ordered_map(work, mixed(jobs), workers=min(workers, len(jobs)), executor=executor)) as outcomes:
         for done, (job, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Failure):
                 failed[job.name] = outcome.error
             elif REFUSED in outcome:
                 raise OSError(outcome[REFUSED], os.strerror(outcome[REFUSED]), str(job.folder))
             else:
-                results.append(outcome)
+                results[job.name] = outcome
             if progress is not None:
                 progress(done, len(jobs), "patients")
-    return results, failed
+    return [results[job.name] for job in jobs if job.name in results], failed
+
+
+def mixed(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs in an order in which any stretch holds CT and MR in the proportion of all."""
+    ct = [job for job in jobs if not isinstance(job.case, MrCase)]
+    mr = [job for job in jobs if isinstance(job.case, MrCase)]
+    placed = [((index + 0.5) / len(kind), job) for kind in (ct, mr) for index, job in enumerate(kind)]
+    return [job for _, job in sorted(placed, key=itemgetter(0))]
 
 
 def orders(mix: tuple[Findings, ...], index: int) -> tuple[int, ...]:

@@ -233,3 +233,31 @@ def test_a_file_that_does_not_fit_is_one_line(sets: Path, capsys: pytest.Capture
     code = train("das-train", "new", "--segmenter", "unet", "--pretrained", str(wide))
     refused(capsys, code, "'unet' takes no published weights")
     refused(capsys, train("das-train", "new", "--pretrained", str(wide), "--from", "mr"), "leave one out")
+
+
+@pytest.mark.parametrize("command", ["das-train", "synth-train"])
+def test_a_finished_run_without_its_checkpoint_keeps_its_weights(
+    sets: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert train(command, "run") == 0
+    before = weights("run")
+    Path("run/checkpoint.pt").unlink()
+    capsys.readouterr()
+    assert train(command, "run", "--resume", "--seed", "0") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("ctseg: error: run: its checkpoint.pt is gone, and the training is finished")
+    assert said.count("\n") == 1
+    assert same(weights("run"), before)
+
+
+def test_an_unfinished_run_without_a_checkpoint_says_that_it_begins_again(
+    sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("das-train", "run") == 0
+    Path("run/checkpoint.pt").unlink()
+    Path("run/model.safetensors").unlink()
+    common.STATE = common.State()
+    capsys.readouterr()
+    assert train("das-train", "run", "--resume") == 0
+    assert "run: has no checkpoint.pt, so --resume begins with the first epoch" in capsys.readouterr().err
+    assert weights("run")

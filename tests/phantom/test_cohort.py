@@ -205,6 +205,16 @@ def test_progress_counts_every_patient(tmp_path):
     assert seen == [(1, 2), (2, 2)]
 
 
+def test_any_stretch_of_the_work_holds_ct_and_mr_in_proportion():
+    settings = PhantomSettings(mr_patients=24, ct_train_patients=24, ct_test_patients=12, **SMALL)
+    jobs = module._jobs(Path(), settings)
+    order = module.mixed(jobs)
+    assert sorted(job.name for job in order) == sorted(job.name for job in jobs)
+    shares = [sum(job.name.startswith("mr-") for job in order[start : start + 10]) for start in range(0, 60, 10)]
+    assert shares == [4] * 6
+    assert [job.name for job in module.mixed(jobs[:3])] == [job.name for job in jobs[:3]]  # CT alone
+
+
 def test_mix_has_every_subtype_mostly_with_iph_and_somebody_well():
     findings = TEST_MIX
     assert sum(f.iph for f in findings) > len(findings) / 2
