@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ctseg.errors import ClusterError, CtsegError
+from ctseg.scheduler import LOST, is_lost, result_of, width
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,13 +98,6 @@ def attempt_in(folder: str, work: Callable[[Item], Result], item: Item) -> Resul
     return attempt(work, item)
 
 
-def width(executor: Executor | None, workers: int = 1) -> int:
-    """How many items are worked on at once: a Dask cluster's threads as they are now, else `workers`, at least 1."""
-    client = getattr(executor, "_client", None)
-    threads = sum(client.nthreads().values()) if client is not None else workers
-    return max(1, threads)
-
-
 def ordered_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],
@@ -144,7 +138,7 @@ def ordered_map(
         waiting = deque((item, pool.start(item)) for item in islice(upcoming, depth))
         while waiting:
             item, future = waiting.popleft()
-            outcome = _outcome(future)
+            outcome = _outcome(future, executor)
             if isinstance(outcome, _Killed):
                 under_way = [(item, future), *waiting]
                 yield from pool.recover(under_way)
@@ -154,23 +148,20 @@ def ordered_map(
             yield item, outcome
 
 
-SCHEDULER_LOST = frozenset({"CancelledError", "FutureCancelledError", "ClosedClientError", "CommClosedError"})
-"""What Dask raises, where it is done with waiting for a scheduler that is gone."""
-LOST = "the scheduler is gone; start it and call again: what was finished is kept where the command has --resume"
-
-
 class _Killed:
     """The worker is gone, and with it what it did."""
 
 
-def _outcome(future: Future[Any]) -> Any:
+def _outcome(future: Future[Any], executor: Executor | None) -> Any:
     """A result, a `Failure`, or `_Killed`; Dask's own word for it is KilledWorker."""
     try:
-        return future.result()
+        return result_of(future, executor)
+    except ClusterError:
+        raise
     except Exception as error:
         if isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker":
             return _Killed()
-        if type(error).__name__ in SCHEDULER_LOST:
+        if is_lost(error):
             raise ClusterError(LOST) from None
         return failure(error)
 
@@ -217,17 +208,17 @@ class _Pool(Generic[Item, Result]):
             lost.set_exception(error)
             return lost
         except Exception as error:
-            if type(error).__name__ in SCHEDULER_LOST:
+            if is_lost(error):
                 raise ClusterError(LOST) from None
             raise
 
     def recover(self, under_way: Iterable[tuple[Item, Future[Any]]]) -> Iterator[tuple[Item, Any]]:
         """The items in progress when a worker was killed: what is done already, and the rest one at a time."""
         for item, future in under_way:
-            outcome = _outcome(future)
+            outcome = _outcome(future, self.outside)
             if isinstance(outcome, _Killed):
                 self._use(1)
-                outcome = _outcome(self.start(item))
+                outcome = _outcome(self.start(item), self.outside)
             if isinstance(outcome, _Killed):
                 outcome = Failure(death(self._exit_code()))
             yield item, outcome

@@ -16,8 +16,9 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.parallel import Failure, attempt_in, ordered_map, width
+from ctseg.parallel import Failure, attempt_in, ordered_map
 from ctseg.progress import Progress
+from ctseg.scheduler import width
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.slow

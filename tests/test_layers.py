@@ -28,6 +28,7 @@ ROOT_MODULES = {
     "parallel",
     "progress",
     "runs",
+    "scheduler",
     "settings",
     "study",
     "study_inputs",

@@ -21,5 +21,6 @@ def check_checkpoint(run: Path) -> None:
             f"{run}: its checkpoint.pt is gone, and the training is finished: use it as it is, or train it again "
             "with --overwrite"
         )
-    if (run / "metrics.jsonl").exists():
+    metrics = run / "metrics.jsonl"
+    if metrics.is_file() and metrics.stat().st_size:
         common.say(f"{run}: has no checkpoint.pt, so --resume begins with the first epoch")

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.matching.search import Nearest, length, nearest, take
-from ctseg.parallel import Failure, ordered_map, width
+from ctseg.parallel import Failure, ordered_map
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
 from ctseg.progress import ProgressCallback
+from ctseg.scheduler import width
 
 PARTS = 4
 """Parts for each worker, so that a slow or lost one costs little."""
