@@ -188,7 +188,7 @@ def run_study(
         results: list[StepResult] = []
         keys: list[StepKey] = []
         for row, step in enumerate(study.steps):
-            say(f"[{row + 1}/{len(study.steps)}] {step.name}{_time_left(study, results)}")
+            say(f"[{row + 1}/{len(study.steps)}] {step.name}{_time_left(study, results, state)}")
             keys.append(step_key(study.steps, row, keys, state.get(step.name, {})))
             result = _run_step(study, step, keys[row], state, execute, say, fresh)
             results.append(result)
@@ -238,17 +238,22 @@ def _is_record(item: Any) -> bool:
     return isinstance(seconds, int | float) and isinstance(code, int)
 
 
-def _time_left(study: Study, results: Sequence[StepResult]) -> str:
+def _time_left(study: Study, results: Sequence[StepResult], state: Mapping[str, Any]) -> str:
     """Expected seconds of the steps to come, scaled by how the finished ones went.
 
-    The plan has a say beside them: two short steps say little of a long one.
+    The plan has a say beside them: two short steps say little of a long one. Steps that were done before count for
+    nothing, until one before them runs again.
     """
-    expected = sum(step.expect_s for step in study.steps[len(results) :])
-    done = [(item.seconds, item.step.expect_s) for item in results if not item.skipped and item.step.expect_s]
-    prior = PRIOR * sum(step.expect_s for step in study.steps)
-    past = sum(expect for _, expect in done)
-    scale = (prior + sum(seconds for seconds, _ in done)) / (prior + past) if past else 1.0
+    done = [item for item in results if not item.skipped and item.step.expect_s]
+    prior, past = PRIOR * _expected(study.steps), _expected([item.step for item in done])
+    scale = (prior + sum(item.seconds for item in done)) / (prior + past) if past else 1.0
+    expected = _expected(study.steps[len(results) :], {} if done else state)
     return f"  (about {span(expected * scale)} left in all)" if expected else ""
+
+
+def _expected(steps: Sequence[Step], state: Mapping[str, Any] | None = None) -> float:
+    """Seconds of the steps that are not remembered as done."""
+    return sum(step.expect_s for step in steps if not (state or {}).get(step.name, {}).get("done"))
 
 
 def _run_step(

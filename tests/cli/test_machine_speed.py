@@ -65,6 +65,18 @@ def test_the_time_left_is_true_within_a_third_from_the_first_step_on(rest: float
     study = Study(Path("study.toml"), tuple(steps))
     whole, results = sum(spent), []
     for place, (step, seconds) in enumerate(zip(steps, spent, strict=True)):
-        said = sum(spent[:place]) + seconds_said(_time_left(study, results))
+        said = sum(spent[:place]) + seconds_said(_time_left(study, results, {}))
         assert said == pytest.approx(whole, rel=1 / 3), step.name
         results.append(StepResult(step, 0, seconds, skipped=False))
+
+
+def test_steps_that_were_done_before_take_no_time_until_one_runs_again() -> None:
+    steps = [Step(name, (name,), name, seconds) for name, seconds in (("a", 100.0), ("b", 30.0), ("c", 20.0))]
+    study = Study(Path("study.toml"), tuple(steps))
+    state = {"a": {"done": True}, "b": {"done": False}, "c": {"done": True}}
+    assert seconds_said(_time_left(study, [], state)) == 30
+    first = StepResult(steps[0], 0, 0.0, skipped=True)
+    assert seconds_said(_time_left(study, [first], state)) == 30
+    again = StepResult(steps[0], 0, 100.0, skipped=False)
+    assert seconds_said(_time_left(study, [again], state)) == 50
+    assert _time_left(study, [], {step.name: {"done": True} for step in steps}) == ""
