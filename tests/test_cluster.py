@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,3 +189,21 @@ def test_no_scheduler_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["phantom", "--mr", "1", "--ct", "1", "-o", "out", "--scheduler", "tcp://127.0.0.1:9"]) == 2
     assert "no answer" in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_what_the_event_loop_catches_is_not_printed(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """As where a result is handed over while the connection ends: Dask hands the error to nobody."""
+    from tornado.ioloop import IOLoop
+
+    done = threading.Event()
+
+    async def broken() -> None:
+        done.set()
+        raise distributed.comm.CommClosedError("Stream is closed")
+
+    with common.executor(cluster.address) as executor:
+        loop: IOLoop = executor._client.loop
+        loop.add_callback(broken)
+        assert done.wait(60)
+        assert list(ordered_map(abs, [-1], workers=1, executor=executor)) == [(-1, 1)]
+    assert not caplog.records

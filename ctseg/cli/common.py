@@ -213,6 +213,10 @@ def numbers(text: str, flag: str) -> tuple[float, ...]:
         raise SettingError(f"{flag} {text}: expected numbers joined by colons, as 0.8:0.2") from None
 
 
+CLUSTER_LOGS = ("distributed", "distributed.client", "distributed.utils", "tornado.application", "asyncio")
+"""Where Dask and its event loop write tracebacks of connections that have ended."""
+
+
 @contextmanager
 def executor(scheduler: str) -> Iterator[Any]:
     """The executor of a Dask scheduler, or None for worker processes of our own.
@@ -229,7 +233,7 @@ def executor(scheduler: str) -> Iterator[Any]:
         raise SettingError("--scheduler needs Dask: pip install 'ctseg[cluster]'") from None
     import logging
 
-    for name in ("distributed", "distributed.client", "distributed.utils"):  # what matters is raised, and said once
+    for name in CLUSTER_LOGS:  # what matters is raised, and said once
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(scheduler, timeout=20)
