@@ -27,7 +27,7 @@ def begun(address: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     deadline = time.monotonic() + LONGEST_S
-    while not list(Path("masks").glob("*.nii.gz")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(Path("masks").glob("[!.]*.nii.gz")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     return process
 
