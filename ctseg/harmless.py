@@ -70,7 +70,7 @@ def is_formula(text: str) -> bool:
 def safe_cell(value: Any) -> Any:
     """A cell of a table for spreadsheets: text that begins as a formula gets an apostrophe in front.
 
-    So does what stands behind a semicolon: where a comma is a decimal's, that begins another cell, whatever the quotes.
+    So does what follows a semicolon: where a comma is a decimal's, that begins another cell, whatever the quotes.
     Numbers are what they are. Names and identifiers of ctseg's own need no apostrophe, so they are read back unchanged.
     """
     if not isinstance(value, str):

@@ -114,10 +114,10 @@ def main() -> int:
     write_licences(out / "licences.csv", packages, needed)
     lines = [f"{digest(path)}  {path.name}" for path in sorted(out.iterdir())]
     more = len(packages) - len(needed)
-    told = f"{len(needed) - 1} packages are installed with ctseg, {more} more with its extras, none under the GPL; "
-    told += "built twice to the same bytes"
+    summary = f"{len(needed) - 1} packages are installed with ctseg, {more} more with its extras, none under the GPL; "
+    summary += "built twice to the same bytes"
     (out / "SHA256SUMS").write_text("\n".join(lines) + "\n")
-    sys.stdout.write("\n".join([*lines, told]) + "\n")
+    sys.stdout.write("\n".join([*lines, summary]) + "\n")
     return 0
 
 

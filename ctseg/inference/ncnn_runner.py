@@ -93,7 +93,7 @@ def _logits(net: Any, picture: NDArray[np.float32]) -> NDArray[np.float32]:
     status, found = run.extract(OUT)
     if status:
         raise RuntimeError(f"ncnn ends with status {status}; leave engine out")
-    return np.array(found, dtype=np.float32)  # a copy: what it stands for goes with `run`
+    return np.array(found, dtype=np.float32)  # a copy: ncnn frees its own array with `run`
 
 
 def _loaded(graph: Graph) -> Any:

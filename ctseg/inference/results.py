@@ -15,8 +15,9 @@ from ctseg.files import read_json, write_json, write_text
 from ctseg.harmless import csv_text, visible
 from ctseg.inference.kind_slices import OTHER
 from ctseg.inference.label_tables import TABLES
-from ctseg.inference.written import KEY, Say, check_head, described, edited_rows, keep_edited, looks_of, table_digest
+from ctseg.inference.written import KEY, check_head, described, edited_rows, keep_edited, looks_of, table_digest
 from ctseg.outputs import MARK, to_stderr
+from ctseg.outputs.leftovers import Say
 from ctseg.version import __version__
 
 SCHEMA = "ctseg-volumes/1"

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
 from ctseg.outputs.changed import CSV, bytes_digest, changed, keep
+from ctseg.outputs.leftovers import Say
 
 KEY = "written"
 HEAD = ("settings", "models")
 """What of the head decides the masks."""
-Say = Callable[[str], object]
 
 
 def digest(value: Any) -> str:

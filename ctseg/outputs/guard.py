@@ -103,7 +103,7 @@ def check_still_there(folder: Path, begun: Identity | None = None) -> None:
 
 
 def _refuse_signs(path: Path) -> None:
-    """Refuse what stands for another place: who finds a folder `~` and removes it may remove the home folder.
+    """Refuse a path that means another place: who finds a folder `~` and removes it may remove the home folder.
 
     Raises:
         InputError: naming the path and what to write instead.

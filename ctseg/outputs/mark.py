@@ -84,12 +84,12 @@ def owner(files: Iterable[str], *, any_case: bool = False) -> Callable[[str], bo
 
 
 def plain(name: str) -> str:
-    """The path that a name in a mark stands for: wildcards in it were escaped."""
+    """The path that a name in a mark means: wildcards in it were escaped."""
     return ESCAPED.sub(r"\1", name)
 
 
 def _wild(name: str) -> bool:
-    """Whether a name in a mark stands for more than one path."""
+    """Whether a name in a mark means more than one path."""
     return any(sign in ESCAPED.sub("", name) for sign in "*?[")
 
 

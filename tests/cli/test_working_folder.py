@@ -1,4 +1,4 @@
-"""A working folder of strangers' files runs no code: what lies in it is data, whatever it is called."""
+"""A working folder of somebody else's files runs no code: what lies in it is data, whatever it is called."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def outside(kind: str, have: dict, want: dict) -> set[tuple[str, str, int]]:
 
 
 def test_the_page_shows_which_quantiles_are_not_within():
-    """The table of `docs/phantom.md`, read as it stands, misses where the page and `NOT_WITHIN` say, nowhere else."""
+    """The table of `docs/phantom.md`, as it is written, misses where the page and `NOT_WITHIN` say, nowhere else."""
     page = Path(__file__, "../../../docs/phantom.md").resolve().read_text(encoding="utf-8")
     names = {"IPH": "intraparenchymal", "IVH": "intraventricular", "SAH": "subarachnoid", "SDH": "subdural"}
     names["EDH"] = "epidural"

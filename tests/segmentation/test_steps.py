@@ -85,13 +85,13 @@ def test_the_losses_are_equations_21_and_22_of_the_two_domains_maps(batch: Batch
             adversary.discriminator(adversary.maps(output)) for output in (batch.source_output, batch.target_output)
         )
     assert (source - target).abs().mean() > 1e-4
-    passes, told = {
+    passes, expected = {
         "log": (-target.sigmoid().log(), -source.sigmoid().log().mean() - (1 - target.sigmoid()).log().mean()),
         "lsq": ((target - 1) ** 2, ((source - 1) ** 2).mean() + (target**2).mean()),
     }[form]
     assert moving[adversary.name].item() == pytest.approx(passes.mean().item(), rel=1e-5)
     found = adversary.discriminator_step(batch)[adversary.discriminator_name]
-    assert found.item() == pytest.approx(told.item(), rel=1e-5)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.slow
