@@ -1,4 +1,4 @@
-"""ctseg: segment haemorrhage on head CT with a model trained on labelled glioma MR and unlabelled CT.
+"""ctseg: segment haemorrhage on head CT, and train models for it on labelled glioma MR and unlabelled CT.
 
 Research software; not a medical device.
 """

@@ -156,11 +156,14 @@ def cells(result: CaseResult) -> tuple[str, ...]:
 
 def _corrected(result: CaseResult) -> str:
     """The volume without the bias that the model's card states."""
-    if result.ml_corrected is None:
+    from ctseg.inference.millilitres import ml_range_text, ml_text
+
+    low, high = result.ml_corrected_low, result.ml_corrected_high
+    if result.ml_corrected is None or low is None or high is None:
         return ""
     level = "" if result.ml_corrected_level is None else f"{100 * result.ml_corrected_level:g} %: "
-    between = f"{level}{result.ml_corrected_low:.1f} to {result.ml_corrected_high:.1f}"
-    return f"corrected {result.ml_corrected:.1f} mL ({between})"
+    between = ml_range_text(low, high).removesuffix(" mL")
+    return f"corrected {ml_text(result.ml_corrected)} ({level}{between})"
 
 
 def _recovery(result: CaseResult) -> str:
@@ -175,8 +178,10 @@ def _other_blood(result: CaseResult) -> str:
     """The blood outside the brain's tissue, by kind; that there is none is said, too, where it was asked for."""
     if result.other_ml is None:
         return ""
+    from ctseg.inference.millilitres import ml_text
+
     kinds = {"IVH": result.ivh_ml, "SAH": result.sah_ml, "SDH": result.sdh_ml, "EDH": result.edh_ml}
-    found = [f"{name} {ml:.1f} mL" for name, ml in kinds.items() if ml]
+    found = [f"{name} {ml_text(ml)}" for name, ml in kinds.items() if ml]
     return f"other blood (a hint, not reliable): {', '.join(found) or 'none'}"
 
 

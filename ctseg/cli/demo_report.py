@@ -99,13 +99,15 @@ def _previews(folder: Path, count: int = 6) -> list[Picture]:
     """The scans with the largest volumes found."""
     import csv
 
+    from ctseg.inference.millilitres import ml_text
+
     with (folder / "volumes.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
     rows.sort(key=lambda row: -float(row["ml"] or 0))
     names = [(row, name) for row in rows[:count] for name in (f"{row['case']}.png", f"3d/{row['case']}.png")]
     shown = [(row, folder / name) for row, name in names]
     return [
-        Picture(path.read_bytes(), f"{row['case']}: {float(row['ml'] or 0):.1f} mL")
+        Picture(path.read_bytes(), f"{row['case']}: {ml_text(float(row['ml'] or 0))}")
         for row, path in shown
         if path.exists()
     ]

@@ -64,7 +64,7 @@ def options(
     ] = False,
     no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Use nothing but the built-ins.")] = False,
 ) -> None:
-    """Segment haemorrhage on head CT with a model trained on labelled glioma MR and unlabelled CT.
+    """Segment haemorrhage on head CT and measure it; train models on labelled glioma MR and unlabelled CT.
 
     The pipeline: preprocess, match, synth-train, synthesize, das-train, segment, evaluate; `ctseg demo` runs
     all of it.

@@ -41,6 +41,7 @@ from ctseg.inference.dicom_source import (
     finding_uid,
     source_headers,
 )
+from ctseg.inference.millilitres import ml_range_text, ml_text
 from ctseg.inference.predict import Prediction
 from ctseg.version import __version__
 
@@ -102,13 +103,13 @@ def summary(prediction: Prediction) -> list[str]:
     measures, range_ml = prediction.measures, prediction.disagreement
     lesions = "1 lesion" if measures.lesions == 1 else f"{measures.lesions} lesions"
     lines = [
-        f"Haemorrhage of {measures.ml:.1f} mL in {lesions}, the largest {measures.largest_ml:.1f} mL; "
-        f"ABC/2 {measures.abc2_ml:.1f} mL."
+        f"Haemorrhage of {ml_text(measures.ml)} in {lesions}, the largest {ml_text(measures.largest_ml)}; "
+        f"ABC/2 {ml_text(measures.abc2_ml)}."
         if measures.lesions
         else "No haemorrhage segmented."
     ]
     if range_ml is not None:
-        lines.append(f"Members of the model: {range_ml.ml_low:.1f} to {range_ml.ml_high:.1f} mL.")
+        lines.append(f"Members of the model: {ml_range_text(range_ml.ml_low, range_ml.ml_high)}.")
     lines += [f"Outside the training scans: {flag}." for flag in prediction.ood]
     return [*lines, NOTICE]
 

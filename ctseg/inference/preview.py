@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ctseg.inference.kind_slices import KINDS, NAMES
 from ctseg.inference.label_tables import KIND_RGB, hex_colour
+from ctseg.inference.millilitres import ml_text
 from ctseg.inference.predict import Prediction
 from ctseg.render.png import write_png
 from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
@@ -106,14 +107,14 @@ def _other_words(prediction: Prediction) -> str:
     found = prediction.other_blood
     if found is None:
         return ""
-    kinds = ", ".join(f"{kind.upper()} {ml:.1f} mL" for kind, ml in found.ml.items() if ml > 0)
+    kinds = ", ".join(f"{kind.upper()} {ml_text(ml)}" for kind, ml in found.ml.items() if ml > 0)
     return f"other blood (a hint): {kinds or 'none'} · "
 
 
 def _title(prediction: Prediction) -> str:
     measures = prediction.measures
     lesions = "1 lesion" if measures.lesions == 1 else f"{measures.lesions} lesions"
-    found = f"{measures.ml:.1f} mL in {lesions}" if measures.lesions else "no haemorrhage segmented"
+    found = f"{ml_text(measures.ml)} in {lesions}" if measures.lesions else "no haemorrhage segmented"
     window = f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
     known = prediction.recovery.summary(prediction.expected_dice) + " · " if prediction.recovery is not None else ""
     return f"{prediction.volume.case_id} · {found} · {_other_words(prediction)}{known}{window} · research use only"

@@ -1,8 +1,9 @@
 """How true the time left is that a command shows on a terminal: what it said, beside what was left.
 
 `python tests/benchmarks/time_left.py ctseg preprocess SCANS -o OUT` runs the command on a terminal of its own.
-It prints Markdown: of each bar or table, what it said after a fifth, a half and four fifths of its time, and how long
-it took from there.
+It prints Markdown: of each bar or table, what it said after a quarter, a half and four fifths of its time, and how
+long it took from there. With `--log` before the command there is no terminal: the lines of a log are read, of bars,
+tables and the steps of a study.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import os
 import pty
 import re
+import subprocess
 import sys
 import time
 
 SAID = re.compile(r"left +(?:\x1b\[[0-9;]*m)*(\d+):(\d\d):(\d\d)")
-SHARES = (0.2, 0.5, 0.8)
+SAID_IN_LOG = re.compile(r"(?:about )?(?:(\d+) h )?(?:(\d+) min ?)?(?:(\d+) s)? left(?: in all)?")
+SHARES = (0.25, 0.5, 0.8)
 
 
 def watched(command: list[str]) -> tuple[list[tuple[float, float]], float, int]:
@@ -38,6 +41,29 @@ def watched(command: list[str]) -> tuple[list[tuple[float, float]], float, int]:
     return said, time.monotonic() - started, os.waitstatus_to_exitcode(status)
 
 
+def logged(command: list[str]) -> tuple[dict[str, list[tuple[float, float]]], float, int]:
+    """What a log says of each title, or of the whole study: (seconds since the start, seconds left) up to its end."""
+    started = time.monotonic()
+    said: dict[str, list[tuple[float, float]]] = {}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        for line in process.stderr or ():
+            at, title = time.monotonic() - started, line.split(":")[0]
+            title = "the whole study" if "left in all" in line else title
+            found = SAID_IN_LOG.search(line)
+            if found and any(found.groups()):
+                hours, minutes, seconds = (int(number or 0) for number in found.groups())
+                said.setdefault(title, []).append((at, 3600.0 * hours + 60.0 * minutes + seconds))
+            elif " done in " in line and title in said:
+                said[title].append((at, 0.0))
+                said[f"{title} until {at:.0f} s"] = said.pop(title)
+        code = process.wait()
+    seconds = time.monotonic() - started
+    for title in said:
+        if said[title][-1][1]:
+            said[title].append((seconds, 0.0))
+    return said, seconds, code
+
+
 def parts(said: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
     """What was said, bar by bar: each ends with a 0."""
     found: list[list[tuple[float, float]]] = [[]]
@@ -51,16 +77,20 @@ def parts(said: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
     return [part for part in found if part]
 
 
-def main(command: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Run and print the table."""
-    said, seconds, code = watched(command)
+    if words[:1] == ["--log"]:
+        by_name, seconds, code = logged(words[1:])
+    else:
+        said, seconds, code = watched(words)
+        by_name = {str(number): part for number, part in enumerate(parts(said), start=1)}
     lines = ["| bar | at, s | said, s left | was, s left | ratio |", "|---|---|---|---|---|"]
-    for number, part in enumerate(parts(said), start=1):
+    for name, part in by_name.items():
         first, end = part[0][0], part[-1][0]
         for share in SHARES:
             at, left = min(part, key=lambda item: abs(item[0] - first - share * (end - first)))
             if end - at >= 2:
-                lines.append(f"| {number} | {at:.0f} | {left:.0f} | {end - at:.1f} | {left / (end - at):.2f} |")
+                lines.append(f"| {name} | {at:.0f} | {left:.0f} | {end - at:.1f} | {left / (end - at):.2f} |")
     sys.stdout.write("\n".join(lines) + f"\n{seconds:.0f} s in all, exit code {code}\n")
     return code
 
