@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage, generate_uid
 
+from ctseg.io.dicom.enhanced import holds_frames, is_object
 from ctseg.io.dicom.header import floats, integer, text
 from ctseg.io.volume import Volume
 
@@ -47,7 +48,7 @@ def deidentified(frame: Dataset, volume: Volume) -> Dataset:
     for name in UIDS:
         if text(frame, name):
             setattr(header, name, valid_uid(text(frame, name)))
-    header.SOPClassUID = UID(CTImageStorage)
+    header.SOPClassUID = UID(text(frame, "SOPClassUID") if holds_frames(frame) else CTImageStorage)
     header.Modality = volume.domain.upper()
     header.PhotometricInterpretation = "MONOCHROME2"
     header.PatientID, header.PatientName = volume.patient_id, f"{volume.patient_id}^"
@@ -73,7 +74,7 @@ def valid_uid(value: str) -> str:
 
 def without_text(volume: Volume) -> Volume:
     """A scan whose slices are named by valid UIDs alone; the sidecars show these names."""
-    if not volume.frames:
+    if not volume.frames or is_object(volume.frames):
         return volume
     return replace(volume, slice_ids=tuple(valid_uid(name) for name in volume.slice_ids))
 

@@ -23,6 +23,7 @@ from ctseg.inference.dicom_source import (
     SegAlgorithm,
     complete,
     content_uid,
+    reference,
     source_headers,
 )
 from ctseg.inference.label_tables import DISPLAY_RGB
@@ -76,17 +77,11 @@ def outlines(volume: Volume, mask: NDArray[np.bool_], k: int) -> list[NDArray[np
 def _contour(points: NDArray[np.float64], source: Dataset) -> Dataset:
     """One outline and the slice it lies on."""
     contour = Dataset()
-    contour.ContourImageSequence = [_image(source)]
+    contour.ContourImageSequence = [reference(source)]
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(points)
     contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
     return contour
-
-
-def _image(source: Dataset) -> Dataset:
-    image = Dataset()
-    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
-    return image
 
 
 def _structure_set(
@@ -126,7 +121,7 @@ def _frame_of_reference(sources: list[Dataset]) -> Dataset:
     """The study, series and slices that the outlines were drawn on."""
     series = Dataset()
     series.SeriesInstanceUID = sources[0].SeriesInstanceUID
-    series.ContourImageSequence = [_image(source) for source in sources]
+    series.ContourImageSequence = [reference(source) for source in sources]
     study = Dataset()
     study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = DETACHED_STUDY, sources[0].StudyInstanceUID
     study.RTReferencedSeriesSequence = [series]

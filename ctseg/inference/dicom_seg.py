@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, Segmentation
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import CTImageStorage, generate_uid
 
 from ctseg.files import write_with
 from ctseg.inference.dicom_source import (
@@ -26,11 +28,13 @@ from ctseg.inference.dicom_source import (
     complete,
     content_uid,
     finding_uid,
+    reference,
     source_headers,
     source_order,
 )
 from ctseg.inference.label_tables import DISPLAY_RGB
 from ctseg.inference.resampled import resample_evenly
+from ctseg.io.dicom.enhanced import is_object, named_as_frame
 from ctseg.io.volume import Volume
 from ctseg.version import __version__
 
@@ -118,6 +122,8 @@ def _write(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
         seg = _segmentation(sources, planes, algorithm, finding, more)
+    if is_object(sources):
+        _name_frames(seg, sources)
     if len(sources) == 1:  # highdicom says that single slices lie 1 mm apart
         size = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
         size.SpacingBetweenSlices = size.SliceThickness
@@ -126,13 +132,43 @@ def _write(
     return seg
 
 
+def _as_slices(sources: list[Dataset]) -> list[Dataset]:
+    """Headers of an enhanced object's frames as those of single slices, each with a UID of its own for the time being.
+
+    highdicom takes an object as a whole: all its frames, in their order in the file, with one orientation for all.
+    """
+    single = []
+    for source in sources:
+        slice_ = Dataset()
+        slice_.update(dict(source.items()))
+        single.append(named_as_frame(slice_, CTImageStorage, _own_uid(source), int(source.InstanceNumber)))
+    return single
+
+
+def _own_uid(source: Dataset) -> str:
+    return str(generate_uid(entropy_srcs=[str(source.SOPInstanceUID), str(source.InstanceNumber)]))
+
+
+def _name_frames(seg: Segmentation, sources: list[Dataset]) -> None:
+    """Name the frames of the enhanced object where the slices of `_as_slices` stand, and once the object itself."""
+    frames = {_own_uid(source): reference(source) for source in sources}
+    groups = [*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence]
+    for derivation in (item for group in groups for item in group.get("DerivationImageSequence") or ()):
+        for image in derivation.SourceImageSequence:
+            image.update(dict(frames[str(image.ReferencedSOPInstanceUID)].items()))
+    whole = reference(sources[0])
+    del whole.ReferencedFrameNumber
+    seg.SourceImageSequence = [whole]
+    seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = [deepcopy(whole)]
+
+
 def _segmentation(
     sources: list[Dataset], planes: NDArray[np.uint8], algorithm: SegAlgorithm, finding: str, more: dict[str, Any]
 ) -> Segmentation:
     made_by = (algorithm, more.get("series_number", SERIES_NUMBER))
     common = {"series_number": SERIES_NUMBER, "series_description": "ctseg haemorrhage, research use only", **more}
     return Segmentation(
-        source_images=sources,
+        source_images=_as_slices(sources) if is_object(sources) else sources,
         pixel_array=planes,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(algorithm, finding)],

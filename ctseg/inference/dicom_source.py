@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, generate_uid
 
 from ctseg.inference.deidentify import deidentified, say_how
+from ctseg.io.dicom.enhanced import holds_frames
 from ctseg.io.grid import native_grid
 from ctseg.io.volume import Volume
 from ctseg.version import __version__
@@ -99,6 +100,20 @@ def source_header(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:
     source = deidentified(frame, volume) if deidentify else _copy(frame, list(frame.keys()))
     _fill_gaps(source, volume)
     return source
+
+
+def reference(source: Dataset) -> Dataset:
+    """How an object names a slice: its class and UID, and of a frame of an enhanced object the frame's number."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    if holds_frames(source):
+        item.ReferencedFrameNumber = int(source.InstanceNumber)
+    return item
+
+
+def instances(sources: Sequence[Dataset]) -> list[Dataset]:
+    """The header of one slice for each object: all of a series, one of an enhanced object."""
+    return list({str(source.SOPInstanceUID): source for source in reversed(sources)}.values())[::-1]
 
 
 def _fill_gaps(source: Dataset, volume: Volume) -> None:

@@ -39,10 +39,12 @@ from ctseg.inference.dicom_source import (
     complete,
     content_uid,
     finding_uid,
+    instances,
     source_headers,
 )
 from ctseg.inference.millilitres import ml_range_text, ml_text
 from ctseg.inference.predict import Prediction
+from ctseg.io.dicom.enhanced import holds_frames
 from ctseg.version import __version__
 
 SERIES_NUMBER = 9103
@@ -80,7 +82,7 @@ def write_sr(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
         written = ComprehensiveSR(
-            evidence=[*sources, *([seg] if seg is not None else [])],
+            evidence=[*instances(sources), *([seg] if seg is not None else [])],
             content=_report(prediction, algorithm, sources, seg),
             series_instance_uid=content_uid("SR series", sources, mask, *made_by),
             series_number=SERIES_NUMBER,
@@ -153,7 +155,7 @@ def _group(prediction: Prediction, algorithm: SegAlgorithm, sources: Sequence[Da
         "measurements": _measurements(prediction),
     }
     if seg is None:
-        images = [SourceImageForMeasurementGroup(item.SOPClassUID, item.SOPInstanceUID) for item in sources]
+        images = [_image(source) for source in sources]
         return MeasurementsAndQualitativeEvaluations(**common, source_images=images)
     segment = ReferencedSegment(
         seg.SOPClassUID,
@@ -162,6 +164,11 @@ def _group(prediction: Prediction, algorithm: SegAlgorithm, sources: Sequence[Da
         source_series=SourceSeriesForSegmentation(sources[0].SeriesInstanceUID),
     )
     return VolumetricROIMeasurementsAndQualitativeEvaluations(**common, referenced_segment=segment)
+
+
+def _image(source: Dataset) -> SourceImageForMeasurementGroup:
+    frames = [int(source.InstanceNumber)] if holds_frames(source) else None
+    return SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID, referenced_frame_numbers=frames)
 
 
 def _measurements(prediction: Prediction) -> list[Measurement]:

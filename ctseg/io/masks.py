@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, UnreadableError
 from ctseg.files import read_json_beside, write_json, write_with
+from ctseg.io.dicom.enhanced import is_object
 from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, slice_step_mm, tilt_deg
 from ctseg.io.nifti.file import open_nifti, place
@@ -118,7 +119,8 @@ def _sidecar(volume: Volume) -> dict[str, Any]:
     DICOM slices are named by their SOPInstanceUIDs, as in published labels.
     """
     grid = native_grid(volume)
-    named = {"slice_ids": list(volume.slice_ids)} if volume.frames else {}
+    has_uids = volume.frames and not is_object(volume.frames)
+    named = {"slice_ids": list(volume.slice_ids)} if has_uids else {}
     return {
         "schema": SIDECAR_SCHEMA,
         "domain": volume.domain,

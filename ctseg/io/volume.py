@@ -75,7 +75,10 @@ class Volume:
     """(K,) index of each slice on the native slice axis (for DICOM: the position in `frames`)."""
     native: NativeGrid | None = None
     frames: tuple[Any, ...] = field(default=(), repr=False)
-    """(K,) DICOM datasets without pixel data, in slice order, for DICOM SEG; empty for NIfTI."""
+    """(K,) DICOM datasets without pixel data, in slice order, for DICOM SEG; empty for NIfTI.
+
+    Those of an enhanced object share its SOPInstanceUID; InstanceNumber is the number of the frame.
+    """
     notes: tuple[str, ...] = ()
     """What the reader noticed and corrected: tilt, uneven steps, dropped duplicates, intercept fault."""
     labels: NDArray[np.uint8] | None = None

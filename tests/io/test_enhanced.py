@@ -97,7 +97,12 @@ def test_it_is_read_as_its_single_slices_are(pair: Pair, change: Change) -> None
     (case,) = discover(path.parent, "ct").cases
     volume = read_case(case)
     same(volume, single)
-    assert (volume.frames, volume.slice_ids[0]) == ((), f"{case.case_id}_000")
+    whole = pydicom.dcmread(path)
+    places = [group.PlanePositionSequence[0].ImagePositionPatient for group in whole.PerFrameFunctionalGroupsSequence]
+    assert {frame.SOPInstanceUID for frame in volume.frames} == {whole.SOPInstanceUID}
+    for frame, origin in zip(volume.frames, volume.origins_mm, strict=True):
+        np.testing.assert_allclose(np.array(places[frame.InstanceNumber - 1], float), origin)
+    assert volume.slice_ids[0] == f"{case.case_id}_000"
     assert any("frames of one enhanced object" in note for note in volume.notes)
     assert not any("SOPInstanceUID" in note for note in volume.notes)
 

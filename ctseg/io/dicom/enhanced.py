@@ -5,7 +5,7 @@ Converters write these volumes with one slope for all frames, with even steps an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 
@@ -45,6 +45,26 @@ def holds_frames(dataset: Dataset) -> bool:
     return text(dataset, "SOPClassUID") in SINGLE
 
 
+def is_object(frames: Sequence[Dataset]) -> bool:
+    """Whether the headers of a scan's slices are those of an enhanced object's frames, as `named_as_frame` has them."""
+    return bool(frames) and holds_frames(frames[0])
+
+
+def named_as_frame(frame: Dataset, kind: str, uid: str, number: int) -> Dataset:
+    """The header of a frame under the name that other objects call it by: its object's UID, and its own number.
+
+    Args:
+        frame: as `frames_of` gives it; changed.
+        kind: SOPClassUID of the object.
+        uid: SOPInstanceUID of the object.
+        number: of the frame, from 1; it becomes the InstanceNumber.
+    """
+    frame.add_new("SOPClassUID", "UI", kind)  # an assignment would change the element that all frames share
+    frame.add_new("SOPInstanceUID", "UI", uid)
+    frame.add_new("InstanceNumber", "IS", number)
+    return frame
+
+
 def as_slice(header: SliceHeader) -> SliceHeader:
     """The header of a slice of an enhanced object, as far as the object's own says it; others as they are."""
     return replace(header, sop_class=SINGLE[header.sop_class], frames=1) if is_enhanced(header) else header
@@ -76,10 +96,8 @@ def frames_of(dataset: Dataset, name: str) -> Iterator[Dataset]:
         frame.update(dict(common.items()))
         _spread(frame, group)
         frame.file_meta = dataset.file_meta
-        frame.add_new("SOPClassUID", "UI", kind)  # an assignment would change the element that all frames share
-        frame.add_new("SOPInstanceUID", "UI", f"{text(dataset, 'SOPInstanceUID')}.{number}")
+        named_as_frame(frame, kind, f"{text(dataset, 'SOPInstanceUID')}.{number}", number)
         frame.add_new("NumberOfFrames", "IS", 1)
-        frame.add_new("InstanceNumber", "IS", number)
         frame.add_new("PixelData", "OB" if is_packed else "OW", data)
         frame["PixelData"].is_undefined_length = is_packed
         yield frame

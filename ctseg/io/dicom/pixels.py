@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
@@ -56,6 +57,12 @@ NUMBERS = (
     "HighBit", "PixelRepresentation",
 )  # fmt: skip
 """Tags that decide a pixel's value; one of them that cannot be read must not be taken for one that is not there."""
+
+SYNTAXES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL, lossless", "1.2.840.10008.1.2.4.111": "JPEG XL, from JPEG",
+    "1.2.840.10008.1.2.4.112": "JPEG XL", "1.2.840.10008.1.2.8.1": "deflated frames",
+}  # fmt: skip
+"""Names of transfer syntaxes that are younger than pydicom's list."""
 
 PLAIN_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 PLAIN_FIELDS = {"BitsAllocated": 16, "SamplesPerPixel": 1}
@@ -145,7 +152,22 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
 def _why_not_decoded(dataset: Dataset, error: Exception) -> str:
     if not _is_compressed(dataset) and dataset["PixelData"].is_undefined_length:
         return "compressed, but names no transfer syntax; export it again as DICOM Part 10 files"
+    unread = _unread_syntax(dataset)
+    if unread:
+        return f"its pixels are {unread}, which is not read; export the series uncompressed (Explicit VR Little Endian)"
     return system_failure(error) or f"pixel data cannot be decoded ({unquoted(error, dataset)}); copy the file again"
+
+
+def _unread_syntax(dataset: Dataset) -> str:
+    """The transfer syntax of a slice where no decoder reads it; empty where one does, or where it is not known."""
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    try:
+        get_decoder(syntax)
+    except NotImplementedError:
+        return SYNTAXES.get(syntax) or (
+            syntax.name if syntax.name != syntax else "in a transfer syntax of no known name"
+        )
+    return ""
 
 
 def _check_matrix(dataset: Dataset, name: str) -> None:

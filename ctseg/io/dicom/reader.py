@@ -16,9 +16,9 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from ctseg.errors import CaseError
 from ctseg.failures import system_failure
-from ctseg.io.dicom.enhanced import frames_of, holds_frames
+from ctseg.io.dicom.enhanced import frames_of, holds_frames, named_as_frame
 from ctseg.io.dicom.geometry import Stack, check_placed, describe, places, stack_of, to_canonical
-from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating
+from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating, text
 from ctseg.io.dicom.no_slices import why_not_a_slice
 from ctseg.io.dicom.one_series import about_one, check_person
 from ctseg.io.dicom.pixels import slice_values
@@ -46,15 +46,18 @@ NO_AIR_HU, SAME_HU = -500.0, 700.0
 """From one slice to the next, air and the median of the rest change by less, also where the skull begins."""
 CLOSER_HU = 10.0
 """A neighbour's slope and intercept that bring a slice closer to it by more are its own as well."""
-FRAMES = "slices are the frames of one enhanced object: no DICOM object is made of it"
+FRAMES = "slices are the frames of one enhanced object"
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 class _Slice:
     """One slice while its series is put together."""
 
-    def __init__(self, dataset: Dataset, source: Source, domain: str, *, is_frame: bool = False) -> None:
-        self.is_frame = is_frame
+    def __init__(
+        self, dataset: Dataset, source: Source, domain: str, *, part_of: tuple[str, str] | None = None
+    ) -> None:
+        self.part_of = part_of
+        """SOPClassUID and SOPInstanceUID of the object that the slice is a frame of."""
         self.header: SliceHeader = header_of(dataset, source)
         reason = why_not_a_slice(self.header, domain)
         if reason:
@@ -65,6 +68,11 @@ class _Slice:
             if name in dataset:
                 delattr(dataset, name)
         self.dataset = dataset
+
+    def named(self) -> Dataset:
+        """The header by which other objects name the slice: of a frame its object's UID and its own number."""
+        number = self.header.order[2]
+        return self.dataset if self.part_of is None else named_as_frame(self.dataset, *self.part_of, number)
 
 
 def _slices(source: Source, domain: str) -> list[_Slice]:
@@ -83,7 +91,8 @@ def _slices(source: Source, domain: str) -> list[_Slice]:
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
         reason = system_failure(error) or f"broken DICOM header ({unquoted(error, dataset)}); copy the file again"
         raise CaseError(f"{source}: {reason}") from None
-    slices = [_Slice(frame, source, domain, is_frame=True) for frame in frames]
+    own = text(dataset, "SOPClassUID"), text(dataset, "SOPInstanceUID")
+    slices = [_Slice(frame, source, domain, part_of=own) for frame in frames]
     groups, strays = stackable_groups([item.header for item in slices])
     if len(groups) != 1 or strays:
         raise CaseError(
@@ -259,15 +268,15 @@ def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: S
         slice_ids=_ids(slices, keys, name, is_axial=grid.axes[0] == 2),
         slice_keys=keys,
         native=grid,
-        frames=() if _is_object(slices) else tuple(item.dataset for item in slices),
         notes=(*notes, *_about(slices, stack, domain)),
+        frames=tuple(item.named() for item in slices),  # behind the notes, which compare the frames' own names
         thickness_mm=thickness,
     )
 
 
 def _is_object(slices: Sequence[_Slice]) -> bool:
-    """Whether any slice is a frame of an enhanced object, which no other object can name."""
-    return any(item.is_frame for item in slices)
+    """Whether any slice is a frame of an enhanced object, which has no UID of its own."""
+    return any(item.part_of is not None for item in slices)
 
 
 def _ids(slices: Sequence[_Slice], keys: Sequence[int], name: str, *, is_axial: bool) -> tuple[str, ...]:
