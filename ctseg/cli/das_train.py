@@ -81,7 +81,7 @@ def das_train(
 
         from ctseg.segmentation.train import check_adaptation, train_adaptation
 
-        stage = _with_files(stage, pretrained, source_list)
+        stage = _normalised_as_it_is(_with_files(stage, pretrained, source_list), settings)
         rows = stage.source_list.rows if stage.source_list else None
         check_adaptation(*stage.sets, stage.pairs, stage.settings, source_rows=rows)
         _check_source(stage)
@@ -113,6 +113,18 @@ def _with_files(stage: Stage, pretrained: Path | None, source_list: Path | None)
         chosen = read_source_list(source_list, stage.sets[0], stage.settings.source_split)
         stage = replace(stage, source_list=chosen)
     return stage
+
+
+def _normalised_as_it_is(stage: Stage, overrides: list[str]) -> Stage:
+    """Without a preset's normalisation of MR and pseudo-CT, where the source is labelled CT; what is set stays."""
+    from ctseg.cli.training_options import has_ct_labels
+    from ctseg.settings import parse_overrides
+    from ctseg.training.settings import SourceNormalisationSettings
+
+    if not has_ct_labels(stage.sets[0]):
+        return stage
+    dropped = SourceNormalisationSettings.model_fields.keys() - parse_overrides(overrides).keys()
+    return replace(stage, settings=stage.settings.model_copy(update=dict.fromkeys(dropped)))
 
 
 def _outcome(stage: Stage, summary: dict[str, Any], output: Path, ct_labels: bool) -> str:

@@ -173,6 +173,7 @@ def _model_rows(header: ModelHeader, settings: Mapping[str, Any], digest: str) -
         ["First weights", _first_weights(header.training)],
         ["Epochs, steps", f"{header.training.get('epochs')}, {header.training.get('steps')}"],
         *_averaged(header.training),
+        *_normalised(header.training),
     ]
     if "size" in made:
         window = " to ".join(f"{value:g}" for value in made.get("window", (0, 100)))
@@ -192,6 +193,14 @@ def _averaged(training: Mapping[str, Any]) -> list[list[str]]:
     """A row where the weights are a mean over the training's steps."""
     decay = training.get("weight_average")
     return [["Weights kept", f"the running mean of the training's weights, decay {decay:g} per step"]] if decay else []
+
+
+def _normalised(training: Mapping[str, Any]) -> list[list[str]]:
+    """A row where the source's images were normalised otherwise than CT."""
+    if "source_mean" not in training:
+        return []
+    said = f"in training, minus {training['source_mean']:g} over {training['source_std']:g}, of images in [0, 1]"
+    return [["Source images", said]]
 
 
 def _first_weights(training: Mapping[str, Any]) -> str:

@@ -17,10 +17,14 @@ T = TypeVar("T", bound="TrainingSettings")
 
 
 def with_plugin(preset: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
-    """A preset with another plugin, which starts from its own defaults; naming the preset's own changes nothing."""
+    """A preset with another plugin, which starts from its own defaults; naming the preset's own changes nothing.
+
+    How the preset normalises source images belongs to its own network's normalisation, and goes with it.
+    """
     if not name or name == preset.get(key):
         return dict(preset)
-    return {**preset, key: name, f"{key}_settings": {}}
+    kept = {setting: value for setting, value in preset.items() if setting not in ("source_mean", "source_std")}
+    return {**kept, key: name, f"{key}_settings": {}}
 
 
 def checked_settings(

@@ -105,6 +105,16 @@ class AmdGenerator(nn.Module):
         """The fusion block's: what the feature loss (6) moves."""
         return self.fusion.parameters()
 
+    def encode(self, images: Tensor, domain: Domain) -> Tensor:
+        """What the fusion block gets: (B, 1, H, W) of `domain` -> (B, 4 width, H/4, W/4), sides rounded up."""
+        encoded: Tensor = self.encoders[domain](pad_to_multiple(images, STRIDE))
+        return encoded
+
+    def fuse(self, encoded: Tensor) -> Tensor:
+        """F of what `encode` gave, of the same shape."""
+        fused: Tensor = self.fusion(encoded)
+        return fused
+
     def _encode(self, images: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        encoded = self.encoders[domain](pad_to_multiple(images, STRIDE))  # (B, 4 width, H/4, W/4)
-        return encoded, self.fusion(encoded)
+        encoded = self.encode(images, domain)
+        return encoded, self.fuse(encoded)

@@ -68,6 +68,8 @@ class Segmenter(Protocol):
     # Optional:
     #   load_pretrained(state: Mapping[str, Tensor]): put published weights in (`das-train --pretrained FILE`); raises
     #       ValueError, in one line, where they do not fit.
+    #   input_mean, input_std: float, what it takes from images in [0, 1] and divides them by itself; else 0.5 and 0.5,
+    #       for images in [-1, 1] as they are. `source_mean` and `source_std` of das-train are beside these.
 
 
 class Generator(Protocol):
@@ -91,6 +93,8 @@ class Generator(Protocol):
     #       'ct'.
     #   feature_channels: int
     #   shared_parameters() -> parameters of the shared module alone, which the feature loss moves (fusion block).
+    #   encode(images, domain) -> Tensor and fuse(Tensor) -> features: the two halves of `features`, for
+    #       `fda_features=after`, where the shared module is asked again after its update.
     #   translate(images, domain) -> (translation, features): both in one pass; what `to_target` (domain 'mr') or
     #       `to_source` ('ct') and `features` give.
     #   objective(context: ObjectiveContext) -> Objective: a training objective of the generator's own.

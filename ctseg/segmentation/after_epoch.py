@@ -50,6 +50,7 @@ def make_validation(
     return Validation(
         slices, target.images, source.images, source.require_masks("validation on the source needs them"),
         training.autocast, None if training.adversary is None else training.adversary.takes_for_source,
+        training.of_source,
     )  # fmt: skip
 
 

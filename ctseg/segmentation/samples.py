@@ -23,7 +23,8 @@ def write_samples(path: Path, network: nn.Module, validation: Validation, train_
     count = min(len(source_rows), len(target_rows))
     source, target = validation.source[source_rows[:count]], validation.target[target_rows[:count]]
     truth = validation.source_masks[source_rows[:count]]
-    on_source, on_target = (segment_slices(network, images, validation.autocast) for images in (source, target))
+    on_source = segment_slices(network, source, validation.autocast, validation.of_source)
+    on_target = segment_slices(network, target, validation.autocast)
     rows = [[mr, mr, ct, ct] for mr, ct in zip(source, target, strict=True)]
     outlines = [[true, mr, None, ct] for true, mr, ct in zip(truth, on_source, on_target, strict=True)]
     return grid_png(path, rows, CAPTIONS, outlines)

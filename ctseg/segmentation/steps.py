@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ctseg.networks.modes import frozen_batch_norm
 from ctseg.segmentation.losses import segmentation_loss
+from ctseg.segmentation.source_normalisation import AS_THE_TARGET, SourceNormalisation, source_normalisation
 from ctseg.segmentation.terms import (
     Adversary,
     Autocast,
@@ -52,6 +53,8 @@ class SegmenterTraining:
     """Of the segmenter's weights; None where `weight_average` is 0."""
     freeze_batch_norm_on_target: bool = True
     """In the adversaries' pass over CT, batch norm uses the source's running statistics (released code)."""
+    of_source: SourceNormalisation = AS_THE_TARGET
+    """What source images go through before any network sees them."""
 
     @cached_property
     def adversaries(self) -> tuple[Adversary, ...]:
@@ -78,7 +81,8 @@ class SegmenterTraining:
     @property
     def facts(self) -> dict[str, Any]:
         """What the header of the kept weights says of them beyond their epoch."""
-        return {} if self.average is None else {"weight_average": self.average.decay}
+        averaged = {} if self.average is None else {"weight_average": self.average.decay}
+        return averaged | self.of_source.facts
 
     @cached_property
     def optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
@@ -155,7 +159,7 @@ def segmenter_step(training: SegmenterTraining, batch: Batch, epoch: int = 0) ->
     """Equation (19) moves S alone; the batch keeps S's outputs, detached."""
     training.optimiser.zero_grad(set_to_none=True)
     with training.autocast():
-        batch.source_output = training.segmenter(batch.images)
+        batch.source_output = training.segmenter(training.of_source(batch.images))
     losses = {"segmentation": segmentation_loss(batch.source_output.logits, batch.masks, training.settings.loss)}
     if training.adversaries:
         with training.autocast(), frozen_batch_norm(training.segmenter, training.freeze_batch_norm_on_target):
@@ -203,6 +207,7 @@ def make_training(
         segmenter, optimiser, settings, device, autocast, on_hidden, on_output, consistency,
         make_average(segmenter, settings),
         freeze_batch_norm_on_target=settings.freeze_batch_norm_on_target,
+        of_source=source_normalisation(segmenter, settings),
     )  # fmt: skip
 
 

@@ -17,13 +17,13 @@ from ctseg.matching.pairs import PairTable
 from ctseg.networks.intensity import to_images
 from ctseg.networks.modes import frozen_batch_norm
 from ctseg.outputs import run_folder
-from ctseg.preprocess.settings import WINDOW_HU
 from ctseg.progress import ProgressCallback
 from ctseg.render.curves import curves_png
 from ctseg.runs import RUN_FILES, ModelHeader, save_model
 from ctseg.segmentation.after_epoch import AfterEpoch, make_validation
 from ctseg.segmentation.batch_norm import batch_norm_is_frozen, recalibrate
 from ctseg.segmentation.batches import check_lesion_share, recalibration_batches, shows_lesion, source_batch
+from ctseg.segmentation.source_checks import check_source
 from ctseg.segmentation.steps import FOLLOWING, SegmenterTraining, make_training, play_step, training_step
 from ctseg.segmentation.terms import Batch
 from ctseg.selection.rules import CheckpointSelection, check_rule
@@ -77,7 +77,7 @@ def train_epoch(
             batches = recalibration_batches(
                 data.source, data.sampler, settings, count, epoch=epoch, seed=seed, device=device
             )
-            recalibrate(network, batches, training.autocast)
+            recalibrate(network, map(training.of_source, batches), training.autocast)
     return {**meter.means(), "lr": training.optimiser.param_groups[0]["lr"]}
 
 
@@ -266,16 +266,7 @@ def check_adaptation(
     """
     check_same_size(source, target)
     source.require_masks("stage 2 trains on labelled source slices")
-    if settings.synthetic_haemorrhage and source.domain != "ct":
-        raise SettingError(
-            "das-train: synthetic_haemorrhage paints in the greys of CT, and --src is MR; use pseudo-CT or "
-            "--set synthetic_haemorrhage=0"
-        )
-    if settings.copy_paste and not settings.lambda_consistency:
-        raise SettingError(
-            "das-train: copy_paste needs the teacher's pseudo-labels; --set lambda_consistency=1 or --set copy_paste=0"
-        )
-    _check_painting(target, settings)
+    check_source(source, target, settings)
     train_rows, _ = _training_rows(source, target, pairs, settings, source_rows)
     check_lesion_share(source, train_rows, settings)
     check_rule(
@@ -283,19 +274,6 @@ def check_adaptation(
         has_discriminator=settings.lambda_adv > 0,
         has_source_validation=len(_held_out(source, validation_split, train_rows)) > 0,
     )
-
-
-def _check_painting(target: SliceSet, settings: AdaptationSettings) -> None:
-    """Refuse parts that paint or compare in HU where the greys of CT are those of another window."""
-    window = target.info["settings"].get("window", WINDOW_HU)
-    names = ["synthetic_haemorrhage", "distractors", "copy_paste"]
-    names += ["pseudo_label_contrast"] if settings.lambda_consistency else []
-    used = [name for name in names if getattr(settings, name)]
-    if used and tuple(window) != WINDOW_HU:
-        raise SettingError(
-            f"{target.folder}: made with --window {window[0]:g}:{window[1]:g}, but {', '.join(used)} work in greys of "
-            f"0 to 100 HU; preprocess without --window, or add {' '.join(f'--set {name}=0' for name in used)}"
-        )
 
 
 def _training_rows(

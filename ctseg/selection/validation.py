@@ -53,6 +53,11 @@ def _subset(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
     return np.sort(rng.choice(rows, min(count, len(rows)), replace=False)) if len(rows) else rows
 
 
+def unchanged(images: Tensor) -> Tensor:
+    """The images themselves."""
+    return images
+
+
 @dataclass(frozen=True)
 class Validation:
     """What is predicted after each epoch, and how."""
@@ -67,6 +72,8 @@ class Validation:
     autocast: Autocast = nullcontext
     takes_for_source: Callable[[SegmenterOutput], Tensor] | None = None
     """Output -> bool at each position that D_seg takes for the source domain; None without D_seg."""
+    of_source: Callable[[Tensor], Tensor] = unchanged
+    """What source images (B, 1, H, W) go through before the network, as in training."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def gather(network: nn.Module, validation: Validation, epoch: int) -> Validation
 def _predict_source(network: nn.Module, validation: Validation) -> _Predicted:
     probabilities, taken = [], []
     for images, _ in _batches(network, validation.source, validation.slices.source_rows):
-        found, output = predict(network, images, validation.autocast)
+        found, output = predict(network, validation.of_source(images), validation.autocast)
         probabilities.append(found)
         taken.append(_taken(validation, output))
     none = np.zeros((0, 1), np.float32)
@@ -147,12 +154,18 @@ def predict(
 
 
 def segment_slices(
-    network: nn.Module, slices: NDArray[np.uint8], autocast: Autocast = nullcontext
+    network: nn.Module,
+    slices: NDArray[np.uint8],
+    autocast: Autocast = nullcontext,
+    seen_as: Callable[[Tensor], Tensor] = unchanged,
 ) -> NDArray[np.uint8]:
-    """(N, H, W) uint8 slices -> (N, H, W) 0/1 masks, batch by batch, the network in evaluation mode."""
+    """(N, H, W) uint8 slices -> (N, H, W) 0/1 masks, batch by batch, the network in evaluation mode.
+
+    Source slices go through `seen_as` first, that is `Validation.of_source`.
+    """
     with evaluating(network):
         found = [
-            predict(network, images, autocast)[0] >= THRESHOLD
+            predict(network, seen_as(images), autocast)[0] >= THRESHOLD
             for images, _ in _batches(network, slices, np.arange(len(slices)))
         ]
     return np.concatenate(found).astype(np.uint8) if found else np.zeros(slices.shape, np.uint8)

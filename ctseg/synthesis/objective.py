@@ -48,6 +48,8 @@ class Translation:
     recon_ct: Tensor
     mr_features: Tensor | None
     ct_features: Tensor | None
+    encoded: tuple[Tensor, Tensor] | None = None
+    """What the fusion block got of MR and CT, where it is asked again after its update (`fda_features=after`)."""
 
 
 class CycleObjective:
@@ -121,7 +123,14 @@ class CycleObjective:
         pseudo_ct, mr_features = self._one_way(batch.source, "mr")
         pseudo_mr, ct_features = self._one_way(batch.target, "ct")
         recon_mr, recon_ct = self.generator.to_source(pseudo_ct), self.generator.to_target(pseudo_mr)
-        return Translation(pseudo_ct, pseudo_mr, recon_mr, recon_ct, mr_features, ct_features)
+        return Translation(pseudo_ct, pseudo_mr, recon_mr, recon_ct, mr_features, ct_features, self._encoded(batch))
+
+    def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """The encoders' outputs as they are before the update, without gradients."""
+        if "d_fusion" not in self.helpers or self.settings.fda_features == "before":
+            return None
+        with torch.no_grad():
+            return self.generator.encode(batch.source, "mr"), self.generator.encode(batch.target, "ct")
 
     def _one_way(self, images: Tensor, domain: Domain) -> tuple[Tensor, Tensor | None]:
         """Images of `domain` in the other domain and, where (6) needs them, their features: in one pass if it can."""
@@ -172,6 +181,9 @@ class CycleObjective:
         """Equation (7) for D_fusion."""
         self.optimisers["d_fusion"].zero_grad(set_to_none=True)
         mr_features, ct_features = cast(Tensor, made.mr_features).detach(), cast(Tensor, made.ct_features).detach()
+        if made.encoded is not None:
+            with torch.no_grad(), self.autocast():
+                mr_features, ct_features = (self.generator.fuse(encoded) for encoded in made.encoded)
         with self.autocast():
             net = self.helpers["d_fusion"]
             loss = losses.feature_discriminator(net(mr_features), net(ct_features), self.settings.gan_features)
@@ -227,7 +239,7 @@ class CycleObjective:
 
 
 def check_features(generator: nn.Module, settings: SynthesisSettings) -> None:
-    """The feature loss needs features, and with `fda_scope=fusion` parameters that both domains share.
+    """The feature loss needs features, with `fda_scope=fusion` shared parameters, with `fda_features=after` `fuse`.
 
     Raises:
         SettingError: naming the setting and what to do.
@@ -237,6 +249,8 @@ def check_features(generator: nn.Module, settings: SynthesisSettings) -> None:
         raise SettingError(f"generator {name} has no shared features for the feature-space loss; --set lambda_fda=0")
     if settings.lambda_fda and settings.fda_scope == "fusion" and not hasattr(generator, "shared_parameters"):
         raise SettingError(f"generator {name} names no shared parameters; --set fda_scope=features or lambda_fda=0")
+    if settings.lambda_fda and settings.fda_features == "after" and not hasattr(generator, "fuse"):
+        raise SettingError(f"generator {name} cannot fuse what it encoded before; --set fda_features=before")
 
 
 def _helpers(generator: nn.Module, context: ObjectiveContext) -> dict[str, nn.Module]:

@@ -98,12 +98,13 @@ class SynthesisSettings(SynthesisOutputSettings, PairSettings, TrainingSettings)
     lambda_gan: NonNegativeFloat = Field(1.0, description="weight of both image-space GAN losses")
     lambda_cyc: NonNegativeFloat = Field(5.0, description="weight of cycle consistency (equation 4)")
     lambda_identity: NonNegativeFloat = Field(0.0, description="weight of the identity loss; not in the paper")
-    lambda_les: NonNegativeFloat = Field(
-        50.0, description="weight of lesion consistency (equation 5); 0: no S_ori, S_rec"
-    )
+    lambda_les: NonNegativeFloat = Field(50.0, description="weight of the lesion loss (equation 5); 0: no S_ori, S_rec")
     lambda_fda: NonNegativeFloat = Field(15.0, description="weight of feature adaptation (equation 6); 0: no D_fusion")
     fda_scope: Literal["fusion", "features"] = Field(
         "fusion", description="what the feature loss moves: the shared fusion alone, or encoder and fusion"
+    )
+    fda_features: Literal["before", "after"] = Field(
+        "before", description="D_fusion learns from the fusion block as it is before or after its update (released)"
     )
     matched: bool = Field(True, description="draw each slice's target among its pairs; false: at random")
     pairs_top: PositiveInt = Field(
@@ -140,7 +141,7 @@ class SynthesisSettings(SynthesisOutputSettings, PairSettings, TrainingSettings)
             gan = ("gan", "lr_discriminator", "discriminator_width", "discriminator_norm", "discriminator_layers")
             reasons |= dict.fromkeys((*gan, "image_pool"), "lambda_gan=0")
         if not self.lambda_fda:
-            features = ("gan_features", "fda_scope", "lr_features", "betas_features", "features_width")
+            features = ("gan_features", "fda_scope", "fda_features", "lr_features", "betas_features", "features_width")
             reasons |= dict.fromkeys(features, "lambda_fda=0")
         if self.lesion_optimiser == "adam":
             reasons["lesion_momentum"] = "lesion_optimiser=adam"
@@ -201,9 +202,7 @@ class AugmentationSettings(Settings):
     brightness: Share = Field(
         0.2, description="grey values of the source are multiplied by 1 +- this (0 to 255, background 0)"
     )
-    brightness_shift: Share = Field(
-        0.0, description="grey values of the source are shifted by +- this share of the range"
-    )
+    brightness_shift: Share = Field(0.0, description="greys of the source are shifted by +- this share of the range")
     contrast: Share = Field(0.0, description="contrast change of the source, +- this share")
     noise: Share = Field(0.0, description="largest deviation of noise on the source, share of the range")
     bias_field: Share = Field(0.0, description="largest slow change of grey over a source slice, share of the range")
@@ -226,6 +225,13 @@ class AugmentationSettings(Settings):
         description="source slices are made larger or smaller by up to this share",
         json_schema_extra=unit("share"),
     )
+
+
+class SourceNormalisationSettings(Settings):
+    """Where MR or pseudo-CT, in [0, 1], is normalised otherwise than CT, by the segmenter's input_mean and _std."""
+
+    source_mean: float | None = Field(None, description="mean taken from MR or pseudo-CT; default: input_mean")
+    source_std: float | None = Field(None, description="deviation of MR or pseudo-CT; default: input_std", gt=0)
 
 
 class PaintingSettings(Settings):
@@ -316,7 +322,7 @@ class FinetuneSettings(OutputSettings, AugmentationSettings, BatchNormSettings, 
 
 class AdaptationSettings(
     AdaptationOutputSettings, SelectionSettings, ConsistencySettings, AdversarySettings, PaintingSettings,
-    AugmentationSettings, BatchNormSettings, PairSettings, SegmenterSettings,
+    SourceNormalisationSettings, AugmentationSettings, BatchNormSettings, PairSettings, SegmenterSettings,
 ):  # fmt: skip
     """Stage 2, equations (18) to (23); `lambda_adv=0` trains the segmenter on the source alone."""
 

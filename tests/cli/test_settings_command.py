@@ -17,7 +17,8 @@ from ctseg.training import presets
 DIMENSIONLESS = {
     "seed", "betas", "betas_features", "betas_discriminator", "clip_gradient", "momentum", "lesion_momentum", "lr",
     "lr_generator", "lr_discriminator", "lr_features", "lr_lesion", "ema_decay", "weight_average", "range_factor",
-    "bright", "input_mean", "input_std", "reference_labels", "prediction_labels", "lesion_labels",
+    "bright", "input_mean", "input_std", "source_mean", "source_std",
+    "reference_labels", "prediction_labels", "lesion_labels",
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ CHANGED: dict[str, Any] = {
     "pseudo_label_confidence": 0.75,
     "pseudo_label_contrast": 0.9, "copy_paste": 0.9, "mask_ratio": 0.9, "mask_patch": 3,
     "matched": True, "source_split": "val", "target_split": "val",
-    "select_from": 1, "weight_average": 0.5,
+    "select_from": 1, "weight_average": 0.5, "source_mean": 0.3, "source_std": 0.9,
 }  # fmt: skip
 BUILDS_THE_NETWORK = {"segmenter", "segmenter_settings"}
 """The command builds the network from them before the training: tests/cli."""
@@ -89,7 +89,9 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def toy_sets(make_set: Callable[..., SliceSet]) -> tuple[SliceSet, SliceSet]:
-    return make_set("ct", 16, 16, 1), make_set("ct", 16, 16, 2, labelled=False)
+    source = make_set("ct", 16, 16, 1)
+    source.info["pseudo"] = True
+    return source, make_set("ct", 16, 16, 2, labelled=False)
 
 
 PAIRS = PairTable(np.arange(0, 12, 2), np.arange(7), np.arange(12, 18) % 12)

@@ -32,7 +32,8 @@ CHANGED: dict[str, Any] = {
     "batch_size": 1, "epochs": 2, "decay_epochs": 0, "steps_per_epoch": 1, "source_split": "val",
     "target_split": "val",
     "gan": "lsq", "gan_features": "lsq", "lambda_gan": 3.0, "lambda_cyc": 2.0, "lambda_identity": 1.0,
-    "lambda_les": 5.0, "lambda_fda": 3.0, "fda_scope": "features", "matched": False, "pairs_top": 1,
+    "lambda_les": 5.0, "lambda_fda": 3.0, "fda_scope": "features", "fda_features": "after",
+    "matched": False, "pairs_top": 1,
     "lr_generator": 1e-2, "lr_discriminator": 1e-2, "betas": (0.1, 0.3), "lr_features": 1e-2,
     "betas_features": (0.1, 0.3), "discriminator_width": 6, "discriminator_norm": "instance",
     "discriminator_layers": 2, "features_width": 6, "lesion_width": 6, "lesion_initialisation": "normal",
@@ -41,7 +42,7 @@ CHANGED: dict[str, Any] = {
 }  # fmt: skip
 OTHER = {
     "gan": "log", "gan_features": "log", "discriminator_norm": "batch", "batch_size": 3,
-    "lesion_initialisation": "vgg",
+    "lesion_initialisation": "vgg", "fda_features": "before",
 }  # fmt: skip
 """Where a preset has the changed value already."""
 BUILDS_THE_NETWORK = {"generator", "generator_settings"}
@@ -122,7 +123,7 @@ OFF: dict[str, tuple[dict[str, Any], set[str]]] = {
     ),
     "features": (
         {"lambda_fda": 0.0},
-        {"gan_features", "fda_scope", "lr_features", "betas_features", "features_width"},
+        {"gan_features", "fda_scope", "fda_features", "lr_features", "betas_features", "features_width"},
     ),
     "lesion": (
         {"lambda_les": 0.0},
