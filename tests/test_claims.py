@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import threading
 import time
@@ -153,8 +155,6 @@ def test_threads_that_share_do_each_case_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_means_that_all_is_done(tmp_path: Path) -> None:
-    import shutil
-
     with Claims(tmp_path / "share") as claims:
         assert list(claims.take(["a"])) == ["a"]
         shutil.rmtree(tmp_path / "share")
@@ -163,3 +163,68 @@ def test_a_folder_that_is_gone_means_that_all_is_done(tmp_path: Path) -> None:
         assert list(claims.take(["b"])) == []
     assert not (tmp_path / "share").exists()
     assert RELEASED
+
+
+def test_a_process_that_is_stopped_for_long_loses_its_claim_on_its_own_machine_too(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(module, "TOUCH_SECONDS", 0.05)
+    with Claims(tmp_path) as stopped, Claims(tmp_path, lease=0.5) as other:
+        assert list(stopped.take(["a"])) == ["a"]
+        stopped._over.set()  # as SIGSTOP does: no more touches, while the lock stays
+        stopped._toucher.join()
+        assert list(other.take(["a"])) == []
+        started = time.monotonic()
+        assert other.wait(["a"])
+        assert time.monotonic() - started >= 0.3
+        assert list(other.take(["a"])) == ["a"]
+        assert other.publish("a", note("other"))
+        assert not stopped.publish("a", note("stopped"))
+        assert other.record("a").read_text() == "other"
+
+
+def test_a_folder_that_was_removed_and_made_again_takes_nothing_of_earlier_calls(tmp_path: Path) -> None:
+    folder = tmp_path / "share"
+    with Claims(folder) as earlier:
+        names = earlier.take(NAMES)
+        mine = next(names)
+        shutil.rmtree(folder)  # by somebody who thought that no call was running
+        with Claims(folder) as later:
+            assert list(names) == []
+            assert not earlier.publish(mine, note("earlier"))
+            assert not earlier.wait(NAMES)
+            assert later.finished() == set()
+            assert sorted(later.take(NAMES)) == sorted(NAMES)
+
+
+def test_a_link_whose_answer_was_lost_counts(tmp_path: Path, monkeypatch) -> None:
+    """A network disk makes the link, its answer is lost, the client asks again, and now the name is taken."""
+    link = os.link
+
+    def answer_lost(new: Path, path: Path) -> None:
+        link(new, path)
+        raise FileExistsError(errno.EEXIST, "File exists", str(path))
+
+    monkeypatch.setattr(os, "link", answer_lost)
+    with Claims(tmp_path) as one:
+        assert list(one.take(["a"])) == ["a"]
+        assert one.publish("a", note("one"))
+    monkeypatch.setattr(os, "link", link)
+    with Claims(tmp_path) as two:
+        assert list(two.take(["b"])) == ["b"]
+        (tmp_path / "done" / "b").write_text("another")
+        assert not two.publish("b", note("two"))
+
+
+def test_a_stale_folder_means_that_all_is_done(tmp_path: Path, monkeypatch) -> None:
+    def stale(*_arguments: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with Claims(tmp_path) as claims:
+        assert list(claims.take(["a"])) == ["a"]
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", stale)
+            with Claims(tmp_path) as other:
+                assert list(other.take(["a"])) == []
+            patch.setattr(os, "scandir", stale)
+            assert not claims.wait(["a", "b"])
+            assert list(claims.take(["b"])) == []

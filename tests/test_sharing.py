@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import cohorts
 import pytest
@@ -15,9 +16,12 @@ import pytest
 from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.errors import OutputExistsError
+from ctseg.inference import finish
+from ctseg.inference.results import CaseResult
 from ctseg.outputs import Mark, guard_output, read_mark
 from ctseg.outputs.leftovers import share_folder
 from ctseg.outputs.mark import write_mark
+from ctseg.preprocess import shared as preprocess_shared
 
 pytestmark = pytest.mark.slow
 
@@ -89,21 +93,29 @@ def half_done(tmp_path: Path) -> list[str]:
 
 
 def test_calls_that_do_not_fit_are_refused_in_one_line(
-    half_done: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    half_done: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess_shared, "__version__", "99.0")
+        assert main([*half_done, "--share"]) == 2
+        assert "or version of ctseg" in error(capsys)
     assert main([*half_done, "--share", "--set", "min_brain_mm2=50"]) == 2
-    assert "out: is shared by calls with other scans or settings; call with the same, or remove " in error(capsys)
+    assert "out: is shared by calls with other scans, settings or version of ctseg; call with the same" in error(capsys)
     assert main([*half_done, "--share", "--overwrite"]) == 2
     assert "--share and --overwrite" in error(capsys)
     shutil.copy(tmp_path / "scans" / "case_000.nii.gz", tmp_path / "scans" / "more.nii.gz")
     assert main([*half_done, "--share"]) == 2
-    assert "with other scans or settings" in error(capsys)
+    assert "with other scans, settings or version of ctseg" in error(capsys)
     (tmp_path / "scans" / "more.nii.gz").unlink()
     # The work goes on, and is not done again: what a case gave is taken from its record.
-    records = sorted((tmp_path / ".ctseg-share-out" / "done").iterdir())
-    changed = records[0].read_bytes()
+    before = {path.name for path in (tmp_path / ".ctseg-share-out" / "done").glob("case_*")}
+    again: list[str] = []
+    save = preprocess_shared.save_outcome
+    monkeypatch.setattr(
+        preprocess_shared, "save_outcome", lambda path, outcome: (again.append(outcome.case_id), save(path, outcome))
+    )
     assert main([*half_done, "--share"]) == 0
-    assert changed
+    assert sorted([*before, *again]) == [f"case_{place:03d}" for place in range(30)]
     assert not (tmp_path / ".ctseg-share-out").exists()
 
 
@@ -149,6 +161,36 @@ def test_failed_cases_are_rows_and_exit_code_1(tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["ok", "failed"]
     assert main([*words, "--share"]) == 1  # all was done, and one scan had failed
     assert read_mark(tmp_path / "out") != Mark("segment")
+
+
+def test_a_call_that_wakes_up_and_fails_removes_nothing_of_the_call_that_took_the_case_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohorts.ct_scans(tmp_path / "scans", 2)
+    cohorts.model(tmp_path / "run")
+    done, segment_one = share_folder(tmp_path / "out") / "done", finish._segment_one
+
+    def late(case: Any, *arguments: Any) -> CaseResult:
+        row = segment_one(case, *arguments)  # of the other call, which counts
+        (done / case.case_id).write_text(json.dumps(row.row()))
+        raise MemoryError
+
+    monkeypatch.setattr(finish, "_segment_one", late)
+    words = ["segment", "scans", "--model", "run", "--device", "cpu", "--workers", "0", "--set", "preview=false"]
+    assert main([*words, "-o", "out", "--share"]) == 0
+    assert [row["status"] for row in table(tmp_path / "out")] == ["ok", "ok"]
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+
+
+def test_a_failed_scan_leaves_no_mask_of_an_earlier_call(tmp_path: Path) -> None:
+    cohorts.ct_scans(tmp_path / "scans", 2)
+    cohorts.model(tmp_path / "run")
+    words = ["segment", "scans", "--model", "run", "--device", "cpu", "--workers", "0", "--set", "preview=false"]
+    assert main([*words, "-o", "out", "--share"]) == 0
+    scan = tmp_path / "scans" / "scan_001.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:900])
+    assert main([*words, "-o", "out", "--share"]) == 1
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["scan_000.nii.gz"]
 
 
 def test_what_another_call_does_meanwhile_refuses_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

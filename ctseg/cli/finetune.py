@@ -47,6 +47,7 @@ def finetune(
     as_json: common.AsJson = False,
 ) -> None:
     """Train on labelled CT in folds (supervised); a network that was not trained on a patient segments it."""
+    from ctseg.cli.launchers import refuse_several
     from ctseg.cli.training_options import machine_inputs
     from ctseg.io.input_digests import set_digests
     from ctseg.outputs import growing_folder
@@ -54,6 +55,7 @@ def finetune(
     from ctseg.settings import parse_overrides
     from ctseg.training.resolve import recorded, schedule_note
 
+    refuse_several("finetune")
     begin = None if start is None else find_run(start)
     given = parse_overrides(settings)
     place = common.guard(output, "finetune", (data, begin), overwrite=overwrite, resume=resume)

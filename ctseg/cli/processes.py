@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
@@ -22,7 +22,8 @@ import typer
 
 from ctseg.checkpoints import way_out
 from ctseg.cli import common
-from ctseg.errors import SettingError, TrainingError, first_line
+from ctseg.cli.launchers import found_place, whole_number
+from ctseg.errors import InputError, SettingError, TrainingError, first_line
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -35,6 +36,10 @@ PORT = 29_500
 """torchrun's own default, for machines that have to agree on one."""
 GRACE_SECONDS = 20.0
 """How long a process may take to end after another one has."""
+UNSAID = 64
+"""Exit code of a started process that ended without saying why; its parent, which alone sees it, has to say it."""
+BY_SIGNAL = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM)}
+"""Exit codes of processes that ended kindly by a signal, and said nothing."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def join(output: Path, device: str, precision: str, devices: int | None, machine
         raise typer.Exit(launch(common.STATE.argv, devices or 1, machines or 1, output))
     if place is None or place["WORLD_SIZE"] == "1":
         return Team()
-    rank, world, local_world = (_number(place, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    rank, world, local_world = (whole_number(place, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     there = world // local_world
     _be_silent(rank)
     _check_given("--devices", devices, local_world, "processes on each machine", rank)
@@ -143,18 +148,6 @@ def _meet(device: str, precision: str, devices: int, seed: int, machines: int) -
         raise TrainingError(f"the {count} processes of this training did not all come to {where} ({reason})") from None
 
 
-def _number(environ: Mapping[str, str], name: str, otherwise: int = 0) -> int:
-    """A whole number from the environment.
-
-    Raises:
-        SettingError: if it is none.
-    """
-    text = environ.get(name, str(otherwise))
-    if not text.isdigit():
-        raise SettingError(f"{name}={text} in the environment: expected a whole number, as torchrun and srun set it")
-    return int(text)
-
-
 def _be_silent(rank: int) -> None:
     """Progress and messages come from the first process alone; those that a parent watches leave signals to it."""
     if rank:
@@ -170,49 +163,6 @@ def _check_given(flag: str, given: int | None, there: int, what: str, rank: int)
         raise SettingError("" if rank else text)
 
 
-def found_place(environ: Mapping[str, str]) -> dict[str, str] | None:
-    """This process's place in what a launcher started, in the words of torchrun's environment; None without one.
-
-    Raises:
-        SettingError: if Slurm runs different numbers of tasks on its machines.
-    """
-    if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= environ.keys():
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        return {name: environ[name] for name in names} | {
-            "LOCAL_WORLD_SIZE": environ.get("LOCAL_WORLD_SIZE", environ["WORLD_SIZE"]),
-            "GROUP_RANK": environ.get("GROUP_RANK", "0"),
-        }
-    if _number(environ, "SLURM_STEP_NUM_TASKS", 1) > 1:
-        return _slurm_place(environ)
-    return None
-
-
-def _slurm_place(environ: Mapping[str, str]) -> dict[str, str]:
-    """What `srun` sets for each task of a step."""
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-
-    nodes = environ.get("SLURM_STEP_NODELIST", environ.get("SLURM_NODELIST", "127.0.0.1"))
-    tasks = environ["SLURM_STEP_NUM_TASKS"]
-    a_machine = tasks_of(environ.get("SLURM_STEP_TASKS_PER_NODE", tasks))
-    if len(a_machine) != 1:
-        raise SettingError("srun started different numbers of tasks on its machines; use --ntasks-per-node")
-    job = _number(environ, "SLURM_JOB_ID") + _number(environ, "SLURM_STEP_ID")
-    return {
-        "RANK": environ["SLURM_PROCID"],
-        "WORLD_SIZE": tasks,
-        "LOCAL_RANK": environ["SLURM_LOCALID"],
-        "LOCAL_WORLD_SIZE": str(a_machine.pop()),
-        "GROUP_RANK": environ.get("SLURM_NODEID", "0"),
-        "MASTER_ADDR": environ.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(nodes),
-        "MASTER_PORT": environ.get("MASTER_PORT") or str(15_000 + job % 10_000),
-    }
-
-
-def tasks_of(text: str) -> set[int]:
-    """The different numbers in Slurm's `2(x3),1`."""
-    return {int(part.split("(")[0]) for part in text.split(",")}
-
-
 def launch(argv: Sequence[str], devices: int, machines: int, run: Path) -> int:
     """Start the processes of this machine and wait for them; one that ends badly ends the others.
 
@@ -221,12 +171,13 @@ def launch(argv: Sequence[str], devices: int, machines: int, run: Path) -> int:
 
     Raises:
         SettingError: if there are several machines, and the environment does not say where they meet.
-        TrainingError: if a process was killed.
+        TrainingError: if a process was killed or does not go on, here or on another machine.
     """
     from ctseg.outputs import STUDY
     from ctseg.parallel import interrupts_blocked
 
     places = _places(devices, machines)
+    ranks, world = [int(place["RANK"]) for place in places], devices * machines
     spawn = get_context("spawn")
     more = (STUDY.get(), common.STATE.quiet)
     processes = [spawn.Process(target=member, args=(list(argv), place, *more)) for place in places]
@@ -234,16 +185,32 @@ def launch(argv: Sequence[str], devices: int, machines: int, run: Path) -> int:
         for process in processes:
             with interrupts_blocked():
                 process.start()
-        failed = _first_failure(processes)
+        codes = _codes(processes)
     finally:
         _end(processes)
-    if failed is None:
-        return 0
-    code = processes[failed].exitcode or 0
-    if code < 0:
-        which = f"process {int(places[failed]['RANK']) + 1} of {devices * machines}"
-        raise TrainingError(f"{which} {_end_of(-code)}; {way_out(run)}")
-    return code
+    said = next((code for code in codes if code is not None and 0 < code < UNSAID), 0)
+    reason = _killed(codes, ranks, world) or ("" if said else _unsaid(codes, ranks, world))
+    if reason:
+        raise TrainingError(f"{reason}; {way_out(run)}")
+    return said
+
+
+def _killed(codes: Sequence[int | None], ranks: Sequence[int], world: int) -> str:
+    """A killed process explains the others' errors, whichever ended first; empty where none was."""
+    if -signal.SIGKILL not in codes:
+        return ""
+    return f"process {ranks[codes.index(-signal.SIGKILL)] + 1} of {world} {_end_of(signal.SIGKILL)}"
+
+
+def _unsaid(codes: Sequence[int | None], ranks: Sequence[int], world: int) -> str:
+    """What ended a training whose processes said nothing; None is the code of one that has not ended."""
+    found = dict(zip(codes, ranks, strict=True))
+    for code in [code for code in found if code is not None and (code < 0 or code in BY_SIGNAL)]:
+        return f"process {found[code] + 1} of {world} {_end_of(BY_SIGNAL.get(code, -code))}"
+    if None in found:
+        which = f"process {found[None] + 1} of {world}"
+        return f"{which} does not go on: it was stopped, or waits for a disk or a device"
+    return "a process on another machine was lost" if UNSAID in found else ""
 
 
 def _end_of(number: int) -> str:
@@ -263,8 +230,8 @@ def _places(devices: int, machines: int) -> list[dict[str, str]]:
                 f"--num-nodes {machines}: call it on each machine with NODE_RANK (0 to {machines - 1}) and MASTER_ADDR "
                 "(the first machine) in the environment, or with torchrun or srun"
             )
-        node, address = str(_number(os.environ, "NODE_RANK")), os.environ["MASTER_ADDR"]
-        port = _number(os.environ, "MASTER_PORT", PORT)
+        node, address = str(whole_number(os.environ, "NODE_RANK")), os.environ["MASTER_ADDR"]
+        port = whole_number(os.environ, "MASTER_PORT", PORT)
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     return [
         {
@@ -282,27 +249,22 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _first_failure(processes: Sequence[Any]) -> int | None:
-    """Wait for all, or for the first that ends badly; the others then end by themselves within a while."""
-    waiting = {process.sentinel: number for number, process in enumerate(processes)}
+def _codes(processes: Sequence[Any]) -> list[int | None]:
+    """Every process's exit code, once all have ended, or one has ended badly and the others had a while to end, too."""
+    waiting = {process.sentinel: process for process in processes}
     while waiting:
         for sentinel in connection.wait(list(waiting)):
-            number = waiting.pop(sentinel)
-            processes[number].join()
-            if processes[number].exitcode:
-                _wait_for([processes[other] for other in waiting.values()])
-                return _guilty(processes, number)
-    return None
+            ended = waiting.pop(sentinel)
+            ended.join()
+            if ended.exitcode:
+                _wait_for(list(waiting.values()))
+                return [process.exitcode for process in processes]
+    return [process.exitcode for process in processes]
 
 
 def _wait_for(processes: Sequence[Any]) -> None:
     for process in processes:
         process.join(GRACE_SECONDS / max(1, len(processes)))
-
-
-def _guilty(processes: Sequence[Any], first: int) -> int:
-    """A killed process explains the others' errors, whichever ended first."""
-    return next((number for number, item in enumerate(processes) if item.exitcode == -signal.SIGKILL), first)
 
 
 def _end(processes: Sequence[Any]) -> None:
@@ -329,4 +291,5 @@ def member(argv: list[str], place: dict[str, str], study: str, quiet: bool) -> N
     common.STATE.quiet = quiet
     signal.signal(signal.SIGTERM, terminate)
     STUDY.set(study)
-    sys.exit(main(argv))
+    code = main(argv)
+    sys.exit(UNSAID if code == InputError.exit_code and not common.STATE.error else code)

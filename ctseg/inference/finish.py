@@ -29,9 +29,18 @@ PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
 
 
 def finish_case(
-    case: Case, outcome: Outcome, groups: Sequence[ModelGroup], out: Path, settings: SegmentSettings
+    case: Case,
+    outcome: Outcome,
+    groups: Sequence[ModelGroup],
+    out: Path,
+    settings: SegmentSettings,
+    *,
+    shared: bool = False,
 ) -> CaseResult:
     """Run the network on a prepared case and write its files; a failed case leaves none.
+
+    With `shared`, nothing is removed: another call may have taken the case over and written its files. What belongs to
+    failed cases then goes when all are done.
 
     Raises:
         OSError: if the disk is full or takes no files.
@@ -43,20 +52,22 @@ def finish_case(
             return _segment_one(case, outcome, groups, out, settings)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FULL:
-                remove_case(out, case.case_id)
+                if not shared:
+                    remove_case(out, case.case_id)
                 raise  # no other case could be written either; --resume goes on where there is room again
             outcome = failure(error)
-    return failed_case(case, outcome, out)
+    return failed_case(case, outcome, out, shared=shared)
 
 
-def failed_case(case: Case, reason: Failure, out: Path) -> CaseResult:
-    """The row of a case that could not be done; what was written of it is removed.
+def failed_case(case: Case, reason: Failure, out: Path, *, shared: bool = False) -> CaseResult:
+    """The row of a case that could not be done; what was written of it is removed, unless the output is `shared`.
 
     Raises:
         InputError: if the folder is not there any more, or another lies in its place, whose files are not ours.
     """
     check_still_there(out)
-    remove_case(out, case.case_id)
+    if not shared:
+        remove_case(out, case.case_id)
     return CaseResult(case.case_id, "failed", error=without_paths(reason.error, case), traceback=reason.traceback)
 
 

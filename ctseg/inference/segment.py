@@ -136,12 +136,12 @@ def segment_prepared(
     def segmented(todo: Iterable[Case]) -> Generator[tuple[Case, CaseResult]]:
         count = len(todo) if isinstance(todo, Sized) else len(cases)
         if whole is not None and whole.pays(count):
-            with closing(whole.segmented(todo, count, folder, settings)) as rows:
+            with closing(whole.segmented(todo, count, folder, settings, shared=out.share)) as rows:
                 yield from rows
             return
         with closing(prepare(todo)) as outcomes:
             for case, outcome in outcomes:
-                yield case, finish_case(case, outcome, groups, folder, settings)
+                yield case, finish_case(case, outcome, groups, folder, settings, shared=out.share)
 
     head = provenance(settings.model_dump(), [model.describe() for model in all_models(groups)])
     files = files_of(case.case_id for case in cases)

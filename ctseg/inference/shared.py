@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from ctseg.inference.results import CaseResult, ResultTable, earlier_rows, read_rows, start_folder
+from ctseg.inference.results import CaseResult, ResultTable, earlier_rows, read_rows, remove_case, start_folder
 from ctseg.inference.resume import is_current
 from ctseg.io.case import Case
 from ctseg.io.digest import glance
@@ -17,6 +17,7 @@ from ctseg.io.input_digests import text_digest
 from ctseg.outputs import Output, begin, finish, recover
 from ctseg.outputs.claims import MOST_DEATHS
 from ctseg.outputs.sharing import FINISH, START, Share, sharing
+from ctseg.version import __version__
 
 KILLED = f"{MOST_DEATHS} processes were killed while they worked on this case, often for lack of memory"
 
@@ -47,7 +48,7 @@ class SharedWork:
     def key(self) -> str:
         """What calls have to have in common to share."""
         made_with = json.dumps([self.head["settings"], self.head["models"]], sort_keys=True, default=str)
-        return text_digest(f"segment {made_with} {glance(self.cases)}")
+        return text_digest(f"segment {__version__} {made_with} {glance(self.cases)}")
 
 
 def segment_together(work: SharedWork) -> list[CaseResult]:
@@ -57,24 +58,25 @@ def segment_together(work: SharedWork) -> list[CaseResult]:
         One row a case, in order, then the unreadable files.
 
     Raises:
-        InputError: if other calls share the output for other scans, models or settings, or one that does not share
-            writes there.
+        InputError: if other calls share the output for other scans, models, settings or with another version, or one
+            that does not share writes there.
     """
     key = work.key()
-    with sharing(work.place, key, "scans, models or settings") as share:
+    with sharing(work.place, key, "scans, models, settings or version of ctseg") as share:
         if share is not None:
-            share.once(START, partial(_start, work, key))
+            share.once(START, partial(_start, work, share))
             share.cases(list(work.names), partial(_take_part, work, share), partial(_give_up, work, share))
             share.once(FINISH, partial(_finish, work, share))
     rows = read_rows(work.place.path)
     return [rows[name] for name in (*work.names, *(row.case for row in work.unreadable))]
 
 
-def _start(work: SharedWork, key: str) -> None:
+def _start(work: SharedWork, share: Share) -> None:
     """Once: check what is there already, and mark the output as unfinished."""
     work.place.check_filled()
     start_folder(work.place.path, work.head, resume=True, overwrite=False, say=work.place.say)
-    begin(work.place, work.files, {"share": key, **work.scans})
+    if not share.finished():  # by others, to whom this process was dead
+        begin(work.place, work.files, {"share": share.key, **work.scans})
 
 
 def _take_part(work: SharedWork, share: Share, names: Iterator[str]) -> None:
@@ -109,7 +111,9 @@ def _finish(work: SharedWork, share: Share) -> None:
     order = list(work.names)
     table = ResultTable(work.place.path, work.head, order, earlier_rows(work.place.path))
     for name in order:
-        table.rows[name] = CaseResult(**share.read(name))
+        row = table.rows[name] = CaseResult(**share.read(name))
+        if row.status == "failed":
+            remove_case(work.place.path, name)  # of an earlier call, or of one that was stopped in the middle of it
     for row in work.unreadable:
         table.rows[row.case] = row
     table.finish()

@@ -47,18 +47,25 @@ class WholeCases:
         return cases >= FEWEST
 
     def segmented(
-        self, cases: Iterable[Case], count: int, out: Path, settings: SegmentSettings
+        self, cases: Iterable[Case], count: int, out: Path, settings: SegmentSettings, *, shared: bool = False
     ) -> Generator[tuple[Case, CaseResult]]:
-        """Yield every case with its row, in order, once its files are written; `count` cases at most.
+        """Yield every case with its row, in order, once its files are written.
 
         To be taken in `with closing(...)`, so that no worker writes on once its caller has stopped.
+
+        Args:
+            cases: to do, `count` of them at most.
+            count: of cases.
+            out: the output folder.
+            settings: threshold and what to write.
+            shared: as in `finish_case`.
 
         Raises:
             OSError: if the disk is full or takes no files.
         """
         workers = min(self.workers, count)
         threads = max(1, torch.get_num_threads() // workers)
-        start = partial(_load, self.parts, out, settings, threads)
+        start = partial(_load, self.parts, out, settings, threads, shared)
         under_way: set[str] = set()
 
         def begun() -> Iterator[Case]:
@@ -79,7 +86,7 @@ class WholeCases:
                     raise outcome
                 if isinstance(outcome, Failure):  # its worker was killed
                     clean()
-                    outcome = failed_case(case, outcome, out)
+                    outcome = failed_case(case, outcome, out, shared=shared)
                 under_way.discard(case.case_id)
                 yield case, outcome
 
@@ -107,17 +114,18 @@ class _Here:
     extractor: BrainExtractor
     out: Path
     settings: SegmentSettings
+    shared: bool
 
 
 _LOADED: list[_Here] = []
 """In a worker process: one entry."""
 
 
-def _load(parts: bytes, out: Path, settings: SegmentSettings, threads: int) -> None:
+def _load(parts: bytes, out: Path, settings: SegmentSettings, threads: int, shared: bool) -> None:
     """In a worker: take the models that the calling process has loaded and checked."""
     torch.set_num_threads(threads)
     groups, extractor = pickle.loads(parts)  # noqa: S301 - made by the process that started this one
-    _LOADED[:] = [_Here(groups, extractor, out, settings)]
+    _LOADED[:] = [_Here(groups, extractor, out, settings, shared)]
 
 
 def _segment(case: Case) -> CaseResult | OSError:
@@ -126,7 +134,7 @@ def _segment(case: Case) -> CaseResult | OSError:
     preprocessings = [group.preprocessing for group in here.groups]
     outcome = attempt(partial(prepare_case, preprocessings=preprocessings, extractor=here.extractor), case)
     try:
-        return finish_case(case, outcome, here.groups, here.out, here.settings)
+        return finish_case(case, outcome, here.groups, here.out, here.settings, shared=here.shared)
     except OSError as error:
         if error.errno not in FULL:
             raise

@@ -1,14 +1,16 @@
 """Claims on cases in a folder that several processes share, on one machine or on many, whoever of them is killed.
 
 A claim is a file that only one process can create, `claims/NAME.1`. While its process works it keeps the file locked
-and touches it every few seconds. It is dead when it can be locked on the machine that it was made on, and when it has
-not been touched for a while on any other; `NAME.2` then takes it over. Nothing is ever removed or renamed before all
-is done, so no process can take away what another has just got. What a case gave is `done/NAME`, which appears whole
-and once: of two processes that both believe in their claim, the second's result is dropped.
+and touches it every few seconds. It is dead when it can be locked on the machine that it was made on, and on every
+machine when it has not been touched for a while, as that of a process that was stopped; `NAME.2` then takes it over.
+Nothing is ever removed or renamed before all is done, so no process can take away what another has just got. What a
+case gave is `done/NAME`, which appears whole and once: of two processes that both believe in their claim, the second's
+result is dropped. Where the folder is gone, or another one is in its place, nothing more is claimed or recorded.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -22,9 +24,10 @@ from types import TracebackType
 
 from ctseg.files import sync
 from ctseg.locks import Busy, Unknown, lock, unlock
+from ctseg.outputs.once import appear, is_gone
 
 LEASE_SECONDS = 120.0
-"""A claim of another machine is dead when it was not touched for so long; by the own clock, clocks may differ."""
+"""A claim is dead when it was not touched for so long; by the own clock, clocks may differ."""
 TOUCH_SECONDS = 15.0
 POLL_SECONDS = 0.5
 FRESH_SECONDS = 5.0
@@ -35,6 +38,8 @@ NEW = ".new-"
 """How names of files begin that have not got their own yet."""
 RELEASED = b"released"
 """What a claim says that its process gave back."""
+CALL = "call-"
+"""How the name of a file begins that each process leaves in the folder, to know it from one made in its place."""
 
 
 def machine() -> str:
@@ -63,12 +68,17 @@ class Claims:
 
         Args:
             folder: shared by all; it is made.
-            lease: seconds after which an untouched claim of another machine is dead.
+            lease: seconds after which an untouched claim is dead.
+
+        Raises:
+            FileNotFoundError: if the folder was removed meanwhile.
         """
         self.folder, self.claims, self.done = Path(folder), Path(folder) / "claims", Path(folder) / "done"
         self.lease = lease
         for part in (self.claims, self.done):
             part.mkdir(parents=True, exist_ok=True)
+        self._call = self.folder / f"{CALL}{secrets.token_hex(8)}"
+        self._call.touch()
         self._machine = machine()
         self._held: dict[str, int] = {}
         """Name -> open, locked claim."""
@@ -91,8 +101,32 @@ class Claims:
             self.release(name, given_back=True)
 
     def finished(self) -> set[str]:
-        """Names that are done."""
-        return {entry.name for entry in os.scandir(self.done) if not entry.name.startswith(NEW)}
+        """Names that are done.
+
+        Raises:
+            FileNotFoundError: if the folder is gone, or another one is in its place.
+        """
+        return set(self._names_in(self.done))
+
+    def _names_in(self, part: Path) -> list[str]:
+        try:
+            names = [entry.name for entry in os.scandir(part) if not entry.name.startswith(NEW)]
+        except OSError as error:
+            if not is_gone(error):
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(part)) from None
+        if not self.is_same():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(part))
+        return names
+
+    def is_same(self) -> bool:
+        """Whether the folder is the one that was joined, not gone and not a new one of other work."""
+        try:
+            return self._call.exists()
+        except OSError as error:
+            if not is_gone(error):
+                raise
+            return False
 
     def take(self, names: Sequence[str], give_up: Callable[[str], None] | None = None) -> Iterator[str]:
         """Claim one name after the other, as they are asked for, until none is free.
@@ -148,17 +182,23 @@ class Claims:
             write: writes the record to the path it is given.
 
         Returns:
-            Whether it counts: False where another process was faster, which took this one for dead.
+            Whether it counts: False where another process was faster, which took this one for dead, and where the
+            folder is not the one that was joined.
         """
         new = self.done / f"{NEW}{secrets.token_hex(8)}"
         try:
+            if not self.is_same():
+                return False
             write(new)
             sync(new)
             return appear(new, self.done / name)
-        except FileNotFoundError:
+        except OSError as error:
+            if not is_gone(error):
+                raise
             return False  # as above
         finally:
-            new.unlink(missing_ok=True)
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
             self.release(name)
 
     def record(self, name: str) -> Path:
@@ -180,7 +220,7 @@ class Claims:
 
     def _claim(self, name: str, number: int) -> bool:
         """Create the claim, locked and with its text; of several processes one can."""
-        if (self.claims / f"{name}.{number}").exists():
+        if (self.claims / f"{name}.{number}").exists() or not self.is_same():
             return False
         new = self.claims / f"{NEW}{secrets.token_hex(8)}"
         try:
@@ -207,32 +247,36 @@ class Claims:
     def _latest(self) -> dict[str, int]:
         """Name -> number of its latest claim."""
         latest: dict[str, int] = {}
-        for entry in os.scandir(self.claims):
-            name, _, number = entry.name.rpartition(".")
-            if entry.name.startswith(NEW):
-                continue
+        for claim in self._names_in(self.claims):
+            name, _, number = claim.rpartition(".")
             latest[name] = max(latest.get(name, 0), int(number))
         return latest
 
     def _is_free(self, name: str, number: int) -> bool:
-        """Whether the process of a claim is gone, or gave it back."""
+        """Whether the process of a claim is gone, was stopped for long, or gave it back."""
         if name in self._held:
             return False
         path = self.claims / f"{name}.{number}"
         try:
             handle = os.open(path, os.O_RDWR)  # opening asks a network disk for what is there now
-        except FileNotFoundError:
+            try:
+                return self._is_dead(path.name, handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            if not is_gone(error):
+                raise
             return False
-        try:
-            text = os.pread(handle, 1000, 0)
-            if text == RELEASED:
-                return True
-            if _machine_of(text) == self._machine:
-                with suppress(Unknown):
-                    return _is_unlocked(handle)
-            return self._is_expired(path.name, os.fstat(handle).st_mtime_ns)
-        finally:
-            os.close(handle)
+
+    def _is_dead(self, key: str, handle: int) -> bool:
+        text = os.pread(handle, 1000, 0)
+        if text == RELEASED:
+            return True
+        if _machine_of(text) == self._machine:
+            with suppress(Unknown):
+                if _is_unlocked(handle):
+                    return True
+        return self._is_expired(key, os.fstat(handle).st_mtime_ns)
 
     def _is_expired(self, key: str, touched: int) -> bool:
         seen = self._seen.get(key)
@@ -275,20 +319,4 @@ def _is_unlocked(handle: int) -> bool:
     except Busy:
         return False
     unlock(handle)
-    return True
-
-
-def appear(new: Path, path: Path) -> bool:
-    """Give a file its name, unless it is taken; without hard links (some network disks) two may both get it."""
-    try:
-        os.link(new, path)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        return False  # all is done, and the folder is gone
-    except OSError:
-        if path.exists():
-            return False
-        new.replace(path)
-    sync(path.parent)
     return True

@@ -19,13 +19,16 @@ from ctseg.errors import CtsegError, InputError
 from ctseg.files import creating, read_json
 from ctseg.harmless import visible
 from ctseg.locks import Busy, held
-from ctseg.outputs.claims import NEW, Claims, appear
+from ctseg.outputs.claims import NEW, Claims
 from ctseg.outputs.guard import Output
 from ctseg.outputs.leftovers import share_folder
 from ctseg.outputs.mark import read_mark
+from ctseg.outputs.once import appear, is_gone
 
 START, FINISH = ".start", ".finish"
 """Steps that are done once, claimed as cases are; no case's name begins with a dot."""
+TRIES = 5
+"""A call may come while the last one removes the folder; it then makes a new one, so often."""
 
 
 class Share:
@@ -48,10 +51,18 @@ class Share:
             raise
 
     def once(self, step: str, act: Callable[[], object]) -> None:
-        """Have one of the processes do a step, and wait until it is done, by whomever."""
+        """Have one of the processes do a step, and wait until it is done, by whomever.
+
+        A process that was stopped in the middle of it for so long that another took it over may find that all is
+        finished, and what it was reading removed.
+        """
         while self.claims.wait([step]):
             for _ in self.claims.take([step]):
-                act()
+                try:
+                    act()
+                except (CtsegError, OSError):
+                    if not self.finished():
+                        raise
                 self.claims.publish(step, lambda path: path.touch())
 
     def cases(
@@ -114,8 +125,9 @@ def _joined(output: Output, key: str, what: str) -> Iterator[Share | None]:
         return
     if folder.is_symlink():
         raise InputError(f"{folder}: is a link; the calls that share write through none, remove it")
-    with Claims(folder) as claims:
-        if _key_of(folder, key) != key:
+    joined, first = _meet(folder, key)
+    with joined as claims:
+        if first != key:
             raise InputError(
                 f"{output.path}: is shared by calls with other {what}; call with the same, or remove {folder} when "
                 "none is running"
@@ -127,8 +139,28 @@ def _joined(output: Output, key: str, what: str) -> Iterator[Share | None]:
             return
         yield share
     if not share.finished():
+        if folder.exists() and not share.claims.is_same():
+            raise InputError(
+                f"{output.path}: {folder} was removed while this call worked there, and is now that of other calls; "
+                "what this call did since then does not count"
+            )
         raise InputError(f"{output.path}: could not be put together; the call that shared it and tried says why")
     _remove(folder)
+
+
+def _meet(folder: Path, key: str) -> tuple[Claims, str]:
+    """The claims of the calls that share a folder, and the key of the first; made again where it goes meanwhile.
+
+    Raises:
+        InputError: if it is removed again and again.
+    """
+    for _ in range(TRIES):
+        try:
+            return Claims(folder), _key_of(folder, key)
+        except OSError as error:
+            if not is_gone(error):
+                raise  # else the calls that were there have just finished
+    raise InputError(f"{folder}: is removed as soon as it is made; see what else works there")
 
 
 def _key_of(folder: Path, key: str) -> str:

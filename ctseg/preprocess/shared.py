@@ -31,6 +31,7 @@ from ctseg.preprocess.cases import CaseSlices
 from ctseg.preprocess.pipeline import Outcome, Plan, PreprocessReport, outcomes_of, plan, write_set
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.progress import ProgressCallback
+from ctseg.version import __version__
 
 KILLED = f"{MOST_DEATHS} processes were killed while they worked on this case, often for lack of memory"
 
@@ -60,13 +61,13 @@ def preprocess_together(
         What became of the cohort, whoever did it.
 
     Raises:
-        InputError: if other calls share the output for other scans or settings, one that does not share writes there,
-            or no slice is left.
+        InputError: if other calls share the output for other scans, settings or with another version, one that does
+            not share writes there, or no slice is left.
         OutputExistsError: if the output holds another slice set.
     """
     made = plan(discovery, settings, **made_of)
     key = _key(made, made_of)
-    with sharing(place, key, "scans or settings") as share:
+    with sharing(place, key, "scans, settings or version of ctseg") as share:
         if share is not None:
             _refuse_other(place, share)
             names = {case.case_id: case for case in made.cases}
@@ -101,7 +102,7 @@ def _key(made: Plan, made_of: Mapping[str, Any]) -> str:
     masks = sorted(path.name for path in made.task.masks.iterdir()) if made.task.masks is not None else []
     settings = made.task.settings.model_dump(mode="json")
     text = json.dumps([made.domain, settings, tables, masks], sort_keys=True)
-    return text_digest(f"preprocess {text} {glance(made.cases)}")
+    return text_digest(f"preprocess {__version__} {text} {glance(made.cases)}")
 
 
 def _take_part(

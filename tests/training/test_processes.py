@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from ctseg.augment.parts import part_of
 from ctseg.augment.pipeline import AugmentationRanges, SourceAugmentation, StudentView
-from ctseg.cli import common, processes
+from ctseg.cli import common, launchers, processes
 from ctseg.cli.main import main
 from ctseg.errors import SettingError
 from ctseg.files import read_toml
@@ -272,21 +272,21 @@ def members(parent: int) -> dict[int, int]:
 
 
 def test_places_are_found_in_what_launchers_set() -> None:
-    assert processes.found_place({}) is None
-    assert processes.found_place({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None  # a batch script, no srun
+    assert launchers.found_place({}) is None
+    assert launchers.found_place({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None  # a batch script, no srun
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1"}
-    assert processes.found_place({**torchrun, "HOME": "/"}) == torchrun
+    assert launchers.found_place({**torchrun, "HOME": "/"}) == torchrun
     srun = {
         "SLURM_JOB_ID": "12", "SLURM_STEP_ID": "1", "SLURM_STEP_NUM_TASKS": "6", "SLURM_PROCID": "4",
         "SLURM_LOCALID": "0", "SLURM_NODEID": "2", "SLURM_STEP_TASKS_PER_NODE": "2(x3)",
         "SLURM_STEP_NODELIST": "gpu[04-06]",
     }  # fmt: skip
-    assert processes.found_place(srun) == {
+    assert launchers.found_place(srun) == {
         "RANK": "4", "WORLD_SIZE": "6", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "2",
         "MASTER_ADDR": "gpu04", "MASTER_PORT": "15013",
     }  # fmt: skip
     with pytest.raises(SettingError, match="different numbers of tasks"):
-        processes.found_place({**srun, "SLURM_STEP_TASKS_PER_NODE": "2(x2),1"})
+        launchers.found_place({**srun, "SLURM_STEP_TASKS_PER_NODE": "2(x2),1"})
 
 
 def test_several_machines_need_to_know_where_they_meet(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
