@@ -15,6 +15,35 @@ ProgressCallback = Callable[[int, int | None, str], None]
 
 LOG_SECONDS = 20.0
 """A log file gets one line at most this often."""
+PACE_SHARE = 2 / 3
+"""The pace is that of this last share of the time: pauses between epochs count, and so does a change of the load."""
+MOST_MARKS = 512
+
+
+class Pace:
+    """Seconds left of a count, by when it had which values."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[float, float]] = []
+        """(seconds, count); what came before the first, such as loading a network, is not the pace."""
+
+    def mark(self, done: float, now: float) -> None:
+        """`done` are done at `now`, in seconds; fewer than before is a second go over the same."""
+        if self._marks and done < self._marks[-1][1]:
+            self._marks.clear()
+        if not self._marks or done > self._marks[-1][1]:
+            self._marks.append((now, done))
+        if len(self._marks) > MOST_MARKS:
+            del self._marks[1:-1:2]
+
+    def seconds_left(self, total: float) -> float | None:
+        """None where the count has had one value only."""
+        if len(self._marks) < 2:
+            return None
+        (first, _), (last, done) = self._marks[0], self._marks[-1]
+        start = last - PACE_SHARE * (last - first)
+        since, before = next(mark for mark in reversed(self._marks[:-1]) if mark[0] <= start)
+        return (last - since) / (done - before) * (total - done)
 
 
 class Progress:
@@ -24,8 +53,7 @@ class Progress:
         self.title, self.total, self.unit, self.quiet = title, total, unit, quiet
         self.done = 0
         self.started = self.said = time.monotonic()
-        self._first: tuple[int, float] | None = None
-        """Count and time of the first update: what came before it, such as loading a network, is not the pace."""
+        self._pace = Pace()
         self._bar: Any = None
         self._task: Any = None
 
@@ -51,10 +79,8 @@ class Progress:
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """`done` of `total` are done."""
-        if done < self.done:  # a second go over the same
-            self._first = None
         self.done, self.total = done, total if total is not None else self.total
-        self._first = self._first or (done, time.monotonic())
+        self._pace.mark(done, time.monotonic())
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=self.total, note=one_line(note))
         elif not self.quiet and time.monotonic() - self.said > LOG_SECONDS:
@@ -65,17 +91,10 @@ class Progress:
         text = f"{self.title}: {self.done}"
         if self.total:
             text += f"/{self.total}"
-            left = self._seconds_left(self.total)
+            left = self._pace.seconds_left(self.total)
             if left is not None:
                 text += f", {span(left)} left"
         return f"{text}  {note}".rstrip()
-
-    def _seconds_left(self, total: int) -> float | None:
-        """By the pace since the first update; None where there was one only."""
-        if self._first is None or self.done <= self._first[0]:
-            return None
-        pace = (time.monotonic() - self._first[1]) / (self.done - self._first[0])
-        return pace * (total - self.done)
 
     def _say(self, text: str) -> None:
         sys.stderr.write(visible(text) + "\n")
@@ -85,8 +104,23 @@ class Progress:
 def rich_bar(console: Any = None) -> Any:
     """A bar with count, time spent and time left, not started yet; on stderr by default."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class TimeLeft(ProgressColumn):
+        """As in a log: rich's own looks at the last 30 seconds, so it forgets pauses and slow cases."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._paces: dict[int, Pace] = {}
+
+        def render(self, task: Any) -> Text:
+            pace = self._paces.setdefault(task.id, Pace())
+            if task.completed:  # what comes before the first step is not the pace
+                pace.mark(task.completed, time.monotonic())
+            text = "" if task.total is None else clock(pace.seconds_left(task.total))
+            return Text(text, style="progress.remaining")
 
     return RichProgress(
         TextColumn("{task.description}", markup=False),
@@ -94,11 +128,19 @@ def rich_bar(console: Any = None) -> Any:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeLeft(),
         TextColumn("{task.fields[note]}", markup=False),
         console=console or Console(stderr=True),
         transient=False,
     )
+
+
+def clock(seconds: float | None) -> str:
+    """`0:01:23`, as a bar shows it; dashes where nothing is known."""
+    if seconds is None:
+        return "-:--:--"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def span(seconds: float) -> str:

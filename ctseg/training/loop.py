@@ -183,19 +183,15 @@ def _not_shared(run: Path, epochs: list[int]) -> str:
 
 
 class Ticker:
-    """Reports each step; counts from the epoch a run was resumed at, so that the time left is right."""
+    """Reports each step as one of the whole training's; a run that was resumed begins where it stopped."""
 
     def __init__(self, progress: ProgressCallback | None, epochs: int) -> None:
         self.progress, self.epochs = progress, epochs
-        self._first: int | None = None
 
     def tick(self, epoch: int, step: int, steps: int) -> None:
         """Step `step` (from 0) of `steps` in `epoch` is done."""
-        if self._first is None:
-            self._first = epoch
         if self.progress is not None:
-            done = (epoch - self._first) * steps + step + 1
-            self.progress(done, (self.epochs - self._first) * steps, f"epoch {epoch + 1} of {self.epochs}")
+            self.progress(epoch * steps + step + 1, self.epochs * steps, f"epoch {epoch + 1} of {self.epochs}")
 
 
 def steps_of(sampler: SliceSampler, epoch: int, ticker: Ticker) -> Iterator[tuple[int, Rows, Rows]]:

@@ -119,7 +119,10 @@ def test_a_run_is_resumed_fold_by_fold(
     with pytest.raises(KeyboardInterrupt):
         train("stopped", progress=interrupt)
     assert not (tmp_path / "stopped" / "summary.json").exists()
-    assert train("stopped", resume=True) == whole == read_json(tmp_path / "whole" / "summary.json")
+    said = []
+    resumed = train("stopped", resume=True, progress=lambda done, total, _note: said.append((done, total)))
+    assert resumed == whole == read_json(tmp_path / "whole" / "summary.json")
+    assert said == [(4, 4)], "the resumed fold counts as whole, so that the time left of the others is right"
     for fold in ("fold_1", "fold_2"):
         one, two = (load_model(tmp_path / run / fold, lambda _: unet(), "segmenter")[0] for run in ("whole", "stopped"))
         assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())

@@ -267,10 +267,10 @@ class TestEpochs:
         assert not list(tmp_path.iterdir())
 
 
-def test_progress_counts_from_the_epoch_resumed_at() -> None:
+def test_progress_of_a_resumed_run_begins_where_it_stopped() -> None:
     said: list[tuple[int, int | None, str]] = []
     ticker = Ticker(lambda *args: said.append(args), epochs=3)
     sampler = SliceSampler(np.arange(4), np.arange(4), batch_size=2, seed=0)
     for epoch in (1, 2):
         assert [step for step, _, _ in steps_of(sampler, epoch, ticker)] == [0, 1]
-    assert said == [(1, 4, "epoch 2 of 3"), (2, 4, "epoch 2 of 3"), (3, 4, "epoch 3 of 3"), (4, 4, "epoch 3 of 3")]
+    assert said == [(3, 6, "epoch 2 of 3"), (4, 6, "epoch 2 of 3"), (5, 6, "epoch 3 of 3"), (6, 6, "epoch 3 of 3")]
