@@ -87,7 +87,7 @@ def _segment_one(
         status="ok",
         ml=round(measures.ml, 4),
         **_disagreement(prediction, settings.range_factor),
-        **_corrected(measures.ml, groups, settings),
+        **_corrected(measures.ml, prediction.brain_ml, groups, settings),
         abc2_ml=round(measures.abc2_ml, 4),
         lesions=measures.lesions,
         largest_ml=round(measures.largest_ml, 4),
@@ -142,15 +142,20 @@ def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:
     return {name: round(value, 4) for name, value in values.items()}
 
 
-def _corrected(ml: float, groups: Sequence[ModelGroup], settings: SegmentSettings) -> dict[str, Any]:
-    """The volume as the model's card corrects it: for one model alone, with the settings that the card is about."""
+def _corrected(ml: float, brain_ml: float, groups: Sequence[ModelGroup], settings: SegmentSettings) -> dict[str, Any]:
+    """The volume as the model's card corrects it: for one model alone, with the settings that the card is about.
+
+    None of the numbers is more than the brain holds: a card whose phantoms were missed almost whole multiplies by 61.
+    """
     models = mask_models(groups)
     usual = SegmentSettings.model_fields
     is_usual = all(getattr(settings, name) == usual[name].default for name in ("threshold", "min_lesion_ml"))
     if len(models) != 1 or models[0].volumes is None or not is_usual or ml <= 0:
         return {}
     names = ("ml_corrected", "ml_corrected_low", "ml_corrected_high")
-    values = {name: round(value, 4) for name, value in zip(names, models[0].volumes.corrected(ml), strict=True)}
+    most = max(ml, brain_ml)
+    numbers = (min(value, most) for value in models[0].volumes.corrected(ml))
+    values = {name: round(value, 4) for name, value in zip(names, numbers, strict=True)}
     return {**values, "ml_corrected_level": models[0].volumes.level}
 
 

@@ -395,13 +395,14 @@ def test_python_and_command_read_the_same_scan(layout, dicom_folder, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("flags", "is_corrected"), [([], True), (["--set", "tta=true"], True), (["--set", "threshold=0.6"], False)]
+    ("flags", "is_corrected", "high"),
+    [([], True, 2.0), (["--set", "tta=true"], True, 2.0), (["--set", "threshold=0.6"], False, 2.0), ([], True, 1e5)],
 )
-def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, tmp_path, monkeypatch, capsys):
+def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, high, tmp_path, monkeypatch, capsys):
     scan = windowed(tmp_path / "head.nii.gz")
     weights = save_model(tmp_path / "mine" / "bright.safetensors", BrightIsLesion(), bright_header())
     digest = sha256(weights.read_bytes()).hexdigest()
-    item = {"factor": 1.25, "low": 0.9, "high": 2.0, "cases": 30}
+    item = {"factor": 1.25, "low": 0.9, "high": high, "cases": 30}
     small = {**item, "up_to_ml": 0.01, "factor": 1.5}
     card = {
         "schema": CARD_SCHEMA, "summary": "x", "sha256": digest, "licence": "CC0-1.0", "ct_labels": False,
@@ -415,7 +416,7 @@ def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, tmp_path,
     assert main(line) == 0
     (row,) = csv.DictReader((tmp_path / "out" / "volumes.csv").open())
     found = [row[name] for name in ("ml_corrected", "ml_corrected_low", "ml_corrected_high")]
-    expected = [float(row["ml"]) * factor for factor in (1.25, 0.9, 2.0)]
+    expected = [min(float(row["ml"]) * factor, float(row["brain_ml"])) for factor in (1.25, 0.9, high)]
     assert [float(value) for value in found] == pytest.approx(expected, rel=1e-3) if is_corrected else found == [""] * 3
     assert row["ml_corrected_level"] == ("0.8" if is_corrected else "")
     assert ("(80 %: " in capsys.readouterr().err) == is_corrected
