@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from threadpoolctl import threadpool_limits
 
 from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
@@ -100,9 +101,10 @@ def brain_share(network: SmallUNet, slices: BrainSlices) -> Maps:
     height, width = rows.stop - rows.start, columns.stop - columns.start
     padding = ((0, 0), (0, -height % DEPTH), (0, -width % DEPTH))
     cut = BrainSlices(np.pad(slices.hu[:, rows, columns], padding, constant_values=low), slices.z_mm, slices.frame)
-    for number in range(len(share)):
-        logits = network(cut.images(number))[:height, :width]
-        share[number, rows, columns] = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+    with threadpool_limits(1, user_api="blas"):  # products so small are slower on two threads, and far slower if busy
+        for number in range(len(share)):
+            logits = network(cut.images(number))[:height, :width]
+            share[number, rows, columns] = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
     return share
 
 

@@ -15,6 +15,7 @@ from ctseg.phantom.rsna import CtCase, make_ct_case
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.brain import MuschelliExtractor
 from ctseg.preprocess.brain_network import BrainNetworkExtractor, _without_pieces
+from ctseg.preprocess.small_unet import SmallUNet
 
 EXTRACT = BrainNetworkExtractor()
 
@@ -38,6 +39,23 @@ def test_a_worker_imports_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_its_products_take_one_thread(head, volume_of, monkeypatch):
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    threads, whole = [], SmallUNet.__call__
+
+    def counted(network, images):
+        threads.append([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"])
+        return whole(network, images)
+
+    monkeypatch.setattr(SmallUNet, "__call__", counted)
+    with threadpool_limits(3, user_api="blas"):
+        EXTRACT(volume_of(head[0]))
+        assert {3} == {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+    assert threads
+    assert all(set(found) == {1} for found in threads)
 
 
 @pytest.mark.parametrize("brain_hu", [21.0, 28.0, 41.0])
