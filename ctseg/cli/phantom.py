@@ -43,7 +43,8 @@ def phantom(
         summary = make_cohort(folder, resolved, workers=workers, executor=executor, progress=bar.update)
     failed = summary.get("failed", {})
     lines = [f"FAILED {name}: {reason}" for name, reason in failed.items()]
-    lines.append(f"{mr + ct + ct_test - len(failed)} of {mr} MR and {ct + ct_test} CT patients -> {output}")
+    made = f"{total - len(failed)} of {total} patients"
+    lines.append(f"{made} ({mr} MR, {ct + ct_test} CT) -> {output}")
     common.finish({**summary, "output": str(output)}, lines, as_json)
     if failed:
         raise typer.Exit(1)
