@@ -7,10 +7,9 @@ import json
 import os
 import re
 import stat
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +18,7 @@ from ctseg.errors import InputError, UnreadableError
 from ctseg.failures import error_number
 from ctseg.harmless import safe_table, visible
 from ctseg.locks import Busy, Unknown, lock, still_there, unlock
-from ctseg.temporary_names import temporary_name
+from ctseg.temporary_names import temporary_name, unused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,6 +92,19 @@ def noted_files() -> Iterator[list[Path]]:
         _NOTED.reset(token)
 
 
+_BEFORE: ContextVar[Callable[[Path, Path], object] | None] = ContextVar("before", default=None)
+
+
+@contextmanager
+def before_replacing(act: Callable[[Path, Path], object]) -> Iterator[None]:
+    """Have `act` look at each new file of `write_with` in the block and at its path, right before it is put there."""
+    token = _BEFORE.set(act)
+    try:
+        yield
+    finally:
+        _BEFORE.reset(token)
+
+
 def write_with(path: Path, write: Callable[[Path], None]) -> Path:
     """Call `write` on a temporary neighbour of `path` (same suffixes), then move it into place.
 
@@ -105,19 +117,25 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
         OSError: naming the file, if the disk refuses it; what was there stays.
     """
     path = Path(path)
-    with creating(path), writing_to(path, path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = _temporary(path)
+    made: list[Path] = []
+    opened: list[int] = []
     try:
-        with writing_to(path, temporary):
-            write(temporary)
-            temporary.chmod(0o666 & ~umask())
-            sync(temporary)
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        unlock(handle)
-        os.close(handle)
+        try:
+            with creating(path), writing_to(path, path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = _temporary(path, made, opened)
+            with writing_to(path, temporary):
+                write(temporary)
+                temporary.chmod(0o666 & ~umask())
+                sync(temporary)
+                if (act := _BEFORE.get()) is not None:
+                    act(temporary, path)
+                temporary.replace(path)
+        finally:
+            _end(made, opened)
+    except BaseException:
+        _end(made, opened)  # an interruption can come in the middle of it
+        raise
     sync(path.parent)
     noted = _NOTED.get()
     if noted is not None:
@@ -125,20 +143,37 @@ def write_with(path: Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
-def _temporary(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, open and locked, so that no other process takes it for a killed run's."""
+def _end(made: list[Path], opened: list[int]) -> None:
+    """Remove and close what `_temporary` made."""
+    for name in made:
+        with suppress(OSError):  # moved, never made, or on a disk that takes nothing: the next run removes it
+            name.unlink()
+    while opened:
+        unlock(opened[-1])
+        os.close(opened.pop())
+
+
+def _temporary(path: Path, made: list[Path], opened: list[int]) -> Path:
+    """A new file beside `path`, open and locked, so that no other process takes it for a killed run's.
+
+    Args:
+        path: what it will be.
+        made: takes each name before there is such a file, so that no interruption leaves one that nobody knows.
+        opened: takes each open handle.
+    """
     while True:
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + temporary_name(path.name), dir=path.parent)
+        temporary = unused(lambda digits: path.with_name(f".partial-{digits}-{temporary_name(path.name)}"))
+        made.append(temporary)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        opened.append(handle)
         try:
             lock(handle)
         except Unknown:
             pass
         except Busy:
-            os.close(handle)
-            continue
-        if still_there(handle, Path(name)):
-            return handle, Path(name)
-        os.close(handle)
+            continue  # another process has just taken it for a killed run's
+        if still_there(handle, temporary):
+            return temporary
 
 
 @contextmanager

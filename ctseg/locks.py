@@ -95,16 +95,30 @@ def held(path: Path, *, shared: bool = False) -> Iterator[None]:
     Raises:
         Busy: if a living process holds it.
     """
-    file = _file_of(path)
-    handle = _open_locked(file, shared)
+    opened: list[int] = []
     try:
-        yield
-    finally:
+        try:
+            _open_locked(_file_of(path), shared, opened)
+            yield
+        finally:
+            _let_go(path, opened)
+    except BaseException:
+        _let_go(path, opened)  # an interruption can come in the middle of it
+        raise
+
+
+def _let_go(path: Path, opened: list[int]) -> None:
+    """Release the lock on a name, and remove its file where nobody else shares it."""
+    file = _file_of(path)
+    if not opened:
+        clean_lock(path)  # an interruption can come when the file is there and its handle is not known yet
+    while opened:
         with suppress(Busy, Unknown):
-            lock(handle)  # shared: only the last one removes it
-            file.unlink(missing_ok=True)  # while it is locked, so that nobody else's is removed
-        unlock(handle)
-        os.close(handle)
+            lock(opened[-1])  # shared: only the last one removes it
+            if still_there(opened[-1], file):
+                file.unlink(missing_ok=True)  # while it is locked, so that nobody else's is removed
+        unlock(opened[-1])
+        os.close(opened.pop())
 
 
 def is_held(path: Path, *, shared: bool = False) -> bool:
@@ -137,24 +151,30 @@ def _file_of(path: Path) -> Path:
     return path.with_name(f"{LOCK}{temporary_name(path.name)}")
 
 
-def _open_locked(file: Path, shared: bool) -> int:
-    """A handle of the lock file that holds its lock; a file that its holder removed meanwhile is made again."""
+def _open_locked(file: Path, shared: bool, opened: list[int]) -> None:
+    """Lock the lock file; one that its holder removed meanwhile is made again.
+
+    Args:
+        file: the lock file.
+        shared: hold it together with others that share it.
+        opened: holds the handle with the lock in the end.
+    """
     patience = time.monotonic() + (SHARED_SECONDS if shared else 0.0)
     while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        opened.append(os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
         try:
-            lock(handle, shared=shared)
+            lock(opened[-1], shared=shared)
         except Unknown:
-            return handle
+            return
         except Busy:
-            os.close(handle)
-            if time.monotonic() < patience:
-                time.sleep(0.05)
-                continue
-            raise
-        if still_there(handle, file):
-            return handle
-        os.close(handle)
+            os.close(opened.pop())
+            if time.monotonic() >= patience:
+                raise
+            time.sleep(0.05)
+            continue
+        if still_there(opened[-1], file):
+            return
+        os.close(opened.pop())
 
 
 def still_there(handle: int, path: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -21,3 +23,15 @@ def temporary_name(name: str) -> str:
     digest = blake2b(os.fsencode(name), digest_size=10).hexdigest()
     suffixes = "".join(Path(name).suffixes[-2:])
     return digest + (suffixes if len(os.fsencode(suffixes)) <= 12 else "")
+
+
+def unused(place: Callable[[str], Path]) -> Path:
+    """A path that is not taken, to be known before anything is made there: an interruption may come right after that.
+
+    Args:
+        place: eight random digits -> path.
+    """
+    while True:
+        path = place(secrets.token_hex(4))
+        if not os.path.lexists(path):
+            return path

@@ -20,6 +20,8 @@ from ctseg.outputs import MARK
 SIGNALS = ((signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, -9, ""))
 """A signal, how a command ends by it, and the first word of its line."""
 UNREACHED = 77
+TIMED = (".html", ".ts", ".state.json")
+"""Files that differ between calls that do the same."""
 SECONDS = re.compile(rb'("[a-z_]*seconds[a-z_]*": )[-0-9.e+]+')
 
 
@@ -30,6 +32,7 @@ def without_seconds(path: Path) -> bytes:
         mark = json.loads(data)
         if "scans" in mark["inputs"]:
             mark["inputs"]["scans"] = None  # what a segmentation remembers of them depends on its own path
+        mark["made"] = {name: "" if name.endswith(TIMED) else seen for name, seen in mark["made"].items()}
         return json.dumps({**mark, "files": sorted(mark["files"])}, sort_keys=True).encode()
     if path.suffix in (".json", ".jsonl"):
         return SECONDS.sub(rb"\1", data)
@@ -43,7 +46,7 @@ def tree(folder: Path) -> dict[str, str]:
     """Every file below a folder, and a digest of those that do not say when they were made."""
     return {
         path.relative_to(folder).as_posix(): ""
-        if path.suffix in (".html", ".ts") or path.name.endswith(".state.json")
+        if path.name.endswith(TIMED)
         else hashlib.sha256(without_seconds(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file()

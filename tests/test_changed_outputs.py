@@ -18,7 +18,19 @@ from ctseg.cli.main import main
 from ctseg.errors import InputError, OutputExistsError
 from ctseg.files import write_text
 from ctseg.inference import finish, results
-from ctseg.outputs import MARK, growing_folder, guard_output, read_mark, refuse_changed, what_changed, whole_folder
+from ctseg.outputs import (
+    MARK,
+    Mark,
+    continued_folder,
+    growing_folder,
+    guard_output,
+    read_mark,
+    refuse_changed,
+    remove_output,
+    what_changed,
+    whole_folder,
+    write_file_mark,
+)
 from ctseg.outputs.changed import is_another_folder, look, looks
 from ctseg.outputs.guard import Output
 from ctseg.outputs.mark import write_mark
@@ -278,21 +290,93 @@ def test_how_long_it_took_is_no_change(tmp_path: Path) -> None:
     texts = {
         "a.json": '{{"seconds": {}, "ml": 2}}',
         "a.csv": "case,seconds,ml\na,{},2\n",
-        "a.html": "{}",
-        "a.dcm": "{}",
+        "a.state.json": "{}",
+        "a.dcm": "\x08\x003\x00TM\x04\x00{}mask",
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text.format(1.5))
-    seen = looks(tmp_path, texts)
+    (tmp_path / "a.html").write_text("page")
+    seen = looks(tmp_path, [*texts, "a.html"])
     for name, text in texts.items():
         (tmp_path / name).write_text(text.format(12.25))
-    assert looks(tmp_path, texts) == seen
+    assert looks(tmp_path, [*texts, "a.html"]) == seen
     (tmp_path / "a.csv").write_text("case,seconds,ml\na,1.5,3\n")
     assert not is_another_folder(tmp_path, seen)
     (tmp_path / "a.json").write_text('{"seconds": 1.5, "ml": 3}')
+    (tmp_path / "a.dcm").write_text(texts["a.dcm"].format(1.5).replace("mask", "maks"))
     assert not is_another_folder(tmp_path, seen)
     (tmp_path / "a.html").unlink()
     assert is_another_folder(tmp_path, seen)
+
+
+def continued(place: Path, text: str, *names: str) -> None:
+    """A call that goes on with a folder, as those of `demo` and `reproduce` do."""
+    with continued_folder(output(place, resume=True), ["study.toml", "*.csv"]) as folder:
+        for name in names:
+            write_text(folder / name, text)
+            write_text(folder / name, text)  # a second time in one call is no edit
+
+
+def test_a_folder_that_is_gone_on_with_keeps_edits_and_what_the_user_puts_there(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    continued(place, "one", "study.toml", "a.csv", "b.csv")
+    continued(place, "two", "study.toml", "a.csv", "b.csv")
+    assert [path.name for path in place.glob("*.changed*")] == []
+    (place / "study.toml").write_text("mine")
+    (place / "a.csv").write_text("mine")
+    (place / "own.csv").write_text("mine")
+    continued(place, "three", "study.toml", "a.csv", "own.csv", "d.csv")
+    kept = {path.name: path.read_text() for path in place.glob("*.changed")}
+    assert kept == dict.fromkeys(("study.toml.changed", "a.csv.changed", "own.csv.changed"), "mine")
+    assert {path.read_text() for path in (place / "a.csv", place / "own.csv", place / "study.toml")} == {"three"}
+    assert (place / "b.csv").read_text() == "two"
+    (place / "b.csv").write_text("mine")
+    assert what_changed(place) == f"{place} (b.csv changed)"
+    continued(place, "four", "b.csv")
+    assert (place / "b.csv.changed").read_text() == "mine"
+
+
+def test_a_folder_that_is_gone_on_with_after_a_kill_keeps_edits_alone(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    continued(place, "one", "study.toml", "a.csv")
+    with pytest.raises(KeyboardInterrupt), continued_folder(output(place, resume=True), ["study.toml", "*.csv"]):
+        write_text(place / "a.csv", "two")
+        write_text(place / "b.csv", "two")
+        raise KeyboardInterrupt
+    (place / "study.toml").write_text("mine")
+    continued(place, "three", "study.toml", "a.csv", "b.csv")
+    assert [path.name for path in place.glob("*.changed*")] == ["study.toml.changed"]
+
+
+def test_a_removed_output_keeps_what_was_changed_be_it_a_folder_or_a_file(tmp_path: Path) -> None:
+    with whole_folder(output(tmp_path / "out")) as folder:
+        write_text(folder / "a.csv", "one")
+    pairs = write_text(tmp_path / "pairs.csv", "one")
+    write_file_mark(pairs, Mark("match", ("pairs.csv",)).seen(tmp_path))
+    for path in (tmp_path / "out" / "a.csv", pairs):
+        path.write_text("mine")
+    for path in (tmp_path / "out", pairs, tmp_path / "nothing"):
+        remove_output(path)
+    files = [path for path in tmp_path.rglob("*.csv*") if not path.name.startswith(".")]
+    assert sorted(path.name for path in files) == ["a.csv.changed", "pairs.csv.changed"]
+    write_text(pairs, "one")
+    remove_output(pairs)
+    assert not pairs.exists()
+
+
+@pytest.mark.parametrize("name", ["images.npy", "model.safetensors", "page.html", "model.ts", "a.dcm"])
+def test_an_edit_of_any_file_is_kept_however_large_it_is(name: str, tmp_path: Path) -> None:
+    place, made = tmp_path / "out", bytes(3 << 20)
+    with whole_folder(output(place)) as folder:
+        (folder / name).write_bytes(made)
+    mine = made[:2_000_000] + b"1" + made[2_000_001:]
+    (place / name).write_bytes(mine)
+    assert what_changed(place) == f"{place} ({name} changed)"
+    with whole_folder(output(place, overwrite=True)) as folder:
+        (folder / name).write_bytes(made)
+    assert (place / f"{name}.changed").read_bytes() == mine
+    assert (place / name).read_bytes() == made
+    assert what_changed(place) == ""
 
 
 def test_a_run_that_starts_again_keeps_pictures_of_the_users(tmp_path: Path) -> None:

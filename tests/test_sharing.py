@@ -7,10 +7,13 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cohorts
+import numpy as np
+import pandas as pd
 import pytest
 
 from ctseg.cli import common
@@ -22,8 +25,11 @@ from ctseg.outputs import Mark, guard_output, read_mark
 from ctseg.outputs.leftovers import share_folder
 from ctseg.outputs.mark import write_mark
 from ctseg.preprocess import shared as preprocess_shared
+from ctseg.preprocess.cases import CaseSlices
+from ctseg.preprocess.shared import save_outcome
 
 pytestmark = pytest.mark.slow
+NOT_OURS = "not what a call of this version of ctseg leaves there; remove it and call again"
 
 
 @pytest.fixture(autouse=True)
@@ -214,3 +220,67 @@ def test_what_another_call_does_meanwhile_refuses_nobody(tmp_path: Path, monkeyp
     (out / ".ctseg.json").unlink()
     with pytest.raises(OutputExistsError, match="files that ctseg did not write"):
         guard_output(out, "segment", inputs=[scan], share=True)
+
+
+def npz(**arrays: object) -> Callable[[Path], object]:
+    """Something packed, which could swell."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    return write
+
+
+def other_slices(path: Path) -> None:
+    """What another case gave."""
+    table = pd.DataFrame({"slice_id": ["a"]})
+    outcome = CaseSlices("other", np.zeros((1, 4, 4), np.uint8), None, table, (), (), "")
+    save_outcome(path, outcome)
+
+
+RECORDS: dict[str, Callable[[Path], object]] = {
+    "packed": npz(images=np.zeros((9, 9, 9), np.uint8)),
+    "text": lambda path: path.write_text("mine"),
+    "folder": Path.mkdir,
+    "pipe": os.mkfifo,
+    "other": other_slices,
+}
+
+
+@pytest.mark.parametrize("what", RECORDS)
+def test_a_record_that_no_call_left_costs_no_more_than_its_case(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohorts.mr_scans(tmp_path / "scans", 2)
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "-o", "out", "--share"]
+    record = tmp_path / ".ctseg-share-out" / "done" / "case_000"
+    (record.parent.parent / "claims").mkdir(parents=True)
+    for name in (".DS_Store", "Thumbs.db", "note", "a.0x1", ".5", "b.99999999999"):
+        (record.parent.parent / "claims" / name).write_text("mine")
+    record.parent.mkdir()
+    RECORDS[what](record)
+    for _ in range(2):
+        assert main(words) == 2
+        assert error(capsys).endswith(f"{record.name}: {NOT_OURS}")
+        assert (record.parent / "case_001").is_file()
+    if record.is_dir():
+        record.rmdir()
+    else:
+        record.unlink()
+    assert main(words) == 0
+    assert not record.parent.parent.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"case": "a"}', '{"case": "scan_001", "status": "ok"}', '{"x": 1}'])
+def test_a_row_that_no_call_left_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cohorts.ct_scans(tmp_path / "scans", 1)
+    cohorts.model(tmp_path / "run")
+    record = tmp_path / ".ctseg-share-out" / "done" / "scan_000"
+    record.parent.mkdir(parents=True)
+    record.write_text(text)
+    words = ["segment", "scans", "--model", "run", "--device", "cpu", "--workers", "0", "-o", "out", "--share"]
+    assert main(words) == 2
+    assert error(capsys).endswith(f"{record.name}: {NOT_OURS}")
+    record.unlink()
+    assert main(words) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -250,29 +249,51 @@ def _write(pairs: pd.DataFrame, output: Path, mark: Mark) -> None:
     Raises:
         OSError: if the disk refuses either.
     """
-    from secrets import token_hex
+    from ctseg.temporary_names import temporary_name, unused
 
+    earlier = unused(lambda digits: output.with_name(f".partial-{digits}-{temporary_name(output.name)}"))
+    try:
+        _replace(pairs, output, mark, earlier)
+    except BaseException:
+        earlier.unlink(missing_ok=True)  # an interruption can come in the middle of that
+        raise
+
+
+def _replace(pairs: pd.DataFrame, output: Path, mark: Mark, earlier: Path) -> None:
     from ctseg.matching.pairs import write_pairs
     from ctseg.outputs import what_changed, write_file_mark
     from ctseg.outputs.changed import keep
-    from ctseg.temporary_names import temporary_name
 
-    earlier = output.with_name(f".partial-{token_hex(4)}-{temporary_name(output.name)}")
-    with suppress(OSError):  # there are none, or the file system has no hard links
-        earlier.hardlink_to(output)
+    was_there, begun = output.exists(), False
     try:
+        if was_there:
+            _second_name(output, earlier)
+        begun = True
         if what_changed(output):
             keep(output, common.say, copy=True)
         write_pairs(pairs, output)
         write_file_mark(output, mark.seen(output.parent))
-    except OSError as error:
-        if earlier.exists():
+        begun = False
+    except BaseException as error:
+        if begun and was_there:
             earlier.replace(output)
-        else:
+        elif begun:
             output.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(output)) from error
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(output)) from error
+        raise
     finally:
         earlier.unlink(missing_ok=True)
+
+
+def _second_name(path: Path, name: Path) -> None:
+    """Give a file a second name; a copy where the file system has no hard links."""
+    from shutil import copy2
+
+    try:
+        name.hardlink_to(path)
+    except OSError:
+        copy2(path, name)
 
 
 def _counts(pairs: pd.DataFrame, direction: Direction) -> dict[str, float]:

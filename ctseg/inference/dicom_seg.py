@@ -127,6 +127,9 @@ def _write(
     if len(sources) == 1:  # highdicom says that single slices lie 1 mm apart
         size = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
         size.SpacingBetweenSlices = size.SliceThickness
+    dimensions = generate_uid(entropy_srcs=["dimensions", str(seg.SOPInstanceUID)])  # highdicom takes a random one
+    for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
+        item.DimensionOrganizationUID = dimensions
     complete(seg, deidentify, sources[0])
     write_with(path, lambda temporary: seg.save_as(temporary, enforce_file_format=True))
     return seg

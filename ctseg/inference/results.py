@@ -263,12 +263,12 @@ def read_table(folder: Path) -> dict[str, Any]:
             f"{path}: not made by this version of `ctseg segment`; choose another output or add --overwrite"
         )
     rows = data.get("cases", [])
-    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
+    if not isinstance(rows, list) or not all(is_row(row) for row in rows):
         raise InputError(f"{path}: a row of cases is broken; choose another output or add --overwrite")
     return data
 
 
-def _is_row(row: Any) -> bool:
+def is_row(row: Any) -> bool:
     """Whether a row has the columns' types, and a case's name that is a file name."""
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("case", "status")):
         return False

@@ -5,21 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
 from typing import Any
 
-from ctseg.inference.results import CaseResult, ResultTable, earlier_rows, read_rows, remove_case, start_folder
+from ctseg.errors import InputError, UnreadableError
+from ctseg.inference.results import (
+    CaseResult,
+    ResultTable,
+    earlier_rows,
+    is_row,
+    read_rows,
+    remove_case,
+    start_folder,
+)
 from ctseg.inference.resume import is_current
 from ctseg.io.case import Case
 from ctseg.io.digest import glance
 from ctseg.io.input_digests import text_digest
 from ctseg.outputs import Output, begin, finish, recover
 from ctseg.outputs.claims import MOST_DEATHS
-from ctseg.outputs.sharing import FINISH, START, Share, sharing
+from ctseg.outputs.sharing import FINISH, START, Share, SpoiltRecordError, sharing
 from ctseg.version import __version__
 
 KILLED = f"{MOST_DEATHS} processes were killed while they worked on this case, often for lack of memory"
+
+FIELDS = {item.name for item in fields(CaseResult)}
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,7 @@ def _finish(work: SharedWork, share: Share) -> None:
     order = list(work.names)
     table = ResultTable(work.place.path, work.head, order, earlier_rows(work.place.path))
     for name in order:
-        row = table.rows[name] = CaseResult(**share.read(name))
+        row = table.rows[name] = _row(share, name)
         if row.status == "failed":
             remove_case(work.place.path, name)  # of an earlier call, or of one that was stopped in the middle of it
     for row in work.unreadable:
@@ -119,3 +130,25 @@ def _finish(work: SharedWork, share: Share) -> None:
     table.finish()
     recover(work.place.real, work.place.say)  # of processes that were killed: nobody else is at work any more
     finish(work.place)
+
+
+def _row(share: Share, name: str) -> CaseResult:
+    """The row that some call recorded.
+
+    Raises:
+        SpoiltRecordError: if it is none.
+    """
+    path = share.claims.record(name)
+    try:
+        data = share.read(name)
+    except UnreadableError:
+        raise
+    except InputError:
+        raise SpoiltRecordError(path) from None
+    if not is_row(data) or data["case"] != name or not set(data) <= FIELDS or not _are_looks(data.get("looks", {})):
+        raise SpoiltRecordError(path)
+    return CaseResult(**data)
+
+
+def _are_looks(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)

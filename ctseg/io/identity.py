@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -30,7 +31,7 @@ CONVENTIONS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("LUMIERE", r"(?P<patient>Patient-\d+)"),  # Patient-001_week-000
         (
             "time point",
-            r"(?P<patient>[0-9A-Za-z].*?)[_\-. ]+"
+            r"(?P<patient>[^\W_].*?)[_\-. ]+"
             r"(?:ses|session|week|wk|fu|follow-?up|tp|time-?point|visit|baseline)[_\-. ]*\d*[a-z]?",
         ),
     )
@@ -98,7 +99,17 @@ def patient_of_file(file: Path, name: str = "") -> tuple[str, str] | None:
         found = convention_of(folder.name)
         if found is not None and found[0] not in ("time point", "Decathlon", DICOM_NAME):
             return found
-    return convention_of(name or file.name)
+    return _in_other_letters(file) or convention_of(name or file.name)
+
+
+def _in_other_letters(file: Path) -> tuple[str, str] | None:
+    """The patient of a name with letters that are not ASCII: its case's name has lost them."""
+    for text in (file.name, *(folder.name for folder in file.parents[:FOLDERS_UP])):
+        found = None if text.isascii() else convention_of(unicodedata.normalize("NFC", text))
+        if found is not None and not found[1].isascii():
+            kept = "".join(letter for letter in found[1] if letter.isascii() and letter.isalnum())
+            return found[0], f"{kept or 'patient'}-{keyed_digest(folded(found[1]))}"
+    return None
 
 
 def patients_of(names: Sequence[str]) -> dict[str, str]:
@@ -107,11 +118,20 @@ def patients_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def same_spelling(patients: dict[str, str]) -> dict[str, str]:
-    """The same patients, those that differ in upper and lower case alone under one spelling, the first in order."""
+    """The same patients under one spelling each, the first in order; see `folded`."""
     spelling: dict[str, str] = {}
     for patient in sorted(set(patients.values())):
-        spelling.setdefault(patient.casefold(), patient)
-    return {name: spelling[patient.casefold()] for name, patient in patients.items()}
+        spelling.setdefault(folded(patient), patient)
+    return {name: spelling[folded(patient)] for name, patient in patients.items()}
+
+
+def folded(patient: str) -> str:
+    """What spellings of one patient have in common.
+
+    They may differ in upper and lower case, and in whether letters with accents are one character (NFC) or two (NFD, as
+    on a Mac).
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", patient).casefold())
 
 
 def patient_rule(conventions: Iterable[str | None], flag: str) -> str:

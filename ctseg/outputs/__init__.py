@@ -5,14 +5,13 @@
 `.ctseg.json`, which names its files. See docs/reliability.md.
 """
 
+from ctseg.outputs.continued import continued_folder, shared_folder
 from ctseg.outputs.folders import (
     begin,
-    continued_folder,
     finish,
     growing_folder,
     new_folder,
     remove_output,
-    shared_folder,
     sole,
     whole_folder,
 )

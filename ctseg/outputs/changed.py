@@ -1,36 +1,45 @@
 """Files of an output that somebody has changed since ctseg wrote them: a corrected mask, a table with a column more.
 
 The mark of a finished output says how each of its files looked. One that looks otherwise is kept as `NAME.changed`
-before another is written in its place; it is the user's from then on. How long something took does not count, so that
-two calls that do the same leave the same marks.
+before another is written in its place; it is the user's from then on. How long something took, and when a DICOM object
+was made, does not count, so that two calls that do the same leave the same marks.
 """
 
 from __future__ import annotations
 
 import csv
+import filecmp
 import io
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import sha256
+from functools import partial
+from hashlib import file_digest, sha256
 from pathlib import Path
 
-from ctseg.files import writing_to
+from ctseg.files import write_with, writing_to
 
 CHANGED = ".changed"
 DIGITS = 12
-TIMED = (".html", ".ts", ".dcm", ".state.json")
-"""Files that say when they were made, or how long it took, somewhere: that they are there is all that is compared."""
+TIMED = (".state.json",)
+"""Files that change with every call: that they are there is all that is compared."""
 THERE = "there"
-JSON, CSV = (".json", ".jsonl"), ".csv"
+JSON, CSV, DICOM = (".json", ".jsonl"), ".csv", ".dcm"
 SECONDS = re.compile(rb'("[a-z_]*seconds[a-z_]*": )[-0-9.e+]+')
-LARGEST, LARGEST_TEXT = 1 << 20, 1 << 25
-"""Of a larger file, which nobody edits by hand, the number of bytes alone is compared; of a larger table nothing."""
+MADE_AT = re.compile(
+    rb"(\x08\x00(?:[\x12\x23]\x00DA|[\x13\x33]\x00TM)|\x18\x00\x02\xa0DT|\x06\x30(?:\x08\x00DA|\x09\x00TM))"
+    rb"..[0-9.+ ]*+",
+    re.DOTALL,
+)
+"""Elements of DICOM, explicit VR and little endian as ctseg writes it, that say when an object was made: of instance,
+content, contribution and structure set."""
+LARGEST_TEXT = 1 << 25
+"""Of a larger table nothing is compared, since it would be held in memory to leave out how long something took."""
 
 
 def look(path: Path) -> str:
-    """How a file looks: `BYTES DIGEST`, of a large one `BYTES`, of JSON and CSV ` DIGEST`, `there` of some others.
+    """How a file looks: `BYTES DIGEST`, of JSON, CSV and DICOM ` DIGEST`, `there` of some others.
 
     Empty where there is none.
 
@@ -42,9 +51,7 @@ def look(path: Path) -> str:
         return ""
     if path.name.endswith(TIMED) or (path.suffix in (*JSON, CSV) and size > LARGEST_TEXT):
         return THERE
-    if path.suffix in (*JSON, CSV):
-        return f" {_digest(path)}"
-    return f"{size} {_digest(path)}" if size <= LARGEST else f"{size}"
+    return f"{'' if path.suffix in (*JSON, CSV, DICOM) else size} {_digest(path)}"
 
 
 def looks(folder: Path, names: Iterable[str]) -> dict[str, str]:
@@ -116,17 +123,21 @@ def keep(path: Path, say: Callable[[str], object], *, copy: bool = False) -> Pat
     kept = next(name for name in names if not os.path.lexists(name) or _same(name, path))
     if copy and kept.is_file():
         return kept  # by an earlier call
-    with writing_to(path, kept):
-        if copy:
-            shutil.copy2(path, kept)
-        else:
+    if copy:
+        write_with(kept, partial(_copy, path))
+    else:
+        with writing_to(path, kept):
             path.replace(kept)
     say(f"{path}: was changed since ctseg wrote it; kept as {kept.name}")
     return kept
 
 
+def _copy(path: Path, place: Path) -> None:
+    shutil.copy2(path, place)
+
+
 def _same(one: Path, other: Path) -> bool:
-    return one.is_file() and one.read_bytes() == other.read_bytes()
+    return one.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def _size(path: Path) -> int | None:
@@ -137,11 +148,14 @@ def _size(path: Path) -> int | None:
 
 
 def _digest(path: Path) -> str:
-    return bytes_digest(path.read_bytes(), path.suffix)
+    if path.suffix in (*JSON, CSV, DICOM):
+        return bytes_digest(path.read_bytes(), path.suffix)
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()[:DIGITS]
 
 
 def bytes_digest(data: bytes, suffix: str) -> str:
-    """The first digits of the SHA-256 of what a file holds, but for how long something took.
+    """The first digits of the SHA-256 of what a file holds, but for how long something took, and when.
 
     Args:
         data: the whole file.
@@ -149,6 +163,8 @@ def bytes_digest(data: bytes, suffix: str) -> str:
     """
     if suffix in JSON:
         data = SECONDS.sub(rb"\1", data)
+    elif suffix == DICOM:
+        data = MADE_AT.sub(rb"\1", data)
     elif suffix == CSV:
         data = _without_seconds(data)
     return sha256(data).hexdigest()[:DIGITS]

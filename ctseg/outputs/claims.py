@@ -36,6 +36,10 @@ MOST_DEATHS = 5
 """A case that so many processes were killed over has failed: it may be what kills them."""
 NEW = ".new-"
 """How names of files begin that have not got their own yet."""
+NUMBERS = frozenset(map(str, range(1, 10_000)))
+"""What ends the name of a claim."""
+MOST_TEXT = 1000
+"""Bytes of a claim that are read."""
 RELEASED = b"released"
 """What a claim says that its process gave back."""
 CALL = "call-"
@@ -224,32 +228,43 @@ class Claims:
             return False
         new = self.claims / f"{NEW}{secrets.token_hex(8)}"
         try:
-            handle = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            if not self._name_claim(new, name, number):
+                return False
         except FileNotFoundError:
             return False
-        with suppress(Busy, Unknown):
-            lock(handle)
-        os.write(handle, json.dumps({"machine": self._machine, "process": os.getpid()}).encode())
-        try:
-            is_first = appear(new, self.claims / f"{name}.{number}")
-        finally:
-            new.unlink(missing_ok=True)
-        if not is_first:
-            os.close(handle)
-            return False
-        with self._guard:
-            self._held[name] = handle
+        except BaseException:
+            new.unlink(missing_ok=True)  # an interruption can come in the middle of that
+            raise
         if self.record(name).exists():  # done since the folder was listed
             self.release(name)
             return False
         return True
+
+    def _name_claim(self, new: Path, name: str, number: int) -> bool:
+        """Make and lock a nameless claim and name it; whether the name was free."""
+        opened: list[int] = []
+        try:
+            opened.append(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+            with suppress(Busy, Unknown):
+                lock(opened[0])
+            os.write(opened[0], json.dumps({"machine": self._machine, "process": os.getpid()}).encode())
+            with self._guard:
+                is_first = appear(new, self.claims / f"{name}.{number}")
+                if is_first:
+                    self._held[name] = opened.pop()
+        finally:
+            new.unlink(missing_ok=True)
+            for handle in opened:
+                os.close(handle)
+        return is_first
 
     def _latest(self) -> dict[str, int]:
         """Name -> number of its latest claim."""
         latest: dict[str, int] = {}
         for claim in self._names_in(self.claims):
             name, _, number = claim.rpartition(".")
-            latest[name] = max(latest.get(name, 0), int(number))
+            if name and number in NUMBERS:  # else no claim, whoever put it there
+                latest[name] = max(latest.get(name, 0), int(number))
         return latest
 
     def _is_free(self, name: str, number: int) -> bool:
@@ -258,7 +273,8 @@ class Claims:
             return False
         path = self.claims / f"{name}.{number}"
         try:
-            handle = os.open(path, os.O_RDWR)  # opening asks a network disk for what is there now
+            # Opening asks a network disk for what is there now.
+            handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
             try:
                 return self._is_dead(path.name, handle)
             finally:
@@ -269,7 +285,7 @@ class Claims:
             return False
 
     def _is_dead(self, key: str, handle: int) -> bool:
-        text = os.pread(handle, 1000, 0)
+        text = os.pread(handle, MOST_TEXT, 0)
         if text == RELEASED:
             return True
         if _machine_of(text) == self._machine:
@@ -289,8 +305,11 @@ class Claims:
         """How many processes lost a case without giving it back; where it cannot be enough, nobody looks."""
         if latest < MOST_DEATHS:
             return 0
-        texts = [(self.claims / f"{name}.{number}").read_bytes() for number in range(1, latest + 1)]
-        return sum(text != RELEASED for text in texts)
+        deaths = 0
+        for number in range(1, latest + 1):
+            with suppress(FileNotFoundError), (self.claims / f"{name}.{number}").open("rb") as file:
+                deaths += file.read(MOST_TEXT) != RELEASED
+        return deaths
 
     def _touch_all(self) -> None:
         while not self._over.wait(TOUCH_SECONDS):

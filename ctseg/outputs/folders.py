@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +26,14 @@ from ctseg.outputs.leftovers import (
     filled,
     is_real_folder,
     keep_changed,
+    keep_changed_file,
     leftovers,
     move_foreign,
     put_back,
     remove_owned,
 )
 from ctseg.outputs.mark import MARK, STUDY, Mark, contents, entries, foreign, ignores_case, owner, read_mark, write_mark
-from ctseg.temporary_names import temporary_name
+from ctseg.temporary_names import temporary_name, unused
 
 
 @contextmanager
@@ -71,7 +70,7 @@ def whole_folder(
             if old is not None:
                 stack.enter_context(_alone(old, output))
                 keep_changed(old, output.say)
-                _refuse_clash(old, mark.files, output)
+                refuse_clash(old, mark.files, output)
             aside = _place(temporary, output.real)
             if aside is not None:
                 discard(aside, output.real, output.say)
@@ -136,8 +135,14 @@ def writing(path: Path) -> bool:
     return any(folder == here or folder in here.parents for folder in _WRITING)
 
 
-def begin(output: Output, files: Iterable[str], inputs: Mapping[str, Any]) -> Mark:
+def begin(output: Output, files: Iterable[str], inputs: Mapping[str, Any], clash: Iterable[str] | None = None) -> Mark:
     """Make an output folder, with a mark that says it is not finished; `Mark.finish` is for when it is.
+
+    Args:
+        output: of `guard_output`.
+        files: what will be written, as in `Mark.files`.
+        inputs: digests of what it is made from.
+        clash: names that no file that is not ctseg's may have; all of the mark by default.
 
     Raises:
         OutputExistsError: if a file that is not ctseg's has a name among `files`.
@@ -150,7 +155,7 @@ def begin(output: Output, files: Iterable[str], inputs: Mapping[str, Any]) -> Ma
     # A call by hand that goes on with a study's output keeps its key.
     study = STUDY.get() or (old.study if old else "")
     mark = Mark(output.kind, names, finished=False, inputs=dict(inputs), study=study)
-    _refuse_clash(real, mark.files, output)
+    refuse_clash(real, mark.files if clash is None else tuple(clash), output)
     write_mark(real, mark)
     return mark
 
@@ -162,51 +167,18 @@ def finish(output: Output) -> None:
         write_mark(output.real, mark.finish(output.real))
 
 
-def shared_folder(output: Output, files: Iterable[str], inputs: Mapping[str, Any] | None = None) -> None:
-    """Make and mark the output itself, for a folder that several calls fill together; nothing in it is ever removed.
-
-    Args:
-        output: of `guard_output`, with `resume`.
-        files: what will be written beside the outputs of other commands.
-        inputs: what all of it is made from, for the mark, which is written again where it says something else.
-
-    Raises:
-        OutputExistsError: if a file that is not ctseg's has a name among `files`.
-    """
-    with creating(output.path):
-        output.real.mkdir(parents=True, exist_ok=True)
-    mark, made_from = read_mark(output.real), dict(inputs or {})
-    if mark is None or mark.inputs != made_from:
-        files = tuple(files)
-        _refuse_clash(output.real, files if mark is None else (*mark.files, *files), output)
-        write_mark(output.real, Mark(output.kind, files, inputs=made_from))
-
-
-@contextmanager
-def continued_folder(output: Output, files: Iterable[str], inputs: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """`shared_folder` for the length of a call that goes on with it; the mark says whether such a call came to its end.
-
-    Args:
-        output: of `guard_output`, with `resume`.
-        files: what will be written beside the outputs of other commands.
-        inputs: what all of it is made from, for the mark.
-
-    Raises:
-        OutputExistsError: if a file that is not ctseg's has a name among `files`.
-    """
-    begin(output, files, dict(inputs or {}))
-    yield output.path
-    mark = read_mark(output.real)
-    if mark is not None:
-        write_mark(output.real, replace(mark, finished=True))  # what was not written now, a later call may
-
-
 def remove_output(path: Path) -> None:
-    """Remove an output folder's own files, and the folder where nothing else is left in it.
+    """Remove an output folder's own files, and the folder where nothing else is left in it; or an output's file.
+
+    What somebody has changed is kept, as `ctseg.outputs.changed` says.
 
     Raises:
         OutputExistsError: if ctseg did not write the folder.
     """
+    if path.is_file():
+        keep_changed_file(path, to_stderr)
+        path.unlink(missing_ok=True)
+        return
     if filled(path) and read_mark(path) is None:
         raise OutputExistsError(f"{path}: holds files that ctseg did not write; move it and call again")
     if path.is_dir() and not any(path.iterdir()):
@@ -246,22 +218,21 @@ def _partial(output: Output) -> Iterator[Path]:
     """A locked, marked folder beside the output; removed unless it was moved into place."""
     real = output.real
     _refuse_here(output)
-    with creating(output.path), ExitStack() as stack:
-        real.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{temporary_name(real.name)}-", dir=real.parent))
-        stack.callback(shutil.rmtree, temporary, ignore_errors=True)  # taken back below
-        with ExitStack() as locks, writing_to(output.path, temporary):
-            locks.enter_context(locked(temporary, known=False))
-            write_mark(temporary, Mark(output.kind, finished=False))
-            held = locks.pop_all()
-        stack.pop_all()
-    with held:
-        try:
+    temporary = unused(lambda digits: real.with_name(f"{PARTIAL}{temporary_name(real.name)}-{digits}"))
+    try:
+        with ExitStack() as locks:
+            with creating(output.path):
+                real.parent.mkdir(parents=True, exist_ok=True)
+                temporary.mkdir(mode=0o700)
+                with writing_to(output.path, temporary):
+                    locks.enter_context(locked(temporary, known=False))
+                    locks.callback(shutil.rmtree, temporary, ignore_errors=True)  # while it is locked
+                    write_mark(temporary, Mark(output.kind, finished=False))
             with writing_to(output.path, temporary, reads=True):
                 yield temporary
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # an interruption can come before it is locked
+        raise
 
 
 def _refuse_here(output: Output) -> None:
@@ -292,7 +263,7 @@ def _put_new(output: Output, files: tuple[str, ...]) -> None:
     """Put the earlier output aside and an empty, unfinished one in its place."""
     with _partial(output) as temporary, _alone(output.real, output):
         keep_changed(output.real, output.say)
-        _refuse_clash(output.real, files, output)
+        refuse_clash(output.real, files, output)
         write_mark(temporary, Mark(output.kind, files, finished=False))  # with the key of the study's step
         aside = _place(temporary, output.real)
         if aside is not None:
@@ -323,7 +294,7 @@ def _place(temporary: Path, path: Path) -> Path | None:
     return aside
 
 
-def _refuse_clash(folder: Path, files: tuple[str, ...], output: Output) -> None:
+def refuse_clash(folder: Path, files: tuple[str, ...], output: Output) -> None:
     """No file that is not ctseg's has a name that is to be written, and no folder to write into is a link.
 
     Raises:

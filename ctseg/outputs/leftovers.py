@@ -198,6 +198,12 @@ def keep_changed(folder: Path, say: Say, *, copy: bool = False) -> None:
         keep(folder / name, say, copy=copy)
 
 
+def keep_changed_file(path: Path, say: Say) -> None:
+    """Keep an output that is a single file, such as pairs, where somebody has changed it; it is moved."""
+    if path.is_file() and what_changed(path):
+        keep(path, say)
+
+
 def refuse_changed(folder: Path, names: Collection[str]) -> None:
     """Refuse to go on with results that somebody has changed.
 

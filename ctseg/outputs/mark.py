@@ -53,18 +53,18 @@ class Mark:
         """
         if not (self.finished and self.made):
             return owner(self.files)
-        owns, named, made = owner(self.files), owner(name for name in self.files if not _wild(name)), self.made
+        owns, named, made = owner(self.files), owner(name for name in self.files if not is_wild(name)), self.made
         return lambda path: owns(path) and (path in made or named(path))
 
     def finish(self, folder: Path) -> Mark:
         """The mark of a finished folder: what was announced and not written is the user's to use."""
-        files = tuple(name for name in self.files if _wild(name) or (folder / plain(name)).exists())
+        files = tuple(name for name in self.files if is_wild(name) or (folder / plain(name)).exists())
         return replace(self, files=files, finished=True).seen(folder)
 
     def seen(self, folder: Path) -> Mark:
         """The mark with how its files look now."""
-        by_pattern = owned(folder, replace(self, made={})) if any(map(_wild, self.files)) else []
-        names = [*(plain(name) for name in self.files if not _wild(name)), *by_pattern]
+        by_pattern = owned(folder, replace(self, made={})) if any(map(is_wild, self.files)) else []
+        names = [*(plain(name) for name in self.files if not is_wild(name)), *by_pattern]
         return replace(self, made=looks(folder, dict.fromkeys(names)))
 
 
@@ -74,8 +74,8 @@ def owner(files: Iterable[str], *, any_case: bool = False) -> Callable[[str], bo
         owns_folded = owner([name.casefold() for name in files])
         return lambda path: owns_folded(path.casefold())
     files = tuple(files)
-    names = {plain(name) for name in files if not _wild(name)}
-    patterns = [name.split("/") for name in files if _wild(name)]
+    names = {plain(name) for name in files if not is_wild(name)}
+    patterns = [name.split("/") for name in files if is_wild(name)]
 
     def owns(path: str) -> bool:
         return path in names or any(_fits(path.split("/"), pattern) for pattern in patterns)
@@ -88,7 +88,7 @@ def plain(name: str) -> str:
     return ESCAPED.sub(r"\1", name)
 
 
-def _wild(name: str) -> bool:
+def is_wild(name: str) -> bool:
     """Whether a name in a mark means more than one path."""
     return any(sign in ESCAPED.sub("", name) for sign in "*?[")
 

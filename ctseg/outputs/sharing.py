@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import CtsegError, InputError
-from ctseg.files import creating, read_json
+from ctseg.files import bounded, creating, read_json
 from ctseg.harmless import visible
 from ctseg.locks import Busy, held
 from ctseg.outputs.claims import NEW, Claims
@@ -29,6 +29,15 @@ START, FINISH = ".start", ".finish"
 """Steps that are done once, claimed as cases are; no case's name begins with a dot."""
 TRIES = 5
 """A call may come while the last one removes the folder; it then makes a new one, so often."""
+MOST_KEY, MOST_RECORD = 1000, 1 << 24
+"""Bytes of a key and of a record of plain values that are read: others write in the folder, too."""
+
+
+class SpoiltRecordError(InputError):
+    """What a shared folder has for a case is not what a call of ctseg leaves there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: not what a call of this version of ctseg leaves there; remove it and call again")
 
 
 class Share:
@@ -46,6 +55,8 @@ class Share:
         """Around the last step: what cannot be put together is removed, so that a later call makes it again."""
         try:
             yield
+        except SpoiltRecordError:
+            raise  # of one case
         except CtsegError:
             _remove(self.claims.folder)
             raise
@@ -84,7 +95,7 @@ class Share:
 
     def read(self, name: str) -> Any:
         """What `publish_json` wrote."""
-        return read_json(self.claims.record(name))
+        return read_json(self.claims.record(name), MOST_RECORD)
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -166,10 +177,12 @@ def _meet(folder: Path, key: str) -> tuple[Claims, str]:
 def _key_of(folder: Path, key: str) -> str:
     """The key of the call that came first, which may be this one."""
     new = folder / f"{NEW}{secrets.token_hex(8)}"
-    new.write_text(key, encoding="ascii")
-    appear(new, folder / "key")
-    new.unlink(missing_ok=True)
-    return (folder / "key").read_text(encoding="ascii")
+    try:
+        new.write_text(key, encoding="ascii")
+        appear(new, folder / "key")
+    finally:
+        new.unlink(missing_ok=True)
+    return bounded(folder / "key", MOST_KEY).read_text(encoding="ascii", errors="replace")
 
 
 def _remove(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import read_csv
-from ctseg.io.identity import patient_of
+from ctseg.io.identity import folded, patient_of
 
 
 def check_label(labels: pd.DataFrame | None, select: str | None, path: Path | None) -> None:
@@ -38,11 +38,11 @@ def read_splits(path: Path, patients: Mapping[str, str] | None = None) -> dict[s
         InputError: if it is missing, lacks a column, or puts a patient in two splits.
     """
     table = _read_table(path)
-    spelling = {name.casefold(): name for name in (patients or {}).values()}
+    spelling = {folded(name): name for name in (patients or {}).values()}
     split_of: dict[str, str] = {}
     for name, split in zip(table["patient_id"], table["split"], strict=True):
         patient = (patients or {}).get(name) or patient_of(name) or name
-        patient = spelling.get(patient.casefold(), patient)
+        patient = spelling.get(folded(patient), patient)
         if split_of.setdefault(patient, split) != split:
             raise InputError(f"{path}: patient {patient} is in two splits; split by patient")
     return split_of

@@ -13,19 +13,20 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 import pandas as pd
 
 from ctseg.errors import OutputExistsError
-from ctseg.files import read_json
+from ctseg.files import bounded, read_json
 from ctseg.io.case import Case, Discovery
 from ctseg.io.digest import glance
 from ctseg.io.input_digests import file_digest, text_digest
 from ctseg.outputs import Output, recover, whole_folder
 from ctseg.outputs.claims import MOST_DEATHS
 from ctseg.outputs.leftovers import filled
-from ctseg.outputs.sharing import FINISH, Share, sharing
+from ctseg.outputs.sharing import FINISH, Share, SpoiltRecordError, sharing
 from ctseg.parallel import Failure
 from ctseg.preprocess.cases import CaseSlices
 from ctseg.preprocess.pipeline import Outcome, Plan, PreprocessReport, outcomes_of, plan, write_set
@@ -33,6 +34,8 @@ from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.progress import ProgressCallback
 from ctseg.version import __version__
 
+MOST_OUTCOME = 1 << 32
+"""Bytes of what a case gave: 4000 slices of 512 x 512 with masks are half of it."""
 KILLED = f"{MOST_DEATHS} processes were killed while they worked on this case, often for lack of memory"
 
 
@@ -125,7 +128,7 @@ def _give_up(share: Share, name: str) -> None:
 
 
 def _stored(made: Plan, share: Share) -> Iterator[tuple[Case, Outcome]]:
-    return ((case, load_outcome(share.claims.record(case.case_id))) for case in made.cases)
+    return ((case, _load(share.claims.record(case.case_id), case)) for case in made.cases)
 
 
 def _finish(made: Plan, share: Share, place: Output, key: str) -> None:
@@ -169,6 +172,38 @@ def _plain(column: pd.Series) -> np.ndarray[Any, Any]:
     if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(np.float64, na_value=np.nan)
     return column.to_numpy() if pd.api.types.is_numeric_dtype(column.dtype) else column.to_numpy(dtype=str)
+
+
+def _load(path: Path, case: Case) -> Outcome:
+    """`load_outcome` of a file that others can have put there.
+
+    Raises:
+        SpoiltRecordError: if it is none, or another case's.
+    """
+    try:
+        with ZipFile(bounded(path, MOST_OUTCOME)) as archive:
+            if any(item.compress_type != ZIP_STORED for item in archive.infolist()):
+                raise SpoiltRecordError(path)  # it could swell
+        outcome = load_outcome(path)
+    except OSError:
+        raise
+    except Exception:
+        raise SpoiltRecordError(path) from None
+    if isinstance(outcome, CaseSlices) and not _fits(outcome, case):
+        raise SpoiltRecordError(path)
+    return outcome
+
+
+def _fits(outcome: CaseSlices, case: Case) -> bool:
+    """Whether slices are those of a case, as many as rows."""
+    images, masks = outcome.images, outcome.masks
+    return (
+        outcome.case_id == case.case_id
+        and images.ndim == 3
+        and images.dtype == np.uint8
+        and len(images) == len(outcome.table)
+        and (masks is None or (masks.dtype == np.uint8 and masks.shape == images.shape))
+    )
 
 
 def load_outcome(path: Path) -> Outcome:

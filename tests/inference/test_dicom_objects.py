@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 from functools import cache
 
@@ -22,6 +23,7 @@ from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.discover import discover, read_case
+from ctseg.outputs.changed import changed, looks
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +66,26 @@ def drawn(path, scan):
 
 def test_outlines_enclose_the_mask_on_a_tilted_uneven_series(written, found):
     np.testing.assert_array_equal(drawn(written(False) / "case_rtstruct.dcm", found.volume), found.mask)
+
+
+@pytest.mark.parametrize("deidentify", [False, True])
+def test_objects_made_again_look_the_same_and_corrected_ones_do_not(written, found, tmp_path, deidentify):
+    settings = SETTINGS.model_copy(update={"deidentify": deidentify})
+    names = sorted(path.name for path in written(deidentify).iterdir())
+    assert len(names) == 4
+    seen = looks(written(deidentify), names)
+    time.sleep(1.1)  # objects say when they were made
+    assert write_dicom_objects(tmp_path, "case", found, settings, ALGORITHM) == []
+    assert looks(tmp_path, names) == seen
+    assert changed(tmp_path, seen) == []
+    for name in names:
+        read = pydicom.dcmread(tmp_path / name)
+        if "PixelData" in read:  # as in a viewer: the number of bytes is the same
+            read.PixelData = bytes([read.PixelData[0] ^ 1]) + read.PixelData[1:]
+        else:
+            read.SeriesDescription = "corrected"
+        read.save_as(tmp_path / name)
+    assert changed(tmp_path, seen) == names
 
 
 def test_holes_corners_and_the_edge_of_the_picture_come_back(found, tmp_path):

@@ -20,7 +20,7 @@ class KilledWriting:
     def __call__(self, volume):
         if volume.case_id == self.case_id:
             (self.out / f"{self.case_id}.png").touch()
-            _temporary(self.out / f"{self.case_id}.nii.gz")
+            _temporary(self.out / f"{self.case_id}.nii.gz", [], [])
             os._exit(9)
         return NonAirIsBrain()(volume)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from ctseg.io.identity import case_name, patient_of, patient_of_file, patient_rule, patients_of, pseudonym
+from ctseg.io.case import safe_name
+from ctseg.io.identity import case_name, folded, patient_of, patient_of_file, patient_rule, patients_of, pseudonym
+from ctseg.preprocess.labels import read_splits
 
 SAME = [
     ("BraTS-GLI-00004-100", "BraTS-GLI-00004-101", "BraTS-GLI-00005-100"),
@@ -69,3 +72,28 @@ def test_the_rule_says_what_is_not_known() -> None:
     assert patient_rule(["BIDS", "BIDS"], "--splits") == "patients from BIDS case names"
     some = patient_rule(["BIDS", None], "--x")
     assert some == "patients from BIDS case names for 1 cases, the other 1 a patient each"
+
+
+@pytest.mark.parametrize("name", ["Jos\u00e9", "M\u00fcller", "\u00c5sa", "\ud55c\uc720\ub098"])
+def test_letters_that_a_mac_has_taken_apart_are_the_same_patient(name: str, tmp_path: Path) -> None:
+    visits = [f"{unicodedata.normalize(form, name)}_visit{number}" for number, form in ((1, "NFC"), (2, "NFD"))]
+    assert len(set(patients_of([*visits, "other_visit1"]).values())) == 2
+    table = tmp_path / "splits.csv"
+    table.write_text(f"patient_id,split\n{unicodedata.normalize('NFD', name)},test\n", encoding="utf-8")
+    assert read_splits(table, patients_of(visits)) == {patients_of(visits)[visits[0]]: "test"}
+
+
+@pytest.mark.parametrize(
+    "name", ["Jos\u00e9", "\u00d8ystein", "\ud55c\uc720\ub098", "\u674e\u5a1c", "\u0410\u043d\u043d\u0430"]
+)
+@pytest.mark.parametrize("place", ["{}.nii.gz", "{}/flair.nii.gz"])
+def test_a_name_in_other_letters_is_one_patient_and_nobody_elses(name: str, place: str) -> None:
+    names = [name, unicodedata.normalize("NFD", name), name.upper(), f"{name}a", "Jos", "ystein"]
+    files = [Path("scans", place.format(f"{text}_visit{number}")) for number, text in enumerate(names)]
+    found = [patient_of_file(file, safe_name(file.name.removesuffix(".nii.gz"))) for file in files[:4]]
+    patients = [item[1] for item in found if item is not None]
+    assert len(patients) == 4
+    assert len(set(map(folded, patients[:3]))) == 1
+    others = [patients[3], *(text for text in names[4:])]
+    assert folded(patients[0]) not in map(folded, others)
+    assert all(text.isascii() for text in patients)

@@ -116,11 +116,7 @@ def _clear(folder: Path) -> None:
     """Remove what the commands of a stage wrote, and the memory of them; nothing else that lies there."""
     study = read_study(folder / "study.toml")
     for step in study.steps:
-        output = folder / step.output
-        if output.is_dir():
-            remove_output(output)
-        else:
-            output.unlink(missing_ok=True)
+        remove_output(folder / step.output)
     study.state_path.unlink(missing_ok=True)
 
 
