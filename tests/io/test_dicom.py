@@ -15,7 +15,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, MRImageStorage, RLELo
 from ctseg.errors import CaseError
 from ctseg.io.dicom import header
 from ctseg.io.dicom.reader import case_name, pseudonym, read_series
-from ctseg.io.discover import discover
+from ctseg.io.discover import discover, read_case
 from ctseg.io.nifti.volumes import load_mask, save_map, save_mask, sidecar_path
 from ctseg.io.source import Source
 
@@ -217,6 +217,20 @@ def test_an_orientation_that_is_none_is_refused(
             read_series(files)
     else:
         assert read_series(files).notes == ()
+
+
+def test_acquisitions_that_overlap_are_said(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]]
+) -> None:
+    """Two passes whose ends lie between each other, numbered on: the head may have moved between them."""
+    places = [*straight[:4], *((-4.0, -6.0, 12.0 + 5 * k) for k in range(4))]
+    hu = np.concatenate([head_ct[:4], head_ct[:4]])
+    acquisitions = (1,) * 4 + (2,) * 4
+    files = write_series(hu, places, InstanceNumber=tuple(range(1, 9)), AcquisitionNumber=acquisitions)
+    (case,) = discover(files[0].parent).cases
+    assert "slices of 2 acquisitions overlap; taken as one scan" in read_case(case).notes
+    apart = write_series(hu, [(-4.0, -6.0, 5.0 * k) for k in range(8)], "apart", AcquisitionNumber=acquisitions)
+    assert not any("overlap" in note for note in read_case(discover(apart[0].parent).cases[0]).notes)
 
 
 def test_slices_of_acquisitions_that_alternate_are_said(

@@ -171,6 +171,39 @@ def test_values_that_are_no_numbers_are_replaced_and_said(tmp_path: Path) -> Non
     assert "1 voxels that are no numbers set to -2" in volume.notes
 
 
+def test_where_nothing_was_measured_a_ct_has_air_and_infinity_is_metal(tmp_path: Path) -> None:
+    """A masked head has no value below that of brain, and NaN had become one; infinity had become air."""
+    shape = (24, 20, 6)
+    hu = np.random.default_rng(0).normal(30, 5, shape).round().astype(np.float32)
+    hu[:4] = hu[-4:] = np.nan
+    hu[6:9], hu[15] = 900, 5
+    hu[10, 10, 2], hu[11, 10, 2] = np.inf, -np.inf
+    nib.save(nib.Nifti1Image(hu, np.diag([4.0, 4.0, 5.0, 1.0])), tmp_path / "a.nii")
+    volume = read_nifti(tmp_path / "a.nii", domain="ct", case_id="a")
+    assert volume.native is not None
+    found = volume.native.to_native(volume.voxels)
+    assert (found[np.isnan(hu)] == -1024).all()
+    assert (found[10, 10, 2], found[11, 10, 2]) == (3071, -1024)
+    np.testing.assert_array_equal(found[np.isfinite(hu)], hu[np.isfinite(hu)])
+    assert "961 voxels that are no numbers set to air (-1024 HU)" in volume.notes
+    assert "1 infinite voxels set to 3071" in volume.notes
+
+
+@pytest.mark.parametrize(("slope", "intercept", "is_said"), [
+    (0.0, -1024.0, True), (np.nan, 5.0, True), (0.0, 0.0, False), (np.nan, np.nan, False), (1.0, -1024.0, False),
+])  # fmt: skip
+def test_an_intercept_without_a_slope_is_said(tmp_path: Path, slope: float, intercept: float, is_said: bool) -> None:
+    """nibabel and the standard take no notice of it; ITK adds it."""
+    nib.save(
+        nib.Nifti1Image(np.arange(120, dtype=np.int16).reshape(4, 5, 6), np.diag([4, 4, 5, 1])), tmp_path / "a.nii"
+    )
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<ff", data, 112, slope, intercept)
+    (tmp_path / "a.nii").write_bytes(data)
+    volume = read_nifti(tmp_path / "a.nii", domain="mr", case_id="a")
+    assert any("says that values are not scaled" in note for note in volume.notes) == is_said
+
+
 @pytest.mark.parametrize(("ending", "word"), [
     (lambda data: data[:-8] + b"\1\2\3\4" + data[-4:], "its checksum"),
     (lambda data: data[:-4] + b"\0\0\0\1", "its checksum"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from scipy import ndimage
 
@@ -223,10 +224,74 @@ def test_time_points_and_acquisitions_of_one_series_are_scans_of_their_own(
         assert any(f"visits its positions {count} times" in note for note in volume.notes)
 
 
-def test_repeats_that_no_tag_tells_apart_are_said(
-    write_series: Write, head_ct: np.ndarray, straight: Positions
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "TemporalPositionIdentifier",
+        "AcquisitionDateTime",
+        "TriggerTime",
+        "SeriesDescription",
+        "SliceThickness",
+        "EchoTime",
+    ],
+)
+def test_what_else_tells_time_points_apart(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tag: str
+) -> None:
+    """Numbered alike in each visit, so that the order of the slices tells nothing."""
+    texts = {"AcquisitionDateTime": ("20200101101010", "20200101101020"), "SeriesDescription": ("70 keV", "40 keV")}
+    files = visits(write_series, head_ct, straight, 2, **{tag: texts.get(tag, (3, 5))})
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        dataset.InstanceNumber = 1 + (int(dataset.InstanceNumber) - 1) % len(head_ct)
+        dataset.save_as(path)
+    cases = discover(files[0].parent).cases
+    volumes = sorted((read_case(case) for case in cases), key=lambda volume: volume.voxels.max())
+    assert len(volumes) == 2
+    for visit, volume in enumerate(volumes):
+        np.testing.assert_array_equal(volume.voxels, head_ct + 2 * visit * (head_ct > -900))
+        assert any(f"split by {tag}" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize("numbered", ["visit by visit", "place by place", "times and acquisitions of each slice"])
+def test_visits_are_told_apart_by_the_order_of_their_slices(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, numbered: str
+) -> None:
+    """Perfusion in one series, with one AcquisitionNumber or one for each slice."""
+    files = visits(write_series, head_ct, straight, 3)
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        visit, place = divmod(int(dataset.InstanceNumber) - 1, len(head_ct))
+        if numbered == "place by place":
+            dataset.InstanceNumber = 3 * place + visit + 1
+        elif numbered.startswith("times"):
+            dataset.AcquisitionNumber = int(dataset.InstanceNumber)
+            dataset.AcquisitionTime = f"1010{int(dataset.InstanceNumber):02d}"
+        dataset.save_as(path)
+    volumes = sorted((read_case(case) for case in discover(files[0].parent).cases), key=lambda item: item.voxels.max())
+    assert len(volumes) == 3
+    for visit, volume in enumerate(volumes):
+        np.testing.assert_array_equal(volume.voxels, head_ct + 2 * visit * (head_ct > -900))
+        assert any("visits its positions 3 times; split by the order of its slices" in note for note in volume.notes)
+
+
+@pytest.mark.parametrize("change", ["no order", "a part alone", "copies"])
+def test_repeats_that_nothing_tells_apart_are_said(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, change: str
 ) -> None:
     files = visits(write_series, head_ct, straight, 2)
+    swapped = np.random.default_rng(3).permutation(len(files))
+    uids: dict[float, str] = {}
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        if change == "no order":
+            dataset.InstanceNumber = 1 + int(swapped[int(dataset.InstanceNumber) - 1])
+        elif change == "copies":
+            dataset.SOPInstanceUID = uids.setdefault(float(dataset.ImagePositionPatient[2]), dataset.SOPInstanceUID)
+        elif int(dataset.InstanceNumber) == len(files):
+            path.unlink()
+            continue
+        dataset.save_as(path)
     (case,) = discover(files[0].parent).cases
     assert any("differing slices at positions taken twice dropped" in note for note in read_case(case).notes)
 

@@ -43,12 +43,17 @@ HEAD_BYTES = 1 << 15
 
 SIEMENS, TILES = "SIEMENS MR HEADER", 0x0019100A
 """Owner of a private block, and its element that says how many slices are tiled in one picture."""
+VISIT_TAGS = (
+    "TemporalPositionIdentifier", "AcquisitionDateTime", "TriggerTime", "EchoTime", "SeriesDescription",
+    "SliceThickness",
+)  # fmt: skip
+"""What else tells the time points and reconstructions of one series apart, the surest first."""
 HEADER_TAGS: list[Any] = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "AcquisitionNumber", "AcquisitionTime", "ContentTime", "InstanceNumber", "ConvolutionKernel", "KVP",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
-    "NumberOfFrames", 0x00190010, TILES,
+    "NumberOfFrames", 0x00190010, TILES, *VISIT_TAGS,
 ]  # fmt: skip
 
 IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
@@ -95,6 +100,8 @@ class SliceHeader:
     kernel: str
     kilovolts: float
     """0 where the header does not say."""
+    visit: tuple[str, ...]
+    """Values of `VISIT_TAGS`, which never leave `ctseg.io`: people write names into descriptions."""
     order: tuple[int, str, int]
     """(AcquisitionNumber, AcquisitionTime, InstanceNumber): later slices compare greater."""
 
@@ -208,6 +215,7 @@ def header_of(dataset: Dataset, source: Source) -> SliceHeader:
         acquisition=acquisition,
         kernel=text(dataset, "ConvolutionKernel"),
         kilovolts=number(dataset, "KVP", 0.0),
+        visit=tuple(text(dataset, name) for name in VISIT_TAGS),
         order=(acquisition, time, instance),
     )
 

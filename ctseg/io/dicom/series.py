@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from ctseg.io.case import Case, Rejected
 from ctseg.io.dicom.enhanced import as_slice, is_enhanced
 from ctseg.io.dicom.geometry import places, same_geometry, slice_normal
-from ctseg.io.dicom.header import SliceHeader
+from ctseg.io.dicom.header import VISIT_TAGS, SliceHeader
 from ctseg.io.dicom.no_slices import is_lost_scan, why_not_a_slice
 from ctseg.io.identity import case_name, pseudonym
 
@@ -19,6 +20,7 @@ NO_PATIENT = "no PatientID in the header; each study counts as a patient of its 
 STRAY_SLICES = 2
 """So few slices of another geometry beside a real stack are strays (an unmarked scout), not a scan."""
 
+VISITS = "visits its positions {} times"
 INTERLEAVED = (
     "two scans at interleaved positions under one SeriesInstanceUID (InstanceNumbers occur twice); "
     "put each in a folder of its own"
@@ -146,7 +148,46 @@ def _split_repeats(group: list[SliceHeader]) -> list[Group]:
         return _split(group, (*_VISIT_KEYS, _FOLDER_KEY), "holds {} scans at interleaved positions")
     if len(set(places(group))) in (1, len(group)):
         return [Group(tuple(group), _alternating(group))]
-    return _split(group, _VISIT_KEYS, "visits its positions {} times") or [Group(tuple(group))]
+    return _split(group, _VISIT_KEYS, VISITS) or _in_turn(group) or [Group(tuple(group))]
+
+
+def _in_turn(group: Sequence[SliceHeader]) -> list[Group]:
+    """The first, second ... visit of every position, where slices were numbered visit by visit or place by place.
+
+    The list is empty where they were numbered otherwise, or some positions are visited more often than others, as when
+    a part of a scan was repeated.
+    """
+    stacked = _stacked(group)
+    count = len(stacked[0])
+    if count < 2 or len(stacked) <= STRAY_SLICES or any(len(one) != count or not _are_apart(one) for one in stacked):
+        return []
+    visits = list(zip(*stacked, strict=True))
+    if not _follow(visits) and not _follow(sorted(stacked, key=_ends)):
+        return []
+    note = f"the series {VISITS.format(count)}; split by the order of its slices"
+    return [Group(tuple(visit), (note,)) for visit in visits]
+
+
+def _stacked(group: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """The slices of each position, in their order."""
+    inward = sorted(zip(places(group), group, strict=True), key=lambda pair: (pair[0], pair[1].order))
+    return [[header for _, header in pairs] for _, pairs in groupby(inward, key=lambda pair: pair[0])]
+
+
+def _follow(parts: Sequence[Sequence[SliceHeader]]) -> bool:
+    """Whether all slices of a part come before all those of the next."""
+    return all(_ends(one)[1] < _ends(other)[0] for one, other in pairwise(parts))
+
+
+def _are_apart(slices: Sequence[SliceHeader]) -> bool:
+    """Whether slices of one position have orders and UIDs of their own; copies of one slice share them."""
+    return len({header.order for header in slices}) == len({header.sop_uid for header in slices}) == len(slices)
+
+
+def _ends(slices: Sequence[SliceHeader]) -> tuple[tuple[int, str, int], tuple[int, str, int]]:
+    """The orders of the first and the last of some slices."""
+    orders = [header.order for header in slices]
+    return min(orders), max(orders)
 
 
 def _split(group: Sequence[SliceHeader], keys: Iterable[tuple[str, Key]], what: str) -> list[Group]:
@@ -183,15 +224,20 @@ Key = Callable[[SliceHeader], Hashable]
 
 
 def _alternating(group: Sequence[SliceHeader]) -> tuple[str, ...]:
-    """Notes where slices of several acquisitions alternate: passes of one scan, or scans that were merged."""
+    """Notes where slices of several acquisitions lie between each other: passes of one scan, or merged scans."""
     inward = sorted(range(len(group)), key=places(group).__getitem__)
     notes = []
     for name, key in _ALTERNATE_KEYS:
         kinds = Counter(key(header) for header in group)
         changes = sum(key(group[one]) != key(group[other]) for one, other in pairwise(inward))
-        if len(kinds) > 1 and min(kinds.values()) > STRAY_SLICES and 2 * changes > len(group):
-            notes.append(f"slices of {len(kinds)} {name} alternate; taken as one scan")
+        if len(kinds) > 1 and min(kinds.values()) > STRAY_SLICES and changes >= len(kinds):
+            verb = "alternate" if 2 * changes > len(group) else "overlap"
+            notes.append(f"slices of {len(kinds)} {name} {verb}; taken as one scan")
     return tuple(notes)
+
+
+def _visit(place: int, header: SliceHeader) -> Hashable:
+    return header.visit[place]
 
 
 _ALTERNATE_KEYS: tuple[tuple[str, Key], ...] = (
@@ -206,6 +252,7 @@ _VISIT_KEYS: tuple[tuple[str, Key], ...] = (
     ("KVP", lambda header: header.kilovolts),
     ("ImageType", lambda header: header.image_type),
     ("AcquisitionTime", lambda header: header.order[1]),
+    *((name, partial(_visit, place)) for place, name in enumerate(VISIT_TAGS)),
 )
 _FOLDER_KEY: tuple[str, Key] = ("folder", lambda header: header.source.folder)
 """Not for repeats: the same series in two folders is one scan and its copy."""

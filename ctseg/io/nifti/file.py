@@ -126,18 +126,18 @@ def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
         raise CaseError("Analyze 7.5, which does not say left from right; convert it to NIfTI and check the sides")
     if not isinstance(image, nib.Nifti1Pair):
         raise CaseError("not a NIfTI file; convert it or leave it out")
-    _check_stated(image)
+    notes = _check_stated(image)
     first = image.header.single_vox_offset
     offset = getattr(image.dataobj, "offset", first)
     if isinstance(image, nib.Nifti1Image) and offset < first:
         raise CaseError(
             f"its vox_offset {offset} lies in its header of {first} bytes; write it again with another program"
         )
-    return image, ()
+    return image, notes
 
 
-def _check_stated(image: Any) -> None:
-    """Refuse what nibabel mends, or does not compare, when it reads a header.
+def _check_stated(image: Any) -> tuple[str, ...]:
+    """Refuse what nibabel mends, or does not compare, when it reads a header; note an intercept that does not count.
 
     Raises:
         CaseError: without the file's name, if the header has no voxel size, two widths of a voxel, or no scale.
@@ -152,6 +152,17 @@ def _check_stated(image: Any) -> None:
         raise CaseError("its slope or intercept (scl_slope, scl_inter) is infinite; write it again")
     if int(stated["sform_code"]) <= 0 and not (np.abs(stated["pixdim"][1:4]) > 0).all():
         raise CaseError("its pixdim holds no voxel size; write a header with spacing")
+    return _lost_intercept(float(stated["scl_slope"]), float(stated["scl_inter"]))
+
+
+def _lost_intercept(slope: float, intercept: float) -> tuple[str, ...]:
+    """A note on an intercept that does not count: by the standard a scl_slope of 0 says that nothing is scaled.
+
+    Programs built on ITK add it all the same.
+    """
+    if (math.isfinite(slope) and slope != 0) or not math.isfinite(intercept) or intercept == 0:
+        return ()
+    return (f"its scl_inter is {intercept:g} and its scl_slope {slope:g}, which says that values are not scaled",)
 
 
 def _check_bytes(image: Any, path: Path, shape: tuple[int, ...]) -> None:
@@ -304,14 +315,3 @@ def read_slab(file: NiftiFile, slices: int = 5) -> Array:
     first = (0,) * (len(file.image.shape) - 3)
     slab = (slice(None), slice(None), slice(middle, middle + slices), *first)
     return guarded(file.path, lambda: np.asanyarray(file.image.dataobj[slab]))
-
-
-def finite(native: Array) -> tuple[Array, list[str]]:
-    """Voxels without NaN and infinity, which become the lowest finite value, and a note on them."""
-    if native.dtype.kind != "f":
-        return native, []
-    finite = np.isfinite(native)
-    if finite.all():
-        return native, []
-    lowest = native[finite].min() if finite.any() else 0.0
-    return np.where(finite, native, lowest), [f"{int((~finite).sum())} voxels that are no numbers set to {lowest:g}"]

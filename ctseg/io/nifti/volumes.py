@@ -11,8 +11,9 @@ from ctseg.io.extent import check_voxels
 from ctseg.io.grid import slice_step_mm
 from ctseg.io.hu_check import check_hu
 from ctseg.io.masks import load_mask, save_map, save_mask, sidecar_path
-from ctseg.io.nifti.file import finite, open_nifti, orientation_notes, place, read_voxels
+from ctseg.io.nifti.file import open_nifti, orientation_notes, place, read_voxels
 from ctseg.io.nifti.header import intent_notes
+from ctseg.io.nifti.unmeasured import as_air, finite, unmeasured
 from ctseg.io.stack import about_single
 from ctseg.io.volume import Volume
 
@@ -41,7 +42,9 @@ def read_nifti(
     if domain == "ct" and slope < 0:
         raise CaseError(f"{path}: its scl_slope is {slope:g}, so air would be the brightest; write it again")
     grid, geometry = place(file.affine, file.shape, file.header, orientation)
-    native, notes = finite(read_voxels(file, channel))
+    stored = read_voxels(file, channel)
+    nothing = unmeasured(stored)
+    native, notes = finite(stored, nothing, domain)
     voxels = np.ascontiguousarray(grid.to_canonical(native), dtype=np.float32)
     notes += [*file.notes, *intent_notes(file.header), *orientation_notes(file.header, file.affine, orientation)]
     thickness = slice_step_mm(file.affine, grid.axes)
@@ -63,4 +66,4 @@ def read_nifti(
         thickness_mm=thickness if len(voxels) == 1 else None,
     )
     check_voxels(volume)
-    return check_hu(volume) if domain == "ct" else volume
+    return as_air(check_hu(volume), nothing) if domain == "ct" else volume
