@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,22 @@ from typing import Any
 import pandas as pd
 
 from ctseg.errors import InputError, first_line
+from ctseg.evaluation.numbers import counted
 from ctseg.failures import system_failure
 from ctseg.files import read_csv, regular
 from ctseg.io.identity import convention_of, patient_rule, patients_of
 from ctseg.io.input_digests import file_sha256, files_digest
 
 SUFFIXES = (".nii.gz", ".nii")
+OTHER_FORMS = {
+    "DICOM": (".dcm",), "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd"), "FreeSurfer": (".mgz", ".mgh"),
+    "MINC": (".mnc",), "Analyze": (".hdr",),
+}  # fmt: skip
+"""Forms of masks that are not read, and their suffixes."""
+AS_NIFTI = (
+    "write them as NIfTI on the grid of the scan (SEG: segimage2itkimage of dcmqi; RTSTRUCT: plastimatch convert; "
+    "others: SimpleITK or nibabel)"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class Matching:
     unreferenced: dict[str, list[str]]
     """Model -> its predictions without a reference."""
     patient_rule: str
+    unread: tuple[str, ...] = ()
+    """Names of files that may hold references of further cases, in forms that are not read."""
 
 
 def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, group: Path | None = None) -> Matching:
@@ -66,7 +79,7 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
     )
     models = model_names(preds)
     extra = {model: sorted(set(masks) - set(refs)) for model, masks in zip(models, found, strict=True)}
-    return Matching(models, jobs, extra, rule)
+    return Matching(models, jobs, extra, rule, () if table is not None else masks_in_other_forms(ref, refs))
 
 
 def matching_digests(matching: Matching, tables: Mapping[str, Path | None]) -> dict[str, Any]:
@@ -122,8 +135,28 @@ def masks_in(folder: Path) -> dict[str, Path]:
             raise InputError(f"{folder}: holds {case}.nii and {case}.nii.gz; keep one of them")
         masks[case] = file
     if not masks:
-        raise InputError(f"{folder}: no NIfTI mask (CASE.nii.gz) in it")
+        others = masks_in_other_forms(folder, ())
+        way_out = f", but {about_other_forms(others)}" if others else ""
+        raise InputError(f"{folder}: no NIfTI mask (CASE.nii.gz) in it{way_out}")
     return masks
+
+
+def masks_in_other_forms(folder: Path, cases: Collection[str]) -> tuple[str, ...]:
+    """Names of files of a folder that may hold masks of other cases than those given, in forms that are not read.
+
+    `ctseg segment` itself puts DICOM objects beside its masks, with the same names.
+    """
+    files = [folder] if folder.is_file() else sorted(folder.iterdir())
+    suffixes = tuple(suffix for form in OTHER_FORMS.values() for suffix in form)
+    names = [file.name for file in files if file.name.lower().endswith(suffixes) and not file.name.startswith(".")]
+    return tuple(name for name in names if not any(name.startswith((f"{case}.", f"{case}_")) for case in cases))
+
+
+def about_other_forms(names: Sequence[str]) -> str:
+    """What is said of them: how many of which form, and the way out."""
+    found = Counter(form for name in names for form, ends in OTHER_FORMS.items() if name.lower().endswith(ends))
+    forms = ", ".join(f"{count} {form}" for form, count in found.items())
+    return f"{counted(len(names), 'file')} in forms that are not read ({forms}), such as {names[0]}; {AS_NIFTI}"
 
 
 def model_names(preds: Sequence[Path]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ctseg.evaluation.cases import Matching, match_cases, matching_digests
+from ctseg.evaluation.cases import Matching, about_other_forms, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.made_by import edited_notes, made_by
@@ -233,6 +233,8 @@ def _notes(matching: Matching) -> tuple[str, ...]:
         if names:
             which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             notes.append(f"{model}: {counted(len(names), 'prediction')} without a reference left out: {which}")
+    if matching.unread:
+        notes.append(f"references: {about_other_forms(matching.unread)}")
     return tuple(notes)
 
 
