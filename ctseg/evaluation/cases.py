@@ -135,10 +135,14 @@ def masks_in(folder: Path) -> dict[str, Path]:
             raise InputError(f"{folder}: holds {case}.nii and {case}.nii.gz; keep one of them")
         masks[case] = file
     if not masks:
-        others = masks_in_other_forms(folder, ())
-        way_out = f", but {about_other_forms(others)}" if others else ""
-        raise InputError(f"{folder}: no NIfTI mask (CASE.nii.gz) in it{way_out}")
+        raise _no_masks(folder)
     return masks
+
+
+def _no_masks(folder: Path) -> InputError:
+    others = masks_in_other_forms(folder, ())
+    way_out = f", but {about_other_forms(others)}" if others else ""
+    return InputError(f"{folder}: no NIfTI mask (CASE.nii.gz) in it{way_out}")
 
 
 def masks_in_other_forms(folder: Path, cases: Collection[str]) -> tuple[str, ...]:

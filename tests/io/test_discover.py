@@ -371,6 +371,44 @@ def test_interleaved_scans_that_nothing_tells_apart_are_refused(
     assert "two scans at interleaved positions" in refused.reason
 
 
+def turned(files: list[Path], angle: float, *, scramble: bool = False) -> None:
+    """Every second slice of a series turned about the left-right axis; numbered by place, or in no order."""
+    order = np.random.default_rng(5).permutation(len(files)) if scramble else np.arange(len(files))
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        place = round(dataset.ImagePositionPatient[2] / 5)
+        slant = angle * (place % 2)
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, round(np.cos(slant), 5), round(np.sin(slant), 5)]
+        dataset.InstanceNumber = int(order[place]) + 1
+        dataset.save_as(path)
+
+
+@pytest.mark.parametrize("angle", [0.0015, 0.003, 0.008])
+def test_orientations_that_differ_in_the_third_digit_are_one_scan(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, angle: float
+) -> None:
+    """dcm2niix makes two scans of them, each with every second slice; 24.2 mL had been 16.1 and 32.3."""
+    files = write_series(head_ct, straight)
+    turned(files, angle)
+    (case,) = discover(files[0].parent, "ct").cases
+    volume = read_case(case)
+    np.testing.assert_array_equal(volume.voxels, head_ct)
+    np.testing.assert_allclose(volume.slab_mm, 5, rtol=1e-3)
+    said = f"orientations of the slices differ by up to {np.degrees(angle):.2f} degrees; taken as one scan"
+    assert said in volume.notes
+
+
+@pytest.mark.parametrize(("angle", "scramble"), [(0.02, False), (0.003, True)])
+def test_other_orientations_and_slices_in_no_order_stay_parts(
+    write_series: Write, head_ct: np.ndarray, straight: Positions, angle: float, scramble: bool
+) -> None:
+    files = write_series(head_ct, straight)
+    turned(files, angle, scramble=scramble)
+    cases = discover(files[0].parent, "ct").cases
+    assert [len(case.files) for case in cases] == [3, 3]
+    assert all("one of 2 parts of its series" in note for case in cases for note in read_case(case).notes[:1])
+
+
 def test_two_blocks_that_count_from_one_are_one_scan(
     write_series: Write, head_ct: np.ndarray, straight: Positions
 ) -> None:

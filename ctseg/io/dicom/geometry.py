@@ -16,6 +16,8 @@ from ctseg.io.volume import NativeGrid
 
 SAME_DIRECTION = 1e-3
 """Direction cosines of one series agree to better than this (0.06 degrees)."""
+NEARLY_SAME_DIRECTION = 0.01
+"""Those of one scan whose header was computed anew for each slice agree to this (0.6 degrees)."""
 UNIT = 0.02
 """Lengths and right angles of direction cosines are true within this: some are rounded to two digits."""
 SAME_SPACING_MM = 1e-3
@@ -64,11 +66,11 @@ def slice_normal(header: SliceHeader) -> Vector | None:
     return normal / length if length > 0.5 else None
 
 
-def same_geometry(one: SliceHeader, other: SliceHeader) -> bool:
-    """Whether two slices can lie in one stack: the same matrix, orientation and spacing."""
+def same_geometry(one: SliceHeader, other: SliceHeader, direction: float = SAME_DIRECTION) -> bool:
+    """Whether two slices can lie in one stack: the same matrix, orientation (within `direction`) and spacing."""
     return (
         (one.rows, one.columns) == (other.rows, other.columns)
-        and _close(one.orientation, other.orientation, SAME_DIRECTION)
+        and _close(one.orientation, other.orientation, direction)
         and _close(one.spacing, other.spacing, SAME_SPACING_MM)
     )
 
@@ -77,6 +79,14 @@ def _close(one: tuple[float, ...] | None, other: tuple[float, ...] | None, toler
     if one is None or other is None:
         return one is other
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) < tolerance
+
+
+def apart_deg(one: SliceHeader, other: SliceHeader) -> float:
+    """Largest angle between the rows, or the columns, of two slices in degrees; 0 where one says no orientation."""
+    if one.orientation is None or other.orientation is None:
+        return 0.0
+    first, second = np.reshape(one.orientation, (2, 3)), np.reshape(other.orientation, (2, 3))
+    return float(np.degrees(np.linalg.norm(first - second, axis=1).max()))
 
 
 def places(slices: Sequence[SliceHeader]) -> list[int]:
@@ -113,7 +123,7 @@ def check_placed(slices: Sequence[SliceHeader]) -> None:
                 f"{header.source}: ImageOrientationPatient is no pair of unit vectors at a right angle, so that sizes "
                 "are unknown; export the series again with its geometry"
             )
-        if not same_geometry(slices[0], header):
+        if not same_geometry(slices[0], header, NEARLY_SAME_DIRECTION):
             raise CaseError(
                 f"{header.source}: matrix, orientation or spacing differ from {slices[0].source}; "
                 "give the folder instead of the files, so that its series are told apart"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ctseg.io.case import Case, Rejected
 from ctseg.io.dicom.enhanced import as_slice, is_enhanced
-from ctseg.io.dicom.geometry import places, same_geometry, slice_normal
+from ctseg.io.dicom.geometry import NEARLY_SAME_DIRECTION, apart_deg, places, same_geometry, slice_normal
 from ctseg.io.dicom.header import VISIT_TAGS, SliceHeader
 from ctseg.io.dicom.no_slices import is_lost_scan, why_not_a_slice
 from ctseg.io.identity import case_name, pseudonym
@@ -27,6 +27,8 @@ INTERLEAVED = (
 )
 
 PARTS = "one of {} parts of its series, which differ in matrix, orientation or spacing: does it show the whole head?"
+
+ORIENTATIONS = "orientations of the slices differ by up to {:.2f} degrees; taken as one scan"
 
 SCOUT_NORMAL_Z = 0.7
 """A lone slice whose normal is further than 45 degrees from the body axis is a scout view."""
@@ -109,17 +111,47 @@ def stackable_groups(slices: Sequence[SliceHeader]) -> tuple[list[Group], list[R
                 break
         else:
             alike.append([header])
-    alike.sort(key=len, reverse=True)
+    alike, notes = _joined(alike)
     groups, rejected = [], []
     reasons = [_stray(group, len(alike[0])) for group in alike]
-    for group, reason in zip(alike, reasons, strict=True):
+    for group, reason, note in zip(alike, reasons, notes, strict=True):
         if reason:
             rejected.append(_refuse(group[0], len(group), reason))
         elif found := _split_repeats(group):
-            groups += _parts(found, reasons.count(""))
+            groups += _parts([Group(part.slices, (*note, *part.notes)) for part in found], reasons.count(""))
         else:
             rejected.append(_refuse(group[0], len(group), INTERLEAVED, broken=True))
     return groups, rejected
+
+
+def _joined(alike: list[list[SliceHeader]]) -> tuple[list[list[SliceHeader]], list[tuple[str, ...]]]:
+    """Groups, largest first, those joined that differ by fractions of a degree alone and are one scan; and notes.
+
+    Some programs compute the orientation of each slice anew, so that it differs in the third digit. Slices of one scan
+    lie between each other and are numbered in their order; of two scans they are not.
+    """
+    joined: list[list[SliceHeader]] = []
+    notes: list[tuple[str, ...]] = []
+    for group in sorted(alike, key=len, reverse=True):
+        for place, other in enumerate(joined):
+            if same_geometry(other[0], group[0], NEARLY_SAME_DIRECTION) and _is_one_scan(other, group):
+                angle = max(apart_deg(other[0], header) for header in group)
+                notes[place] = (ORIENTATIONS.format(angle),)
+                joined[place] = [*other, *group]
+                break
+        else:
+            joined.append(group)
+            notes.append(())
+    return joined, notes
+
+
+def _is_one_scan(one: Sequence[SliceHeader], other: Sequence[SliceHeader]) -> bool:
+    """Whether the slices of two groups lie between each other, with numbers that rise or fall along the stack."""
+    both = [*one, *other]
+    inward = sorted(range(len(both)), key=places(both).__getitem__)
+    steps = [both[after].order[2] - both[before].order[2] for before, after in pairwise(inward)]
+    changes = sum((before < len(one)) != (after < len(one)) for before, after in pairwise(inward))
+    return changes > 1 and (min(steps) > 0 or max(steps) < 0)
 
 
 def _parts(groups: Sequence[Group], count: int) -> list[Group]:
