@@ -100,7 +100,7 @@ def draw_slice_set(slices: SliceSet, path: Path) -> Path:
     best = pd.to_numeric(slices.table[column]).groupby(slices.table["series_id"], sort=False).idxmax().tolist()[:30]
     tiles = [
         Tile(np.asarray(slices.images[row]), outlined(None if slices.masks is None else np.asarray(slices.masks[row])),
-             str(slices.slice_ids[row])) for row in best
+             str(slices.slice_ids[row]), sides=("R", "L")) for row in best
     ]  # fmt: skip
     rows = [tiles[start : start + 6] for start in range(0, len(tiles), 6)]
     return write_png(path, draw_sheet(rows, layout=Layout(side=192)))

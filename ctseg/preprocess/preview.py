@@ -48,4 +48,5 @@ def _example_rows(case: CaseSlices, count: int) -> list[int]:
 
 
 def _tile(name: str, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> Tile:
-    return Tile(image, outlined(mask), shorten(name, LAYOUT.side, Sizes.of(0).note))
+    note = shorten(name, LAYOUT.side, Sizes.of(0).note)
+    return Tile(image, outlined(mask), note, sides=("R", "L"))  # columns run from the patient's right to left
