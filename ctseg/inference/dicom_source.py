@@ -87,8 +87,17 @@ def source_order(volume: Volume, mask: NDArray[np.bool_]) -> tuple[NDArray[np.ui
 
 
 def source_headers(volume: Volume, mask: NDArray[np.bool_], deidentify: bool) -> list[Dataset]:
-    """The `source_header` of each slice, in slice order; the objects of one case may share them."""
-    return [source_header(frame, volume, deidentify) for frame in source_order(volume, mask)[1]]
+    """The `source_header` of each slice, in slice order; the objects of one case may share them.
+
+    All have the orientation that the scan is taken with, its first slice's: those of slices that were joined differ by
+    fractions of a degree, and a SEG has one for all.
+    """
+    sources = [source_header(frame, volume, deidentify) for frame in source_order(volume, mask)[1]]
+    first = volume.frames[0].ImageOrientationPatient
+    for source in sources:
+        if source.ImageOrientationPatient != first:
+            source.add_new("ImageOrientationPatient", "DS", list(first))
+    return sources
 
 
 def source_header(frame: Dataset, volume: Volume, deidentify: bool) -> Dataset:

@@ -263,5 +263,26 @@ def test_a_single_slice_lies_as_far_from_the_next_as_it_is_thick(dicom_folder, s
     assert size.SliceThickness == size.SpacingBetweenSlices == 6.5
 
 
+def test_slices_whose_orientations_differ_in_the_third_digit_get_one_seg(tmp_path):
+    """They are one scan with the first slice's orientation, and highdicom takes one orientation for all."""
+    stack = Stack(np.arange(-30.0, 31.0, 5.0), 0.0)
+    folder = write_dicom(tmp_path / "series", stack, Head())
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        slant = 0.003 * (int(dataset.InstanceNumber) % 2)
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, round(np.cos(slant), 6), round(np.sin(slant), 6)]
+        dataset.save_as(path)
+    (case,) = discover(folder).cases
+    volume = read_case(case)
+    blood = Head().inside_blood(stack.points())
+    write_dicom_seg(tmp_path / "case.dcm", volume, blood, ALGORITHM)
+    seg = pydicom.dcmread(tmp_path / "case.dcm")
+    orientation = seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+    assert orientation == volume.frames[0].ImageOrientationPatient
+    found = {uid: plane for uid, _, plane in frames_of(seg)}
+    for k in np.flatnonzero(blood.any(axis=(1, 2))):
+        np.testing.assert_array_equal(found[volume.slice_ids[k]], blood[k])
+
+
 def _uid(file):
     return pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID
