@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from ctseg.io.case import Case
+from ctseg.io.dicom.enhanced import is_object
 from ctseg.io.grid import affine_from_volume, is_uneven, native_grid, tilt_deg
 from ctseg.io.volume import Volume
 
@@ -96,7 +97,7 @@ def slice_by_slice(volume: Volume, case: Case) -> Verdict:
     headers = ((pydicom.dcmread(file, stop_before_pixels=True, force=True), file) for file in case.files)
     files = {str(header.get("SOPInstanceUID", "")): file for header, file in headers}
     native = native_grid(volume).to_native(volume.voxels)
-    if not volume.frames:  # an enhanced object
+    if is_object(volume.frames):
         return NOT_READ
     for k, frame in enumerate(volume.frames):
         file = files.get(str(frame.get("SOPInstanceUID", "")))  # not in a zip or a gzip file
