@@ -20,6 +20,7 @@ from ctseg.cli import match
 from ctseg.files import write_text
 from ctseg.outputs import Mark, changed, claims, folders, growing_folder, guard_output, sharing, whole_folder
 from ctseg.outputs.claims import Claims
+from ctseg.outputs.leftovers import remove_whole
 from ctseg.outputs.mark import write_file_mark
 
 TRACED = {module.__file__ for module in (files, locks, temporary_names, folders, claims, sharing, changed, match)}
@@ -184,3 +185,50 @@ def test_nothing_is_made_under_a_name_that_is_not_known_before() -> None:
     package = Path(ctseg.__file__).parent
     for path in [*package.rglob("*.py"), *(package.parent / "plugins").glob("*/src/**/*.py")]:
         assert not set(MAKERS) & set(calls(ast.parse(path.read_text(encoding="utf-8")))), path
+
+
+def test_a_folder_that_is_half_removed_is_known_by_its_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "out"
+    with whole_folder(guard_output(place, "kind")) as folder:
+        for number in range(5):
+            write_text(folder / f"{number}.txt", "old")
+    aside = place.rename(tmp_path / ".replaced-out-12345678")
+    with whole_folder(guard_output(tmp_path / "new", "kind")) as folder:
+        write_text(folder / "0.txt", "new")
+    (tmp_path / "new").rename(place)
+    unlink, left = Path.unlink, [3]
+
+    def stopped(path: Path, missing_ok: bool = False) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", stopped)
+        remove_whole(aside)
+    assert len(list(aside.iterdir())) == 3
+    said: list[str] = []
+    guard_output(place, "kind", overwrite=True, say=said.append)
+    assert said == [f"removed {aside}: the earlier output, which {place} has replaced"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".ctseg.json", "0.txt", "out"]
+
+
+def test_a_signal_while_the_earlier_output_is_removed_leaves_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, discard = prepared(tmp_path), folders.discard
+    calls: list[Path] = []
+
+    def interrupted(aside: Path, *more: Any) -> None:
+        calls.append(aside)
+        if len(calls) == 1:
+            (aside / "b.txt").unlink()
+            raise Interrupted
+        discard(aside, *more)
+
+    monkeypatch.setattr(folders, "discard", interrupted)
+    with pytest.raises(Interrupted):
+        replace_folder(place)
+    assert (place / "out" / "b.txt").read_text() == "new"
+    assert not list(place.glob(".replaced-*"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -31,6 +30,7 @@ from ctseg.outputs.leftovers import (
     move_foreign,
     put_back,
     remove_owned,
+    remove_whole,
 )
 from ctseg.outputs.mark import MARK, STUDY, Mark, contents, entries, foreign, ignores_case, owner, read_mark, write_mark
 from ctseg.temporary_names import temporary_name, unused
@@ -73,7 +73,7 @@ def whole_folder(
                 refuse_clash(old, mark.files, output)
             aside = _place(temporary, output.real)
             if aside is not None:
-                discard(aside, output.real, output.say)
+                _discard_surely(aside, output)
         step("discarded")
         if not marked:
             (output.real / MARK).unlink(missing_ok=True)
@@ -167,6 +167,18 @@ def finish(output: Output) -> None:
         write_mark(output.real, mark.finish(output.real))
 
 
+def _discard_surely(aside: Path, output: Output) -> None:
+    """`discard`, to its end where Ctrl-C or SIGTERM comes in the middle of it: the new output is in its place."""
+    try:
+        discard(aside, output.real, output.say)
+    except Exception:
+        raise
+    except BaseException:
+        if aside.exists():
+            discard(aside, output.real, output.say)
+        raise
+
+
 def remove_output(path: Path) -> None:
     """Remove an output folder's own files, and the folder where nothing else is left in it; or an output's file.
 
@@ -226,13 +238,19 @@ def _partial(output: Output) -> Iterator[Path]:
                 temporary.mkdir(mode=0o700)
                 with writing_to(output.path, temporary):
                     locks.enter_context(locked(temporary, known=False))
-                    locks.callback(shutil.rmtree, temporary, ignore_errors=True)  # while it is locked
+                    locks.callback(_remove_quietly, temporary)  # while it is locked
                     write_mark(temporary, Mark(output.kind, finished=False))
             with writing_to(output.path, temporary, reads=True):
                 yield temporary
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)  # an interruption can come before it is locked
+        _remove_quietly(temporary)  # an interruption can come before it is locked
         raise
+
+
+def _remove_quietly(folder: Path) -> None:
+    """Remove what may be there; what the disk keeps, the next run names."""
+    with suppress(OSError):
+        remove_whole(folder)
 
 
 def _refuse_here(output: Output) -> None:

@@ -62,7 +62,7 @@ def recover(path: Path, say: Say) -> None:
         say: takes a line for people about each leftover.
     """
     for folder in leftovers(path, PARTIAL):
-        if _free(folder, partial(shutil.rmtree, folder), say):
+        if _free(folder, partial(remove_whole, folder), say):
             say(f"removed {folder}: a killed run left it unfinished")
     for folder in leftovers(path, ASIDE):
         _recover_aside(folder, path, say)
@@ -161,10 +161,24 @@ def discard(aside: Path, path: Path, say: Say) -> None:
     """Remove the earlier output, once `path` is in its place; files that are not ctseg's go to `path`."""
     kept = move_foreign(aside, path)
     if not kept:
-        shutil.rmtree(aside)
+        remove_whole(aside)
         return
     remove_owned(aside)
     say(f"{aside}: holds {len(kept)} files that ctseg did not write, as {kept[0]}; move them")
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove a marked folder, the mark last: of one that a kill has left half removed the next run knows whose it is.
+
+    Raises:
+        OSError: if something of it cannot be removed.
+    """
+    for path in sorted(folder.iterdir(), key=lambda item: item.name == MARK):
+        if is_real_folder(path):
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def remove_owned(folder: Path) -> None:
