@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_the_demo_has_no_fault(full: bool) -> None:
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (match(toop=3), "No such option: --toop"),
+        (match(toop=3), "--toop"),
         (match(direction="up"), "'up' is not one of 'source', 'target'"),
         (match(top="many"), "'--top'"),
         (match(similarity="ammd"), "did you mean 'amd'"),
@@ -114,7 +115,7 @@ def test_nothing_runs_where_a_step_is_at_fault(capsys: pytest.CaptureFixture[str
     write(*RAW, match(toop=3), das(preset="papr"))
     assert main(["run", "study.toml"]) == 2
     err = capsys.readouterr().err
-    assert "step 'match': No such option: --toop" in err
+    assert re.search("step 'match': No such option:? '?--toop", err)  # as this version of click says it
     assert "(2 faults; `ctseg run study.toml --dry-run` lists them); nothing was run" in err
     assert sorted(path.name for path in Path().iterdir()) == ["raw", "study.toml"]
 
@@ -129,7 +130,7 @@ def test_a_dry_run_shows_what_each_step_would_do(capsys: pytest.CaptureFixture[s
     assert main(["run", "study.toml", "--dry-run"]) == 2
     out, err = capsys.readouterr()
     assert "[3/3] match: runs\n    ctseg match --src sets/mr --tgt sets/ct --toop 3 -o pairs.csv" in out
-    assert "step 'match': No such option: --toop" in err
+    assert re.search("step 'match': No such option:? '?--toop", err)  # as this version of click says it
     assert sorted(path.name for path in Path().iterdir()) == ["raw", "study.toml"]
 
 

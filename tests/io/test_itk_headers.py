@@ -147,6 +147,18 @@ def test_a_nrrd_whose_space_names_no_sides_says_so(tmp_path: Path, space: str | 
     assert any("names no sides of the patient" in note for note in read(tmp_path / "a_ct.nrrd").notes)
 
 
+def test_a_simpleitk_that_mirrors_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import SimpleITK as sitk
+
+    for version in ("2.4.0", "2.5.5"):
+        monkeypatch.setattr(sitk, "__version__", version)
+        with pytest.raises(CaseError, match=rf"needs SimpleITK 2\.5\.6 or newer, since {version} mirrors"):
+            read(nrrd(tmp_path))
+    for version in ("2.5.6", "2.5.6.dev1-gabc", "2.6", "3.0.0"):
+        monkeypatch.setattr(sitk, "__version__", version)
+        assert read(nrrd(tmp_path)).notes == ()
+
+
 def test_spaces_that_name_sides_are_taken_by_name_and_a_lost_origin_is_said(tmp_path: Path) -> None:
     for space, place in (("LPS", (0, 0, 0)), ("RAS", (-28, -24, 0)), ("left-anterior-superior", (0, -24, 0))):
         volume = read(nrrd(tmp_path, space=space))

@@ -21,6 +21,8 @@ from ctseg.io.quiet import quiet
 from ctseg.io.volume import Array
 
 MISSING = "needs SimpleITK: pip install 'ctseg[itk]', or " + CONVERT
+OLDEST = (2, 5, 6)
+"""Earlier versions turn a NRRD whose space is left-anterior-superior about the wrong axis: left becomes right."""
 STATES_PLACE = re.compile(rb"^(space( directions)?|TransformMatrix|Rotation|Orientation)\s*[:=]", re.MULTILINE)
 """Header lines that say which way the axes point."""
 VOXELS_IN = re.compile(rb"^[ \t]*+(?:data ?file|ElementDataFile)[ \t]*+[:=]++(.*+)$", re.MULTILINE | re.I)
@@ -65,12 +67,10 @@ def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
     """A NIfTI image with the file's voxels (read when they are asked for) and geometry, and notes.
 
     Raises:
-        CaseError: without the file's name, if SimpleITK is not installed, or the file is broken or no greyscale volume.
+        CaseError: without the file's name, if SimpleITK is not installed or too old, or the file is broken or no
+            greyscale volume.
     """
-    try:
-        import SimpleITK as sitk  # noqa: N813 - the name that its documentation gives it
-    except ImportError:
-        raise CaseError(MISSING) from None
+    sitk = _itk()
     head = _header(path)
     states_place = STATES_PLACE.search(head) is not None
     _check_voxels_place(path, head)
@@ -99,6 +99,26 @@ def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
     if not states_place:
         notes.append("the header carries no orientation; voxels are taken to be stored in LPS order")
     return image, tuple(notes)
+
+
+def _itk() -> Any:
+    """SimpleITK, of a version that takes a header's sides for what they are.
+
+    Raises:
+        CaseError: if it is not installed or too old.
+    """
+    try:
+        import SimpleITK as sitk  # noqa: N813 - the name that its documentation gives it
+    except ImportError:
+        raise CaseError(MISSING) from None
+    found: Any = sitk
+    if tuple(int(part) for part in re.findall(r"\d+", found.__version__)[:3]) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise CaseError(
+            f"needs SimpleITK {oldest} or newer, since {found.__version__} mirrors some NRRD files: "
+            f"pip install 'SimpleITK>={oldest}', or {CONVERT}"
+        )
+    return found
 
 
 def _header(path: Path) -> bytes:
