@@ -88,8 +88,13 @@ def safe_name(name: str) -> str:
     """
     name = unicodedata.normalize("NFC", name)  # macOS decomposes file names
     safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-") or "case"
-    is_lossy = any(character.isalnum() and not character.isascii() for character in name)
+    is_lossy = any((character.isalnum() and not character.isascii()) or _is_byte(character) for character in name)
     return f"{safe}-{keyed_digest(name)}" if is_lossy else safe
+
+
+def _is_byte(character: str) -> bool:
+    """Whether it stands for a byte of a file name that is not UTF-8, as an umlaut in Latin-1."""
+    return "\udc80" <= character <= "\udcff"
 
 
 def short_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -97,3 +98,11 @@ def test_a_name_in_other_letters_is_one_patient_and_nobody_elses(name: str, plac
     others = [patients[3], *(text for text in names[4:])]
     assert folded(patients[0]) not in map(folded, others)
     assert all(text.isascii() for text in patients)
+
+
+def test_names_with_bytes_that_are_no_utf8_stay_other_names() -> None:
+    """`k\xf6pf` and `k\xe4pf` of a Latin-1 disk are no `k_pf`, and no one another."""
+    names = [safe_name(os.fsdecode(name)) for name in (b"k\xf6pf", b"k\xe4pf", b"k_pf")]
+    assert len(set(names)) == 3
+    assert names[2] == "k_pf"
+    assert all(name.startswith("k_pf-") and name.isascii() for name in names[:2])
