@@ -284,3 +284,17 @@ def test_a_row_that_no_call_left_is_refused(text: str, tmp_path: Path, capsys: p
     assert error(capsys).endswith(f"{record.name}: {NOT_OURS}")
     record.unlink()
     assert main(words) == 0
+
+
+def test_a_call_that_comes_late_removes_what_a_stopped_one_left(tmp_path: Path) -> None:
+    cohorts.mr_scans(tmp_path / "scans", 1)
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "-o", "out", "--share"]
+    assert main(words) == 0
+    mark = read_mark(tmp_path / "out")
+    assert mark is not None
+    left = tmp_path / ".ctseg-share-out"
+    for key, stays in ((mark.inputs["share"], False), ("another", True)):
+        left.mkdir()
+        (left / "key").write_text(key)
+        assert main(words) == 0
+        assert left.exists() == stays

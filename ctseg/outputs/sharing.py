@@ -132,6 +132,7 @@ def sharing(output: Output, key: str, what: str) -> Iterator[Share | None]:
 def _joined(output: Output, key: str, what: str) -> Iterator[Share | None]:
     folder = share_folder(output.real)
     if is_finished(output, key):
+        _remove_left(folder, key)
         yield None
         return
     if folder.is_symlink():
@@ -182,6 +183,16 @@ def _key_of(folder: Path, key: str) -> str:
         appear(new, folder / "key")
     finally:
         new.unlink(missing_ok=True)
+    return _key_in(folder)
+
+
+def _remove_left(folder: Path, key: str) -> None:
+    """Remove the folder of work that is done, where a call was stopped right before it did that."""
+    if not folder.is_symlink() and (folder / "key").is_file() and _key_in(folder) == key:
+        _remove(folder)
+
+
+def _key_in(folder: Path) -> str:
     return bounded(folder / "key", MOST_KEY).read_text(encoding="ascii", errors="replace")
 
 
