@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ctseg.outputs import MARK
-from ctseg.outputs.folders import _refuse_clash
+from ctseg.outputs.folders import refuse_clash
 from ctseg.outputs.guard import guard_output
 from ctseg.outputs.mark import Mark, write_mark
 from ctseg.outputs.mounts import Spots, holds
@@ -127,15 +127,15 @@ def test_a_users_file_is_not_written_over_where_case_makes_no_difference(
     for name in ("a.nii.gz", "Volumes.csv"):
         (tmp_path / name).write_text("x")
     output = guard_output(tmp_path, "segment", resume=True)
-    _refuse_clash(tmp_path, ("a.nii.gz", "volumes.csv", "3d/b.png"), output)
+    refuse_clash(tmp_path, ("a.nii.gz", "volumes.csv", "3d/b.png"), output)
     monkeypatch.setattr("ctseg.outputs.folders.ignores_case", lambda _: True)
     with pytest.raises(Exception, match=r"Volumes\.csv: ctseg did not write it"):
-        _refuse_clash(tmp_path, ("a.nii.gz", "volumes.csv"), output)
+        refuse_clash(tmp_path, ("a.nii.gz", "volumes.csv"), output)
     (tmp_path / "Volumes.csv").rename(tmp_path / "B_notes.txt")
-    _refuse_clash(tmp_path, ("a.nii.gz", "volumes.csv", "B.nii.gz"), output)
+    refuse_clash(tmp_path, ("a.nii.gz", "volumes.csv", "B.nii.gz"), output)
     (tmp_path / "3D").write_text("x")
     with pytest.raises(Exception, match="3D: ctseg did not write it"):
-        _refuse_clash(tmp_path, ("3d/b.png",), output)
+        refuse_clash(tmp_path, ("3d/b.png",), output)
 
 
 def test_case_is_told_by_the_mark(tmp_path: Path) -> None:
