@@ -52,18 +52,21 @@ ADAPTED = {
     "plus": {0: (2.314946, 0.691362, 1.386645), 5: (2.071323, 0.697396, 1.385402)},
 }
 """Preset -> epoch -> losses."""
+EPOCH_REL = {0: 2e-3, 5: 5e-3}
+"""After 18 steps of `plus` losses differ by 0.3 % between processors with and without AVX-512, at first hardly."""
 FINETUNED = {"paper": {0: 0.490439, 5: 0.439290}, "demo": {0: 1.409174, 5: 1.242914}}
 """Preset -> epoch -> the first fold's loss."""
 
 
 @pytest.mark.parametrize("preset", ADAPTED)
 def test_stage_2(make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path, preset: str) -> None:
-    settings = resolve_training(AdaptationSettings, {**ADAPTATION[preset], **TINY}, {}, "test")
+    of_ct = {"source_mean": None, "source_std": None}  # the toy source is labelled CT
+    settings = resolve_training(AdaptationSettings, {**ADAPTATION[preset], **TINY, **of_ct}, {}, "test")
     sets = make_set("ct", 24, 32, 1), make_set("ct", 24, 32, 2, labelled=False)
     train_adaptation(*sets, None, network(), settings, tmp_path, fabric=fabric, header=HEADER, seed=5)
     rows = read_metrics(tmp_path)
     for epoch, losses in ADAPTED[preset].items():
-        assert [rows[epoch][name] for name in NAMES] == pytest.approx(losses, rel=2e-3, abs=1e-4), epoch
+        assert [rows[epoch][name] for name in NAMES] == pytest.approx(losses, rel=EPOCH_REL[epoch], abs=1e-4), epoch
 
 
 @pytest.mark.parametrize("preset", FINETUNED)
