@@ -153,7 +153,7 @@ def _own_uid(source: Dataset) -> str:
 
 
 def _name_frames(seg: Segmentation, sources: list[Dataset]) -> None:
-    """Name the frames of the enhanced object where the slices of `_as_slices` stand, and once the object itself."""
+    """Name the frames of the enhanced object in place of the slices of `_as_slices`, and once the object itself."""
     frames = {_own_uid(source): reference(source) for source in sources}
     groups = [*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence]
     for derivation in (item for group in groups for item in group.get("DerivationImageSequence") or ()):

@@ -93,7 +93,7 @@ def safe_name(name: str) -> str:
 
 
 def _is_byte(character: str) -> bool:
-    """Whether it stands for a byte of a file name that is not UTF-8, as an umlaut in Latin-1."""
+    """Whether it is how Python writes a byte of a file name that is not UTF-8, as an umlaut in Latin-1."""
     return "\udc80" <= character <= "\udcff"
 
 

@@ -6,33 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_sets import toy
 
-from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.files import read_toml
 from ctseg.runs import read_header
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quiet")]
 
 SMALL = [
     "--device", "cpu", "--set", "matched=false", "--set", "epochs=1", "--set", "steps_per_epoch=1",
     "--set", "batch_size=2", "--set", "discriminator_width=4",
 ]  # fmt: skip
 FCN, RELEASED = ["--set", "segmenter_settings.width=4"], {"source_mean": 0.086, "source_std": 0.167}
-
-
-@pytest.fixture(autouse=True)
-def _own_state() -> None:
-    common.STATE = common.State(quiet=True)
-
-
-@pytest.fixture
-def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    toy(tmp_path / "mr", "mr", 0)
-    toy(tmp_path / "ct", "ct", 1)
-    return tmp_path
 
 
 def train(out: str, *more: str, preset: str = "released", source: str = "mr") -> int:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from toy_sets import toy
 
 from ctseg.cli import common
 from ctseg.cli.main import main
@@ -19,22 +18,9 @@ from ctseg.runs import read_header
 from ctseg.segmentation import train as adaptation
 from ctseg.synthesis import train as synthesis
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quiet")]
 
 SMALL = ["--preset", "smoke", "--device", "cpu", "--set", "matched=false"]
-
-
-@pytest.fixture(autouse=True)
-def _own_state() -> None:
-    common.STATE = common.State(quiet=True)
-
-
-@pytest.fixture
-def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    toy(tmp_path / "mr", "mr", 0)
-    toy(tmp_path / "ct", "ct", 1)
-    return tmp_path
 
 
 def train(command: str, out: str, *more: str) -> int:

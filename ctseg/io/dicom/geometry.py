@@ -17,7 +17,7 @@ from ctseg.io.volume import NativeGrid
 SAME_DIRECTION = 1e-3
 """Direction cosines of one series agree to better than this (0.06 degrees)."""
 NEARLY_SAME_DIRECTION = 0.01
-"""Those of one scan whose header was computed anew for each slice agree to this (0.6 degrees)."""
+"""Those of one scan whose header was computed slice by slice agree to this (0.6 degrees)."""
 UNIT = 0.02
 """Lengths and right angles of direction cosines are true within this: some are rounded to two digits."""
 SAME_SPACING_MM = 1e-3
