@@ -6,6 +6,7 @@ import ast
 import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from linecache import getline
 from pathlib import Path
@@ -31,7 +32,11 @@ class Interrupted(BaseException):
 
 
 def traced(act: Callable[[], object], at: int = 0) -> list[tuple[str, int]]:
-    """Do something, with an exception before the n-th line of the traced modules; the lines that were reached."""
+    """Do something, with an exception before the n-th line of the traced modules; the lines that were reached.
+
+    It is done in a thread: what Python handles while such an exception comes stays the thread's handled exception,
+    which would be the context of all that is raised there later.
+    """
     lines: list[tuple[str, int]] = []
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -43,14 +48,17 @@ def traced(act: Callable[[], object], at: int = 0) -> list[tuple[str, int]]:
                 raise Interrupted
         return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        act()
-    except Interrupted:
-        assert at
-    finally:
-        sys.settrace(before)
+    def watched() -> None:
+        sys.settrace(trace)
+        try:
+            act()
+        except Interrupted:
+            assert at
+        finally:
+            sys.settrace(None)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(watched).result()
     return lines
 
 

@@ -134,7 +134,7 @@ def test_it_learns_from_labels_and_starts_from_given_weights(
     make_set: MakeSet, fabric: lightning_fabric.Fabric, tmp_path: Path
 ) -> None:
     labelled = make_set("ct", 24, 32, 0)
-    settings = FinetuneSettings(batch_size=6, epochs=1, steps_per_epoch=60, optimiser="adam", lr=0.01, loss="bce+dice")
+    settings = FinetuneSettings(batch_size=6, epochs=1, steps_per_epoch=120, optimiser="adam", lr=0.01, loss="bce+dice")
     trained = train_folds(labelled, unet, settings, tmp_path, fabric=fabric, header=HEADER, folds=2)
     assert trained["overall"]["pooled"] > 0.6
 
