@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,22 +10,11 @@ from typing import Any
 import pandas as pd
 
 from ctseg.errors import InputError, first_line
-from ctseg.evaluation.numbers import counted
 from ctseg.failures import system_failure
 from ctseg.files import read_csv, regular
 from ctseg.io.identity import convention_of, patient_rule, patients_of
 from ctseg.io.input_digests import file_sha256, files_digest
-
-SUFFIXES = (".nii.gz", ".nii")
-OTHER_FORMS = {
-    "DICOM": (".dcm",), "NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd"), "FreeSurfer": (".mgz", ".mgh"),
-    "MINC": (".mnc",), "Analyze": (".hdr",),
-}  # fmt: skip
-"""Forms of masks that are not read, and their suffixes."""
-AS_NIFTI = (
-    "write them as NIfTI on the grid of the scan (SEG: segimage2itkimage of dcmqi; RTSTRUCT: plastimatch convert; "
-    "others: SimpleITK or nibabel)"
-)
+from ctseg.io.mask_files import MaskFolder, case_of, files_of, mask_folder, no_masks
 
 
 @dataclass(frozen=True)
@@ -48,12 +36,12 @@ class Matching:
     unreferenced: dict[str, list[str]]
     """Model -> its predictions without a reference."""
     patient_rule: str
-    unread: tuple[str, ...] = ()
-    """Names of files that may hold references of further cases, in forms that are not read."""
+    unread: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(the references or a model, names of files that may hold masks of further cases, in forms that are not read)."""
 
 
 def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, group: Path | None = None) -> Matching:
-    """Match masks by file name (`CASE.nii.gz`), or by the rows `case,ref,pred` of `table`.
+    """Match masks by file name (`CASE.nii.gz`, `CASE.seg.nrrd`), or by the rows `case,ref,pred` of `table`.
 
     Args:
         preds: one folder (or one file) of predicted masks for each model.
@@ -66,8 +54,9 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
         InputError: if a folder is missing or holds no mask, no prediction matches any reference, or a table is
             incomplete.
     """
-    refs = _refs(ref, table)
-    found = [_predictions(pred, table, refs, ref) for pred in preds]
+    referenced = _refs(ref, table)
+    refs, predicted = referenced.masks, [_predictions(pred, table, referenced.masks, ref) for pred in preds]
+    found = [item.masks for item in predicted]
     if not any(case in masks for masks in found for case in refs):
         raise InputError(
             f"{', '.join(str(pred) for pred in preds)}: no mask has the name of one in {ref} "
@@ -79,7 +68,11 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
     )
     models = model_names(preds)
     extra = {model: sorted(set(masks) - set(refs)) for model, masks in zip(models, found, strict=True)}
-    return Matching(models, jobs, extra, rule, () if table is not None else masks_in_other_forms(ref, refs))
+    return Matching(models, jobs, extra, rule, _unread(("references", *models), (referenced, *predicted)))
+
+
+def _unread(names: Sequence[str], folders: Sequence[MaskFolder]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((name, found.unread) for name, found in zip(names, folders, strict=True) if found.unread)
 
 
 def matching_digests(matching: Matching, tables: Mapping[str, Path | None]) -> dict[str, Any]:
@@ -97,7 +90,10 @@ def matching_digests(matching: Matching, tables: Mapping[str, Path | None]) -> d
 
 
 def _digest_of(files: Mapping[str, Path | None]) -> str:
-    return files_digest({name: path for name, path in files.items() if path is not None and _can_be_read(path)})
+    """One digest of the files of several masks or tables by their names; a mask can lie in two files."""
+    named = ((name, number, path) for name, mask in files.items() if mask for number, path in enumerate(files_of(mask)))
+    parts = ((f"{name} {number}" if number else name, path) for name, number, path in named)
+    return files_digest({name: path for name, path in parts if _can_be_read(path)})
 
 
 def _can_be_read(path: Path) -> bool:
@@ -117,50 +113,19 @@ def _is_named(path: Path) -> bool:
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
-    """Case name -> file of the NIfTI masks of a folder, sorted; or of the one file given.
+    """Case name -> file of the masks of a folder, sorted; or of the one file given.
 
     Raises:
         InputError: if there is none, or one case has two files.
     """
-    if not folder.exists():
-        raise InputError(f"{folder}: no such folder; check the path")
-    files = [folder] if folder.is_file() else sorted(folder.iterdir())
-    masks: dict[str, Path] = {}
-    for file in files:
-        suffix = next((suffix for suffix in SUFFIXES if file.name.endswith(suffix)), None)
-        if suffix is None or file.name.startswith("."):
-            continue
-        case = file.name.removesuffix(suffix)
-        if case in masks:
-            raise InputError(f"{folder}: holds {case}.nii and {case}.nii.gz; keep one of them")
-        masks[case] = file
-    if not masks:
-        raise _no_masks(folder)
-    return masks
+    return _whole_folder(folder).masks
 
 
-def _no_masks(folder: Path) -> InputError:
-    others = masks_in_other_forms(folder, ())
-    way_out = f", but {about_other_forms(others)}" if others else ""
-    return InputError(f"{folder}: no NIfTI mask (CASE.nii.gz) in it{way_out}")
-
-
-def masks_in_other_forms(folder: Path, cases: Collection[str]) -> tuple[str, ...]:
-    """Names of files of a folder that may hold masks of other cases than those given, in forms that are not read.
-
-    `ctseg segment` itself puts DICOM objects beside its masks, with the same names.
-    """
-    files = [folder] if folder.is_file() else sorted(folder.iterdir())
-    suffixes = tuple(suffix for form in OTHER_FORMS.values() for suffix in form)
-    names = [file.name for file in files if file.name.lower().endswith(suffixes) and not file.name.startswith(".")]
-    return tuple(name for name in names if not any(name.startswith((f"{case}.", f"{case}_")) for case in cases))
-
-
-def about_other_forms(names: Sequence[str]) -> str:
-    """What is said of them: how many of which form, and the way out."""
-    found = Counter(form for name in names for form, ends in OTHER_FORMS.items() if name.lower().endswith(ends))
-    forms = ", ".join(f"{count} {form}" for form, count in found.items())
-    return f"{counted(len(names), 'file')} in forms that are not read ({forms}), such as {names[0]}; {AS_NIFTI}"
+def _whole_folder(folder: Path) -> MaskFolder:
+    found = mask_folder(folder)
+    if not found.masks:
+        raise no_masks(folder, found)
+    return found
 
 
 def model_names(preds: Sequence[Path]) -> tuple[str, ...]:
@@ -169,7 +134,7 @@ def model_names(preds: Sequence[Path]) -> tuple[str, ...]:
     for depth in range(1, max(len(part) for part in parts) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
-            return tuple(name.removesuffix(".gz").removesuffix(".nii") for name in names)
+            return tuple(case_of(name) or name for name in names)
     raise InputError(f"{preds[0]}: the same predictions are given twice; give each once")
 
 
@@ -194,23 +159,23 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _refs(ref: Path, table: Path | None) -> dict[str, Path]:
+def _refs(ref: Path, table: Path | None) -> MaskFolder:
     if table is None:
-        return masks_in(ref)
+        return _whole_folder(ref)
     rows = read_table(table, ("case", "ref", "pred"))
     if rows.empty or rows["case"].duplicated().any():
         raise InputError(f"{table}: needs one row a case, each case once")
-    return {case: ref / name for case, name in zip(rows["case"], rows["ref"], strict=True)}
+    return MaskFolder({case: ref / name for case, name in zip(rows["case"], rows["ref"], strict=True)}, ())
 
 
-def _predictions(pred: Path, table: Path | None, refs: dict[str, Path], ref: Path) -> dict[str, Path]:
+def _predictions(pred: Path, table: Path | None, refs: dict[str, Path], ref: Path) -> MaskFolder:
     if table is not None:
         rows = read_table(table, ("case", "ref", "pred"))
         named = {case: pred / name for case, name in zip(rows["case"], rows["pred"], strict=True)}
-        return {case: path for case, path in named.items() if _is_named(path)}
+        return MaskFolder({case: path for case, path in named.items() if _is_named(path)}, ())
     if pred.is_file() and ref.is_file():
-        return {next(iter(refs)): pred}
-    return masks_in(pred)
+        return MaskFolder({next(iter(refs)): pred}, ())
+    return _whole_folder(pred)
 
 
 def _patients(cases: list[str], group: Path | None) -> tuple[dict[str, str], str]:

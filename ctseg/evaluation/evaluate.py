@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ctseg.evaluation.cases import Matching, about_other_forms, match_cases, matching_digests
+from ctseg.evaluation.cases import Matching, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.made_by import edited_notes, made_by
@@ -29,6 +29,7 @@ from ctseg.evaluation.summary import EMPTY_RULES, summarise
 from ctseg.evaluation.uncertainty import read_uncertainty, summarise_uncertainty
 from ctseg.evaluation.volume_bins import volume_bins
 from ctseg.files import write_csv, write_json
+from ctseg.io.mask_files import about_unread
 from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.registry import Metric
 from ctseg.outputs import filled_folder
@@ -137,7 +138,7 @@ def _evaluate(
     summary["inputs"] = matching_digests(matching, {"cases": cases, "group": group, "labels": labels})
     notes = (
         *_notes(matching), *role_notes, *edited_notes(matching), *same_notes(summary["inputs"]),
-        *_missing_notes(scores), *label_notes,
+        *_missing_notes(scores), *_value_notes(scores, settings), *label_notes,
         *_label_notes(scores, known_labels, labels), *_scan_notes(matching, scans),
     )  # fmt: skip
     failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)
@@ -233,9 +234,7 @@ def _notes(matching: Matching) -> tuple[str, ...]:
         if names:
             which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             notes.append(f"{model}: {counted(len(names), 'prediction')} without a reference left out: {which}")
-    if matching.unread:
-        notes.append(f"references: {about_other_forms(matching.unread)}")
-    return tuple(notes)
+    return (*notes, *(f"{who}: {about_unread(names)}" for who, names in matching.unread))
 
 
 def _missing_notes(scores: Sequence[Score]) -> list[str]:
@@ -245,6 +244,24 @@ def _missing_notes(scores: Sequence[Score]) -> list[str]:
         f"{model}: {counted(count, 'reference')} without a prediction scored as empty"
         for model, count in counts.items()
     ]
+
+
+def _value_counts(scores: Sequence[Score]) -> Counter[int]:
+    """Label value -> references that hold it."""
+    held = {score.case: score.values for score in scores if not score.error}
+    return Counter(value for values in held.values() for value in values)
+
+
+def _value_notes(scores: Sequence[Score], settings: EvaluationSettings) -> list[str]:
+    """Which label values the references hold, and which count as lesion, where there is more than one answer."""
+    counts = _value_counts(scores)
+    chosen = settings.reference_labels
+    if len(counts) < 2 and not (chosen and set(counts) - set(chosen)):
+        return []
+    found = ", ".join(f"{value} ({counted(count, 'case')})" for value, count in sorted(counts.items()))
+    counting = ", ".join(map(str, chosen)) if chosen else "all above 0"
+    way_out = "" if chosen else "; --set reference_labels=[1] chooses"
+    return [f"references: label values found: {found}; as lesion count {counting}{way_out}"]
 
 
 def _scan_notes(matching: Matching, scans: Scans) -> list[str]:

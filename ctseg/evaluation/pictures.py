@@ -15,7 +15,7 @@ from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import Job
 from ctseg.evaluation.numbers import millilitres
 from ctseg.evaluation.scans import Scans
-from ctseg.evaluation.score import MaskFile, read_mask
+from ctseg.evaluation.score import MaskFile, on_one_grid, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.render.page import Picture
 from ctseg.render.png import png_bytes
@@ -67,11 +67,13 @@ def example_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[
 def load_example(job: Job, models: Sequence[str], scans: Scans, settings: EvaluationSettings) -> ExampleCase:
     """Masks and scan of a case; a scan that is missing or on another grid leaves the background black."""
     ref = read_mask(job.ref, settings.reference_labels)
+    predicted = [_prediction(path, settings) for path in job.preds]
+    ref = next((whole for pred in predicted if (whole := _on_grid_of(pred, ref, settings)) is not None), ref)
     outlines = [Outline(ref.mask, REFERENCE, "reference", inside=True)]
-    for place, (model, path) in enumerate(zip(models, job.preds, strict=True)):
-        mask = _other_mask(path, ref, settings)
-        if mask is not None:
-            outlines.append(Outline(mask, MODELS[place % len(MODELS)], model, inside=True))
+    for place, (model, pred) in enumerate(zip(models, predicted, strict=True)):
+        mask = None if pred is None else _on_grid_of(ref, pred, settings)
+        if mask is not None and mask.mask.shape == ref.mask.shape:
+            outlines.append(Outline(mask.mask, MODELS[place % len(MODELS)], model, inside=True))
     grey, remark = _grey(job, ref, scans)
     return cropped(ExampleCase(job, grey, ref, tuple(outlines), remark))
 
@@ -95,12 +97,19 @@ def _span(filled: NDArray[np.intp], size: int) -> slice:
     return slice(max(0, int(filled[0]) - margin), min(size, int(filled[-1]) + 1 + margin))
 
 
-def _other_mask(path: Path | None, ref: MaskFile, settings: EvaluationSettings) -> NDArray[np.bool_] | None:
+def _prediction(path: Path | None, settings: EvaluationSettings) -> MaskFile | None:
     try:
-        mask = read_mask(path, settings.prediction_labels).mask if path else None
+        return read_mask(path, settings.prediction_labels) if path else None
     except (CtsegError, OSError, MemoryError):
         return None
-    return mask if mask is not None and mask.shape == ref.mask.shape else None
+
+
+def _on_grid_of(whole: MaskFile | None, mask: MaskFile, settings: EvaluationSettings) -> MaskFile | None:
+    """A mask, on the grid of another where it is a part of one; None where there is no such grid."""
+    try:
+        return None if whole is None else on_one_grid(mask, whole, settings.grid_tolerance_mm)[0]
+    except CtsegError:
+        return None
 
 
 def _grey(job: Job, ref: MaskFile, scans: Scans) -> tuple[NDArray[np.uint8], str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
-from ctseg.evaluation.cases import SUFFIXES, Matching
+from ctseg.evaluation.cases import Matching
 from ctseg.files import read_json_beside
 from ctseg.inference.results import DETAILS, SCHEMA
+from ctseg.io.mask_files import case_of
 from ctseg.outputs import read_mark
 
 PREDICTED = ("segment", "bids")
@@ -82,7 +83,7 @@ class _Makers:
             kind, owns = self._marked(folder)
             if kind and owns(path.relative_to(folder).as_posix()):
                 return kind
-        return PREDICTED[0] if _case(path.name) in self._listed(path.parent) else ""
+        return PREDICTED[0] if case_of(path.name) in self._listed(path.parent) else ""
 
     def by(self, paths: Iterable[Path], commands: Sequence[str]) -> list[Path]:
         """The masks that one of these commands made."""
@@ -93,10 +94,6 @@ def _marked(folder: Path) -> tuple[str, Callable[[str], bool]]:
     """The command that wrote a folder, and which files in it are its own."""
     mark = read_mark(folder)
     return ("", lambda _: False) if mark is None else (mark.kind, mark.owns())
-
-
-def _case(name: str) -> str:
-    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
 
 
 def _listed(folder: Path) -> frozenset[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import CtsegError, InputError
-from ctseg.evaluation.cases import SUFFIXES, Job, Matching
+from ctseg.evaluation.cases import Job, Matching
 from ctseg.files import read_json
 from ctseg.inference.remembered import RememberedScans
 from ctseg.inference.results import DETAILS
@@ -17,6 +17,7 @@ from ctseg.inference.slice_set import slice_volume, slices_by_case, slices_diges
 from ctseg.io.case import Case
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
+from ctseg.io.kinds import NIFTI
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.io.volume import Volume
@@ -135,9 +136,9 @@ class Scans:
 def _named_file(case: str, images: Sequence[Path]) -> Path | None:
     """`CASE.nii.gz` or `CASE.nii` in one of the folders, or such a file itself."""
     for path in images:
-        files = [path] if path.is_file() else [path / f"{case}{suffix}" for suffix in SUFFIXES]
+        files = [path] if path.is_file() else [path / f"{case}{suffix}" for suffix in NIFTI[::-1]]
         for file in files:
-            if file.name in (f"{case}{suffix}" for suffix in SUFFIXES) and file.is_file():
+            if file.name in (f"{case}{suffix}" for suffix in NIFTI[::-1]) and file.is_file():
                 return file
     return None
 

@@ -15,6 +15,8 @@ from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.failures import system_failure
 from ctseg.files import read_json_beside
 from ctseg.io.nifti import volumes as nifti
+from ctseg.io.nifti.slicer import is_part
+from ctseg.io.placing import placed
 from ctseg.io.stack import Grid, Mask, largest_offset_mm
 from ctseg.io.volume import Volume
 from ctseg.metrics.catalogue import METRICS
@@ -45,6 +47,8 @@ class Score:
     error: str = ""
     note: str = ""
     """What to know about a case that was measured."""
+    values: tuple[int, ...] = ()
+    """Label values of the reference above 0."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class MaskFile:
     volume: Volume
     slice_ids: tuple[str, ...] = ()
     has_sidecar: bool = False
+    values: tuple[int, ...] = ()
+    """Label values above 0 that it holds."""
+    is_part: bool = False
+    """Whether it may cover a part of the grid alone; what is beside the part is background."""
 
 
 def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
@@ -64,11 +72,33 @@ def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
     Raises:
         CaseError: if the file cannot be read as a mask.
     """
-    values, volume = nifti.load_mask(path)
+    values, volume = nifti.load_mask(path, labels)
     mask = np.isin(values, labels) if labels else np.asarray(values) > 0
     sidecar = _sidecar(path)
     ids = tuple(str(item) for item in sidecar.get("slice_ids", ())) or tuple(volume.slice_ids)
-    return MaskFile(path, mask, volume, ids, "origins_mm" in sidecar)
+    found = tuple(int(value) for value in np.flatnonzero(np.bincount(values.ravel(), minlength=2)) if value)
+    return MaskFile(path, mask, volume, ids, "origins_mm" in sidecar, found, is_part(path))
+
+
+def on_one_grid(one: MaskFile, other: MaskFile, tolerance_mm: float) -> tuple[MaskFile, MaskFile]:
+    """Both masks, a part of a grid on the whole grid of the other one.
+
+    Raises:
+        CaseError: naming the file of a part that has voxels beside those of the other.
+    """
+    if one.mask.shape == other.mask.shape or one.is_part == other.is_part:
+        return one, other
+    if one.is_part:
+        return _put_on(one, other, tolerance_mm), other
+    return one, _put_on(other, one, tolerance_mm)
+
+
+def _put_on(part: MaskFile, whole: MaskFile, tolerance_mm: float) -> MaskFile:
+    try:
+        mask = placed(part.mask.astype(np.uint8), part.volume, whole.volume, tolerance_mm)
+    except CaseError as error:
+        raise CaseError(f"{part.path}: {error} ({whole.path})") from None
+    return replace(whole, path=part.path, mask=mask > 0, values=part.values)
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -102,6 +132,7 @@ def _score(
         if path is None:
             raise CaseError(f"{job.case}: no prediction; segment this case too, or take its reference out")
         pred = read_mask(path, settings.prediction_labels)
+        pred, ref = on_one_grid(pred, ref, settings.grid_tolerance_mm)
         grid = common_grid(pred, ref, settings.grid_tolerance_mm)
         return _measured(job, model, pred, ref, grid, settings, metrics)
     except (CtsegError, OSError, MemoryError) as error:
@@ -112,6 +143,8 @@ def _scored_empty(
     job: Job, model: str, ref: MaskFile, settings: EvaluationSettings, metrics: tuple[Metric, ...]
 ) -> Score:
     """A missing prediction counts as an empty mask."""
+    if ref.is_part:
+        raise CaseError(f"{ref.path}: holds a part of its scan's grid, and no prediction has the whole; segment it")
     nothing = replace(ref, mask=np.zeros_like(ref.mask))
     score = _measured(job, model, nothing, ref, Grid.of(ref.volume), settings, metrics)
     return replace(score, note="no prediction: scored as empty")
@@ -134,7 +167,7 @@ def _measured(
         tolerance_mm=settings.nsd_tolerance_mm,
         min_lesion_ml=settings.min_lesion_ml,
     )
-    return Score(model, job.case, job.patient, values, count_slices(pred, ref, grid))
+    return Score(model, job.case, job.patient, values, count_slices(pred, ref, grid), values=ref.values)
 
 
 def _one_line(error: Exception, path: Path | None) -> str:

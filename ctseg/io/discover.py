@@ -21,8 +21,7 @@ from ctseg.io.digest import input_digest
 from ctseg.io.extent import check_extent, check_slices
 from ctseg.io.identity import keyed_digest
 from ctseg.io.kinds import kind_of
-from ctseg.io.nifti.file import open_nifti
-from ctseg.io.nifti.labels import read_labels
+from ctseg.io.masks import scan_labels
 from ctseg.io.nifti.layouts import TASK_FILE, companions, folder_cases, task_cases, task_folders
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.private import unnamed
@@ -296,7 +295,7 @@ def read_case(case: Case) -> Volume:
     try:
         volume = check_slices(check_extent(_read(case)))
         if case.label_file is not None and volume.native is not None:
-            volume = replace(volume, labels=read_labels(open_nifti(case.label_file), volume.native))
+            volume = replace(volume, labels=scan_labels(case.label_file, volume))
     except (OSError, MemoryError) as failure:
         raise CaseError(f"{case.case_id}: {system_failure(failure) or without_quotes(first_line(failure))}") from None
     except CaseError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,17 @@ from ctseg.files import read_json_beside, write_json, write_with
 from ctseg.io.dicom.enhanced import is_object
 from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, slice_step_mm, tilt_deg
+from ctseg.io.kinds import ITK
+from ctseg.io.mask_files import case_of
 from ctseg.io.nifti.file import open_nifti, place
-from ctseg.io.nifti.labels import read_labels
+from ctseg.io.nifti.labels import read_labels, read_layers
+from ctseg.io.nifti.slicer import is_part
+from ctseg.io.placing import placed
 from ctseg.io.volume import Array, NativeGrid, Volume
 
 SIDECAR_SCHEMA = "ctseg-geometry/1"
+
+NIFTI_SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 FORM_FIELDS = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
@@ -48,8 +56,7 @@ def save_map(path: Path, volume: Volume, values: NDArray[Any]) -> None:
 
 def sidecar_path(path: Path) -> Path:
     """Where the geometry of a NIfTI file is written: `CASE.json` beside `CASE.nii.gz`."""
-    name = Path(path).name
-    return Path(path).with_name(name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    return Path(path).with_name(NIFTI_SUFFIX.sub("", Path(path).name) + ".json")
 
 
 def _save(path: Path, volume: Volume, canonical: Array, dtype: type[np.generic]) -> None:
@@ -141,10 +148,14 @@ def _rounded(values: NDArray[np.float64]) -> Any:
     return np.round(values, 7).tolist()
 
 
-def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
+def load_mask(path: Path, chosen: Collection[int] = ()) -> tuple[NDArray[np.uint8], Volume]:
     """Read a mask (K, H, W) on canonical axes, and a volume with its geometry (the mask as voxels).
 
     Where the sidecar lies beside it, positions come from there, so that `slab_mm` and mL are those of the scan.
+
+    Args:
+        path: NIfTI, NRRD (3D Slicer's segmentations, too) or MetaImage.
+        chosen: label values that are seen where segments overlap, see `ctseg.io.nifti.slicer`; empty for all.
 
     Raises:
         CaseError: if the file is missing, broken, no mask, has voxels of an impossible size, or does not fit its
@@ -153,14 +164,15 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
     path = Path(path)
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
-    file = open_nifti(path)
+    file = open_nifti(path, layered=True)
     grid, geometry = place(file.affine, file.shape, file.header)
     domain, thickness = "ct", slice_step_mm(file.affine, grid.axes) if file.shape[grid.axes[0]] == 1 else None
     sidecar = _read_sidecar(path)
     if sidecar is not None:
         grid, geometry, domain, thickness = _from_sidecar(sidecar, grid, path)
-    mask = read_labels(file, grid)
-    name = sidecar_path(path).stem
+    is_layered = path.name.lower().endswith(ITK) and len(file.image.shape) > 3
+    mask = read_layers(file, grid, chosen) if is_layered else read_labels(file, grid)
+    name = case_of(path.name) or path.name
     volume = Volume(
         voxels=mask.astype(np.float32),
         origins_mm=geometry.origins_mm,
@@ -173,6 +185,22 @@ def load_mask(path: Path) -> tuple[NDArray[np.uint8], Volume]:
         thickness_mm=thickness,
     )
     return mask, check_voxels(volume)
+
+
+def scan_labels(path: Path, scan: Volume) -> NDArray[np.uint8]:
+    """Label values (K, H, W) of a file that lies beside its scan; 3D Slicer's may hold a part of the grid.
+
+    Raises:
+        CaseError: if the file is broken, on another grid, or holds anything but label values.
+    """
+    file, grid = open_nifti(path), native_grid(scan)
+    if file.shape == grid.shape or not is_part(path):
+        return read_labels(file, grid)
+    labels, place = load_mask(path)
+    try:
+        return placed(labels, place, scan)
+    except CaseError as error:
+        raise CaseError(f"{path}: {error}") from None
 
 
 def _read_sidecar(path: Path) -> dict[str, Any] | None:

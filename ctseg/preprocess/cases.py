@@ -14,11 +14,10 @@ from ctseg.io.case import Case
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
 from ctseg.io.extent import check_head
-from ctseg.io.input_digests import file_digest
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
-from ctseg.preprocess.masks import mask_of, with_mask
+from ctseg.preprocess.masks import mask_digest, with_mask
 from ctseg.preprocess.mr import prepare_mr
 from ctseg.preprocess.prepared import Prepared, to_masks
 from ctseg.preprocess.settings import PreprocessSettings
@@ -54,6 +53,8 @@ class CaseTask:
     """Slice labels of this case's slices or more, indexed by slice ID."""
     masks: Path | None = None
     """Folder of lesion masks, for scans that carry none."""
+    mask: Path | None = None
+    """This case's file in it."""
 
     @property
     def has_masks(self) -> bool:
@@ -108,17 +109,15 @@ def _read(case: Case, task: CaseTask) -> Volume:
     """A case with its lesion labels, where the task wants them."""
     volume = check_head(read_case(case))
     if task.masks is not None and volume.labels is None:
-        volume = with_mask(volume, task.masks)
+        volume = with_mask(volume, task.mask, task.masks, task.settings.lesion_labels or ())
     if task.labelled and volume.labels is None:
         raise CaseError(f"{case.case_id}: has no lesion labels, but other cases do; label it or leave it out")
     return volume
 
 
 def _digest(case: Case, task: CaseTask) -> str:
-    label = case.label_file
-    if label is None and task.masks is not None:
-        label = mask_of(case.case_id, task.masks)
-    return input_digest(case) + ("" if label is None else f"-{file_digest(label)}")
+    label = case.label_file or task.mask
+    return input_digest(case) + ("" if label is None else f"-{mask_digest(label)}")
 
 
 def is_lesion(labels: NDArray[np.uint8], settings: PreprocessSettings) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Which label selects slices, and which split each patient is in."""
+"""Which label selects slices, which label values are lesion, and which split each patient is in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import read_csv
 from ctseg.io.identity import folded, patient_of
+from ctseg.preprocess.settings import PreprocessSettings
 
 
 def check_label(labels: pd.DataFrame | None, select: str | None, path: Path | None) -> None:
@@ -46,6 +47,26 @@ def read_splits(path: Path, patients: Mapping[str, str] | None = None) -> dict[s
         if split_of.setdefault(patient, split) != split:
             raise InputError(f"{path}: patient {patient} is in two splits; split by patient")
     return split_of
+
+
+def lesion_labels(found: Mapping[int, int], settings: PreprocessSettings) -> tuple[int, ...]:
+    """Which of the label values that were found count as lesion.
+
+    Args:
+        found: label value -> scans that hold it.
+        settings: `lesion_labels` names the values; without it all count.
+
+    Raises:
+        InputError: if values are asked for and no scan has any of them.
+    """
+    if settings.lesion_labels is None:
+        return tuple(found)
+    used = tuple(value for value in found if value in settings.lesion_labels)
+    if not used:
+        asked = ",".join(map(str, settings.lesion_labels))
+        there = ", ".join(map(str, found)) or "no label value"
+        raise InputError(f"--lesion-labels {asked}: no scan has such a label; the labels hold {there}")
+    return used
 
 
 def _read_table(path: Path) -> pd.DataFrame:

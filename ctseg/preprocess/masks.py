@@ -1,52 +1,86 @@
-"""Lesion masks that lie in a folder of their own: `CASE.nii.gz`, each on its scan's grid."""
+"""Lesion masks that lie in a folder of their own: `CASE.nii.gz`, `CASE.seg.nrrd`, ..., each on its scan's grid."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ctseg.errors import CaseError, InputError
+from ctseg.io.case import Case, Rejected
+from ctseg.io.input_digests import file_digest, text_digest
+from ctseg.io.mask_files import AS_NIFTI, MaskFolder, files_of, forms_of, mask_folder, no_masks
 from ctseg.io.masks import load_mask
+from ctseg.io.nifti.slicer import is_part
+from ctseg.io.placing import placed
 from ctseg.io.volume import Volume
 
-SUFFIXES = (".nii.gz", ".nii")
+WITHOUT_SCAN = "a mask without its scan"
+LABELLED = "a mask of a scan that has a label of its own, which is used"
 
 
-def check_masks(folder: Path) -> Path:
-    """The folder, if it holds any NIfTI file.
+def given_masks(folder: Path | None, cases: Sequence[Case]) -> tuple[dict[str, Path], list[Rejected]]:
+    """The masks of a folder by their cases, and what lies there and is not used; nothing where no folder is given.
 
     Raises:
-        InputError: if it does not.
+        InputError: if the folder holds no mask, or one case has two files.
     """
-    if not any(path.name.endswith(SUFFIXES) for path in (folder.iterdir() if folder.is_dir() else ())):
-        raise InputError(f"{folder}: no NIfTI mask (CASE.nii.gz) in it; name the folder of masks with --masks")
-    return folder
+    if folder is None:
+        return {}, []
+    found = mask_folder(folder) if folder.is_dir() else MaskFolder({}, ())
+    if not found.masks:
+        raise InputError(f"{no_masks(folder, found)}; name the folder of masks with --masks")
+    return found.masks, _left_out(folder, found, cases)
 
 
-def mask_of(case_id: str, folder: Path) -> Path | None:
-    """The file of a case's mask; None where there is none."""
-    return next((path for end in SUFFIXES if (path := folder / f"{case_id}{end}").is_file()), None)
+def _left_out(folder: Path, found: MaskFolder, cases: Sequence[Case]) -> list[Rejected]:
+    """What lies in a folder of masks and is not used."""
+    why = f"masks in forms that are not read ({forms_of(found.unread)}); {AS_NIFTI}"
+    names, labelled = {case.case_id for case in cases}, {case.case_id for case in cases if case.label_file is not None}
+    return [
+        *_line([folder / name for name in found.unread], why),
+        *_line([path for case, path in found.masks.items() if case not in names], WITHOUT_SCAN),
+        *_line([path for case, path in found.masks.items() if case in labelled], LABELLED),
+    ]
 
 
-def with_mask(volume: Volume, folder: Path) -> Volume:
+def _line(files: Sequence[Path], reason: str) -> list[Rejected]:
+    """One line about all files that are left out for a reason."""
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return [Rejected(f"{files[0]}{more}", reason)] if files else []
+
+
+def mask_digest(mask: Path) -> str:
+    """12 hex digits of a mask's SHA-256; of one whose voxels lie in a second file, of both files' together."""
+    digests = [file_digest(path) for path in files_of(mask)]
+    return digests[0] if len(digests) == 1 else text_digest(" ".join(digests))
+
+
+def with_mask(volume: Volume, mask: Path | None, folder: Path, chosen: Collection[int] = ()) -> Volume:
     """The scan with its mask as `labels`.
 
     Args:
         volume: a scan without labels.
-        folder: holds `CASE.nii.gz` or `CASE.nii`, named as `ctseg segment` names the case.
+        mask: its file, see `given_masks`.
+        folder: where masks are.
+        chosen: label values that are seen where segments overlap; empty for all.
 
     Raises:
         CaseError: if there is none, or it lies on another grid.
     """
-    path = mask_of(volume.case_id, folder)
-    if path is None:
+    if mask is None:
         raise CaseError(f"{volume.case_id}: no mask {volume.case_id}.nii.gz in {folder}; add it or leave the scan out")
-    mask, place = load_mask(path)
-    if mask.shape != volume.voxels.shape or _offset_mm(volume, place) > _tolerance_mm(volume):
-        raise CaseError(f"{path}: lies on another grid than its scan; resample it to the scan's slices")
-    return replace(volume, labels=mask)
+    labels, place = load_mask(mask, chosen)
+    if labels.shape != volume.voxels.shape and is_part(mask):
+        try:
+            return replace(volume, labels=placed(labels, place, volume))
+        except CaseError as error:
+            raise CaseError(f"{mask}: {error}") from None
+    if labels.shape != volume.voxels.shape or _offset_mm(volume, place) > _tolerance_mm(volume):
+        raise CaseError(f"{mask}: lies on another grid than its scan; resample it to the scan's slices")
+    return replace(volume, labels=labels)
 
 
 def _offset_mm(volume: Volume, other: Volume) -> float:

@@ -23,8 +23,8 @@ from ctseg.parallel import Failure, ordered_map
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
 from ctseg.preprocess.ct import window_map
-from ctseg.preprocess.labels import check_label, read_splits
-from ctseg.preprocess.masks import check_masks
+from ctseg.preprocess.labels import check_label, lesion_labels, read_splits
+from ctseg.preprocess.masks import given_masks
 from ctseg.preprocess.page import set_page
 from ctseg.preprocess.preview import Preview
 from ctseg.preprocess.settings import PreprocessSettings
@@ -87,7 +87,7 @@ def preprocess(
         domain: 'mr', 'ct', or 'auto' where all cases are of one.
         labels: csv of slice labels by SOPInstanceUID, see `ctseg.io.rsna_labels.read_labels`.
         splits: csv `patient_id,split` to use instead of drawing splits.
-        masks: folder of lesion masks `CASE.nii.gz` on the scans' own grids, see `with_mask`.
+        masks: folder of lesion masks `CASE.nii.gz`, `CASE.seg.nrrd`, ... on the scans' own grids, see `with_mask`.
         workers: processes; 0 or 1 works in this one. The result does not depend on it.
         executor: any `concurrent.futures.Executor` to use instead, such as Dask's.
         progress: called with (done, total, case_id).
@@ -118,6 +118,8 @@ class Plan:
     """Patient -> split."""
     report: PreprocessReport
     """What is known before any scan is read."""
+    masks: Mapping[str, Path] = field(default_factory=dict)
+    """Case -> file of its lesion mask."""
 
 
 def plan(
@@ -136,11 +138,13 @@ def plan(
     table = None if found is None else found.table
     check_label(table, settings.select, labels)
     task = _task(cases, domain, masks, settings, extractor)
+    given, spare = given_masks(masks, cases)
     patients, rule = case_patients(cases)
     split_of = _splits(patients, settings, splits)
-    report = PreprocessReport(domain, rejected=[(item.path_or_series, item.reason) for item in discovery.rejected])
+    rejected = [(item.path_or_series, item.reason) for item in (*discovery.rejected, *spare)]
+    report = PreprocessReport(domain, rejected=rejected)
     report.label_notes, report.patient_rule = () if found is None else found.notes, rule
-    return Plan(domain, cases, task, table, patients, split_of, report)
+    return Plan(domain, cases, task, table, patients, split_of, report, given)
 
 
 def write_set(
@@ -188,28 +192,8 @@ def _task(
     if settings.implants and domain != "ct":
         raise SettingError("implants: haematomas are for CT, and these scans are MR; leave --set implants out")
     if masks is not None:
-        return CaseTask(settings, extractor, labelled=True, masks=check_masks(masks))
+        return CaseTask(settings, extractor, labelled=True, masks=masks)
     return CaseTask(settings, extractor, labelled=any(case.label_file is not None for case in cases))
-
-
-def lesion_labels(found: Mapping[int, int], settings: PreprocessSettings) -> tuple[int, ...]:
-    """Which of the label values that were found count as lesion.
-
-    Args:
-        found: label value -> scans that hold it.
-        settings: `lesion_labels` names the values; without it all count.
-
-    Raises:
-        InputError: if values are asked for and no scan has any of them.
-    """
-    if settings.lesion_labels is None:
-        return tuple(found)
-    used = tuple(value for value in found if value in settings.lesion_labels)
-    if not used:
-        asked = ",".join(map(str, settings.lesion_labels))
-        there = ", ".join(map(str, found)) or "no label value"
-        raise InputError(f"--lesion-labels {asked}: no scan has such a label; the labels hold {there}")
-    return used
 
 
 def _one_domain(cases: Sequence[Case], domain: str) -> tuple[str, list[Case]]:
@@ -277,7 +261,7 @@ def outcomes_of(
     made: Plan, cases: Iterable[Case], workers: int, executor: Executor | None
 ) -> Generator[tuple[Case, Outcome]]:
     """Results in the order of `cases`, to be taken in `with closing(...)`; `workers=1` works in this process."""
-    jobs = ((case, _task_of(case, made.task, made.labels)) for case in cases)
+    jobs = ((case, _task_of(case, made)) for case in cases)
     with closing(ordered_map(_process, jobs, workers=workers if workers > 1 else 0, executor=executor)) as outcomes:
         for (case, _), outcome in outcomes:
             yield case, outcome
@@ -287,15 +271,16 @@ def _process(job: tuple[Case, CaseTask]) -> CaseSlices:
     return process_case(*job)
 
 
-def _task_of(case: Case, task: CaseTask, labels: pd.DataFrame | None) -> CaseTask:
-    """The task with the labels of one case only, so that workers are not sent the whole table.
+def _task_of(case: Case, made: Plan) -> CaseTask:
+    """The task with the mask and the labels of one case only, so that workers are not sent the whole table.
 
     RSNA names its files by SOPInstanceUID; where file names do not tell, the whole table goes along.
     """
-    if labels is None:
+    task = replace(made.task, mask=made.masks.get(case.case_id))
+    if made.labels is None:
         return task
-    own = labels.index.intersection([path.stem for path in case.files])
-    return replace(task, labels=labels.loc[own] if len(own) else labels)
+    own = made.labels.index.intersection([path.stem for path in case.files])
+    return replace(task, labels=made.labels.loc[own] if len(own) else made.labels)
 
 
 def _record(report: PreprocessReport, case: Case, outcome: Outcome) -> bool:

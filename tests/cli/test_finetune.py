@@ -154,11 +154,3 @@ def test_masks_of_a_folder_label_the_scans(tmp_path: Path, capsys: pytest.Captur
     masks = made.require_masks("x")
     assert (masks.sum(axis=(1, 2)) > 0).sum() == 2
     assert masks.sum() == mask.sum()
-
-
-def test_a_folder_without_masks_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ctseg.errors import InputError
-    from ctseg.preprocess.masks import check_masks
-
-    with pytest.raises(InputError, match="no NIfTI mask"):
-        check_masks(tmp_path)

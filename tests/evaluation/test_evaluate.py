@@ -251,16 +251,16 @@ def test_matching_by_table(cohort):
 
 
 def test_references_in_other_forms_are_said_with_the_way_out(cohort):
-    """A folder of NIfTI, SEG and NRRD: only the first are read, and the others had gone unsaid."""
-    for name in ("z_1.dcm", "z_2.seg.nrrd", "a_1.dcm", "a_1_rtstruct.dcm", "readme.txt"):
+    """A folder of NIfTI, SEG and MGZ: only the first are read, and the others had gone unsaid."""
+    for name in ("z_1.dcm", "z_2.mgz", "a_1.dcm", "a_1_rtstruct.dcm", "readme.txt"):
         (cohort / "ref" / name).write_bytes(b"")
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     (note,) = [note for note in found.notes if "forms that are not read" in note]
-    assert note.startswith("references: 2 files in forms that are not read (1 DICOM, 1 NRRD), such as z_1.dcm; write")
+    assert note.startswith("references: 2 files in forms that are not read (1 DICOM, 1 FreeSurfer), such as z_1.dcm;")
     assert all(word in note for word in ("segimage2itkimage", "plastimatch convert", "SimpleITK"))
     (cohort / "segs").mkdir()
     (cohort / "segs" / "a_1.dcm").write_bytes(b"")
-    with pytest.raises(InputError, match=r"no NIfTI mask .* in it, but 1 file in forms that are not read \(1 DICOM\)"):
+    with pytest.raises(InputError, match=r"no mask .* in it, but 1 file in forms that are not read \(1 DICOM\)"):
         evaluate(cohort / "pred", cohort / "segs", cohort / "again", settings=FAST)
 
 
@@ -274,7 +274,7 @@ def test_model_names_are_told_apart(tmp_path):
     ("break_it", "message"),
     [
         (lambda p: {"ref": p / "nowhere"}, "no such folder"),
-        (lambda p: {"ref": p / "empty"}, "no NIfTI mask"),
+        (lambda p: {"ref": p / "empty"}, "no mask"),
         (lambda p: {"pred": p / "other"}, "rename them"),
         (lambda p: {"group": p / "short.csv"}, "no patient for case a_2"),
         (lambda p: {"group": p / "labels.txt"}, "no column 'case'"),

@@ -79,22 +79,26 @@ def guarded(path: Path, read: Callable[[], T]) -> T:
         raise CaseError(f"{path}: {reason}") from None
 
 
-def open_nifti(path: Path) -> NiftiFile:
+def open_nifti(path: Path, *, layered: bool = False) -> NiftiFile:
     """Open a file and read its header, without its voxels.
+
+    Args:
+        path: NIfTI, NRRD or MetaImage.
+        layered: as of `load_itk`.
 
     Raises:
         CaseError: if it is no NIfTI, has fewer than three axes, an affine that maps space onto less, or a header that
             contradicts itself about voxel size or sides.
     """
-    return guarded(path, lambda: _open(path))
+    return guarded(path, lambda: _open(path, layered))
 
 
-def _open(path: Path) -> NiftiFile:
+def _open(path: Path, layered: bool) -> NiftiFile:
     regular_size(path)
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)  # nibabel hides what the system says
     try:
-        image, found = _load(path)
+        image, found = _load(path, layered)
     except ImageFileError:
         _refuse_other(path, start)
         raise
@@ -117,10 +121,10 @@ def _refuse_other(path: Path, start: bytes) -> None:
         raise CaseError(other)
 
 
-def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
+def _load(path: Path, layered: bool) -> tuple[Any, tuple[str, ...]]:
     """The image of a file, its voxels unread, and notes."""
     if path.name.lower().endswith(ITK):
-        return load_itk(path)
+        return load_itk(path, layered=layered)
     image = nib.load(path)
     if isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair):
         raise CaseError("Analyze 7.5, which does not say left from right; convert it to NIfTI and check the sides")
@@ -183,7 +187,7 @@ def _check_bytes(image: Any, path: Path, shape: tuple[int, ...]) -> None:
         )
     if most == size:
         _refuse_longer(image, size - int(getattr(image.dataobj, "offset", 0)) - claimed)
-    if math.prod(shape[:3]) > MAX_VOXELS:
+    if math.prod(shape if is_itk else shape[:3]) > MAX_VOXELS:
         raise CaseError(f"has {' x '.join(map(str, shape[:3]))} voxels, too many for a head; crop or resample it")
 
 

@@ -33,6 +33,8 @@ HEAD_BYTES = 1024 * 1024
 """Longer headers are refused: they could name another file further on."""
 UNIT = 0.02
 """Lengths and right angles of direction cosines are true within this."""
+MOST_LAYERS = 255
+"""As many as there can be segments."""
 BESIDE = {".mhd": (".raw", ".zraw", ".img"), ".nhdr": (".raw", ".raw.gz", ".img")}
 """Header files and the suffixes that the files of their voxels have."""
 
@@ -42,7 +44,8 @@ class _Voxels:
 
     def __init__(self, reader: Any, dtype: np.dtype[Any], check: Callable[[], None]) -> None:
         self._reader, self.dtype, self._check = reader, dtype, check
-        self.shape = tuple(int(size) for size in reader.GetSize())
+        layers = reader.GetNumberOfComponents()
+        self.shape = (*(int(size) for size in reader.GetSize()), *((layers,) if layers > 1 else ()))
         self.ndim = len(self.shape)
 
     @cached_property
@@ -52,9 +55,10 @@ class _Voxels:
         self._check()
         try:
             with quiet():
-                return np.asarray(sitk.GetArrayFromImage(self._reader.Execute()).T)
+                found = sitk.GetArrayFromImage(self._reader.Execute())
         except RuntimeError as error:
             raise CaseError(_broken(error)) from None
+        return np.asarray(found.transpose(2, 1, 0, *range(3, found.ndim)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self._array, dtype=dtype)
@@ -63,15 +67,19 @@ class _Voxels:
         return np.asarray(self._array[place])
 
 
-def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
+def load_itk(path: Path, *, layered: bool = False) -> tuple[Any, tuple[str, ...]]:
     """A NIfTI image with the file's voxels (read when they are asked for) and geometry, and notes.
+
+    Args:
+        path: the file, or the header of a pair.
+        layered: whether a NRRD may hold several values a voxel, which become a fourth axis (X, Y, Z, layers).
 
     Raises:
         CaseError: without the file's name, if SimpleITK is not installed or too old, or the file is broken or no
             greyscale volume.
     """
     sitk = _itk()
-    head = _header(path)
+    head = header_text(path)
     states_place = STATES_PLACE.search(head) is not None
     _check_voxels_place(path, head)
     reader = sitk.ImageFileReader()
@@ -81,15 +89,16 @@ def load_itk(path: Path) -> tuple[Any, tuple[str, ...]]:
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise CaseError(_broken(error)) from None
-    if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
-        raise CaseError(
-            f"has {reader.GetDimension()} axes and {reader.GetNumberOfComponents()} values a voxel; give the 3-D scan"
-        )
+    layers = reader.GetNumberOfComponents()
+    if reader.GetDimension() != 3 or (layers != 1 and not layered):
+        raise CaseError(f"has {reader.GetDimension()} axes and {layers} values a voxel; give the 3-D scan")
+    if layers > MOST_LAYERS:
+        raise CaseError(f"has {layers} layers of segments, of which {MOST_LAYERS} are read at most; save it with fewer")
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
     lps = _affine(reader)
-    notes = compared(head, lps, reader.GetSize(), dtype.itemsize, _held(path, head))
+    notes = compared(head, lps, reader.GetSize(), dtype.itemsize * layers, _held(path, head))
     file, start = _voxels_of(path, head)
-    expected = math.prod(reader.GetSize()) * dtype.itemsize
+    expected = math.prod(reader.GetSize()) * dtype.itemsize * layers
     check = partial(check_packed, file, start, head, expected, expected // reader.GetSize()[2])
     image = nib.Nifti1Image(
         _Voxels(reader, dtype, check), LPS_TO_RAS @ lps, dtype=None if dtype.itemsize < 8 else dtype
@@ -121,7 +130,7 @@ def _itk() -> Any:
     return found
 
 
-def _header(path: Path) -> bytes:
+def header_text(path: Path) -> bytes:
     """The text at the beginning of a file, without the voxels behind it.
 
     Raises:

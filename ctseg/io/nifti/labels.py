@@ -1,13 +1,17 @@
-"""Label values of a NIfTI file on the grid of its scan."""
+"""Label values of a NIfTI, NRRD or MetaImage file on the grid of its scan."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
-from ctseg.io.nifti.file import NiftiFile, carries_orientation, read_voxels
+from ctseg.io.nifti.file import NiftiFile, carries_orientation, guarded, read_voxels
 from ctseg.io.nifti.header import Affine, Header
+from ctseg.io.nifti.itk import header_text
+from ctseg.io.nifti.slicer import paint, segments_of
 from ctseg.io.volume import NativeGrid
 
 
@@ -29,6 +33,37 @@ def read_labels(file: NiftiFile, grid: NativeGrid) -> NDArray[np.uint8]:
     if labels.max() > labels.min() > 0:
         raise CaseError(f"{path}: no mask: its lowest value is {labels.min():g}, so that all of it would be lesion")
     return np.ascontiguousarray(grid.to_canonical(labels.astype(np.uint8)))
+
+
+def read_layers(file: NiftiFile, grid: NativeGrid, chosen: Collection[int] = ()) -> NDArray[np.uint8]:
+    """Label values (K, H, W) of 3D Slicer's segmentation with layers, on canonical axes.
+
+    Its segments count as 1, 2, ... in the order of the header: in their layers, several may have one value.
+
+    Args:
+        file: opened with `layered`, of four axes.
+        grid: its own.
+        chosen: numbers of the segments that are seen where segments overlap.
+
+    Raises:
+        CaseError: if the file is broken, or its header does not describe its layers.
+    """
+    segments, layers = guarded(file.path, lambda: segments_of(header_text(file.path))), int(file.image.shape[3])
+    if not segments or any(segment.layer >= layers for segment in segments):
+        raise CaseError(
+            f"{file.path}: its header does not say which segments its {layers} layers hold; save it again with 3D "
+            "Slicer, or as a label map"
+        )
+    marked, labels = np.zeros(file.shape, bool), np.zeros(file.shape, np.uint8)
+    for layer in range(layers):
+        voxels = read_voxels(file, layer)
+        marked |= voxels != 0
+        for number, segment in enumerate(segments, start=1):
+            if segment.layer == layer:
+                paint(labels, number, voxels == segment.value, chosen)
+    if (marked & (labels == 0)).any():
+        raise CaseError(f"{file.path}: holds voxels of no segment that its header describes; save it again")
+    return np.ascontiguousarray(grid.to_canonical(labels))
 
 
 def _same_grid(affine: Affine, grid: NativeGrid, header: Header) -> bool:

@@ -1,0 +1,124 @@
+"""`ctseg preprocess --masks`: each form of a mask gives the slice set of NIfTI, and what is not used is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ctseg.cli.main import main
+from ctseg.errors import InputError
+from ctseg.io.slices import open_slices
+from ctseg.preprocess.masks import given_masks, mask_digest
+
+pytestmark = pytest.mark.slow
+
+AFFINE = np.diag([-3.0, -3.0, 5.0, 1.0])
+
+
+def head() -> np.ndarray:
+    """HU (Z, Y, X) of a head."""
+    z, y, x = np.mgrid[:20, :64, :64]
+    radius = ((z - 9.5) * 5 / 46) ** 2 + ((y - 31.5) * 3 / 80) ** 2 + ((x - 31.5) * 3 / 64) ** 2
+    return np.select([radius < 1, radius < 1.25], [30 + x % 10, 900], -1000).astype(np.int16)
+
+
+def lesion() -> np.ndarray:
+    """Labels (Z, Y, X): 1 and 2."""
+    mask = np.zeros((20, 64, 64), np.uint8)
+    mask[8:10, 28:40, 22:34] = 1
+    mask[10, 20:26, 40:46] = 2
+    return mask
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """A scan `ct_one` and its labels."""
+    for name, values in (("scans/ct_one", head()), ("truth/ct_one", lesion())):
+        (tmp_path / name).parent.mkdir()
+        nib.save(nib.Nifti1Image(values.transpose(2, 1, 0), AFFINE), tmp_path / f"{name}.nii.gz")
+    return tmp_path
+
+
+def made(cohort: Path, masks: Path, out: str, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict, str]:
+    """Exit code, summary, and what was said."""
+    argv = ["preprocess", str(cohort / "scans"), "--masks", str(masks), "-o", str(cohort / out), "--json"]
+    code = main([*argv, "--size", "64", "--fov", "192", "--workers", "0", "--domain", "ct", *more])
+    said = capsys.readouterr()
+    return code, json.loads(said.out or "{}"), said.err
+
+
+def as_slicer(path: Path, other: Path, *, cut: bool) -> Path:
+    """A NIfTI mask as a segmentation of 3D Slicer: whole or cut to its segments."""
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.ReadImage(str(path))
+    marked = np.argwhere(sitk.GetArrayFromImage(image) > 0)[:, ::-1]
+    first, end = (marked.min(axis=0), marked.max(axis=0) + 1) if cut else (np.zeros(3, int), np.array(image.GetSize()))
+    part = image[tuple(slice(int(a), int(b)) for a, b in zip(first, end, strict=True))]
+    part.SetMetaData("Segmentation_ReferenceImageExtentOffset", " ".join(map(str, first)))
+    other.parent.mkdir(exist_ok=True)
+    sitk.WriteImage(part, str(other), True)
+    return other
+
+
+@pytest.mark.parametrize("flags", [(), ("--lesion-labels", "2")])
+@pytest.mark.parametrize(("name", "cut"), [("a.seg.nrrd", True), ("a.seg.nrrd", False), ("a.mha", False)])
+def test_the_set_is_that_of_nifti(
+    cohort: Path, capsys: pytest.CaptureFixture[str], name: str, cut: bool, flags: tuple[str, ...]
+) -> None:
+    as_slicer(cohort / "truth/ct_one.nii.gz", cohort / f"other/ct_one{name[1:]}", cut=cut)
+    assert made(cohort, cohort / "truth", "one", capsys, *flags)[0] == 0
+    code, summary, said = made(cohort, cohort / "other", "two", capsys, *flags)
+    assert code == 0, said
+    masks = [open_slices(cohort / out).require_masks("x") for out in ("one", "two")]
+    np.testing.assert_array_equal(*masks)
+    assert masks[0].sum() == (lesion() == 2 if flags else lesion() > 0).sum()
+    assert (summary["label_values"], summary["lesion_labels"]) == ({"1": 1, "2": 1}, [2] if flags else [1, 2])
+
+
+def test_what_is_not_used_is_said(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("ct_two.nii.gz", "ct_three.nii", "miller_rtstruct.dcm", "miller.mgz"):
+        (cohort / "truth" / name).write_bytes(b"")
+    code, summary, said = made(cohort, cohort / "truth", "one", capsys)
+    assert code == 0
+    reasons = summary["rejected"]
+    name = f"{cohort / 'truth/miller.mgz'} and 1 more"
+    assert reasons[name].startswith("masks in forms that are not read (1 FreeSurfer, 1 DICOM); write them as NIfTI")
+    assert "plastimatch convert" in reasons[name]
+    assert reasons[f"{cohort / 'truth/ct_three.nii'} and 1 more"] == "a mask without its scan"
+    assert f"left out: {name}: masks in forms" in said
+    assert not any("miller" in path.read_text(errors="ignore") for path in (cohort / "one").iterdir())
+
+
+def test_a_mask_of_a_labelled_scan_is_said(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (cohort / "scans/ct_one_seg.nii.gz").write_bytes((cohort / "truth/ct_one.nii.gz").read_bytes())
+    code, summary, _ = made(cohort, cohort / "truth", "one", capsys)
+    assert code == 0
+    assert summary["rejected"] == {
+        str(cohort / "truth/ct_one.nii.gz"): "a mask of a scan that has a label of its own, which is used"
+    }
+
+
+def test_a_folder_without_masks_is_refused_and_two_of_one_case(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match=r"no mask .* in it; name the folder of masks with --masks"):
+        given_masks(tmp_path / "none", [])
+    (tmp_path / "none/a_rtstruct.dcm").write_bytes(b"")
+    with pytest.raises(InputError, match=r"in it, but 1 file in forms that are not read \(1 DICOM\), such as a_rtstr"):
+        given_masks(tmp_path / "none", [])
+    (cohort / "truth/ct_one.mha").write_bytes(b"")
+    with pytest.raises(InputError, match="keep one of them"):
+        given_masks(cohort / "truth", [])
+
+
+def test_the_digest_is_of_the_voxels_beside_a_header_too(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_bytes(b"head")
+    (tmp_path / "a.raw").write_bytes(b"one")
+    (tmp_path / "b.nii").write_bytes(b"head")
+    first = mask_digest(tmp_path / "a.mhd")
+    assert first != mask_digest(tmp_path / "b.nii")
+    (tmp_path / "a.raw").write_bytes(b"two")
+    assert mask_digest(tmp_path / "a.mhd") != first
