@@ -41,10 +41,14 @@ def test_the_work_is_real_and_the_random_numbers_are_left_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-RECORDED_S = (20.4, 2.8, 203.0, 6.5, 10.0, 0.2, 0.1, 1185.0)
-"""The first eight steps of a demo of 26 November 2026; the eighth was stopped, its last number is what its bar said."""
-RECORDED_SLOWNESS = {"network": 1.4, "arrays": 1.1}
-"""What that demo measured before its first step."""
+RECORDED = {
+    "Zen 4, busy": ({"network": 1.4, "arrays": 1.1}, (20.4, 2.8, 203.0, 6.5, 10.0, 0.2, 0.1, 592.5)),
+    "Zen 1, quiet": ({"network": 3.8, "arrays": 2.0}, (28.0, 6.0, 259.0, 12.0, 9.0, 0.5, 0.5, 713.0, 28.0, 279.0)),
+}
+"""What two demos measured before their first step, and what their first steps took; the rest of them was disturbed.
+
+In the first, of 26 November 2026, stage 1 had twice as many steps and was stopped: half of what its bar said.
+"""
 
 
 def seconds_said(text: str) -> float:
@@ -54,13 +58,24 @@ def seconds_said(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-@pytest.mark.parametrize("rest", [0.7, 1.0, 1.3])
-@pytest.mark.parametrize("training", [0.7, 1.0])
-def test_the_time_left_is_true_within_a_third_from_the_first_step_on(rest: float, training: float) -> None:
-    """The recorded steps, the later ones as long as planned or not; stage 1 as on the busy machine, and faster."""
-    planned = expected(demo_steps(), RECORDED_SLOWNESS)
+CASES = [
+    *(("Zen 4, busy", training, rest) for training in (0.7, 1.0) for rest in (0.7, 1.0, 1.3)),
+    *(("Zen 1, quiet", 1.0, rest) for rest in (1.0, 1.3)),
+]
+"""What the last recorded step takes beside its record, and the later ones beside what was planned.
+
+On Zen 1 the first training of stage 2 took 1.5 times what was planned, so the later steps are hardly shorter.
+"""
+
+
+@pytest.mark.parametrize(("machine", "training", "rest"), CASES)
+def test_the_time_left_is_true_within_a_third_from_the_first_step_on(
+    machine: str, training: float, rest: float
+) -> None:
+    slowness, recorded = RECORDED[machine]
+    planned = expected(demo_steps(), slowness)
     steps = [Step(item["name"], (item["command"],), "x", item["expect_s"]) for item in planned]
-    known = [*RECORDED_S[:-1], RECORDED_S[-1] * training]
+    known = [*recorded[:-1], recorded[-1] * training]
     spent = [*known, *(step.expect_s * rest for step in steps[len(known) :])]
     study = Study(Path("study.toml"), tuple(steps))
     whole, results = sum(spent), []
