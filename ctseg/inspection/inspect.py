@@ -7,6 +7,7 @@ from pathlib import Path
 from ctseg.errors import InputError
 from ctseg.files import regular
 from ctseg.inspection.report import Report
+from ctseg.io.kinds import is_volume
 from ctseg.progress import ProgressCallback
 
 
@@ -60,8 +61,8 @@ def _kind_of_file(path: Path) -> str:
 
 
 def _only_masks(folder: Path) -> bool:
-    """Whether every NIfTI file of a folder holds few whole numbers, as labels do; folders below are not looked into."""
-    volumes = [path for path in sorted(folder.iterdir()) if path.name.lower().endswith((".nii", ".nii.gz"))]
+    """Whether every volume of a folder holds few whole numbers, as labels do; folders below are not looked into."""
+    volumes = [path for path in sorted(folder.iterdir()) if is_volume(path.name)]
     if not volumes or (folder / "dataset.json").exists():
         return False
     found = [_is_mask(path) for path in volumes[:5]]
@@ -70,14 +71,14 @@ def _only_masks(folder: Path) -> bool:
 
 def _is_mask(path: Path) -> bool | None:
     """Whether a file holds a mask; None of one that cannot be read."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not is_volume(path.name):
         return False
     from ctseg.errors import CaseError
     from ctseg.io.nifti.file import open_nifti
     from ctseg.io.nifti.layouts import holds_labels
 
     try:
-        return holds_labels(open_nifti(path))
+        return holds_labels(open_nifti(path, layered=True))
     except CaseError:
         return None
 

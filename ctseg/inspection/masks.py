@@ -9,6 +9,7 @@ import numpy as np
 
 from ctseg.errors import CaseError
 from ctseg.inspection.report import Report, counted, first_of
+from ctseg.io.mask_files import case_of
 from ctseg.io.masks import load_mask
 from ctseg.progress import ProgressCallback
 
@@ -53,4 +54,4 @@ def _summarise(report: Report, files: int) -> None:
 
 
 def _is_volume(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith((".nii", ".nii.gz"))
+    return path.is_file() and case_of(path.name) is not None

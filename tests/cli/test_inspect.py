@@ -116,6 +116,21 @@ def test_masks_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["facts"]["mL of those with a lesion"] == "2.00 to 2.00"
 
 
+def test_masks_in_other_forms_are_measured_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    """They had been passed over beside NIfTI, and alone were taken for scans."""
+    sitk = pytest.importorskip("SimpleITK")
+    mask = np.zeros((20, 20, 4), np.uint8)
+    mask[:5, :5, 1] = 1
+    save("truth/full.nii.gz", mask)
+    Path("other").mkdir()
+    for folder, name in (("truth", "a.seg.nrrd"), ("other", "a.mha"), ("other", "b.nrrd")):
+        sitk.WriteImage(sitk.ReadImage("truth/full.nii.gz"), f"{folder}/{name}")
+    for folder in ("truth", "other"):
+        found = looked(folder, code=0, capsys=capsys)
+        assert (found["kind"], found["facts"]["masks"]) == ("masks", 2)
+        assert found["facts"]["mL of those with a lesion"] == "2.00 to 2.00"
+
+
 def slice_set(folder: Path, domain: str = "mr", split: str = "train") -> None:
     images = np.full((4, 16, 16), 80, np.uint8)
     masks = np.zeros_like(images)
