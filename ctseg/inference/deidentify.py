@@ -49,6 +49,8 @@ def deidentified(frame: Dataset, volume: Volume) -> Dataset:
         if text(frame, name):
             setattr(header, name, valid_uid(text(frame, name)))
     header.SOPClassUID = UID(text(frame, "SOPClassUID") if holds_frames(frame) else CTImageStorage)
+    if holds_frames(frame):
+        header.NumberOfFrames = integer(frame, "NumberOfFrames")
     header.Modality = volume.domain.upper()
     header.PhotometricInterpretation = "MONOCHROME2"
     header.PatientID, header.PatientName = volume.patient_id, f"{volume.patient_id}^"

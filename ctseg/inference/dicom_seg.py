@@ -35,6 +35,7 @@ from ctseg.inference.dicom_source import (
 from ctseg.inference.label_tables import DISPLAY_RGB
 from ctseg.inference.resampled import resample_evenly
 from ctseg.io.dicom.enhanced import is_object, named_as_frame
+from ctseg.io.dicom.header import integer
 from ctseg.io.volume import Volume
 from ctseg.version import __version__
 
@@ -144,6 +145,7 @@ def _as_slices(sources: list[Dataset]) -> list[Dataset]:
     for source in sources:
         slice_ = Dataset()
         slice_.update(dict(source.items()))
+        slice_.pop("NumberOfFrames", None)
         single.append(named_as_frame(slice_, CTImageStorage, _own_uid(source), int(source.InstanceNumber)))
     return single
 
@@ -153,7 +155,10 @@ def _own_uid(source: Dataset) -> str:
 
 
 def _name_frames(seg: Segmentation, sources: list[Dataset]) -> None:
-    """Name the frames of the enhanced object in place of the slices of `_as_slices`, and once the object itself."""
+    """Name the frames of the enhanced object in place of the slices of `_as_slices`, and once the object itself.
+
+    Where the mask was made from some of its frames alone, the object is named with their numbers.
+    """
     frames = {_own_uid(source): reference(source) for source in sources}
     groups = [*seg.SharedFunctionalGroupsSequence, *seg.PerFrameFunctionalGroupsSequence]
     for derivation in (item for group in groups for item in group.get("DerivationImageSequence") or ()):
@@ -161,8 +166,10 @@ def _name_frames(seg: Segmentation, sources: list[Dataset]) -> None:
             image.update(dict(frames[str(image.ReferencedSOPInstanceUID)].items()))
     whole = reference(sources[0])
     del whole.ReferencedFrameNumber
-    seg.SourceImageSequence = [whole]
     seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence = [deepcopy(whole)]
+    if len(sources) < integer(sources[0], "NumberOfFrames"):
+        whole.ReferencedFrameNumber = sorted(int(source.InstanceNumber) for source in sources)
+    seg.SourceImageSequence = [whole]
 
 
 def _segmentation(

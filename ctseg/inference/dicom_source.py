@@ -65,7 +65,10 @@ def content_uid(kind: str, sources: Sequence[Dataset], mask: NDArray[Any], *more
         more: whatever else decides the content, such as models and settings.
     """
     digest = sha256(np.packbits(np.asarray(mask, dtype=bool)).tobytes()).hexdigest()
-    slices = [str(source.SOPInstanceUID) for source in sources]
+    slices = [
+        f"{source.SOPInstanceUID} {source.InstanceNumber}" if holds_frames(source) else str(source.SOPInstanceUID)
+        for source in sources
+    ]
     return str(generate_uid(entropy_srcs=[kind, digest, str(mask.shape), *slices, *map(str, more)]))
 
 

@@ -58,6 +58,7 @@ def _entry(case: Case, number_of: Callable[[Path], int]) -> dict[str, Any]:
         "kind": case.kind, "domain": case.domain, "channel": case.channel, "orientation": case.orientation,
         "files": [[number, names] for number, names in found.items()],
         "members": None if case.zip_file is None else [name_digest(member) for member in case.members],
+        "frames": list(case.frames),
     }  # fmt: skip
 
 
@@ -101,7 +102,7 @@ class RememberedScans:
             return None
         return Case(
             name, name, entry["kind"], entry["domain"], tuple(files), channel=entry["channel"],
-            orientation=entry["orientation"], zip_file=zip_file, members=members,
+            orientation=entry["orientation"], zip_file=zip_file, members=members, frames=tuple(entry.get("frames", ())),
         )  # fmt: skip
 
     def _files(self, places: Sequence[tuple[int, list[str]]]) -> list[Path] | None:
@@ -171,9 +172,15 @@ def _is_names(value: Any) -> bool:
 def _is_entry(entry: Any, folders: int) -> bool:
     if not isinstance(entry, dict) or not all(name in entry for name in ENTRY):
         return False
-    return all(is_right(entry[name]) for name, is_right in ENTRY.items()) and all(
-        _is_place(item, folders) for item in entry["files"]
+    return (
+        all(is_right(entry[name]) for name, is_right in ENTRY.items())
+        and all(_is_place(item, folders) for item in entry["files"])
+        and _are_numbers(entry.get("frames", []))  # earlier versions say nothing of frames
     )
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, int) and item > 0 for item in value)
 
 
 def _is_place(value: Any, folders: int) -> bool:

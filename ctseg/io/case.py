@@ -41,6 +41,8 @@ class Case:
     """Whether the domain is a guess: nothing in the name, the header or the voxels says it."""
     members: tuple[str, ...] = ()
     """The slices' names inside `zip_file`; used as keys only, never as paths."""
+    frames: tuple[int, ...] = ()
+    """The scan's frames, numbered from 1, where an enhanced object holds several scans; empty for all."""
     unnamed: bool = False
     """Whether the case's name is a digest, so that its file's name must not be said either."""
 

@@ -19,13 +19,16 @@ def input_digest(case: Case) -> str:
     """The first 12 hex digits of a SHA-256.
 
     Of a case in one file it is the file's own, as `sha256sum` prints it. Of a DICOM series it is that of its slices'
-    digests, sorted, so that neither names nor order count.
+    digests, sorted, so that neither names nor order count; of some frames of an object, that of its file's digest and
+    their numbers.
 
     Raises:
         CaseError: if a file cannot be read.
     """
     digests = sorted(_digest(source) for source in sources_of(case))
     whole = digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+    if case.frames:
+        whole = sha256(" ".join([whole, *map(str, case.frames)]).encode()).hexdigest()
     return whole[:DIGITS]
 
 

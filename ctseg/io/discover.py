@@ -13,6 +13,7 @@ from ctseg.errors import CaseError, InputError, UnreadableError, first_line, wit
 from ctseg.failures import system_failure
 from ctseg.io.archive import zip_members
 from ctseg.io.case import Case, Discovery, Rejected, safe_name, short_name
+from ctseg.io.dicom.enhanced import with_frames
 from ctseg.io.dicom.header import NoHeader, SliceHeader, read_header
 from ctseg.io.dicom.index import missing_below
 from ctseg.io.dicom.reader import read_series
@@ -201,7 +202,7 @@ def _read_chunks(
 
 
 def _read_chunk(chunk: Sequence[Source]) -> list[SliceHeader | NoHeader]:
-    return [read_header(source) for source in chunk]
+    return [with_frames(read_header(source)) for source in chunk]
 
 
 def _unique(cases: Sequence[Case]) -> list[Case]:
@@ -312,6 +313,7 @@ def _read(case: Case) -> Volume:
             case_id=case.case_id,
             zip_file=case.zip_file,
             notes=case.notes,
+            frames=case.frames,
         )
     volume = read_nifti(
         case.files[0],

@@ -77,7 +77,8 @@ class Volume:
     frames: tuple[Any, ...] = field(default=(), repr=False)
     """(K,) DICOM datasets without pixel data, in slice order, for DICOM SEG; empty for NIfTI.
 
-    Those of an enhanced object share its SOPInstanceUID; InstanceNumber is the number of the frame.
+    Those of an enhanced object share its SOPInstanceUID; InstanceNumber is the number of the frame, NumberOfFrames
+    that of all frames of the object.
     """
     notes: tuple[str, ...] = ()
     """What the reader noticed and corrected: tilt, uneven steps, dropped duplicates, intercept fault."""

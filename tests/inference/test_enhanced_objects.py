@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -27,19 +27,26 @@ from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import load_mask
 
 pytestmark = pytest.mark.slow
-STACKS = {"even": Stack(np.arange(-30.0, 31.0, 5.0), 0.0), "tilted, uneven": Stack(UNEVEN_Z)}
+STACKS = {
+    "even": Stack(np.arange(-30.0, 31.0, 5.0), 0.0), "tilted, uneven": Stack(UNEVEN_Z),
+    "the second of two phases": Stack(UNEVEN_Z),
+}  # fmt: skip
 ALGORITHM = SegAlgorithm("bright")
 SETTINGS = SegmentSettings(rtstruct=True, sr=True, preview=False)
 
 Case = tuple[pydicom.Dataset, Prediction, Callable[[bool], Path]]
 
 
-def enhanced(series: Path) -> pydicom.Dataset:
-    """A series as one object whose frames are in no order."""
-    slices = [pydicom.dcmread(path) for path in series.iterdir()]
-    for item in slices:
-        item.Manufacturer, item.PositionReferenceIndicator, item.SeriesDate = "x", "", "20200102"
-    slices.sort(key=lambda item: int(item.InstanceNumber))
+def enhanced(series: Path, phases: int = 1) -> pydicom.Dataset:
+    """A series as one object whose frames are in no order, its slices taken once in each phase."""
+    slices = []
+    for phase in range(phases):
+        for item in sorted(map(pydicom.dcmread, series.iterdir()), key=lambda item: int(item.InstanceNumber)):
+            item.Manufacturer, item.PositionReferenceIndicator, item.SeriesDate = "x", "", "20200102"
+            if phases > 1:
+                item.AcquisitionNumber = phase + 1
+                item.SOPInstanceUID = item.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            slices.append(item)
     whole = LegacyConvertedEnhancedCTImage(slices, generate_uid(), 1, generate_uid(), 1)
     groups, size, pixels = list(whole.PerFrameFunctionalGroupsSequence), whole.Rows * whole.Columns * 2, whole.PixelData
     order = np.random.default_rng(0).permutation(len(groups))
@@ -53,12 +60,13 @@ def enhanced(series: Path) -> pydicom.Dataset:
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """An enhanced object, what was found in it, and the folder of what was written, with or without identity."""
     root = tmp_path_factory.mktemp("enhanced")
-    whole = enhanced(write_dicom(root / "series", STACKS[request.param], Head()))
+    phases = 2 if "phases" in request.param else 1
+    whole = enhanced(write_dicom(root / "series", STACKS[request.param], Head()), phases)
     (root / "object").mkdir()
     whole.save_as(root / "object" / "a.dcm", enforce_file_format=True)
-    found = predict_volume(
-        read_case(discover(root / "object").cases[0]), bright_models(), SegmentSettings(), NonAirIsBrain()
-    )
+    scan = read_case(discover(root / "object").cases[-1])
+    assert len(frames_of(scan.frames)) * phases == whole.NumberOfFrames
+    found = predict_volume(scan, bright_models(), SegmentSettings(), NonAirIsBrain())
 
     @cache
     def written(deidentify: bool) -> Path:
@@ -69,6 +77,17 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return folder
 
     return whole, found, written
+
+
+def frames_of(headers: Iterable[pydicom.Dataset]) -> list[int]:
+    """The numbers of the frames that some headers are of, in order."""
+    return sorted(int(header.InstanceNumber) for header in headers)
+
+
+def named(path: Path) -> set[int]:
+    """The numbers of all frames that an object names, wherever it does."""
+    values = [item.value for item in pydicom.dcmread(path).iterall() if item.keyword == "ReferencedFrameNumber"]
+    return {int(number) for value in values for number in ([value] if isinstance(value, int) else value)}
 
 
 def origin_of(whole: pydicom.Dataset, item: pydicom.Dataset) -> np.ndarray:
@@ -92,7 +111,7 @@ def test_a_segmentation_names_the_frames_and_holds_the_mask(case: Case, deidenti
     np.testing.assert_array_equal(mask, found.mask)
     np.testing.assert_array_equal(load_mask(written(deidentify) / "case.nii.gz")[0], found.mask)
     assert [uids[1:] for uids in seg.get_source_image_uids()] == [(whole.SeriesInstanceUID, whole.SOPInstanceUID)]
-    frames = list(range(1, whole.NumberOfFrames + 1))
+    frames = frames_of(found.volume.frames)
     by_frame = seg.get_pixels_by_source_frame(
         whole.SOPInstanceUID, frames, combine_segments=True, assert_missing_frames_are_empty=True
     )
@@ -120,8 +139,35 @@ def test_a_report_without_a_segmentation_names_the_frames(case: Case, tmp_path: 
     report = pydicom.dcmread(tmp_path / "case_sr.dcm")
     (series,) = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert [item.ReferencedSOPInstanceUID for item in series.ReferencedSOPSequence] == [whole.SOPInstanceUID]
-    named = [item for item in report.iterall() if item.keyword == "ReferencedFrameNumber"]
-    assert sorted(int(item.value) for item in named) == list(range(1, whole.NumberOfFrames + 1))
+    numbers = [int(item.value) for item in report.iterall() if item.keyword == "ReferencedFrameNumber"]
+    assert sorted(numbers) == frames_of(found.volume.frames)
+
+
+@pytest.mark.parametrize("deidentify", [False, True])
+def test_no_object_names_a_frame_of_another_phase(case: Case, deidentify: bool) -> None:
+    whole, found, written = case
+    frames = frames_of(found.volume.frames)
+    assert named(written(deidentify) / "case.dcm") <= set(frames)
+    assert named(written(deidentify) / "case_rtstruct.dcm") == set(frames)
+    (image,) = pydicom.dcmread(written(deidentify) / "case.dcm").SourceImageSequence
+    all_numbers = None if len(frames) == whole.NumberOfFrames else frames
+    assert image.get("ReferencedFrameNumber") == all_numbers
+    if all_numbers:
+        groups = [whole.PerFrameFunctionalGroupsSequence[number - 1] for number in frames]
+        assert len({group.FrameContentSequence[0].FrameAcquisitionNumber for group in groups}) == 1
+
+
+def test_the_objects_of_two_phases_with_one_mask_are_two(tmp_path: Path) -> None:
+    whole = enhanced(write_dicom(tmp_path / "series", STACKS["even"], Head()), 2)
+    (tmp_path / "object").mkdir()
+    whole.save_as(tmp_path / "object" / "a.dcm", enforce_file_format=True)
+    uids: list[str] = []
+    for number, scan in enumerate(discover(tmp_path / "object").cases):
+        found = predict_volume(read_case(scan), bright_models(), SegmentSettings(), NonAirIsBrain())
+        (tmp_path / str(number)).mkdir()
+        write_case(tmp_path / str(number), "case", found, SETTINGS, ALGORITHM)
+        uids += [pydicom.dcmread(path).SOPInstanceUID for path in (tmp_path / str(number)).glob("*.dcm")]
+    assert len(uids) == len(set(uids)) == 6
 
 
 @pytest.mark.parametrize("deidentify", [False, True])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from enhanced_frames import NEEDED, shuffled
 from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -20,12 +21,6 @@ from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
-NEEDED = {
-    "StudyDate": "20200102", "StudyTime": "101112", "AccessionNumber": "", "StudyID": "", "ReferringPhysicianName": "",
-    "PatientBirthDate": "", "PatientSex": "", "Manufacturer": "", "SeriesNumber": 1, "AcquisitionNumber": 1,
-    "FrameOfReferenceUID": "1.2.3", "PositionReferenceIndicator": "", "SeriesDate": "20200102",
-}  # fmt: skip
-
 Write = Callable[..., list[Path]]
 Places = list[tuple[float, ...]]
 Pair = Callable[..., tuple[Path, Volume]]
@@ -51,14 +46,6 @@ def pair(tmp_path: Path, write_series: Write, head_ct: np.ndarray, straight: Pla
         return tmp_path / "object" / "a.dcm", single
 
     return write
-
-
-def shuffled(made: Dataset) -> None:
-    groups, size = list(made.PerFrameFunctionalGroupsSequence), made.Rows * made.Columns * 2
-    order = np.random.default_rng(0).permutation(len(groups))
-    made.PerFrameFunctionalGroupsSequence = Sequence([groups[place] for place in order])
-    pixels = made.PixelData
-    made.PixelData = b"".join(pixels[place * size : (place + 1) * size] for place in order)
 
 
 def with_class(made: Dataset) -> None:
@@ -159,13 +146,24 @@ def own_orientation(made: Dataset) -> None:
         (lost_group, "says 6 frames and describes 5"),
         (cut, "bytes of pixels where 6 frames need"),
         (fewer, "says 5 frames and describes 6"),
-        (own_orientation, "its frames make 2 stacks"),
     ],
 )
 def test_frames_that_make_no_volume_are_refused(pair: Pair, change: Change, words: str) -> None:
     path, _ = pair(change)
     with pytest.raises(CaseError, match=words):
         read_case(discover(path, "ct").cases[0])
+
+
+def test_frames_of_two_orientations_are_two_scans(pair: Pair) -> None:
+    path, single = pair(own_orientation)
+    first, second = discover(path, "ct").cases
+    assert (first.frames, second.frames) == ((1, 2, 3), (4, 5, 6))
+    volume = read_case(first)
+    at = [int(np.abs(single.origins_mm - origin).sum(axis=1).argmin()) for origin in volume.origins_mm]
+    np.testing.assert_array_equal(volume.voxels, single.voxels[at])
+    assert "one of 2 parts of its series" in " ".join(second.notes)
+    with pytest.raises(CaseError, match="all 3 slices of its series lie at one position"):
+        read_case(second)
 
 
 def test_a_broken_element_is_one_line_that_quotes_nothing(pair: Pair) -> None:

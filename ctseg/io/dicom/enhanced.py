@@ -5,16 +5,29 @@ Converters write these volumes with one slope for all frames, with even steps an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from typing import IO, cast
 
+import pydicom
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import CTImageStorage, MRImageStorage
 
 from ctseg.errors import CaseError
-from ctseg.io.dicom.header import SliceHeader, integer, text
+from ctseg.io.dicom.header import (
+    MAX_ELEMENT_BYTES,
+    NoHeader,
+    SliceHeader,
+    header_of,
+    integer,
+    refuse_inflating,
+    text,
+    value_of,
+)
+from ctseg.io.source import MAX_MEMBER_BYTES, Bounded, Source
 
 SINGLE = {
     "1.2.840.10008.5.1.4.1.1.2.1": CTImageStorage, "1.2.840.10008.5.1.4.1.1.2.2": CTImageStorage,
@@ -31,6 +44,13 @@ RENAMED = (
     ("FrameAcquisitionDateTime", "AcquisitionDateTime", "DT"),
 )
 """What a frame calls other than a slice."""
+DIMENSIONS = (
+    "TemporalPositionIndex", "StackID", "TemporalPositionTimeOffset", "EffectiveEchoTime",
+    "NominalCardiacTriggerDelayTime", "NominalPercentageOfCardiacPhase", "DiffusionBValue", "ReconstructionAlgorithm",
+)  # fmt: skip
+"""What a frame says of the scan that it belongs to, beside what a slice says, the surest first."""
+PLACES = frozenset({"InStackPositionNumber", "ImagePositionPatient", "SliceLocation", *DIMENSIONS})
+"""Dimensions of an index that are where a frame lies, or that the frame says itself."""
 MOST_FRAMES = 10_000
 """More than any scan of a head has."""
 
@@ -70,7 +90,44 @@ def as_slice(header: SliceHeader) -> SliceHeader:
     return replace(header, sop_class=SINGLE[header.sop_class], frames=1) if is_enhanced(header) else header
 
 
-def frames_of(dataset: Dataset, name: str) -> Iterator[Dataset]:
+def with_frames(header: SliceHeader | NoHeader) -> SliceHeader | NoHeader:
+    """The header of an enhanced object with those of its frames, read from its file again; others as they are.
+
+    An object whose frames cannot be read stays as it is: reading the scan says what is wrong with it.
+    """
+    if isinstance(header, NoHeader) or not is_enhanced(header):
+        return header
+    try:
+        with header.source.open() as stream:
+            refuse_inflating(stream)
+            bounded = cast(IO[bytes], Bounded(stream, MAX_MEMBER_BYTES, largest=MAX_ELEMENT_BYTES))
+            dataset = pydicom.dcmread(bounded, stop_before_pixels=True, force=True)
+        frames = _described(dataset, header.source.name)
+        return replace(header, parts=tuple(frame_header(frame, header.source) for frame in frames))
+    except Exception:  # pydicom raises whatever a broken element makes Python raise
+        return header
+
+
+def frame_header(frame: Dataset, source: Source) -> SliceHeader:
+    """The header of a frame, as `frames_of` gives it; a later frame is told by its own time."""
+    header = header_of(frame, source)
+    acquisition, time, number = header.order
+    order = acquisition, text(frame, "AcquisitionDateTime") or time, number
+    return replace(header, order=order, frame=number, dimensions=tuple(_dimensions(frame)))
+
+
+def _dimensions(frame: Dataset) -> Iterator[tuple[str, str]]:
+    """What a frame says of its stack, time and other dimensions: by name, then by the object's index of them."""
+    yield from ((name, text(frame, name)) for name in DIMENSIONS if name in frame)
+    values = value_of(frame, "DimensionIndexValues")
+    indices = [values] if isinstance(values, int) else list(values or ())
+    for place, (item, value) in enumerate(zip(value_of(frame, "DimensionIndexSequence") or (), indices, strict=False)):
+        name = keyword_for_tag(item.get("DimensionIndexPointer") or 0) or f"dimension {place + 1}"
+        if name not in PLACES:
+            yield name, str(value)
+
+
+def frames_of(dataset: Dataset, name: str, wanted: Collection[int] = ()) -> Iterator[Dataset]:
     """The frames of an enhanced object, each as the dataset of a single slice with its pixels.
 
     What a frame's functional groups say comes before what all frames share, and that before the object's own fields.
@@ -78,28 +135,39 @@ def frames_of(dataset: Dataset, name: str) -> Iterator[Dataset]:
     Args:
         dataset: the object, with its pixels.
         name: the file, for messages.
+        wanted: numbers of the frames, from 1; empty for all.
 
     Raises:
-        CaseError: if the frames, their groups and their pixels are not equally many.
+        CaseError: if the frames, their groups and their pixels are not equally many, or one that is wanted is missing.
     """
+    frames = list(_described(dataset, name))
+    if max(wanted, default=0) > len(frames):
+        raise CaseError(f"{name}: holds {len(frames)} frames, and no longer frame {max(wanted)}; call again")
+    is_packed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    for number, (frame, data) in enumerate(zip(frames, _pixels(dataset, len(frames), name), strict=True), start=1):
+        if wanted and number not in wanted:
+            continue
+        frame.add_new("PixelData", "OB" if is_packed else "OW", data)
+        frame["PixelData"].is_undefined_length = is_packed
+        yield frame
+
+
+def _described(dataset: Dataset, name: str) -> Iterator[Dataset]:
+    """The frames of `frames_of` without their pixels."""
     count, groups = integer(dataset, "NumberOfFrames"), dataset.get(EACH) or ()
     if not 0 < count <= MOST_FRAMES or len(groups) != count:
         raise CaseError(f"{name}: says {count} frames and describes {len(groups)}; export the series again")
-    pixels = list(_pixels(dataset, count, name))
     common = Dataset()
     common.update({element.tag: element for element in dataset if element.keyword not in (SHARED, EACH, "PixelData")})
     _spread(common, (dataset.get(SHARED) or [Dataset()])[0])
     kind = SINGLE.get(text(dataset, "SOPClassUID"), CTImageStorage)
-    is_packed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
-    for number, (group, data) in enumerate(zip(groups, pixels, strict=True), start=1):
+    for number, group in enumerate(groups, start=1):
         frame = Dataset()
         frame.update(dict(common.items()))
         _spread(frame, group)
         frame.file_meta = dataset.file_meta
         named_as_frame(frame, kind, f"{text(dataset, 'SOPInstanceUID')}.{number}", number)
         frame.add_new("NumberOfFrames", "IS", 1)
-        frame.add_new("PixelData", "OB" if is_packed else "OW", data)
-        frame["PixelData"].is_undefined_length = is_packed
         yield frame
 
 

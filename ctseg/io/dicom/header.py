@@ -104,6 +104,12 @@ class SliceHeader:
     """Values of `VISIT_TAGS`, which never leave `ctseg.io`: people write names into descriptions."""
     order: tuple[int, str, int]
     """(AcquisitionNumber, AcquisitionTime, InstanceNumber): later slices compare greater."""
+    frame: int = 0
+    """Number of the frame in its object, from 1; 0 of a file that holds one slice."""
+    dimensions: tuple[tuple[str, str], ...] = ()
+    """What a frame says of its stack, time and other dimensions: names and values."""
+    parts: tuple[SliceHeader, ...] = ()
+    """The frames of an enhanced object, where they could be read."""
 
 
 def read_header(source: Source) -> SliceHeader | NoHeader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -16,9 +16,9 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from ctseg.errors import CaseError
 from ctseg.failures import system_failure
-from ctseg.io.dicom.enhanced import frames_of, holds_frames, named_as_frame
+from ctseg.io.dicom.enhanced import frame_header, frames_of, holds_frames, named_as_frame
 from ctseg.io.dicom.geometry import Stack, check_placed, describe, places, stack_of, to_canonical
-from ctseg.io.dicom.header import SliceHeader, header_of, number, refuse_inflating, text
+from ctseg.io.dicom.header import SliceHeader, header_of, integer, number, refuse_inflating, text
 from ctseg.io.dicom.no_slices import why_not_a_slice
 from ctseg.io.dicom.one_series import about_one, check_person
 from ctseg.io.dicom.pixels import slice_values
@@ -54,11 +54,11 @@ class _Slice:
     """One slice while its series is put together."""
 
     def __init__(
-        self, dataset: Dataset, source: Source, domain: str, *, part_of: tuple[str, str] | None = None
+        self, dataset: Dataset, source: Source, domain: str, *, part_of: tuple[str, str, int] | None = None
     ) -> None:
         self.part_of = part_of
-        """SOPClassUID and SOPInstanceUID of the object that the slice is a frame of."""
-        self.header: SliceHeader = header_of(dataset, source)
+        """SOPClassUID, SOPInstanceUID and number of frames of the object that the slice is a frame of."""
+        self.header: SliceHeader = (header_of if part_of is None else frame_header)(dataset, source)
         reason = why_not_a_slice(self.header, domain)
         if reason:
             raise CaseError(f"{source}: {reason}; leave it out")
@@ -71,12 +71,15 @@ class _Slice:
 
     def named(self) -> Dataset:
         """The header by which other objects name the slice: of a frame its object's UID and its own number."""
-        number = self.header.order[2]
-        return self.dataset if self.part_of is None else named_as_frame(self.dataset, *self.part_of, number)
+        if self.part_of is None:
+            return self.dataset
+        kind, uid, count = self.part_of
+        self.dataset.add_new("NumberOfFrames", "IS", count)
+        return named_as_frame(self.dataset, kind, uid, self.header.frame)
 
 
-def _slices(source: Source, domain: str) -> list[_Slice]:
-    """The slice of a file, or all of an enhanced object.
+def _slices(source: Source, domain: str, wanted: Collection[int]) -> list[_Slice]:
+    """The slice of a file, or those of an enhanced object: the frames that are wanted, or all.
 
     Raises:
         CaseError: if one is broken or none of a scan.
@@ -85,18 +88,19 @@ def _slices(source: Source, domain: str) -> list[_Slice]:
     if not holds_frames(dataset):
         return [_Slice(dataset, source, domain)]
     try:
-        frames = list(frames_of(dataset, str(source)))
+        frames = list(frames_of(dataset, str(source), wanted))
+        own = text(dataset, "SOPClassUID"), text(dataset, "SOPInstanceUID"), integer(dataset, "NumberOfFrames")
+        slices = [_Slice(frame, source, domain, part_of=own) for frame in frames]
     except CaseError:
         raise
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
         reason = system_failure(error) or f"broken DICOM header ({unquoted(error, dataset)}); copy the file again"
         raise CaseError(f"{source}: {reason}") from None
-    own = text(dataset, "SOPClassUID"), text(dataset, "SOPInstanceUID")
-    slices = [_Slice(frame, source, domain, part_of=own) for frame in frames]
     groups, strays = stackable_groups([item.header for item in slices])
     if len(groups) != 1 or strays:
         raise CaseError(
-            f"{source}: its frames make {len(groups) + len(strays)} stacks (phases, orientations?); export one of them"
+            f"{source}: its frames make {len(groups) + len(strays)} stacks (phases, orientations?); name the frames of "
+            "one, as `ctseg.io.discover.discover` does"
         )
     return slices
 
@@ -137,6 +141,7 @@ def read_series(
     case_id: str | None = None,
     zip_file: Path | None = None,
     notes: Sequence[str] = (),
+    frames: Collection[int] = (),
 ) -> Volume:
     """Read the slices of one series into a volume; CT is checked to be HU.
 
@@ -149,6 +154,7 @@ def read_series(
         case_id: name of the case; by default made of the pseudonym and a hash of the series.
         zip_file: the archive that `files` are members of.
         notes: what is already known about the case.
+        frames: numbers, from 1, of the frames to read of an enhanced object; empty for all.
 
     Raises:
         CaseError: if a slice is broken, has no position, or the slices do not make one stack or have voxels of an
@@ -157,7 +163,7 @@ def read_series(
     if not files:
         raise CaseError(f"{case_id or 'series'}: has no files")
     sources = [Source(str(zip_file), str(name)) if zip_file else Source(str(name)) for name in files]
-    slices = list(chain.from_iterable(_slices(source, domain) for source in sources))
+    slices = list(chain.from_iterable(_slices(source, domain, frames) for source in sources))
     check_placed([item.header for item in slices])
     check_person([item.dataset for item in slices], str(sources[0]))
     slices, repeats = _in_order(slices)
@@ -183,7 +189,29 @@ def _in_order(slices: list[_Slice]) -> tuple[list[_Slice], list[str]]:
             f"{slices[0].header.source}: all {len(slices)} slices of its series lie at one position "
             "(bolus tracking or perfusion?), so they make no volume; leave the series out"
         )
+    _refuse_untold(list(stacked.values()), same)
     return kept, _about_repeats(list(stacked.values()), same)
+
+
+def _refuse_untold(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> None:
+    """Refuse frames of one place that differ, unless their acquisitions or times tell which is the last.
+
+    Args:
+        groups: the slices of each place.
+        same: whether those of each place are equal.
+
+    Raises:
+        CaseError: naming the first two frames.
+    """
+    differing = [group for group, equal in zip(groups, same, strict=True) if not equal and group[0].part_of is not None]
+    untold = [group for group in differing if len({item.header.order[:2] for item in group}) < len(group)]
+    if untold:
+        first, second = sorted(item.header.frame for item in untold[0])[:2]
+        more = f", as at {len(untold) - 1} more places" if len(untold) > 1 else ""
+        raise CaseError(
+            f"{untold[0][0].header.source}: its frames {first} and {second} lie at one place and differ{more}, and "
+            "nothing in it tells which belong together; export each phase as a series of its own"
+        )
 
 
 def _about_repeats(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> list[str]:

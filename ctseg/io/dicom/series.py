@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import groupby, pairwise
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from ctseg.io.case import Case, Rejected
 from ctseg.io.dicom.enhanced import as_slice, is_enhanced
 from ctseg.io.dicom.geometry import NEARLY_SAME_DIRECTION, apart_deg, places, same_geometry, slice_normal
-from ctseg.io.dicom.header import VISIT_TAGS, SliceHeader
+from ctseg.io.dicom.header import SliceHeader
 from ctseg.io.dicom.no_slices import is_lost_scan, why_not_a_slice
+from ctseg.io.dicom.visits import STRAY_SLICES, Group, by, split_repeats
 from ctseg.io.identity import case_name, pseudonym
 
 NO_PATIENT = "no PatientID in the header; each study counts as a patient of its own"
-STRAY_SLICES = 2
-"""So few slices of another geometry beside a real stack are strays (an unmarked scout), not a scan."""
-
-VISITS = "visits its positions {} times"
 INTERLEAVED = (
     "two scans at interleaved positions under one SeriesInstanceUID (InstanceNumbers occur twice); "
     "put each in a folder of its own"
@@ -34,14 +30,6 @@ SCOUT_NORMAL_Z = 0.7
 """A lone slice whose normal is further than 45 degrees from the body axis is a scout view."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Slices of one series that can be stacked."""
-
-    slices: tuple[SliceHeader, ...]
-    notes: tuple[str, ...] = ()
-
-
 def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[list[Case], list[Rejected]]:
     """Sort slices into scans.
 
@@ -51,11 +39,12 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
     """
     cases: list[Case] = []
     rejected: list[Rejected] = []
-    for series in _by(headers, _series_key):
+    for series in by(headers, _series_key):
         kept, refused = _sift(series, domain)
         rejected += refused
-        objects = [header for header in kept if is_enhanced(header)]
-        cases += [_case(Group((header,)), place) for place, header in enumerate(objects)]
+        for header in filter(is_enhanced, kept):
+            found, refused = _of_object(header, domain)
+            cases, rejected = cases + found, rejected + refused
         kept = [header for header in kept if not is_enhanced(header)]
         parts = _by_frame_of_reference(kept)
         note = (f"the series holds {len(parts)} frames of reference; split by them",) if len(parts) > 1 else ()
@@ -64,6 +53,20 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
             rejected += strays
             cases += [_case(Group(group.slices, (*note, *group.notes)), place) for place, group in enumerate(groups)]
     return cases, rejected
+
+
+def _of_object(header: SliceHeader, domain: str) -> tuple[list[Case], list[Rejected]]:
+    """The scans among the frames of an enhanced object, largest first; of one that is not understood, the object."""
+    if not header.parts:
+        return [_case(Group((header,)), 0)], []  # reading it says what is wrong
+    kept, refused = _sift(header.parts, domain)
+    groups, strays = stackable_groups(kept)
+    cases = []
+    for place, group in enumerate(groups):
+        numbers = tuple(sorted(item.frame for item in group.slices))
+        is_whole = len(numbers) == len(header.parts)
+        cases.append(replace(_case(Group((header,), group.notes), place), frames=() if is_whole else numbers))
+    return cases, [*refused, *strays]
 
 
 def _series_key(header: SliceHeader) -> Hashable:
@@ -82,7 +85,7 @@ def _by_frame_of_reference(slices: Sequence[SliceHeader]) -> list[list[SliceHead
     """
     if len({header.frame_of_reference_uid for header in slices} - {""}) < 2:
         return [list(slices)] if slices else []
-    parts = list(_by(slices, lambda header: header.frame_of_reference_uid))
+    parts = list(by(slices, lambda header: header.frame_of_reference_uid))
     return parts if all(len(part) > STRAY_SLICES for part in parts) else [list(slices)]
 
 
@@ -97,8 +100,8 @@ def _sift(slices: Sequence[SliceHeader], domain: str) -> tuple[list[SliceHeader]
 
 
 def _refuse(first: SliceHeader, count: int, reason: str, *, broken: bool = False) -> Rejected:
-    more = f" and {count - 1} more of its series" if count > 1 else ""
-    return Rejected(f"{first.source}{more}", reason, broken)
+    more = f" and {count - 1} more of its {'frames' if first.frame else 'series'}" if count > 1 else ""
+    return Rejected(f"{first.source}{f' (frame {first.frame})' if first.frame else ''}{more}", reason, broken)
 
 
 def stackable_groups(slices: Sequence[SliceHeader]) -> tuple[list[Group], list[Rejected]]:
@@ -117,7 +120,7 @@ def stackable_groups(slices: Sequence[SliceHeader]) -> tuple[list[Group], list[R
     for group, reason, note in zip(alike, reasons, notes, strict=True):
         if reason:
             rejected.append(_refuse(group[0], len(group), reason))
-        elif found := _split_repeats(group):
+        elif found := split_repeats(group):
             groups += _parts([Group(part.slices, (*note, *part.notes)) for part in found], reasons.count(""))
         else:
             rejected.append(_refuse(group[0], len(group), INTERLEAVED, broken=True))
@@ -168,138 +171,6 @@ def _stray(group: Sequence[SliceHeader], largest: int) -> str:
     if len(group) == 1 and normal is not None and abs(normal[2]) < SCOUT_NORMAL_Z:
         return "a single sagittal or coronal slice (a scout view?)"
     return ""
-
-
-def _split_repeats(group: list[SliceHeader]) -> list[Group]:
-    """Split a group that visits its positions several times, or holds several scans, where a tag tells them apart.
-
-    Repeats that no tag explains are left to the reader, which compares their pixels. Interleaved scans that no tag
-    tells apart make no scan: the list is empty.
-    """
-    if _is_interleaved(group):
-        return _split(group, (*_VISIT_KEYS, _FOLDER_KEY), "holds {} scans at interleaved positions")
-    if len(set(places(group))) in (1, len(group)):
-        return [Group(tuple(group), _alternating(group))]
-    return _split(group, _VISIT_KEYS, VISITS) or _in_turn(group) or [Group(tuple(group))]
-
-
-def _in_turn(group: Sequence[SliceHeader]) -> list[Group]:
-    """The first, second ... visit of every position, where slices were numbered visit by visit or place by place.
-
-    The list is empty where they were numbered otherwise, or some positions are visited more often than others, as when
-    a part of a scan was repeated.
-    """
-    stacked = _stacked(group)
-    count = len(stacked[0])
-    if count < 2 or len(stacked) <= STRAY_SLICES or any(len(one) != count or not _are_apart(one) for one in stacked):
-        return []
-    visits = list(zip(*stacked, strict=True))
-    if not _follow(visits) and not _follow(sorted(stacked, key=_ends)):
-        return []
-    note = f"the series {VISITS.format(count)}; split by the order of its slices"
-    return [Group(tuple(visit), (note,)) for visit in visits]
-
-
-def _stacked(group: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """The slices of each position, in their order."""
-    inward = sorted(zip(places(group), group, strict=True), key=lambda pair: (pair[0], pair[1].order))
-    return [[header for _, header in pairs] for _, pairs in groupby(inward, key=lambda pair: pair[0])]
-
-
-def _follow(parts: Sequence[Sequence[SliceHeader]]) -> bool:
-    """Whether all slices of a part come before all those of the next."""
-    return all(_ends(one)[1] < _ends(other)[0] for one, other in pairwise(parts))
-
-
-def _are_apart(slices: Sequence[SliceHeader]) -> bool:
-    """Whether slices of one position have orders and UIDs of their own; copies of one slice share them."""
-    return len({header.order for header in slices}) == len({header.sop_uid for header in slices}) == len(slices)
-
-
-def _ends(slices: Sequence[SliceHeader]) -> tuple[tuple[int, str, int], tuple[int, str, int]]:
-    """The orders of the first and the last of some slices."""
-    orders = [header.order for header in slices]
-    return min(orders), max(orders)
-
-
-def _split(group: Sequence[SliceHeader], keys: Iterable[tuple[str, Key]], what: str) -> list[Group]:
-    """The group by the first key that makes stacks of it; empty where none does."""
-    for name, key in keys:
-        parts = list(_by(group, key))
-        if len(parts) > 1 and all(_is_stack(part) and not _is_interleaved(part) for part in parts):
-            note = f"the series {what.format(len(parts))}; split by {name}"
-            return [Group(tuple(part), (note,)) for part in parts]
-    return []
-
-
-def _is_interleaved(slices: Sequence[SliceHeader]) -> bool:
-    """Whether two scans have been merged: most InstanceNumbers occur again, at positions between the first.
-
-    A scan of two blocks that each count from 1 is one scan: the blocks lie one above the other.
-    """
-    counts = Counter(header.order[2] for header in slices)
-    numbers = places(slices)
-    repeated = sum(count > 1 for count in counts.values())
-    if 2 * repeated < len(counts) or len(counts) <= STRAY_SLICES or len(set(numbers)) < len(numbers):
-        return False
-    first: dict[int, int] = {}
-    again: list[int] = []
-    for place, header in sorted(zip(numbers, slices, strict=True), key=lambda pair: pair[0]):
-        if header.order[2] in first:
-            again.append(place)
-        else:
-            first[header.order[2]] = place
-    return min(again) < max(first.values())
-
-
-Key = Callable[[SliceHeader], Hashable]
-
-
-def _alternating(group: Sequence[SliceHeader]) -> tuple[str, ...]:
-    """Notes where slices of several acquisitions lie between each other: passes of one scan, or merged scans."""
-    inward = sorted(range(len(group)), key=places(group).__getitem__)
-    notes = []
-    for name, key in _ALTERNATE_KEYS:
-        kinds = Counter(key(header) for header in group)
-        changes = sum(key(group[one]) != key(group[other]) for one, other in pairwise(inward))
-        if len(kinds) > 1 and min(kinds.values()) > STRAY_SLICES and changes >= len(kinds):
-            verb = "alternate" if 2 * changes > len(group) else "overlap"
-            notes.append(f"slices of {len(kinds)} {name} {verb}; taken as one scan")
-    return tuple(notes)
-
-
-def _visit(place: int, header: SliceHeader) -> Hashable:
-    return header.visit[place]
-
-
-_ALTERNATE_KEYS: tuple[tuple[str, Key], ...] = (
-    ("acquisitions", lambda header: header.acquisition),
-    ("kernels", lambda header: header.kernel),
-    ("tube voltages", lambda header: header.kilovolts),
-    ("kinds of image", lambda header: header.image_type),
-)
-_VISIT_KEYS: tuple[tuple[str, Key], ...] = (
-    ("AcquisitionNumber", lambda header: header.acquisition),
-    ("ConvolutionKernel", lambda header: header.kernel),
-    ("KVP", lambda header: header.kilovolts),
-    ("ImageType", lambda header: header.image_type),
-    ("AcquisitionTime", lambda header: header.order[1]),
-    *((name, partial(_visit, place)) for place, name in enumerate(VISIT_TAGS)),
-)
-_FOLDER_KEY: tuple[str, Key] = ("folder", lambda header: header.source.folder)
-"""Not for repeats: the same series in two folders is one scan and its copy."""
-
-
-def _is_stack(slices: Sequence[SliceHeader]) -> bool:
-    return len(slices) > STRAY_SLICES and len(set(places(slices))) == len(slices)
-
-
-def _by(headers: Iterable[SliceHeader], key: Callable[[SliceHeader], Hashable]) -> Iterable[list[SliceHeader]]:
-    """Slices with the same key together, in order of first appearance."""
-    groups: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        groups[key(header)].append(header)
-    return groups.values()
 
 
 def _case(group: Group, place: int) -> Case:
