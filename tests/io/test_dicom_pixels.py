@@ -65,6 +65,23 @@ def test_values_that_are_no_hu_by_their_header_are_refused(
         read_one(head_ct[0], **tags)
 
 
+def test_a_negative_slope_of_an_inverted_picture_is_refused_since_two_readings_of_it_are_known(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    tags = {"PixelRepresentation": 0, "RescaleIntercept": 3071, "PhotometricInterpretation": "MONOCHROME1"}
+    (file, *_) = files = write_series(3071 - head_ct, straight, RescaleSlope=-1, **tags)
+    whole = pydicom.dcmread(file)
+    by_the_slope = -1.0 * whole.pixel_array + 3071  # as the standard has it, and pydicom.pixels.apply_rescale
+    np.testing.assert_array_equal(by_the_slope, head_ct[round(whole.ImagePositionPatient[2] / 5)])
+    by_itk = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[0]  # it turns the stored values over first
+    assert np.median(np.abs(by_itk - by_the_slope)) > 40
+    with pytest.raises(
+        CaseError, match=r"of a picture shown inverted \(MONOCHROME1\), which programs read in two ways"
+    ):
+        read_series(files)
+
+
 def test_padding_becomes_air_and_nothing_is_below_it(read_one: Callable[..., np.ndarray], head_ct: np.ndarray) -> None:
     stored = head_ct[0].copy()
     stored[0, :5], stored[1, :5] = -2000, -1900

@@ -165,3 +165,70 @@ def test_spaces_that_name_sides_are_taken_by_name_and_a_lost_origin_is_said(tmp_
         np.testing.assert_allclose(volume.origins_mm[0], place)
         assert volume.notes == ()
     assert any("gives no origin" in note for note in read(nrrd(tmp_path, space_origin=None)).notes)
+
+
+FOUR_AXES = {
+    "a list": {"space_directions": f"{NRRD['space directions']} none", "kinds": "domain domain domain list"},
+    "space and time": {
+        "space": "left-posterior-superior-time", "space_directions": "(4,0,0,0) (0,4,0,0) (0,0,5,0) (0,0,0,2)",
+        "space_origin": "(0,0,0,0)", "space_units": '"mm" "mm" "mm" "s"',
+    },
+    "spacings": {**SILENT, "spacings": "4 4 5 2", "units": '"mm" "mm" "mm" "s"'},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FOUR_AXES)
+def test_a_nrrd_of_one_moment_is_read_as_its_volume(tmp_path: Path, form: str) -> None:
+    import SimpleITK as sitk
+
+    path = nrrd(tmp_path, dimension="4", sizes="8 7 6 1", **FOUR_AXES[form])
+    volume = read(path)
+    image = sitk.ReadImage(str(path))
+    np.testing.assert_array_equal(volume.voxels, voxels())
+    np.testing.assert_array_equal(volume.voxels, np.asarray(sitk.GetArrayFromImage(image)).reshape(6, 7, 8))
+    assert np.diff(volume.z_mm).tolist() == [5.0] * 5
+    assert volume.spacing_mm == (4.0, 4.0) == tuple(image.GetSpacing()[:2])
+    np.testing.assert_array_equal(volume.origins_mm[0], image.GetOrigin()[:3])
+    plain = read(nrrd(tmp_path, **({} if form != "spacings" else {**SILENT, "spacings": "4 4 5"})))
+    np.testing.assert_array_equal(volume.origins_mm, plain.origins_mm)
+    assert volume.notes == plain.notes
+
+
+@pytest.mark.parametrize("suffix", ["mha", "nrrd"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_simpleitk_writes_with_one_moment_is_read_turned_as_it_is(
+    tmp_path: Path, suffix: str, packed: bool
+) -> None:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(voxels())
+    image.SetSpacing((4.0, 4.0, 5.0))
+    image.SetOrigin((9.0, -8.0, 7.0))
+    image.SetDirection((0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    sitk.WriteImage(image, str(tmp_path / f"a_ct.{suffix}"), packed)
+    single = read(tmp_path / f"a_ct.{suffix}")
+    sitk.WriteImage(sitk.JoinSeries([image]), str(tmp_path / f"a_ct.{suffix}"), packed)
+    joined = read(tmp_path / f"a_ct.{suffix}")
+    np.testing.assert_array_equal(joined.voxels, single.voxels)
+    np.testing.assert_array_equal(joined.origins_mm, single.origins_mm)
+    np.testing.assert_array_equal(joined.row_step_mm, single.row_step_mm)
+    is_said = "the header's space names no sides of the patient; its directions are taken for LPS"
+    assert joined.notes == (single.notes if suffix == "mha" else (*single.notes, is_said))  # ITK writes no sides then
+    sitk.WriteImage(sitk.JoinSeries([image, image]), str(tmp_path / f"a_ct.{suffix}"), packed)
+    with pytest.raises(CaseError, match="has 4 axes and 1 values a voxel; give the 3-D scan"):
+        read(tmp_path / f"a_ct.{suffix}")
+
+
+def test_an_axis_of_time_without_a_direction_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    directions = f"{NRRD['space directions']} none"
+    path = nrrd(
+        tmp_path, dimension="4", sizes="8 7 6 1", space_directions=directions, kinds="domain domain domain time"
+    )
+    with pytest.raises(CaseError, match="one of them without a direction, which ITK does not read; give the 3-D scan"):
+        read(path)
+
+
+@pytest.mark.parametrize(("unit", "word"), [('"mm" "mm" "um" "s"', "not in mm"), ('"s" "mm" "mm" "mm"', "not in mm")])
+def test_only_the_axis_of_time_may_have_another_unit(tmp_path: Path, unit: str, word: str) -> None:
+    with pytest.raises(CaseError, match=word):
+        read(nrrd(tmp_path, dimension="4", sizes="8 7 6 1", **{**FOUR_AXES["spacings"], "units": unit}))

@@ -265,7 +265,10 @@ def _rescale(dataset: Dataset, name: str, domain: str) -> tuple[float, float]:
     if slope == 0:
         raise CaseError(f"{name}: RescaleSlope is 0, so all its values are the same; export the series again")
     if slope < 0 and domain == "ct":
-        raise CaseError(f"{name}: RescaleSlope is {slope:g}, so air would be the brightest; export the series again")
+        why = "so air would be the brightest"
+        if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
+            why = "of a picture shown inverted (MONOCHROME1), which programs read in two ways"
+        raise CaseError(f"{name}: RescaleSlope is {slope:g}, {why}; export the series again")
     if "ModalityLUTSequence" in dataset:
         raise CaseError(f"{name}: its values go through a table (ModalityLUTSequence); export the series with a slope")
     return slope, intercept

@@ -15,7 +15,7 @@ import numpy as np
 from ctseg.errors import CaseError, without_quotes
 from ctseg.io.grid import LPS_TO_RAS
 from ctseg.io.kinds import CONVERT
-from ctseg.io.nifti.itk_header import compared
+from ctseg.io.nifti.itk_header import compared, fields_of
 from ctseg.io.nifti.itk_packed import check_packed
 from ctseg.io.quiet import quiet
 from ctseg.io.volume import Array
@@ -45,7 +45,7 @@ class _Voxels:
     def __init__(self, reader: Any, dtype: np.dtype[Any], check: Callable[[], None]) -> None:
         self._reader, self.dtype, self._check = reader, dtype, check
         layers = reader.GetNumberOfComponents()
-        self.shape = (*(int(size) for size in reader.GetSize()), *((layers,) if layers > 1 else ()))
+        self.shape = (*(int(size) for size in reader.GetSize()[:3]), *((layers,) if layers > 1 else ()))
         self.ndim = len(self.shape)
 
     @cached_property
@@ -58,6 +58,7 @@ class _Voxels:
                 found = sitk.GetArrayFromImage(self._reader.Execute())
         except RuntimeError as error:
             raise CaseError(_broken(error)) from None
+        found = found[0] if self._reader.GetDimension() == 4 else found
         return np.asarray(found.transpose(2, 1, 0, *range(3, found.ndim)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -88,15 +89,15 @@ def load_itk(path: Path, *, layered: bool = False) -> tuple[Any, tuple[str, ...]
         with quiet():
             reader.ReadImageInformation()
     except RuntimeError as error:
-        raise CaseError(_broken(error)) from None
+        raise CaseError(_timed(head) or _broken(error)) from None
     layers = reader.GetNumberOfComponents()
-    if reader.GetDimension() != 3 or (layers != 1 and not layered):
+    if not _is_volume(reader) or (layers != 1 and not layered):
         raise CaseError(f"has {reader.GetDimension()} axes and {layers} values a voxel; give the 3-D scan")
     if layers > MOST_LAYERS:
         raise CaseError(f"has {layers} layers of segments, of which {MOST_LAYERS} are read at most; save it with fewer")
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
     lps = _affine(reader)
-    notes = compared(head, lps, reader.GetSize(), dtype.itemsize * layers, _held(path, head))
+    notes = compared(head, lps, reader.GetSize()[:3], dtype.itemsize * layers, _held(path, head))
     file, start = _voxels_of(path, head)
     expected = math.prod(reader.GetSize()) * dtype.itemsize * layers
     check = partial(check_packed, file, start, head, expected, expected // reader.GetSize()[2])
@@ -108,6 +109,12 @@ def load_itk(path: Path, *, layered: bool = False) -> tuple[Any, tuple[str, ...]
     if not states_place:
         notes.append("the header carries no orientation; voxels are taken to be stored in LPS order")
     return image, tuple(notes)
+
+
+def _is_volume(reader: Any) -> bool:
+    """Whether a file has three axes in space, and at most a fourth of length one, as of one moment."""
+    axes = reader.GetDimension()
+    return bool(axes == 3 or (axes == 4 and reader.GetSize()[3] == 1))
 
 
 def _itk() -> Any:
@@ -161,6 +168,14 @@ def _check_voxels_place(path: Path, head: bytes) -> None:
         raise CaseError(f"its header names another file for its voxels, which is not opened; put them {where}")
 
 
+def _timed(head: bytes) -> str:
+    """Why ITK reads no NRRD with a fourth axis of kind time that has no direction; empty of other files."""
+    fields = fields_of(head)
+    if fields.get("dimension") != "4" or "none" not in fields.get("space directions", ""):
+        return ""
+    return "has 4 axes, one of them without a direction, which ITK does not read; give the 3-D scan"
+
+
 def _broken(error: RuntimeError) -> str:
     """The last line of ITK's report, which says what is wrong; the others say where in its code."""
     said = (line.strip() for line in str(error).splitlines())
@@ -175,12 +190,13 @@ def _affine(reader: Any) -> Array:
     Raises:
         CaseError: without the file's name, if the directions are no unit vectors at right angles.
     """
-    lps, directions = np.eye(4), np.reshape(reader.GetDirection(), (3, 3))
+    axes = reader.GetDimension()
+    lps, directions = np.eye(4), np.reshape(reader.GetDirection(), (axes, axes))[:3, :3]
     is_usable = np.isfinite(directions).all() and abs(np.linalg.det(directions)) > 1e-9  # else it is singular, below
     if is_usable and np.abs(directions.T @ directions - np.eye(3)).max() > UNIT:
         raise CaseError("its axes are no unit vectors at right angles, so that sizes are unknown; write it again")
-    lps[:3, :3] = directions * np.asarray(reader.GetSpacing())
-    lps[:3, 3] = reader.GetOrigin()
+    lps[:3, :3] = directions * np.asarray(reader.GetSpacing()[:3])
+    lps[:3, 3] = reader.GetOrigin()[:3]
     return lps
 
 

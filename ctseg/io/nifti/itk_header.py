@@ -70,15 +70,19 @@ def compared(head: bytes, affine: NDArray[np.float64], shape: tuple[int, ...], w
     _refuse_silent(fields)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise CaseError("its affine is singular, so its voxels have no size; write a header with spacing")
-    units = re.findall(r'"([^"]*)"', fields.get("space units", ""))
-    units += re.findall(r'"([^"]*)"', fields.get("units", ""))
-    units += [fields[DISTANCES].strip(" ?")] if DISTANCES in fields else []
-    if any(unit.strip().lower() not in MILLIMETRES for unit in units):
+    if any(unit.strip().lower() not in MILLIMETRES for unit in _units(fields)):
         raise CaseError("its lengths are not in mm (units, space units, DistanceUnits); write it in mm")
     _refuse_numbers(fields)
     _refuse_too_few(fields)
     _refuse_longer(fields, held, math.prod(shape) * width, math.prod(shape[:2]) * width)
     return [*_sizes(fields), *_sides(fields, affine), *_space(fields), *_modality(fields)]
+
+
+def _units(fields: dict[str, str]) -> list[str]:
+    """The units of length; a fourth axis of length one, which is no length in space, may have another."""
+    axes = 3 if fields.get("sizes", "").split()[3:] == ["1"] else None
+    quoted = [re.findall(r'"([^"]*)"', fields.get(name, ""))[:axes] for name in ("space units", "units")]
+    return [*quoted[0], *quoted[1], *([fields[DISTANCES].strip(" ?")] if DISTANCES in fields else [])]
 
 
 def fields_of(head: bytes) -> dict[str, str]:
