@@ -37,12 +37,14 @@ def inspect(
 
     Of raw scans every one is read and checked as preprocessing would: a cohort's problems before a day of training.
     """
-    from ctseg.errors import OutputExistsError
     from ctseg.inspection.inspect import inspect as look
+    from ctseg.outputs import guard_file
+    from ctseg.render.png import is_own_png
 
     common.existing_path(path)
-    if thumbnail is not None and thumbnail.exists() and not overwrite:
-        raise OutputExistsError(f"{thumbnail}: exists already; choose another --thumbnail or add --overwrite")
+    if thumbnail is not None:
+        own = thumbnail
+        guard_file(own, lambda _: is_own_png(own), inputs=(path,), overwrite=overwrite, say=common.say)
     with common.bar("Inspect") as bar:
         report = look(path, workers=workers, headers_only=headers_only, progress=bar.update)
     if thumbnail is not None:
@@ -57,13 +59,12 @@ def inspect(
 
 def _draw(report: Report, path: Path) -> None:
     from ctseg.errors import SettingError
-    from ctseg.outputs import guard_file
-    from ctseg.render.png import is_own_png
+    from ctseg.outputs import Mark, sole, write_file_output
 
     if report.draw is None:
         raise SettingError(f"--thumbnail: there is no picture of {report.kind}; leave it out")
-    guard_file(path, lambda _: is_own_png(path), inputs=(report.path,), overwrite=True, say=common.say)
-    report.draw(path)
+    with sole(path):
+        write_file_output(path, Mark("inspect", (path.name,), inputs=report.made_of()), report.draw, common.say)
 
 
 def _print(report: Report) -> None:

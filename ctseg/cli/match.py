@@ -97,7 +97,7 @@ def match(
         else:
             write_pairs(pairs, sys.stdout)
     summary = {**_counts(pairs, direction), "similarity": similarity, "output": str(output), "inputs": made_of}
-    lines = [*_outcome(summary, sets, pairs, direction), *_report(report, pairs, sets, direction, _part(split))]
+    lines = _outcome(summary, sets, pairs, direction) + _report(report, made_of, pairs, sets, direction, _part(split))
     common.finish(summary, lines, as_json)
 
 
@@ -158,14 +158,18 @@ def _part(split: str) -> str | None:
 
 
 def _report(
-    report: Path | None, pairs: pd.DataFrame, sets: tuple[SliceSet, SliceSet], direction: Direction, part: str | None
-) -> list[str]:
-    """Write the page of the pairs, if one is asked for; gives the line that says so."""
+    report: Path | None, made_of: dict[str, dict[str, str]], pairs: pd.DataFrame, sets: tuple[SliceSet, SliceSet],
+    direction: Direction, part: str | None,
+) -> list[str]:  # fmt: skip
+    """Write the page of the pairs with its mark, if one is asked for; gives the line that says so."""
     if report is None:
         return []
     from ctseg.matching.pictures import Paired, match_page
+    from ctseg.outputs import Mark, sole, write_file_output
 
-    match_page(Paired.of(pairs, *sets, direction, part)).write(report)
+    page = match_page(Paired.of(pairs, *sets, direction, part))
+    with sole(report):
+        write_file_output(report, Mark("match", (report.name,), inputs=made_of), page.write, common.say)
     return [f"report: {report}"]
 
 
@@ -242,58 +246,15 @@ def _paired(
 
 
 def _write(pairs: pd.DataFrame, output: Path, mark: Mark) -> None:
-    """Write pairs and their mark, both or neither: earlier pairs stay where the disk has no room for the mark.
-
-    Pairs that somebody has changed since are kept beside them.
+    """Write pairs and their mark, both or neither; pairs that somebody has changed since are kept beside them.
 
     Raises:
         OSError: if the disk refuses either.
     """
-    from ctseg.temporary_names import temporary_name, unused
+    from ctseg.matching import pairs as module
+    from ctseg.outputs import write_file_output
 
-    earlier = unused(lambda digits: output.with_name(f".partial-{digits}-{temporary_name(output.name)}"))
-    try:
-        _replace(pairs, output, mark, earlier)
-    except BaseException:
-        earlier.unlink(missing_ok=True)  # an interruption can come in the middle of that
-        raise
-
-
-def _replace(pairs: pd.DataFrame, output: Path, mark: Mark, earlier: Path) -> None:
-    from ctseg.matching.pairs import write_pairs
-    from ctseg.outputs import what_changed, write_file_mark
-    from ctseg.outputs.changed import keep
-
-    was_there, begun = output.exists(), False
-    try:
-        if was_there:
-            _second_name(output, earlier)
-        begun = True
-        if what_changed(output):
-            keep(output, common.say, copy=True)
-        write_pairs(pairs, output)
-        write_file_mark(output, mark.seen(output.parent))
-        begun = False
-    except BaseException as error:
-        if begun and was_there:
-            earlier.replace(output)
-        elif begun:
-            output.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(output)) from error
-        raise
-    finally:
-        earlier.unlink(missing_ok=True)
-
-
-def _second_name(path: Path, name: Path) -> None:
-    """Give a file a second name; a copy where the file system has no hard links."""
-    from shutil import copy2
-
-    try:
-        name.hardlink_to(path)
-    except OSError:
-        copy2(path, name)
+    write_file_output(output, mark, lambda path: module.write_pairs(pairs, path), common.say)
 
 
 def _counts(pairs: pd.DataFrame, direction: Direction) -> dict[str, float]:

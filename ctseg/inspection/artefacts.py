@@ -16,6 +16,7 @@ from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import read_csv, read_json_beside
 from ctseg.inspection.report import Report, counted, first_of
+from ctseg.io.input_digests import set_digests
 from ctseg.io.slices import SliceSet, greys_in_words, open_slices
 from ctseg.outputs import read_mark
 
@@ -67,6 +68,7 @@ def inspect_slice_set(path: Path) -> Report:
     _about_splits(report, by_split)
     report.steps = _slice_set_steps(slices, here)
     report.draw = partial(draw_slice_set, slices)
+    report.made_of = partial(set_digests, slices)
     return report
 
 

@@ -29,6 +29,9 @@ class Report:
     draw: Callable[[Path], object] | None = field(default=None, repr=False)
     """Writes a picture of it to a PNG file; None where there is nothing to see."""
 
+    made_of: Callable[[], dict[str, str]] = field(default=dict, repr=False)
+    """Gives the digests of what the picture shows, see `ctseg.io.input_digests`."""
+
     @property
     def is_sound(self) -> bool:
         """Whether nothing was found that a command would refuse."""

@@ -21,6 +21,7 @@ from ctseg.io.case import Case, Discovery, Rejected
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.hu_check import check_hu
+from ctseg.io.input_digests import text_digest
 from ctseg.io.private import without_paths
 from ctseg.io.volume import Volume
 from ctseg.parallel import Failure, ordered_map
@@ -148,6 +149,12 @@ def _read_all(report: Report, cases: Sequence[Case], workers: int, progress: Pro
     report.remarks += _thick(rows) + _grouped_notes(rows)
     if rows:
         report.draw = partial(draw, rows)
+        report.made_of = partial(_digests, rows)
+
+
+def _digests(rows: Sequence[ScanRow]) -> dict[str, str]:
+    """One digest of all scans, whatever their names and order."""
+    return {"scans": text_digest(" ".join(sorted(row.digest for row in rows)))}
 
 
 def scan_row(case: Case, picture_for: frozenset[str] = frozenset()) -> ScanRow:

@@ -27,10 +27,11 @@ from ctseg.outputs.guard import (
 )
 from ctseg.outputs.leftovers import recover, refuse_changed, what_changed
 from ctseg.outputs.mark import MARK, STUDY, Mark, read_file_mark, read_mark, write_file_mark
+from ctseg.outputs.single import write_file_output
 
 __all__ = [
     "MARK", "STUDY", "Mark", "Output", "begin", "check_still_there", "continued_folder", "filled_folder", "finish",
     "growing_folder", "guard_file", "guard_output", "guard_state", "is_still_there", "new_folder", "read_file_mark",
     "read_mark", "recover", "refuse_changed", "remove_output", "run_folder", "shared_folder", "sole", "to_stderr",
-    "what_changed", "whole_folder", "write_file_mark",
+    "what_changed", "whole_folder", "write_file_mark", "write_file_output",
 ]  # fmt: skip

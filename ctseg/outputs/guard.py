@@ -16,7 +16,7 @@ from ctseg.locks import is_held
 from ctseg.outputs.changed import is_another_folder
 from ctseg.outputs.inputs import Identity, as_paths, identity, refuse_hard_links, refuse_inputs
 from ctseg.outputs.leftovers import Say, clean_files, filled, recover, share_folder
-from ctseg.outputs.mark import MARK, read_mark
+from ctseg.outputs.mark import MARK, read_file_mark, read_mark
 
 
 def to_stderr(message: str) -> None:
@@ -212,9 +212,17 @@ def guard_file(
         raise OutputExistsError(
             f"{path}: exists already and is not what this command writes; choose another output file"
         )
-    if not overwrite:
+    if _is_unfinished(path):
+        say(f"{path}: a killed run left it unfinished; it is written again")
+    elif not overwrite:
         raise OutputExistsError(f"{path}: exists already; {CHOOSE}")
     return path
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a killed run wrote a file where none had been, and not its mark to the end."""
+    mark = read_file_mark(path)
+    return mark is not None and not mark.finished and not mark.made
 
 
 def guard_state(path: Path, say: Say = to_stderr) -> None:

@@ -118,8 +118,9 @@ def _unfinished_below(folder: Path) -> list[Path]:
 
 
 def _unfinished_beside(path: Path) -> list[Path]:
+    names = {temporary_name(file.name) for file in (path, file_mark(path))}
     found = ((item, TEMPORARY.fullmatch(item.name)) for item in path.parent.iterdir())
-    return [item for item, match in found if match and match["name"] == temporary_name(path.name) and item.is_file()]
+    return [item for item, match in found if match and match["name"] in names and item.is_file()]
 
 
 def _free(path: Path, act: Callable[[], object], say: Say) -> bool:

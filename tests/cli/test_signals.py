@@ -38,7 +38,7 @@ TINY = [f"--set={name}" for name in ("mr_matrix=48", "mr_slices=31", "ct_matrix=
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "preprocess": (["preprocess", "scans", "--size", "32", "--workers", "0"], []),
     "preprocess --share": (["preprocess", "scans", "--size", "32", "--workers", "0", "--share"], []),
-    "match": (["match", *SETS, "--top", "1"], []),
+    "match": (["-q", "match", *SETS, "--top", "1"], []),
     "synthesize": (["synthesize", "--model", "gen", "--src", "mr", "--device", "cpu"], []),
     "synthesize nifti": (["synthesize", "--model", "gen", "--src", "mr", "--device", "cpu", "--format", "nifti"], []),
     "das-train": (["das-train", *SMOKE], ["--resume"]),
