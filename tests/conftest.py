@@ -45,6 +45,17 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with tiny slice sets `mr` and `ct`."""
+    from toy_sets import toy
+
+    monkeypatch.chdir(tmp_path)
+    toy(tmp_path / "mr", "mr", 0)
+    toy(tmp_path / "ct", "ct", 1)
+    return tmp_path
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261123)
 

@@ -45,13 +45,11 @@ def _state_of_others() -> Iterator[None]:
 
 
 @pytest.fixture
-def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def sets(sets: Path) -> Path:
+    """The slice sets with pairs."""
     common.STATE = common.State(quiet=True)
-    toy(tmp_path / "mr", "mr", 0)
-    toy(tmp_path / "ct", "ct", 1)
     write_pairs(PAIRS, range(8))
-    return tmp_path
+    return sets
 
 
 def change_pixel(path: str, row: int = 0) -> None:

@@ -18,10 +18,10 @@ from ctseg.preprocess.settings import PreprocessSettings
 SIZE = 32
 
 
-def toy(folder: Path, domain: str, seed: int, count: int = 8) -> Path:
+def toy(folder: Path, domain: str, seed: int, count: int = 8, size: int = SIZE) -> Path:
     """An even number of slices, two of a patient, with masks."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(60, 110, (count, SIZE, SIZE)).astype(np.uint8)
+    images = rng.integers(60, 110, (count, size, size)).astype(np.uint8)
     masks = np.zeros_like(images)
     masks[:, 12:18, 10:16] = 1
     images[masks > 0] = 210
@@ -29,12 +29,12 @@ def toy(folder: Path, domain: str, seed: int, count: int = 8) -> Path:
     table = pd.DataFrame({
         "slice_id": [f"{domain}{place}" for place in range(count)], "patient_id": patients, "series_id": patients,
         "index": [0, 1] * (count // 2), "z_mm": [0.0, 5.0] * (count // 2), "spacing_row_mm": 7.5, "spacing_col_mm": 7.5,
-        "brain_px": SIZE * SIZE, "lesion_px": 36, "split": "train",
+        "brain_px": size * size, "lesion_px": 36, "split": "train",
     })  # fmt: skip
     folder.mkdir()
     write_slices(
         folder, domain=domain, images=images, masks=masks, table=table, intensity={"a": 2.55, "b": 0.0, "unit": "HU"},
-        settings=PreprocessSettings(size=SIZE).model_dump(mode="json"),
+        settings=PreprocessSettings(size=size).model_dump(mode="json"),
     )  # fmt: skip
     return folder
 

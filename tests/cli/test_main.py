@@ -10,14 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+from toy_sets import toy
 
 from ctseg.cli import common
 from ctseg.cli.main import COMMANDS, main
-from ctseg.io.slice_writer import write_slices
-from ctseg.outputs import new_folder
 from ctseg.runs import read_header
 
 
@@ -26,35 +23,11 @@ def _fresh_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "STATE", common.State())
 
 
-def toy(folder: Path, domain: str, *, size: int = 32, count: int = 6, seed: int = 0) -> Path:
-    """A slice set of bright discs: MR with masks, CT without."""
-    rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:size, :size]
-    centres = rng.integers(size // 3, 2 * size // 3, (count, 2))
-    discs = np.stack([(rows - y) ** 2 + (columns - x) ** 2 < (size // 6) ** 2 for y, x in centres])
-    brain = (rows - size / 2) ** 2 + (columns - size / 2) ** 2 < (size / 2.2) ** 2
-    base, lesion = (90, 200) if domain == "mr" else (70, 170)
-    images = np.where(brain, np.where(discs, lesion, base) + rng.integers(-9, 9, discs.shape), 0).astype(np.uint8)
-    names = [f"{domain}{row}" for row in range(count)]
-    table = pd.DataFrame({
-        "slice_id": [f"{name}_0" for name in names], "patient_id": names, "series_id": names, "index": 0, "z_mm": 0.0,
-        "spacing_row_mm": 1.0, "spacing_col_mm": 1.0, "brain_px": int(brain.sum()), "lesion_px": discs.sum((1, 2)),
-        "split": ["val" if domain == "mr" and row == 0 else "train" for row in range(count)],
-    })  # fmt: skip
-    with new_folder(folder) as out:
-        write_slices(
-            out, domain=domain, images=images, masks=discs.astype(np.uint8) if domain == "mr" else None, table=table,
-            intensity={"a": 2.55, "b": 0.0, "unit": "HU"}, settings={"size": size, "fov_mm": 240.0},
-        )  # fmt: skip
-    return folder
-
-
 @pytest.fixture
-def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    toy(Path("mr"), "mr")
-    toy(Path("ct"), "ct", seed=1)
-    return tmp_path
+def sets(sets: Path) -> Path:
+    """The slice sets, of unlabelled CT."""
+    (sets / "ct" / "masks.npy").unlink()
+    return sets
 
 
 def fails(capsys: pytest.CaptureFixture[str], argv: list[str], *words: str) -> None:
@@ -112,7 +85,7 @@ def test_bad_sets_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> N
         "--tgt mr: is a slice set of MR, where CT is expected",
         "give a slice set of CT",
     )
-    toy(Path("small"), "ct", size=24)
+    toy(Path("small"), "ct", 1, size=24)
     fails(capsys, ["match", "--src", "mr", "--tgt", "small", "-o", "p.csv"], "32 x 32", "24 x 24", "same --size")
     fails(capsys, [*TRAIN[:4], "small", *TRAIN[5:], "--set", "matched=false"], "32 x 32", "24 x 24")
     fails(capsys, ["synth-train", "--src", "ct", *TRAIN[3:], "--set", "matched=false"], "ct: has no masks.npy")
@@ -125,7 +98,7 @@ def test_bad_sets_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_bad_pairs_are_named(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, TRAIN, "no --pairs given", "ctseg match", "matched=false")
-    Path("p.csv").write_text("source_id,target_id\nmr1_0,ct0_0\nnobody,ct0_0\n")
+    Path("p.csv").write_text("source_id,target_id\nmr1,ct0_0\nnobody,ct0_0\n")
     fails(capsys, [*TRAIN, "--pairs", "p.csv"], "p.csv", "1 of 2 slices are not in mr (first: nobody)")
     Path("p.csv").write_text("a,b\n1,2\n")
     fails(capsys, [*TRAIN, "--pairs", "p.csv"], "p.csv: no column source_id, target_id")
@@ -162,8 +135,8 @@ def test_pairs_go_to_stdout_when_asked_and_nothing_else_does(sets: Path, capsys:
     assert main([*MATCH, "-o", "-", "--top", "2"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "source_id,target_id,rank,distance,hamming,lesion_difference"
-    assert len(out.splitlines()) == 1 + 2 * 5
-    assert "10 pairs" in err
+    assert len(out.splitlines()) == 1 + 2 * 8
+    assert "16 pairs" in err
     assert main([*MATCH, "-o", "p.csv", "--json"]) == 0
     out, _ = capsys.readouterr()
     assert json.loads(out)["targets"] <= 6

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from ctseg.cli import common
 from ctseg.cli.das_train import no_foreground_warning
 from ctseg.cli.main import main
 from ctseg.files import read_toml
-from ctseg.io.slice_writer import write_slices
-from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import append_metrics, read_metrics
 from ctseg.training.presets import ADAPTATION
 from ctseg.training.settings import AdaptationSettings, FinetuneSettings
@@ -32,35 +28,6 @@ TINY: dict[str, list[str]] = {
 @pytest.fixture(autouse=True)
 def _loud() -> None:
     common.STATE = common.State(quiet=False)
-
-
-def toy(folder: Path, domain: str) -> None:
-    rng = np.random.default_rng(len(folder.name))
-    images = rng.integers(60, 110, (8, SIZE, SIZE)).astype(np.uint8)
-    masks = np.zeros_like(images)
-    masks[:, 12:18, 10:16] = 1
-    images[masks > 0] = 210
-    patients = [f"{domain}_p{place // 2}" for place in range(8)]
-    table = pd.DataFrame(
-        {
-            "slice_id": [f"{domain}{place}" for place in range(8)], "patient_id": patients, "series_id": patients,
-            "index": [0, 1] * 4, "z_mm": [0.0, 5.0] * 4, "spacing_row_mm": 7.5, "spacing_col_mm": 7.5,
-            "brain_px": SIZE * SIZE, "lesion_px": 36, "split": "train",
-        }
-    )  # fmt: skip
-    folder.mkdir()
-    write_slices(
-        folder, domain=domain, images=images, masks=masks, table=table, intensity={"a": 2.55, "b": 0.0, "unit": "HU"},
-        settings=PreprocessSettings(size=SIZE).model_dump(mode="json"),
-    )  # fmt: skip
-
-
-@pytest.fixture
-def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    toy(tmp_path / "mr", "mr")
-    toy(tmp_path / "ct", "ct")
-    return tmp_path
 
 
 def train(command: str, *more: str) -> int:
