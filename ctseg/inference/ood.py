@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import InputError
 from ctseg.inference.scan_traits import BINS, TITLES, Floats, ScanTraits, scan_traits
+from ctseg.io.slice_table import scan_numbers
 from ctseg.io.slices import SliceSet, intensity_of
 from ctseg.preprocess.prepared import Prepared
 
@@ -196,8 +197,8 @@ def distance_hu(one: Floats, other: Floats, hu_per_bin: float) -> float:
 
 def _groups(table: pd.DataFrame) -> list[NDArray[np.int64]]:
     """Array rows of up to `MOST_SCANS` scans, each from feet to head."""
-    rows = table.assign(row=np.arange(len(table))).sort_values("index", kind="stable")
-    groups = [group["row"].to_numpy(np.int64) for _, group in rows.groupby("series_id", sort=True)]
+    rows = table.assign(row=np.arange(len(table)), scan=scan_numbers(table)).sort_values("index", kind="stable")
+    groups = [group["row"].to_numpy(np.int64) for _, group in rows.groupby(["series_id", "scan"], sort=True)]
     chosen = np.unique(np.linspace(0, len(groups) - 1, min(MOST_SCANS, len(groups))).round().astype(int))
     return [groups[place] for place in chosen]
 

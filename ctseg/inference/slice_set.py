@@ -18,8 +18,9 @@ from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.results import CaseResult
 from ctseg.inference.segment import OnCase, segment_prepared
 from ctseg.inference.settings import SegmentSettings
-from ctseg.io.case import Case, safe_name
+from ctseg.io.case import Case
 from ctseg.io.digest import DIGITS
+from ctseg.io.slice_table import scan_files
 from ctseg.io.slices import SliceSet, check_domain, check_same_greys, intensity_of
 from ctseg.io.stack import about_single
 from ctseg.io.volume import Volume
@@ -97,8 +98,7 @@ def slices_by_case(
     """Case name -> its array rows from feet to head; `deidentify` names cases by a digest of their slices."""
     chosen = slices.rows(split)
     table = slices.table.iloc[chosen].assign(row=chosen)
-    name = table["case_id"] if "case_id" in table else table["series_id"]
-    ordered = table.assign(case=name.map(safe_name)).sort_values(["case", "z_mm", "index"], kind="stable")
+    ordered = table.assign(case=scan_files(table)).sort_values(["case", "z_mm", "index"], kind="stable")
     rows = {str(case): group["row"].to_numpy(np.int64) for case, group in ordered.groupby("case", sort=True)}
     if not deidentify:
         return rows

@@ -17,6 +17,7 @@ from ctseg.failures import system_failure
 from ctseg.files import read_csv, read_json_beside
 from ctseg.inspection.report import Report, counted, first_of
 from ctseg.io.input_digests import set_digests
+from ctseg.io.slice_table import scan_numbers
 from ctseg.io.slices import SliceSet, greys_in_words, open_slices
 from ctseg.outputs import read_mark
 
@@ -99,7 +100,7 @@ def draw_slice_set(slices: SliceSet, path: Path) -> Path:
     from ctseg.render.sheet import Layout, Tile, draw_sheet, outlined
 
     column = "brain_px" if slices.masks is None else "lesion_px"
-    best = pd.to_numeric(slices.table[column]).groupby(slices.table["series_id"], sort=False).idxmax().tolist()[:30]
+    best = pd.to_numeric(slices.table[column]).groupby(scan_numbers(slices.table), sort=False).idxmax().tolist()[:30]
     tiles = [
         Tile(np.asarray(slices.images[row]), outlined(None if slices.masks is None else np.asarray(slices.masks[row])),
              str(slices.slice_ids[row]), sides=("R", "L")) for row in best

@@ -13,6 +13,7 @@ from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import read_csv
 from ctseg.harmless import is_plain, one_line
+from ctseg.io.case import safe_name
 from ctseg.io.identity import patients_of
 
 if TYPE_CHECKING:
@@ -170,6 +171,42 @@ def _check_places(table: pd.DataFrame, path: Path) -> None:
 def _scan_keys(table: pd.DataFrame) -> list[str]:
     """Columns that tell scans apart."""
     return [name for name in ("patient_id", "series_id", "case_id") if name in table.columns]
+
+
+def scan_numbers(table: pd.DataFrame) -> pd.Series:
+    """The number of each row's scan, from 0 in order of first appearance.
+
+    One series can be several scans, as the phases of a perfusion are, and two patients' series can share a name.
+    """
+    return table.groupby(_scan_keys(table), sort=False).ngroup()
+
+
+def scan_names(table: pd.DataFrame) -> pd.Series:
+    """The name of each row's scan: its case, or its series where there are no cases.
+
+    Where several scans share it, the patient and the series are part of the name.
+    """
+    name = table["case_id"] if "case_id" in table.columns else table["series_id"]
+    is_shared = scan_numbers(table).groupby(name.to_numpy()).transform("nunique") > 1
+    if not is_shared.any():
+        return name
+    whole = table[_scan_keys(table)].agg("_".join, axis=1)
+    return name.where(~is_shared, whole)
+
+
+def scan_files(table: pd.DataFrame) -> pd.Series:
+    """The name of each row's scan as part of a file's name: it leads to no other folder, and no two scans share it.
+
+    Raises:
+        InputError: if the names of two scans differ in nothing that a file's name can hold.
+    """
+    names = scan_names(table)
+    files = names.map(safe_name)
+    double = names.groupby(files.to_numpy()).unique().map(len) > 1
+    if double.any():
+        one, other = names[(files == double.index[double][0]).to_numpy()].unique()[:2]
+        raise InputError(f"scans {one!r} and {other!r} would share a file; rename one of them in slices.csv")
+    return files
 
 
 def scans_without_positions(table: pd.DataFrame) -> list[str]:

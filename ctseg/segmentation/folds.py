@@ -20,6 +20,7 @@ from torch import nn
 
 from ctseg.errors import InputError
 from ctseg.files import write_csv, write_json, write_with
+from ctseg.io.slice_table import scan_numbers
 from ctseg.io.slices import SliceSet, assign_splits
 from ctseg.outputs import run_folder
 from ctseg.progress import ProgressCallback
@@ -196,11 +197,11 @@ def dice_scores(
 def _summarise(
     labelled: SliceSet, masks: NDArray[np.uint8], segmented: NDArray[np.uint8], fold_of: NDArray[np.int64]
 ) -> dict[str, Any]:
-    series = labelled.table["series_id"].to_numpy()
+    scans = scan_numbers(labelled.table).to_numpy()
     tested = [np.flatnonzero(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
     return {
-        "overall": dice_scores(segmented, masks[:], series),
-        "by_fold": [dice_scores(segmented[rows], masks[rows], series[rows]) for rows in tested],
+        "overall": dice_scores(segmented, masks[:], scans),
+        "by_fold": [dice_scores(segmented[rows], masks[rows], scans[rows]) for rows in tested],
         "selection": "last epoch of each fold; supervised, patients of a fold are never trained on",
     }
 

@@ -1,4 +1,4 @@
-"""Pseudo-CT as HU volumes, one NIfTI file a series."""
+"""Pseudo-CT as HU volumes, one NIfTI file a scan."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import InputError
 from ctseg.files import write_with
+from ctseg.io.slice_table import scan_files
 from ctseg.io.slices import SliceSet, brain_hu_of
 from ctseg.synthesis.translate import ct_intensity, translated
 
@@ -37,7 +37,7 @@ def translate_nifti(
     batch_size: int = 16,
     progress: ProgressCallback | None = None,
 ) -> None:
-    """Write `CASE.nii.gz` (int16 HU, air outside the brain) and `CASE_mask.nii.gz` for every series of the source.
+    """Write `CASE.nii.gz` (int16 HU, air outside the brain) and `CASE_mask.nii.gz` for every scan of the source.
 
     A generator that was trained on CT with `brain_hu` makes HU of heads whose median brain is that; the file says so in
     its header's description.
@@ -46,18 +46,17 @@ def translate_nifti(
     patient's left, back and head. In-plane the origin is the slice's corner, which a slice set does not place.
 
     Raises:
-        InputError: if a series' slices are not evenly spaced, which one NIfTI affine cannot say, or the header lacks
-            what its CT slices were.
+        InputError: if a scan's slices are not evenly spaced, which one NIfTI affine cannot say, if two scans would be
+            written to one file, or if the header lacks what its CT slices were.
     """
     intensity = ct_intensity(header)
     made = np.concatenate(
         [images for _, images in translated(generator, source, fabric=fabric, batch_size=batch_size, progress=progress)]
     )
     pixel_mm = float(source.info["settings"]["fov_mm"]) / source.size[0]
-    for series, table in source.table.groupby("series_id", sort=False):
+    for name, table in source.table.groupby(scan_files(source.table), sort=False):
         rows = table.sort_values("z_mm").index.to_numpy()
-        affine = series_affine(table.loc[rows, "z_mm"].to_numpy(float), pixel_mm, f"{source.folder}, series {series}")
-        name = case_of(table)
+        affine = series_affine(table.loc[rows, "z_mm"].to_numpy(float), pixel_mm, f"{source.folder}, scan {name}")
         _save(folder / f"{name}.nii.gz", to_hu(made[rows], intensity), affine, relative_to(intensity))
         if source.masks is not None:
             _save(folder / f"{name}_mask.nii.gz", np.asarray(source.masks[rows]), affine)
@@ -89,12 +88,6 @@ def series_affine(z_mm: NDArray[np.float64], pixel_mm: float, where: str) -> NDA
     affine = np.diag([-pixel_mm, -pixel_mm, step, 1.0])
     affine[2, 3] = z_mm[0]
     return affine
-
-
-def case_of(table: pd.DataFrame) -> str:
-    """The series' name without its slice index: the part of `slice_id` that all its slices share."""
-    first = str(table["slice_id"].iloc[0])
-    return first.rpartition("_")[0] or str(table["series_id"].iloc[0]) or first
 
 
 def _save(path: Path, stack: NDArray[Any], affine: NDArray[np.float64], description: str = "") -> None:

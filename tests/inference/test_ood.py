@@ -116,7 +116,8 @@ def test_brain_beyond_the_field_of_view_is_said_even_without_a_profile():
 
 
 def test_few_scans_make_no_profile_and_single_slices_no_step(training):
-    few = replace(training, table=training.table.assign(series_id=np.repeat(["a", "b"], 15)))
+    two = np.repeat(["a", "b"], 15)
+    few = replace(training, table=training.table.assign(patient_id=two, series_id=two))
     assert training_profile(few) == {}
     lone = replace(training, table=training.table.assign(series_id=training.table["slice_id"]))
     assert training_profile(lone)["ranges"]["slice_step_mm"] == [None, None]

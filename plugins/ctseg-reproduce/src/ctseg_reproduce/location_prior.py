@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.io.slice_table import scan_numbers
 from ctseg.io.slices import SliceSet, check_same_size
 
 LEVELS = 32
@@ -28,7 +29,7 @@ def prior_masks(source: SliceSet, scans: SliceSet, split: str = "train") -> NDAr
         split: the part of the source that is trained on.
 
     Returns:
-        (N, H, W) 0 or 1: in each series the brain voxels with the highest prior, as many as its mask has.
+        (N, H, W) 0 or 1: in each scan the brain voxels with the highest prior, as many as its mask has.
 
     Raises:
         InputError: if a set has no masks or the sizes differ.
@@ -38,9 +39,9 @@ def prior_masks(source: SliceSet, scans: SliceSet, split: str = "train") -> NDAr
     prior = location_prior(source, source.rows(None if split == "all" else split))
     level = np.rint(relative_heights(scans) * (LEVELS - 1)).astype(int)
     found = np.zeros(truth.shape, np.uint8)
-    series = scans.table["series_id"].to_numpy(str)
-    for name in sorted(set(series)):
-        rows = np.flatnonzero(series == name)
+    numbers = scan_numbers(scans.table).to_numpy()
+    for number in range(numbers.max(initial=-1) + 1):
+        rows = np.flatnonzero(numbers == number)
         count = int(np.count_nonzero(truth[rows]))
         likely = np.where(scans.images[rows] > 0, prior[level[rows]], -1.0)  # (k, H, W)
         found[rows] = highest(likely, count)
@@ -61,9 +62,9 @@ def location_prior(source: SliceSet, rows: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def relative_heights(slices: SliceSet) -> NDArray[np.float64]:
-    """(N,) place of each slice between the lowest (0) and the highest (1) of its series, by mm; 0.5 of a single one."""
+    """(N,) place of each slice between the lowest (0) and the highest (1) of its scan, by mm; 0.5 of a single one."""
     z_mm = slices.table["z_mm"].astype(float)
-    series = z_mm.groupby(slices.table["series_id"])
+    series = z_mm.groupby(scan_numbers(slices.table))
     low, high = series.transform("min"), series.transform("max")
     heights = (z_mm - low) / (high - low).where(high > low)
     return heights.fillna(0.5).to_numpy(np.float64)
