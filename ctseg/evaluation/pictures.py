@@ -15,8 +15,9 @@ from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import Job
 from ctseg.evaluation.numbers import millilitres
 from ctseg.evaluation.scans import Scans
-from ctseg.evaluation.score import MaskFile, on_one_grid, read_mask
+from ctseg.evaluation.score import MaskFile, header_offset_mm, offset_mm, on_one_grid, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.io.stack import largest_offset_mm
 from ctseg.render.page import Picture
 from ctseg.render.png import png_bytes
 from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
@@ -72,9 +73,9 @@ def load_example(job: Job, models: Sequence[str], scans: Scans, settings: Evalua
     outlines = [Outline(ref.mask, REFERENCE, "reference", inside=True)]
     for place, (model, pred) in enumerate(zip(models, predicted, strict=True)):
         mask = None if pred is None else _on_grid_of(ref, pred, settings)
-        if mask is not None and mask.mask.shape == ref.mask.shape:
+        if mask is not None and mask.mask.shape == ref.mask.shape and offset_mm(mask, ref) <= _near_mm(ref, settings):
             outlines.append(Outline(mask.mask, MODELS[place % len(MODELS)], model, inside=True))
-    grey, remark = _grey(job, ref, scans)
+    grey, remark = _grey(job, ref, scans, settings)
     return cropped(ExampleCase(job, grey, ref, tuple(outlines), remark))
 
 
@@ -112,14 +113,23 @@ def _on_grid_of(whole: MaskFile | None, mask: MaskFile, settings: EvaluationSett
         return None
 
 
-def _grey(job: Job, ref: MaskFile, scans: Scans) -> tuple[NDArray[np.uint8], str]:
+def _grey(job: Job, ref: MaskFile, scans: Scans, settings: EvaluationSettings) -> tuple[NDArray[np.uint8], str]:
     """The scan in the brain window, or black; and what is to be said about it."""
     volume, remark = scans.volume(job)
+    black = np.zeros(ref.mask.shape, np.uint8)
     if volume is None:
-        return np.zeros(ref.mask.shape, np.uint8), remark
+        return black, remark
     if volume.voxels.shape != ref.mask.shape:
-        return np.zeros(ref.mask.shape, np.uint8), f"{scans.name(job)} is on another grid"
+        return black, f"{scans.name(job)} is on another grid"
+    apart = min(largest_offset_mm(volume, ref.volume), header_offset_mm(volume, ref.volume))
+    if apart > _near_mm(ref, settings):
+        return black, f"{scans.name(job)} lies up to {apart:.3g} mm from the reference"
     return window_hu(volume.voxels), ""
+
+
+def _near_mm(ref: MaskFile, settings: EvaluationSettings) -> float:
+    """How far grids may lie apart that are drawn over each other: half a pixel is not seen."""
+    return max(settings.grid_tolerance_mm, min(ref.volume.spacing_mm) / 2)
 
 
 def example_slices(ref: NDArray[np.bool_], pred: NDArray[np.bool_]) -> list[int]:

@@ -187,9 +187,7 @@ def common_grid(pred: MaskFile, ref: MaskFile, tolerance_mm: float) -> Grid:
     one, other = pred.mask.shape, ref.mask.shape
     if one != other:
         raise CaseError(f"{pred.path} has {_by(one)} voxels but {ref.path} {_by(other)}; put them on one grid")
-    offset = largest_offset_mm(pred.volume, ref.volume)
-    if pred.has_sidecar != ref.has_sidecar:
-        offset = min(offset, _header_offset_mm(pred.volume, ref.volume))
+    offset = offset_mm(pred, ref)
     if offset > tolerance_mm:
         raise CaseError(f"{pred.path} and {ref.path} lie up to {offset:.2f} mm apart; put them on one grid")
     grids = Grid.of(pred.volume), Grid.of(ref.volume)
@@ -202,11 +200,22 @@ def common_grid(pred: MaskFile, ref: MaskFile, tolerance_mm: float) -> Grid:
     return grids[0] if pred.has_sidecar and not ref.has_sidecar else grids[1]
 
 
+def offset_mm(one: MaskFile, other: MaskFile) -> float:
+    """How far the voxels of two masks of one shape lie apart at most.
+
+    Where only one of the files has its true slice positions beside it, their headers may agree instead.
+    """
+    offset = largest_offset_mm(one.volume, other.volume)
+    if one.has_sidecar == other.has_sidecar:
+        return offset
+    return min(offset, header_offset_mm(one.volume, other.volume))
+
+
 def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(str(size) for size in shape)
 
 
-def _header_offset_mm(one: Volume, other: Volume) -> float:
+def header_offset_mm(one: Volume, other: Volume) -> float:
     """Largest distance of the corners of two files by their affines alone; infinite where a file has none."""
     grids = one.native, other.native
     if any(grid is None or grid.affine is None for grid in grids):

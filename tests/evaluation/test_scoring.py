@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from killed_worker import DeadlyPath
 
-from ctseg.evaluation.cases import match_cases
+from ctseg.evaluation.cases import Job, Matching, match_cases
 from ctseg.evaluation.evaluate import evaluate
+from ctseg.evaluation.pictures import load_example
+from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.settings import EvaluationSettings
 
 pytestmark = pytest.mark.slow
@@ -18,9 +20,12 @@ pytestmark = pytest.mark.slow
 FAST = EvaluationSettings(resamples=200, permutations=200, pictured_cases=0)
 
 
-def write_scan(path, shape=(16, 16, 4)):
+def write_scan(path, shape=(16, 16, 4), shift_mm=0.0):
+    """On the grid of the masks, or beside it by `shift_mm` to the left."""
     path.parent.mkdir(exist_ok=True)
-    nib.save(nib.Nifti1Image(np.full(shape, 40, np.int16), np.diag([0.5, 0.5, 5.0, 1.0])), path)
+    affine = np.diag([-0.5, -0.5, 5.0, 1.0])
+    affine[0, 3] = -shift_mm
+    nib.save(nib.Nifti1Image(np.full(shape, 40, np.int16), affine), path)
 
 
 def test_worker_processes_change_nothing(cohort):
@@ -80,7 +85,7 @@ def test_a_scan_on_another_grid_or_broken_is_said_below_its_picture(cohort):
     write_scan(cohort / "scans" / "a_1.nii.gz")
     write_scan(cohort / "scans" / "a_2.nii.gz", (8, 8, 4))
     (cohort / "scans" / "b_1.nii.gz").write_bytes(b"broken")
-    write_scan(cohort / "scans" / "b_2.nii.gz")
+    write_scan(cohort / "scans" / "b_2.nii.gz", shift_mm=0.2)
     settings = FAST.model_copy(update={"pictured_cases": 3})
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=settings, images=cohort / "scans")
     assert not any(note.startswith("scans") for note in found.notes)
@@ -88,3 +93,22 @@ def test_a_scan_on_another_grid_or_broken_is_said_below_its_picture(cohort):
     assert "(a_2.nii.gz is on another grid)" in page
     assert "(b_1.nii.gz cannot be read)" in page
     assert "a_1.nii.gz is" not in page
+    assert "b_2.nii.gz lies" not in page
+
+
+def test_a_scan_or_a_mask_of_another_place_is_not_drawn_as_if_it_were_of_this_one(cohort, masks):
+    write_scan(cohort / "scans" / "a_1.nii.gz", shift_mm=3.0)
+    job = Job("a_1", "a", cohort / "ref" / "a_1.nii.gz", (cohort / "pred" / "a_1.nii.gz",) * 2)
+    matching = Matching(("one", "two"), (job,), {}, "")
+    beside = load_example(job, matching.models, Scans(matching, [cohort / "scans"]), FAST)
+    assert not beside.grey.any()
+    assert beside.remark == "a_1.nii.gz lies up to 3 mm from the reference"
+    moved = masks.scan()
+    above = replace(moved, origins_mm=np.add(moved.origins_mm, [0, 0, 5.0]))
+    masks.write(cohort / "moved", "a_1", masks.box(moved), above)
+    mixed = replace(job, preds=(job.preds[0], cohort / "moved" / "a_1.nii.gz"))
+    write_scan(cohort / "scans" / "a_1.nii.gz")
+    drawn = load_example(mixed, matching.models, Scans(matching, [cohort / "scans"]), FAST)
+    assert [outline.name for outline in drawn.outlines] == ["reference", "one"]
+    assert drawn.grey.all()
+    assert not drawn.remark
