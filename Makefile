@@ -22,7 +22,7 @@ PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 help:
 	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (half an hour on two slow cores)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests, coverage of the quick ones"
-	@echo "make test-fast  run the quick tests (4 to 9 minutes of CPU)"
+	@echo "make test-fast  run the quick tests (about 6 minutes of CPU)"
 	@echo "make cover   run all tests and measure the coverage of all"
 	@echo "make bench   time the parts beside what would be used instead, into docs/performance.md (about 10 minutes)"
 	@echo "make fuzz    read $(FUZZ) spoilt files of every kind that ctseg reads (about 5 minutes)"

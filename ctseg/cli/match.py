@@ -251,10 +251,10 @@ def _write(pairs: pd.DataFrame, output: Path, mark: Mark) -> None:
     Raises:
         OSError: if the disk refuses either.
     """
-    from ctseg.matching import pairs as module
+    from ctseg.matching.pairs import write_pairs
     from ctseg.outputs import write_file_output
 
-    write_file_output(output, mark, lambda path: module.write_pairs(pairs, path), common.say)
+    write_file_output(output, mark, lambda path: write_pairs(pairs, path), common.say)
 
 
 def _counts(pairs: pd.DataFrame, direction: Direction) -> dict[str, float]:

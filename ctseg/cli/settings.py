@@ -120,12 +120,16 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     width = min(get_terminal_size().columns, WIDEST)
     longest = max((len(name) for row in rows for name in [_name(row)]), default=0)
     for row in rows:
-        kind = ", ".join(part for part in (row["type"], row["bounds"], row["unit"]) if part)
-        common.show(f"  {_name(row):<{longest}}  {_value(row)}  ({kind})")
+        common.show(f"  {_name(row):<{longest}}  {_value(row)}  ({kind_of(row)})")
         text = f"{row['meaning'] or '(no description)'} [{_origin(row)}]"
         common.show(fill(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6, break_long_words=False))
     if not rows:
         common.show("  no settings")
+
+
+def kind_of(row: Mapping[str, Any]) -> str:
+    """What a setting may be: its type, bounds and unit."""
+    return ", ".join(part for part in (row["type"], row["bounds"], row["unit"]) if part)
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ctseg.cli.command_settings import COMMANDS, Group, groups_of
 from ctseg.cli.flags_page import PAGES
-from ctseg.cli.settings import setting_rows
+from ctseg.cli.settings import kind_of, setting_rows
 from ctseg.harmless import markdown_row
 from ctseg.plugins.host import Registry, load
 from ctseg.settings import value_text
@@ -51,9 +51,8 @@ def _table(group: Group, *, heads: bool) -> Iterator[str]:
     yield markdown_row(("setting", "value", "may be", "what it does"))
     yield "|---|---|---|---|"
     for row in rows:
-        kind = ", ".join(part for part in (row["type"], row["bounds"], row["unit"]) if part)
         source = "" if row["source"] in ("", OWN) else f" [{row['source']}]"
-        yield markdown_row((f"`{row['name']}`", _shown(row["value"]), kind, f"{row['meaning']}{source}"))
+        yield markdown_row((f"`{row['name']}`", _shown(row["value"]), kind_of(row), f"{row['meaning']}{source}"))
 
 
 def _presets(command: str, registry: Registry) -> Iterator[str]:

@@ -15,9 +15,8 @@ from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import Job
 from ctseg.evaluation.numbers import millilitres
 from ctseg.evaluation.scans import Scans
-from ctseg.evaluation.score import MaskFile, header_offset_mm, offset_mm, on_one_grid, read_mask
+from ctseg.evaluation.score import MaskFile, least_offset_mm, offset_mm, on_one_grid, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.io.stack import largest_offset_mm
 from ctseg.render.page import Picture
 from ctseg.render.png import png_bytes
 from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
@@ -121,7 +120,7 @@ def _grey(job: Job, ref: MaskFile, scans: Scans, settings: EvaluationSettings) -
         return black, remark
     if volume.voxels.shape != ref.mask.shape:
         return black, f"{scans.name(job)} is on another grid"
-    apart = min(largest_offset_mm(volume, ref.volume), header_offset_mm(volume, ref.volume))
+    apart = least_offset_mm(volume, ref.volume)
     if apart > _near_mm(ref, settings):
         return black, f"{scans.name(job)} lies up to {apart:.3g} mm from the reference"
     return window_hu(volume.voxels), ""

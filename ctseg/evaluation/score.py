@@ -205,17 +205,21 @@ def offset_mm(one: MaskFile, other: MaskFile) -> float:
 
     Where only one of the files has its true slice positions beside it, their headers may agree instead.
     """
-    offset = largest_offset_mm(one.volume, other.volume)
     if one.has_sidecar == other.has_sidecar:
-        return offset
-    return min(offset, header_offset_mm(one.volume, other.volume))
+        return largest_offset_mm(one.volume, other.volume)
+    return least_offset_mm(one.volume, other.volume)
+
+
+def least_offset_mm(one: Volume, other: Volume) -> float:
+    """How far the voxels of two grids of one shape lie apart at most, by their true positions or by their headers."""
+    return min(largest_offset_mm(one, other), _header_offset_mm(one, other))
 
 
 def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(str(size) for size in shape)
 
 
-def header_offset_mm(one: Volume, other: Volume) -> float:
+def _header_offset_mm(one: Volume, other: Volume) -> float:
     """Largest distance of the corners of two files by their affines alone; infinite where a file has none."""
     grids = one.native, other.native
     if any(grid is None or grid.affine is None for grid in grids):

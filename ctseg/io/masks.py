@@ -18,7 +18,7 @@ from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, slice_step_mm, tilt_deg
 from ctseg.io.kinds import ITK
 from ctseg.io.mask_files import case_of
-from ctseg.io.nifti.file import open_nifti, place
+from ctseg.io.nifti.file import guarded, open_nifti, place
 from ctseg.io.nifti.labels import read_labels, read_layers
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
@@ -197,10 +197,7 @@ def scan_labels(path: Path, scan: Volume) -> NDArray[np.uint8]:
     if file.shape == grid.shape or not is_part(path):
         return read_labels(file, grid)
     labels, place = load_mask(path)
-    try:
-        return placed(labels, place, scan)
-    except CaseError as error:
-        raise CaseError(f"{path}: {error}") from None
+    return guarded(path, lambda: placed(labels, place, scan))
 
 
 def _read_sidecar(path: Path) -> dict[str, Any] | None:

@@ -6,9 +6,6 @@ there. Where the part has none, there is background.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,24 +19,6 @@ SAME_PLACE_MM = 0.1
 """Voxel centres that lie closer are the same; files round positions to 0.01 mm or better."""
 SAME_STEP = 0.01
 """Steps from voxel to voxel that differ by a smaller share are rounding."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Label values of voxels that lie on one plane: the centre of [r, c] is `origin + r * row_step + c * col_step`."""
-
-    labels: NDArray[np.uint8]
-    """(h, w)"""
-    origin_mm: Vector
-    """(3,) LPS."""
-    row_step_mm: Vector
-    col_step_mm: Vector
-
-
-def planes_of(labels: NDArray[np.uint8], place: Volume) -> Iterator[Plane]:
-    """The slices of a mask (K, h, w) that was read with its geometry."""
-    for plane, origin in zip(labels, place.origins_mm, strict=True):
-        yield Plane(plane, origin, place.row_step_mm, place.col_step_mm)
 
 
 def placed(
@@ -58,28 +37,11 @@ def placed(
     """
     _check_slices(part, place, scan, tolerance_mm)
     result = np.zeros(scan.voxels.shape, np.uint8)
-    for plane in planes_of(part, place):
-        enter(result, plane, scan, tolerance_mm)
+    slices, rows, cols = np.nonzero(part)
+    if len(slices):
+        in_plane = np.outer(rows, place.row_step_mm) + np.outer(cols, place.col_step_mm)
+        result[tuple(voxels_at(place.origins_mm[slices] + in_plane, scan, tolerance_mm).T)] = part[slices, rows, cols]
     return result
-
-
-def enter(labels: NDArray[np.uint8], plane: Plane, scan: Volume, tolerance_mm: float = SAME_PLACE_MM) -> None:
-    """Put the marked voxels of a plane on a scan's grid.
-
-    Args:
-        labels: (K, H, W) of the scan, changed in place.
-        plane: in any orientation that the scan's axes have.
-        scan: its geometry.
-        tolerance_mm: how far voxel centres may lie apart.
-
-    Raises:
-        CaseError: without a file's name, if a marked voxel is none of the scan's.
-    """
-    _check_steps(scan, [plane.row_step_mm, plane.col_step_mm])
-    rows, cols = np.nonzero(plane.labels)
-    if len(rows):
-        points = plane.origin_mm + np.outer(rows, plane.row_step_mm) + np.outer(cols, plane.col_step_mm)
-        labels[tuple(voxels_at(points, scan, tolerance_mm).T)] = plane.labels[rows, cols]
 
 
 def voxels_at(points_mm: Vector, scan: Volume, tolerance_mm: float = SAME_PLACE_MM) -> NDArray[np.intp]:

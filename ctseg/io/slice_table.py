@@ -163,8 +163,7 @@ def _check_places(table: pd.DataFrame, path: Path) -> None:
         row = table.iloc[double[0]]
         raise _fault(path, double[0], f"index {row['index']} of series {row['series_id']} appears more than once")
     ordered = table[[*keys, "index", "z_mm"]].assign(row=np.arange(len(table))).sort_values([*keys, "index"])
-    scan = ordered.groupby(keys, sort=False).ngroup().to_numpy(np.int64)
-    for row, reason in _misplaced(scan, ordered):
+    for row, reason in _misplaced(scan_numbers(ordered).to_numpy(np.int64), ordered):
         raise _fault(path, row, reason)
 
 

@@ -13,6 +13,7 @@ from ctseg.io.case import Case, Rejected
 from ctseg.io.input_digests import file_digest, text_digest
 from ctseg.io.mask_files import AS_NIFTI, MaskFolder, files_of, forms_of, mask_folder, no_masks
 from ctseg.io.masks import load_mask
+from ctseg.io.nifti.file import guarded
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
 from ctseg.io.volume import Volume
@@ -74,10 +75,7 @@ def with_mask(volume: Volume, mask: Path | None, folder: Path, chosen: Collectio
         raise CaseError(f"{volume.case_id}: no mask {volume.case_id}.nii.gz in {folder}; add it or leave the scan out")
     labels, place = load_mask(mask, chosen)
     if labels.shape != volume.voxels.shape and is_part(mask):
-        try:
-            return replace(volume, labels=placed(labels, place, volume))
-        except CaseError as error:
-            raise CaseError(f"{mask}: {error}") from None
+        return replace(volume, labels=guarded(mask, lambda: placed(labels, place, volume)))
     if labels.shape != volume.voxels.shape or _offset_mm(volume, place) > _tolerance_mm(volume):
         raise CaseError(f"{mask}: lies on another grid than its scan; resample it to the scan's slices")
     return replace(volume, labels=labels)

@@ -1,4 +1,4 @@
-"""Enhanced objects that hold several scans: phases, energies and stacks, told apart by what each frame says."""
+"""Enhanced objects that hold several scans: phases, energies and stacks, by what each frame says."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def with_frames(header: SliceHeader | NoHeader) -> SliceHeader | NoHeader:
 
 
 def frame_header(frame: Dataset, source: Source) -> SliceHeader:
-    """The header of a frame, as `frames_of` gives it; a later frame is told by its own time."""
+    """The header of a frame, as `frames_of` gives it; its own time says which frame is the later one."""
     header = header_of(frame, source)
     acquisition, time, number = header.order
     order = acquisition, text(frame, "AcquisitionDateTime") or time, number

@@ -189,11 +189,11 @@ def _in_order(slices: list[_Slice]) -> tuple[list[_Slice], list[str]]:
             f"{slices[0].header.source}: all {len(slices)} slices of its series lie at one position "
             "(bolus tracking or perfusion?), so they make no volume; leave the series out"
         )
-    _refuse_untold(list(stacked.values()), same)
+    _refuse_ambiguous(list(stacked.values()), same)
     return kept, _about_repeats(list(stacked.values()), same)
 
 
-def _refuse_untold(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> None:
+def _refuse_ambiguous(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> None:
     """Refuse frames of one place that differ, unless their acquisitions or times tell which is the last.
 
     Args:
@@ -204,12 +204,12 @@ def _refuse_untold(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> 
         CaseError: naming the first two frames.
     """
     differing = [group for group, equal in zip(groups, same, strict=True) if not equal and group[0].part_of is not None]
-    untold = [group for group in differing if len({item.header.order[:2] for item in group}) < len(group)]
-    if untold:
-        first, second = sorted(item.header.frame for item in untold[0])[:2]
-        more = f", as at {len(untold) - 1} more places" if len(untold) > 1 else ""
+    ambiguous = [group for group in differing if len({item.header.order[:2] for item in group}) < len(group)]
+    if ambiguous:
+        first, second = sorted(item.header.frame for item in ambiguous[0])[:2]
+        more = f", as at {len(ambiguous) - 1} more places" if len(ambiguous) > 1 else ""
         raise CaseError(
-            f"{untold[0][0].header.source}: its frames {first} and {second} lie at one place and differ{more}, and "
+            f"{ambiguous[0][0].header.source}: its frames {first} and {second} lie at one place and differ{more}, and "
             "nothing in it tells which belong together; export each phase as a series of its own"
         )
 

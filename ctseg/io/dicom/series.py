@@ -44,7 +44,8 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
         rejected += refused
         for header in filter(is_enhanced, kept):
             found, refused = _of_object(header, domain)
-            cases, rejected = cases + found, rejected + refused
+            cases += found
+            rejected += refused
         kept = [header for header in kept if not is_enhanced(header)]
         parts = _by_frame_of_reference(kept)
         note = (f"the series holds {len(parts)} frames of reference; split by them",) if len(parts) > 1 else ()

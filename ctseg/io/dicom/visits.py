@@ -62,12 +62,19 @@ def _overlapping_stacks(group: Sequence[SliceHeader]) -> list[list[SliceHeader]]
 
     Blocks of slices, one above the other, are one scan, as they are in a series.
     """
-    numbers = dict(zip(map(id, group), places(group), strict=True))
     stacks = list(by(group, partial(_dimension, STACK)))
-    within = [{numbers[id(header)] for header in stack} for stack in stacks]
+    if len(stacks) < 2:
+        return []
+    within = _visited(group, stacks)
     ends = sorted((min(found), max(found)) for found in within)
-    is_split = len(stacks) > 1 and all(len(found) > STRAY_SLICES for found in within)
+    is_split = all(len(found) > STRAY_SLICES for found in within)
     return stacks if is_split and any(one[1] >= other[0] for one, other in pairwise(ends)) else []
+
+
+def _visited(group: Sequence[SliceHeader], parts: Iterable[Sequence[SliceHeader]]) -> list[set[int]]:
+    """The positions in a group that each of its parts visits, by their places."""
+    numbers = dict(zip(map(id, group), places(group), strict=True))
+    return [{numbers[id(header)] for header in part} for part in parts]
 
 
 def _about_stacks(group: Sequence[SliceHeader]) -> list[str]:
@@ -89,11 +96,10 @@ def _split_jointly(group: Sequence[SliceHeader], keys: Iterable[tuple[str, Key]]
 
 def _whole_keys(group: Sequence[SliceHeader], keys: Iterable[tuple[str, Key]]) -> Iterator[tuple[str, Key]]:
     """The keys that have several values, each of which visits every position."""
-    numbers = dict(zip(map(id, group), places(group), strict=True))
-    whole = len(set(numbers.values()))
+    whole = len(set(places(group)))
     for name, key in keys:
         parts = list(by(group, key))
-        if len(parts) > 1 and all(len({numbers[id(item)] for item in part}) == whole for part in parts):
+        if len(parts) > 1 and all(len(visited) == whole for visited in _visited(group, parts)):
             yield name, key
 
 
