@@ -14,7 +14,8 @@ from pathlib import Path
 from children import in_child
 
 import ctseg.files
-from ctseg.cli.main import main, terminate
+from ctseg.cli.main import main
+from ctseg.cli.signals import terminate
 from ctseg.outputs import MARK
 
 SIGNALS = ((signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, -9, ""))

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from ctseg.cli import common
 from ctseg.cli.defaults import Default, any_set, as_map, in_force, read_defaults, said
-from ctseg.cli.ending import INTERRUPTED, Terminated, ended_by
+from ctseg.cli.ending import INTERRUPTED, ended_by
 from ctseg.cli.examples import HELP_FLAGS, finish_help
 from ctseg.cli.quick_start import begun, listed, quicken
+from ctseg.cli.signals import end_by_signals
 from ctseg.cli.streams import keep_streams
 from ctseg.cli.words import globals_first
 from ctseg.errors import InputError
@@ -204,11 +203,6 @@ def flags_of(root: Any, argv: Sequence[str]) -> frozenset[str]:
     return frozenset(flags | ({"--set batch_size"} if batched else set()))
 
 
-def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Signal handler of SIGTERM."""
-    raise Terminated
-
-
 def run() -> None:
     """The console script.
 
@@ -217,7 +211,7 @@ def run() -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"
     keep_streams()
-    signal.signal(signal.SIGTERM, terminate)
+    end_by_signals()
     try:
         code = main()
     except Exception:  # a defect: what its libraries say may hold what a terminal obeys

@@ -282,14 +282,15 @@ def _end(processes: Sequence[Any]) -> None:
 def member(argv: list[str], place: dict[str, str], study: str, quiet: bool) -> None:
     """What a started process does: the same command, with its place in the environment and as quiet as a study is."""
     os.environ.update(place)
-    from ctseg.cli.main import main, terminate
+    from ctseg.cli.main import main
+    from ctseg.cli.signals import end_by_signals
     from ctseg.outputs import STUDY
     from ctseg.parallel import watch_parent
 
     watch_parent()
     common.STATE.is_member = True
     common.STATE.quiet = quiet
-    signal.signal(signal.SIGTERM, terminate)
+    end_by_signals()
     STUDY.set(study)
     code = main(argv)
     sys.exit(UNSAID if code == InputError.exit_code and not common.STATE.error else code)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -173,13 +172,13 @@ def _work(root: Path, number: int, tasks: Queue[Any], ended: Queue[Any]) -> None
     """Make the stages that come, with one thread, until SIGTERM; all that is printed goes to the process's log."""
     import torch
 
-    from ctseg.cli.main import terminate
+    from ctseg.cli.signals import end_by_signals
 
     watch_parent()  # a caller that is killed leaves nobody who trains on, or waits for ever
     _print_to(root / LOGS / f"process-{number}.log")
     torch.set_num_threads(1)
     with suppress(Terminated):
-        signal.signal(signal.SIGTERM, terminate)
+        end_by_signals()
         _serve(root, tasks, ended)
 
 
