@@ -38,7 +38,7 @@ def synthesize(
     from ctseg.outputs import whole_folder
     from ctseg.runs import load_model, model_path
     from ctseg.synthesis.translate import ct_intensity, translate
-    from ctseg.synthesis.volumes import relative_to, translate_nifti
+    from ctseg.synthesis.volumes import ONE_SLICE_MM, relative_to, translate_nifti
     from ctseg.training.device import make_fabric
 
     run = find_run(model)
@@ -48,13 +48,15 @@ def synthesize(
     generator, header = load_model(run, common.registry().build_from_header, "generator")
     fabric = make_fabric(device, precision)
     made_of = {"source": set_digests(slices), "model": file_digest(model_path(run)), **machine_inputs(fabric)}
+    notes: list[str] = []
     options: dict[str, Any] = {"header": header, "fabric": fabric, "batch_size": batch_size}
     with whole_folder(place, inputs=made_of) as folder, common.bar("Pseudo-CT", len(slices)) as bar:
         if format_ == "slices":
             translate(generator, slices, folder, progress=bar.update, inputs=made_of, **options)
         else:
-            translate_nifti(generator, slices, folder, progress=bar.update, **options)
+            flat = translate_nifti(generator, slices, folder, progress=bar.update, **options)
+            notes = [note for note in [relative_to(ct_intensity(header))] if note]
+            notes += [f"scans of one slice, {ONE_SLICE_MM:g} mm thick in their files: {len(flat)}"] if flat else []
     summary = {"slices": len(slices), "generator": header.name, "output": str(output), "inputs": made_of}
-    notes = [] if format_ == "slices" else [note for note in [relative_to(ct_intensity(header))] if note]
     lines = [*notes, f"{len(slices)} pseudo-CT slices by {header.name!r} -> {output}"]
     common.finish(summary, lines, as_json)

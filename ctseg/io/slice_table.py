@@ -209,11 +209,10 @@ def scan_files(table: pd.DataFrame) -> pd.Series:
 
 
 def scans_without_positions(table: pd.DataFrame) -> list[str]:
-    """Scans of several slices that all have one `z_mm`, by their case or series: they have no volume in mL."""
-    scans = table.groupby(_scan_keys(table), sort=False)
+    """Names of the scans of several slices that all have one `z_mm`: they have no volume in mL."""
+    scans = table.groupby(scan_numbers(table), sort=False)
     flat = (scans["z_mm"].transform("nunique") == 1) & (scans["z_mm"].transform("size") > 1)
-    name = "case_id" if "case_id" in table.columns else "series_id"
-    return list(dict.fromkeys(table[name][flat].astype(str)))
+    return list(dict.fromkeys(scan_names(table)[flat].astype(str)))
 
 
 def _misplaced(scan: NDArray[Any], ordered: pd.DataFrame) -> Iterator[tuple[int, str]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ctseg.errors import InputError
 from ctseg.inference.slice_set import slices_by_case
 from ctseg.inspection.artefacts import draw_slice_set
-from ctseg.io.slice_table import scan_files, scan_names, scan_numbers
+from ctseg.io.slice_table import scan_files, scan_names, scan_numbers, scans_without_positions
 from ctseg.io.slices import SliceSet
 from ctseg.runs import ModelHeader
 from ctseg.segmentation.folds import dice_scores
@@ -64,10 +64,10 @@ class Same(nn.Module):
         return images
 
 
-def write(slices: SliceSet, folder) -> None:
+def write(slices: SliceSet, folder) -> list[str]:
     header = ModelHeader("generator", "same", {}, "tests", "0", input={"intensity": {"a": 1.0, "b": 0.0, "unit": "HU"}})
     folder.mkdir()
-    translate_nifti(Same(), slices, folder, header=header, fabric=make_fabric("cpu", "32"))
+    return translate_nifti(Same(), slices, folder, header=header, fabric=make_fabric("cpu", "32"))
 
 
 @pytest.mark.parametrize("what", SCANS)
@@ -94,6 +94,31 @@ def test_names_that_a_file_cannot_tell_apart_are_refused(tmp_path) -> None:
     with pytest.raises(InputError, match=r"scans 'a b' and 'a/b' would share a file; rename one"):
         write(set_of(table, tmp_path), tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(("names", "file"), [(["A", "A_mask"], "A_mask.nii.gz"), (["Case", "case"], "case.nii.gz")])
+def test_a_volume_that_would_be_anothers_mask_or_the_same_on_some_disks_is_refused(names, file, tmp_path) -> None:
+    table = table_of("phases").assign(case_id=np.repeat(names, 3))
+    said = rf"set: scans '{names[0]}' and '{names[1]}' would share the file {file}; rename one"
+    with pytest.raises(InputError, match=said):
+        write(set_of(table, tmp_path), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_scans_without_positions_are_no_volumes_and_are_named_apart(tmp_path) -> None:
+    table = table_of("patients").assign(z_mm=[0.0, 0.0, 0.0, 0.0, 5.0, 10.0])
+    assert scans_without_positions(table) == ["p_s1"]
+    with pytest.raises(InputError, match=r"scan p_s1: its slices have no positions, so they are no volume; use --for"):
+        write(set_of(table, tmp_path), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_scans_of_one_slice_are_said(tmp_path) -> None:
+    table = table_of("phases").assign(case_id=[*"aabbbb"], z_mm=[1.0, 3.0, 0.0, 2.0, 4.0, 6.0])
+    assert write(set_of(table, tmp_path), tmp_path / "two") == []
+    alone = table.assign(case_id=[*"abbbbb"], z_mm=[9.0, 0.0, 2.0, 4.0, 6.0, 8.0])
+    assert write(set_of(alone, tmp_path), tmp_path / "one") == ["a"]
+    assert nib.load(tmp_path / "one/a.nii.gz").header.get_zooms()[2] == 1.0
 
 
 def test_a_picture_and_a_dice_count_phases_apart(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
