@@ -10,7 +10,7 @@ import pytest
 from ctseg_reproduce.claims import Claim, all_claims, decide, order_claims, rows_of
 from ctseg_reproduce.claims_report import claim_cells, claim_lines, write_claims
 from ctseg_reproduce.inputs import own_inputs
-from ctseg_reproduce.outcomes import OutcomeRecord
+from ctseg_reproduce.outcomes import OutcomeRecord, read_outcomes, same_numbers
 from ctseg_reproduce.plan import Plan
 from ctseg_reproduce.results import METRICS, Outcome
 from ctseg_reproduce.run import Request, run_rows
@@ -122,8 +122,14 @@ def test_claims_are_written_in_all_forms(tmp_path: Path) -> None:
         for claim in order_claims(PLAN)
     ]
     scale = get_scale("cpu").with_preset("paper")
-    paths = write_claims(tmp_path, scale, decided, "ctseg reproduce claims", ["rows/mr ended with 2"])
-    assert [path.name for path in paths] == ["claims-paper.csv", "claims-paper.md", "claims-paper.html"]
+    record = OutcomeRecord("mr", PLAN.row(ROWS["mr"], 0).key, 1.0, "m", outcomes(0.5)[0])
+    failed = ["rows/mr ended with 2"]
+    paths = write_claims(tmp_path, scale, decided, "ctseg reproduce claims", failed, records=[record])
+    names = ["claims-paper.csv", "claims-paper-outcomes.csv", "claims-paper.md", "claims-paper.html"]
+    assert [path.name for path in paths] == names
+    [read] = read_outcomes(paths.pop(1))
+    assert (read.row, read.key, read.outcome.seed) == (record.row, record.key, record.outcome.seed)
+    assert same_numbers(read, record)
     flat = pd.read_csv(paths[0]).set_index("better")
     assert list(flat.loc[["proposed"], "pooled_verdict"]).count("reproduces") == 1
     for path in paths[1:]:

@@ -12,6 +12,7 @@ from ctseg.files import write_csv, write_text
 from ctseg.harmless import markdown_row
 from ctseg.render.page import Page
 from ctseg_reproduce.claims import Claim, Decision, verdict_of
+from ctseg_reproduce.outcomes import OutcomeRecord, write_outcomes
 from ctseg_reproduce.results import Difference
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.systems import CLAIMS
@@ -66,9 +67,11 @@ def _interval(found: Difference | None) -> str:
 
 def write_claims(
     folder: Path, scale: Scale, decisions: Sequence[Decision], command: str, failed: Sequence[str] = (),
-    figures: Sequence[TableFigure] = (),
+    figures: Sequence[TableFigure] = (), records: Sequence[OutcomeRecord] = (),
 ) -> list[Path]:  # fmt: skip
-    """Write `claims.csv`, `claims.md` and `claims.html`, with the preset in the name where it is not the scale's own.
+    """Write `claims.csv`, `claims-outcomes.csv`, `claims.md` and `claims.html`.
+
+    The preset is in their names where it is not the scale's own.
 
     Args:
         folder: the reproduction's folder.
@@ -77,6 +80,7 @@ def write_claims(
         command: that makes them.
         failed: stages that did not come through.
         figures: shown below the claims, and linked in the Markdown.
+        records: every outcome of every row, for `--import` on another machine.
     """
     name = scale.file_name(CLAIMS)
     flat = pd.DataFrame([item.flat() for item in decisions])
@@ -90,6 +94,7 @@ def write_claims(
         page.add_figure(item.path, item.caption, item.title)
     return [
         write_csv(folder / f"{name}.csv", flat),
+        write_outcomes(folder / f"{name}-outcomes.csv", records),
         write_text(folder / f"{name}.md", "\n".join(lines)),
         page.add_preformatted(command).write(folder / f"{name}.html"),
     ]
