@@ -123,8 +123,9 @@ def test_claims_are_written_in_all_forms(tmp_path: Path) -> None:
     ]
     scale = get_scale("cpu").with_preset("paper")
     record = OutcomeRecord("mr", PLAN.row(ROWS["mr"], 0).key, 1.0, "m", outcomes(0.5)[0])
+    made = Result(ROWS["mr"], (record.outcome,), 1.0, "ctseg reproduce claims", records=(record,))
     failed = ["rows/mr ended with 2"]
-    paths = write_claims(tmp_path, scale, decided, "ctseg reproduce claims", failed, records=[record])
+    paths = write_claims(tmp_path, scale, decided, "ctseg reproduce claims", failed, results=[made])
     names = ["claims-paper.csv", "claims-paper-outcomes.csv", "claims-paper.md", "claims-paper.html"]
     assert [path.name for path in paths] == names
     [read] = read_outcomes(paths.pop(1))

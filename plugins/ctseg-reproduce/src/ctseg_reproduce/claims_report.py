@@ -12,11 +12,11 @@ from ctseg.files import write_csv, write_text
 from ctseg.harmless import markdown_row
 from ctseg.render.page import Page
 from ctseg_reproduce.claims import Claim, Decision, verdict_of
-from ctseg_reproduce.outcomes import OutcomeRecord, write_outcomes
+from ctseg_reproduce.outcomes import write_outcomes
 from ctseg_reproduce.results import Difference
 from ctseg_reproduce.scales import Scale
 from ctseg_reproduce.systems import CLAIMS
-from ctseg_reproduce.table import TableFigure, figure_links
+from ctseg_reproduce.table import Result, TableFigure, figure_links
 
 TITLE = "The paper's claims"
 COLUMNS = (
@@ -67,7 +67,7 @@ def _interval(found: Difference | None) -> str:
 
 def write_claims(
     folder: Path, scale: Scale, decisions: Sequence[Decision], command: str, failed: Sequence[str] = (),
-    figures: Sequence[TableFigure] = (), records: Sequence[OutcomeRecord] = (),
+    figures: Sequence[TableFigure] = (), results: Sequence[Result] = (),
 ) -> list[Path]:  # fmt: skip
     """Write `claims.csv`, `claims-outcomes.csv`, `claims.md` and `claims.html`.
 
@@ -80,7 +80,7 @@ def write_claims(
         command: that makes them.
         failed: stages that did not come through.
         figures: shown below the claims, and linked in the Markdown.
-        records: every outcome of every row, for `--import` on another machine.
+        results: rows whose outcomes are written, for `--import` on another machine.
     """
     name = scale.file_name(CLAIMS)
     flat = pd.DataFrame([item.flat() for item in decisions])
@@ -94,7 +94,7 @@ def write_claims(
         page.add_figure(item.path, item.caption, item.title)
     return [
         write_csv(folder / f"{name}.csv", flat),
-        write_outcomes(folder / f"{name}-outcomes.csv", records),
+        write_outcomes(folder / f"{name}-outcomes.csv", [item for result in results for item in result.records]),
         write_text(folder / f"{name}.md", "\n".join(lines)),
         page.add_preformatted(command).write(folder / f"{name}.html"),
     ]

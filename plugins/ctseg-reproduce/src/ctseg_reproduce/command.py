@@ -290,9 +290,8 @@ def _study_claims(request: Request, as_json: bool) -> None:
         decided = [decide(claim, results) for claim in claims]
         command = run.command_of(request, request.seeds)
         figures = claims_figure(request.root, request.stem, decided, common.say)
-        records = [item for result in results for item in result.records]
         paths = write_claims(
-            request.root, request.plan.scale, decided, command, list(failed.values()), figures, records
+            request.root, request.plan.scale, decided, command, list(failed.values()), figures, results
         )
     cells = claim_cells(decided)
     lines = [f"{line[4]:<12}{line[0]}: {line[3]}" for line in cells]
