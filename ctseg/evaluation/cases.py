@@ -14,7 +14,7 @@ from ctseg.failures import system_failure
 from ctseg.files import read_csv, regular
 from ctseg.io.identity import convention_of, patient_rule, patients_of
 from ctseg.io.input_digests import file_sha256, files_digest
-from ctseg.io.mask_files import MaskFolder, case_of, files_of, mask_folder, no_masks
+from ctseg.io.mask_files import MaskFolder, Unread, case_of, files_of, mask_folder, no_masks
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Matching:
     unreferenced: dict[str, list[str]]
     """Model -> its predictions without a reference."""
     patient_rule: str
-    unread: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(the references or a model, names of files that may hold masks of further cases, in forms that are not read)."""
+    unread: tuple[tuple[str, tuple[Unread, ...]], ...] = ()
+    """(the references or a model, files that may hold masks of further cases, in forms that are not read)."""
 
 
 def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, group: Path | None = None) -> Matching:
@@ -71,7 +71,7 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
     return Matching(models, jobs, extra, rule, _unread(("references", *models), (referenced, *predicted)))
 
 
-def _unread(names: Sequence[str], folders: Sequence[MaskFolder]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _unread(names: Sequence[str], folders: Sequence[MaskFolder]) -> tuple[tuple[str, tuple[Unread, ...]], ...]:
     return tuple((name, found.unread) for name, found in zip(names, folders, strict=True) if found.unread)
 
 

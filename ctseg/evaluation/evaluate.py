@@ -234,7 +234,7 @@ def _notes(matching: Matching) -> tuple[str, ...]:
         if names:
             which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             notes.append(f"{model}: {counted(len(names), 'prediction')} without a reference left out: {which}")
-    return (*notes, *(f"{who}: {about_unread(names)}" for who, names in matching.unread))
+    return (*notes, *(f"{who}: {about_unread(files)}" for who, files in matching.unread))
 
 
 def _missing_notes(scores: Sequence[Score]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ctseg.errors import CaseError
 from ctseg.inspection.report import Report, counted, first_of
-from ctseg.io.mask_files import case_of
+from ctseg.io.mask_files import about_unread, case_of, unread_files
 from ctseg.io.masks import load_mask
 from ctseg.progress import ProgressCallback
 
@@ -30,6 +30,8 @@ def inspect_masks(path: Path, *, progress: ProgressCallback | None = None) -> Re
         if progress:
             progress(number, len(files), volume.case_id)
     _summarise(report, len(files))
+    if path.is_dir() and (unread := unread_files(path)):
+        report.remarks.append(about_unread(unread))
     here = shlex.quote(str(path))
     report.steps = [
         f"ctseg evaluate --pred SEGMENTATION --ref {here} -o evaluation",

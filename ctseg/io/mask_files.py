@@ -8,20 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from ctseg.errors import InputError
+from ctseg.io.dicom.header import NoHeader, SliceHeader, made_by, read_header
 from ctseg.io.kinds import DICOM_SUFFIXES, kind_of
 from ctseg.io.nifti.layouts import companions
+from ctseg.io.source import Source
 
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".seg.nhdr", ".nhdr", ".mha", ".mhd", ".hdr")
 """What a mask's name has behind the case; 3D Slicer's `.seg` is no part of the case."""
 OWN_OBJECTS = ("", "_resampled", "_rtstruct", "_sr")
 """What `ctseg segment` puts behind a case's name in DICOM objects beside its mask."""
-FORM_OF = {
-    **dict.fromkeys(DICOM_SUFFIXES, "DICOM"), ".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".mnc": "MINC",
-}  # fmt: skip
+OWN_MAKER = "ctseg"
+"""Manufacturer in these objects."""
+FORM_OF = {".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".mnc": "MINC"}
+NAMED_FORMS = {"SEG": "DICOM SEG", "RTSTRUCT": "DICOM RTSTRUCT"}
+"""Modality -> form; other DICOM objects are DICOM alone."""
 AS_NIFTI = (
     "write them as NIfTI on the grid of the scan (SEG: segimage2itkimage of dcmqi; RTSTRUCT: plastimatch convert; "
     "others: SimpleITK or nibabel)"
 )
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that may hold a mask, in a form that is not read."""
+
+    name: str
+    form: str
+    """Such as `MINC` or `DICOM SEG`."""
+    way_out: str = ""
+    """Where that is another than to write it as NIfTI."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +45,8 @@ class MaskFolder:
 
     masks: dict[str, Path]
     """Case -> file, in the order of the files' names."""
-    unread: tuple[str, ...]
-    """Names of files that may hold masks of further cases, in forms that are not read."""
+    unread: tuple[Unread, ...]
+    """Files that may hold masks of further cases, in forms that are not read."""
 
 
 def case_of(name: str) -> str | None:
@@ -67,23 +82,61 @@ def mask_folder(folder: Path) -> MaskFolder:
     return MaskFolder(masks, _unread(files, masks))
 
 
-def _unread(files: Iterable[Path], masks: dict[str, Path]) -> tuple[str, ...]:
-    """Names of files that are no mask by their name, and may be one by their kind."""
+def unread_files(folder: Path) -> tuple[Unread, ...]:
+    """Files of a folder that may hold masks in forms that are not read."""
+    files = sorted(folder.iterdir())
+    return _unread(files, {case: file for file in files if (case := case_of(file.name)) is not None})
+
+
+def _unread(files: Iterable[Path], masks: dict[str, Path]) -> tuple[Unread, ...]:
+    """Files that are no mask by their name, and may be one by their kind or by what they hold."""
     voxels = {beside for mask in masks.values() for beside in companions(mask)}
-    names = (file.name for file in files if file not in voxels and not file.is_dir())
+    rest = (file for file in files if case_of(file.name) is None and file not in voxels and not file.is_dir())
     read = {mask.name for mask in masks.values()}
-    return tuple(name for name in names if case_of(name) is None and _may_be_mask(name, masks, read))
+    return tuple(item for file in rest if (item := _may_be_mask(file, masks, read)) is not None)
 
 
-def _may_be_mask(name: str, cases: Collection[str], files: Collection[str]) -> bool:
-    """Whether a file of this name, which is not read, may hold a mask that lies in no other file.
+def _may_be_mask(file: Path, cases: Collection[str], read: Collection[str]) -> Unread | None:
+    """What a file, which is not read, is in place of a mask; None for one that lies beside masks as no other.
 
-    `ctseg segment` itself puts DICOM objects beside its masks, with the same names.
+    Args:
+        file: neither a mask by its name nor a folder.
+        cases: of the masks in its folder.
+        read: their files' names.
     """
-    path = PurePath(name)
-    if path.suffix.lower() in DICOM_SUFFIXES:
-        return not any(path.stem.endswith(end) and path.stem.removesuffix(end) in cases for end in OWN_OBJECTS)
-    return kind_of(name).what in ("left", "zip") and not _is_copy(name, files)
+    kind = kind_of(file.name)
+    if kind.what == "dicom":
+        return _by_content(file, cases)
+    is_left = kind.what in ("left", "zip") and not _is_copy(file.name, read)
+    return Unread(file.name, FORM_OF.get(suffix := file.suffix.lower(), suffix)) if is_left else None
+
+
+def _by_content(file: Path, cases: Collection[str]) -> Unread | None:
+    """The form of a file whose name leaves open what it is, as DICOM without a suffix does; None if it is no volume.
+
+    `ctseg segment` itself puts DICOM objects beside its masks, with the same names; another maker's are no such.
+    """
+    source = Source(str(file))
+    header = read_header(source)
+    if isinstance(header, SliceHeader):
+        is_own = _has_own_name(file.name, cases) and made_by(source) == OWN_MAKER
+        return None if is_own else Unread(file.name, NAMED_FORMS.get(header.modality, "DICOM"))
+    if file.suffix.lower() in DICOM_SUFFIXES:
+        return Unread(file.name, "DICOM")
+    return _without_header(file.name, header)
+
+
+def _without_header(name: str, header: NoHeader) -> Unread | None:
+    """A file that is no readable DICOM, but a volume or an archive by its first bytes, or not given by the system."""
+    if not header.broken:
+        return None
+    form, _, way_out = header.reason.partition("; ")
+    return Unread(name, form, way_out)
+
+
+def _has_own_name(name: str, cases: Collection[str]) -> bool:
+    stem, suffix = PurePath(name).stem, PurePath(name).suffix
+    return suffix == ".dcm" and any(stem.endswith(end) and stem.removesuffix(end) in cases for end in OWN_OBJECTS)
 
 
 def _is_copy(name: str, files: Collection[str]) -> bool:
@@ -91,16 +144,22 @@ def _is_copy(name: str, files: Collection[str]) -> bool:
     return any(name[:end] in files for end in range(1, len(name)))
 
 
-def about_unread(names: Sequence[str]) -> str:
+def about_unread(files: Sequence[Unread]) -> str:
     """What is said of them: how many of which form, and the way out."""
-    files = "1 file" if len(names) == 1 else f"{len(names)} files"
-    return f"{files} in forms that are not read ({forms_of(names)}), such as {names[0]}; {AS_NIFTI}"
+    count = "1 file" if len(files) == 1 else f"{len(files)} files"
+    return f"{count} in forms that are not read ({forms_of(files)}), such as {files[0].name}; {ways_out(files)}"
 
 
-def forms_of(names: Sequence[str]) -> str:
-    """`2 DICOM, 1 MINC`."""
-    found = Counter(FORM_OF.get(suffix := PurePath(name).suffix.lower(), suffix) for name in names)
-    return ", ".join(f"{count} {form}" for form, count in found.items())
+def forms_of(files: Sequence[Unread]) -> str:
+    """`2 DICOM SEG, 1 MINC`."""
+    return ", ".join(f"{count} {form}" for form, count in Counter(file.form for file in files).items())
+
+
+def ways_out(files: Sequence[Unread]) -> str:
+    """To write them as NIfTI, and what else helps the first of which something else is known."""
+    written = [AS_NIFTI] if any(not file.way_out for file in files) else []
+    other = next(([f"{file.name}: {file.way_out}"] for file in files if file.way_out), [])
+    return "; ".join([*written, *other])
 
 
 def no_masks(folder: Path, found: MaskFolder) -> InputError:

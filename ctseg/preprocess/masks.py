@@ -11,7 +11,7 @@ import numpy as np
 from ctseg.errors import CaseError, InputError
 from ctseg.io.case import Case, Rejected
 from ctseg.io.input_digests import file_digest, text_digest
-from ctseg.io.mask_files import AS_NIFTI, MaskFolder, files_of, forms_of, mask_folder, no_masks
+from ctseg.io.mask_files import MaskFolder, files_of, forms_of, mask_folder, no_masks, ways_out
 from ctseg.io.masks import load_mask
 from ctseg.io.nifti.file import guarded
 from ctseg.io.nifti.slicer import is_part
@@ -38,10 +38,10 @@ def given_masks(folder: Path | None, cases: Sequence[Case]) -> tuple[dict[str, P
 
 def _left_out(folder: Path, found: MaskFolder, cases: Sequence[Case]) -> list[Rejected]:
     """What lies in a folder of masks and is not used."""
-    why = f"masks in forms that are not read ({forms_of(found.unread)}); {AS_NIFTI}"
+    why = f"masks in forms that are not read ({forms_of(found.unread)}); {ways_out(found.unread)}"
     names, labelled = {case.case_id for case in cases}, {case.case_id for case in cases if case.label_file is not None}
     return [
-        *_line([folder / name for name in found.unread], why),
+        *_line([folder / file.name for file in found.unread], why),
         *_line([path for case, path in found.masks.items() if case not in names], WITHOUT_SCAN),
         *_line([path for case, path in found.masks.items() if case in labelled], LABELLED),
     ]

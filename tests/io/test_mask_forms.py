@@ -9,10 +9,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from ctseg.errors import CaseError, InputError
+from ctseg.inspection.masks import inspect_masks
 from ctseg.io.discover import discover, read_case
-from ctseg.io.mask_files import case_of, mask_folder
+from ctseg.io.mask_files import about_unread, case_of, mask_folder
 from ctseg.io.masks import load_mask
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
@@ -264,17 +267,71 @@ def test_the_case_is_the_name_without_its_suffixes(name: str, case: str | None) 
 
 def test_a_folder_of_masks_names_what_is_not_read(tmp_path: Path) -> None:
     for name in (
-        "a.nii.gz", "b.seg.nrrd", "c.mhd", "c.raw", "d.mgz", "e.mnc", "f.nrrd.gz", "g.dcm", "a.dcm", "b_sr.dcm",
+        "a.nii.gz", "b.seg.nrrd", "c.mhd", "c.raw", "d.mgz", "e.mnc", "f.nrrd.gz", "g.dcm",
         "notes.txt", "cases.csv", "a.nii.gz.changed", "a.json", "h.zip", "i.tif",
     ):  # fmt: skip
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "3d").mkdir()
     found = mask_folder(tmp_path)
     assert list(found.masks) == ["a", "b", "c"]
-    assert set(found.unread) == {"d.mgz", "e.mnc", "f.nrrd.gz", "g.dcm", "h.zip", "i.tif"}
+    assert {item.name for item in found.unread} == {"d.mgz", "e.mnc", "f.nrrd.gz", "g.dcm", "h.zip", "i.tif"}
     (tmp_path / "a.mha").write_bytes(b"")
     with pytest.raises(InputError, match=r"holds a\.mha and a\.nii\.gz of one case; keep one of them"):
         mask_folder(tmp_path)
+
+
+def dicom(path: Path, modality: str, maker: str = "ctseg", *, preamble: bool = True) -> Path:
+    """A DICOM object without pixels, such as a structure set is."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = "1.2.840.10008.5.1.4.1.1.66.4", ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    made = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128 if preamble else None)
+    made.SOPClassUID, made.SOPInstanceUID, made.SeriesInstanceUID = meta.MediaStorageSOPClassUID, "1.2.3", "1.2.4"
+    made.Modality, made.Manufacturer, made.PatientName = modality, maker, "Doe^Jane"
+    made.save_as(path, enforce_file_format=preamble)
+    return path
+
+
+def unread(folder: Path) -> dict[str, str]:
+    return {item.name: item.form for item in mask_folder(folder).unread}
+
+
+def test_objects_beside_a_mask_are_segment_s_own_by_their_maker_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").touch()
+    for end, modality in (("", "SEG"), ("_resampled", "SEG"), ("_rtstruct", "RTSTRUCT"), ("_sr", "SR")):
+        dicom(tmp_path / f"a{end}.dcm", modality)
+    assert unread(tmp_path) == {}
+    dicom(tmp_path / "a.dcm", "SEG", "Clinic^Jane")
+    dicom(tmp_path / "a_rtstruct.dcm", "RTSTRUCT", "")
+    assert unread(tmp_path) == {"a.dcm": "DICOM SEG", "a_rtstruct.dcm": "DICOM RTSTRUCT"}
+    (tmp_path / "a_sr.dcm").write_bytes(b"not DICOM")
+    dicom(tmp_path / "b.dcm", "SEG")
+    assert unread(tmp_path) == {
+        "a.dcm": "DICOM SEG", "a_rtstruct.dcm": "DICOM RTSTRUCT", "a_sr.dcm": "DICOM", "b.dcm": "DICOM SEG",
+    }  # fmt: skip
+
+
+def test_files_without_a_known_suffix_are_what_they_hold(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").touch()
+    dicom(tmp_path / "IM0001", "SEG")
+    dicom(tmp_path / "1.2.840.7", "RTSTRUCT")
+    dicom(tmp_path / "old", "SEG", preamble=False)
+    with gzip.open(tmp_path / "c.dcm.gz", "wb") as packed:
+        packed.write((tmp_path / "IM0001").read_bytes())
+    nib.save(nib.Nifti1Image(lesion(), np.eye(4)), tmp_path / "d.nii")
+    (tmp_path / "d.nii").rename(tmp_path / "lesion")
+    (tmp_path / "README").write_text("masks by two readers")
+    (tmp_path / "empty").touch()
+    assert unread(tmp_path) == {
+        "IM0001": "DICOM SEG", "1.2.840.7": "DICOM RTSTRUCT", "old": "DICOM SEG", "c.dcm.gz": "DICOM SEG",
+        "lesion": "a NIfTI volume by its content",
+    }  # fmt: skip
+    said = about_unread(mask_folder(tmp_path).unread)
+    assert said.startswith("5 files in forms that are not read (1 DICOM RTSTRUCT, 3 DICOM SEG, 1 a NIfTI volume")
+    assert "segimage2itkimage" in said
+    assert said.endswith("lesion: rename it so that its name ends in .nii")
+    assert "Jane" not in said
+    assert inspect_masks(tmp_path).remarks[-1] == said
 
 
 def test_a_mask_of_a_nifti_pair_is_read(tmp_path: Path) -> None:
