@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 import torch
+from pydicom.dataset import Dataset
 from torch import nn
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -44,7 +45,9 @@ from ctseg.files import write_json
 from ctseg.inference.results import CaseResult, ResultTable, provenance, start_folder
 from ctseg.io.discover import discover, read_case
 from ctseg.io.input_digests import file_sha256
+from ctseg.io.mask_files import Unread, about_unread, mask_folder
 from ctseg.io.masks import load_mask
+from ctseg.io.placing import placed
 from ctseg.io.rsna_labels import read_labels
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
@@ -169,11 +172,86 @@ def more_of_the_corpus(folder: Path) -> None:
     write_index(disc / "DICOMDIR", [[f"{place}.dcm"] for place in range(6)])
     with gzip.open(disc / "5.dcm.gz", "wb") as packed:
         packed.write((disc / "0.dcm").read_bytes())
+    mask_forms(folder)
+
+
+def mask_forms(folder: Path) -> None:
+    """Masks in NRRD, MetaImage, a NIfTI pair and 3D Slicer's segmentation, objects beside one, and an enhanced CT."""
+    forms = folder / "forms"
+    forms.mkdir()
+    values = np.zeros((6, 12, 12), np.uint8)
+    values[2:4, 3:8, 4:9] = 1
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((2.0, 2.0, 5.0))
+    for name in ("nrrd.nrrd", "nhdr.nhdr", "mha.mha", "mhd.mhd"):
+        sitk.WriteImage(image, str(forms / name))
+    sitk.WriteImage(image, str(forms / "packed.nrrd"), True)
+    nib.save(nib.Nifti1Pair(values.T, np.diag([-2.0, -2.0, 5.0, 1.0])), forms / "pair.hdr")
+    lines = [
+        "NRRD0004", "type: unsigned char", "dimension: 4", "space: left-posterior-superior", "sizes: 2 12 12 6",
+        "space directions: none (2,0,0) (0,2,0) (0,0,5)", "kinds: list domain domain domain", "encoding: raw",
+        "space origin: (0,0,0)", "Segment0_ID:=one", "Segment0_LabelValue:=1", "Segment0_Layer:=0",
+        "Segment1_ID:=two", "Segment1_LabelValue:=1", "Segment1_Layer:=1",
+        "Segmentation_ReferenceImageExtentOffset:=0 0 0",
+    ]  # fmt: skip
+    layers = np.stack([values, values[::-1]])
+    (forms / "slicer.seg.nrrd").write_bytes(("\n".join(lines) + "\n\n").encode() + layers.ravel("F").tobytes())
+    beside = folder / "beside"
+    beside.mkdir()
+    nib.save(nib.Nifti1Image(values.T, np.diag([-2.0, -2.0, 5.0, 1.0])), beside / "case.nii")
+    shutil.copy(folder / "dicom" / "2.dcm", beside / "case.dcm")
+    shutil.copy(folder / "dicom" / "2.dcm", beside / "IM0001")
+    write_enhanced(folder / "enhanced")
+
+
+def write_enhanced(folder: Path) -> None:
+    """An enhanced CT of two phases of three frames."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
+
+    folder.mkdir()
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = EnhancedCTImageStorage, ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = "1.2.3.9"
+    made = FileDataset(str(folder / "ct.dcm"), {}, file_meta=meta, preamble=b"\0" * 128)
+    made.SOPClassUID, made.SOPInstanceUID, made.Modality = EnhancedCTImageStorage, "1.2.3.9", "CT"
+    made.SeriesInstanceUID, made.StudyInstanceUID, made.FrameOfReferenceUID = "1.2.4.9", "1.2.5", "1.2.6"
+    made.PatientID, made.Rows, made.Columns, made.NumberOfFrames = "x", 12, 12, 6
+    made.BitsAllocated = made.BitsStored = 16
+    made.HighBit, made.PixelRepresentation, made.SamplesPerPixel = 15, 1, 1
+    made.PhotometricInterpretation, made.ImageType = "MONOCHROME2", ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    made.DimensionIndexSequence = [item(DimensionIndexPointer=0x00209128, FunctionalGroupPointer=0x00209111)]
+    made.SharedFunctionalGroupsSequence = [
+        item(
+            PixelMeasuresSequence=[item(PixelSpacing=[2.0, 2.0], SliceThickness=5)],
+            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            PixelValueTransformationSequence=[item(RescaleSlope=1, RescaleIntercept=0, RescaleType="HU")],
+        )
+    ]
+    made.PerFrameFunctionalGroupsSequence = [
+        item(
+            FrameContentSequence=[item(TemporalPositionIndex=time, DimensionIndexValues=[time], StackID="1")],
+            PlanePositionSequence=[item(ImagePositionPatient=[0, 0, 5 * place])],
+        )
+        for time in (1, 2)
+        for place in range(3)
+    ]
+    values = np.full((6, 12, 12), -1000, np.int16)
+    values[:, 3:9, 3:9] = 40
+    made.PixelData = values.tobytes()
+    made.save_as(folder / "ct.dcm", enforce_file_format=True)
+
+
+def item(**elements: object) -> Dataset:
+    made = Dataset()
+    for name, value in elements.items():
+        setattr(made, name, value)
+    return made
 
 
 def write_index(path: Path, names: list[list[str]]) -> None:
     """A DICOMDIR."""
-    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
     meta = FileMetaDataset()
@@ -217,6 +295,17 @@ def write_dicom(folder: Path) -> None:
 def read_scans(path: Path) -> None:
     for case in discover([path]).cases:
         read_case(case)
+
+
+def read_mask(here: Path, name: str) -> None:
+    """A mask in one of its forms, alone and put on the grid of its scan."""
+    labels, place = load_mask(here / "forms" / name)
+    placed(labels, place, load_mask(here / "beside" / "case.nii")[1])
+
+
+def read_beside(here: Path) -> None:
+    """What lies beside masks is looked at and said; nothing of it is an error, or carries text of a file."""
+    about_unread([*mask_folder(here / "beside").unread, Unread("x", "MINC")])
 
 
 def read_models(folder: Path) -> None:
@@ -317,6 +406,24 @@ READERS = {
     "brain cache": Reader("cache/brain.npz", read_cache),
     "NRRD": Reader("itk/ct.nrrd", lambda here: read_scans(here / "itk" / "ct.nrrd")),
     "MetaImage": Reader("itk/ct.mha", lambda here: read_scans(here / "itk" / "ct.mha")),
+    **{
+        f"mask, {name}": Reader(f"forms/{name}", lambda here, form=form: read_mask(here, form))
+        for name, form in {
+            "nrrd.nrrd": "nrrd.nrrd",
+            "packed.nrrd": "packed.nrrd",
+            "nhdr.nhdr": "nhdr.nhdr",
+            "nhdr.raw": "nhdr.nhdr",
+            "slicer.seg.nrrd": "slicer.seg.nrrd",
+            "mha.mha": "mha.mha",
+            "mhd.mhd": "mhd.mhd",
+            "mhd.raw": "mhd.mhd",
+            "pair.hdr": "pair.hdr",
+            "pair.img": "pair.hdr",
+        }.items()
+    },
+    "DICOM beside masks": Reader("beside/case.dcm", read_beside),
+    "DICOM without a suffix": Reader("beside/IM0001", read_beside),
+    "DICOM, enhanced": Reader("enhanced/ct.dcm", lambda here: read_scans(here / "enhanced")),
     "DICOMDIR": Reader("disc/DICOMDIR", lambda here: discover([here / "disc"], "ct")),
     "DICOM, gzip": Reader("disc/5.dcm.gz", lambda here: read_scans(here / "disc")),
     "--set": Reader("study.toml", lambda here: parse_overrides([text_of(here / "study.toml")])),

@@ -324,6 +324,73 @@ def test_an_evaluation_carries_nothing_of_a_mask_but_its_case(
     assert leaks(tmp_path / "out", marks, said + " ".join(temporary_names)) == {}
 
 
+def itk_masks(folder: Path, values: np.ndarray, marks: Marks) -> None:
+    """Masks (X, Y, Z) in every form but NIfTI in one file, each header with text where there is a place for it."""
+    sitk = pytest.importorskip("SimpleITK")
+    folder.mkdir()
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
+    image.SetSpacing((2.0, 2.0, 2.0))
+    for name in ("a.nrrd", "b.nhdr", "c.mha", "d.mhd", "e.seg.nrrd"):
+        sitk.WriteImage(image, str(folder / name), False)
+        data = (folder / name).read_bytes()
+        if "nrrd" in name or "nhdr" in name:
+            said = f"content: {marks.text(name)}\nSegment0_Name:={marks.text(name)}\nSegment0_LabelValue:=1\n"
+            said += f"PatientName:={marks.text(name)}\n# {marks.text(name)}\n"
+            data = data.replace(b"encoding:", said.encode() + b"encoding:", 1)
+        else:
+            said = f"Name = {marks.text(name)}\nComment = {marks.text(name)}\nPatientID = {marks.text(name)}\n"
+            data = data.replace(b"ElementType", said.encode() + b"ElementType", 1)
+        (folder / name).write_bytes(data)
+    pair = nib.Nifti1Pair(values, np.diag([-2.0, -2.0, 2.0, 1.0]))
+    for name in ("descrip", "aux_file", "intent_name", "db_name"):
+        pair.header[name] = marks.text(f"pair {name}").encode()
+    nib.save(pair, folder / "f.hdr")
+
+
+def objects_beside(folder: Path, marks: Marks) -> None:
+    """DICOM objects with marks in every element, under a mask's name and under none."""
+    for name, modality in (("a.dcm", "SEG"), ("IM0001", "RTSTRUCT"), ("other.dcm.gz", "SEG")):
+        made = marked_header(marks)
+        made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        made.file_meta.TransferSyntaxUID, made.Modality = "1.2.840.10008.1.2.1", modality
+        made.save_as(folder / "made", enforce_file_format=True)
+        data = (folder / "made").read_bytes()
+        (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    (folder / "made").unlink()
+    (folder / "broken.dcm").write_bytes(data[:2000])
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_no_form_of_a_mask_carries_a_mark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], temporary_names: list[str], broken: bool
+) -> None:
+    marks = Marks()
+    values = np.zeros((40, 40, 12), np.uint8)
+    values[10:20, 10:20, 4:8] = 1
+    itk_masks(tmp_path / "ref", values, marks)
+    objects_beside(tmp_path / "ref", marks)
+    if broken:  # texts of a header where numbers belong, which a library would quote
+        for path in sorted((tmp_path / "ref").glob("[a-e].*")):
+            data = path.read_bytes()
+            for word in (b"sizes: ", b"DimSize = "):
+                data = data.replace(word, word + marks.text(f"size of {path.name}").encode() + b" ", 1)
+            path.write_bytes(data)
+    (tmp_path / "pred").mkdir()
+    for case in "abcdef":
+        nib.save(nib.Nifti1Image(values, np.diag([-2.0, -2.0, 2.0, 1.0])), tmp_path / "pred" / f"{case}.nii.gz")
+    out, here = tmp_path / "out", [str(tmp_path / name) for name in ("pred", "ref")]
+    code, said = call(
+        ["evaluate", "--pred", here[0], "--ref", here[1], "-o", str(out), "--set", "resamples=100"], capsys
+    )
+    assert code == int(broken), said
+    assert "4 files in forms that are not read (1 DICOM RTSTRUCT, 3 DICOM SEG" in said, said
+    capsys.readouterr()
+    assert main(["inspect", here[1]]) in (0, 1, 2)
+    said += "".join(capsys.readouterr())
+    assert leaks(out, marks, said + " ".join(temporary_names)) == {}
+
+
 @pytest.fixture(scope="module")
 def deidentified(cohort: Cohort, model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Cohort]:
     """What `--deidentify` writes of the cohort, a NIfTI file with marks in its header and name, and files beside."""
