@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ctseg.errors import CaseError, InputError
-from ctseg.failures import system_failure
-from ctseg.files import read_json, special, write_json, write_text
+from ctseg.files import read_json, write_json, write_text
+from ctseg.inference.bids_names import MASK, SCAN, files_of, refusal
 from ctseg.inference.label_tables import bids_table
 from ctseg.inference.results import CaseResult
 from ctseg.io.case import Case, Rejected, safe_name, short_name
@@ -35,15 +34,8 @@ MOST_DESCRIBED = 1 << 20
 """Bytes of a description."""
 LABEL = re.compile(r"[A-Za-z0-9+]+")
 """What BIDS lets a participant's label be."""
-DATATYPES = ("ct", "anat")
-MASK = "_label-haemorrhage_mask"
 RAW = "raw"
 """Name of the raw data set in BIDS URIs; `DatasetLinks` says where it lies."""
-SCAN = re.compile(r"(?P<stem>.+)_ct\.(?P<suffix>.+)", re.IGNORECASE | re.DOTALL)
-VOXELS = (".nii", ".nii.gz")
-BESIDE = (".json", ".tsv")
-"""What may lie beside a scan under its name."""
-LONGEST_NAME = 255
 UNWRITTEN = ("probabilities", "label_tables", "rtstruct", "sr", "deidentify")
 """Settings of `segment` whose files have no place in BIDS."""
 
@@ -166,8 +158,8 @@ def _participant(folder: Path, label: str) -> Participant:
     """The CT scans below a participant's folder, in order of their names."""
     scans: dict[str, BidsScan] = {}
     broken: list[Rejected] = []
-    for place, path in _files(folder, broken):
-        reason = _refusal(path, label)
+    for place, path in files_of(folder, broken):
+        reason = refusal(path, label, place)
         scan = BidsScan(path, label, place)
         if reason is None:
             continue
@@ -178,52 +170,6 @@ def _participant(folder: Path, label: str) -> Participant:
         else:
             scans[scan.mask] = scan
     return Participant(tuple(scans.values()), tuple(broken))
-
-
-def _files(folder: Path, broken: list[Rejected]) -> Iterator[tuple[str, Path]]:
-    """(place, path) of what lies where a participant's CT may lie; a folder that cannot be listed joins `broken`."""
-    sessions = ["", *(f"{path.name}/" for path in _listed(folder, broken) if path.name.startswith("ses-"))]
-    for datatype in DATATYPES:
-        for session in sessions:
-            for path in _listed(folder / session / datatype, broken):
-                yield f"{session}{datatype}", path
-
-
-def _listed(folder: Path, broken: list[Rejected]) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        broken.append(Rejected(str(folder), system_failure(error), True))
-        return []
-
-
-def _refusal(path: Path, label: str) -> str | None:
-    """Why a file is no scan that can be taken: empty where it is one, None where it is none of CT at all."""
-    name, found = path.name, SCAN.fullmatch(path.name)
-    is_nifti = name.lower().endswith(VOXELS)
-    if name.startswith(".") or name.lower().endswith(BESIDE) or (found is None and path.parent.name != "ct"):
-        return None
-    if found is None:
-        return f"no name of BIDS (sub-{label}_ct.nii.gz); rename it" if is_nifti else None
-    if f".{found['suffix'].lower()}" not in VOXELS:
-        return "no NIfTI file, which alone BIDS knows; convert it"
-    if not name.startswith(f"sub-{label}_"):
-        return f"its name is not one of sub-{label}; rename it"
-    if len(os.fsencode(f"{found['stem']}{MASK}.nii.gz")) > LONGEST_NAME:
-        return "its name is too long for that of its mask; shorten it"
-    return _unreadable(path)
-
-
-def _unreadable(path: Path) -> str:
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return "a link to nothing; get what it points to (`datalad get`), or remove it"
-    except OSError as error:
-        return system_failure(error)
-    return "" if stat.S_ISREG(mode) else f"{special(mode)}, not a file; it is not opened"
 
 
 def found_cases(participant: Participant) -> tuple[dict[str, tuple[BidsScan, Case]], list[Rejected]]:

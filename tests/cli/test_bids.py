@@ -135,6 +135,27 @@ def test_nothing_that_may_be_a_scan_is_passed_over_or_lost(dataset, capsys):
     assert made == {f"{stem}_label-haemorrhage_mask.nii.gz" for stem in ("sub-01_run-1", "sub-01_run-2", "sub-02_ses-a_run-1")}  # fmt: skip # noqa: E501
 
 
+def test_a_scan_of_another_session_or_in_another_folder_is_said(dataset, capsys):
+    """A name that contradicts its folder would be measured as another time point's; other folders are not read."""
+    scan = Path("data/sub-01/ct/sub-01_ct.nii.gz")
+    wrong = ("ses-1/ct/sub-01_ses-2_ct", "CT/sub-01_ct", "ses-1/anat/ct/sub-01_ses-1_ct", "sub-01_run-1_ct")
+    for name in (*wrong, "ses-1/ct/sub-01_ses-1_ct", "ses-1/ct/sub-01_run-1_ct", ".hidden/sub-01_ct"):
+        path = Path(f"data/sub-01/{name}.nii.gz")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(scan, path)
+    shutil.copy(scan, "data/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    Path("data/sub-03/CT").mkdir()
+    shutil.copy(scan, "data/sub-03/CT/sub-03_ct.nii.gz")
+    assert call(dataset, "out", "participant", "--json") == 1
+    out, err = capsys.readouterr()
+    failed = [row["error"] for row in json.loads(out)["cases"] if row["status"] == "failed"]
+    assert sum("its name says ses-2, its folder ses-1" in error for error in failed) == 1
+    assert sum("lies where BIDS has no CT; move it to sub-01/" in error for error in failed) == 3
+    assert sum("lies where BIDS has no CT; move it to sub-03/" in error for error in failed) == 1
+    assert len(failed) == 5
+    assert "4 of 9 scans of 3 participants" in err
+
+
 def test_resume_makes_what_is_missing_or_has_changed_and_mixes_nothing(dataset, capsys):
     """A call that is killed, then the same call; a changed scan, a lost mask; other models, settings and data."""
     assert call(dataset, "out", "participant", "--participant-label", "01") == 0
