@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io.case import Case, Rejected
@@ -19,6 +20,9 @@ from ctseg.io.placing import placed
 from ctseg.io.volume import Volume
 
 WITHOUT_SCAN = "a mask without its scan"
+ANOTHER_GRID = "lies on another grid than its scan; resample it to the scan's slices"
+SAID_MM = 0.1
+"""Masks that lie further off than this are noted, as `evaluate` refuses them."""
 LABELLED = "a mask of a scan that has a label of its own, which is used"
 
 
@@ -69,36 +73,53 @@ def with_mask(volume: Volume, mask: Path | None, folder: Path, chosen: Collectio
         chosen: label values that are seen where segments overlap; empty for all.
 
     Raises:
-        CaseError: if there is none, or it lies on another grid.
+        CaseError: if there is none, or it lies on another grid: of another shape, or off by more than half a voxel.
     """
     if mask is None:
         raise CaseError(f"{volume.case_id}: no mask {volume.case_id}.nii.gz in {folder}; add it or leave the scan out")
     labels, place = load_mask(mask, chosen)
     if labels.shape != volume.voxels.shape and is_part(mask):
         return replace(volume, labels=guarded(mask, lambda: placed(labels, place, volume)))
-    if labels.shape != volume.voxels.shape or _offset_mm(volume, place) > _tolerance_mm(volume):
-        raise CaseError(f"{mask}: lies on another grid than its scan; resample it to the scan's slices")
-    return replace(volume, labels=labels)
+    if labels.shape != volume.voxels.shape:
+        raise CaseError(f"{mask}: {ANOTHER_GRID}")
+    return replace(
+        volume, labels=labels, notes=(*volume.notes, *_place_notes(mask, _offsets_mm(volume, place), volume))
+    )
 
 
-def _offset_mm(volume: Volume, other: Volume) -> float:
-    """How far two grids of one shape lie apart at their outermost corners.
+def _place_notes(mask: Path, offsets: NDArray[np.float64], volume: Volume) -> list[str]:
+    """What is said of a mask of the scan's shape that does not lie quite where the scan does.
+
+    Args:
+        mask: its file.
+        offsets: (n, 3) how far its corners lie off along slices, rows and columns, in mm.
+        volume: the scan.
+
+    Raises:
+        CaseError: if a corner lies off by more than half a voxel in any of the three.
+    """
+    furthest = np.abs(offsets).max(axis=0)
+    if (furthest > np.array([volume.slab_mm.min(), *volume.spacing_mm]) / 2).any():
+        raise CaseError(f"{mask}: {ANOTHER_GRID}")
+    if furthest.max() <= SAID_MM:
+        return []
+    return [f"its mask lies up to {furthest.max():.1f} mm off by its header; taken voxel by voxel"]
+
+
+def _offsets_mm(volume: Volume, other: Volume) -> NDArray[np.float64]:
+    """(4 to 8, 3) how far the outermost corners of two grids of one shape lie apart, along slices, rows and columns.
 
     Slices in between are not compared: without a sidecar a NIfTI file cannot tell uneven steps.
     """
     rows, cols = volume.voxels.shape[1:]
-    ends = [
-        np.abs(_corner(volume, row, col) - _corner(other, row, col)).max()
-        for row in (0, rows - 1)
-        for col in (0, cols - 1)
-    ]
-    return float(max(ends))
+    apart = [_corner(volume, row, col) - _corner(other, row, col) for row in (0, rows - 1) for col in (0, cols - 1)]
+    steps = [volume.normal, _unit(volume.row_step_mm), _unit(volume.col_step_mm)]
+    return np.asarray(np.concatenate(apart) @ np.transpose(steps), dtype=np.float64)
 
 
-def _corner(volume: Volume, row: int, col: int) -> np.ndarray:
-    return volume.origins_mm[[0, -1]] + row * volume.row_step_mm + col * volume.col_step_mm
+def _unit(step: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(step / np.linalg.norm(step), dtype=np.float64)
 
 
-def _tolerance_mm(volume: Volume) -> float:
-    """Half a slice step, and at least half a pixel."""
-    return float(max(volume.slab_mm.min(), *volume.spacing_mm)) / 2
+def _corner(volume: Volume, row: int, col: int) -> NDArray[np.float64]:
+    return np.asarray(volume.origins_mm[[0, -1]] + row * volume.row_step_mm + col * volume.col_step_mm)

@@ -93,6 +93,26 @@ def test_what_is_not_used_is_said(cohort: Path, capsys: pytest.CaptureFixture[st
     assert not any("miller" in path.read_text(errors="ignore") for path in (cohort / "one").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("moved", "said"), [((1.4, 0, 0), "1.4 mm off"), ((1.6, 0, 0), ""), ((0, 2.4, 0), ""), ((0, 0, 2.4), "2.4 mm off")]
+)
+def test_a_mask_that_lies_off_is_said_or_refused(
+    cohort: Path, capsys: pytest.CaptureFixture[str], moved: tuple[float, ...], said: str
+) -> None:
+    """Half a voxel in each direction: slices of 5 mm are no reason to take a mask 2.4 mm off within them."""
+    path = cohort / "truth/ct_one.nii.gz"
+    place = AFFINE.copy()
+    place[:3, 3] += moved
+    nib.save(nib.Nifti1Image(lesion().transpose(2, 1, 0), place), path)
+    code, summary, err = made(cohort, cohort / "truth", "one", capsys)
+    if not said:
+        assert (code, summary.get("failed", {}).get("ct_one", err).count("lies on another grid")) == (2, 1)
+        return
+    assert code == 0
+    assert f"its mask lies up to {said} by its header; taken voxel by voxel" in err
+    assert open_slices(cohort / "one").require_masks("x").sum() == (lesion() > 0).sum()
+
+
 def test_a_mask_of_a_labelled_scan_is_said(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (cohort / "scans/ct_one_seg.nii.gz").write_bytes((cohort / "truth/ct_one.nii.gz").read_bytes())
     code, summary, _ = made(cohort, cohort / "truth", "one", capsys)
