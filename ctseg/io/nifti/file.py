@@ -262,8 +262,7 @@ def read_voxels(file: NiftiFile, channel: int | None) -> Array:
 
     def read() -> Array:
         image = _checked(file)
-        if image.get_data_dtype().kind not in "iuf":
-            raise CaseError(f"voxels are {image.get_data_dtype()}, not numbers; give a greyscale scan")
+        _check_numbers(image)
         extra = tuple(size for size in image.shape[3:] if size != 1)
         if not extra:
             only: Array = np.asanyarray(image.dataobj)
@@ -274,6 +273,12 @@ def read_voxels(file: NiftiFile, channel: int | None) -> Array:
         return picked.reshape(image.shape[:3])
 
     return guarded(file.path, read)
+
+
+def _check_numbers(image: Any) -> None:
+    """Refuse colours and complex numbers (`CaseError`, without the file's name)."""
+    if image.get_data_dtype().kind not in "iuf":
+        raise CaseError(f"voxels are {image.get_data_dtype()}, not numbers; give a greyscale scan")
 
 
 def _checked(file: NiftiFile) -> Any:
@@ -314,8 +319,17 @@ def _unpack(path: Path, most: int) -> tuple[bytes, int]:
 
 
 def read_slab(file: NiftiFile, slices: int = 5) -> Array:
-    """A few slices from the middle of the third axis of the first channel, for a quick look at the values."""
+    """A few slices from the middle of the third axis of the first channel, for a quick look at the values.
+
+    Raises:
+        CaseError: if they cannot be read or are no numbers.
+    """
     middle = file.shape[2] // 2
     first = (0,) * (len(file.image.shape) - 3)
     slab = (slice(None), slice(None), slice(middle, middle + slices), *first)
-    return guarded(file.path, lambda: np.asanyarray(file.image.dataobj[slab]))
+
+    def read() -> Array:
+        _check_numbers(file.image)
+        return np.asanyarray(file.image.dataobj[slab])
+
+    return guarded(file.path, read)
