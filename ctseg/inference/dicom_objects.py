@@ -16,6 +16,7 @@ from ctseg.inference.predict import Prediction
 from ctseg.inference.resampled import needs_resampling
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.dicom.quoting import unquoted
+from ctseg.io.grid import native_grid
 
 
 def write_dicom_objects(
@@ -28,6 +29,8 @@ def write_dicom_objects(
     Returns:
         Remarks for the table: why something was not written.
     """
+    if native_grid(prediction.volume).axes[0] != 2:
+        return _turned(settings)
     case_ = _Case(folder, case, prediction, settings, algorithm)
     remarks, seg = [], None
     if settings.dicom_seg:
@@ -38,6 +41,14 @@ def write_dicom_objects(
     if settings.sr:
         remarks.append(case_.sr(seg))
     return [remark for remark in remarks if remark]
+
+
+def _turned(settings: SegmentSettings) -> list[str]:
+    """Why slices that were turned to axial have no objects: they name the frames of a source in its own planes."""
+    wanted = {"SEG": settings.dicom_seg, "RTSTRUCT": settings.rtstruct, "SR": settings.sr}
+    return [
+        f"no DICOM {name}: its slices were turned to axial; use the axial series" for name, on in wanted.items() if on
+    ]
 
 
 @dataclass(frozen=True)
