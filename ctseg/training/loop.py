@@ -64,15 +64,25 @@ def _has_adversary(losses: Mapping[str, float]) -> bool:
     return any("discriminator" in name or name.startswith("d_") for name in losses)
 
 
+def not_finite(module: nn.Module) -> str:
+    """The first parameter or buffer of a module that is not finite; empty where all are."""
+    return next(
+        (key for key, value in module.state_dict().items() if isinstance(value, Tensor) and not value.isfinite().all()),
+        "",
+    )
+
+
 def check_weights(modules: Mapping[str, nn.Module], where: str) -> None:
     """Stop before weights that are not finite reach a checkpoint.
 
+    The statistics of batch norm count, too: they can overflow where every parameter and loss is finite.
+
     Raises:
-        TrainingError: naming the module and the parameter.
+        TrainingError: naming the module and the parameter or buffer.
     """
     for name, module in modules.items():
-        bad = next((key for key, value in module.named_parameters() if not value.isfinite().all()), None)
-        if bad is not None:
+        bad = not_finite(module)
+        if bad:
             check_finite({f"weight {bad} of {name}": math.nan}, where)
 
 

@@ -186,6 +186,15 @@ class TestFinite:
         with pytest.raises(TrainingError, match="weight of net"):
             check_weights({"net": net}, "epoch 1")
 
+    def test_statistics_of_batch_norm_that_overflow_where_every_parameter_is_finite(self) -> None:
+        net = nn.BatchNorm1d(1, affine=False).train()
+        for value in (1e18, 1e19, 1e20):
+            output = net(torch.tensor([[value], [-value]]))
+        assert output.isfinite().all()
+        assert not net.running_var.isfinite().all()
+        with pytest.raises(TrainingError, match="weight running_var of net is nan at epoch 1; lower the learning rate"):
+            check_weights({"net": net}, "epoch 1")
+
     def test_meter_finds_the_step(self) -> None:
         meter = LossMeter(epoch=2)
         for step in range(CHECK_EVERY - 1):

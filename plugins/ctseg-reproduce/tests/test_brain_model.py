@@ -22,9 +22,10 @@ from ctseg_reproduce.brain_model.template import read_template, turned_mean, tur
 from ctseg_reproduce.brain_model.wide import mean_slices, wide_head
 from safetensors.numpy import load_file
 from stopping import stopping_after
+from torch import nn
 
 from ctseg.cli.main import main
-from ctseg.errors import InputError
+from ctseg.errors import InputError, TrainingError
 from ctseg.io.input_digests import file_sha256
 from ctseg.phantom.cohort import make_cohort
 from ctseg.phantom.settings import PhantomSettings
@@ -223,6 +224,16 @@ def little(monkeypatch: pytest.MonkeyPatch, template: Path) -> Callable[[Path], 
         return make.BrainModelRequest(root, template, heads=1, means=(), steps=4)
 
     return request
+
+
+def test_a_state_that_is_not_finite_is_not_stored(tmp_path: Path) -> None:
+    state = training_state.State.new(lambda: nn.BatchNorm1d(1), 0, torch.device("cpu"), 0.1)
+    state.save(tmp_path / "state.pt")
+    before = (tmp_path / "state.pt").read_bytes()
+    state.network.running_var.fill_(torch.inf)
+    with pytest.raises(TrainingError, match=r"state.pt: weight running_var is not finite after step 0; call again"):
+        state.save(tmp_path / "state.pt")
+    assert (tmp_path / "state.pt").read_bytes() == before
 
 
 def test_making_goes_on_where_it_stopped_and_ends_the_same(

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.checkpoints import not_swelling
-from ctseg.errors import InputError
+from ctseg.errors import InputError, TrainingError
 from ctseg.files import write_with
+from ctseg.training.loop import not_finite
 
 AVERAGE = 0.999
 """Of the moving average of the weights that is kept in the end; less in the first steps."""
@@ -81,7 +82,17 @@ class State:
         torch._foreach_lerp_(kept, new, share)
 
     def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
+        """Write it, whole or not at all.
+
+        Raises:
+            TrainingError: if the training has diverged; then the state before is kept.
+        """
+        bad = not_finite(self.network) or not_finite(self.average)
+        if bad:
+            raise TrainingError(
+                f"{path}: weight {bad} is not finite after step {self.step}; call again to go on from the state "
+                "before, and if that ends so, too, take another --seed and -o"
+            )
         state = {
             "network": self.network.state_dict(), "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(), "step": self.step, "seconds": self.seconds,
