@@ -41,7 +41,9 @@ NO_SHARE = 1e-4
 ENOUGH = 0.005
 """Share of the voxels that makes a peak count."""
 BACKGROUND = 0.1
-"""One single value that fills more than this share is background or clipping, not tissue."""
+"""One single value that fills more than this share is background or clipping, not tissue; but in steps of so many HU
+and more it is tissue, unless it has so many times the voxels of the values beside it."""
+COARSE_HU, RISES = 4.0, 5.0
 MAX_VOXELS = 2_000_000
 BONE_HU, MOST_BONE = 500.0, 0.5
 """No scan of a head is half bone."""
@@ -99,15 +101,23 @@ class Histogram:
         Single values that fill much of the scan (background, clipping) are left out.
         """
         inside, total = self._span(low, high), int(self.before[-1])
-        values, counts = self.values[inside], self.counts[inside]
-        kept = counts <= BACKGROUND * total
-        values, counts = values[kept], counts[kept]
+        kept = ~self._alone[inside]
+        values, counts = self.values[inside][kept], self.counts[inside][kept]
         if counts.sum() < ENOUGH * total or counts.sum() < 2:
             return None
         bins = min(max(int((high - low) / width), 1), MOST_BINS)
         found, edges = np.histogram(values, bins=bins, range=(low, high), weights=counts)
         best = int(np.argmax(np.convolve(found, np.ones(3), mode="same")))
         return float(edges[best] + edges[best + 1]) / 2
+
+    @cached_property
+    def _alone(self) -> NDArray[np.bool_]:
+        """(D,) which values fill much of the scan by themselves."""
+        counts, steps = np.pad(self.counts, 1), np.pad(np.diff(self.values), 1, constant_values=np.inf)
+        is_spread = (np.minimum(steps[:-1], steps[1:]) >= COARSE_HU) & (
+            self.counts <= RISES * np.maximum(counts[:-2], counts[2:])
+        )
+        return (self.counts > BACKGROUND * int(self.before[-1])) & ~is_spread
 
     def flat(self, low: float, high: float) -> float | None:
         """The value in [low, high) that fills much of the scan; None where none does."""

@@ -213,3 +213,14 @@ def test_hu_in_coarse_steps_are_said(head_hu: np.ndarray, step: int) -> None:
     notes = check_hu(volume_of(np.round(head_hu / step) * step)).notes
     assert any(f"HU come in steps of {step}" in note for note in notes)
     assert check_hu(volume_of(np.round(head_hu / 2) * 2)).notes == ()
+
+
+@pytest.mark.parametrize("step", [5, 10])
+@pytest.mark.parametrize("padding", [None, -2000, 0])
+def test_a_brain_in_coarse_steps_is_no_background(head_hu: np.ndarray, step: int, padding: int | None) -> None:
+    hu = np.round(head_hu / step) * step
+    if padding is not None:
+        hu[:, :8] = padding
+    tissue = Histogram.of(hu.ravel().astype(np.float32)).peak(-200, 200)
+    assert tissue == pytest.approx(33, abs=step)
+    assert not any("soft tissue" in note for note in check_hu(volume_of(hu)).notes)
