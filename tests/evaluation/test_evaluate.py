@@ -251,12 +251,12 @@ def test_matching_by_table(cohort):
 
 
 def test_references_in_other_forms_are_said_with_the_way_out(cohort):
-    """A folder of NIfTI, SEG and MGZ: only the first are read, and the others had gone unsaid."""
+    """A folder of NIfTI, SEG and MGZ: only the first are read. No file here names ctseg as its maker."""
     for name in ("z_1.dcm", "z_2.mgz", "a_1.dcm", "a_1_rtstruct.dcm", "readme.txt"):
         (cohort / "ref" / name).write_bytes(b"")
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     (note,) = [note for note in found.notes if "forms that are not read" in note]
-    assert note.startswith("references: 2 files in forms that are not read (1 DICOM, 1 FreeSurfer), such as z_1.dcm;")
+    assert note.startswith("references: 4 files in forms that are not read (3 DICOM, 1 FreeSurfer), such as a_1.dcm;")
     assert all(word in note for word in ("segimage2itkimage", "plastimatch convert", "SimpleITK"))
     (cohort / "segs").mkdir()
     (cohort / "segs" / "a_1.dcm").write_bytes(b"")
