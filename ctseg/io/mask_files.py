@@ -12,6 +12,7 @@ from ctseg.io.dicom.header import NoHeader, SliceHeader, made_by, read_header
 from ctseg.io.kinds import DICOM_SUFFIXES, kind_of
 from ctseg.io.nifti.layouts import companions
 from ctseg.io.source import Source
+from ctseg.io.walk import MARK
 
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".seg.nhdr", ".nhdr", ".mha", ".mhd", ".hdr")
 """What a mask's name has behind the case; 3D Slicer's `.seg` is no part of the case."""
@@ -91,7 +92,7 @@ def unread_files(folder: Path) -> tuple[Unread, ...]:
 def _unread(files: Iterable[Path], masks: dict[str, Path]) -> tuple[Unread, ...]:
     """Files that are no mask by their name, and may be one by their kind or by what they hold."""
     voxels = {beside for mask in masks.values() for beside in companions(mask)}
-    rest = (file for file in files if case_of(file.name) is None and file not in voxels and not file.is_dir())
+    rest = [file for file in files if case_of(file.name) is None and file not in voxels]
     read = {mask.name for mask in masks.values()}
     return tuple(item for file in rest if (item := _may_be_mask(file, masks, read)) is not None)
 
@@ -100,15 +101,32 @@ def _may_be_mask(file: Path, cases: Collection[str], read: Collection[str]) -> U
     """What a file, which is not read, is in place of a mask; None for one that lies beside masks as no other.
 
     Args:
-        file: neither a mask by its name nor a folder.
+        file: a file or folder that is no mask by its name.
         cases: of the masks in its folder.
         read: their files' names.
     """
+    if file.is_dir():
+        return _with_masks(file)
     kind = kind_of(file.name)
     if kind.what == "dicom":
         return _by_content(file, cases)
     is_left = kind.what in ("left", "zip") and not _is_copy(file.name, read)
     return Unread(file.name, FORM_OF.get(suffix := file.suffix.lower(), suffix)) if is_left else None
+
+
+def _with_masks(folder: Path) -> Unread | None:
+    """A folder within a folder of masks that holds some itself, by their names; None for any other.
+
+    Hidden folders are left alone, and those of ctseg's own outputs, such as the maps of probability.
+    """
+    if folder.name.startswith(".") or (folder.parent / MARK).exists():
+        return None
+    try:
+        inside = sum(case_of(file.name) is not None for file in folder.iterdir())
+    except OSError as error:
+        return Unread(f"{folder.name}/", "folder that cannot be opened", f"{error.strerror}; check its permissions")
+    form, way_out = "folder with masks", "put its masks beside the others, each under its case's name"
+    return Unread(f"{folder.name}/", form, way_out) if inside else None
 
 
 def _by_content(file: Path, cases: Collection[str]) -> Unread | None:
@@ -146,7 +164,9 @@ def _is_copy(name: str, files: Collection[str]) -> bool:
 
 def about_unread(files: Sequence[Unread]) -> str:
     """What is said of them: how many of which form, and the way out."""
-    count = "1 file" if len(files) == 1 else f"{len(files)} files"
+    folders = sum(file.name.endswith("/") for file in files)
+    nouns = ("file", "files") if not folders else ("folder", "folders") if folders == len(files) else ("", "names")
+    count = f"{len(files)} {nouns[len(files) > 1]}"
     return f"{count} in forms that are not read ({forms_of(files)}), such as {files[0].name}; {ways_out(files)}"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -341,3 +343,38 @@ def test_a_mask_of_a_nifti_pair_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_mask(tmp_path / "a.hdr")[0], load_mask(tmp_path / "b.nii")[0])
     assert set(mask_folder(tmp_path).masks) == {"a", "b"}
     assert mask_folder(tmp_path).unread == ()
+
+
+def test_masks_in_folders_of_their_own_are_said(tmp_path: Path) -> None:
+    for folder in ("case_2", "pictures", ".cache"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "pictures/a.png").write_bytes(b"")
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    assert unread(tmp_path) == {}
+    for folder in ("case_2", ".cache"):
+        (tmp_path / folder / "mask.nii.gz").write_bytes(b"")
+    assert unread(tmp_path) == {"case_2/": "folder with masks"}
+    said = about_unread(mask_folder(tmp_path).unread)
+    assert said == (
+        "1 folder in forms that are not read (1 folder with masks), such as case_2/; "
+        "case_2/: put its masks beside the others, each under its case's name"
+    )
+    (tmp_path / ".ctseg.json").write_text("{}")
+    assert unread(tmp_path) == {}
+
+
+def test_a_folder_that_cannot_be_opened_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "b.mgz").write_bytes(b"")
+    inside = Path.iterdir
+
+    def refused(folder: Path) -> Iterator[Path]:
+        if folder.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return inside(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert unread(tmp_path) == {"b.mgz": "FreeSurfer", "closed/": "folder that cannot be opened"}
+    said = about_unread(mask_folder(tmp_path).unread)
+    assert said.startswith("2 names in forms that are not read (1 FreeSurfer, 1 folder that cannot be opened)")
+    assert said.endswith("closed/: Permission denied; check its permissions")
