@@ -22,6 +22,8 @@ SIGNALS: dict[type[BaseException] | None, signal.Signals] = {
     Terminated: signal.SIGTERM,
 }
 """What a handler raises, and the signal that it is for."""
+_waiting: set[int] = set()
+"""Signals that are about to be sent again: two that are lost at once are sent once, or one would come into the end."""
 
 
 def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -41,6 +43,9 @@ def _unraisable(unraisable: Any) -> None:
     if number is None:
         sys.__unraisablehook__(unraisable)
         return
+    if number in _waiting:
+        return
+    _waiting.add(number)
     timer = threading.Timer(PAUSE_S, _send, (number,))
     timer.daemon = True
     timer.start()
@@ -48,6 +53,7 @@ def _unraisable(unraisable: Any) -> None:
 
 def _send(number: signal.Signals) -> None:
     """The signal, to the main thread: a call that waits there is woken."""
+    _waiting.discard(number)
     main = threading.main_thread().ident
     if hasattr(signal, "pthread_kill") and main is not None:
         signal.pthread_kill(main, number)

@@ -206,7 +206,7 @@ def test_follow_ups_in_two_splits_are_a_leak(tmp_path: Path) -> None:
 def test_a_scan_without_positions_is_said(tmp_path: Path) -> None:
     slices = make(tmp_path / "set")
     (note,) = slices.notes()
-    assert note.startswith(f"{slices.folder}/slices.csv: 1 scans have one z_mm in all their slices (first: s)")
+    assert note.startswith(f"{slices.folder}/slices.csv: 1 scans have one z_mm in all their slices (first: p1_s)")
     edit_table(slices.folder, "z_mm", ["0", "5", "0"])
     assert open_slices(slices.folder).notes() == []
 

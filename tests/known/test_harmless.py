@@ -133,7 +133,7 @@ def test_a_traceback_shows_what_a_terminal_would_obey(
 
     monkeypatch.setattr(main_module, "main", fail)
     monkeypatch.setattr(main_module, "keep_streams", lambda: None)
-    monkeypatch.setattr(main_module.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(main_module, "end_by_signals", lambda: None)
     with pytest.raises(SystemExit) as ended:
         main_module.run()
     said = capsys.readouterr().err
