@@ -6,11 +6,14 @@ import errno
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import regular, write_with
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def way_out(run: Path) -> str:
@@ -43,6 +46,14 @@ def save_checkpoint(run: Path, state: Mapping[str, Any]) -> None:
         write_with(path, write)
     except OSError as error:
         raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from None
+
+
+def not_finite(module: nn.Module) -> str:
+    """The first parameter or buffer of a module that is not finite; empty where all are."""
+    from torch import Tensor
+
+    items = module.state_dict().items()
+    return next((key for key, value in items if isinstance(value, Tensor) and not value.isfinite().all()), "")
 
 
 class _KeepsError:

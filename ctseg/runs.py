@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctseg.checkpoints import not_finite
 from ctseg.errors import InputError, OutputExistsError, UnreadableError
 from ctseg.failures import system_failure
 from ctseg.files import MOST_JSON, bounded, read_toml, write_text, write_with, writing_to
@@ -203,8 +204,8 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
             f"{path}: weights do not fit {header.name!r} ({reason}); the file is damaged, or was made with another "
             f"version than {header.package} {header.package_version}, which it names: copy it again, or train it again"
         ) from None
-    wrong = next((name for name, value in module.state_dict().items() if not value.isfinite().all()), None)
-    if wrong is not None:
+    wrong = not_finite(module)
+    if wrong:
         raise InputError(
             f"{path}: weights {wrong!r} are not finite; the file is damaged: copy it again, or train it again"
         )

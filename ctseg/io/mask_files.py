@@ -176,7 +176,7 @@ def forms_of(files: Sequence[Unread]) -> str:
 
 
 def ways_out(files: Sequence[Unread]) -> str:
-    """To write them as NIfTI, and what else helps the first of which something else is known."""
+    """To write them as NIfTI; and another way for the first file that has one of its own."""
     written = [AS_NIFTI] if any(not file.way_out for file in files) else []
     other = next(([f"{file.name}: {file.way_out}"] for file in files if file.way_out), [])
     return "; ".join([*written, *other])

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctseg.checkpoints import load_checkpoint, save_checkpoint
+from ctseg.checkpoints import load_checkpoint, not_finite, save_checkpoint
 from ctseg.errors import InputError, TrainingError, first_line
 from ctseg.progress import ProgressCallback
 from ctseg.runs import append_metrics, read_metrics, rewind_metrics
@@ -62,14 +62,6 @@ def check_finite(losses: Mapping[str, float], where: str) -> None:
 def _has_adversary(losses: Mapping[str, float]) -> bool:
     """Whether a discriminator is trained: stage 1 calls its own d_ct, d_mr and d_fusion."""
     return any("discriminator" in name or name.startswith("d_") for name in losses)
-
-
-def not_finite(module: nn.Module) -> str:
-    """The first parameter or buffer of a module that is not finite; empty where all are."""
-    return next(
-        (key for key, value in module.state_dict().items() if isinstance(value, Tensor) and not value.isfinite().all()),
-        "",
-    )
 
 
 def check_weights(modules: Mapping[str, nn.Module], where: str) -> None:

@@ -24,8 +24,7 @@ sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "cl
 from children import in_child
 from signalled import SIGNALS, leftovers, said_once, tree
 from test_signals import COMMANDS as SHORT
-from test_signals import ONE, SMOKE
-from toy_sets import toy_inputs
+from test_signals import ONE, command_inputs, words
 
 import ctseg.files
 from ctseg.cli.main import main
@@ -87,18 +86,13 @@ def _then(move, pass_by):
     return moved
 
 
-def words(name: str, folder: Path) -> list[str]:
-    argv, out = COMMANDS[name][0], str(folder / "out")
-    return [word.replace("OUT", out) for word in argv] if "OUT" in argv else [*argv, "-o", out]
-
-
 def tried(name: str, folder: Path, number: int, moment: int, expected: dict[str, str]) -> Iterator[str]:
     """Stop a command, call it again, and say what is not as it should be."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     before, counted = tree(Path.cwd()), folder.with_suffix(".moments")
     counted.unlink(missing_ok=True)
-    code, err = stopped(words(name, folder), number, moment, counted)
+    code, err = stopped(words(name, folder, COMMANDS), number, moment, counted)
     wanted, word = next((code, word) for known, code, word in SIGNALS if known == number)
     if code != wanted:
         yield f"exit code {code}, not {wanted}: {err[-300:]}"
@@ -106,7 +100,7 @@ def tried(name: str, folder: Path, number: int, moment: int, expected: dict[str,
         yield f"stderr {err[-300:]!r}"
     if word and leftovers(folder):
         yield f"left {leftovers(folder)}"
-    again, err = in_child(lambda: main([*words(name, folder), *COMMANDS[name][1]]))
+    again, err = in_child(lambda: main([*words(name, folder, COMMANDS), *COMMANDS[name][1]]))
     is_whole = again == 2 and "exists already" in err  # the signal came behind the last thing that there was to do
     if again != 0 and not is_whole:
         yield f"the same call ends with {again}: {err[-300:]}"
@@ -128,7 +122,7 @@ def measured(name: str, place: Path) -> tuple[int, int]:
     """How many kills of a command there were, and how many ended as they should."""
     folder, counted = place / "undisturbed", place / "moments"
     folder.mkdir()
-    code, err = stopped(words(name, folder), 0, -1, counted)
+    code, err = stopped(words(name, folder, COMMANDS), 0, -1, counted)
     assert code == 0, err
     expected, moments = tree(folder), counted.read_text().splitlines()
     done = whole = 0
@@ -155,13 +149,7 @@ def run() -> int:
     with tempfile.TemporaryDirectory() as place:
         inputs = Path(place) / "inputs"
         inputs.mkdir()
-        with toy_inputs(inputs):
-            assert main(["synth-train", *SMOKE, "-o", "gen"]) == 0
-            assert main(["das-train", *SMOKE, "-o", "seg"]) == 0
-            scans = inputs / "data/sub-01/ct"
-            scans.mkdir(parents=True)
-            shutil.copy("scans/a.nii.gz", scans / "sub-01_ct.nii.gz")
-            Path("data/dataset_description.json").write_text('{"Name": "Heads", "BIDSVersion": "1.9.0"}')
+        with command_inputs(inputs):
             for name in names:
                 began, work = time.monotonic(), Path(place) / "work"
                 work.mkdir()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -62,7 +63,13 @@ MOMENTS = (1, 3, 6)
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Everything that the commands read; nothing of it may change."""
-    folder = tmp_path_factory.mktemp("inputs")
+    with command_inputs(tmp_path_factory.mktemp("inputs")) as folder:
+        yield folder
+
+
+@contextmanager
+def command_inputs(folder: Path) -> Iterator[Path]:
+    """Make in a folder what the commands read, and work there."""
     with toy_inputs(folder):
         assert main(["synth-train", *SMOKE, "-o", "gen"]) == 0
         assert main(["das-train", *SMOKE, "-o", "seg"]) == 0
@@ -73,9 +80,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def words(name: str, folder: Path) -> list[str]:
+def words(name: str, folder: Path, commands: Mapping[str, tuple[list[str], list[str]]] = COMMANDS) -> list[str]:
     """The call that writes below a folder."""
-    argv, out = COMMANDS[name][0], folder / "out"
+    argv, out = commands[name][0], folder / "out"
     if name == "run":
         out.mkdir(exist_ok=True)
         (out / "study.toml").write_text(STUDY.replace("HERE", str(Path.cwd())))

@@ -14,10 +14,9 @@ from zipfile import BadZipFile
 import torch
 from torch import Tensor, nn
 
-from ctseg.checkpoints import not_swelling
+from ctseg.checkpoints import not_finite, not_swelling
 from ctseg.errors import InputError, TrainingError
 from ctseg.files import write_with
-from ctseg.training.loop import not_finite
 
 AVERAGE = 0.999
 """Of the moving average of the weights that is kept in the end; less in the first steps."""
