@@ -1,4 +1,4 @@
-"""U-Nets on the CPU by ncnn, with Winograd's convolutions (Lavin and Gray, CVPR 2016), which torch has not.
+"""U-Nets and FCNs on the CPU by ncnn, with Winograd's convolutions (Lavin and Gray, CVPR 2016), which torch has not.
 
 They need about half the multiplications of a 3 x 3 convolution, in float32: logits differ in their last digits.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ctseg.errors import InputError
 from ctseg.networks.blocks import crop_to, pad_to_multiple
+from ctseg.networks.fcn import FcnVgg16, normalised, padded
 from ctseg.networks.unet import KindsUNet, UNet
 from ctseg.plugins.protocols import SegmenterOutput
 
@@ -36,7 +38,7 @@ def run_by_ncnn(groups: Sequence[ModelGroup]) -> list[ModelGroup]:
     """The models, each with its network in ncnn.
 
     Raises:
-        InputError: if the package is missing, a model is not on the CPU, or its network is no U-Net.
+        InputError: if the package is missing, a model is not on the CPU, or its network is neither U-Net nor FCN.
     """
     try:
         import ncnn  # noqa: F401
@@ -55,33 +57,41 @@ def run_by_ncnn(groups: Sequence[ModelGroup]) -> list[ModelGroup]:
 def _converted(model: LoadedModel) -> LoadedModel:
     if model.device.type != "cpu":
         raise InputError("engine=ncnn computes on the CPU; add --device cpu, or leave engine out")
-    if type(model.module) not in (UNet, KindsUNet):
-        raise InputError(f"engine=ncnn runs U-Nets, and {model.label} is none; leave engine out")
-    return replace(model, module=NcnnUNet(cast(UNet, model.module)))
+    if type(model.module) not in (UNet, KindsUNet, FcnVgg16):
+        raise InputError(f"engine=ncnn runs U-Nets and FCNs, and {model.label} is neither; leave engine out")
+    return replace(model, module=NcnnNetwork(cast(UNet | FcnVgg16, model.module)))
 
 
-class NcnnUNet(nn.Module):
-    """A U-Net with the weights that it had when this was made; its hidden map is not computed.
+class NcnnNetwork(nn.Module):
+    """A network with the weights that it had when this was made; its hidden map is not computed.
 
     ncnn's own object is made in the process that runs it, with as many threads as torch has there.
     """
 
-    def __init__(self, unet: UNet) -> None:
+    def __init__(self, network: UNet | FcnVgg16) -> None:
         super().__init__()
-        self.stride = unet.stride
-        self.graph = described(unet)
+        if isinstance(network, FcnVgg16):
+            self.prepared = partial(_fcn_images, mean=network.input_mean, std=network.input_std)
+            self.graph = _fcn(network)
+        else:
+            self.prepared = partial(pad_to_multiple, multiple=network.stride)
+            self.graph = _unet(network)
         self._net: Any = None
 
     def forward(self, images: Tensor) -> SegmenterOutput:
         """(B, C, H, W) in [-1, 1] -> logits (B, classes, H, W), and the same as hidden."""
         self._net = self._net or _loaded(self.graph)
-        pictures = pad_to_multiple(images, self.stride).float().contiguous().numpy()
+        pictures = self.prepared(images).float().contiguous().numpy()
         logits = crop_to(torch.from_numpy(np.stack([_logits(self._net, picture) for picture in pictures])), images)
         return SegmenterOutput(logits, logits)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, and for copies."""
         return {**self.__dict__, "_net": None}
+
+
+def _fcn_images(images: Tensor, mean: float, std: float) -> Tensor:
+    return normalised(padded(images), mean, std)
 
 
 def _logits(net: Any, picture: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -131,19 +141,34 @@ class Graph:
         return names
 
     def convolution(self, source: str, conv: nn.Conv2d | nn.ConvTranspose2d, *, relu: bool, out: str = "") -> str:
-        """Add a convolution, or a transposed one without overlap."""
+        """Add a convolution, or a transposed one.
+
+        With padding, a transposed convolution can give two sizes, and gives the larger one. The smaller one is the same
+        without its last row and column.
+        """
         weight = conv.weight.detach().float()
         turned = isinstance(conv, nn.ConvTranspose2d)
         weight = weight.transpose(0, 1) if turned else weight  # (K, C, h, w)
-        size, padding = weight.shape[-1], 0 if turned else weight.shape[-1] // 2
+        size, padding = weight.shape[-1], cast(tuple[int, ...], conv.padding)[0]
         self.weights += [FLOAT32, weight.contiguous().numpy().tobytes()]
         self.weights += [] if conv.bias is None else [conv.bias.detach().float().numpy().tobytes()]
         settings = {
             0: len(weight), 1: size, 3: conv.stride[0], 4: padding, 5: int(conv.bias is not None),
             6: weight.numel(), 9: int(relu),
         }  # fmt: skip
+        settings |= {18: 1} if turned and padding else {}
         text = " ".join(f"{key}={value}" for key, value in settings.items())
         return self.add("Deconvolution" if turned else "Convolution", [source], text, [out] if out else ())[0]
+
+    def norm(self, source: str, norm: nn.BatchNorm2d) -> str:
+        """Add a batch norm with the statistics of the training."""
+        numbers = (norm.weight, norm.running_mean, norm.running_var, norm.bias)
+        self.weights += [cast(Tensor, number).detach().float().numpy().tobytes() for number in numbers]
+        return self.add("BatchNorm", [source], f"0={norm.num_features} 1={norm.eps}")[0]
+
+    def halved(self, source: str) -> str:
+        """Add a max pooling of 2 x 2 that rounds down."""
+        return self.add("Pooling", [source], "0=0 1=2 2=2 5=1")[0]
 
     def block(self, source: str, convs: nn.Module) -> str:
         """Add the convolutions of a `double_conv`, with batch norm in their weights."""
@@ -162,7 +187,7 @@ class Graph:
         return "\n".join([MAGIC, f"{len(self.layers)} {self.blobs}", *self.layers, ""])
 
 
-def described(unet: UNet) -> Graph:
+def _unet(unet: UNet) -> Graph:
     """A U-Net in evaluation mode, from padded images to logits."""
     graph = Graph()
     [maps] = graph.add("Input", [], outputs=[IN])
@@ -173,8 +198,7 @@ def described(unet: UNet) -> Graph:
     for down in list(unet.downs)[1:]:
         kept, maps = graph.twice(maps)
         skips.append(kept)
-        [maps] = graph.add("Pooling", [maps], "0=0 1=2 2=2 5=1")
-        maps = graph.block(maps, down)
+        maps = graph.block(graph.halved(maps), down)
     for up, join in zip(unet.ups, unet.joins, strict=True):
         wide = graph.convolution(maps, cast(nn.ConvTranspose2d, up), relu=False)
         maps = graph.block(graph.add("Concat", [skips.pop(), wide])[0], join)
@@ -185,4 +209,29 @@ def described(unet: UNet) -> Graph:
         graph.add("PixelShuffle", [graph.convolution(maps, unet.classifier, relu=False)], shuffle, [OUT])
     else:
         graph.convolution(graph.add("PixelShuffle", [maps], shuffle)[0], unet.classifier, relu=False, out=OUT)
+    return graph
+
+
+def _fcn(fcn: FcnVgg16) -> Graph:
+    """An FCN in evaluation mode, from padded and normalised images to logits."""
+    graph = Graph()
+    [maps] = graph.add("Input", [], outputs=[IN])
+    skips = []
+    for place, stage in enumerate(fcn.stages):
+        for part in cast(nn.Sequential, stage):
+            maps = graph.convolution(maps, part, relu=True) if isinstance(part, nn.Conv2d) else maps
+        maps = graph.halved(maps)
+        if place < len(fcn.stages) - 1:
+            kept, maps = graph.twice(maps)
+            skips.append(kept)
+    for up, norm in zip(fcn.ups, fcn.norms, strict=True):
+        maps = graph.convolution(maps, cast(nn.ConvTranspose2d, up), relu=True)
+        if len(skips) == len(fcn.stages) - 1:  # the one pooling that may have rounded down
+            skip, like = graph.twice(skips.pop())
+            [maps] = graph.add("Crop", [maps, like])
+        else:
+            skip = skips.pop() if skips else ""
+        maps = graph.norm(maps, cast(nn.BatchNorm2d, norm))
+        maps = graph.add("BinaryOp", [maps, skip], "0=0")[0] if skip else maps
+    graph.convolution(maps, fcn.classifier, relu=False, out=OUT)
     return graph

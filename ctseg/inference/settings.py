@@ -38,7 +38,7 @@ class SegmentSettings(Settings):
     )
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="arithmetic of the network")
     engine: Literal["torch", "ncnn"] = Field(
-        "torch", description="what runs the network; ncnn: U-Nets on the CPU, in float32, faster (pip: ctseg[ncnn])"
+        "torch", description="what runs the network; ncnn: U-Net and FCN on the CPU, in float32, faster (ctseg[ncnn])"
     )
     probabilities: bool = Field(False, description="also write probabilities/CASE.nii.gz")
     dicom_seg: bool = Field(True, description="write CASE.dcm (DICOM SEG) for DICOM input")

@@ -86,14 +86,11 @@ class FcnVgg16(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images (B, 1, H, W) in [-1, 1] -> the same minus mean over deviation, both of the range [0, 1]."""
-        if self.input_mean == self.input_std == 0.5:
-            return images
-        return ((images + 1.0) / 2.0 - self.input_mean) / self.input_std
+        return normalised(images, self.input_mean, self.input_std)
 
     def forward(self, images: Tensor) -> SegmenterOutput:
         """(B, 1, H, W) in [-1, 1], any H and W -> logits (B, 1, H, W), hidden (B, width / 2, H, W)."""
-        padded = pad_to_least(pad_to_multiple(images, STRIDE), LEAST)
-        maps = self.normalised(padded)  # (B, 1, H', W')
+        maps = self.normalised(padded(images))  # (B, 1, H', W')
         sizes, pools = [maps.shape[-2:]], []
         for stage in self.stages:
             maps = stage(maps)  # (B, width .. 8 width, H/2 .. H/32, W/2 .. W/32)
@@ -104,6 +101,18 @@ class FcnVgg16(nn.Module):
             maps = norm(functional.relu(up(maps, output_size=size)))  # (B, 8 width .. width / 2, H/16 .. H, W/16 .. W)
             maps = maps if skip is None else maps + skip
         return SegmenterOutput(crop_to(self.classifier(maps), images), crop_to(maps, images))
+
+
+def padded(images: Tensor) -> Tensor:
+    """Repeat the last row and column as far as the FCN needs it: (B, C, H, W) -> (B, C, H', W')."""
+    return pad_to_least(pad_to_multiple(images, STRIDE), LEAST)
+
+
+def normalised(images: Tensor, mean: float, std: float) -> Tensor:
+    """Images (B, 1, H, W) in [-1, 1] -> the same minus mean over deviation, both of the range [0, 1]."""
+    if mean == std == 0.5:
+        return images
+    return ((images + 1.0) / 2.0 - mean) / std
 
 
 @torch.no_grad()

@@ -70,6 +70,12 @@ NOTES: dict[str, tuple[str, ...]] = {
         ncnn is 1.53 times as fast (logits 0.0002 apart), OpenVINO 1.09, onnxruntime 1.01; in bfloat16, torch
         1.89 and OpenVINO 2.17 (0.87 and 0.56 apart, on noise).""",
     ),
+    "Networks": (
+        """The numbers with ncnn came later, on another machine without bfloat16 instructions and AVX-512 (AMD EPYC,
+        Zen 1, load 2). There the FCN of width 64 takes 0.522 s a slice by `--set engine=ncnn` and 1.09 by torch with
+        channels last (ratio 2.08; logits at most 0.00061 % of their spread apart). The scan of ten slices takes
+        4.93 s so, 9.69 by torch, and 11.2 by the released code: ratios of 2.28 and 1.16 to the released code.""",
+    ),
     "Whole match": (
         """SHA-256 runs beside the rest in a thread, by the processor's own instructions. On slices of 24 x 24, where
         pictures count for nothing, a match of as many slices takes 2.0 CPU seconds.""",

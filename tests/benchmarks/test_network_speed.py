@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from interleaved import Row, least_seconds
 from torch import Tensor, nn
 
 from ctseg.inference.models import LoadedModel
+from ctseg.inference.ncnn_runner import NcnnNetwork
 from ctseg.inference.predict import predict_slices
 from ctseg.inference.settings import SegmentSettings
 from ctseg.networks.fcn import FcnVgg16
@@ -47,8 +49,9 @@ def differing(one: Tensor, other: Tensor) -> str:
 
 
 def compared(what: str, network: nn.Module, images: Tensor, rounds: int) -> list[Row]:
-    """channels_last beside the default layout, then bf16 beside float32."""
+    """channels_last beside the default layout, then bf16 and ncnn beside float32."""
     plain, last = network.eval(), deepcopy(network).eval().to(memory_format=torch.channels_last)
+    winograd = NcnnNetwork(plain)
 
     def mixed() -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -62,6 +65,7 @@ def compared(what: str, network: nn.Module, images: Tensor, rounds: int) -> list
     return [
         pair("channels last", lambda: last(images).logits, "default layout", lambda: plain(images).logits),
         pair("--precision bf16", mixed, "float32", lambda: last(images).logits),
+        pair("engine=ncnn", lambda: winograd(images).logits, "float32", lambda: last(images).logits),
     ]
 
 
@@ -118,15 +122,22 @@ def scan_rows(models: Path, slices: int = 10, side: int = 240, rounds: int = 2) 
             for image in images:
                 released(to_images(image[None], model.device).expand(-1, channels, -1, -1))
 
-    def plain(precision: str) -> None:
+    by_ncnn = replace(model, module=NcnnNetwork(ours))
+
+    def plain(precision: str, model: LoadedModel = model) -> None:
         predict_slices(images, model, SegmentSettings(tta=False, precision=precision))
 
-    ways = {"released code": whole, "ctseg segment": lambda: plain("32-true"), "bf16": lambda: plain("bf16-mixed")}
+    ways = {
+        "released code": whole,
+        "ctseg segment, float32": lambda: plain("32-true"),
+        "ctseg segment --precision bf16": lambda: plain("bf16-mixed"),
+        "ctseg segment --set engine=ncnn": lambda: plain("32-true", by_ncnn),
+    }
     spent, _ = least_seconds(ways, rounds)
     what = f"FCN of width 64, a scan of {slices} slices of {side} x {side}, {slices // 10} of them without brain"
     return [
-        Row(what, {name: spent[key], "released code, every slice": spent["released code"]}, "untrained")
-        for key, name in (("ctseg segment", "ctseg segment, float32"), ("bf16", "ctseg segment --precision bf16"))
+        Row(what, {name: spent[name], "released code, every slice": spent["released code"]}, "untrained")
+        for name in list(ways)[1:]
     ]
 
 
@@ -148,7 +159,8 @@ def rows(width: int = 64, side: int = 240, rounds: int = 3) -> list[Row]:
 
 
 @pytest.mark.slow
-def test_the_layout_changes_logits_by_rounding_alone() -> None:
+def test_layout_and_engine_change_logits_by_rounding_alone() -> None:
+    pytest.importorskip("ncnn")
     for row in rows(8, 64, 1):
         percent = float(row.same.split()[3])
-        assert percent < (0.01 if "channels last" in row.seconds else 50)
+        assert percent < (50 if "--precision bf16" in row.seconds else 0.01)

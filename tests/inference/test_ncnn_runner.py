@@ -1,4 +1,4 @@
-"""U-Nets run by ncnn: the logits of torch, in other processes too, and what it refuses."""
+"""U-Nets and FCNs run by ncnn: the logits of torch, in other processes too, and what it refuses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ctseg.inference.models import LoadedModel, by_preprocessing
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.networks.blocks import init_he
+from ctseg.networks.fcn import FcnVgg16
 from ctseg.networks.unet import KindsUNet, UNet
 
 NCNN = SegmentSettings(engine="ncnn")
@@ -62,6 +63,10 @@ def _needs_ncnn():
         (UNet(4, 4, 2), 2, (50, 50)),
         (KindsUNet(5, 8, 2, 3, stem=2), 3, (48, 41)),
         (KindsUNet(3, 4, 1), 1, (20, 20)),
+        (FcnVgg16(4), 1, (96, 64)),
+        (FcnVgg16(4, input_mean=0.074, input_std=0.148), 1, (240, 48)),
+        (FcnVgg16(2, 3), 3, (41, 90)),
+        (FcnVgg16(4), 1, (20, 16)),
     ],
 )
 def test_logits_are_those_of_torch(network, channels, side):
@@ -103,7 +108,7 @@ def test_the_shipped_models_mask_is_the_same():
 
 
 def test_what_it_does_not_run_is_refused(monkeypatch):
-    with pytest.raises(InputError, match="engine=ncnn runs U-Nets, and .* is none"):
+    with pytest.raises(InputError, match="engine=ncnn runs U-Nets and FCNs, and .* is neither"):
         in_engine(bright_models(), NCNN)
     on_gpu = replace(bright_model(), module=UNet(4, 1).eval(), device=torch.device("meta"))
     with pytest.raises(InputError, match="--device cpu"):
