@@ -53,6 +53,15 @@ class Implant:
         whole[self.box] = self.mask
         return whole
 
+    def is_section(self, slices: int) -> bool:
+        """Whether a scan of so many slices shows the middle of a larger haematoma, cut off by its first or last slice.
+
+        It does where that slice holds half as much of it as any.
+        """
+        area = self.mask.sum(axis=(1, 2))
+        first, last = self.box[0].start == 0, self.box[0].stop == slices
+        return bool(2 * max(first * area[0], last * area[-1]) >= area.max())
+
 
 def add(voxels: Floats, implants: Sequence[Implant]) -> Floats:
     """A copy of a scan (K, h, w) with haematomas in it."""

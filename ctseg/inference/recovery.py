@@ -139,7 +139,7 @@ def predict_with_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settin
     except CaseError as error:
         return replace(prediction, recovery_note=f"no recovery: {error}")
     sizes = ", ".join(f"{ml:g}" for ml in recovery.missing)
-    note = f"recovery: no room for haematomas of {sizes} mL" if sizes else ""
+    note = f"recovery: no room for whole haematomas of {sizes} mL" if sizes else ""
     return replace(prediction, recovery=recovery, recovery_note=note)
 
 
@@ -156,7 +156,7 @@ def measure_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: S
         mask: (K, h, w) what the models segment on the scan as it is.
 
     Raises:
-        CaseError: if the scan is no CT or has no room for any haematoma.
+        CaseError: if the scan is no CT or has no room for any whole haematoma.
     """
     if ready.volume.domain != "ct":
         raise CaseError("the slices are no CT, so that blood has no HU in them")
@@ -167,13 +167,13 @@ def measure_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: S
         places = Places(head)
         places.take(mask)
         drawn = [implant_into(head, rng, item, places) for item in wanted]
-        implants = [item for item in drawn if item is not None]
+        implants = [item for item in drawn if item is not None and not item.is_section(len(mask))]
         return measure_implants(ready, groups, settings, implants, mask).found if implants else ()
 
     standard = [Wanted(kind, ml, settings.recovery_hu, oedema_mm=0.0) for ml, kind in ROUND]
     found = tuple(item for _ in range(ROUNDS) for item in run(standard))
     if not found:
-        raise CaseError("no room for a haematoma in the brain beside what is segmented")
+        raise CaseError("no room for a whole haematoma in the brain beside what is segmented")
     faint = run([Wanted(kind, ml, _above(head, hu), oedema_mm=0.0) for ml, kind, hu in FAINT_RUN])
     return Recovery(settings.recovery_hu, found, faint, time.perf_counter() - started)
 

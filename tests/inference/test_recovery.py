@@ -97,6 +97,21 @@ def test_faint_ones_are_above_the_scan_s_own_brain_and_change_no_column_of_the_b
 
 
 @pytest.mark.slow
+def test_a_part_of_a_head_gets_whole_haematomas_alone(ready: ReadyCase) -> None:
+    """Of 25 mm: balls of 2 mL have 16 mm, of 15 mL 31 mm, and what would be cut is a section of a larger one."""
+    volume = replace(ready.volume, voxels=ready.volume.voxels[10:15], origins_mm=ready.volume.origins_mm[10:15])
+    part = prepare_volume(volume, [group.preprocessing for group in MODEL], NonAirIsBrain())
+    prediction = predict_with_recovery(part, MODEL, BRIGHT)
+    assert prediction.recovery is not None
+    assert prediction.recovery.dice_at(2) > 0.5  # type: ignore[operator]
+    assert prediction.recovery.dice_at(15) is None
+    assert "no room for whole haematomas of" in prediction.recovery_note
+    for item in prediction.recovery.found:
+        area = item.implant.whole_mask(part.brain.shape).sum(axis=(1, 2))
+        assert max(area[0], area[-1]) < area.max() / 2
+
+
+@pytest.mark.slow
 def test_known_haematomas_keep_away_from_what_was_segmented(ready: ReadyCase, bright: Recovery) -> None:
     mask = predict_with_recovery(ready, MODEL, SegmentSettings()).mask
     assert mask.sum() > 0
@@ -145,6 +160,12 @@ def test_where_it_cannot_be_measured_the_segmentation_stands_and_one_line_says_w
     assert prediction.recovery is None
     assert prediction.recovery_note.startswith("no recovery: no room")
     assert "\n" not in prediction.recovery_note
+    one = ReadyCase(
+        replace(ready.volume, voxels=ready.volume.voxels[12:13], origins_mm=ready.volume.origins_mm[12:13]),
+        ready.brain[12:13], ready.prepared, 0.0,
+    )  # fmt: skip
+    with pytest.raises(CaseError, match="no room for a whole haematoma"):
+        measure_recovery(one, MODEL, BRIGHT, np.zeros_like(one.brain))
     mr = replace(ready, volume=replace(ready.volume, domain="mr"))
     with pytest.raises(CaseError, match="no CT"):
         measure_recovery(mr, MODEL, BRIGHT, np.zeros_like(ready.brain))
