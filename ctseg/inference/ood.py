@@ -7,7 +7,7 @@ with its source, so that a profile of phantoms does not flag every real scan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +49,9 @@ MARGINS = {
 UNENHANCED = {"thin_share": 0.030}
 """Largest value without contrast medium, of traits that no profile has: that of 96 of the default model's training
 scans, phantoms with calcified spots and up to four bleeds (median 0.013). A real GE head has 0.015."""
+WHOLE_HEADS = {"top_share": 0.219, "base_share": 0.496}
+"""Largest values of whole heads: of the default model's 192 training scans. Training sets often hold chosen slices, all
+with much brain, beside which every whole scan would look odd and a head that is cut off would not."""
 DISTANCE_MARGIN = 0.5, 2.0
 """How much farther than the farthest training scan a histogram may lie from the training scans' mean: share and HU."""
 HISTOGRAM = "histogram_hu"
@@ -134,10 +137,8 @@ def ood_flags(profile: Mapping[str, Any], prepared: Prepared, z_mm: Floats, pixe
     for name, (title, unit, digits) in TITLES.items():
         if scores.get(name, 0.0) > 1:
             factor = 100 if unit.startswith("%") else 1
-            value, *ends = (factor * number for number in (traits.values[name], *_known_ends(profile, name)))
-            usual = " to ".join(f"{end:.{digits}f}" for end in ends)
-            usual = f"without contrast medium up to {usual}" if name in UNENHANCED else f"training {usual}"
-            found.append(f"{title} {value:.{digits}f} {unit} ({usual})")
+            usual = _usual(profile, name, lambda number: f"{factor * number:.{digits}f}")  # noqa: B023 - used at once
+            found.append(f"{title} {factor * traits.values[name]:.{digits}f} {unit} ({usual})")
     if scores.get(HISTOGRAM, 0.0) > 1:
         distance = _from_training(profile, traits)
         found.append(
@@ -146,9 +147,26 @@ def ood_flags(profile: Mapping[str, Any], prepared: Prepared, z_mm: Floats, pixe
     return found
 
 
-def _known_ends(profile: Mapping[str, Any], name: str) -> list[float]:
-    """Both ends of a trait's range; of one of `UNENHANCED` the upper alone."""
-    return [UNENHANCED[name]] if name in UNENHANCED else list(profile["ranges"][name])
+def _usual(profile: Mapping[str, Any], name: str, printed: Callable[[float], str]) -> str:
+    """What values of a trait are usual, and where."""
+    if name in UNENHANCED:
+        return f"without contrast medium up to {printed(UNENHANCED[name])}"
+    low, high = _range(profile, name) or [0.0, 0.0]
+    if [low, high] != profile["ranges"].get(name):
+        return f"whole heads up to {printed(high)}"
+    return f"training {printed(low)} to {printed(high)}"
+
+
+def _range(profile: Mapping[str, Any], name: str) -> list[float] | None:
+    """Both ends of a trait's range in the training; of those of `WHOLE_HEADS` no more than whole heads have.
+
+    The latter have no lower end that a scan could lie below.
+    """
+    low, high = profile["ranges"].get(name) or (None, None)
+    if name in WHOLE_HEADS:
+        most = WHOLE_HEADS[name]
+        return [min(low or 0.0, MARGINS[name][1]), min(high or most, most)]
+    return None if low is None or high is None else [low, high]
 
 
 def prepared_traits(prepared: Prepared, z_mm: Floats, pixel_mm: float) -> ScanTraits:
@@ -173,10 +191,10 @@ def trait_scores(profile: Mapping[str, Any], traits: ScanTraits) -> dict[str, fl
         value = traits.values[name]
         if name in UNENHANCED and np.isfinite(value):
             scores[name] = value / (UNENHANCED[name] * (1 + share) + unit)
-        low, high = profile["ranges"].get(name) or (None, None)
-        if name in UNENHANCED or low is None or high is None or not np.isfinite(value):
+        ends = None if name in UNENHANCED else _range(profile, name)
+        if ends is None or not np.isfinite(value):
             continue
-        low, high = low * (1 - share) - unit, high * (1 + share) + unit
+        low, high = ends[0] * (1 - share) - unit, ends[1] * (1 + share) + unit
         scores[name] = abs(value - (low + high) / 2) / ((high - low) / 2)
     farthest = profile[HISTOGRAM][1]
     if farthest is not None:

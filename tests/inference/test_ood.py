@@ -22,7 +22,7 @@ def discs(count=9, grey=80, radius=10, noise=0):
     """(K, H, W) discs of one grey value, smaller towards the ends."""
     rows, cols = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     height = np.linspace(-1, 1, count)[:, None, None]
-    inside = rows**2 + cols**2 < (radius * (1 - 0.3 * height**2)) ** 2
+    inside = rows**2 + cols**2 < (radius * (1 - 0.55 * height**2)) ** 2
     grain = np.random.default_rng(noise).integers(-20, 21, inside.shape)
     return np.where(inside, grey + grain, 0).astype(np.uint8)
 
@@ -150,6 +150,25 @@ def test_a_head_that_is_cut_off_is_flagged(whole):
     assert told(small, ends) == []
     (text,) = told(small, ends[:5])
     assert text.startswith("brain in the highest slice 100 % of the largest (training ")
+
+
+def test_chosen_slices_make_no_whole_scan_odd_and_no_cut_one_usual(training):
+    """A set of the slices with blood holds the middle of each scan: five slices that follow each other."""
+    scans = [discs(grey=77 + (scan % 3) * 3, noise=scan)[2:7] for scan in range(6)]
+    table = pd.DataFrame(
+        {
+            "series_id": np.repeat([f"s{scan}" for scan in range(6)], 5), "index": np.tile(np.arange(2, 7), 6),
+            "z_mm": np.tile(np.arange(5) * 4.5, 6), "spacing_row_mm": PIXEL_MM, "spacing_col_mm": PIXEL_MM,
+            "brain_px": (np.concatenate(scans) > 0).sum(axis=(1, 2)),
+        }
+    )  # fmt: skip
+    chosen = replace(training, table=table, images=np.concatenate(scans))
+    low, high = training_profile(chosen)["ranges"]["base_share"]
+    assert low == high > 0.7
+    assert told(chosen, discs()) == []
+    below, above = told(chosen, discs(15)[5:]), told(chosen, discs(15)[:10])
+    assert below == ["brain in the lowest slice 90 % of the largest (whole heads up to 50)"]
+    assert above == ["brain in the highest slice 90 % of the largest (whole heads up to 22)"]
 
 
 def test_sideways_movement_is_flagged_and_the_drift_of_a_tilted_series_is_not(whole):
