@@ -1,0 +1,128 @@
+"""What the default model marks in a real head without a bleed, turned, shifted, scaled, noisier, sharper, recalibrated.
+
+`python tests/benchmarks/real_head_variants.py SCAN [MODEL]` prints Markdown: every mL is a false one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ctseg.api import find_models, load_for_segment
+from ctseg.inference.models import ModelGroup
+from ctseg.inference.predict import predict_volume
+from ctseg.inference.settings import SegmentSettings
+from ctseg.io.discover import discover, read_case
+from ctseg.io.volume import Volume
+from ctseg.plugins.protocols import BrainExtractor
+
+AIR = -1000.0
+Voxels = NDArray[np.float32]
+
+
+def turned(degrees: float) -> Callable[[Volume], Volume]:
+    """In the slices' plane."""
+    return lambda volume: _with(
+        volume, ndimage.rotate(volume.voxels, degrees, (1, 2), reshape=False, order=1, cval=AIR)
+    )
+
+
+def scaled(factor: float) -> Callable[[Volume], Volume]:
+    """A larger or smaller head: the pixels' size changes, and the slice step with it."""
+
+    def changed(volume: Volume) -> Volume:
+        return replace(
+            volume, row_step_mm=volume.row_step_mm * factor, col_step_mm=volume.col_step_mm * factor,
+            origins_mm=volume.origins_mm * factor, native=None, frames=(), labels=None,
+        )  # fmt: skip
+
+    return changed
+
+
+def noisier(hu: float, sigma: float) -> Callable[[Volume], Volume]:
+    """Noise of a grain of `sigma` pixels is added."""
+
+    def changed(volume: Volume) -> Volume:
+        grain = np.random.default_rng(0).standard_normal(volume.voxels.shape).astype(np.float32)
+        grain = ndimage.gaussian_filter(grain, (0, sigma, sigma)) if sigma else grain
+        return _with(volume, volume.voxels + hu * grain / grain.std())
+
+    return changed
+
+
+def smoothed(mm: float, gain: float) -> Callable[[Volume], Volume]:
+    """A Gaussian of `mm` away (`gain` -1), or what it takes away added once more (`gain` above 0)."""
+
+    def changed(volume: Volume) -> Volume:
+        sigma = mm / float(np.linalg.norm(volume.row_step_mm))
+        smooth = ndimage.gaussian_filter(volume.voxels, (0, sigma, sigma))
+        return _with(volume, volume.voxels + gain * (volume.voxels - smooth))
+
+    return changed
+
+
+def in_hu(change: Callable[[Voxels], Voxels]) -> Callable[[Volume], Volume]:
+    """Another calibration."""
+    return lambda volume: _with(volume, change(volume.voxels))
+
+
+def thicker(volume: Volume) -> Volume:
+    """Pairs of slices as one."""
+    count = len(volume.voxels) // 2 * 2
+    mean = volume.voxels[:count].reshape(-1, 2, *volume.voxels.shape[1:]).mean(axis=1)
+    middle = volume.origins_mm[:count].reshape(-1, 2, 3).mean(axis=1)
+    return replace(_with(volume, mean), origins_mm=middle, slice_ids=(), slice_keys=())
+
+
+VARIANTS: dict[str, Callable[[Volume], Volume]] = {
+    "as it is": lambda volume: volume,
+    **{f"turned by {degrees} degrees": turned(degrees) for degrees in (-10, -5, 5, 10)},
+    "left and right exchanged": lambda volume: _with(volume, volume.voxels[:, :, ::-1]),
+    "shifted by 2 and 3 pixels": lambda volume: _with(
+        volume, ndimage.shift(volume.voxels, (0, 2, 3), order=1, cval=AIR)
+    ),
+    **{f"{factor:g} times as large": scaled(factor) for factor in (0.93, 1.07)},
+    **{f"noise of {hu:g} HU": noisier(hu, 0.7) for hu in (3, 6)},
+    "coarse noise of 3 HU": noisier(3, 1.5),
+    "blur of 0.7 mm": smoothed(0.7, -1.0),
+    "blur of 1.2 mm": smoothed(1.2, -1.0),
+    "sharper": smoothed(0.7, 1.0),
+    **{f"{hu:+d} HU": in_hu(lambda voxels, hu=hu: np.where(voxels > -500, voxels + hu, voxels)) for hu in (-5, 5)},  # type: ignore[misc]
+    **{f"HU times {factor:g}": in_hu(lambda voxels, factor=factor: voxels * factor) for factor in (0.9, 1.1)},  # type: ignore[misc]
+    "pairs of slices as one": thicker,
+}  # fmt: skip
+
+
+def _with(volume: Volume, voxels: NDArray[np.float32]) -> Volume:
+    return replace(volume, voxels=np.ascontiguousarray(voxels, dtype=np.float32), native=None, frames=(), labels=None)
+
+
+def measured(volume: Volume, groups: list[ModelGroup], extractor: BrainExtractor) -> str:
+    """A row: mL with mirror images and without, brain, flags."""
+    found = predict_volume(volume, groups, SegmentSettings(), extractor)
+    alone = predict_volume(volume, groups, SegmentSettings(tta=False), extractor)
+    flags = "; ".join(found.ood) or "none"
+    return f"{found.measures.ml:.2f} | {alone.measures.ml:.2f} | {found.brain_ml:.0f} | {flags}"
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    groups, extractor = load_for_segment(find_models(sys.argv[2] if len(sys.argv) > 2 else None), "cpu")
+    [case] = discover([Path(sys.argv[1])]).cases
+    volume = read_case(case)
+    sys.stdout.write("| the head | mL | with `--no-tta` | brain, mL | flags |\n|---|---|---|---|---|\n")
+    for name, change in VARIANTS.items():
+        sys.stdout.write(f"| {name} | {measured(change(volume), groups, extractor)} |\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
