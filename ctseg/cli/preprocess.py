@@ -41,7 +41,9 @@ Select = Annotated[
 ]
 Masks = Annotated[
     Path | None,
-    typer.Option("--masks", help="Folder of lesion masks CASE.nii.gz or CASE.seg.nrrd, for scans without labels."),
+    typer.Option(
+        "--masks", help="Folder of lesion masks (CASE.nii.gz, CASE.seg.nrrd, CASE.dcm), for scans without labels."
+    ),
 ]
 Split = Annotated[
     str, typer.Option("--split", help="Shares of train:val[:test] patients; default 0.8:0.2 for MR, 1 for CT.")

@@ -14,7 +14,7 @@ from ctseg.failures import system_failure
 from ctseg.files import read_csv, regular
 from ctseg.io.identity import convention_of, patient_rule, patients_of
 from ctseg.io.input_digests import file_sha256, files_digest
-from ctseg.io.mask_files import MaskFolder, Unread, case_of, files_of, mask_folder, no_masks
+from ctseg.io.mask_files import MaskFolder, Unread, files_of, mask_case, mask_folder, no_masks
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Matching:
 
 
 def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, group: Path | None = None) -> Matching:
-    """Match masks by file name (`CASE.nii.gz`, `CASE.seg.nrrd`), or by the rows `case,ref,pred` of `table`.
+    """Match masks by file name (`CASE.nii.gz`, `CASE.seg.nrrd`, `CASE.dcm`), or by the rows `case,ref,pred` of `table`.
 
     Args:
         preds: one folder (or one file) of predicted masks for each model.
@@ -134,7 +134,7 @@ def model_names(preds: Sequence[Path]) -> tuple[str, ...]:
     for depth in range(1, max(len(part) for part in parts) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
-            return tuple(case_of(name) or name for name in names)
+            return tuple(mask_case(name) for name in names)
     raise InputError(f"{preds[0]}: the same predictions are given twice; give each once")
 
 

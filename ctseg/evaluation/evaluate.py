@@ -22,7 +22,7 @@ from ctseg.evaluation.numbers import counted
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.roles import check_roles, same_notes
 from ctseg.evaluation.scans import Scans
-from ctseg.evaluation.score import Score
+from ctseg.evaluation.score import MISSING, Score
 from ctseg.evaluation.scoring import score_all
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.evaluation.summary import EMPTY_RULES, summarise
@@ -138,7 +138,7 @@ def _evaluate(
     summary["inputs"] = matching_digests(matching, {"cases": cases, "group": group, "labels": labels})
     notes = (
         *_notes(matching), *role_notes, *edited_notes(matching), *same_notes(summary["inputs"]),
-        *_missing_notes(scores), *_value_notes(scores, settings), *label_notes,
+        *_case_notes(scores), *_value_notes(scores, settings), *label_notes,
         *_label_notes(scores, known_labels, labels), *_scan_notes(matching, scans),
     )  # fmt: skip
     failed = tuple(f"{s.model}: {s.error}" for s in scores if s.error)
@@ -237,10 +237,15 @@ def _notes(matching: Matching) -> tuple[str, ...]:
     return (*notes, *(f"{who}: {about_unread(files)}" for who, files in matching.unread))
 
 
-def _missing_notes(scores: Sequence[Score]) -> list[str]:
-    """How many references of each model have no prediction and are scored with an empty one."""
-    counts = Counter(score.model for score in scores if score.note)
-    return [
+def _case_notes(scores: Sequence[Score]) -> list[str]:
+    """What is to be known about how cases were measured, and of how many.
+
+    References without a prediction are scored with an empty one.
+    """
+    others = Counter((score.model, score.note) for score in scores if score.note and score.note != MISSING)
+    counts = Counter(score.model for score in scores if score.note == MISSING)
+    said = [f"{model}: {counted(count, 'case')}: {note}" for (model, note), count in others.items()]
+    return said + [
         f"{model}: {counted(count, 'reference')} without a prediction scored as empty"
         for model, count in counts.items()
     ]

@@ -14,7 +14,9 @@ from ctseg.errors import InputError
 from ctseg.evaluation.cases import Matching
 from ctseg.files import read_json_beside
 from ctseg.inference.results import DETAILS, SCHEMA
-from ctseg.io.mask_files import case_of
+from ctseg.io.dicom.header import made_by
+from ctseg.io.mask_files import OWN_MAKER, case_of, mask_case
+from ctseg.io.source import Source
 from ctseg.outputs import read_mark
 
 PREDICTED = ("segment", "bids")
@@ -70,11 +72,12 @@ def same_notes(inputs: Mapping[str, Any]) -> list[str]:
 
 
 class _Makers:
-    """Which command of ctseg made a mask: by the mark of a folder above it, or the list of cases beside it."""
+    """Which command of ctseg made a mask: by a mark above it, the list of cases beside it, or its header."""
 
     def __init__(self) -> None:
         self._marked = cache(_marked)
         self._listed = cache(_listed)
+        self._made_by = cache(_seg_maker)
 
     def of(self, path: Path) -> str:
         """The command; empty for masks of other programs and of people."""
@@ -83,7 +86,8 @@ class _Makers:
             kind, owns = self._marked(folder)
             if kind and owns(path.relative_to(folder).as_posix()):
                 return kind
-        return PREDICTED[0] if case_of(path.name) in self._listed(path.parent) else ""
+        is_own = mask_case(path.name) in self._listed(path.parent) or self._made_by(path) == OWN_MAKER
+        return PREDICTED[0] if is_own else ""
 
     def by(self, paths: Iterable[Path], commands: Sequence[str]) -> list[Path]:
         """The masks that one of these commands made."""
@@ -94,6 +98,11 @@ def _marked(folder: Path) -> tuple[str, Callable[[str], bool]]:
     """The command that wrote a folder, and which files in it are its own."""
     mark = read_mark(folder)
     return ("", lambda _: False) if mark is None else (mark.kind, mark.owns())
+
+
+def _seg_maker(path: Path) -> str:
+    """Manufacturer of a DICOM SEG; empty of any other mask."""
+    return made_by(Source(str(path))) if case_of(path.name) is None else ""
 
 
 def _listed(folder: Path) -> frozenset[str]:

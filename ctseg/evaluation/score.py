@@ -14,14 +14,22 @@ from ctseg.evaluation.cases import Job
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.failures import system_failure
 from ctseg.files import read_json_beside
+from ctseg.io.drawn import same_scan
 from ctseg.io.nifti import volumes as nifti
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
+from ctseg.io.seg_masks import seg_on, spanned
 from ctseg.io.stack import Grid, Mask, largest_offset_mm
 from ctseg.io.volume import Volume
 from ctseg.metrics.catalogue import METRICS
 from ctseg.metrics.registry import Metric
 from ctseg.metrics.volume import volume_metrics
+
+TWO_PARTS = (
+    "both masks leave out empty slices: those beside both are not counted, and mL rest on the spacing that they state"
+)
+MISSING = "no prediction: scored as empty"
+"""Notes of scores."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class MaskFile:
     """Label values above 0 that it holds."""
     is_part: bool = False
     """Whether it may cover a part of the grid alone; what is beside the part is background."""
+    notes: tuple[str, ...] = ()
+    """What to know about it once it is on a grid."""
 
 
 def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
@@ -77,28 +87,53 @@ def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
     sidecar = _sidecar(path)
     ids = tuple(str(item) for item in sidecar.get("slice_ids", ())) or tuple(volume.slice_ids)
     found = tuple(int(value) for value in np.flatnonzero(np.bincount(values.ravel(), minlength=2)) if value)
-    return MaskFile(path, mask, volume, ids, "origins_mm" in sidecar, found, is_part(path))
+    return MaskFile(path, mask, volume, ids, "origins_mm" in sidecar, found, is_part(path) or volume.drawn is not None)
 
 
 def on_one_grid(one: MaskFile, other: MaskFile, tolerance_mm: float) -> tuple[MaskFile, MaskFile]:
-    """Both masks, a part of a grid on the whole grid of the other one.
+    """Both masks, a part of a grid on the whole grid of the other one; two parts on the grid that both span.
 
     Raises:
         CaseError: naming the file of a part that has voxels beside those of the other.
     """
-    if one.mask.shape == other.mask.shape or one.is_part == other.is_part:
+    are_drawn = [file.volume.drawn is not None for file in (one, other)]
+    if one.mask.shape == other.mask.shape and not any(are_drawn):
+        return one, other
+    if one.is_part and other.is_part and any(are_drawn):
+        return _on_both(one, other, tolerance_mm)
+    if one.is_part == other.is_part:
         return one, other
     if one.is_part:
         return _put_on(one, other, tolerance_mm), other
     return one, _put_on(other, one, tolerance_mm)
 
 
-def _put_on(part: MaskFile, whole: MaskFile, tolerance_mm: float) -> MaskFile:
+def _on_both(one: MaskFile, other: MaskFile, tolerance_mm: float) -> tuple[MaskFile, MaskFile]:
+    """Two parts on the smallest grid that holds both.
+
+    Raises:
+        CaseError: naming both files, if there is none.
+    """
     try:
-        mask = placed(part.mask.astype(np.uint8), part.volume, whole.volume, tolerance_mm)
+        grid, notes = spanned(one.volume, other.volume), same_scan(one.volume, other.volume)
+    except CaseError as error:
+        raise CaseError(f"{one.path} and {other.path}: {error}") from None
+    whole = MaskFile(other.path, other.mask, grid)
+    first, second = _put_on(one, whole, tolerance_mm), _put_on(other, whole, tolerance_mm)
+    return replace(first, notes=(*first.notes, *notes, TWO_PARTS)), second
+
+
+def _put_on(part: MaskFile, whole: MaskFile, tolerance_mm: float) -> MaskFile:
+    names = [(name, 0) for name in whole.slice_ids]
+    labels = part.mask.astype(np.uint8)
+    try:
+        if part.volume.drawn is not None:
+            mask, notes = seg_on(labels, part.volume, whole.volume, names, tolerance_mm)
+        else:
+            mask, notes = placed(labels, part.volume, whole.volume, tolerance_mm), []
     except CaseError as error:
         raise CaseError(f"{part.path}: {error} ({whole.path})") from None
-    return replace(whole, path=part.path, mask=mask > 0, values=part.values)
+    return replace(whole, path=part.path, mask=mask > 0, values=part.values, notes=tuple(notes))
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -147,7 +182,7 @@ def _scored_empty(
         raise CaseError(f"{ref.path}: holds a part of its scan's grid, and no prediction has the whole; segment it")
     nothing = replace(ref, mask=np.zeros_like(ref.mask))
     score = _measured(job, model, nothing, ref, Grid.of(ref.volume), settings, metrics)
-    return replace(score, note="no prediction: scored as empty")
+    return replace(score, note=MISSING)
 
 
 def _measured(
@@ -167,7 +202,8 @@ def _measured(
         tolerance_mm=settings.nsd_tolerance_mm,
         min_lesion_ml=settings.min_lesion_ml,
     )
-    return Score(model, job.case, job.patient, values, count_slices(pred, ref, grid), values=ref.values)
+    note = "; ".join(dict.fromkeys((*pred.notes, *ref.notes)))
+    return Score(model, job.case, job.patient, values, count_slices(pred, ref, grid), note=note, values=ref.values)
 
 
 def _one_line(error: Exception, path: Path | None) -> str:

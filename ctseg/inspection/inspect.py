@@ -7,7 +7,7 @@ from pathlib import Path
 from ctseg.errors import InputError
 from ctseg.files import regular
 from ctseg.inspection.report import Report
-from ctseg.io.kinds import is_volume
+from ctseg.io.kinds import is_volume, kind_of
 from ctseg.progress import ProgressCallback
 
 
@@ -61,10 +61,15 @@ def _kind_of_file(path: Path) -> str:
 
 
 def _only_masks(folder: Path) -> bool:
-    """Whether every volume of a folder holds few whole numbers, as labels do; folders below are not looked into."""
-    volumes = [path for path in sorted(folder.iterdir()) if is_volume(path.name)]
-    if not volumes or (folder / "dataset.json").exists():
+    """Whether every volume of a folder holds few whole numbers, as labels do, or every DICOM file is a segmentation.
+
+    Folders below are not looked into.
+    """
+    files = sorted(folder.iterdir())
+    volumes = [path for path in files if is_volume(path.name)]
+    if (folder / "dataset.json").exists():
         return False
+    volumes = volumes or [path for path in files if path.is_file() and kind_of(path.name).what == "dicom"]
     found = [_is_mask(path) for path in volumes[:5]]
     return True in found and False not in found
 
@@ -72,7 +77,9 @@ def _only_masks(folder: Path) -> bool:
 def _is_mask(path: Path) -> bool | None:
     """Whether a file holds a mask; None of one that cannot be read."""
     if not is_volume(path.name):
-        return False
+        from ctseg.io.dicom.seg import is_seg
+
+        return kind_of(path.name).what == "dicom" and is_seg(path)
     from ctseg.errors import CaseError
     from ctseg.io.nifti.file import open_nifti
     from ctseg.io.nifti.layouts import holds_labels

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.inspection.report import Report, counted, first_of
-from ctseg.io.mask_files import about_unread, case_of, unread_files
+from ctseg.io.mask_files import about_unread, mask_files
 from ctseg.io.masks import load_mask
+from ctseg.io.volume import Volume
 from ctseg.progress import ProgressCallback
 
 
 def inspect_masks(path: Path, *, progress: ProgressCallback | None = None) -> Report:
     """Read every mask of a folder, or one file: label values, volumes, and those that are empty or broken."""
-    files = [path] if path.is_file() else sorted(filter(_is_volume, path.iterdir()))
+    files, unread = ([path], ()) if path.is_file() else mask_files(path)
     report = Report(path, "masks")
     for number, file in enumerate(files, start=1):
         try:
@@ -25,12 +29,14 @@ def inspect_masks(path: Path, *, progress: ProgressCallback | None = None) -> Re
             report.problems.append(str(error))
             continue
         found = [int(value) for value in np.unique(mask) if value]
-        ml = float(np.dot((mask > 0).sum(axis=(1, 2)), volume.voxel_ml))
-        report.rows.append({"case": volume.case_id, "slices": len(mask), "ml": round(ml, 3), "values": found})
+        report.rows.append(
+            {"case": volume.case_id, "slices": len(mask), "ml": _millilitres(mask, volume), "values": found}
+        )
+        report.remarks += [f"{volume.case_id}: {note}" for note in (*volume.notes, *_gap_notes(volume))]
         if progress:
             progress(number, len(files), volume.case_id)
     _summarise(report, len(files))
-    if path.is_dir() and (unread := unread_files(path)):
+    if unread:
         report.remarks.append(about_unread(unread))
     here = shlex.quote(str(path))
     report.steps = [
@@ -44,16 +50,37 @@ def _summarise(report: Report, files: int) -> None:
     """The masks as a whole."""
     values = {value for row in report.rows for value in row["values"]}
     volumes = [float(row["ml"]) for row in report.rows if row["ml"]]
-    empty = [str(row["case"]) for row in report.rows if not row["ml"]]
+    empty = _cases(report, lambda row: not row["values"])
+    unknown = _cases(report, lambda row: row["ml"] is None)
     report.facts = {
         "masks": files,
         "empty": len(empty),
         "label values": ", ".join(map(str, sorted(values))) or "none",
         "mL of those with a lesion": f"{min(volumes):.2f} to {max(volumes):.2f}" if volumes else "none",
     }
-    if empty:
-        report.remarks.append(f"{counted(len(empty), 'mask')} without a lesion: {first_of(empty)}")
+    said = {
+        "mask": (empty, "without a lesion"),
+        "DICOM SEG": (unknown, "of uneven slices, whose mL are known with their scans alone"),
+    }
+    report.remarks += [
+        f"{counted(len(cases), noun)} {words}: {first_of(cases)}" for noun, (cases, words) in said.items() if cases
+    ]
 
 
-def _is_volume(path: Path) -> bool:
-    return path.is_file() and case_of(path.name) is not None
+def _cases(report: Report, wanted: Callable[[dict[str, Any]], bool]) -> list[str]:
+    return [str(row["case"]) for row in report.rows if wanted(row)]
+
+
+def _gap_notes(volume: Volume) -> list[str]:
+    """What the mL of a mask rest on that leaves out slices between others."""
+    is_filled = volume.drawn is not None and volume.drawn.is_even and not volume.drawn.is_frame.all()
+    return (
+        ["leaves out slices between others; its mL rest on the spacing of slices that it states"] if is_filled else []
+    )
+
+
+def _millilitres(mask: NDArray[np.uint8], volume: Volume) -> float | None:
+    """Volume of a mask in mL; None where it has uneven slices and does not say what lies between them."""
+    if volume.drawn is not None and not volume.drawn.is_even:
+        return None
+    return round(float(np.dot((mask > 0).sum(axis=(1, 2)), volume.voxel_ml)), 3)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from ctseg.errors import InputError
 from ctseg.io.dicom.header import NoHeader, SliceHeader, made_by, read_header
-from ctseg.io.kinds import DICOM_SUFFIXES, kind_of
+from ctseg.io.kinds import DICOM_SUFFIXES, INFLATE, kind_of
 from ctseg.io.nifti.layouts import companions
 from ctseg.io.source import Source
 from ctseg.io.walk import MARK
@@ -17,16 +17,17 @@ from ctseg.io.walk import MARK
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".seg.nhdr", ".nhdr", ".mha", ".mhd", ".hdr")
 """What a mask's name has behind the case; 3D Slicer's `.seg` is no part of the case."""
 OWN_OBJECTS = ("", "_resampled", "_rtstruct", "_sr")
-"""What `ctseg segment` puts behind a case's name in DICOM objects beside its mask."""
+"""What `ctseg segment` puts behind a case's name in DICOM objects beside its mask; the first is a mask itself."""
 OWN_MAKER = "ctseg"
 """Manufacturer in these objects."""
 FORM_OF = {".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".mnc": "MINC"}
 NAMED_FORMS = {"SEG": "DICOM SEG", "RTSTRUCT": "DICOM RTSTRUCT"}
 """Modality -> form; other DICOM objects are DICOM alone."""
-AS_NIFTI = (
-    "write them as NIfTI on the grid of the scan (SEG: segimage2itkimage of dcmqi; RTSTRUCT: plastimatch convert; "
-    "others: SimpleITK or nibabel)"
-)
+RENAME = "rename it, so that its name is its case's and ends in .dcm"
+"""Of a DICOM SEG without such a name."""
+AS_NIFTI = "write them as NIfTI on the grid of the scan (RTSTRUCT: plastimatch convert; others: SimpleITK or nibabel)"
+MOST_LOOKED_AT = 5
+"""DICOM files of a folder within a folder of masks whose headers are read: the first tell what all of them are."""
 
 
 @dataclass(frozen=True)
@@ -58,43 +59,82 @@ def case_of(name: str) -> str | None:
     return name[: -len(suffix)]
 
 
+def mask_case(name: str) -> str:
+    """The case of a file that is read as a mask: its name without the suffix, also of DICOM."""
+    suffix = PurePath(name).suffix
+    return case_of(name) or (name.removesuffix(suffix) if suffix.lower() in DICOM_SUFFIXES else name)
+
+
 def files_of(mask: Path) -> tuple[Path, ...]:
     """A mask's file, and the files beside it that hold its voxels (`.raw` beside `.mhd`)."""
     return (mask, *companions(mask))
 
 
 def mask_folder(folder: Path) -> MaskFolder:
-    """The masks `CASE.nii.gz`, `CASE.seg.nrrd`, ... of a folder; or the one file given.
+    """The masks `CASE.nii.gz`, `CASE.seg.nrrd`, `CASE.dcm` (DICOM SEG), ... of a folder; or the one file given.
 
     Raises:
         InputError: if the folder is missing, or one case has two files.
     """
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; check the path")
-    files = [folder] if folder.is_file() else sorted(folder.iterdir())
-    masks: dict[str, Path] = {}
-    for file in files:
-        case = case_of(file.name)
-        if case is None:
-            continue
+    if folder.is_file():
+        return _mask_file(folder)
+    files = sorted(folder.iterdir())
+    found, masks = _masks_among(files), dict[str, Path]()
+    for file in found:
+        case = mask_case(file.name)
         if case in masks:
             raise InputError(f"{folder}: holds {masks[case].name} and {file.name} of one case; keep one of them")
         masks[case] = file
-    return MaskFolder(masks, _unread(files, masks))
+    return MaskFolder(masks, _unread(files, found))
 
 
-def unread_files(folder: Path) -> tuple[Unread, ...]:
-    """Files of a folder that may hold masks in forms that are not read."""
+def _mask_file(file: Path) -> MaskFolder:
+    """The one mask of a file that is given itself, whatever the name of a DICOM SEG."""
+    is_mask = case_of(file.name) is not None or _modality(file) == "SEG"
+    masks = {mask_case(file.name): file} if is_mask else {}
+    return MaskFolder(masks, _unread([file], list(masks.values())))
+
+
+def mask_files(folder: Path) -> tuple[list[Path], tuple[Unread, ...]]:
+    """The masks of a folder, also several of one case, and files that may be masks in forms that are not read."""
     files = sorted(folder.iterdir())
-    return _unread(files, {case: file for file in files if (case := case_of(file.name)) is not None})
+    found = _masks_among(files)
+    return found, _unread(files, found)
 
 
-def _unread(files: Iterable[Path], masks: dict[str, Path]) -> tuple[Unread, ...]:
+def _masks_among(files: Sequence[Path]) -> list[Path]:
+    """The files that are masks by their name, and the DICOM segmentations that are no objects beside another mask."""
+    named = {file for file in files if case_of(file.name) is not None}
+    beside = {str(case_of(file.name)) for file in named}
+    segs = _without_own([file for file in files if file not in named and _is_named_seg(file)], beside)
+    found = named | set(_without_own(segs, {mask_case(file.name) for file in segs}, OWN_OBJECTS[1:]))
+    return [file for file in files if file in found]
+
+
+def _without_own(files: Sequence[Path], cases: Collection[str], ends: Sequence[str] = OWN_OBJECTS) -> list[Path]:
+    return [file for file in files if not _is_own(file, cases, ends)]
+
+
+def _is_named_seg(file: Path) -> bool:
+    """Whether a file is a DICOM segmentation whose name says of which case, such as `CASE.dcm`."""
+    is_named = file.suffix.lower() in DICOM_SUFFIXES and kind_of(file.name).what == "dicom"
+    return is_named and file.is_file() and _modality(file) == "SEG"
+
+
+def _modality(file: Path) -> str:
+    """Modality of a DICOM file; empty of any other."""
+    header = read_header(Source(str(file)))
+    return header.modality if isinstance(header, SliceHeader) else ""
+
+
+def _unread(files: Iterable[Path], masks: Collection[Path]) -> tuple[Unread, ...]:
     """Files that are no mask by their name, and may be one by their kind or by what they hold."""
-    voxels = {beside for mask in masks.values() for beside in companions(mask)}
-    rest = [file for file in files if case_of(file.name) is None and file not in voxels]
-    read = {mask.name for mask in masks.values()}
-    return tuple(item for file in rest if (item := _may_be_mask(file, masks, read)) is not None)
+    voxels = {beside for mask in masks for beside in companions(mask)}
+    rest = [file for file in files if file not in masks and file not in voxels]
+    cases, read = {mask_case(mask.name) for mask in masks}, {mask.name for mask in masks}
+    return tuple(item for file in rest if (item := _may_be_mask(file, cases, read)) is not None)
 
 
 def _may_be_mask(file: Path, cases: Collection[str], read: Collection[str]) -> Unread | None:
@@ -122,11 +162,19 @@ def _with_masks(folder: Path) -> Unread | None:
     if folder.name.startswith(".") or (folder.parent / MARK).exists():
         return None
     try:
-        inside = sum(case_of(file.name) is not None for file in folder.iterdir())
+        inside = _holds_masks(sorted(folder.iterdir()))
     except OSError as error:
         return Unread(f"{folder.name}/", "folder that cannot be opened", f"{error.strerror}; check its permissions")
     form, way_out = "folder with masks", "put its masks beside the others, each under its case's name"
     return Unread(f"{folder.name}/", form, way_out) if inside else None
+
+
+def _holds_masks(files: Sequence[Path]) -> bool:
+    """Whether there is a mask by its name, or a DICOM segmentation, among the first files that may be one."""
+    dicom = [file for file in files if kind_of(file.name).what == "dicom" and file.is_file()]
+    return any(case_of(file.name) is not None for file in files) or any(
+        _modality(file) == "SEG" for file in dicom[:MOST_LOOKED_AT]
+    )
 
 
 def _by_content(file: Path, cases: Collection[str]) -> Unread | None:
@@ -137,8 +185,10 @@ def _by_content(file: Path, cases: Collection[str]) -> Unread | None:
     source = Source(str(file))
     header = read_header(source)
     if isinstance(header, SliceHeader):
-        is_own = _has_own_name(file.name, cases) and made_by(source) == OWN_MAKER
-        return None if is_own else Unread(file.name, NAMED_FORMS.get(header.modality, "DICOM"))
+        form = NAMED_FORMS.get(header.modality, "DICOM")
+        way_out = RENAME if form == "DICOM SEG" else ""
+        packed = f"{INFLATE} (gunzip)" if file.suffix.lower() == ".gz" else ""
+        return None if _is_own(file, cases) else Unread(file.name, form, packed or way_out)
     if file.suffix.lower() in DICOM_SUFFIXES:
         return Unread(file.name, "DICOM")
     return _without_header(file.name, header)
@@ -152,9 +202,11 @@ def _without_header(name: str, header: NoHeader) -> Unread | None:
     return Unread(name, form, way_out)
 
 
-def _has_own_name(name: str, cases: Collection[str]) -> bool:
-    stem, suffix = PurePath(name).stem, PurePath(name).suffix
-    return suffix == ".dcm" and any(stem.endswith(end) and stem.removesuffix(end) in cases for end in OWN_OBJECTS)
+def _is_own(file: Path, cases: Collection[str], ends: Sequence[str] = OWN_OBJECTS) -> bool:
+    """Whether `ctseg segment` put a DICOM object beside the mask of one of these cases, by its name and its maker."""
+    stem, suffix = PurePath(file.name).stem, PurePath(file.name).suffix
+    has_name = suffix == ".dcm" and any(stem.endswith(end) and stem.removesuffix(end) in cases for end in ends)
+    return has_name and made_by(Source(str(file))) == OWN_MAKER
 
 
 def _is_copy(name: str, files: Collection[str]) -> bool:
@@ -185,4 +237,4 @@ def ways_out(files: Sequence[Unread]) -> str:
 def no_masks(folder: Path, found: MaskFolder) -> InputError:
     """The error that a folder holds no mask, with the way out where it holds masks in other forms."""
     way_out = f", but {about_unread(found.unread)}" if found.unread else ""
-    return InputError(f"{folder}: no mask (CASE.nii.gz, CASE.seg.nrrd, CASE.mha) in it{way_out}")
+    return InputError(f"{folder}: no mask (CASE.nii.gz, CASE.seg.nrrd, CASE.mha, CASE.dcm) in it{way_out}")

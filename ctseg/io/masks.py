@@ -16,12 +16,13 @@ from ctseg.files import read_json_beside, write_json, write_with
 from ctseg.io.dicom.enhanced import is_object
 from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, slice_step_mm, tilt_deg
-from ctseg.io.kinds import ITK
-from ctseg.io.mask_files import case_of
+from ctseg.io.kinds import ITK, kind_of
+from ctseg.io.mask_files import mask_case
 from ctseg.io.nifti.file import guarded, open_nifti, place
 from ctseg.io.nifti.labels import read_labels, read_layers
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
+from ctseg.io.seg_masks import load_seg
 from ctseg.io.volume import Array, NativeGrid, Volume
 
 SIDECAR_SCHEMA = "ctseg-geometry/1"
@@ -154,7 +155,8 @@ def load_mask(path: Path, chosen: Collection[int] = ()) -> tuple[NDArray[np.uint
     Where the sidecar lies beside it, positions come from there, so that `slab_mm` and mL are those of the scan.
 
     Args:
-        path: NIfTI, NRRD (3D Slicer's segmentations, too) or MetaImage.
+        path: NIfTI, NRRD (3D Slicer's segmentations, too), MetaImage or DICOM SEG; of the last, slices that it does
+            not hold are missing, see `ctseg.io.seg_masks`.
         chosen: label values that are seen where segments overlap, see `ctseg.io.nifti.slicer`; empty for all.
 
     Raises:
@@ -164,6 +166,8 @@ def load_mask(path: Path, chosen: Collection[int] = ()) -> tuple[NDArray[np.uint
     path = Path(path)
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
+    if kind_of(path.name).what == "dicom":
+        return load_seg(path, chosen, mask_case(path.name))
     file = open_nifti(path, layered=True)
     grid, geometry = place(file.affine, file.shape, file.header)
     domain, thickness = "ct", slice_step_mm(file.affine, grid.axes) if file.shape[grid.axes[0]] == 1 else None
@@ -172,7 +176,7 @@ def load_mask(path: Path, chosen: Collection[int] = ()) -> tuple[NDArray[np.uint
         grid, geometry, domain, thickness = _from_sidecar(sidecar, grid, path)
     is_layered = path.name.lower().endswith(ITK) and len(file.image.shape) > 3
     mask = read_layers(file, grid, chosen) if is_layered else read_labels(file, grid)
-    name = case_of(path.name) or path.name
+    name = mask_case(path.name)
     volume = Volume(
         voxels=mask.astype(np.float32),
         origins_mm=geometry.origins_mm,

@@ -19,6 +19,15 @@ SAME_PLACE_MM = 0.1
 """Voxel centres that lie closer are the same; files round positions to 0.01 mm or better."""
 SAME_STEP = 0.01
 """Steps from voxel to voxel that differ by a smaller share are rounding."""
+SAID_MM = 0.1
+"""Masks that lie further off their scan than this are noted by `preprocess`; `evaluate` refuses them."""
+
+
+def off_by(offset_mm: float) -> list[str]:
+    """A note on a mask that is taken voxel by voxel though it lies off its scan; none of one that does not."""
+    if offset_mm <= SAID_MM:
+        return []
+    return [f"its mask lies up to {offset_mm:.1f} mm off by its header; taken voxel by voxel"]
 
 
 def placed(
@@ -36,6 +45,17 @@ def placed(
         CaseError: without a file's name, if the voxels of the part are none of the scan's.
     """
     _check_slices(part, place, scan, tolerance_mm)
+    return on_voxels(part, place, scan, tolerance_mm)
+
+
+def on_voxels(
+    part: NDArray[np.uint8], place: Volume, scan: Volume, tolerance_mm: float = SAME_PLACE_MM
+) -> NDArray[np.uint8]:
+    """As `placed`, of a part whose slices and steps are known to be the scan's.
+
+    Raises:
+        CaseError: without a file's name, if there is no voxel of the scan where one of the part is marked.
+    """
     result = np.zeros(scan.voxels.shape, np.uint8)
     slices, rows, cols = np.nonzero(part)
     if len(slices):
@@ -50,7 +70,7 @@ def voxels_at(points_mm: Vector, scan: Volume, tolerance_mm: float = SAME_PLACE_
     Raises:
         CaseError: without a file's name, if there is none at one of them.
     """
-    slices = _nearest(points_mm @ scan.normal, scan.z_mm)
+    slices = nearest(points_mm @ scan.normal, scan.z_mm)
     steps = np.stack([scan.row_step_mm, scan.col_step_mm], axis=1)
     in_plane = np.rint((points_mm - scan.origins_mm[slices]) @ np.linalg.pinv(steps).T)
     apart = float(np.abs(points_mm - scan.origins_mm[slices] - in_plane @ steps.T).max())
@@ -65,7 +85,7 @@ def voxels_at(points_mm: Vector, scan: Volume, tolerance_mm: float = SAME_PLACE_
     return found
 
 
-def _nearest(values: Vector, sorted_values: Vector) -> NDArray[np.intp]:
+def nearest(values: Vector, sorted_values: Vector) -> NDArray[np.intp]:
     """(n,) place of the nearest of `sorted_values`, which rise, for each value."""
     middles = (sorted_values[1:] + sorted_values[:-1]) / 2
     return np.searchsorted(middles, values)
@@ -78,16 +98,25 @@ def _check_slices(part: NDArray[np.uint8], place: Volume, scan: Volume, toleranc
         CaseError: without a file's name.
     """
     steps = [place.row_step_mm, place.col_step_mm]
-    if set(_check_steps(scan, steps)) != {1, 2}:  # slices of another orientation, which need even steps
+    if not are_planes_same(place, scan):  # slices of another orientation, which need even steps
         _check_steps(scan, [*steps, mean_step(place.origins_mm, place.normal, place.thickness_mm)])
         return
     z_mm = place.origins_mm @ scan.normal
     inside = (z_mm > scan.z_mm[0] - tolerance_mm) & (z_mm < scan.z_mm[-1] + tolerance_mm)
-    if (np.abs(np.diff(_nearest(z_mm[inside], scan.z_mm))) != 1).any():
+    if (np.abs(np.diff(nearest(z_mm[inside], scan.z_mm))) != 1).any():
         raise CaseError(
             f"has slices {abs(z_mm[-1] - z_mm[0]) / (len(part) - 1):.3g} mm apart, which are no neighbours in its "
             "scan; draw it on this scan, or resample it to its grid"
         )
+
+
+def are_planes_same(place: Volume, scan: Volume) -> bool:
+    """Whether the slices of a part are planes of the scan's slices, with its pixels.
+
+    Raises:
+        CaseError: without a file's name, if the part's pixels are none of the scan's.
+    """
+    return set(_check_steps(scan, [place.row_step_mm, place.col_step_mm])) == {1, 2}
 
 
 def _check_steps(scan: Volume, steps: list[Vector]) -> list[int | None]:

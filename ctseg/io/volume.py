@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.io.stack import Grid, slab_mm
+
+if TYPE_CHECKING:
+    from ctseg.io.drawn import DrawnOn
 
 Array = NDArray[Any]
 
@@ -86,6 +89,8 @@ class Volume:
     """(K, H, W) label values where the source has them."""
     thickness_mm: float | None = None
     """Nominal slice thickness; what a single slice represents."""
+    drawn: DrawnOn | None = field(default=None, repr=False)
+    """Of a mask that may hold a part of its scan's slices alone: what it says of that scan."""
 
     @cached_property
     def spacing_mm(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Lesion masks that lie in a folder of their own: `CASE.nii.gz`, `CASE.seg.nrrd`, ..., each on its scan's grid."""
+"""Lesion masks that lie in a folder of their own: `CASE.nii.gz`, `CASE.seg.nrrd`, `CASE.dcm`, ..., on its scan."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io.case import Case, Rejected
+from ctseg.io.drawn import slice_names
 from ctseg.io.input_digests import file_digest, text_digest
 from ctseg.io.mask_files import MaskFolder, files_of, forms_of, mask_folder, no_masks, ways_out
 from ctseg.io.masks import load_mask
 from ctseg.io.nifti.file import guarded
 from ctseg.io.nifti.slicer import is_part
-from ctseg.io.placing import placed
+from ctseg.io.placing import off_by, placed
+from ctseg.io.seg_masks import seg_on
 from ctseg.io.volume import Volume
 
 WITHOUT_SCAN = "a mask without its scan"
 ANOTHER_GRID = "lies on another grid than its scan; resample it to the scan's slices"
-SAID_MM = 0.1
-"""Masks that lie further off than this are noted, as `evaluate` refuses them."""
 LABELLED = "a mask of a scan that has a label of its own, which is used"
 
 
@@ -78,6 +78,9 @@ def with_mask(volume: Volume, mask: Path | None, folder: Path, chosen: Collectio
     if mask is None:
         raise CaseError(f"{volume.case_id}: no mask {volume.case_id}.nii.gz in {folder}; add it or leave the scan out")
     labels, place = load_mask(mask, chosen)
+    if place.drawn is not None:
+        put, notes = guarded(mask, lambda: seg_on(labels, place, volume, slice_names(volume)))
+        return replace(volume, labels=put, notes=(*volume.notes, *place.notes, *notes))
     if labels.shape != volume.voxels.shape and is_part(mask):
         return replace(volume, labels=guarded(mask, lambda: placed(labels, place, volume)))
     if labels.shape != volume.voxels.shape:
@@ -101,9 +104,7 @@ def _place_notes(mask: Path, offsets: NDArray[np.float64], volume: Volume) -> li
     furthest = np.abs(offsets).max(axis=0)
     if (furthest > np.array([volume.slab_mm.min(), *volume.spacing_mm]) / 2).any():
         raise CaseError(f"{mask}: {ANOTHER_GRID}")
-    if furthest.max() <= SAID_MM:
-        return []
-    return [f"its mask lies up to {furthest.max():.1f} mm off by its header; taken voxel by voxel"]
+    return off_by(float(furthest.max()))
 
 
 def _offsets_mm(volume: Volume, other: Volume) -> NDArray[np.float64]:

@@ -33,6 +33,7 @@ from pydicom.dataset import Dataset
 from torch import nn
 
 sys.path.append(str(Path(__file__).parents[1]))
+from seg_files import ct, seg
 from toy_sets import head, mask
 
 from ctseg.checkpoints import load_checkpoint, save_checkpoint
@@ -49,6 +50,7 @@ from ctseg.io.mask_files import Unread, about_unread, mask_folder
 from ctseg.io.masks import load_mask
 from ctseg.io.placing import placed
 from ctseg.io.rsna_labels import read_labels
+from ctseg.io.seg_masks import seg_on, spanned
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
 from ctseg.matching.pairs import read_pairs
@@ -202,6 +204,14 @@ def mask_forms(folder: Path) -> None:
     shutil.copy(folder / "dicom" / "2.dcm", beside / "case.dcm")
     shutil.copy(folder / "dicom" / "2.dcm", beside / "IM0001")
     write_enhanced(folder / "enhanced")
+    slices = ct(folder / "sources", [(0.0, 0.0, 5.0 * k) for k in range(6)], spacing=(2.0, 2.0), shape=(12, 12))
+    for form, kind in {"binary": "BINARY", "labels": "LABELMAP", "case": "BINARY"}.items():
+        seg(
+            folder / ("segs" if form == "case" else "forms") / f"{form}.dcm",
+            slices,
+            values + np.roll(values, 2, 1),
+            kind,
+        )
 
 
 def write_enhanced(folder: Path) -> None:
@@ -300,7 +310,13 @@ def read_scans(path: Path) -> None:
 def read_mask(here: Path, name: str) -> None:
     """A mask in one of its forms, alone and put on the grid of its scan."""
     labels, place = load_mask(here / "forms" / name)
-    placed(labels, place, load_mask(here / "beside" / "case.nii")[1])
+    scan = load_mask(here / "beside" / "case.nii")[1]
+    if place.drawn is None:
+        placed(labels, place, scan)
+        return
+    for tolerance_mm in (None, 0.1):
+        seg_on(labels, place, scan, (), tolerance_mm)
+    spanned(place, load_mask(here / "segs" / "case.dcm")[1])
 
 
 def read_beside(here: Path) -> None:
@@ -386,6 +402,7 @@ READERS = {
     "match, dataset.json": Reader("ct/dataset.json", matched, every=20),
     "evaluate, sidecar": Reader("masks/case.json", evaluated, every=20),
     "evaluate, mask": Reader("truth/case.nii.gz", lambda here: evaluated(here, pred="truth", ref="truth"), every=20),
+    "evaluate, DICOM SEG": Reader("segs/case.dcm", lambda here: evaluated(here, ref="segs"), every=20),
     "evaluate, volumes.csv": Reader("masks/volumes.csv", evaluated, every=20),
     "evaluate, volumes.json": Reader("masks/volumes.json", evaluated, every=20),
     "evaluate, cases": Reader("named.csv", lambda here: evaluated(here, "--cases", str(here / "named.csv")), every=20),
@@ -419,6 +436,8 @@ READERS = {
             "mhd.raw": "mhd.mhd",
             "pair.hdr": "pair.hdr",
             "pair.img": "pair.hdr",
+            "binary.dcm": "binary.dcm",
+            "labels.dcm": "labels.dcm",
         }.items()
     },
     "DICOM beside masks": Reader("beside/case.dcm", read_beside),

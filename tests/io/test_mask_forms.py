@@ -303,14 +303,29 @@ def test_objects_beside_a_mask_are_segment_s_own_by_their_maker_alone(tmp_path: 
     for end, modality in (("", "SEG"), ("_resampled", "SEG"), ("_rtstruct", "RTSTRUCT"), ("_sr", "SR")):
         dicom(tmp_path / f"a{end}.dcm", modality)
     assert unread(tmp_path) == {}
-    dicom(tmp_path / "a.dcm", "SEG", "Clinic^Jane")
+    assert list(mask_folder(tmp_path).masks.values()) == [tmp_path / "a.nii.gz"]
     dicom(tmp_path / "a_rtstruct.dcm", "RTSTRUCT", "")
-    assert unread(tmp_path) == {"a.dcm": "DICOM SEG", "a_rtstruct.dcm": "DICOM RTSTRUCT"}
+    assert unread(tmp_path) == {"a_rtstruct.dcm": "DICOM RTSTRUCT"}
     (tmp_path / "a_sr.dcm").write_bytes(b"not DICOM")
-    dicom(tmp_path / "b.dcm", "SEG")
-    assert unread(tmp_path) == {
-        "a.dcm": "DICOM SEG", "a_rtstruct.dcm": "DICOM RTSTRUCT", "a_sr.dcm": "DICOM", "b.dcm": "DICOM SEG",
+    assert unread(tmp_path) == {"a_rtstruct.dcm": "DICOM RTSTRUCT", "a_sr.dcm": "DICOM"}
+    dicom(tmp_path / "a.dcm", "SEG", "Clinic^Jane")
+    with pytest.raises(InputError, match=r"holds a\.dcm and a\.nii\.gz of one case; keep one of them"):
+        mask_folder(tmp_path)
+
+
+def test_a_segmentation_is_the_mask_of_its_case_where_there_is_no_other(tmp_path: Path) -> None:
+    for end, modality in (("", "SEG"), ("_resampled", "SEG"), ("_rtstruct", "RTSTRUCT"), ("_sr", "SR")):
+        dicom(tmp_path / f"a{end}.dcm", modality)
+    dicom(tmp_path / "b.dcm", "CT", "x")
+    dicom(tmp_path / "c_resampled.DCM", "SEG", "x")
+    (tmp_path / "d.nii.gz").touch()
+    found = mask_folder(tmp_path)
+    assert {case: file.name for case, file in found.masks.items()} == {
+        "a": "a.dcm", "c_resampled": "c_resampled.DCM", "d": "d.nii.gz",
     }  # fmt: skip
+    assert unread(tmp_path) == {"b.dcm": "DICOM"}
+    assert list(mask_folder(dicom(tmp_path / "IM7", "SEG")).masks) == ["IM7"]
+    assert mask_folder(dicom(tmp_path / "IM8", "CT")).masks == {}
 
 
 def test_files_without_a_known_suffix_are_what_they_hold(tmp_path: Path) -> None:
@@ -330,8 +345,8 @@ def test_files_without_a_known_suffix_are_what_they_hold(tmp_path: Path) -> None
     }  # fmt: skip
     said = about_unread(mask_folder(tmp_path).unread)
     assert said.startswith("5 files in forms that are not read (1 DICOM RTSTRUCT, 3 DICOM SEG, 1 a NIfTI volume")
-    assert "segimage2itkimage" in said
-    assert said.endswith("lesion: rename it so that its name ends in .nii")
+    assert "plastimatch" in said
+    assert said.endswith("IM0001: rename it, so that its name is its case's and ends in .dcm")
     assert "Jane" not in said
     assert inspect_masks(tmp_path).remarks[-1] == said
 
@@ -353,6 +368,10 @@ def test_masks_in_folders_of_their_own_are_said(tmp_path: Path) -> None:
     assert unread(tmp_path) == {}
     for folder in ("case_2", ".cache"):
         (tmp_path / folder / "mask.nii.gz").write_bytes(b"")
+    dicom(tmp_path / "pictures/1-1.dcm", "CT")
+    assert unread(tmp_path) == {"case_2/": "folder with masks"}
+    (tmp_path / "case_2/mask.nii.gz").unlink()
+    dicom(tmp_path / "case_2/1-1.dcm", "SEG")
     assert unread(tmp_path) == {"case_2/": "folder with masks"}
     said = about_unread(mask_folder(tmp_path).unread)
     assert said == (

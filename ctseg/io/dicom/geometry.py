@@ -118,7 +118,7 @@ def check_placed(slices: Sequence[SliceHeader]) -> None:
         ):
             if value is None:
                 raise CaseError(f"{header.source}: has no usable {name}; export the series again with its geometry")
-        if not _is_square(header.orientation or ()):
+        if not is_square(header.orientation or ()):
             raise CaseError(
                 f"{header.source}: ImageOrientationPatient is no pair of unit vectors at a right angle, so that sizes "
                 "are unknown; export the series again with its geometry"
@@ -130,7 +130,7 @@ def check_placed(slices: Sequence[SliceHeader]) -> None:
             )
 
 
-def _is_square(orientation: Sequence[float]) -> bool:
+def is_square(orientation: Sequence[float]) -> bool:
     """Whether direction cosines are what they have to be, but for rounding."""
     along, down = np.asarray(orientation[:3]), np.asarray(orientation[3:])
     lengths = [float(np.linalg.norm(part)) for part in (along, down)]

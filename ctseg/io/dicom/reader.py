@@ -84,7 +84,7 @@ def _slices(source: Source, domain: str, wanted: Collection[int]) -> list[_Slice
     Raises:
         CaseError: if one is broken or none of a scan.
     """
-    dataset = _read(source)
+    dataset = read_dataset(source)
     if not holds_frames(dataset):
         return [_Slice(dataset, source, domain)]
     try:
@@ -105,7 +105,12 @@ def _slices(source: Source, domain: str, wanted: Collection[int]) -> list[_Slice
     return slices
 
 
-def _read(source: Source) -> Dataset:
+def read_dataset(source: Source) -> Dataset:
+    """A whole DICOM file, whose file meta information names its encoding.
+
+    Raises:
+        CaseError: if it is missing, broken or unpacks to too much.
+    """
     try:
         with source.open() as stream:
             refuse_inflating(stream)

@@ -1,0 +1,119 @@
+"""What a mask says of the scan that it was drawn on, and whether a scan can be that one.
+
+DICOM objects name the slices that they were made from, and the frame of reference in which their positions count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctseg.errors import CaseError
+from ctseg.io.dicom.enhanced import is_object
+from ctseg.io.dicom.header import identifier, integer, text
+from ctseg.io.grid import native_grid
+from ctseg.io.volume import Volume
+
+SliceName = tuple[str, int]
+"""SOPInstanceUID, and the number of the frame where that is an object of many; else 0."""
+
+ANOTHER_SERIES = "its mask names another series, which lies in the same place; is it the mask of this scan?"
+ANOTHER_FRAME = (
+    "lies in another frame of reference than its scan: is it the mask of another scan? Where it is not, write it as "
+    "NIfTI on the grid of the scan"
+)
+ANOTHER_SLICE = (
+    "names another slice of its scan than the one where it lies, so one of the two is wrong; export it again"
+)
+
+
+@dataclass(frozen=True)
+class DrawnOn:
+    """What a DICOM SEG says of its scan, slice by slice of the mask that was read from it."""
+
+    is_frame: NDArray[np.bool_]
+    """(K,) whether the slice is in the file; others lie between its slices and are empty."""
+    sources: tuple[frozenset[SliceName], ...]
+    """(K,) the slices of the scan that each was made from."""
+    series_uids: frozenset[str]
+    frame_of_reference_uid: str
+    """Empty where it does not say."""
+    step_mm: float | None
+    """From slice to slice of the scan, as far as the file tells."""
+    is_even: bool
+    """Whether its slices are some of an even stack, so that what lies between them is known."""
+
+
+def slice_names(scan: Volume) -> tuple[SliceName, ...]:
+    """(K,) the names by which DICOM objects know the slices of a scan; empty where it came from no DICOM series.
+
+    Of a scan that was turned to axial they are those of its series, in no order.
+    """
+    are_frames = is_object(scan.frames)
+    names = [
+        (identifier(frame, "SOPInstanceUID"), integer(frame, "InstanceNumber") if are_frames else 0)
+        for frame in scan.frames
+    ]
+    is_stack = native_grid(scan).axes[0] == 2 and len(names) == len(scan.origins_mm)
+    return tuple(names[key] for key in scan.slice_keys) if is_stack and scan.slice_keys else tuple(names)
+
+
+def check_drawn_on(drawn: DrawnOn, scan: Volume, names: Sequence[SliceName]) -> list[str]:
+    """Compare the names that a mask and a scan give, as far as both are known.
+
+    Args:
+        drawn: what the mask says.
+        scan: the scan, or another mask of it.
+        names: of its slices, see `slice_names`.
+
+    Returns:
+        A note where it names another series.
+
+    Raises:
+        CaseError: without a file's name, if its frame of reference is another one and it names no slice of the scan.
+    """
+    named = frozenset().union(*drawn.sources)
+    series = {scan.series_id} if scan.drawn is None else scan.drawn.series_uids
+    if named & set(names) or series & drawn.series_uids:
+        return []
+    own, other = drawn.frame_of_reference_uid, frame_of_reference(scan)
+    if own and other and own != other:
+        raise CaseError(ANOTHER_FRAME)
+    is_known = bool(names) and bool(named or drawn.series_uids)
+    return [ANOTHER_SERIES] if is_known else []
+
+
+def same_scan(one: Volume, other: Volume) -> list[str]:
+    """As `check_drawn_on`, of two masks; nothing is known where one of them says nothing of its scan."""
+    if one.drawn is None or other.drawn is None:
+        return []
+    return check_drawn_on(one.drawn, other, sorted(frozenset().union(*other.drawn.sources)))
+
+
+def frame_of_reference(scan: Volume) -> str:
+    """FrameOfReferenceUID of a DICOM scan, or of a mask that says it; empty where it is not known."""
+    if scan.drawn is not None:
+        return scan.drawn.frame_of_reference_uid
+    return text(scan.frames[0], "FrameOfReferenceUID") if scan.frames else ""
+
+
+def named_as(drawn: DrawnOn, slices: NDArray[np.intp], places: NDArray[np.intp], names: Sequence[SliceName]) -> bool:
+    """Whether slices of a mask name the slices of the scan in whose places they lie.
+
+    Args:
+        drawn: what the mask says.
+        slices: (n,) of the mask.
+        places: (n,) of the scan, where they lie.
+        names: (K,) of all slices of the scan; empty where they are not known.
+
+    Raises:
+        CaseError: without a file's name, if one names another slice of the scan.
+    """
+    known = set(names)
+    named = [(drawn.sources[index] & known, names[place]) for index, place in zip(slices, places, strict=True) if known]
+    if any(sources and name not in sources for sources, name in named):
+        raise CaseError(ANOTHER_SLICE)
+    return bool(named) and all(sources for sources, _ in named)

@@ -1,0 +1,128 @@
+"""References and predictions as DICOM SEG are measured as the same masks in NIfTI are."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from seg_files import NAME, SHAPE, changed, ct, lesions, seg
+
+from ctseg.errors import InputError
+from ctseg.evaluation.evaluate import Evaluation, evaluate
+from ctseg.evaluation.score import TWO_PARTS
+from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.io.discover import discover, read_case
+from ctseg.io.masks import save_mask
+from ctseg.io.volume import Volume
+
+pytestmark = pytest.mark.slow
+
+FAST = EvaluationSettings(resamples=100, permutations=100, pictured_cases=1)
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """A reader's SEG `ref/a.dcm`, the same as `nifti/a.nii.gz`, and a prediction `pred/a.nii.gz` of the whole scan."""
+    sources = ct(tmp_path / "ct")
+    seg(tmp_path / "ref" / "a.dcm", sources, lesions())
+    save(tmp_path / "nifti", scan(tmp_path), lesions())
+    save(tmp_path / "pred", scan(tmp_path), predicted())
+    return tmp_path
+
+
+def scan(folder: Path) -> Volume:
+    return read_case(discover(folder / "ct").cases[0])
+
+
+def predicted() -> np.ndarray:
+    mask = np.zeros((9, *SHAPE), np.uint8)
+    mask[1:8, 6:13, 4:12] = 1
+    return mask
+
+
+def save(folder: Path, volume: Volume, mask: np.ndarray) -> None:
+    folder.mkdir(exist_ok=True)
+    save_mask(folder / "a.nii.gz", volume, mask)
+
+
+def numbers(found: Evaluation) -> list[dict]:
+    return found.cases.drop(columns=["model", "message"]).to_dict("records")
+
+
+def done(cohort: Path, ref: str, pred: str = "pred", out: str = "", **settings: object) -> Evaluation:
+    chosen = FAST.model_copy(update=settings)
+    return evaluate(cohort / pred, cohort / ref, cohort / (out or f"out {ref} {pred}"), settings=chosen)
+
+
+@pytest.mark.parametrize("chosen", [(), (1,), (2,)])
+def test_a_reader_s_segmentation_has_the_numbers_of_nifti(cohort: Path, chosen: tuple[int, ...]) -> None:
+    one, other = (done(cohort, ref, reference_labels=chosen) for ref in ("ref", "nifti"))
+    assert one.failed == ()
+    assert numbers(one) == numbers(other)
+    assert one.summary["models"] == other.summary["models"]
+    assert one.cases["slices"].tolist() == [9]
+    for file in (cohort / "out ref pred").iterdir():
+        assert NAME.encode() not in file.read_bytes()
+        assert b"SECRET" not in file.read_bytes()
+
+
+def test_two_segmentations_are_measured_on_the_slices_of_both(cohort: Path) -> None:
+    sources = [item for _, item in sorted((float(s.ImagePositionPatient[2]), s) for s in read(cohort))]
+    seg(cohort / "other" / "a.dcm", sources, predicted(), segments=1)
+    found = done(cohort, "ref", "other")
+    assert found.failed == ()
+    whole = done(cohort, "nifti", "pred")
+    for name in ("dice", "nsd", "hd95_mm", "ref_ml", "pred_ml", "fp_ml", "lesions_tp"):
+        assert found.cases[name].tolist() == pytest.approx(whole.cases[name].tolist(), rel=1e-6), name
+    assert found.cases["slices"].tolist() == [7]
+    assert found.cases["message"].tolist() == [TWO_PARTS]
+    assert any(note.startswith("other: 1 case: both masks leave out") for note in found.notes)
+
+
+def read(cohort: Path) -> list:
+    import pydicom
+
+    return [pydicom.dcmread(path) for path in (cohort / "ct").iterdir()]
+
+
+def test_masks_of_two_scans_are_no_pair(cohort: Path) -> None:
+    seg(cohort / "other" / "a.dcm", ct(cohort / "second"), lesions())
+    found = done(cohort, "ref", "other")
+    assert "lies in another frame of reference" in found.failed[0]
+    changed(cohort / "other/a.dcm", cohort / "other/a.dcm", lambda data: data.pop("FrameOfReferenceUID"))
+    found = done(cohort, "ref", "other", "again")
+    assert found.failed == ()
+    assert "its mask names another series" in found.cases["message"][0]
+    found = done(cohort, "other", "pred", "third")
+    assert found.failed == ()
+    assert found.cases["message"].tolist() == [
+        "its mask names another series, which lies in the same place; is it the mask of this scan?"
+    ]
+
+
+def test_what_lies_elsewhere_fails_by_name(cohort: Path) -> None:
+    def moved(data):
+        for group in data.PerFrameFunctionalGroupsSequence:
+            place = group.PlanePositionSequence[0]
+            place.ImagePositionPatient = [place.ImagePositionPatient[0] + 0.3, *place.ImagePositionPatient[1:]]
+
+    changed(cohort / "ref/a.dcm", cohort / "ref/a.dcm", moved)
+    (failed,) = done(cohort, "ref").failed
+    assert f"{cohort}/ref/a.dcm: has marked voxels that lie up to 0.30 mm from the nearest of its scan" in failed
+    assert str(cohort / "pred/a.nii.gz") in failed
+
+
+def test_a_table_names_segmentations_of_any_name(cohort: Path) -> None:
+    shutil.copy(cohort / "ref/a.dcm", cohort / "ref/1.2.840.113")
+    (cohort / "cases.csv").write_text("case,ref,pred\nx,1.2.840.113,a.nii.gz\n")
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST, cases=cohort / "cases.csv")
+    assert found.failed == ()
+    assert found.cases["dice"].tolist() == done(cohort, "nifti").cases["dice"].tolist()
+
+
+def test_two_files_of_one_case_are_refused(cohort: Path) -> None:
+    shutil.copy(cohort / "nifti/a.nii.gz", cohort / "ref")
+    with pytest.raises(InputError, match=r"holds a\.dcm and a\.nii\.gz of one case; keep one of them"):
+        done(cohort, "ref")

@@ -1,0 +1,134 @@
+"""`ctseg preprocess --masks` and `ctseg inspect` with DICOM SEG give what NIfTI gives, and say what is not used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from seg_files import NAME, changed, ct, seg
+
+from ctseg.cli.main import main
+from ctseg.inspection.inspect import inspect
+from ctseg.io.discover import discover, read_case
+from ctseg.io.masks import save_mask
+from ctseg.io.slices import open_slices
+
+pytestmark = pytest.mark.slow
+
+
+def head() -> np.ndarray:
+    """HU (Z, Y, X) of a head."""
+    z, y, x = np.mgrid[:20, :64, :64]
+    radius = ((z - 9.5) * 5 / 46) ** 2 + ((y - 31.5) * 3 / 80) ** 2 + ((x - 31.5) * 3 / 64) ** 2
+    return np.select([radius < 1, radius < 1.25], [30 + x % 10, 900], -1000).astype(np.int16)
+
+
+def labels() -> np.ndarray:
+    """(Z, Y, X) labels 1 and 2."""
+    mask = np.zeros((20, 64, 64), np.uint8)
+    mask[8:10, 28:40, 22:34] = 1
+    mask[11, 20:26, 40:46] = 2
+    return mask
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """A series, and its mask as `seg/CASE.dcm` and as `nifti/CASE.nii.gz`."""
+    z_mm = np.where(np.arange(20) < 12, np.arange(20) * 5.0, 55 + (np.arange(20) - 11) * 6.0)
+    sources = ct(tmp_path / "ct", [(-96.0, -96.0, z) for z in z_mm], voxels=head(), spacing=(3.0, 3.0))
+    volume = read_case(discover(tmp_path / "ct").cases[0])
+    seg(tmp_path / "seg" / f"{volume.case_id}.dcm", sources, labels())
+    (tmp_path / "nifti").mkdir()
+    save_mask(tmp_path / "nifti" / f"{volume.case_id}.nii.gz", volume, labels())
+    return tmp_path
+
+
+def made(cohort: Path, masks: str, out: str, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict, str]:
+    """Exit code, summary, and what was said."""
+    argv = ["preprocess", str(cohort / "ct"), "--masks", str(cohort / masks), "-o", str(cohort / out), "--json"]
+    code = main([*argv, "--size", "64", "--fov", "192", "--workers", "0", "--domain", "ct", *more])
+    said = capsys.readouterr()
+    return code, json.loads(said.out or "{}"), said.err
+
+
+@pytest.mark.parametrize("chosen", [(), ("--lesion-labels", "2"), ("--lesion-labels", "1,2")])
+def test_the_slice_set_is_that_of_nifti(
+    cohort: Path, chosen: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {}
+    for form in ("seg", "nifti"):
+        code, summary, said = made(cohort, form, f"set {form}", capsys, *chosen)
+        assert (code, summary["label_values"]) == (0, {"1": 1, "2": 1}), said
+        found[form] = open_slices(cohort / f"set {form}")
+        text = b"".join(path.read_bytes() for path in (cohort / f"set {form}").iterdir())
+        assert NAME.encode() not in text + said.encode()
+    np.testing.assert_array_equal(found["seg"].masks, found["nifti"].masks)
+    np.testing.assert_array_equal(found["seg"].images, found["nifti"].images)
+    assert found["seg"].masks.any()
+
+
+def test_a_mask_of_another_scan_fails_by_name(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = (cohort / "seg").iterdir()
+    seg(
+        path,
+        ct(cohort / "other", [(-96.0, -96.0, 5.0 * k) for k in range(20)], voxels=head(), spacing=(3.0, 3.0)),
+        labels(),
+    )
+    code, _, said = made(cohort, "seg", "set", capsys)
+    assert code == 2
+    assert f"{path}: lies in another frame of reference than its scan" in said
+
+
+def test_a_mask_that_lies_off_by_less_than_half_a_voxel_is_noted(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (cohort / "seg").iterdir()
+
+    def moved(data):
+        for group in data.PerFrameFunctionalGroupsSequence:
+            place = group.PlanePositionSequence[0]
+            place.ImagePositionPatient = [*place.ImagePositionPatient[:2], place.ImagePositionPatient[2] + 1.5]
+
+    changed(path, path, moved)
+    code, _, said = made(cohort, "seg", "set", capsys)
+    assert code == 0
+    assert "its mask lies up to 1.5 mm off by its header; taken voxel by voxel" in said
+
+
+def test_what_is_not_used_is_said(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = (cohort / "seg").iterdir()
+    (cohort / "seg" / "second.dcm").write_bytes(path.read_bytes())
+    (cohort / "seg" / "IM0001").write_bytes(path.read_bytes())
+    code, _, said = made(cohort, "seg", "set", capsys)
+    assert code == 0
+    assert f"{cohort}/seg/second.dcm: a mask without its scan" in said
+    assert f"{cohort}/seg/IM0001: masks in forms that are not read (1 DICOM SEG); IM0001: rename it" in said
+
+
+def test_a_broken_segmentation_is_a_failed_case(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = (cohort / "seg").iterdir()
+    path.write_bytes(path.read_bytes()[:-200])
+    code, _, said = made(cohort, "seg", "set", capsys)
+    assert code == 2
+    assert path.name in said
+    assert "Traceback" not in said
+
+
+def test_inspect_measures_segmentations(cohort: Path) -> None:
+    found = inspect(cohort / "seg")
+    assert found.kind == "masks"
+    (row,) = found.rows
+    assert row["values"] == [1, 2]
+    assert row["ml"] is None
+    assert "1 DICOM SEG of uneven slices, whose mL are known with their scans alone" in found.remarks[-1]
+    series = ct(cohort / "even", [(-96.0, -96.0, 5.0 * k) for k in range(20)], voxels=head(), spacing=(3.0, 3.0))
+    seg(cohort / "masks" / "a.dcm", series, labels())
+    for path in (cohort / "masks", cohort / "masks" / "a.dcm"):
+        found = inspect(path)
+        assert found.rows[0]["ml"] == pytest.approx((labels() > 0).sum() * 0.045)
+        assert found.remarks == [
+            "a: leaves out slices between others; its mL rest on the spacing of slices that it states"
+        ]
+    assert inspect(cohort / "even").kind == "scans"
