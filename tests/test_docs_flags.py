@@ -10,8 +10,9 @@ import typer
 from test_docs_words import ROOT
 
 from ctseg.cli.flags_page import PAGES, flags_page
-from ctseg.cli.main import ELSEWHERE, build_app
+from ctseg.cli.main import build_app
 from ctseg.cli.man_page import commands_of
+from ctseg.cli.words import ELSEWHERE
 
 REPRODUCE = "../plugins/ctseg-reproduce/docs"
 ELSEWHERE_PAGES = {

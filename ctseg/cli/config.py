@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from ctseg.cli import common, completion
+
+NO_HOME = "none: this account has no home folder; CTSEG_CONFIG may name a file"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,22 +36,30 @@ def config(
 
     Flags that are typed win, then variables, then the file.
     """
-    from ctseg.cli.defaults import config_path, read_defaults
+    from ctseg.cli.defaults import config_path, is_there, read_defaults
     from ctseg.errors import InputError, unknown_name
 
     root: Any = ctx.find_root().command
     if command and command not in root.commands:
         raise InputError(unknown_name("command", command, sorted(root.commands)))
-    defaults, unknown = read_defaults(root)
+    defaults, unknown = read_defaults(root, whole=True)
     path = config_path()
     rows = _rows_of(root, command, defaults) if command else [_row(item) for item in defaults]
     if as_json:
-        found = {"file": str(path), "exists": path.is_file(), "options": rows, "unknown": unknown}
+        found = {"file": path and str(path), "exists": is_there(path), "options": rows, "unknown": unknown}
         typer.echo(json.dumps(found, default=str))
         return
-    common.show(f"file: {path}{'' if path.is_file() else ' (not there; nothing has to be)'}")
+    _print(
+        f"{path or NO_HOME}{'' if path is None or is_there(path) else ' (not there; nothing has to be)'}", rows, unknown
+    )
+
+
+def _print(file: str, rows: Sequence[Mapping[str, Any]], unknown: Sequence[str]) -> None:
+    from ctseg.harmless import one_line
+
+    common.show(f"file: {file}")
     for row in rows:
-        common.show(f"  {row['command']:<12} {row['option']:<18} {row['value']!s:<16} {row['source']}")
+        common.show(f"  {row['command']:<12} {row['option']:<18} {one_line(str(row['value'])):<16} {row['source']}")
     if not rows:
         common.show("  no option is set outside the command line")
     for line in unknown:

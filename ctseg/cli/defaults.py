@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctseg.cli.words import takes_path
+from ctseg.cli.words import ELSEWHERE, takes_path
 from ctseg.errors import InputError, nearest
-from ctseg.files import read_toml
+from ctseg.files import read_toml, special
 from ctseg.outputs.mark import STUDY
 
 PREFIX = "CTSEG_"
@@ -47,37 +48,95 @@ class Default:
     """The variable's name, or the file's path."""
 
 
-def config_path(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the user's file lies: `CTSEG_CONFIG`, else in the user's folder of settings."""
+def config_path(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Where the user's file lies: `CTSEG_CONFIG`, else in the user's folder of settings; None where there is no home.
+
+    An account without a home folder is the rule in containers and batch systems (`docker run --user 12345`).
+    """
     if environment.get("CTSEG_CONFIG"):
         return Path(environment["CTSEG_CONFIG"])
-    home = environment.get("APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(home) / "ctseg" / "config.toml"
+    named = environment.get("APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME")
+    try:
+        home = Path(named) if named else Path.home() / ".config"
+    except RuntimeError:
+        return None
+    return home / "ctseg" / "config.toml"
 
 
 def any_set(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether there may be any default: a file of them, or a variable that is not known to be something else."""
     variables = (name for name, value in environment.items() if name.startswith(PREFIX) and value)
-    return bool(set(variables) - RESERVED) or bool(environment.get("CTSEG_CONFIG")) or config_path(environment).exists()
+    path = config_path(environment)
+    return bool(set(variables) - RESERVED) or (path is not None and _mode(path) != NOT_THERE)
 
 
-def read_defaults(root: Any, environment: Mapping[str, str] = os.environ) -> tuple[list[Default], list[str]]:
+def is_there(path: Path | None) -> bool:
+    """Whether the user's file is there, as far as this account may look."""
+    mode = None if path is None else _mode(path)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+NOT_THERE = 0
+
+
+def _mode(path: Path) -> int | None:
+    """The mode of a file, or of a link to nothing; `NOT_THERE`, and None where this account may not look."""
+    try:
+        return (path.stat() if path.exists() else path.lstat()).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return NOT_THERE
+    except PermissionError:
+        return None
+
+
+def _read_file(path: Path | None, environment: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """What the user's file holds, and a line where nobody can say whether there is one.
+
+    Raises:
+        InputError: if it is no TOML, or no file, or `CTSEG_CONFIG` names none.
+    """
+    if path is None:
+        return {}, ""
+    is_named, mode = bool(environment.get("CTSEG_CONFIG")), _mode(path)
+    if mode is None and not is_named:  # somebody else's home, as HOME=/root in a container
+        return {}, f"{path}: this account may not look there, so no option comes from it; correct HOME or permissions"
+    if mode == NOT_THERE and not is_named:
+        return {}, ""
+    reason = _no_file(mode)
+    if reason and is_named:
+        raise InputError(f"CTSEG_CONFIG={path}: {reason}; correct it or unset the variable")
+    if reason:
+        raise InputError(f"{path}: {reason}; correct or remove it")
+    return read_toml(path), ""
+
+
+def _no_file(mode: int | None) -> str:
+    """Why something of a mode is no file that can be read; empty where it is one, or nobody knows."""
+    if mode is None or stat.S_ISREG(mode):
+        return ""
+    if mode == NOT_THERE:
+        return "no such file"
+    return "a link to nothing" if stat.S_ISLNK(mode) else f"{special(mode)}, not a file"
+
+
+def read_defaults(
+    root: Any, environment: Mapping[str, str] = os.environ, *, whole: bool = False
+) -> tuple[list[Default], list[str]]:
     """Every default that is set, the strongest of each option alone, and a line for each name that means nothing.
 
     Args:
         root: the application.
         environment: variables.
+        whole: whether `root` has the commands of every package, so that another name in the file is none.
 
     Raises:
-        InputError: if the file is no TOML, or `CTSEG_CONFIG` names none.
+        InputError: if the file is no TOML, or no file, or `CTSEG_CONFIG` names none.
     """
     path = config_path(environment)
-    if environment.get("CTSEG_CONFIG") and not path.is_file():
-        raise InputError(f"CTSEG_CONFIG={path}: no such file; correct it or unset the variable")
-    table = read_toml(path) if path.is_file() else {}
+    table, unsure = _read_file(path, environment)
     given = [*_from_file(table, str(path)), *_from_environment(environment, root)]
     found: dict[tuple[str, str], Default] = {}
-    unknown: list[str] = []
+    unknown = [unsure, *(_about_table(root, key, str(path), whole) for key, item in table.items() if _is_table(item))]
     for command, name, value, source in sorted(given, key=lambda item: (item[3] != str(path), item[0] != EVERY)):
         hits = list(_matching(root, command, name, value, source))
         for item in hits:
@@ -130,6 +189,19 @@ def settable(command: Any) -> list[Any]:
     ]
 
 
+def _is_table(item: Any) -> bool:
+    return isinstance(item, Mapping) or (isinstance(item, list) and bool(item) and isinstance(item[0], Mapping))
+
+
+def _about_table(root: Any, name: str, source: str, whole: bool) -> str:
+    """A line about a table of the file that is no command's; none for what may be that of a package not loaded now."""
+    known = {*root.commands, *ELSEWHERE}
+    near = nearest(name.lower().replace("_", "-"), known)
+    if name in known or not (near or whole):
+        return ""
+    return f"{source}: [{name}] is no command" + (f" (did you mean [{near}]?)" if near else "")
+
+
 def _about_unknown(root: Any, command: str, name: str, source: str) -> str:
     """A line about a name that is no option; none for a variable that resembles none, which is another program's."""
     known = {_plain(item.opts[0].lstrip("-")) for found in root.commands.values() for item in settable(found)}
@@ -137,7 +209,7 @@ def _about_unknown(root: Any, command: str, name: str, source: str) -> str:
     if source.startswith(PREFIX):
         return f"{source} sets no option (did you mean {PREFIX}{near.upper()}?)" if near else ""
     if command and command not in root.commands:
-        return ""  # of a package that is not loaded by this call, or is not there: `ctseg config` shows it
+        return ""  # `_about_table` has said what there is to say
     where = f"[{command}] {name}" if command else name
     return f"{source}: {where} is no option that can be set here" + (f" (did you mean {near}?)" if near else "")
 

@@ -32,7 +32,8 @@ them; those that many commands share are explained in [commands](commands.md#fla
 def flags_page() -> str:
     """The page in Markdown: the commands of ctseg and of the other packages of this project that are installed."""
     from ctseg.cli.examples import finish_help
-    from ctseg.cli.main import ELSEWHERE, build_app
+    from ctseg.cli.main import build_app
+    from ctseg.cli.words import ELSEWHERE
 
     root = typer.main.get_command(build_app())
     finish_help(root)

@@ -20,7 +20,7 @@ from ctseg.cli.examples import HELP_FLAGS, finish_help
 from ctseg.cli.quick_start import begun, listed, quicken
 from ctseg.cli.signals import end_by_signals
 from ctseg.cli.streams import keep_streams
-from ctseg.cli.words import globals_first
+from ctseg.cli.words import ELSEWHERE, globals_first
 from ctseg.errors import InputError
 from ctseg.harmless import visible
 from ctseg.version import __version__
@@ -34,15 +34,6 @@ COMMANDS = (
     "finetune",
     "run", "demo", "phantom", "models", "export", "bids", "plugins", "settings", "config", "inspect", "doctor",
 )  # fmt: skip
-
-ELSEWHERE = dict.fromkeys(
-    (
-        "reproduce", "implant", "recovery-study", "source-subsets", "location-prior", "shuffle-labels",
-        "planted-faults",
-    ),
-    "ctseg-reproduce",
-)  # fmt: skip
-"""Commands that other packages of this project bring."""
 
 
 def show_version(wanted: bool) -> None:

@@ -10,6 +10,14 @@ GLOBAL_FLAGS = {
     "-q": "--quiet", "--quiet": "--quiet", "-v": "--verbose", "--verbose": "--verbose", "--no-plugins": "--no-plugins",
 }  # fmt: skip
 """As typed -> in full."""
+ELSEWHERE = dict.fromkeys(
+    (
+        "reproduce", "implant", "recovery-study", "source-subsets", "location-prior", "shuffle-labels",
+        "planted-faults",
+    ),
+    "ctseg-reproduce",
+)  # fmt: skip
+"""Commands that other packages of this project bring."""
 
 
 def globals_first(root: Any, argv: Sequence[str]) -> list[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from homeless import homeless
 
 from ctseg.cli import common
-from ctseg.cli.defaults import Default, in_force, read_defaults, settable
+from ctseg.cli.defaults import Default, any_set, config_path, in_force, read_defaults, settable
 from ctseg.cli.main import build_app, main
 from ctseg.errors import InputError
 from ctseg.outputs.mark import STUDY
@@ -100,9 +104,73 @@ def test_a_misspelt_name_is_said_and_other_programs_names_are_not(root: Any) -> 
 def test_a_file_that_is_missing_or_broken_is_one_line(root: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="CTSEG_CONFIG=no.toml: no such file"):
         read_defaults(root, {"CTSEG_CONFIG": "no.toml"})
+    Path("link.toml").symlink_to("nothing.toml")
+    os.mkfifo("pipe.toml")
+    for name, reason in {"link.toml": "a link to nothing", "pipe.toml": "a named pipe", ".": "a folder"}.items():
+        with pytest.raises(InputError, match=f"CTSEG_CONFIG={re.escape(name)}: {reason}"):
+            read_defaults(root, {"CTSEG_CONFIG": name})
     Path("config.toml").write_text("workers = = 3")
     assert main(["match", "--src", "a", "--tgt", "b", "-o", "c"]) == 2
     assert "config.toml: not a TOML file" in capsys.readouterr().err
+
+
+def test_a_table_of_no_command_is_said(root: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "[das_train]\ndevice = 'cpu'\n[Segment]\ndevice = 'cpu'\n[somebodys]\nx = 1\n[[segmet]]\ny = 1\n"
+    Path("config.toml").write_text(text)
+    near = [
+        "config.toml: [das_train] is no command (did you mean [das-train]?)",
+        "config.toml: [Segment] is no command (did you mean [segment]?)",
+        "config.toml: [segmet] is no command (did you mean [segment]?)",
+    ]
+    said = read_defaults(root, {"CTSEG_CONFIG": "config.toml"})[1]
+    assert said[:3] == near
+    assert not any("somebodys" in line for line in said)  # perhaps of a package that this call does not load
+    assert main(["config", "--json"]) == 0
+    assert any(line.endswith("[somebodys] is no command") for line in json.loads(capsys.readouterr().out)["unknown"])
+
+
+def test_an_account_without_a_home_folder_has_no_file_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    homeless(monkeypatch)
+    monkeypatch.delenv("CTSEG_CONFIG")
+    assert config_path() is None
+    assert not any_set({})
+    for call in (["--version"], ["config"], ["settings", "segment"], ["segment", "--help"]):
+        assert main(call) == 0
+    assert "CTSEG_CONFIG may name a file" in capsys.readouterr().out
+
+
+def test_somebody_elses_home_is_said_and_no_error(
+    root: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`HOME=/root` for another account, as images set it."""
+    real = Path.stat
+
+    def stat(path: Path, **options: Any) -> Any:
+        if path.name == "config.toml":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    found, said = read_defaults(root, {"XDG_CONFIG_HOME": "root"})
+    assert found == []
+    assert said == [
+        "root/ctseg/config.toml: this account may not look there, so no option comes from it; correct HOME or "
+        "permissions"
+    ]
+    monkeypatch.delenv("CTSEG_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "root")
+    assert main(["settings", "segment"]) == 0
+    assert "this account may not look there" in capsys.readouterr().err
+    assert main(["config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["exists"] is False
+
+
+def test_a_value_is_shown_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CTSEG_SEGMENT_DEVICE", "a\nb\x1b[31m")
+    assert main(["config"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "CTSEG_SEGMENT_DEVICE" in line]
 
 
 def test_config_shows_what_is_set_and_every_option_of_a_command(
