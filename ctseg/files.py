@@ -281,19 +281,20 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     return table
 
 
-def read_json(path: Path, most: int = MOST_JSON) -> Any:
+def read_json(path: Path, most: int = MOST_JSON, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """Read a JSON file in UTF-8, with or without a byte order mark.
 
     Args:
         path: the file.
         most: bytes; a larger file is not opened.
+        pairs: makes each object of its pairs; else the last one of a name counts.
 
     Raises:
         UnreadableError: if the system does not give it.
         InputError: if the file is missing, too large or no JSON.
     """
     try:
-        return json.loads(bounded(path, most).read_text(encoding="utf-8-sig"))
+        return json.loads(bounded(path, most).read_text(encoding="utf-8-sig"), object_pairs_hook=pairs)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except (ValueError, RecursionError) as error:

@@ -8,7 +8,6 @@ run without `model.safetensors` is unfinished.
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from ctseg.files import MOST_JSON, bounded, read_toml, write_text, write_with, w
 from ctseg.harmless import one_line, toml_visible
 from ctseg.outputs.mark import MARK
 from ctseg.version import __version__
+from ctseg.weights import MOST_WEIGHTS, read_metadata, read_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,8 +41,6 @@ BELONGS = {"generator": "synthesize", "segmenter": "segment", "kinds-segmenter":
 """Kind of a model -> the command that runs it."""
 MAX_WORDS = 5
 """At most so many differences are named in one line."""
-HEADER_LIMIT = 100_000_000
-"""safetensors' own bound on the header's size in bytes."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +77,18 @@ def model_path(run: Path) -> Path:
     """`RUN` or `RUN/model.safetensors` -> the weights' path.
 
     Raises:
-        InputError: if there is none, telling an unfinished run from a wrong path.
+        InputError: if there is none, telling an unfinished run from a wrong path, or if it is larger than weights are.
     """
     run = Path(run)
     path = run / "model.safetensors" if run.is_dir() else run
     if path.is_file():
-        return path
+        return bounded(path, MOST_WEIGHTS)
     if (run / "checkpoint.pt").exists():
         raise InputError(f"{run}: this training is not finished; continue it with --resume")
     if (run / "fold_1").is_dir():
         raise InputError(f"{run}: holds one network a fold; give one of them, as {run / 'fold_1'}")
-    missing = "no model.safetensors here" if run.exists() else "no such file or folder"
+    there = "no model.safetensors here" if run.is_dir() else "not a regular file"
+    missing = there if run.exists() else "no such file or folder"
     raise InputError(f"{run}: {missing}; give a run folder made by ctseg, or a name that `ctseg models` lists")
 
 
@@ -100,7 +99,7 @@ def read_header(run: Path) -> ModelHeader:
         InputError: if the file is missing, broken or not one of ctseg's.
     """
     path = model_path(run)
-    metadata = _read_metadata(path)
+    metadata = read_metadata(path)
     try:
         fields = json.loads(metadata["ctseg"])
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -143,36 +142,6 @@ def _wrong_tables(made: Mapping[str, Any], training: Mapping[str, Any]) -> list[
     return [one_line(name)[:60] for name, value in parts.items() if value is not None and not isinstance(value, dict)]
 
 
-def _read_metadata(path: Path) -> dict[str, str]:
-    """The `__metadata__` of a safetensors file: 8 bytes of length, then JSON, then as many bytes as it says."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else HEADER_LIMIT + 1
-        if length > min(HEADER_LIMIT, size):
-            raise InputError(f"{path}: not a safetensors file, or cut short; copy it again")
-        try:
-            header = json.loads(file.read(length))
-        except (ValueError, RecursionError):
-            header = None
-    if not isinstance(header, dict):
-        raise InputError(f"{path}: not a safetensors file, or cut short; copy it again")
-    expected = 8 + length + max((_end(entry) for entry in header.values()), default=0)
-    if size != expected:
-        raise InputError(
-            f"{path}: has {size} bytes where its header says {expected}: cut short or damaged; copy it again"
-        )
-    metadata = header.get("__metadata__")
-    return dict(metadata) if isinstance(metadata, dict) else {}
-
-
-def _end(entry: Any) -> int:
-    """Where a tensor's bytes end, from its entry in the header; 0 for what is no tensor."""
-    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    end = offsets[-1] if isinstance(offsets, list) and offsets else 0
-    return end if isinstance(end, int) else 0
-
-
 def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) -> tuple[nn.Module, ModelHeader]:
     """Rebuild a network from its run alone.
 
@@ -186,7 +155,6 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
         PluginError: if the plugin it needs is not installed.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     path, header = model_path(run), read_header(run)
     if header.kind != kind:
@@ -194,7 +162,7 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
         raise InputError(f"{path}: holds a {header.kind}, expected a {kind}; it belongs to `ctseg {other}`")
     module = build(header)
     try:
-        module.load_state_dict(load_file(path))
+        module.load_state_dict(read_weights(path))
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         refused = system_failure(error)
         if refused:

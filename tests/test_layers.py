@@ -36,6 +36,7 @@ ROOT_MODULES = {
     "study_words",
     "temporary_names",
     "version",
+    "weights",
 }
 CONTRACT = {"plugins"}
 """Hook specifications and protocols, which every layer may name; the host is looked up by `cli` alone."""

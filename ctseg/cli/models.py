@@ -39,7 +39,8 @@ def list_models(ctx: typer.Context, as_json: common.AsJson = False) -> None:
         common.show(line)
     for problem in known.problems:
         common.say(f"warning: {problem}")
-    common.say(f"your own: put NAME.safetensors with its card NAME.json, or run folders, into {known.folder}")
+    if known.folder:
+        common.say(f"your own: put NAME.safetensors with its card NAME.json, or run folders, into {known.folder}")
 
 
 def _summary(known: Catalogue, infos: list[ModelInfo]) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def _summary(known: Catalogue, infos: list[ModelInfo]) -> dict[str, Any]:
     usable = any(info.source.name == DEFAULT and not info.error for info in infos)
     return {
         "default": DEFAULT if usable else None,
-        "folder": str(known.folder),
+        "folder": known.folder and str(known.folder),
         "problems": list(known.problems),
         "models": [info.row() for info in infos],
     }

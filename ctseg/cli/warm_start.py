@@ -157,12 +157,13 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
 
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+
+    from ctseg.weights import read_weights
 
     is_safe = path.suffix == ".safetensors"
     try:
         file = regular(path)
-        found = load_file(file) if is_safe else torch.load(not_swelling(file), "cpu", weights_only=True)
+        found = read_weights(file) if is_safe else torch.load(not_swelling(file), "cpu", weights_only=True)
     except (  # NotImplementedError of a zip is a RuntimeError
         SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError,
     ) as error:  # fmt: skip

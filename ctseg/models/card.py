@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ctseg.errors import InputError, unknown_name
 from ctseg.files import read_json, write_json
+from ctseg.harmless import one_line
 from ctseg.models.card_files import CARD_SCHEMA, MAX_BYTES
 from ctseg.settings import Settings
 
@@ -66,9 +68,9 @@ class Measured(_Part):
 
     data: str = Field(min_length=1)
     metric: str = Field(min_length=1)
-    value: float = Field(allow_inf_nan=False)
-    low: float | None = Field(default=None, allow_inf_nan=False, description="ends of its 95 % interval")
-    high: float | None = Field(default=None, allow_inf_nan=False)
+    value: float
+    low: float | None = Field(default=None, description="ends of its 95 % interval")
+    high: float | None = Field(default=None)
     cases: int | None = Field(default=None, ge=0)
     note: str = ""
 
@@ -76,16 +78,18 @@ class Measured(_Part):
     def _interval(self) -> Self:
         if (self.low is None) != (self.high is None):
             raise ValueError("give both ends of the interval, low and high, or none")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("the interval's end low is above high")
         return self
 
 
 class VolumeBin(_Part):
     """How the true volume related to the segmented one in patients with a lesion, for one range of the latter."""
 
-    up_to_ml: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="its end; None: none")
-    factor: float = Field(gt=0, allow_inf_nan=False, description="median of true over segmented")
-    low: float = Field(gt=0, allow_inf_nan=False, description="ends of the interval of true over segmented")
-    high: float = Field(gt=0, allow_inf_nan=False)
+    up_to_ml: float | None = Field(default=None, gt=0, description="its end; None: none")
+    factor: float = Field(ge=0.01, le=100, description="median of true over segmented")
+    low: float = Field(ge=0.01, le=100, description="ends of the interval of true over segmented")
+    high: float = Field(ge=0.01, le=100)
     cases: int = Field(gt=0)
 
     @model_validator(mode="after")
@@ -156,7 +160,7 @@ def read_card(path: Path) -> ModelCard:
     """
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path}: larger than a model card can be; it is not opened")
-    data = read_json(path)
+    data = read_json(path, pairs=partial(_once, path))
     schema = data.pop("schema", None) if isinstance(data, dict) else None
     if schema != CARD_SCHEMA:
         raise InputError(
@@ -167,6 +171,20 @@ def read_card(path: Path) -> ModelCard:
         return ModelCard.model_validate_json(json.dumps(data), strict=False)
     except (ValidationError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {_fault(error)}; correct the card, see docs/models.md") from None
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of some pairs.
+
+    Raises:
+        InputError: if a field is given twice, of which only one would count.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise InputError(f"{path}: says {one_line(twice)[:40]!r} twice; keep one of them")
+    return found
 
 
 def _fault(error: Exception) -> str:

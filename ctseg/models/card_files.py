@@ -22,3 +22,13 @@ def is_card(path: Path) -> bool:
         return False
     data = read_json_beside(path)
     return isinstance(data, dict) and str(data.get("schema", "")).startswith(CARD_SCHEMA.rpartition("/")[0] + "/")
+
+
+def may_be_card(path: Path) -> bool:
+    """Whether a file beside weights is their card, or nobody can say: cut short, no text, a link to nothing.
+
+    To pass such a one over would leave out its settings and corrections without a word.
+    """
+    if not path.is_file():
+        return path.is_symlink() and not path.exists()
+    return path.stat().st_size <= MAX_BYTES and (is_card(path) or read_json_beside(path) is None)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
 from ctseg.errors import InputError, UnreadableError, first_line, unknown_name
 from ctseg.failures import system_failure
-from ctseg.models.card_files import card_path, is_card
+from ctseg.models.card_files import card_path, may_be_card
 
 DEFAULT = "default"
 OTHER_BLOOD = "other-blood"
@@ -79,7 +79,7 @@ class ModelSource:
         card = card_path(self.weights)
         if self.origin in ("package", "plugin"):
             return card
-        return card if (is_card(card) if self.origin == "path" else card.exists()) else None
+        return card if (may_be_card(card) if self.origin == "path" else os.path.lexists(card)) else None
 
     @property
     def way_out(self) -> str:
@@ -99,8 +99,8 @@ class Catalogue:
     """Those whose name another one has."""
     problems: tuple[str, ...] = ()
     """What keeps a place from being looked at; one line each."""
-    folder: Path = field(default_factory=Path)
-    """The user's."""
+    folder: Path | None = None
+    """The user's; None where there is none."""
 
     def named(self, name: str) -> ModelSource:
         """A model by its name.
@@ -157,7 +157,8 @@ class Catalogue:
         other = f"name one of {', '.join(sorted(known))}; or " if known else ""
         raise InputError(
             f"no --model given, and this ctseg has no model called {DEFAULT!r}; {other}give a run folder of "
-            f"`ctseg das-train` (`ctseg demo` trains one), or put one as {DEFAULT}{SUFFIX} in {self.folder}"
+            f"`ctseg das-train` (`ctseg demo` trains one), or put one as "
+            f"{DEFAULT}{SUFFIX} in {self.folder or FOLDER_VARIABLE}"
         )
 
 
@@ -192,14 +193,23 @@ def is_path(text: str) -> bool:
     return text in ("", ".", "..") or text.endswith(SUFFIX) or any(sign in text for sign in separators)
 
 
-def user_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder of the user's own models: `CTSEG_MODELS`, else `models` in the platform's place for ctseg's data."""
+def user_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder of the user's own models: `CTSEG_MODELS`, else `models` in the platform's place for ctseg's data.
+
+    None for an account without a home folder, as `docker run --user 12345` makes one.
+    """
     named = environment.get(FOLDER_VARIABLE, "").strip()
     if named:
         return Path(named)
     import platformdirs
 
-    return Path(platformdirs.user_data_path("ctseg", appauthor=False)) / "models"
+    try:
+        return Path(platformdirs.user_data_path("ctseg", appauthor=False)) / "models"
+    except RuntimeError:
+        return None
+
+
+NO_HOME = f"this account has no home folder for models; {FOLDER_VARIABLE} may name one"
 
 
 def known_models(registered: Iterable[Registered], folder: Path | None = None) -> Catalogue:
@@ -212,7 +222,7 @@ def known_models(registered: Iterable[Registered], folder: Path | None = None) -
     folder = user_folder() if folder is None else folder
     sources = {entry.name: _of_package(entry) for entry in registered}
     broken: list[ModelSource] = []
-    found, problems = _in_folder(folder)
+    found, problems = ([], (NO_HOME,)) if folder is None else _in_folder(folder)
     for source in found:
         other = sources.get(source.name)
         if other is None:
@@ -244,7 +254,19 @@ def _in_folder(folder: Path) -> tuple[list[ModelSource], tuple[str, ...]]:
     except OSError as error:
         return [], (f"{folder}: cannot be listed ({error.strerror}); check its permissions",)
     named_paths = {path: _name_of(path) for path in items}
-    return [ModelSource(path, name, "user", str(folder)) for path, name in named_paths.items() if name], ()
+    found = [(path, name) for path, name in named_paths.items() if name]
+    return [ModelSource(path, name, "user", str(folder), _no_name(name)) for path, name in found], ()
+
+
+def _no_name(name: str) -> str:
+    """Why a model cannot be called so; empty where it can.
+
+    `--model` takes some words for paths, and the name goes into DICOM, where a backslash parts two values and control
+    characters are forbidden.
+    """
+    if not name.isprintable() or "\\" in name:
+        return "its name has a backslash or what is no character of a text; rename it"
+    return f"its name ends in {SUFFIX}, as those of paths do; rename it" if is_path(name) else ""
 
 
 def _name_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,6 +123,8 @@ def read_checked_card(source: ModelSource, digest: str) -> ModelCard | None:
     if place is None:
         _check_run(source, digest)
         return None
+    if os.path.lexists(place) and not place.exists():
+        raise InputError(f"{place}: a link to nothing; get the model card that it points to, or remove it")
     if not place.exists():
         raise InputError(f"{source.weights}: its model card {place.name} is missing; {source.way_out}")
     card = read_card(place)

@@ -49,6 +49,9 @@ def test_a_card_comes_back(tmp_path: Path) -> None:
         ({"measured": [{"data": "x", "metric": "Dice", "value": 1, "low": 0}]}, "give both ends of the interval"),
         ({"summary": "a\u001b[31mred"}, "summary: holds line breaks or control characters"),
         ({"limits": ["one\ntwo"]}, "limits: holds line breaks"),
+        ({"measured": [{"data": "x", "metric": "Dice", "value": 1, "low": 2, "high": 0}]}, "low is above high"),
+        ({"made": {**CARD["made"], "seeds": [10**30]}}, "made.seeds: it should be at most"),
+        ({"volumes": {"data": "x", "bins": [{**BIN, "factor": 1e9, "high": 1e9}]}}, "less than or equal to 100"),
         ({"volumes": {"data": "x", "bins": []}}, "volumes.bins: "),
         ({"volumes": {"data": "x", "bins": [{"factor": 3, "low": 1, "high": 2, "cases": 9}]}}, "between low and high"),
         ({"volumes": {"data": "x", "bins": [{**BIN, "up_to_ml": 5.0}]}}, "the last without one"),
@@ -74,6 +77,17 @@ def test_what_is_no_card_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match=r"a\.json: not a"):
         read_card(path)
     assert not is_card(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "message"),
+    [('"ct_labels": false', '"ct_labels": false, "ct_labels": true', "twice"), ("61.5", "1e400", "finite number")],
+)
+def test_a_card_says_each_thing_once_and_no_infinity(tmp_path: Path, said: str, instead: str, message: str) -> None:
+    path = write_json(tmp_path / "a.json", CARD)
+    path.write_text(path.read_text().replace(said, instead))
+    with pytest.raises(InputError, match=message):
+        read_card(path)
 
 
 def test_a_huge_file_is_not_opened(tmp_path: Path) -> None:

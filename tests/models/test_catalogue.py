@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from homeless import homeless
 from model_files import ship, weights
 
 from ctseg.api import find_models, list_models
 from ctseg.errors import InputError
 from ctseg.models import ModelInfo, checked_digest, known_models, look_at, user_folder
 from ctseg.models.catalogue import Catalogue, ModelSource, is_path
+from ctseg.networks.unet import UNet
 from ctseg.plugins.host import Registry, load
+from ctseg.runs import load_model
 
 Plugged = Callable[[Path], Registry]
 
@@ -180,3 +184,65 @@ def test_weights_given_by_path_are_compared_with_a_card_beside_them(tmp_path: Pa
         checked_digest(ModelSource(path))
     path.with_suffix(".json").write_text('{"schema": "something else"}')
     assert len(checked_digest(ModelSource(path))) == 64
+
+
+def test_what_may_be_a_card_and_cannot_be_read_is_not_passed_over(tmp_path: Path, mine: Path) -> None:
+    """Its settings and corrections would be left out without a word."""
+    card, spoilt = Path("model.json"), {"cut": '{"schema": "ctseg-model-card/1", "faint_hu": 8', "empty": ""}
+    source = ModelSource(weights(Path("model.safetensors")))
+    for text in spoilt.values():
+        card.write_text(text)
+        with pytest.raises(InputError, match=r"model\.json: not a JSON file"):
+            checked_digest(source)
+    card.unlink()
+    card.symlink_to("nowhere.json")
+    with pytest.raises(InputError, match=r"model\.json: a link to nothing"):
+        checked_digest(source)
+    weights(mine / "linked.safetensors")
+    (mine / "linked.json").symlink_to("nowhere.json")
+    assert "a link to nothing" in look_at(known_models([]).sources["linked"]).error
+    card.unlink()
+    card.write_text(" " * 1_000_001)  # somebody else's: no card is so large
+    assert len(checked_digest(source)) == 64
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31mb", "a\nb", "a\\b", "old.safetensors", "\udcff"])
+def test_a_name_that_dicom_or_a_call_cannot_hold_is_listed_with_the_way_out(mine: Path, name: str) -> None:
+    weights(mine / "new.safetensors").rename(mine / f"{name}.safetensors")
+    (source,) = known_models([]).sources.values()
+    assert "rename it" in look_at(source).error
+    with pytest.raises(InputError, match="rename it"):
+        known_models([]).named(name)
+
+
+def test_a_file_of_terabytes_that_holds_nothing_is_not_read(mine: Path) -> None:
+    for name, header in (("zeros", b""), ("header", (1 << 20).to_bytes(8, "little"))):
+        with (mine / f"{name}.safetensors").open("wb") as file:
+            file.write(header)
+            file.truncate(1 << 42)
+    found = known_models([])
+    assert all("more than any such file needs" in look_at(found.sources[name]).error for name in ("zeros", "header"))
+
+
+def test_pipes_and_devices_are_called_so(mine: Path) -> None:
+    os.mkfifo(mine / "pipe.safetensors")
+    (mine / "zero.safetensors").symlink_to("/dev/zero")
+    found = known_models([])
+    assert all("not a regular file" in look_at(found.sources[name]).error for name in ("pipe", "zero"))
+
+
+def test_an_account_without_a_home_folder_has_the_other_models(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker run --user 12345`, and many batch systems."""
+    ship(package)
+    homeless(monkeypatch)
+    assert user_folder({}) is None
+    monkeypatch.delenv("CTSEG_MODELS")
+    found = known_models([])
+    assert found.folder is None
+    assert "CTSEG_MODELS may name one" in found.problems[0]
+
+
+def test_weights_in_a_folder_of_any_bytes_can_be_used(tmp_path: Path) -> None:
+    path = weights(tmp_path / os.fsdecode(b"r\xff") / "model.safetensors")
+    module, _ = load_model(path.parent, lambda header: UNet(**header.settings), "segmenter")
+    assert module is not None
