@@ -12,15 +12,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ctseg.errors import SettingError, unknown_name
 
+LARGEST = (1 << 63) - 1
+"""Whole numbers beyond it fit into nothing that counts with them (arrays, seeds, JSON of other programs)."""
+
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys are errors, defaults are checked too."""
+    """Base of all settings: immutable, unknown keys are errors, defaults are checked too, and numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_larger(cls, value: Any) -> Any:
+        values = value if isinstance(value, tuple | list) else (value,)
+        if any(isinstance(item, int) and abs(item) > LARGEST for item in values):
+            raise ValueError(f"it should be at most {LARGEST}")
+        return value
 
 
 S = TypeVar("S", bound=Settings)

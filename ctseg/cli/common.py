@@ -47,6 +47,10 @@ class State:
 STATE = State()
 
 MACHINE = "Machine"
+LARGEST_SEED = (1 << 63) - 1
+"""What every generator of random numbers takes."""
+MOST_PROCESSES = 1024
+"""More of them are a slip: no machine has so many cores, and all would be started."""
 Device = Annotated[
     str,
     typer.Option(
@@ -67,12 +71,15 @@ Precision = Annotated[
     ),
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", help="Worker processes; 0 works in this one.", min=0, rich_help_panel=MACHINE)
+    int,
+    typer.Option(
+        "--workers", help="Worker processes; 0 works in this one.", min=0, max=MOST_PROCESSES, rich_help_panel=MACHINE
+    ),
 ]
 Scheduler = Annotated[
     str, typer.Option("--scheduler", help="Address of a Dask scheduler to work on instead.", rich_help_panel=MACHINE)
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0, max=LARGEST_SEED)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue where an earlier call stopped.")]
 Share = Annotated[

@@ -9,6 +9,9 @@ import typer
 
 from ctseg.cli import common
 
+MOST = 1_000_000
+"""Patients; a list of many more is longer than the memory."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Join the application."""
@@ -17,9 +20,9 @@ def add_to(app: typer.Typer) -> None:
 
 def phantom(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the cohort to.")],
-    mr: Annotated[int, typer.Option("--mr", min=1, help="MR patients with glioma.")] = 24,
-    ct: Annotated[int, typer.Option("--ct", min=1, help="CT patients to train on, unlabelled.")] = 24,
-    ct_test: Annotated[int, typer.Option("--ct-test", min=0, help="Held-out CT patients.")] = 12,
+    mr: Annotated[int, typer.Option("--mr", min=1, max=MOST, help="MR patients with glioma.")] = 24,
+    ct: Annotated[int, typer.Option("--ct", min=1, max=MOST, help="CT patients to train on, unlabelled.")] = 24,
+    ct_test: Annotated[int, typer.Option("--ct-test", min=0, max=MOST, help="Held-out CT patients.")] = 12,
     settings: common.Set = [],  # noqa: B006 - typer copies it
     seed: common.Seed = 0,
     workers: common.Workers = 2,

@@ -38,6 +38,8 @@ GRACE_SECONDS = 20.0
 """How long a process may take to end after another one has."""
 UNSAID = 64
 """Exit code of a started process that ended without saying why; its parent, which alone sees it, has to say it."""
+MOST_SURELY = 16
+"""Processes that may be started whatever the number of cores: more than cores, and more than these, is a slip."""
 BY_SIGNAL = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM)}
 """Exit codes of processes that ended kindly by a signal, and said nothing."""
 
@@ -170,7 +172,8 @@ def launch(argv: Sequence[str], devices: int, machines: int, run: Path) -> int:
         The exit code of the first that failed, 0 where none did.
 
     Raises:
-        SettingError: if there are several machines, and the environment does not say where they meet.
+        SettingError: if there are several machines, and the environment does not say where they meet, or if it would be
+            far more processes than this machine has cores for.
         TrainingError: if a process was killed or does not go on, here or on another machine.
     """
     from ctseg.outputs import STUDY
@@ -223,6 +226,7 @@ def _end_of(number: int) -> str:
 
 def _places(devices: int, machines: int) -> list[dict[str, str]]:
     """What the environment of each process on this machine says."""
+    _check_cores(devices)
     node, address, port = "0", "127.0.0.1", _free_port()
     if machines > 1:
         if not {"NODE_RANK", "MASTER_ADDR"} <= os.environ.keys():
@@ -241,6 +245,12 @@ def _places(devices: int, machines: int) -> list[dict[str, str]]:
         }
         for local in range(devices)
     ]  # fmt: skip
+
+
+def _check_cores(devices: int) -> None:
+    cores = os.cpu_count() or 1
+    if devices > max(cores, MOST_SURELY):
+        raise SettingError(f"--devices {devices}: one process each, and this machine has {cores} cores; give fewer")
 
 
 def _free_port() -> int:

@@ -15,7 +15,7 @@ from ctseg.cli.examples import examples
 from ctseg.errors import SettingError
 from ctseg_reproduce import implant_command, small_commands
 from ctseg_reproduce.inputs import given_inputs
-from ctseg_reproduce.options import Preset, Rows, Scale, Window
+from ctseg_reproduce.options import Jobs, OneSeed, Preset, Rows, Scale, Seeds, Window
 from ctseg_reproduce.shipped_models import SHIPPED_MODELS, make_model
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def reproduce(
     scale: Scale = "cpu",
     preset: Preset = "",
     window: Window = "",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")] = 3,
-    seed: Annotated[list[int], typer.Option("--seed", min=0, help="This seed only; repeat for more.")] = [],  # noqa: B006
+    seeds: Seeds = 3,
+    seed: OneSeed = [],  # noqa: B006
     rows: Rows = [],  # noqa: B006
     source: Annotated[Path | None, typer.Option("--src", help="Labelled MR slice set instead of the phantom.")] = None,
     target: Annotated[Path | None, typer.Option("--tgt", help="Unlabelled CT slice set.")] = None,
@@ -69,9 +69,7 @@ def reproduce(
     ] = 0.0,
     template: Template = None,
     only_plan: Annotated[bool, typer.Option("--plan", help="Say what would be run and how long; run nothing.")] = False,
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Rows and seeds made at once, each by one process with one thread.")
-    ] = 1,
+    jobs: Jobs = 1,
     device: common.Device = "auto",
     precision: common.Precision = "auto",
     workers: common.Workers = 2,
