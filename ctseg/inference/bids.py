@@ -49,6 +49,8 @@ class BidsScan:
     """Label without `sub-`."""
     place: str
     """Its folder below the participant's, as `ses-01/ct` or `ct`."""
+    shares_name: bool = False
+    """Whether another scan of the participant has its name, in `anat` as in `ct`."""
 
     @property
     def stem(self) -> str:
@@ -60,6 +62,11 @@ class BidsScan:
     def mask(self) -> str:
         """Where its mask goes, below the participant's folder, without `.nii.gz` or `.json`."""
         return f"{self.place}/{self.stem}{MASK}"
+
+    def figure(self, what: str) -> str:
+        """Where a picture of it goes, below the participant's folder; scans of one name have their folder's in it."""
+        kind = self.place.rpartition("/")[2].capitalize() if self.shares_name else ""
+        return f"figures/{self.stem}_desc-{what}{kind}_ct.png"
 
     @property
     def raw(self) -> str:
@@ -169,7 +176,8 @@ def _participant(folder: Path, label: str) -> Participant:
             broken.append(Rejected(str(path), reason, True))
         else:
             scans[scan.mask] = scan
-    return Participant(tuple(scans.values()), tuple(broken))
+    names = Counter(scan.stem for scan in scans.values())
+    return Participant(tuple(replace(scan, shares_name=names[scan.stem] > 1) for scan in scans.values()), tuple(broken))
 
 
 def found_cases(participant: Participant) -> tuple[dict[str, tuple[BidsScan, Case]], list[Rejected]]:
@@ -179,14 +187,13 @@ def found_cases(participant: Participant) -> tuple[dict[str, tuple[BidsScan, Cas
     """
     cases: dict[str, tuple[BidsScan, Case]] = {}
     broken = list(participant.broken)
-    stems = Counter(scan.stem for scan in participant.scans)
     for scan in participant.scans:
         try:
             (case,) = discover([scan.path], "ct").cases
         except InputError as error:
             broken.append(Rejected(str(scan.path), str(error).removeprefix(f"{scan.path}: "), True))
             continue
-        above = f"{scan.place.replace('/', '_')}_" if stems[scan.stem] > 1 else ""
+        above = f"{scan.place.replace('/', '_')}_" if scan.shares_name else ""
         name = short_name(safe_name(f"{above}{scan.stem}_ct"))
         while name in cases:
             name = f"{name}-2"
@@ -277,7 +284,7 @@ def place_case(work: Path, folder: Path, scan: BidsScan, result: CaseResult, mad
     for name, what in ((f"{result.case}.png", "haemorrhage"), (f"3d/{result.case}.png", "haemorrhage3d")):
         if (work / name).exists():
             (folder / "figures").mkdir(exist_ok=True)
-            (work / name).replace(folder / "figures" / f"{scan.stem}_desc-{what}_ct.png")
+            (work / name).replace(folder / scan.figure(what))
     row = result.row().items()
     measured = {key: value for key, value in row if key not in ("case", "files", "error") and value not in ("", None)}
     write_json(

@@ -15,7 +15,7 @@ from ctseg.io.case import Rejected
 DATATYPES = ("ct", "anat")
 MASK = "_label-haemorrhage_mask"
 SCAN = re.compile(r"(?P<stem>.+)_ct\.(?P<suffix>.+)", re.IGNORECASE | re.DOTALL)
-SESSION = re.compile(r"_(ses-[^_/]*)_")
+SESSION = re.compile(r"_(ses-[^_/]*)(?=_)")
 VOXELS = (".nii", ".nii.gz")
 BESIDE = (".json", ".tsv")
 """What may lie beside a scan under its name."""
@@ -95,10 +95,20 @@ def _other_name(name: str, label: str, place: str) -> str:
     """Why a name contradicts its folders: a scan of one time point would be measured as that of another."""
     if not name.startswith(f"sub-{label}_"):
         return f"its name is not one of sub-{label}; rename it"
-    session, named = place.rpartition("/")[0], SESSION.search(name)
-    if named is None or not session or named[1] == session:
+    return _other_session(label, place, SESSION.findall(name))
+
+
+def _other_session(label: str, place: str, named: list[str]) -> str:
+    """Why the sessions that a name says are not that of its folder: BIDS wants both or neither, and one only."""
+    folder = place.rpartition("/")[0]
+    if named == [folder] or (not folder and not named):
         return ""
-    return f"its name says {named[1][:40]}, its folder {session[:40]}; rename or move it"
+    if not named:
+        return f"its name says no session, its folder {folder[:40]}; rename it to sub-{label}_{folder[:40]}_..."
+    said = " and ".join(session[:40] for session in named[:2])
+    if not folder:
+        return f"its name says {said}, and it lies in no folder of a session; move or rename it"
+    return f"its name says {said}, its folder {folder[:40]}; rename or move it"
 
 
 def _too_long(stem: str) -> str:

@@ -139,7 +139,7 @@ def test_a_scan_of_another_session_or_in_another_folder_is_said(dataset, capsys)
     """A name that contradicts its folder would be measured as another time point's; other folders are not read."""
     scan = Path("data/sub-01/ct/sub-01_ct.nii.gz")
     wrong = ("ses-1/ct/sub-01_ses-2_ct", "CT/sub-01_ct", "ses-1/anat/ct/sub-01_ses-1_ct", "sub-01_run-1_ct")
-    for name in (*wrong, "ses-1/ct/sub-01_ses-1_ct", "ses-1/ct/sub-01_run-1_ct", ".hidden/sub-01_ct"):
+    for name in (*wrong, "ses-1/ct/sub-01_ses-1_ct", "ses-1/ct/sub-01_ses-1_run-1_ct", ".hidden/sub-01_ct"):
         path = Path(f"data/sub-01/{name}.nii.gz")
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(scan, path)
@@ -154,6 +154,36 @@ def test_a_scan_of_another_session_or_in_another_folder_is_said(dataset, capsys)
     assert sum("lies where BIDS has no CT; move it to sub-03/" in error for error in failed) == 1
     assert len(failed) == 5
     assert "4 of 9 scans of 3 participants" in err
+
+
+def test_a_session_in_the_name_or_the_folder_alone_is_refused(dataset, capsys):
+    """`INVALID_LOCATION` of the BIDS validator; scans of two sessions would have had one name."""
+    head = Path("data/sub-01/ct/sub-01_ct.nii.gz")
+    places = {
+        "data/sub-02/ses-a/ct/sub-02_ct.nii.gz": "its name says no session, its folder ses-a; rename it to sub-02_ses",
+        "data/sub-04/ct/sub-04_ses-b_ct.nii.gz": "its name says ses-b, and it lies in no folder of a session",
+        "data/sub-05/ses-b/ct/sub-05_ses-b_ses-c_ct.nii.gz": "its name says ses-b and ses-c, its folder ses-b",
+    }
+    for name in places:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(head, name)
+    assert call(dataset, "out", "participant", "--json") == 1
+    said = capsys.readouterr()
+    assert all(reason in said.out + said.err for reason in places.values())
+    assert sorted(path.name for path in Path("out").rglob("*_mask.nii.gz")) == [
+        "sub-01_label-haemorrhage_mask.nii.gz", "sub-02_ses-a_run-1_label-haemorrhage_mask.nii.gz",
+    ]  # fmt: skip
+
+
+def test_scans_of_one_name_in_ct_and_anat_have_pictures_of_their_own(dataset):
+    Path("data/sub-01/anat").mkdir()
+    shutil.copy("data/sub-01/ct/sub-01_ct.nii.gz", "data/sub-01/anat/sub-01_ct.nii.gz")
+    argv = ["bids", dataset, "out", "participant", "--participant-label", "01", "--model", "run"]
+    assert main([*argv, "--set", "preview_3d=false"]) == 0
+    assert sorted(path.name for path in Path("out/sub-01/figures").iterdir()) == [
+        "sub-01_desc-haemorrhageAnat_ct.png", "sub-01_desc-haemorrhageCt_ct.png",
+    ]  # fmt: skip
+    assert len(list(Path("out/sub-01").rglob("*_mask.nii.gz"))) == 2
 
 
 def test_resume_makes_what_is_missing_or_has_changed_and_mixes_nothing(dataset, capsys):
