@@ -15,6 +15,7 @@ from ctseg.files import read_csv, regular
 from ctseg.io.identity import convention_of, patient_rule, patients_of
 from ctseg.io.input_digests import file_sha256, files_digest
 from ctseg.io.mask_files import MaskFolder, Unread, files_of, mask_case, mask_folder, no_masks
+from ctseg.io.named_masks import named_cases, with_named
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Matching:
 def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, group: Path | None = None) -> Matching:
     """Match masks by file name (`CASE.nii.gz`, `CASE.seg.nrrd`, `CASE.dcm`), or by the rows `case,ref,pred` of `table`.
 
+    DICOM masks without a partner of their name are matched by the patient and series that they name.
+
     Args:
         preds: one folder (or one file) of predicted masks for each model.
         ref: the folder (or file) of reference masks.
@@ -55,8 +58,9 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
             incomplete.
     """
     referenced = _refs(ref, table)
-    refs, predicted = referenced.masks, [_predictions(pred, table, referenced.masks, ref) for pred in preds]
-    found = [item.masks for item in predicted]
+    predicted = [_predictions(pred, table, referenced.masks, ref) for pred in preds]
+    referenced, predicted = _by_named_scans(referenced, predicted, None if table else ref, preds)
+    refs, found = referenced.masks, [item.masks for item in predicted]
     if not any(case in masks for masks in found for case in refs):
         raise InputError(
             f"{', '.join(str(pred) for pred in preds)}: no mask has the name of one in {ref} "
@@ -69,6 +73,27 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
     models = model_names(preds)
     extra = {model: sorted(set(masks) - set(refs)) for model, masks in zip(models, found, strict=True)}
     return Matching(models, jobs, extra, rule, _unread(("references", *models), (referenced, *predicted)))
+
+
+def _by_named_scans(
+    referenced: MaskFolder, predicted: Sequence[MaskFolder], ref: Path | None, preds: Sequence[Path]
+) -> tuple[MaskFolder, list[MaskFolder]]:
+    """DICOM masks without a partner of their file's name, under the name of the scan that they name themselves.
+
+    Args:
+        referenced: the references.
+        predicted: the masks of each model.
+        ref: the folder of references; None where a table says which masks belong together.
+        preds: the folders of the models.
+
+    Raises:
+        InputError: if two masks of a folder are of one scan.
+    """
+    if ref is None:
+        return referenced, list(predicted)
+    partners = {name for item in predicted for name in (*item.masks, *named_cases(item).values())}
+    referenced = with_named(referenced, partners, ref)
+    return referenced, [with_named(item, referenced.masks, pred) for item, pred in zip(predicted, preds, strict=True)]
 
 
 def _unread(names: Sequence[str], folders: Sequence[MaskFolder]) -> tuple[tuple[str, tuple[Unread, ...]], ...]:

@@ -23,8 +23,6 @@ OWN_MAKER = "ctseg"
 FORM_OF = {".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".mnc": "MINC"}
 NAMED_FORMS = {"SEG": "DICOM SEG", "RTSTRUCT": "DICOM RTSTRUCT"}
 """Modality -> form; other DICOM objects are DICOM alone."""
-RENAME = "rename it, so that its name is its case's and ends in .dcm"
-"""Of a DICOM SEG without such a name."""
 AS_NIFTI = "write them as NIfTI on the grid of the scan (RTSTRUCT: plastimatch convert; others: SimpleITK or nibabel)"
 MOST_LOOKED_AT = 5
 """DICOM files of a folder within a folder of masks whose headers are read: the first tell what all of them are."""
@@ -108,7 +106,7 @@ def _masks_among(files: Sequence[Path]) -> list[Path]:
     """The files that are masks by their name, and the DICOM segmentations that are no objects beside another mask."""
     named = {file for file in files if case_of(file.name) is not None}
     beside = {str(case_of(file.name)) for file in named}
-    segs = _without_own([file for file in files if file not in named and _is_named_seg(file)], beside)
+    segs = _without_own([file for file in files if file not in named and _is_seg(file)], beside)
     found = named | set(_without_own(segs, {mask_case(file.name) for file in segs}, OWN_OBJECTS[1:]))
     return [file for file in files if file in found]
 
@@ -117,10 +115,10 @@ def _without_own(files: Sequence[Path], cases: Collection[str], ends: Sequence[s
     return [file for file in files if not _is_own(file, cases, ends)]
 
 
-def _is_named_seg(file: Path) -> bool:
-    """Whether a file is a DICOM segmentation whose name says of which case, such as `CASE.dcm`."""
-    is_named = file.suffix.lower() in DICOM_SUFFIXES and kind_of(file.name).what == "dicom"
-    return is_named and file.is_file() and _modality(file) == "SEG"
+def _is_seg(file: Path) -> bool:
+    """Whether a file is a DICOM segmentation, which `CASE.dcm` and files without a suffix can be."""
+    is_plain = kind_of(file.name).what == "dicom" and file.suffix.lower() != ".gz"
+    return is_plain and file.is_file() and _modality(file) == "SEG"
 
 
 def _modality(file: Path) -> str:
@@ -186,9 +184,8 @@ def _by_content(file: Path, cases: Collection[str]) -> Unread | None:
     header = read_header(source)
     if isinstance(header, SliceHeader):
         form = NAMED_FORMS.get(header.modality, "DICOM")
-        way_out = RENAME if form == "DICOM SEG" else ""
-        packed = f"{INFLATE} (gunzip)" if file.suffix.lower() == ".gz" else ""
-        return None if _is_own(file, cases) else Unread(file.name, form, packed or way_out)
+        way_out = f"{INFLATE} (gunzip)" if file.suffix.lower() == ".gz" else ""
+        return None if _is_own(file, cases) else Unread(file.name, form, way_out)
     if file.suffix.lower() in DICOM_SUFFIXES:
         return Unread(file.name, "DICOM")
     return _without_header(file.name, header)

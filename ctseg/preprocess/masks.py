@@ -15,6 +15,7 @@ from ctseg.io.drawn import slice_names
 from ctseg.io.input_digests import file_digest, text_digest
 from ctseg.io.mask_files import MaskFolder, files_of, forms_of, mask_folder, no_masks, ways_out
 from ctseg.io.masks import load_mask
+from ctseg.io.named_masks import with_named
 from ctseg.io.nifti.file import guarded
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import off_by, placed
@@ -29,6 +30,8 @@ LABELLED = "a mask of a scan that has a label of its own, which is used"
 def given_masks(folder: Path | None, cases: Sequence[Case]) -> tuple[dict[str, Path], list[Rejected]]:
     """The masks of a folder by their cases, and what lies there and is not used; nothing where no folder is given.
 
+    A mask belongs to the scan of its name; a DICOM one of no scan's name to the scan that it names itself.
+
     Raises:
         InputError: if the folder holds no mask, or one case has two files.
     """
@@ -37,6 +40,7 @@ def given_masks(folder: Path | None, cases: Sequence[Case]) -> tuple[dict[str, P
     found = mask_folder(folder) if folder.is_dir() else MaskFolder({}, ())
     if not found.masks:
         raise InputError(f"{no_masks(folder, found)}; name the folder of masks with --masks")
+    found = with_named(found, {case.case_id for case in cases}, folder)
     return found.masks, _left_out(folder, found, cases)
 
 

@@ -122,6 +122,23 @@ def test_a_table_names_segmentations_of_any_name(cohort: Path) -> None:
     assert found.cases["dice"].tolist() == done(cohort, "nifti").cases["dice"].tolist()
 
 
+def test_a_segmentation_of_any_name_belongs_to_the_scan_that_it_names(cohort: Path) -> None:
+    """References named by UIDs, and predictions by the pseudonyms of the scans."""
+    (cohort / "ref/a.dcm").rename(cohort / "ref/1.2.840.113.dcm")
+    (cohort / "pred/a.nii.gz").rename(cohort / f"pred/{scan(cohort).case_id}.nii.gz")
+    (cohort / "pred/a.json").rename(cohort / f"pred/{scan(cohort).case_id}.json")
+    found = done(cohort, "ref")
+    assert (found.failed, found.cases["case"].tolist()) == ((), [scan(cohort).case_id])
+    shutil.copytree(cohort / "ref", cohort / "second")
+    (cohort / "second/1.2.840.113.dcm").rename(cohort / "second/x.dcm")
+    both = done(cohort, "ref", "second")
+    assert both.failed == ()
+    assert both.cases["dice"].tolist() == [1.0]
+    shutil.copy(cohort / "ref/1.2.840.113.dcm", cohort / "ref/2.dcm")
+    with pytest.raises(InputError, match=r"holds 1\.2\.840\.113\.dcm and 2\.dcm of one scan; keep one of them"):
+        done(cohort, "ref", out="third")
+
+
 def test_two_files_of_one_case_are_refused(cohort: Path) -> None:
     shutil.copy(cohort / "nifti/a.nii.gz", cohort / "ref")
     with pytest.raises(InputError, match=r"holds a\.dcm and a\.nii\.gz of one case; keep one of them"):

@@ -99,12 +99,28 @@ def test_a_mask_that_lies_off_by_less_than_half_a_voxel_is_noted(
 
 def test_what_is_not_used_is_said(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path,) = (cohort / "seg").iterdir()
-    (cohort / "seg" / "second.dcm").write_bytes(path.read_bytes())
-    (cohort / "seg" / "IM0001").write_bytes(path.read_bytes())
+    changed(path, cohort / "seg" / "other.dcm", lambda data: setattr(data, "PatientID", "another"))
+    changed(path, cohort / "seg" / "IM0001", lambda data: data.pop("ReferencedSeriesSequence"))
     code, _, said = made(cohort, "seg", "set", capsys)
     assert code == 0
-    assert f"{cohort}/seg/second.dcm: a mask without its scan" in said
-    assert f"{cohort}/seg/IM0001: masks in forms that are not read (1 DICOM SEG); IM0001: rename it" in said
+    assert f"{cohort}/seg/IM0001 and 1 more: a mask without its scan" in said
+
+
+@pytest.mark.parametrize("name", ["1.2.840.113.dcm", "IM0001", "1-1.DCM"])
+def test_a_mask_of_any_name_belongs_to_the_scan_that_it_names(
+    cohort: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (cohort / "seg").iterdir()
+    for masks in ("seg", "nifti"):
+        if masks == "seg":
+            path.rename(path.with_name(name))
+        assert made(cohort, masks, f"set {masks}", capsys)[0] == 0
+    one, other = open_slices(cohort / "set seg"), open_slices(cohort / "set nifti")
+    np.testing.assert_array_equal(one.masks, other.masks)
+    (cohort / "seg" / "second.dcm").write_bytes((cohort / "seg" / name).read_bytes())
+    code, _, said = made(cohort, "seg", "set", capsys)
+    assert code == 2
+    assert "of one scan; keep one of them" in said
 
 
 def test_a_broken_segmentation_is_a_failed_case(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
