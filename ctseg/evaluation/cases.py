@@ -57,9 +57,7 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
         InputError: if a folder is missing or holds no mask, no prediction matches any reference, or a table is
             incomplete.
     """
-    referenced = _refs(ref, table)
-    predicted = [_predictions(pred, table, referenced.masks, ref) for pred in preds]
-    referenced, predicted = _by_named_scans(referenced, predicted, None if table else ref, preds)
+    referenced, predicted = _both_sides(preds, ref, table)
     refs, found = referenced.masks, [item.masks for item in predicted]
     if not any(case in masks for masks in found for case in refs):
         raise InputError(
@@ -75,22 +73,18 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
     return Matching(models, jobs, extra, rule, _unread(("references", *models), (referenced, *predicted)))
 
 
-def _by_named_scans(
-    referenced: MaskFolder, predicted: Sequence[MaskFolder], ref: Path | None, preds: Sequence[Path]
-) -> tuple[MaskFolder, list[MaskFolder]]:
-    """DICOM masks without a partner of their file's name, under the name of the scan that they name themselves.
+def _both_sides(preds: Sequence[Path], ref: Path, table: Path | None) -> tuple[MaskFolder, list[MaskFolder]]:
+    """The references, and the masks of each model, by their cases.
 
-    Args:
-        referenced: the references.
-        predicted: the masks of each model.
-        ref: the folder of references; None where a table says which masks belong together.
-        preds: the folders of the models.
+    DICOM masks without a partner of their file's name have the name of the scan that they name themselves.
 
     Raises:
-        InputError: if two masks of a folder are of one scan.
+        InputError: if a folder holds no mask, or two of one scan, or a table is incomplete.
     """
-    if ref is None:
-        return referenced, list(predicted)
+    referenced = _refs(ref, table)
+    predicted = [_predictions(pred, table, referenced.masks, ref) for pred in preds]
+    if table is not None:
+        return referenced, predicted
     partners = {name for item in predicted for name in (*item.masks, *named_cases(item).values())}
     referenced = with_named(referenced, partners, ref)
     return referenced, [with_named(item, referenced.masks, pred) for item, pred in zip(predicted, preds, strict=True)]
