@@ -14,14 +14,20 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
 )
 
 from ctseg.errors import CaseError
+from ctseg.failures import system_failure
 from ctseg.io.dicom.header import integer, text
 from ctseg.io.dicom.pixels import MAX_PIXELS, SYNTAXES
 from ctseg.io.quiet import quiet
 
 PLAIN = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian})
+FIELDS = frozenset(
+    {"NumberOfFrames", "PhotometricInterpretation", "PixelData", "PixelRepresentation", "SamplesPerPixel"}
+)
+"""What a decoder asks for beside the size of a frame."""
 PROBABILITIES = (
     "holds probabilities (FRACTIONAL), and where a lesion begins is for you to say: threshold it, and write it as "
     "BINARY or as NIfTI"
@@ -63,20 +69,51 @@ def frame_values(dataset: Dataset, count: int) -> Iterator[Values]:
     if _syntax(dataset) in PLAIN:
         yield from _plain(dataset, count)
         return
+    if _syntax(dataset) == RLELossless and integer(dataset, "BitsAllocated") == 1:
+        yield from _run_lengths_of_bits(dataset, count)
+        return
+    yield from _decoded(dataset, count)
+
+
+def _run_lengths_of_bits(dataset: Dataset, count: int) -> Iterator[Values]:
+    """Frames of single bits, packed into bytes and compressed by RLE, as OHIF writes them; pydicom decodes bytes."""
+    shape = integer(dataset, "Rows"), integer(dataset, "Columns")
+    packed = Dataset()
+    packed.update({element.tag: element for element in dataset if element.keyword in FIELDS})
+    packed.file_meta = dataset.file_meta
+    packed.Rows, packed.Columns = 1, -(-shape[0] * shape[1] // 8)
+    packed.BitsAllocated = packed.BitsStored = 8
+    packed.HighBit = 7
+    for values in _decoded(packed, count):
+        yield np.unpackbits(values, bitorder="little")[: shape[0] * shape[1]].reshape(shape)
+
+
+def _decoded(dataset: Dataset, count: int) -> Iterator[Values]:
+    """Frames as pydicom decodes them; arguments and errors as of `frame_values`."""
     try:
         decoder: Any = get_decoder(_syntax(dataset))
     except NotImplementedError:
         name = SYNTAXES.get(str(_syntax(dataset)), "in a way of no known name")
         raise CaseError(f"its frames are compressed ({name}), which is not read; write it uncompressed") from None
     shape, found = (integer(dataset, "Rows"), integer(dataset, "Columns")), 0
-    with quiet():
-        for values, _ in decoder.iter_array(dataset, raw=True):
-            if values.shape != shape:
-                raise CaseError(f"a frame has {values.shape} pixels, where its header says {shape}; copy it again")
-            found += 1
-            yield values
+    for values in _frames(decoder, dataset):
+        if values.shape != shape:
+            raise CaseError(f"a frame has {values.shape} pixels, where its header says {shape}; copy it again")
+        found += 1
+        yield values
     if found != count:
         raise CaseError(f"says {count} frames and holds the pixels of {found}; copy the file again")
+
+
+def _frames(decoder: Any, dataset: Dataset) -> Iterator[Values]:
+    try:
+        with quiet():
+            yield from (values for values, _ in decoder.iter_array(dataset, raw=True))
+    except CaseError:
+        raise
+    except Exception as error:  # decoders raise anything on broken streams
+        reason = system_failure(error) or "its compressed frames cannot be decoded; copy it again"
+        raise CaseError(reason) from None
 
 
 def _syntax(dataset: Dataset) -> UID:
