@@ -125,6 +125,38 @@ def test_calls_that_do_not_fit_are_refused_in_one_line(
     assert not (tmp_path / ".ctseg-share-out").exists()
 
 
+def test_a_mask_that_was_changed_since_is_other_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cases that were done before had kept the old mask, and the set was put together of both."""
+    cohorts.label(cohorts.mr_scans(tmp_path / "scans", 3))
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "-o", "out", "--share"]
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess_shared, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(words) == 130
+    capsys.readouterr()
+    assert len(list((tmp_path / ".ctseg-share-out" / "done").glob("case_*"))) == 3
+    mask = tmp_path / "scans/case_001/case_001_seg.nii.gz"
+    before = mask.read_bytes()
+    mask.write_bytes(before)  # the same size, another time
+    assert main(words) == 2
+    assert "with other scans, settings or version of ctseg" in error(capsys)
+    shutil.rmtree(tmp_path / ".ctseg-share-out")
+    assert main(words) == 0
+
+
+def test_a_pipe_among_the_claims_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cohorts.mr_scans(tmp_path / "scans", 1)
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "-o", "out", "--share"]
+    claim = tmp_path / ".ctseg-share-out" / "claims" / "case_000.1"
+    claim.parent.mkdir(parents=True)
+    os.mkfifo(claim)
+    assert main(words) == 2
+    assert "case_000.1: no claim of a call of ctseg; remove it and call again" in error(capsys)
+    claim.unlink()
+    assert main(words) == 0
+
+
 def error(capsys: pytest.CaptureFixture[str]) -> str:
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 
 from ctseg.errors import CaseError, first_line, without_quotes
 from ctseg.failures import system_failure
@@ -32,18 +33,32 @@ def input_digest(case: Case) -> str:
     return whole[:DIGITS]
 
 
-def glance(cases: Sequence[Case]) -> str:
-    """A digest of which cases there are, unread: names, how many files each, and the first one's size and time.
+def glance(cases: Sequence[Case], beside: Sequence[Path] = ()) -> str:
+    """A digest of which cases there are, unread: names, and size and time of each file of theirs, its labels' too.
 
-    It tells whether two calls work on the same, not whether a scan is the same.
+    It tells whether two calls work on the same, so that one that comes after a slice or a mask was changed does not go
+    on with what was made of the other.
+
+    Args:
+        cases: the scans.
+        beside: further files that decide what comes out, as masks.
     """
-    lines = []
+    lines = [f"{path.name} {_seen(path)}" for path in beside]
     for case in cases:
-        first = case.zip_file or next(iter(case.files), None)
-        stat = None if first is None else first.stat()
-        seen = (0, 0) if stat is None else (stat.st_size, stat.st_mtime_ns)
-        lines.append(f"{case.case_id} {len(case.files)} {len(case.members)} {seen}")
-    return sha256("\n".join(lines).encode()).hexdigest()[:DIGITS]
+        files = [case.zip_file] if case.zip_file is not None else list(case.files)
+        seen = [_seen(path) for path in (*files, *([case.label_file] if case.label_file else []))]
+        part = (case.channel, case.orientation, case.frames)
+        lines.append(f"{case.case_id} {len(case.members)} {part} {seen}")
+    return sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
+
+
+def _seen(path: Path) -> tuple[int, int]:
+    """Size and time of a file; of one that is gone none, which is for its reader to say."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def sources_of(case: Case) -> list[Source]:

@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from ctseg.errors import InputError
 from ctseg.files import sync
 from ctseg.locks import Busy, Unknown, lock, unlock
 from ctseg.outputs.once import appear, is_gone
@@ -274,8 +276,10 @@ class Claims:
         path = self.claims / f"{name}.{number}"
         try:
             # Opening asks a network disk for what is there now.
-            handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
             try:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise InputError(f"{path}: no claim of a call of ctseg; remove it and call again")
                 return self._is_dead(path.name, handle)
             finally:
                 os.close(handle)

@@ -102,10 +102,10 @@ class _Progress:
 def _key(made: Plan, made_of: Mapping[str, Any]) -> str:
     """What calls have to have in common to share."""
     tables = {name: file_digest(made_of[name]) for name in ("labels", "splits") if made_of.get(name) is not None}
-    masks = sorted(path.name for path in made.task.masks.iterdir()) if made.task.masks is not None else []
+    masks = sorted(made.task.masks.iterdir()) if made.task.masks is not None else []
     settings = made.task.settings.model_dump(mode="json")
-    text = json.dumps([made.domain, settings, tables, masks], sort_keys=True)
-    return text_digest(f"preprocess {__version__} {text} {glance(made.cases)}")
+    text = json.dumps([made.domain, settings, tables], sort_keys=True)
+    return text_digest(f"preprocess {__version__} {text} {glance(made.cases, masks)}")
 
 
 def _take_part(
