@@ -160,13 +160,18 @@ def test_another_cohort_of_the_same_names_is_measured_anew(tmp_path: Path) -> No
     models, out, settings = bright_models(), tmp_path / "out", SegmentSettings(recovery=True, recovery_hu=60)
     first = write_cohort(tmp_path / "first", 1)
     run_study(models, [first], out, 1, settings, 0, lambda _: None)
+    before = json.loads((out / "recovery.json").read_text())
     other = write_cohort(tmp_path / "other", 2)
     for part in ("rsna/stage_2_test", "truth/iph/test", "truth/brain/test"):
         (other / part / "p1.nii.gz").replace(other / part / "p0.nii.gz")
     run_study(models, [other], out, 1, settings, 0, lambda _: None)
     rows = json.loads((out / "recovery.json").read_text())
-    assert [row["scan"] for row in rows["scans"]] == ["p0-0", "p0-0"]
-    assert len({row["input"] for row in rows["scans"]}) == 2
+    assert [row["scan"] for row in rows["scans"]] == ["p0-0"]
+    assert rows["scans"][0]["input"] != before["scans"][0]["input"]
+    run_study(models, [first, other], out, 2, settings, 0, lambda _: None)  # names may be those of two cohorts
+    both = json.loads((out / "recovery.json").read_text())
+    assert [row["scan"] for row in both["scans"]] == ["p0-0", "p0-0"]
+    assert len({row["input"] for row in both["scans"]}) == 2
     for spoilt in ({}, {"quality": 3}, {"dice": "x"}, {"recovery_dice_2ml": "x"}, {"recovery": "x"}, {"input": None}):
         row = {**rows["scans"][0], **spoilt} if spoilt else 7
         (out / "recovery.json").write_text(json.dumps({**rows, "scans": [row]}))

@@ -78,6 +78,9 @@ def implant(
         results = Results.start(output, cells, described, settings)
         failed = _run(list(found.cases), groups, extractor, settings, cells, results)
         tables, lines = write_tables(output, results)
+    earlier = sorted(set(results.scans) - {case.case_id for case in found.cases})
+    if earlier:
+        common.say(f"scans of earlier calls count, too: {', '.join(earlier)}")
     summary: dict[str, Any] = {
         "by_ml_and_hu": summarise(results.rows(), ("ml", "hu")),
         "false_ml": {name: scan["false_ml"] for name, scan in results.scans.items()},
@@ -104,7 +107,7 @@ def recovery_study(
     from ctseg.outputs import growing_folder, refuse_changed
     from ctseg.settings import resolve
     from ctseg.training.device import make_fabric
-    from ctseg_reproduce.recovery_study import FILE, PICTURE, run_study
+    from ctseg_reproduce.recovery_study import FILE, PICTURE, Notes, run_study
 
     settings = resolve(SegmentSettings, {"recovery": True, "recovery_hu": hu}, where="recovery-study")
     found = [common.existing_path(cohort) for cohort in cohorts]
@@ -113,8 +116,11 @@ def recovery_study(
     refuse_changed(place.real, (FILE,))
     _check_cohorts(found)
     groups, _ = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
+    notes = Notes()
     with growing_folder(place, (FILE, PICTURE)), common.bar("Scans", scans) as bar:
-        summary = run_study(groups, found, output, scans, settings, seed, lambda note: bar.advance(1, note))
+        summary = run_study(groups, found, output, scans, settings, seed, lambda note: bar.advance(1, note), notes)
+    for line in notes.said:
+        common.say(line)
     lines = [
         f"{name}: {value['spearman']} ({value['low']} to {value['high']}), {value['scans']} scans"
         for name, value in {
@@ -123,7 +129,10 @@ def recovery_study(
         }.items()
         if isinstance(value, dict) and "spearman" in value
     ]
-    common.finish(summary, ["Spearman's correlation with the true Dice:", *lines], as_json)
+    lines += [f"FAILED {line}" for line in notes.failed]
+    common.finish({**summary, "failed": notes.failed}, ["Spearman's correlation with the true Dice:", *lines], as_json)
+    if notes.failed:
+        raise typer.Exit(1)
 
 
 COHORT = ("rsna/stage_2_test", "truth/iph/test", "truth/brain/test")
@@ -177,8 +186,10 @@ def _run(
                 ready = prepare_case(case, [group.preprocessing for group in groups], extractor)
                 run_scan(ready, groups, settings, cells, results, lambda note: bar.advance(1, note))
                 picture = results.path.parent / "pictures" / f"{case.case_id}.png"
-                if not picture.exists():
+                if not results.is_pictured(picture, ready):
                     write_picture(picture, ready, groups, settings, cells)
+                    results.pictured(picture, ready)
             except Exception as error:
-                failed.append(f"{case.case_id}: {without_paths(failure(error).error, case)}")
+                reason = failure(error).error.removeprefix(f"{case.case_id}: ")
+                failed.append(f"{case.case_id}: {without_paths(reason, case)}")
     return failed

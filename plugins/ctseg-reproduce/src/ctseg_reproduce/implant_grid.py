@@ -27,6 +27,7 @@ from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.recovery import Found, measure_implants
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.stack import Grid
+from ctseg.outputs.changed import look
 
 SCHEMA = "ctseg-implants/1"
 FILE = "implants.json"
@@ -88,6 +89,16 @@ class Results:
             self.scans[name] = {"input": digest, **measured, "cells": {}}
         found: dict[str, Any] = self.scans[name]
         return found
+
+    def is_pictured(self, picture: Path, ready: ReadyCase) -> bool:
+        """Whether a picture is there that was made of this very scan, and nobody has changed it since."""
+        scan = self.scans.get(ready.volume.case_id, {})
+        return picture.is_file() and scan.get("picture") == [ready.digest, look(picture)]
+
+    def pictured(self, picture: Path, ready: ReadyCase) -> None:
+        """Record of which scan a picture was made, and how it looks."""
+        self.scans[ready.volume.case_id]["picture"] = [ready.digest, look(picture)]
+        self.save()
 
     def save(self) -> None:
         """Write the file, atomically."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ctseg.errors import CaseError
 from ctseg.inference.ood import ood_flags, prepared_traits, trait_scores
 from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
+from ctseg.parallel import Failure, attempt
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.ct import prepare_ct
 from ctseg.preprocess.settings import PreprocessSettings
@@ -38,6 +40,7 @@ def score_scan(volume: Volume, brain: Mask, profile: Mapping[str, Any], settings
 def study_faults(
     volumes: Iterable[Volume], profile: Mapping[str, Any], settings: PreprocessSettings, extractor: BrainExtractor,
     *, seed: int = 0, total: int | None = None, progress: ProgressCallback | None = None,
+    failed: list[str] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row a scan and fault, and one for the scan as it is (`fault` 'none').
 
@@ -49,18 +52,41 @@ def study_faults(
         seed: of the faults; each scan draws its own.
         total: number of scans, for the progress.
         progress: called with (scans done, total, case).
+        failed: takes a line for each scan that cannot be measured, which then has no row.
     """
     rows = []
     for number, volume in enumerate(volumes):
-        brain = np.asarray(extractor(volume), dtype=bool)
-        rows.append({"case": volume.case_id, "fault": "none", **score_scan(volume, brain, profile, settings)})
-        for place, (name, plant) in enumerate(FAULTS.items()):
-            rng = np.random.default_rng([seed, number, place])
-            faulty = replace(plant(rng, volume, brain), native=None, frames=(), labels=None)
-            found = np.asarray(extractor(faulty), dtype=bool)
-            rows.append({"case": volume.case_id, "fault": name, **score_scan(faulty, found, profile, settings)})
+        found = attempt(partial(_rows_of, profile, settings, extractor, (seed, number)), volume)
+        if not isinstance(found, Failure):
+            rows += found
+        elif failed is not None:
+            failed.append(f"{volume.case_id}: {found.error.removeprefix(f'{volume.case_id}: ')}")
         if progress is not None:
             progress(number + 1, total, volume.case_id)
+    return rows
+
+
+def _rows_of(
+    profile: Mapping[str, Any],
+    settings: PreprocessSettings,
+    extractor: BrainExtractor,
+    seed: tuple[int, int],
+    volume: Volume,
+) -> list[dict[str, Any]]:
+    """The rows of one scan.
+
+    Raises:
+        CaseError: if it shows no brain: it is no normal head that a fault could be planted in.
+    """
+    brain = np.asarray(extractor(volume), dtype=bool)
+    if not brain.any():
+        raise CaseError("no brain found, so no fault can be planted; leave it out")
+    rows = [{"case": volume.case_id, "fault": "none", **score_scan(volume, brain, profile, settings)}]
+    for place, (name, plant) in enumerate(FAULTS.items()):
+        rng = np.random.default_rng([*seed, place])
+        faulty = replace(plant(rng, volume, brain), native=None, frames=(), labels=None)
+        found = np.asarray(extractor(faulty), dtype=bool)
+        rows.append({"case": volume.case_id, "fault": name, **score_scan(faulty, found, profile, settings)})
     return rows
 
 

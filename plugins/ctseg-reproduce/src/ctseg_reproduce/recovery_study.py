@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ctseg.errors import InputError
+from ctseg.errors import CaseError, InputError
 from ctseg.files import read_json, write_json
 from ctseg.inference.models import ModelGroup
 from ctseg.inference.prepare import prepare_volume
 from ctseg.inference.recovery import SIZES_ML, Recovery, predict_with_recovery
 from ctseg.inference.settings import SegmentSettings
-from ctseg.io.case import Case
+from ctseg.io.case import Case, Discovery
 from ctseg.io.digest import DIGITS, input_digest
 from ctseg.io.discover import discover, read_case
 from ctseg.io.input_digests import file_sha256
 from ctseg.io.masks import load_mask
+from ctseg.io.private import without_paths
 from ctseg.io.stack import Grid, Mask
 from ctseg.io.volume import Volume
 from ctseg.metrics.overlap import dice
+from ctseg.parallel import Failure, attempt
 from ctseg_reproduce.qualities import Quality, degrade
 from ctseg_reproduce.recovery_figure import FAULTS, summarise, write_figure
 
@@ -40,6 +43,16 @@ FINE_MM = 0.7
 """Scans with finer pixels are halved first, which no model of 1.5 mm pixels notices."""
 
 
+@dataclass
+class Notes:
+    """What a person has to know of a study beside its numbers."""
+
+    failed: list[str] = field(default_factory=list)
+    """A line for each scan that could not be measured."""
+    said: list[str] = field(default_factory=list)
+    """A line for whatever else changes which scans count."""
+
+
 def run_study(
     groups: Sequence[ModelGroup],
     cohorts: Sequence[Path],
@@ -48,6 +61,7 @@ def run_study(
     settings: SegmentSettings,
     seed: int,
     advance: Callable[[str], None],
+    notes: Notes | None = None,
 ) -> dict[str, Any]:
     """Measure what is missing and write `recovery.json` and `recovery.png`.
 
@@ -59,35 +73,71 @@ def run_study(
         settings: with `recovery`.
         seed: of the faults.
         advance: called with each scan.
+        notes: takes what is to be said; scans that cannot be measured are left out.
 
     Returns:
         The summary.
 
     Raises:
-        InputError: if no cohort has a scan with an IPH, or an earlier file is of another study.
+        InputError: if no cohort has a scan with an IPH that can be measured, or an earlier file is of another study.
     """
+    notes = notes or Notes()
     head = {
         "schema": SCHEMA, "seed": seed, "hu": settings.recovery_hu,
         "models": [model.describe() for group in groups for model in group.models],
     }  # fmt: skip
     path = output / FILE
     rows = _earlier(path, head)
-    cases = [found for cohort in cohorts for found in cohort_cases(cohort)]
+    cases = [found for cohort in cohorts for found in cohort_cases(cohort, notes)]
     if not cases:
         raise InputError(f"{cohorts[0]}: no phantom scan with an IPH of {LEAST_ML:g} mL; make a cohort first")
+    asked, names, broken = set[tuple[str, str]](), set[str](), set[Path]()
     for place in range(scans):
         case, truth, brain = cases[place % len(cases)]
-        name, made_of = f"{case.case_id}-{place // len(cases)}", _digests(case, truth, brain)
-        if all((row["scan"], row["input"]) != (name, made_of) for row in rows):
+        name = f"{case.case_id}-{place // len(cases)}"
+        names.add(name)
+        if truth not in broken:
             faults = (seed, zlib.crc32(case.case_id.encode()), place // len(cases))
-            row = {"scan": name, "case": case.case_id, "input": made_of}
-            rows.append({**row, **measure(case, truth, brain, groups, settings, faults)})
-            write_json(path, {**head, "summary": summarise(rows), "scans": rows})
+            row = attempt(partial(_row, rows, name, groups, settings, faults), (case, truth, brain))
+            if isinstance(row, Failure):
+                broken.add(truth)
+                reason = row.error.removeprefix(f"{case.case_id}: ")
+                notes.failed.append(f"{case.case_id}: {without_paths(reason, case)}")
+                continue
+            asked.add((name, row["input"]))
+            if row not in rows:
+                rows.append(row)
+                write_json(path, {**head, "summary": summarise(rows), "scans": rows})
         advance(name)
+    rows = [row for row in rows if row["scan"] not in names or (row["scan"], row["input"]) in asked]
+    if not rows:
+        raise InputError(f"{cohorts[0]}: no scan can be measured; {notes.failed[0]}")
+    if earlier := [row["scan"] for row in rows if row["scan"] not in names]:
+        notes.said.append(f"{len(earlier)} scans of earlier calls count, too: {', '.join(earlier[:5])}")
     summary = summarise(rows)
     write_json(path, {**head, "summary": summary, "scans": rows})
     write_figure(output / PICTURE, rows)
     return summary
+
+
+def _row(
+    rows: Sequence[dict[str, Any]],
+    name: str,
+    groups: Sequence[ModelGroup],
+    settings: SegmentSettings,
+    faults: tuple[int, ...],
+    files: tuple[Case, Path, Path],
+) -> dict[str, Any]:
+    """The row of a scan: that of an earlier call where it was measured on the same files, else a new one."""
+    case, truth, brain = files
+    made_of = _digests(case, truth, brain)
+    known = next((row for row in rows if (row["scan"], row["input"]) == (name, made_of)), None)
+    if known is not None:
+        return known
+    return {
+        "scan": name, "case": case.case_id, "input": made_of,
+        **measure(case, truth, brain, groups, settings, faults),
+    }  # fmt: skip
 
 
 def _earlier(path: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
@@ -124,15 +174,29 @@ def _digests(case: Case, *masks: Path) -> str:
     return " ".join([input_digest(case), *(file_sha256(mask)[:DIGITS] for mask in masks)])
 
 
-def cohort_cases(folder: Path) -> Iterator[tuple[Case, Path, Path]]:
-    """Held-out scans of a phantom cohort that show an IPH of a size, with their masks of it and of the brain."""
-    scans = folder / "rsna" / "stage_2_test"
-    for case in discover([scans], "ct").cases if scans.is_dir() else ():
+def cohort_cases(folder: Path, notes: Notes | None = None) -> Iterator[tuple[Case, Path, Path]]:
+    """Held-out scans of a phantom cohort that show an IPH of a size, with their masks of it and of the brain.
+
+    Args:
+        folder: of `ctseg phantom`.
+        notes: takes a line for each scan whose masks are missing or broken, and for what is no scan.
+    """
+    notes, scans = notes or Notes(), folder / "rsna" / "stage_2_test"
+    found = discover([scans], "ct") if scans.is_dir() else Discovery((), ())
+    notes.said += [f"left out: {item}" for item in found.rejected]
+    for case in found.cases:
         truth, brain = (folder / "truth" / kind / "test" / f"{case.case_id}.nii.gz" for kind in ("iph", "brain"))
-        if truth.exists() and brain.exists():
-            mask, volume = load_mask(truth)
-            if Grid.of(volume).volume_ml(mask > 0) >= LEAST_ML:
-                yield case, truth, brain
+        missing = next((mask for mask in (truth, brain) if not mask.exists()), None)
+        size = attempt(_iph_ml, truth) if missing is None else Failure(f"{missing}: no such file; make it again")
+        if isinstance(size, Failure):
+            notes.failed.append(f"{case.case_id}: {size.error}")
+        elif size >= LEAST_ML:
+            yield case, truth, brain
+
+
+def _iph_ml(truth: Path) -> float:
+    mask, volume = load_mask(truth)
+    return Grid.of(volume).volume_ml(mask > 0)
 
 
 def measure(
@@ -145,7 +209,8 @@ def measure(
 ) -> dict[str, Any]:
     """Make one scan worse, segment it, and give its quality, Dice and recovery."""
     rng = np.random.default_rng(seed)
-    volume, masks = halved(read_case(case), (load_mask(truth)[0] > 0, load_mask(brain)[0] > 0))
+    scan = read_case(case)
+    volume, masks = halved(scan, (_mask_of(scan, truth), _mask_of(scan, brain)))
     quality = Quality.draw(rng)
     volume, (blood, inside) = degrade(volume, masks, quality, rng)
     ready = prepare_volume(volume, [group.preprocessing for group in groups], lambda _: inside)
@@ -164,6 +229,19 @@ def measure(
         "known": [] if recovery is None else _known(recovery),
         "seconds": None if recovery is None else round(recovery.seconds, 2),
     }  # fmt: skip
+
+
+def _mask_of(scan: Volume, path: Path) -> Mask:
+    """A mask of a scan.
+
+    Raises:
+        CaseError: if it has another size.
+    """
+    mask: Mask = load_mask(path)[0] > 0
+    if mask.shape != scan.voxels.shape:
+        sizes = " and ".join("x".join(map(str, array.shape)) for array in (mask, scan.voxels))
+        raise CaseError(f"{path}: mask and scan have {sizes} voxels; make the cohort again")
+    return mask
 
 
 def _known(recovery: Recovery) -> list[dict[str, float]]:

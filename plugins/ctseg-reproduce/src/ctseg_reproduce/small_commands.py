@@ -99,41 +99,60 @@ def location_prior(
 
 def planted_faults(
     scans: Annotated[Path, typer.Argument(help="Normal head CT that the model was not trained on.")],
-    model: Annotated[Path, typer.Option("--model", help="Run or weights whose profile is tried.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="Run, weights or name of the model whose profile is tried.",
+            autocompletion=completion.model_names,
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for faults.json.")],
     most: Annotated[int, typer.Option("--most", min=1, help="Scans at most.")] = 24,
     seed: common.Seed = 0,
     overwrite: common.Overwrite = False,
-) -> None:
+) -> None:  # fmt: skip
     """Measure how well a model's out-of-distribution flags tell normal scans from seven planted faults."""
+    from ctseg.cli.model_names import find_run
     from ctseg.files import write_json
     from ctseg.inference.prepare import preprocessing_of
-    from ctseg.io.discover import discover
     from ctseg.outputs import whole_folder
     from ctseg.runs import read_header
     from ctseg_reproduce.ood_study import study_faults, summarise
 
-    place = common.guard(output, "planted-faults", (scans, model), overwrite=overwrite)
-    header = read_header(model)
-    settings, profile = preprocessing_of(header.input), _profile(header, model)
+    run = find_run(model)
+    place = common.guard(output, "planted-faults", (scans, run), overwrite=overwrite)
+    header = read_header(run)
+    settings, profile = preprocessing_of(header.input), _profile(header, run)
     entry = common.registry().get("brain_extractor", settings.brain_extractor)
     extractor = entry.build(entry.resolve(settings.brain_extractor_settings))
-    cases = discover(common.existing_path(scans), without=output).cases[:most]
+    cases, is_whole = _found(scans, output, most)
     failed: list[str] = []
     with common.bar("Faults", len(cases)) as bar:
         rows = study_faults(
             _read(cases, failed), profile, settings, extractor, seed=seed,
-            total=len(cases), progress=bar.update,
+            total=len(cases), progress=bar.update, failed=failed,
         )  # fmt: skip
     if not rows:
-        raise InputError(f"{scans}: no scan can be read; {failed[0]}")
+        raise InputError(f"{scans}: no scan can be measured; {failed[0]}")
     found = summarise(rows)
     with whole_folder(place) as folder:
         write_json(folder / "faults.json", {"by_fault": found, "scans": [_finite(row) for row in rows]})
     lines = [f"{name:<16} AUC {item['auc']:.3f}, flagged {item['flagged']:.0%}" for name, item in found.items()]
     common.finish({"by_fault": found, "failed": failed}, [*lines, *(f"FAILED {line}" for line in failed)], False)
-    if failed:
+    if failed or not is_whole:
         raise typer.Exit(1)
+
+
+def _found(scans: Path, output: Path, most: int) -> tuple[list[Case], bool]:
+    """The scans to look at, and whether nothing that may be one was left out; what is left out is said."""
+    from ctseg.io.discover import discover
+
+    found = discover(common.existing_path(scans), "ct", without=output)
+    for item in found.rejected:
+        common.say(f"left out: {item}")
+    if len(found.cases) > most:
+        common.say(f"{most} of {len(found.cases)} scans are looked at; --most takes more")
+    return list(found.cases[:most]), not found.incomplete
 
 
 def _profile(header: ModelHeader, model: Path) -> dict[str, Any]:
