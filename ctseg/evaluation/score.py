@@ -15,6 +15,7 @@ from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.failures import system_failure
 from ctseg.files import read_json_beside
 from ctseg.io.drawn import same_scan
+from ctseg.io.grid import native_grid
 from ctseg.io.nifti import volumes as nifti
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
@@ -124,7 +125,8 @@ def _on_both(one: MaskFile, other: MaskFile, tolerance_mm: float) -> tuple[MaskF
 
 
 def _put_on(part: MaskFile, whole: MaskFile, tolerance_mm: float) -> MaskFile:
-    names = [(name, 0) for name in whole.slice_ids]
+    is_stack = native_grid(whole.volume).axes[0] == 2  # slices that were turned have names of their own
+    names = [(name, 0) for name in whole.slice_ids] if is_stack else []
     labels = part.mask.astype(np.uint8)
     try:
         if part.volume.drawn is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from seg_files import NAME, SHAPE, changed, ct, lesions, seg
+from seg_files import NAME, SHAPE, TILTED, UNEVEN, changed, ct, lesions, seg
 
 from ctseg.errors import InputError
 from ctseg.evaluation.evaluate import Evaluation, evaluate
@@ -66,6 +66,29 @@ def test_a_reader_s_segmentation_has_the_numbers_of_nifti(cohort: Path, chosen: 
     for file in (cohort / "out ref pred").iterdir():
         assert NAME.encode() not in file.read_bytes()
         assert b"SECRET" not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"origins": UNEVEN}, {"origins": TILTED}, {"along": (-1, 0, 0)},
+        {"origins": [(2.5 * k, -9.0, 30.0) for k in range(9)], "along": (0, 1, 0), "down": (0, 0, -1)},
+    ],
+    ids=["uneven", "tilted", "mirrored", "sagittal"],
+)  # fmt: skip
+def test_it_is_measured_on_the_slices_of_any_scan(tmp_path: Path, geometry: dict) -> None:
+    sources = ct(tmp_path / "ct", **geometry)
+    seg(tmp_path / "ref" / "a.dcm", sources, lesions())
+    volume = scan(tmp_path)
+    uids = [item.SOPInstanceUID for item in sources]
+    order = [uids.index(frame.SOPInstanceUID) for frame in volume.frames]
+    for name, mask in (("nifti", lesions()), ("pred", predicted())):
+        native = mask[order].transpose(2, 1, 0)
+        save(tmp_path / name, volume, np.ascontiguousarray(volume.native.to_canonical(native)))
+    one, other = done(tmp_path, "ref"), done(tmp_path, "nifti")
+    assert one.failed == ()
+    assert numbers(one) == numbers(other)
+    assert one.cases["message"].tolist() == [""]
 
 
 def test_two_segmentations_are_measured_on_the_slices_of_both(cohort: Path) -> None:
