@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,17 +71,14 @@ def implant(
     refuse_changed(place.real, FILES[:1])
     groups, extractor = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
     found = discover(paths, "ct", without=output)
-    for item in found.rejected:
-        common.say(f"left out: {item}")
+    _say_all(f"left out: {item}" for item in found.rejected)
     settings = with_card(settings, groups)
     described = [item.describe() for group in groups for item in group.models]
     with growing_folder(place, FILES):
         results = Results.start(output, cells, described, settings)
         failed = _run(list(found.cases), groups, extractor, settings, cells, results)
         tables, lines = write_tables(output, results)
-    earlier = sorted(set(results.scans) - {case.case_id for case in found.cases})
-    if earlier:
-        common.say(f"scans of earlier calls count, too: {', '.join(earlier)}")
+    _say_all(results.earlier(found.cases))
     summary: dict[str, Any] = {
         "by_ml_and_hu": summarise(results.rows(), ("ml", "hu")),
         "false_ml": {name: scan["false_ml"] for name, scan in results.scans.items()},
@@ -119,8 +117,7 @@ def recovery_study(
     notes = Notes()
     with growing_folder(place, (FILE, PICTURE)), common.bar("Scans", scans) as bar:
         summary = run_study(groups, found, output, scans, settings, seed, lambda note: bar.advance(1, note), notes)
-    for line in notes.said:
-        common.say(line)
+    _say_all(notes.said)
     lines = [
         f"{name}: {value['spearman']} ({value['low']} to {value['high']}), {value['scans']} scans"
         for name, value in {
@@ -133,6 +130,11 @@ def recovery_study(
     common.finish({**summary, "failed": notes.failed}, ["Spearman's correlation with the true Dice:", *lines], as_json)
     if notes.failed:
         raise typer.Exit(1)
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        common.say(line)
 
 
 COHORT = ("rsna/stage_2_test", "truth/iph/test", "truth/brain/test")

@@ -6,7 +6,7 @@ segments on it as it is counts as false.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -26,6 +26,7 @@ from ctseg.inference.predict import predict_ready
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.recovery import Found, measure_implants
 from ctseg.inference.settings import SegmentSettings
+from ctseg.io.case import Case
 from ctseg.io.stack import Grid
 from ctseg.outputs.changed import look
 
@@ -89,6 +90,11 @@ class Results:
             self.scans[name] = {"input": digest, **measured, "cells": {}}
         found: dict[str, Any] = self.scans[name]
         return found
+
+    def earlier(self, cases: Iterable[Case]) -> list[str]:
+        """A line where scans count that are none of these."""
+        others = sorted(set(self.scans) - {case.case_id for case in cases})
+        return [f"scans of earlier calls count, too: {', '.join(others)}"] if others else []
 
     def is_pictured(self, picture: Path, ready: ReadyCase) -> bool:
         """Whether a picture is there that was made of this very scan, and nobody has changed it since."""

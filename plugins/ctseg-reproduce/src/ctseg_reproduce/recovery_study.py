@@ -8,7 +8,7 @@ and a next call goes on from there. The brain mask is the phantom's own, so that
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,10 @@ FINE_MM = 0.7
 """Scans with finer pixels are halved first, which no model of 1.5 mm pixels notices."""
 
 
+Files = tuple[Case, Path, Path]
+"""A scan, its mask of IPH and its mask of the brain."""
+
+
 @dataclass
 class Notes:
     """What a person has to know of a study beside its numbers."""
@@ -51,6 +55,16 @@ class Notes:
     """A line for each scan that could not be measured."""
     said: list[str] = field(default_factory=list)
     """A line for whatever else changes which scans count."""
+
+    def fail(self, case: Case, failure: Failure) -> None:
+        """Add a line for a scan."""
+        reason = failure.error.removeprefix(f"{case.case_id}: ")
+        self.failed.append(f"{case.case_id}: {without_paths(reason, case)}")
+
+    def earlier(self, rows: Sequence[dict[str, Any]], names: Collection[str]) -> None:
+        """Say which rows are of scans that the call did not ask for."""
+        if others := [row["scan"] for row in rows if row["scan"] not in names]:
+            self.said.append(f"{len(others)} scans of earlier calls count, too: {', '.join(others[:5])}")
 
 
 def run_study(
@@ -91,53 +105,67 @@ def run_study(
     cases = [found for cohort in cohorts for found in cohort_cases(cohort, notes)]
     if not cases:
         raise InputError(f"{cohorts[0]}: no phantom scan with an IPH of {LEAST_ML:g} mL; make a cohort first")
-    asked, names, broken = set[tuple[str, str]](), set[str](), set[Path]()
-    for place in range(scans):
-        case, truth, brain = cases[place % len(cases)]
-        name = f"{case.case_id}-{place // len(cases)}"
-        names.add(name)
-        if truth not in broken:
-            faults = (seed, zlib.crc32(case.case_id.encode()), place // len(cases))
-            row = attempt(partial(_row, rows, name, groups, settings, faults), (case, truth, brain))
-            if isinstance(row, Failure):
-                broken.add(truth)
-                reason = row.error.removeprefix(f"{case.case_id}: ")
-                notes.failed.append(f"{case.case_id}: {without_paths(reason, case)}")
-                continue
-            asked.add((name, row["input"]))
-            if row not in rows:
-                rows.append(row)
-                write_json(path, {**head, "summary": summarise(rows), "scans": rows})
-        advance(name)
-    rows = [row for row in rows if row["scan"] not in names or (row["scan"], row["input"]) in asked]
+    work = partial(_measured, groups, settings, seed)
+    rows, names = _measure_all(rows, cases, scans, work, notes, advance, partial(_save, path, head))
     if not rows:
         raise InputError(f"{cohorts[0]}: no scan can be measured; {notes.failed[0]}")
-    if earlier := [row["scan"] for row in rows if row["scan"] not in names]:
-        notes.said.append(f"{len(earlier)} scans of earlier calls count, too: {', '.join(earlier[:5])}")
+    notes.earlier(rows, names)
+    write_figure(output / PICTURE, rows)
+    return _save(path, head, rows)
+
+
+def _save(path: Path, head: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Write the file; returns its summary."""
     summary = summarise(rows)
     write_json(path, {**head, "summary": summary, "scans": rows})
-    write_figure(output / PICTURE, rows)
     return summary
 
 
+def _measure_all(
+    rows: list[dict[str, Any]],
+    cases: Sequence[Files],
+    scans: int,
+    work: Callable[[int, Files], dict[str, Any]],
+    notes: Notes,
+    advance: Callable[[str], None],
+    save: Callable[[list[dict[str, Any]]], object],
+) -> tuple[list[dict[str, Any]], set[str]]:
+    """The rows with those that were missing, without those of scans that were replaced; and the names asked for."""
+    asked, names, broken = set[tuple[str, str]](), set[str](), set[Path]()
+    for place in range(scans):
+        files, again = cases[place % len(cases)], place // len(cases)
+        name = f"{files[0].case_id}-{again}"
+        names.add(name)
+        advance(name)
+        if files[1] in broken:
+            continue
+        row = attempt(partial(_row, rows, name, partial(work, again)), files)
+        if isinstance(row, Failure):
+            broken.add(files[1])
+            notes.fail(files[0], row)
+            continue
+        asked.add((name, row["input"]))
+        if row not in rows:
+            rows.append(row)
+            save(rows)
+    return [row for row in rows if row["scan"] not in names or (row["scan"], row["input"]) in asked], names
+
+
 def _row(
-    rows: Sequence[dict[str, Any]],
-    name: str,
-    groups: Sequence[ModelGroup],
-    settings: SegmentSettings,
-    faults: tuple[int, ...],
-    files: tuple[Case, Path, Path],
+    rows: Sequence[dict[str, Any]], name: str, work: Callable[[Files], dict[str, Any]], files: Files
 ) -> dict[str, Any]:
     """The row of a scan: that of an earlier call where it was measured on the same files, else a new one."""
-    case, truth, brain = files
-    made_of = _digests(case, truth, brain)
+    made_of = _digests(*files)
     known = next((row for row in rows if (row["scan"], row["input"]) == (name, made_of)), None)
-    if known is not None:
-        return known
-    return {
-        "scan": name, "case": case.case_id, "input": made_of,
-        **measure(case, truth, brain, groups, settings, faults),
-    }  # fmt: skip
+    return known or {"scan": name, "case": files[0].case_id, "input": made_of, **work(files)}
+
+
+def _measured(
+    groups: Sequence[ModelGroup], settings: SegmentSettings, seed: int, again: int, files: Files
+) -> dict[str, Any]:
+    """`measure`, with the faults of the scan's name and of how often it was used before."""
+    faults = (seed, zlib.crc32(files[0].case_id.encode()), again)
+    return measure(*files, groups, settings, faults)
 
 
 def _earlier(path: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
@@ -174,7 +202,7 @@ def _digests(case: Case, *masks: Path) -> str:
     return " ".join([input_digest(case), *(file_sha256(mask)[:DIGITS] for mask in masks)])
 
 
-def cohort_cases(folder: Path, notes: Notes | None = None) -> Iterator[tuple[Case, Path, Path]]:
+def cohort_cases(folder: Path, notes: Notes | None = None) -> Iterator[Files]:
     """Held-out scans of a phantom cohort that show an IPH of a size, with their masks of it and of the brain.
 
     Args:
@@ -186,15 +214,24 @@ def cohort_cases(folder: Path, notes: Notes | None = None) -> Iterator[tuple[Cas
     notes.said += [f"left out: {item}" for item in found.rejected]
     for case in found.cases:
         truth, brain = (folder / "truth" / kind / "test" / f"{case.case_id}.nii.gz" for kind in ("iph", "brain"))
-        missing = next((mask for mask in (truth, brain) if not mask.exists()), None)
-        size = attempt(_iph_ml, truth) if missing is None else Failure(f"{missing}: no such file; make it again")
+        files = case, truth, brain
+        size = attempt(_iph_ml, files)
         if isinstance(size, Failure):
-            notes.failed.append(f"{case.case_id}: {size.error}")
+            notes.fail(case, size)
         elif size >= LEAST_ML:
-            yield case, truth, brain
+            yield files
 
 
-def _iph_ml(truth: Path) -> float:
+def _iph_ml(files: Files) -> float:
+    """The mL of IPH that a scan's mask shows.
+
+    Raises:
+        CaseError: if a mask is missing or broken.
+    """
+    _, truth, brain = files
+    for path in (truth, brain):
+        if not path.exists():
+            raise CaseError(f"{path}: no such file; make the cohort again")
     mask, volume = load_mask(truth)
     return Grid.of(volume).volume_ml(mask > 0)
 
