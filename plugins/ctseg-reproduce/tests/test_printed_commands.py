@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,17 @@ def test_so_does_that_of_another_preset(
     same_rows(request, tmp_path / "new", monkeypatch)
     assert plan.row(get_rows("table4")[0], 0).folder == f"{preset}/rows/amd-das/seed-0"
     assert plan.data(0).folder == "data/seed-0"
+
+
+@pytest.mark.parametrize("table", ["claims", "table2"])
+def test_a_page_of_chosen_rows_prints_a_command_that_makes_no_others(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(get_scale("smoke"), PHANTOM, "cpu", 0)
+    chosen = tuple(get_rows(table, [item.name for item in get_rows(table)[:2]]))
+    request = Request(tmp_path / "old", table, plan, chosen, (0, 1))
+    asked = request_of(command_of(request, (0, 1)), tmp_path / "new", monkeypatch).rows
+    assert {item.name for item in asked} == {item.name for item in chosen}
+    every = replace(request, rows=tuple(get_rows(table)))
+    assert "--rows" not in command_of(every, (0, 1))
+    assert len(request_of(command_of(every, (0, 1)), tmp_path / "all", monkeypatch).rows) == len(every.rows)

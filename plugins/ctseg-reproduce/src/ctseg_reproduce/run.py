@@ -264,12 +264,13 @@ def _read(request: Request, row: AnyRow, stage: Stage, seed: int) -> Outcome:
 
 
 def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None) -> str:
-    """The call that makes a row of these seeds, or the whole table."""
+    """The call that makes a row of these seeds, or all rows that were asked for."""
     inputs = request.plan.inputs
     words = ["ctseg", "reproduce", request.table, "--scale", request.plan.scale.name]
     words += ["--preset", request.plan.scale.variant] if request.plan.scale.variant else []
     words += ["--window", request.plan.scale.window] if request.plan.scale.window else []
-    words += ["--rows", row.name] if row else []
+    chosen = request.rows if len(request.rows) < len(get_rows(request.table)) else ()
+    words += [word for item in ((row,) if row else chosen) for word in ("--rows", item.name)]
     words += _seed_words(seeds)
     if inputs != PHANTOM:
         for flag, path in (("src", inputs.source), ("tgt", inputs.target), ("test", inputs.test)):
