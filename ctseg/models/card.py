@@ -89,7 +89,7 @@ class VolumeBin(_Part):
     up_to_ml: float | None = Field(default=None, gt=0, description="its end; None: none")
     factor: float = Field(ge=0.01, le=100, description="median of true over segmented")
     low: float = Field(ge=0.01, le=100, description="ends of the interval of true over segmented")
-    high: float = Field(ge=0.01, le=100)
+    high: float = Field(ge=0.01, le=1_000_000)
     cases: int = Field(gt=0)
 
     @model_validator(mode="after")

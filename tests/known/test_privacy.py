@@ -17,8 +17,12 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from enhanced_frames import NEEDED as OF_SLICES
+from enhanced_frames import shuffled
+from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import EnhancedCTImageStorage, generate_uid
 from safetensors.torch import load_file
 from segment_helpers import Head, Stack, write_dicom
 from toy_sets import toy
@@ -300,6 +304,76 @@ def test_no_other_command_carries_a_mark(
     assert leaks(tmp_path, cohort.marks, said + " ".join(temporary_names), seg=False) == {}
 
 
+def split_object(folder: Path, plain: Path, marks: Marks) -> None:
+    """One enhanced object of two phases, marked at every place."""
+    slices = []
+    for phase in (1, 2):
+        for file in sorted(plain.iterdir()):
+            item = pydicom.dcmread(file)
+            item.update({pydicom.datadict.tag_for_keyword(name): pydicom.DataElement(
+                pydicom.datadict.tag_for_keyword(name), dictionary_VR(name), value)
+                for name, value in OF_SLICES.items() if name not in item})  # fmt: skip
+            item.AcquisitionNumber = phase
+            item.PixelData = (np.frombuffer(item.PixelData, np.int16) + phase).tobytes()
+            item.SOPInstanceUID = item.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            slices.append(item)
+    made = LegacyConvertedEnhancedCTImage(slices, generate_uid(), 1, generate_uid(), 1)
+    made.update(marked_header(marks))
+    made.preamble = marks.text("preamble").encode().ljust(128, b"\0")
+    made.file_meta.SourceApplicationEntityTitle = marks.text("group 2")
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    stacks = [marks.text("stack") for _ in range(2)]
+    for group in made.PerFrameFunctionalGroupsSequence:
+        [content] = group.FrameContentSequence
+        content.FrameComments = marks.text("frame comments")
+        content.FrameLabel = marks.text("frame label")
+        content.StackID = stacks[content.FrameAcquisitionNumber - 1]
+        group.private_block(0x0019, marks.text("private creator of a frame"), create=True).add_new(
+            1, "PN", marks.text("private element of a frame")
+        )
+    shared = made.SharedFunctionalGroupsSequence[0]
+    shared.private_block(0x0029, marks.text("private creator of all frames"), create=True).add_new(
+        1, "LO", marks.text("private element of all frames")
+    )
+    shuffled(made)
+    place = folder / marks.text("folder")
+    place.mkdir(parents=True)
+    made.save_as(place / f"{marks.text('file name')}.dcm", enforce_file_format=True)
+
+
+SPLIT = {
+    "segment": ["segment", "IN", "--model", "MODEL", "--device", "cpu", "--rtstruct", "--sr", "-o", "OUT/a"],
+    "segment --deidentify": ["segment", "IN", "--model", "MODEL", "--device", "cpu", "--deidentify", "-o", "OUT/a"],
+    "inspect": ["inspect", "IN", "--json"],
+    "preprocess": [
+        "preprocess", "IN", "--domain", "ct", "--size", "32", "--brain", "whole-head", "--set", "min_brain_mm2=0",
+        "-o", "OUT/set",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_an_enhanced_object_that_is_two_scans_leaves_no_mark(
+    name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], temporary_names: list[str]
+) -> None:
+    marks = Marks()
+    plain = write_dicom(tmp_path / "plain", Stack(np.arange(12) * 5.0, tilt_deg=0.0, size=40, pixel_mm=2.5), Head())
+    split_object(tmp_path / "in", plain, marks)
+    [path] = (tmp_path / "in").rglob("*.dcm")
+    there = marks.found_in(path.read_bytes())
+    kinds = {"frame comments", "frame label", "private element of a frame", "private element of all frames", "00100010"}
+    assert kinds <= set(there.values()), "what is looked for is in the object"
+    (tmp_path / "out").mkdir()
+    places = {"IN": tmp_path / "in", "MODEL": model, "OUT": tmp_path / "out"}
+    argv = [word if word not in places else str(places[word]) for word in SPLIT[name]]
+    argv = [str(tmp_path / "out" / word[4:]) if word.startswith("OUT/") else word for word in argv]
+    code, said = call(argv, capsys)
+    assert code == 0, said
+    if name.startswith("segment"):
+        assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == 2, said
+    assert leaks(tmp_path / "out", marks, said + " ".join(temporary_names), seg=name.endswith("deidentify")) == {}
+
+
 def test_an_evaluation_carries_nothing_of_a_mask_but_its_case(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], temporary_names: list[str]
 ) -> None:
@@ -349,7 +423,7 @@ def itk_masks(folder: Path, values: np.ndarray, marks: Marks) -> None:
 
 def objects_beside(folder: Path, marks: Marks) -> None:
     """DICOM objects with marks in every element, under a mask's name and under none."""
-    for name, modality in (("a.dcm", "SEG"), ("IM0001", "RTSTRUCT"), ("other.dcm.gz", "SEG")):
+    for name, modality in (("g.dcm", "SEG"), ("IM0001", "RTSTRUCT"), ("other.dcm.gz", "SEG")):
         made = marked_header(marks)
         made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
         made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
@@ -377,14 +451,15 @@ def test_no_form_of_a_mask_carries_a_mark(
                 data = data.replace(word, word + marks.text(f"size of {path.name}").encode() + b" ", 1)
             path.write_bytes(data)
     (tmp_path / "pred").mkdir()
-    for case in "abcdef":
+    for case in "abcdefg":
         nib.save(nib.Nifti1Image(values, np.diag([-2.0, -2.0, 2.0, 1.0])), tmp_path / "pred" / f"{case}.nii.gz")
     out, here = tmp_path / "out", [str(tmp_path / name) for name in ("pred", "ref")]
     code, said = call(
         ["evaluate", "--pred", here[0], "--ref", here[1], "-o", str(out), "--set", "resamples=100"], capsys
     )
-    assert code == int(broken), said
-    assert "4 files in forms that are not read (1 DICOM RTSTRUCT, 3 DICOM SEG" in said, said
+    assert code == 1, said  # of g there is a segmentation without pixels
+    assert "2 files in forms that are not read (1 DICOM RTSTRUCT, 1 DICOM SEG)" in said, said
+    assert "g.dcm: its SegmentationType is none" in said, said
     capsys.readouterr()
     assert main(["inspect", here[1]]) in (0, 1, 2)
     said += "".join(capsys.readouterr())

@@ -269,8 +269,7 @@ def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None
     words = ["ctseg", "reproduce", request.table, "--scale", request.plan.scale.name]
     words += ["--preset", request.plan.scale.variant] if request.plan.scale.variant else []
     words += ["--window", request.plan.scale.window] if request.plan.scale.window else []
-    chosen = request.rows if len(request.rows) < len(get_rows(request.table)) else ()
-    words += [word for item in ((row,) if row else chosen) for word in ("--rows", item.name)]
+    words += _row_words(request, row)
     words += _seed_words(seeds)
     if inputs != PHANTOM:
         for flag, path in (("src", inputs.source), ("tgt", inputs.target), ("test", inputs.test)):
@@ -281,6 +280,12 @@ def command_of(request: Request, seeds: Sequence[int], row: AnyRow | None = None
     words += ["--device", plan.device] if plan.device != "auto" else []
     words += ["--precision", plan.precision] if plan.precision != "auto" else []
     return shlex.join([*words, "-o", str(request.root)])
+
+
+def _row_words(request: Request, row: AnyRow | None) -> list[str]:
+    """Nothing where all rows of the table are asked for."""
+    chosen = request.rows if len(request.rows) < len(get_rows(request.table)) else ()
+    return [word for item in ((row,) if row else chosen) for word in ("--rows", item.name)]
 
 
 def _seed_words(seeds: Sequence[int]) -> list[str]:
