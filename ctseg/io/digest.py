@@ -34,7 +34,7 @@ def input_digest(case: Case) -> str:
 
 
 def glance(cases: Sequence[Case], beside: Sequence[Path] = ()) -> str:
-    """A digest of which cases there are, unread: names, and size and time of each file of theirs, its labels' too.
+    """A digest of the cases that there are, unread: names, and size and time of each file of theirs, its labels' too.
 
     It tells whether two calls work on the same, so that one that comes after a slice or a mask was changed does not go
     on with what was made of the other.

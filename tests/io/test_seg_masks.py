@@ -51,7 +51,7 @@ def native(mask: np.ndarray, scan: Volume) -> np.ndarray:
 
 
 def wanted(labels: np.ndarray, sources: list[Dataset]) -> np.ndarray:
-    """Labels in the order of `native`, told by the headers of the slices alone."""
+    """Labels in the order of `native`, found by the headers of the slices alone."""
     orientation = np.array(sources[0].ImageOrientationPatient, float)
     normal = np.cross(orientation[:3], orientation[3:])
     return labels[np.argsort([np.dot(np.array(item.ImagePositionPatient, float), normal) for item in sources])]

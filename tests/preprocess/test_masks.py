@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from mask_heads import head, lesions, slice_set
 
-from ctseg.cli.main import main
 from ctseg.errors import InputError
 from ctseg.io.slices import open_slices
 from ctseg.preprocess.masks import given_masks, mask_digest
@@ -19,25 +18,10 @@ pytestmark = pytest.mark.slow
 AFFINE = np.diag([-3.0, -3.0, 5.0, 1.0])
 
 
-def head() -> np.ndarray:
-    """HU (Z, Y, X) of a head."""
-    z, y, x = np.mgrid[:20, :64, :64]
-    radius = ((z - 9.5) * 5 / 46) ** 2 + ((y - 31.5) * 3 / 80) ** 2 + ((x - 31.5) * 3 / 64) ** 2
-    return np.select([radius < 1, radius < 1.25], [30 + x % 10, 900], -1000).astype(np.int16)
-
-
-def lesion() -> np.ndarray:
-    """Labels (Z, Y, X): 1 and 2."""
-    mask = np.zeros((20, 64, 64), np.uint8)
-    mask[8:10, 28:40, 22:34] = 1
-    mask[10, 20:26, 40:46] = 2
-    return mask
-
-
 @pytest.fixture
 def cohort(tmp_path: Path) -> Path:
     """A scan `ct_one` and its labels."""
-    for name, values in (("scans/ct_one", head()), ("truth/ct_one", lesion())):
+    for name, values in (("scans/ct_one", head()), ("truth/ct_one", lesions(10))):
         (tmp_path / name).parent.mkdir()
         nib.save(nib.Nifti1Image(values.transpose(2, 1, 0), AFFINE), tmp_path / f"{name}.nii.gz")
     return tmp_path
@@ -45,10 +29,7 @@ def cohort(tmp_path: Path) -> Path:
 
 def made(cohort: Path, masks: Path, out: str, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict, str]:
     """Exit code, summary, and what was said."""
-    argv = ["preprocess", str(cohort / "scans"), "--masks", str(masks), "-o", str(cohort / out), "--json"]
-    code = main([*argv, "--size", "64", "--fov", "192", "--workers", "0", "--domain", "ct", *more])
-    said = capsys.readouterr()
-    return code, json.loads(said.out or "{}"), said.err
+    return slice_set(cohort / "scans", masks, cohort / out, capsys, *more)
 
 
 def as_slicer(path: Path, other: Path, *, cut: bool) -> Path:
@@ -75,7 +56,7 @@ def test_the_set_is_that_of_nifti(
     assert code == 0, said
     masks = [open_slices(cohort / out).require_masks("x") for out in ("one", "two")]
     np.testing.assert_array_equal(*masks)
-    assert masks[0].sum() == (lesion() == 2 if flags else lesion() > 0).sum()
+    assert masks[0].sum() == (lesions(10) == 2 if flags else lesions(10) > 0).sum()
     assert (summary["label_values"], summary["lesion_labels"]) == ({"1": 1, "2": 1}, [2] if flags else [1, 2])
 
 
@@ -103,14 +84,14 @@ def test_a_mask_that_lies_off_is_said_or_refused(
     path = cohort / "truth/ct_one.nii.gz"
     place = AFFINE.copy()
     place[:3, 3] += moved
-    nib.save(nib.Nifti1Image(lesion().transpose(2, 1, 0), place), path)
+    nib.save(nib.Nifti1Image(lesions(10).transpose(2, 1, 0), place), path)
     code, summary, err = made(cohort, cohort / "truth", "one", capsys)
     if not said:
         assert (code, summary.get("failed", {}).get("ct_one", err).count("lies on another grid")) == (2, 1)
         return
     assert code == 0
     assert f"its mask lies up to {said} by its header; taken voxel by voxel" in err
-    assert open_slices(cohort / "one").require_masks("x").sum() == (lesion() > 0).sum()
+    assert open_slices(cohort / "one").require_masks("x").sum() == (lesions(10) > 0).sum()
 
 
 def test_a_mask_of_a_labelled_scan_is_said(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:

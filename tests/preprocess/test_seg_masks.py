@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mask_heads import head, lesions, slice_set
 from seg_files import NAME, changed, ct, seg
 
-from ctseg.cli.main import main
 from ctseg.inspection.inspect import inspect
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import save_mask
@@ -18,39 +17,21 @@ from ctseg.io.slices import open_slices
 pytestmark = pytest.mark.slow
 
 
-def head() -> np.ndarray:
-    """HU (Z, Y, X) of a head."""
-    z, y, x = np.mgrid[:20, :64, :64]
-    radius = ((z - 9.5) * 5 / 46) ** 2 + ((y - 31.5) * 3 / 80) ** 2 + ((x - 31.5) * 3 / 64) ** 2
-    return np.select([radius < 1, radius < 1.25], [30 + x % 10, 900], -1000).astype(np.int16)
-
-
-def labels() -> np.ndarray:
-    """(Z, Y, X) labels 1 and 2."""
-    mask = np.zeros((20, 64, 64), np.uint8)
-    mask[8:10, 28:40, 22:34] = 1
-    mask[11, 20:26, 40:46] = 2
-    return mask
-
-
 @pytest.fixture
 def cohort(tmp_path: Path) -> Path:
     """A series, and its mask as `seg/CASE.dcm` and as `nifti/CASE.nii.gz`."""
     z_mm = np.where(np.arange(20) < 12, np.arange(20) * 5.0, 55 + (np.arange(20) - 11) * 6.0)
     sources = ct(tmp_path / "ct", [(-96.0, -96.0, z) for z in z_mm], voxels=head(), spacing=(3.0, 3.0))
     volume = read_case(discover(tmp_path / "ct").cases[0])
-    seg(tmp_path / "seg" / f"{volume.case_id}.dcm", sources, labels())
+    seg(tmp_path / "seg" / f"{volume.case_id}.dcm", sources, lesions(11))
     (tmp_path / "nifti").mkdir()
-    save_mask(tmp_path / "nifti" / f"{volume.case_id}.nii.gz", volume, labels())
+    save_mask(tmp_path / "nifti" / f"{volume.case_id}.nii.gz", volume, lesions(11))
     return tmp_path
 
 
 def made(cohort: Path, masks: str, out: str, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict, str]:
     """Exit code, summary, and what was said."""
-    argv = ["preprocess", str(cohort / "ct"), "--masks", str(cohort / masks), "-o", str(cohort / out), "--json"]
-    code = main([*argv, "--size", "64", "--fov", "192", "--workers", "0", "--domain", "ct", *more])
-    said = capsys.readouterr()
-    return code, json.loads(said.out or "{}"), said.err
+    return slice_set(cohort / "ct", cohort / masks, cohort / out, capsys, *more)
 
 
 @pytest.mark.parametrize("chosen", [(), ("--lesion-labels", "2"), ("--lesion-labels", "1,2")])
@@ -74,7 +55,7 @@ def test_a_mask_of_another_scan_fails_by_name(cohort: Path, capsys: pytest.Captu
     seg(
         path,
         ct(cohort / "other", [(-96.0, -96.0, 5.0 * k) for k in range(20)], voxels=head(), spacing=(3.0, 3.0)),
-        labels(),
+        lesions(11),
     )
     code, _, said = made(cohort, "seg", "set", capsys)
     assert code == 2
@@ -140,10 +121,10 @@ def test_inspect_measures_segmentations(cohort: Path) -> None:
     assert row["ml"] is None
     assert "1 DICOM SEG of uneven slices, whose mL are known with their scans alone" in found.remarks[-1]
     series = ct(cohort / "even", [(-96.0, -96.0, 5.0 * k) for k in range(20)], voxels=head(), spacing=(3.0, 3.0))
-    seg(cohort / "masks" / "a.dcm", series, labels())
+    seg(cohort / "masks" / "a.dcm", series, lesions(11))
     for path in (cohort / "masks", cohort / "masks" / "a.dcm"):
         found = inspect(path)
-        assert found.rows[0]["ml"] == pytest.approx((labels() > 0).sum() * 0.045)
+        assert found.rows[0]["ml"] == pytest.approx((lesions(11) > 0).sum() * 0.045)
         assert found.remarks == [
             "a: leaves out slices between others; its mL rest on the spacing of slices that it states"
         ]

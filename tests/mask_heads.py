@@ -1,0 +1,36 @@
+"""A head, lesions in it, and `preprocess --masks` on both, for every form of a mask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctseg.cli.main import main
+
+
+def head() -> np.ndarray:
+    """HU (Z, Y, X) of a head."""
+    z, y, x = np.mgrid[:20, :64, :64]
+    radius = ((z - 9.5) * 5 / 46) ** 2 + ((y - 31.5) * 3 / 80) ** 2 + ((x - 31.5) * 3 / 64) ** 2
+    return np.select([radius < 1, radius < 1.25], [30 + x % 10, 900], -1000).astype(np.int16)
+
+
+def lesions(second: int) -> np.ndarray:
+    """Labels (Z, Y, X): 1, and 2 in one slice."""
+    mask = np.zeros((20, 64, 64), np.uint8)
+    mask[8:10, 28:40, 22:34] = 1
+    mask[second, 20:26, 40:46] = 2
+    return mask
+
+
+def slice_set(
+    scans: Path, masks: Path, out: Path, capsys: pytest.CaptureFixture[str], *more: str
+) -> tuple[int, dict, str]:
+    """Exit code, summary, and what was said."""
+    argv = ["preprocess", str(scans), "--masks", str(masks), "-o", str(out), "--json"]
+    code = main([*argv, "--size", "64", "--fov", "192", "--workers", "0", "--domain", "ct", *more])
+    said = capsys.readouterr()
+    return code, json.loads(said.out or "{}"), said.err
