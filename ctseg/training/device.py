@@ -98,7 +98,7 @@ def has_fast_bf16(accelerator: str) -> bool:
     """Whether bfloat16 is the faster arithmetic here: NVIDIA from Ampere on (sm 80), CPUs with AMX.
 
     AVX512-BF16 without AMX is not enough: convolutions took 1.0 to 1.9 times as long as in float32 on such a CPU
-    (tests/benchmarks/test_training_speed.py).
+    (tests/benchmarks/test_step_speed.py).
     """
     if accelerator == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8

@@ -1,14 +1,15 @@
 """How much arithmetic one (row, seed) of the scale `gpu` is: counted on one slice, so that it needs no GPU.
 
-The counts are exact; what they mean in minutes depends on what a GPU reaches, so they are given for two rates.
+`python tests/benchmarks/gpu_scale_work.py` prints the counts, which are exact. What they mean in minutes depends
+on what a GPU reaches, so that minutes are given for two rates.
 """
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 
 import numpy as np
-import pytest
 import torch
 from ctseg_reproduce.scales import GPU
 from ctseg_reproduce.systems import ROWS, SYNTHESIS, adaptation_settings, synthesis_settings
@@ -25,7 +26,6 @@ from ctseg.synthesis.objective import make_objective
 from ctseg.training import presets
 from ctseg.training.settings import AdaptationSettings, SynthesisSettings, TrainingSettings
 
-pytestmark = pytest.mark.slow
 RATES = (50, 150)
 """Trillions a second: a twentieth and a seventh of an H100's dense bf16 peak; what is reached was not measured."""
 
@@ -65,13 +65,15 @@ def stage2(row: str) -> float:
     return whole(counter, settings)
 
 
-def test_work_of_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+def main() -> None:
+    """Print the operations of each stage of some rows, and the minutes that they take."""
     work = {f"stage 1, {name}": stage1(name) for name in ("proposed", "mask-cyclegan")}
     work |= {f"stage 2, {name}": stage2(name) for name in ("mr", "amd-das")}
-    assert all(value > 0 for value in work.values())
-    with capsys.disabled():
-        for name, value in work.items():
-            slow, usual = (value / rate / 60 for rate in RATES)
-            print(f"\n{name}: {value / 1000:.1f} P operations, {slow:.1f} min at {RATES[0]} T/s, "  # noqa: T201
-                  f"{usual:.1f} at {RATES[1]}", end="")  # fmt: skip
-        print()  # noqa: T201 - the benchmark's result
+    for name, value in work.items():
+        slow, usual = (value / rate / 60 for rate in RATES)
+        minutes = f"{slow:.1f} min at {RATES[0]} T/s, {usual:.1f} at {RATES[1]}"
+        sys.stdout.write(f"{name}: {value / 1000:.1f} P operations, {minutes}\n")
+
+
+if __name__ == "__main__":
+    main()
