@@ -21,6 +21,7 @@ from ctseg.harmless import one_line, toml_visible
 from ctseg.outputs.mark import MARK
 from ctseg.version import __version__
 from ctseg.weights import MOST_WEIGHTS, read_metadata, read_weights
+from ctseg.wording import first_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -243,8 +244,7 @@ def _what_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def _named(words: Sequence[str]) -> str:
     """`a, b differ`, with at most `MAX_WORDS` of the words."""
-    more = f" and {len(words) - MAX_WORDS} more" if len(words) > MAX_WORDS else ""
-    return f"{', '.join(words[:MAX_WORDS])}{more} {'differs' if len(words) == 1 else 'differ'}"
+    return f"{first_of(words, MAX_WORDS)} {'differs' if len(words) == 1 else 'differ'}"
 
 
 def _input_words(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

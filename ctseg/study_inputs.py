@@ -19,6 +19,7 @@ from typing import Any
 
 from ctseg.errors import InputError
 from ctseg.files import bounded
+from ctseg.wording import first_of
 
 DIGITS = 12
 MOST_NAMED = 2000
@@ -153,8 +154,7 @@ def what_changed(name: str, outputs: Iterable[str], before: Content, now: Conten
         return name
     changed = _changed({name_digest(inner): inner for inner in files}, before, now)
     gone = len(before.files.keys() - now.files.keys())
-    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-    parts = ([f"{changed[0]}{more} changed"] if changed else []) + ([f"{gone} gone"] if gone else [])
+    parts = ([f"{first_of(changed)} changed"] if changed else []) + ([f"{gone} gone"] if gone else [])
     return f"{name} ({', '.join(parts)})" if parts else name
 
 

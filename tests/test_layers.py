@@ -37,6 +37,7 @@ ROOT_MODULES = {
     "temporary_names",
     "version",
     "weights",
+    "wording",
 }
 CONTRACT = {"plugins"}
 """Hook specifications and protocols, which every layer may name; the host is looked up by `cli` alone."""

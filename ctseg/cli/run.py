@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ctseg.cli import common
+from ctseg.wording import counted
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,7 +63,7 @@ def rehearse(path: Path, fresh: bool = False, as_json: bool = False) -> None:
     for fault in faults:
         common.say(fault)
     if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        count = counted(len(faults), "fault")
         raise InputError(f"{path}: {count}, the first: {faults[0]}" if common.STATE.quiet else f"{path}: {count}")
     common.say(f"{path}: {len(rows)} steps, no fault found; nothing was run")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ctseg.cli import common, completion
+from ctseg.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -278,9 +279,8 @@ def machine_inputs(fabric: Any) -> dict[str, Any]:
 
 def schedule(settings: TrainingSettings) -> str:
     """The length of a training in words, as `12 epochs, the last 9 with the rate falling to 0`."""
-    total = "1 epoch" if settings.total_epochs == 1 else f"{settings.total_epochs} epochs"
     falling = f", the last {settings.decay_epochs} with the rate falling to 0"
-    return total + (falling if settings.decay_epochs else "")
+    return counted(settings.total_epochs, "epoch") + (falling if settings.decay_epochs else "")
 
 
 def has_ct_labels(source: SliceSet) -> bool:

@@ -18,7 +18,6 @@ from ctseg.evaluation.cases import Matching, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.made_by import edited_notes, made_by
-from ctseg.evaluation.numbers import counted
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.roles import check_roles, same_notes
 from ctseg.evaluation.scans import Scans
@@ -35,6 +34,7 @@ from ctseg.metrics.registry import Metric
 from ctseg.outputs import filled_folder
 from ctseg.progress import ProgressCallback
 from ctseg.version import __version__
+from ctseg.wording import counted, first_of
 
 SCHEMA = "ctseg-evaluation/1"
 
@@ -232,8 +232,9 @@ def _notes(matching: Matching) -> tuple[str, ...]:
     notes = [matching.patient_rule]
     for model, names in matching.unreferenced.items():
         if names:
-            which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            notes.append(f"{model}: {counted(len(names), 'prediction')} without a reference left out: {which}")
+            notes.append(
+                f"{model}: {counted(len(names), 'prediction')} without a reference left out: {first_of(names, 3)}"
+            )
     return (*notes, *(f"{who}: {about_unread(files)}" for who, files in matching.unread))
 
 

@@ -9,6 +9,7 @@ from ctseg.evaluation.cases import Matching
 from ctseg.files import read_json_beside
 from ctseg.inference.written import looks_of
 from ctseg.outputs.changed import changed
+from ctseg.wording import first_of
 
 DETAILS = "volumes.json"
 KEYS = ("model", "owner", "segmenter", "package", "weights", "trained_by")
@@ -35,8 +36,8 @@ def edited_notes(matching: Matching) -> list[str]:
         used = [path for job in matching.jobs if (path := job.preds[place]) is not None]
         masks = sorted(mask for folder in {path.parent for path in used} for mask in _edited(folder) if mask in used)
         if masks:
-            more = f" and {len(masks) - 1} more" if len(masks) > 1 else ""
-            notes.append(f"{name}: {masks[0].name}{more} changed since `ctseg segment` wrote it: not the model's own")
+            names = first_of([mask.name for mask in masks])
+            notes.append(f"{name}: {names} changed since `ctseg segment` wrote it: not the model's own")
     return notes
 
 

@@ -47,11 +47,6 @@ def interval(ends: Sequence[float | None]) -> str:
     return f"≥ {low:g}" if high is None else f"{low:g} to {high:g}"
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 case`, `2 cases`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def known(value: float | None) -> bool:
     """Whether a number is there: neither None nor NaN."""
     return value is not None and value == value

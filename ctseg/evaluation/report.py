@@ -11,7 +11,7 @@ import pandas as pd
 
 from ctseg.evaluation.cases import Matching
 from ctseg.evaluation.figures import bland_altman, dice_by_size, dice_distribution
-from ctseg.evaluation.numbers import counted, interval, known, number, percent, with_interval
+from ctseg.evaluation.numbers import interval, known, number, percent, with_interval
 from ctseg.evaluation.pictures import case_picture, case_viewer, example_cases, load_example
 from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.settings import EvaluationSettings
@@ -19,6 +19,7 @@ from ctseg.metrics.lesions import SIZES
 from ctseg.render.page import Page, Picture
 from ctseg.render.png import png_bytes
 from ctseg.render.style import MODELS, REFERENCE
+from ctseg.wording import counted
 
 SIZE_NAMES = {"all": "all", "small": "< 1 mL", "medium": "1–10 mL", "large": "> 10 mL"}
 NOT_KNOWN = "–"

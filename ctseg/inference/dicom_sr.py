@@ -46,6 +46,7 @@ from ctseg.inference.millilitres import ml_range_text, ml_text
 from ctseg.inference.predict import Prediction
 from ctseg.io.dicom.enhanced import holds_frames
 from ctseg.version import __version__
+from ctseg.wording import counted
 
 SERIES_NUMBER = 9103
 SCHEME = "99CTSEG"
@@ -103,7 +104,7 @@ def write_sr(
 def summary(prediction: Prediction) -> list[str]:
     """The case in sentences, the notice last."""
     measures, range_ml = prediction.measures, prediction.disagreement
-    lesions = "1 lesion" if measures.lesions == 1 else f"{measures.lesions} lesions"
+    lesions = counted(measures.lesions, "lesion")
     lines = [
         f"Haemorrhage of {ml_text(measures.ml)} in {lesions}, the largest {ml_text(measures.largest_ml)}; "
         f"ABC/2 {ml_text(measures.abc2_ml)}."

@@ -16,6 +16,7 @@ from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
 from ctseg.render.slices import WINDOW_HU, Outline, side_letters, window_hu
 from ctseg.render.solid import draw_solid
 from ctseg.render.style import OUTLINE
+from ctseg.wording import counted
 
 TILES, COLUMNS = 6, 3
 LAYOUT = Layout(DARK, side=312)
@@ -113,7 +114,7 @@ def _other_words(prediction: Prediction) -> str:
 
 def _title(prediction: Prediction) -> str:
     measures = prediction.measures
-    lesions = "1 lesion" if measures.lesions == 1 else f"{measures.lesions} lesions"
+    lesions = counted(measures.lesions, "lesion")
     found = f"{ml_text(measures.ml)} in {lesions}" if measures.lesions else "no haemorrhage segmented"
     window = f"window {WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
     known = prediction.recovery.summary(prediction.expected_dice) + " · " if prediction.recovery is not None else ""

@@ -31,6 +31,7 @@ from ctseg.io.identity import keyed_digest
 from ctseg.outputs import Output, check_still_there, growing_folder, guard_output, is_still_there
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.progress import ProgressCallback
+from ctseg.wording import first_of
 
 OnCase = Callable[[CaseResult], None]
 
@@ -202,8 +203,7 @@ def _say_others(cases: Sequence[Case], finished: Mapping[str, CaseResult], place
     """Say which rows the tables hold that are of no scan of this call."""
     others = sorted({*finished} - {case.case_id for case in cases})
     if others:
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        place.say(f"{place.path}: holds {others[0]}{more} of earlier calls, too; not looked at in this one")
+        place.say(f"{place.path}: holds {first_of(others)} of earlier calls, too; not looked at in this one")
 
 
 def _report(

@@ -16,6 +16,7 @@ from typing import Any
 from ctseg.errors import InputError
 from ctseg.outputs.changed import CSV, bytes_digest, changed, keep
 from ctseg.outputs.leftovers import Say
+from ctseg.wording import first_of
 
 KEY = "written"
 HEAD = ("settings", "models")
@@ -91,9 +92,9 @@ def keep_edited(folder: Path, table: str, details: str, data: Mapping[str, Any],
         return  # of an earlier version
     edited = edited_rows(data)
     if edited:
-        more = f" and {len(edited) - 1} more" if len(edited) > 1 else ""
         keep(folder / details, say, copy=True)
-        say(f"{folder / details}: the row of {min(edited)}{more} is not taken; a scan of this call is segmented again")
+        rows = first_of(sorted(edited))
+        say(f"{folder / details}: the row of {rows} is not taken; a scan of this call is segmented again")
     tables = _table(data, KEY).get("tables")
     if (folder / table).is_file() and table_digest((folder / table).read_bytes()) not in (tables or []):
         keep(folder / table, say, copy=True)

@@ -15,11 +15,12 @@ import pandas as pd
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import read_csv, read_json_beside
-from ctseg.inspection.report import Report, counted, first_of
+from ctseg.inspection.report import Report
 from ctseg.io.input_digests import set_digests
 from ctseg.io.slice_table import scan_numbers
 from ctseg.io.slices import SliceSet, greys_in_words, open_slices
 from ctseg.outputs import read_mark
+from ctseg.wording import counted, first_of
 
 T = TypeVar("T")
 
@@ -198,7 +199,7 @@ def inspect_folds(path: Path) -> Report:
     unfinished = [item.name for item in folds if not (item / "model.safetensors").exists()]
     report.facts |= {"folds": len(folds)}
     if unfinished:
-        report.problems.append(f"unfinished folds: {first_of(unfinished)}; go on with --resume")
+        report.problems.append(f"unfinished folds: {first_of(unfinished, 3)}; go on with --resume")
     summary = _json(report, path / "summary.json")
     overall = _table(summary.get("overall"))
     if overall:
@@ -225,7 +226,7 @@ def inspect_segmentation(path: Path) -> Report:
         report.remarks.append(f"{edited} since ctseg wrote it: --resume keeps what was changed and makes it again")
     strange = [row["case"] for row in rows if row.get("ood")]
     if strange:
-        report.remarks.append(f"out of distribution: {first_of(strange)}; look at them")
+        report.remarks.append(f"out of distribution: {first_of(strange, 3)}; look at them")
     report.steps = [f"ctseg evaluate --pred {shlex.quote(str(path))} --ref MASKS -o evaluation"]
     return report
 
@@ -244,7 +245,7 @@ def _segmentation_facts(rows: list[dict[str, Any]], details: dict[str, Any]) -> 
 
 def _lost_masks(path: Path, rows: list[dict[str, Any]]) -> list[str]:
     gone = [row["case"] for row in rows if row["status"] == "ok" and not (path / f"{row['case']}.nii.gz").exists()]
-    return [f"masks are gone: {first_of(gone)}; segment again with --resume"] if gone else []
+    return [f"masks are gone: {first_of(gone, 3)}; segment again with --resume"] if gone else []
 
 
 def inspect_evaluation(path: Path) -> Report:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
-from ctseg.inspection.report import Report, counted, first_of
+from ctseg.inspection.report import Report
 from ctseg.io.mask_files import about_unread, mask_files
 from ctseg.io.masks import load_mask
 from ctseg.io.volume import Volume
 from ctseg.progress import ProgressCallback
+from ctseg.wording import counted, first_of
 
 
 def inspect_masks(path: Path, *, progress: ProgressCallback | None = None) -> Report:
@@ -63,7 +64,7 @@ def _summarise(report: Report, files: int) -> None:
         "DICOM SEG": (unknown, "of uneven slices, whose mL are known with their scans alone"),
     }
     report.remarks += [
-        f"{counted(len(cases), noun)} {words}: {first_of(cases)}" for noun, (cases, words) in said.items() if cases
+        f"{counted(len(cases), noun)} {words}: {first_of(cases, 3)}" for noun, (cases, words) in said.items() if cases
     ]
 
 

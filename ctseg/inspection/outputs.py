@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ctseg.inspection.report import Report, first_of
+from ctseg.inspection.report import Report
 from ctseg.outputs import read_mark
+from ctseg.wording import first_of
 
 LOOKED_INTO = ("phantom",)
 """Commands whose output is scans."""

@@ -43,14 +43,3 @@ class Report:
             "path": str(self.path), "kind": self.kind, "sound": self.is_sound, "facts": self.facts,
             "problems": self.problems, "remarks": self.remarks, "next": self.steps, "rows": self.rows,
         }  # fmt: skip
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 scan`, `2 scans`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def first_of(names: list[str], most: int = 3) -> str:
-    """`a, b, c and 4 more`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

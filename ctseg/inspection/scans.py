@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.harmless import one_line
-from ctseg.inspection.report import Report, counted, first_of
+from ctseg.inspection.report import Report
 from ctseg.io.case import Case, Discovery, Rejected
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import discover, read_case
@@ -28,6 +28,7 @@ from ctseg.parallel import Failure, ordered_map
 from ctseg.preprocess.mr import nonzero_brain
 from ctseg.preprocess.pipeline import case_patients
 from ctseg.progress import ProgressCallback
+from ctseg.wording import counted, first_of
 
 FEW_SLICES = 5
 """A head is not whole with fewer."""
@@ -103,8 +104,8 @@ def _about_finding(report: Report, found: Discovery, domains: Counter[str]) -> N
     unsure = [case.case_id for case in found.cases if case.is_guess]
     if unsure:
         report.problems.append(
-            f"{counted(len(unsure), 'scan')} may be MR or CT: neither name nor voxels tell ({first_of(unsure)}); give "
-            "--domain"
+            f"{counted(len(unsure), 'scan')} may be MR or CT: neither name nor voxels tell "
+            f"({first_of(unsure, 3)}); give --domain"
         )
     elif len(domains) > 1:
         report.remarks.append("MR and CT together: preprocess them one at a time, with --domain")
@@ -116,10 +117,7 @@ def _left_out(rejected: Sequence[Rejected]) -> list[str]:
     paths: defaultdict[str, list[str]] = defaultdict(list)
     for item in rejected:
         paths[item.reason].append(item.path_or_series)
-    return [
-        one_line(f"left out: {found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {reason}")
-        for reason, found in paths.items()
-    ]
+    return [one_line(f"left out: {first_of(found)}: {reason}") for reason, found in paths.items()]
 
 
 def _some_unlabelled(cases: Sequence[Case]) -> list[str]:
@@ -127,7 +125,7 @@ def _some_unlabelled(cases: Sequence[Case]) -> list[str]:
     without = [case.case_id for case in mr if case.label_file is None]
     if not without or len(without) == len(mr):
         return []
-    return [f"{counted(len(without), 'MR scan')} without labels, others have some: {first_of(without)}"]
+    return [f"{counted(len(without), 'MR scan')} without labels, others have some: {first_of(without, 3)}"]
 
 
 def _read_all(report: Report, cases: Sequence[Case], workers: int, progress: ProgressCallback | None) -> None:
@@ -237,12 +235,12 @@ def cohort_problems(rows: Sequence[ScanRow]) -> list[str]:
         f"pixels more than {ODD_SPACING:g} times larger or smaller than the cohort's": _odd_spacing(rows),
         "labels without any lesion": [row.case for row in rows if row.labels == {}],
     }
-    return _copies(rows) + [f"{text}: {first_of(names)}" for text, names in lists.items() if names]
+    return _copies(rows) + [f"{text}: {first_of(names, 3)}" for text, names in lists.items() if names]
 
 
 def _copies(rows: Sequence[ScanRow]) -> list[str]:
     return [
-        f"{first_of(names)} hold the same bytes ({digest}): copies fall into train and val"
+        f"{first_of(names, 3)} hold the same bytes ({digest}): copies fall into train and val"
         for digest, names in _by_digest(rows).items()
         if len(names) > 1
     ]
@@ -265,7 +263,7 @@ def _odd_spacing(rows: Sequence[ScanRow]) -> list[str]:
 
 def _thick(rows: Sequence[ScanRow]) -> list[str]:
     names = [row.case for row in rows if (row.step_mm or 0) > THICK_MM]
-    return [f"slices more than {THICK_MM:g} mm apart: {first_of(names)}"] if names else []
+    return [f"slices more than {THICK_MM:g} mm apart: {first_of(names, 3)}"] if names else []
 
 
 def _grouped_notes(rows: Sequence[ScanRow]) -> list[str]:
@@ -274,7 +272,7 @@ def _grouped_notes(rows: Sequence[ScanRow]) -> list[str]:
     for row in rows:
         for note in row.notes:
             cases[note].append(row.case)
-    return [f"{first_of(names)}: {note}" for note, names in cases.items()]
+    return [f"{first_of(names, 3)}: {note}" for note, names in cases.items()]
 
 
 def _steps(path: Path, domains: Counter[str], labelled: int) -> list[str]:

@@ -31,6 +31,7 @@ from ctseg.io.volume import Volume
 from ctseg.io.walk import LOOKED_FOR, all_files
 from ctseg.parallel import Failure, ordered_map
 from ctseg.progress import ProgressCallback
+from ctseg.wording import first_of
 
 __all__ = ["Case", "Discovery", "Rejected", "discover", "read_case"]
 
@@ -278,7 +279,7 @@ def _renamed(case: Case, name: str) -> Case:
 
 
 def _nothing(paths: Sequence[Path], rejected: Sequence[Rejected], domain: str) -> str:
-    where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    where = first_of(paths)
     what = "scan" if domain == "auto" else f"{domain.upper()} scan"
     if rejected:
         same = len(paths) == 1 and rejected[0].path_or_series == where

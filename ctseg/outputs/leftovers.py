@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ctseg.locks import Busy, Unknown, clean_lock, locked
 from ctseg.outputs.changed import changed, gone, keep
 from ctseg.outputs.mark import MARK, TEMPORARY, entries, file_mark, foreign, owned, read_file_mark, read_mark
 from ctseg.temporary_names import temporary_name
+from ctseg.wording import first_of
 
 Say = Callable[[str], object]
 PARTIAL, ASIDE, SHARE = ".partial-", ".replaced-", ".ctseg-share-"
@@ -252,12 +253,8 @@ def what_changed(path: Path) -> str:
         return ""
     edited = changed(folder, mark.made, folder / MARK if is_folder else file_mark(path))
     lost = [name for name in gone(folder, mark.made) if Path(name).name != "checkpoint.pt"]
-    words = [f"{_first(names)} {what}" for names, what in ((edited, "changed"), (lost, "gone")) if names]
+    words = [f"{first_of(names)} {what}" for names, what in ((edited, "changed"), (lost, "gone")) if names]
     return f"{path} ({', '.join(words)})" if words else ""
-
-
-def _first(names: Sequence[str]) -> str:
-    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def is_real_folder(path: Path) -> bool:

@@ -21,6 +21,7 @@ from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import off_by, placed
 from ctseg.io.seg_masks import seg_on
 from ctseg.io.volume import Volume
+from ctseg.wording import first_of
 
 WITHOUT_SCAN = "a mask without its scan"
 ANOTHER_GRID = "lies on another grid than its scan; resample it to the scan's slices"
@@ -57,8 +58,7 @@ def _left_out(folder: Path, found: MaskFolder, cases: Sequence[Case]) -> list[Re
 
 def _line(files: Sequence[Path], reason: str) -> list[Rejected]:
     """One line about all files that are left out for a reason."""
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return [Rejected(f"{files[0]}{more}", reason)] if files else []
+    return [Rejected(first_of(files), reason)] if files else []
 
 
 def mask_digest(mask: Path) -> str:

@@ -29,6 +29,7 @@ from ctseg.preprocess.page import set_page
 from ctseg.preprocess.preview import Preview
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.progress import ProgressCallback
+from ctseg.wording import first_of
 
 Outcome = CaseSlices | Failure
 
@@ -220,9 +221,9 @@ def _refuse_guesses(cases: Sequence[Case]) -> None:
     """
     unsure = [case for case in cases if case.is_guess and case.label_file is None]
     if unsure:
-        others = f" and {len(unsure) - 1} more" if len(unsure) > 1 else ""
         raise InputError(
-            f"{unsure[0].files[0]}{others}: MR or CT? neither name nor voxels tell; add --domain ct or --domain mr"
+            f"{first_of([case.files[0] for case in unsure])}: MR or CT? neither name nor voxels tell; "
+            "add --domain ct or --domain mr"
         )
 
 
