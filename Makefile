@@ -36,15 +36,20 @@ help:
 	@echo "make clean   remove the virtual environment and caches"
 
 # constraints.txt holds the tested versions; the torch build it names is the one for the CPU where pip knows it.
-$(BIN)/.ready: pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+# The demo needs the package alone; everything else needs the plugins and the tools of development, too.
+$(BIN)/.package: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ctseg needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(BIN)/.ready: $(BIN)/.package $(wildcard plugins/*/pyproject.toml)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable . $(addprefix --editable ,$(PLUGINS)) --group dev
 	touch $@
 
-demo: $(BIN)/.ready
+demo: $(BIN)/.package
 	$(BIN)/ctseg demo --output $(DEMO) $(DEMO_FLAGS)
 
 check: $(BIN)/.ready
@@ -96,7 +101,7 @@ bare: $(BIN)/.ready
 
 lock: $(BIN)/.ready
 	$(BIN)/pip install --quiet --group dist
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11.5 --generate-hashes --all-extras --group dev \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
 	  --constraint constraints.txt --no-annotate --output-file requirements.lock pyproject.toml
 
 clean:

@@ -7,7 +7,8 @@ import io
 import re
 import sys
 import tarfile
-from importlib.metadata import distribution
+import tomllib
+from importlib.metadata import distribution, distributions
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,9 @@ import bare_check
 import pytest
 from dist import pruned, settle
 from licences import Package, closure, extras_of, licence_of
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,9 +80,7 @@ def locked() -> dict[str, tuple[str, int]]:
 
 
 def test_the_tested_versions_are_locked_with_hashes() -> None:
-    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if "==" in line]
-    pairs = [line.split("==") for line in lines]
-    constraints = {re.sub(r"[_.]", "-", name).lower(): version for name, version in pairs}
+    constraints = pinned()
     lock = locked()
     plugins = " ".join(path.read_text(encoding="utf-8") for path in ROOT.glob("plugins/*/pyproject.toml"))
     assert [name for name in constraints if name not in lock and f'"{name}>=' not in plugins] == []
@@ -86,6 +88,38 @@ def test_the_tested_versions_are_locked_with_hashes() -> None:
         name: lock[name][0] for name in constraints if lock.get(name, ("",))[0] not in ("", constraints[name])
     } == {}
     assert [name for name, (_, hashes) in lock.items() if not hashes] == []
+
+
+def pinned() -> dict[str, str]:
+    """Name -> version, of `constraints.txt`."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("==") for line in lines if "==" in line)
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])
+def test_the_tested_versions_can_be_installed_on_each_python(python: str) -> None:
+    """Debian 12 has 3.11.2, where one pin that wants 3.11.5 had pip try older versions of all else for ten minutes."""
+    packages = [package for package in distributions() if canonicalize_name(package.name) in pinned()]
+    assert len(packages) > 100
+    wants = {package.name: package.metadata.get("Requires-Python") or "" for package in packages}
+    assert [name for name, said in wants.items() if not SpecifierSet(said).contains(python)] == []
+
+
+def test_whatever_the_tests_need_has_a_tested_version() -> None:
+    """Of what is installed for ctseg and its tests, through however many packages."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lines = [*groups["project"]["dependencies"], *groups["dependency-groups"]["test"]]
+    waiting, found = [Requirement(line) for line in lines], set()
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        if name in found or (wanted.marker is not None and not wanted.marker.evaluate({"extra": ""})):
+            continue
+        found.add(name)
+        waiting += [Requirement(line) for line in distribution(name).requires or ()]
+    assert len(found) > 80
+    assert sorted(found - {*pinned(), "setuptools"}) == []
 
 
 def archive(path: Path, mtime: int, order: list[str]) -> Path:
