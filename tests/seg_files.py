@@ -18,12 +18,24 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from ctseg.io.discover import discover, read_case
+from ctseg.io.volume import Volume
+
 NAME = "Doe^Jane"
 SHAPE = (19, 26)
 """Rows and columns: 494 pixels, so that frames of single bits begin within a byte."""
 EVEN = [(-8.0, -9.0, 12.0 + 2.5 * k) for k in range(9)]
 UNEVEN = [(-8.0, -9.0, z) for z in (0.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0)]
 TILTED = [(-8.0, -9.0 - 0.8 * k, 3.0 * k) for k in range(9)]
+
+GEOMETRIES: dict[str, dict[str, Any]] = {
+    "even": {"origins": EVEN}, "uneven": {"origins": UNEVEN}, "tilted": {"origins": TILTED},
+    "feet last": {"origins": EVEN[::-1]}, "mirrored": {"origins": EVEN, "along": (-1, 0, 0)},
+    "columns first": {"origins": EVEN, "along": (0, 1, 0), "down": (1, 0, 0)},
+    "oblique": {"origins": EVEN, "along": (0.96, 0.28, 0.0), "down": (-0.28, 0.96, 0.0)},
+    "sagittal": {"origins": [(2.5 * k, -9.0, 30.0) for k in range(9)], "along": (0, 1, 0), "down": (0, 0, -1)},
+    "coronal": {"origins": [(-8.0, 2.5 * k, 30.0) for k in range(9)], "along": (1, 0, 0), "down": (0, 0, -1)},
+}  # fmt: skip
 
 
 def ct(
@@ -70,6 +82,23 @@ def _slice(
     made.PixelData = np.asarray(plane).astype("<i2").tobytes()
     made.save_as(folder / f"{(k * 7) % 97:03d}.dcm", enforce_file_format=True)
     return made
+
+
+def scan_of(folder: Path) -> Volume:
+    (case,) = discover(folder).cases
+    return read_case(case)
+
+
+def native(mask: np.ndarray, scan: Volume) -> np.ndarray:
+    """(K, rows, columns) on the scan's own slices, in order along their normal."""
+    return scan.native.to_native(mask).transpose(2, 1, 0)
+
+
+def wanted(labels: np.ndarray, sources: list[Dataset]) -> np.ndarray:
+    """Labels in the order of `native`, found by the headers of the slices alone."""
+    orientation = np.array(sources[0].ImageOrientationPatient, float)
+    normal = np.cross(orientation[:3], orientation[3:])
+    return labels[np.argsort([np.dot(np.array(item.ImagePositionPatient, float), normal) for item in sources])]
 
 
 def lesions(slices: int = 9, shape: tuple[int, int] = SHAPE) -> np.ndarray:

@@ -15,7 +15,7 @@ from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import Job
 from ctseg.evaluation.numbers import millilitres
 from ctseg.evaluation.scans import Scans
-from ctseg.evaluation.score import MaskFile, least_offset_mm, offset_mm, on_one_grid, read_mask
+from ctseg.evaluation.score import MaskFile, OutlineFile, least_offset_mm, offset_mm, on_one_grid, read_any, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.render.page import Picture
 from ctseg.render.png import png_bytes
@@ -66,9 +66,10 @@ def example_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[
 
 def load_example(job: Job, models: Sequence[str], scans: Scans, settings: EvaluationSettings) -> ExampleCase:
     """Masks and scan of a case; a scan that is missing or on another grid leaves the background black."""
-    ref = read_mask(job.ref, settings.reference_labels)
+    given = read_any(job.ref, settings.reference_labels)
     predicted = [_prediction(path, settings) for path in job.preds]
-    ref = next((whole for pred in predicted if (whole := _on_grid_of(pred, ref, settings)) is not None), ref)
+    found = (whole for pred in predicted if (whole := _on_grid_of(pred, given, settings)) is not None)
+    ref = next(found, None) or read_mask(job.ref, settings.reference_labels)
     outlines = [Outline(ref.mask, REFERENCE, "reference", inside=True)]
     for place, (model, pred) in enumerate(zip(models, predicted, strict=True)):
         mask = None if pred is None else _on_grid_of(ref, pred, settings)
@@ -97,14 +98,16 @@ def _span(filled: NDArray[np.intp], size: int) -> slice:
     return slice(max(0, int(filled[0]) - margin), min(size, int(filled[-1]) + 1 + margin))
 
 
-def _prediction(path: Path | None, settings: EvaluationSettings) -> MaskFile | None:
+def _prediction(path: Path | None, settings: EvaluationSettings) -> MaskFile | OutlineFile | None:
     try:
-        return read_mask(path, settings.prediction_labels) if path else None
+        return read_any(path, settings.prediction_labels) if path else None
     except (CtsegError, OSError, MemoryError):
         return None
 
 
-def _on_grid_of(whole: MaskFile | None, mask: MaskFile, settings: EvaluationSettings) -> MaskFile | None:
+def _on_grid_of(
+    whole: MaskFile | OutlineFile | None, mask: MaskFile | OutlineFile, settings: EvaluationSettings
+) -> MaskFile | None:
     """A mask, on the grid of another where it is a part of one; None where there is no such grid."""
     try:
         return None if whole is None else on_one_grid(mask, whole, settings.grid_tolerance_mm)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,16 @@ from ctseg.evaluation.cases import Job
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.failures import system_failure
 from ctseg.files import read_json_beside
-from ctseg.io.drawn import same_scan
+from ctseg.io.dicom.rtstruct import Structures, read_rtstruct
+from ctseg.io.drawn import SliceName, same_scan
 from ctseg.io.grid import native_grid
+from ctseg.io.masks import is_outlines
 from ctseg.io.nifti import volumes as nifti
 from ctseg.io.nifti.slicer import is_part
+from ctseg.io.outlines import check_scan, outlines_on
 from ctseg.io.placing import placed
-from ctseg.io.seg_masks import seg_on, spanned
+from ctseg.io.seg_masks import reaching, seg_on, spanned
+from ctseg.io.source import Source
 from ctseg.io.stack import Grid, Mask, largest_offset_mm
 from ctseg.io.volume import Volume
 from ctseg.metrics.catalogue import METRICS
@@ -28,6 +32,10 @@ from ctseg.metrics.volume import volume_metrics
 
 TWO_PARTS = (
     "both masks leave out empty slices: those beside both are not counted, and mL rest on the spacing that they state"
+)
+TWO_OUTLINES = (
+    "both are RT structure sets, whose outlines have no pixels of their own; write one of them as NIfTI on the grid of "
+    "the scan"
 )
 MISSING = "no prediction: scored as empty"
 """Notes of scores."""
@@ -77,6 +85,27 @@ class MaskFile:
     """What to know about it once it is on a grid."""
 
 
+@dataclass(frozen=True)
+class OutlineFile:
+    """An RT structure set, which has no grid of its own."""
+
+    path: Path
+    found: Structures
+    labels: tuple[int, ...]
+    """Numbers of the regions that count; empty for all."""
+
+
+def read_any(path: Path, labels: tuple[int, ...] = ()) -> MaskFile | OutlineFile:
+    """A mask on its grid, or the outlines of an RT structure set; `labels` as of `read_mask`.
+
+    Raises:
+        CaseError: if the file cannot be read as a mask.
+    """
+    if is_outlines(path):
+        return OutlineFile(path, read_rtstruct(Source(str(path)), labels), labels)
+    return read_mask(path, labels)
+
+
 def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
     """A mask in canonical order; `labels` are the values that count, empty for all above 0.
 
@@ -91,12 +120,24 @@ def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
     return MaskFile(path, mask, volume, ids, "origins_mm" in sidecar, found, is_part(path) or volume.drawn is not None)
 
 
-def on_one_grid(one: MaskFile, other: MaskFile, tolerance_mm: float) -> tuple[MaskFile, MaskFile]:
+def on_one_grid(
+    one: MaskFile | OutlineFile, other: MaskFile | OutlineFile, tolerance_mm: float
+) -> tuple[MaskFile, MaskFile]:
     """Both masks, a part of a grid on the whole grid of the other one; two parts on the grid that both span.
 
     Raises:
-        CaseError: naming the file of a part that has voxels beside those of the other.
+        CaseError: naming the file of a part that has voxels or outlines beside those of the other.
     """
+    if isinstance(one, OutlineFile) and isinstance(other, OutlineFile):
+        raise CaseError(f"{one.path} and {other.path}: {TWO_OUTLINES}")
+    if isinstance(one, OutlineFile):
+        return _drawn_on(one, cast(MaskFile, other), tolerance_mm)
+    if isinstance(other, OutlineFile):
+        return _drawn_on(other, one, tolerance_mm)[::-1]
+    return _masks_on_one_grid(one, other, tolerance_mm)
+
+
+def _masks_on_one_grid(one: MaskFile, other: MaskFile, tolerance_mm: float) -> tuple[MaskFile, MaskFile]:
     are_drawn = [file.volume.drawn is not None for file in (one, other)]
     if one.mask.shape == other.mask.shape and not any(are_drawn):
         return one, other
@@ -125,17 +166,44 @@ def _on_both(one: MaskFile, other: MaskFile, tolerance_mm: float) -> tuple[MaskF
 
 
 def _put_on(part: MaskFile, whole: MaskFile, tolerance_mm: float) -> MaskFile:
-    is_stack = native_grid(whole.volume).axes[0] == 2  # slices that were turned have names of their own
-    names = [(name, 0) for name in whole.slice_ids] if is_stack else []
     labels = part.mask.astype(np.uint8)
     try:
         if part.volume.drawn is not None:
-            mask, notes = seg_on(labels, part.volume, whole.volume, names, tolerance_mm)
+            mask, notes = seg_on(labels, part.volume, whole.volume, _names(whole), tolerance_mm)
         else:
             mask, notes = placed(labels, part.volume, whole.volume, tolerance_mm), []
     except CaseError as error:
         raise CaseError(f"{part.path}: {error} ({whole.path})") from None
     return replace(whole, path=part.path, mask=mask > 0, values=part.values, notes=tuple(notes))
+
+
+def _drawn_on(outlines: OutlineFile, whole: MaskFile, tolerance_mm: float) -> tuple[MaskFile, MaskFile]:
+    """The outlines of a structure set on the grid of another mask, and that mask.
+
+    A DICOM SEG, which leaves out slices, reaches as far as the outlines then.
+
+    Raises:
+        CaseError: naming both files, if they lie elsewhere.
+    """
+    found, notes = outlines.found, list[str]()
+    points = [outline.points_mm for region in found.regions for outline in region.outlines]
+    try:
+        if whole.volume.drawn is not None and points:
+            names = frozenset[SliceName]().union(*whole.volume.drawn.sources)
+            notes = [*check_scan(found, whole.volume, sorted(names)), TWO_PARTS]
+            grid = reaching(whole.volume, np.concatenate(points))
+            whole = _put_on(whole, MaskFile(whole.path, whole.mask, grid), tolerance_mm)
+        labels, more = outlines_on(found, whole.volume, _names(whole), outlines.labels, tolerance_mm)
+    except CaseError as error:
+        raise CaseError(f"{outlines.path}: {error} ({whole.path})") from None
+    chosen = np.isin(labels, outlines.labels) if outlines.labels else labels > 0
+    notes = list(dict.fromkeys((*notes, *more)))
+    return replace(whole, path=outlines.path, mask=chosen, values=found.numbers, notes=tuple(notes)), whole
+
+
+def _names(whole: MaskFile) -> list[SliceName]:
+    """The names of a mask's slices, where they are in order; slices that were turned have names of their own."""
+    return [(name, 0) for name in whole.slice_ids] if native_grid(whole.volume).axes[0] == 2 else []
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -149,7 +217,7 @@ def score_case(
 ) -> list[Score]:
     """Every model's score on one case; a missing or broken mask, or one on another grid, gets its error instead."""
     try:
-        ref = read_mask(job.ref, settings.reference_labels)
+        ref = read_any(job.ref, settings.reference_labels)
     except (CtsegError, OSError, MemoryError) as error:
         return [Score(model, job.case, job.patient, error=_one_line(error, job.ref)) for model in models]
     return [_score(job, model, pred, ref, settings, metrics) for model, pred in zip(models, job.preds, strict=True)]
@@ -159,7 +227,7 @@ def _score(
     job: Job,
     model: str,
     path: Path | None,
-    ref: MaskFile,
+    ref: MaskFile | OutlineFile,
     settings: EvaluationSettings,
     metrics: tuple[Metric, ...],
 ) -> Score:
@@ -168,19 +236,18 @@ def _score(
             return _scored_empty(job, model, ref, settings, metrics)
         if path is None:
             raise CaseError(f"{job.case}: no prediction; segment this case too, or take its reference out")
-        pred = read_mask(path, settings.prediction_labels)
-        pred, ref = on_one_grid(pred, ref, settings.grid_tolerance_mm)
-        grid = common_grid(pred, ref, settings.grid_tolerance_mm)
-        return _measured(job, model, pred, ref, grid, settings, metrics)
+        both = on_one_grid(read_any(path, settings.prediction_labels), ref, settings.grid_tolerance_mm)
+        grid = common_grid(*both, settings.grid_tolerance_mm)
+        return _measured(job, model, *both, grid, settings, metrics)
     except (CtsegError, OSError, MemoryError) as error:
         return Score(model, job.case, job.patient, error=_one_line(error, path))
 
 
 def _scored_empty(
-    job: Job, model: str, ref: MaskFile, settings: EvaluationSettings, metrics: tuple[Metric, ...]
+    job: Job, model: str, ref: MaskFile | OutlineFile, settings: EvaluationSettings, metrics: tuple[Metric, ...]
 ) -> Score:
     """A missing prediction counts as an empty mask."""
-    if ref.is_part:
+    if isinstance(ref, OutlineFile) or ref.is_part:
         raise CaseError(f"{ref.path}: holds a part of its scan's grid, and no prediction has the whole; segment it")
     nothing = replace(ref, mask=np.zeros_like(ref.mask))
     score = _measured(job, model, nothing, ref, Grid.of(ref.volume), settings, metrics)

@@ -78,8 +78,9 @@ def _is_mask(path: Path) -> bool | None:
     """Whether a file holds a mask; None of one that cannot be read."""
     if not is_volume(path.name):
         from ctseg.io.dicom.seg import is_seg
+        from ctseg.io.masks import is_outlines
 
-        return kind_of(path.name).what == "dicom" and is_seg(path)
+        return kind_of(path.name).what == "dicom" and (is_seg(path) or is_outlines(path))
     from ctseg.errors import CaseError
     from ctseg.io.nifti.file import open_nifti
     from ctseg.io.nifti.layouts import holds_labels

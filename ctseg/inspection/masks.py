@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.inspection.report import Report
-from ctseg.io.mask_files import about_unread, mask_files
-from ctseg.io.masks import load_mask
+from ctseg.io.dicom.rtstruct import read_rtstruct
+from ctseg.io.mask_files import about_unread, mask_case, mask_files
+from ctseg.io.masks import is_outlines, load_mask
+from ctseg.io.source import Source
 from ctseg.io.volume import Volume
 from ctseg.progress import ProgressCallback
 from ctseg.wording import counted, first_of
@@ -25,17 +27,14 @@ def inspect_masks(path: Path, *, progress: ProgressCallback | None = None) -> Re
     report = Report(path, "masks")
     for number, file in enumerate(files, start=1):
         try:
-            mask, volume = load_mask(file)
+            row, notes = _of_outlines(file) if is_outlines(file) else _of_voxels(file)
         except CaseError as error:
             report.problems.append(str(error))
             continue
-        found = [int(value) for value in np.unique(mask) if value]
-        report.rows.append(
-            {"case": volume.case_id, "slices": len(mask), "ml": _millilitres(mask, volume), "values": found}
-        )
-        report.remarks += [f"{volume.case_id}: {note}" for note in (*volume.notes, *_gap_notes(volume))]
+        report.rows.append(row)
+        report.remarks += [f"{row['case']}: {note}" for note in notes]
         if progress:
-            progress(number, len(files), volume.case_id)
+            progress(number, len(files), str(row["case"]))
     _summarise(report, len(files))
     if unread:
         report.remarks.append(about_unread(unread))
@@ -47,12 +46,36 @@ def inspect_masks(path: Path, *, progress: ProgressCallback | None = None) -> Re
     return report
 
 
+def _of_voxels(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """The row of a mask, and remarks.
+
+    Raises:
+        CaseError: if it cannot be read.
+    """
+    mask, volume = load_mask(file)
+    found = [int(value) for value in np.unique(mask) if value]
+    row = {"case": volume.case_id, "slices": len(mask), "ml": _millilitres(mask, volume), "values": found}
+    return row, [*volume.notes, *_gap_notes(volume)]
+
+
+def _of_outlines(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """As `_of_voxels`, of an RT structure set: which pixels it encloses is known with its scan alone.
+
+    Raises:
+        CaseError: if it cannot be read.
+    """
+    found = read_rtstruct(Source(str(file)))
+    row = {"case": mask_case(file.name), "slices": None, "ml": None, "values": list(found.numbers)}
+    return row, list(found.notes)
+
+
 def _summarise(report: Report, files: int) -> None:
     """The masks as a whole."""
     values = {value for row in report.rows for value in row["values"]}
     volumes = [float(row["ml"]) for row in report.rows if row["ml"]]
     empty = _cases(report, lambda row: not row["values"])
-    unknown = _cases(report, lambda row: row["ml"] is None)
+    unknown = _cases(report, lambda row: row["ml"] is None and row["slices"] is not None)
+    drawn = _cases(report, lambda row: row["slices"] is None)
     report.facts = {
         "masks": files,
         "empty": len(empty),
@@ -62,6 +85,7 @@ def _summarise(report: Report, files: int) -> None:
     said = {
         "mask": (empty, "without a lesion"),
         "DICOM SEG": (unknown, "of uneven slices, whose mL are known with their scans alone"),
+        "DICOM RTSTRUCT": (drawn, "whose slices and mL are known with their scans alone"),
     }
     report.remarks += [
         f"{counted(len(cases), noun)} {words}: {first_of(cases, 3)}" for noun, (cases, words) in said.items() if cases

@@ -22,8 +22,8 @@ OWN_MAKER = "ctseg"
 """Manufacturer in these objects."""
 FORM_OF = {".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".mnc": "MINC"}
 NAMED_FORMS = {"SEG": "DICOM SEG", "RTSTRUCT": "DICOM RTSTRUCT"}
-"""Modality -> form; other DICOM objects are DICOM alone."""
-AS_NIFTI = "write them as NIfTI on the grid of the scan (RTSTRUCT: plastimatch convert; others: SimpleITK or nibabel)"
+"""Modality -> form of the DICOM objects that are masks; others are DICOM alone."""
+AS_NIFTI = "write them as NIfTI on the grid of the scan (SimpleITK, nibabel)"
 MOST_LOOKED_AT = 5
 """DICOM files of a folder within a folder of masks whose headers are read: the first tell what all of them are."""
 
@@ -69,7 +69,7 @@ def files_of(mask: Path) -> tuple[Path, ...]:
 
 
 def mask_folder(folder: Path) -> MaskFolder:
-    """The masks `CASE.nii.gz`, `CASE.seg.nrrd`, `CASE.dcm` (DICOM SEG), ... of a folder; or the one file given.
+    """The masks `CASE.nii.gz`, `CASE.seg.nrrd`, `CASE.dcm` (DICOM SEG, RTSTRUCT), ... of a folder; or the one file.
 
     Raises:
         InputError: if the folder is missing, or one case has two files.
@@ -89,8 +89,8 @@ def mask_folder(folder: Path) -> MaskFolder:
 
 
 def _mask_file(file: Path) -> MaskFolder:
-    """The one mask of a file that is given itself, whatever the name of a DICOM SEG."""
-    is_mask = case_of(file.name) is not None or _modality(file) == "SEG"
+    """The one mask of a file that is given itself, whatever the name of a DICOM object."""
+    is_mask = case_of(file.name) is not None or _modality(file) in NAMED_FORMS
     masks = {mask_case(file.name): file} if is_mask else {}
     return MaskFolder(masks, _unread([file], list(masks.values())))
 
@@ -103,11 +103,11 @@ def mask_files(folder: Path) -> tuple[list[Path], tuple[Unread, ...]]:
 
 
 def _masks_among(files: Sequence[Path]) -> list[Path]:
-    """The files that are masks by their name, and the DICOM segmentations that are no objects beside another mask."""
+    """The files that are masks by their name, and DICOM SEG and RTSTRUCT that are no objects beside another mask."""
     named = {file for file in files if case_of(file.name) is not None}
     beside = {str(case_of(file.name)) for file in named}
-    segs = _without_own([file for file in files if file not in named and _is_seg(file)], beside)
-    found = named | set(_without_own(segs, {mask_case(file.name) for file in segs}, OWN_OBJECTS[1:]))
+    objects = _without_own([file for file in files if file not in named and _is_object(file)], beside)
+    found = named | set(_without_own(objects, {mask_case(file.name) for file in objects}, OWN_OBJECTS[1:]))
     return [file for file in files if file in found]
 
 
@@ -115,10 +115,10 @@ def _without_own(files: Sequence[Path], cases: Collection[str], ends: Sequence[s
     return [file for file in files if not _is_own(file, cases, ends)]
 
 
-def _is_seg(file: Path) -> bool:
-    """Whether a file is a DICOM segmentation, which `CASE.dcm` and files without a suffix can be."""
+def _is_object(file: Path) -> bool:
+    """Whether a file is a DICOM SEG or RTSTRUCT, which `CASE.dcm` and files without a suffix can be."""
     is_plain = kind_of(file.name).what == "dicom" and file.suffix.lower() != ".gz"
-    return is_plain and file.is_file() and _modality(file) == "SEG"
+    return is_plain and file.is_file() and _modality(file) in NAMED_FORMS
 
 
 def _modality(file: Path) -> str:
@@ -168,10 +168,10 @@ def _with_masks(folder: Path) -> Unread | None:
 
 
 def _holds_masks(files: Sequence[Path]) -> bool:
-    """Whether there is a mask by its name, or a DICOM segmentation, among the first files that may be one."""
+    """Whether there is a mask by its name, or a DICOM SEG or RTSTRUCT among the first files that may be one."""
     dicom = [file for file in files if kind_of(file.name).what == "dicom" and file.is_file()]
     return any(case_of(file.name) is not None for file in files) or any(
-        _modality(file) == "SEG" for file in dicom[:MOST_LOOKED_AT]
+        _modality(file) in NAMED_FORMS for file in dicom[:MOST_LOOKED_AT]
     )
 
 

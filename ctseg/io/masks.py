@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ctseg.errors import CaseError, UnreadableError
 from ctseg.files import read_json_beside, write_json, write_with
 from ctseg.io.dicom.enhanced import is_object
+from ctseg.io.dicom.rtstruct import NO_GRID, is_rtstruct
 from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, slice_step_mm, tilt_deg
 from ctseg.io.kinds import ITK, kind_of
@@ -23,6 +24,7 @@ from ctseg.io.nifti.labels import read_labels, read_layers
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
 from ctseg.io.seg_masks import load_seg
+from ctseg.io.source import Source
 from ctseg.io.volume import Array, NativeGrid, Volume
 
 SIDECAR_SCHEMA = "ctseg-geometry/1"
@@ -149,6 +151,11 @@ def _rounded(values: NDArray[np.float64]) -> Any:
     return np.round(values, 7).tolist()
 
 
+def is_outlines(path: Path) -> bool:
+    """Whether a mask is an RT structure set, which `ctseg.io.outlines` puts on its scan."""
+    return kind_of(path.name).what == "dicom" and is_rtstruct(Source(str(path)))
+
+
 def load_mask(path: Path, chosen: Collection[int] = ()) -> tuple[NDArray[np.uint8], Volume]:
     """Read a mask (K, H, W) on canonical axes, and a volume with its geometry (the mask as voxels).
 
@@ -167,6 +174,8 @@ def load_mask(path: Path, chosen: Collection[int] = ()) -> tuple[NDArray[np.uint
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
     if kind_of(path.name).what == "dicom":
+        if is_outlines(path):
+            raise CaseError(f"{path}: {NO_GRID}")
         return load_seg(path, chosen, mask_case(path.name))
     file = open_nifti(path, layered=True)
     grid, geometry = place(file.affine, file.shape, file.header)

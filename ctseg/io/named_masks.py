@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from ctseg.errors import InputError
 from ctseg.io.dicom.header import MAX_ELEMENT_BYTES, identifier, refuse_inflating, text
@@ -18,7 +19,7 @@ from ctseg.io.identity import case_name
 from ctseg.io.mask_files import MaskFolder, case_of
 from ctseg.io.source import MAX_MEMBER_BYTES, Bounded, Source
 
-TAGS = ["PatientID", "StudyInstanceUID", "ReferencedSeriesSequence"]
+TAGS = ["PatientID", "StudyInstanceUID", "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"]
 
 
 def named_cases(found: MaskFolder) -> dict[str, str]:
@@ -56,8 +57,19 @@ def named_case(path: Path) -> str:
             refuse_inflating(stream)
             bounded = cast(IO[bytes], Bounded(stream, MAX_MEMBER_BYTES, largest=MAX_ELEMENT_BYTES))
             header = pydicom.dcmread(bounded, stop_before_pixels=True, specific_tags=TAGS, force=True)
-            series = {identifier(item, "SeriesInstanceUID") for item in header.get("ReferencedSeriesSequence") or ()}
+            series = {identifier(item, "SeriesInstanceUID") for item in _series(header)}
             patient = text(header, "PatientID") or text(header, "StudyInstanceUID")
     except Exception:  # pydicom raises whatever a broken element makes Python raise; reading the mask says it
         return ""
     return case_name(patient, series.pop()) if len(series) == 1 and patient and "" not in series else ""
+
+
+def _series(header: Dataset) -> list[Dataset]:
+    """The series that a DICOM SEG, or a structure set, says that it was made from."""
+    studies = (
+        study
+        for frame in header.get("ReferencedFrameOfReferenceSequence") or ()
+        for study in frame.get("RTReferencedStudySequence") or ()
+    )
+    below = [series for study in studies for series in study.get("RTReferencedSeriesSequence") or ()]
+    return [*(header.get("ReferencedSeriesSequence") or ()), *below]

@@ -198,7 +198,7 @@ def seg_on(
     slices, at = _frames_in(place, drawn, scan)
     marked = part[slices].any(axis=(1, 2))
     if not named_as(drawn, slices[marked], at[marked], _in_order(names, scan)):
-        _check_neighbours(at, scan, drawn.step_mm)
+        check_neighbours(at, scan.z_mm, drawn.step_mm)
     if tolerance_mm is not None:
         return on_voxels(part, place, scan, tolerance_mm), notes
     offset = _offset_mm(part, place, scan, slices, at)
@@ -222,21 +222,21 @@ def _frames_in(place: Volume, drawn: DrawnOn, scan: Volume) -> tuple[NDArray[np.
     return slices, nearest(heights[slices], scan.z_mm)
 
 
-def _check_neighbours(at: NDArray[np.intp], scan: Volume, step_mm: float | None) -> None:
+def check_neighbours(at: NDArray[np.intp], z_mm: Vector, step_mm: float | None) -> None:
     """Refuse frames that are slices of another scan of the same places, such as one of every second slice.
 
     Frames that are neighbours in the scan are its slices. Between others there are slices without a marked voxel: so it
     can be only if the file says that its slices are as close as those of the scan.
 
     Args:
-        at: (n,) places of the frames in the scan, in order.
-        scan: the scan.
+        at: (n,) places of the frames, or of planes with an outline, in the scan, in order.
+        z_mm: (K,) heights of the scan's slices, which rise.
         step_mm: distance of slices that the file gives.
 
     Raises:
         CaseError: without a file's name.
     """
-    gaps = _gaps(at, np.diff(scan.z_mm), step_mm or 0.0)
+    gaps = _gaps(at, np.diff(z_mm), step_mm or 0.0)
     if gaps and step_mm is None:
         raise CaseError(UNKNOWN_STEP)
     if (np.diff(at) == 0).any() or any(_differ(gap, step_mm or 0.0) for gap in gaps):
@@ -294,11 +294,28 @@ def spanned(one: Volume, other: Volume) -> Volume:
     if any(volume.drawn is not None and not volume.drawn.is_even for volume in (one, other)):
         raise CaseError(UNEVEN)
     base, more = (one, other) if len(one.voxels) >= len(other.voxels) else (other, one)
+    if base.voxels.shape[1:] != more.voxels.shape[1:]:
+        raise CaseError(APART)
+    return reaching(base, more.origins_mm)
+
+
+def reaching(base: Volume, points_mm: Vector) -> Volume:
+    """The grid of a mask that leaves out slices of an even stack, with the slices on which further points lie.
+
+    Args:
+        base: the mask.
+        points_mm: (n, 3) LPS mm.
+
+    Raises:
+        CaseError: without files' names, if its stack is uneven, or the points lie too far away.
+    """
+    if base.drawn is not None and not base.drawn.is_even:
+        raise CaseError(UNEVEN)
     step = mean_step(base.origins_mm, base.normal, base.thickness_mm)
-    indices = np.rint((more.origins_mm - base.origins_mm[0]) @ base.normal / (step @ base.normal)).astype(np.intp)
-    first, last = min(int(indices.min()), 0), max(int(indices.max()), len(base.voxels) - 1)
+    indices = np.rint((points_mm - base.origins_mm[0]) @ base.normal / (step @ base.normal))
+    first, last = int(min(indices.min(), 0)), int(max(indices.max(), len(base.voxels) - 1))
     shape = (last - first + 1, *base.voxels.shape[1:])
-    if base.voxels.shape[1:] != more.voxels.shape[1:] or math.prod(shape) > MAX_VOXELS:
+    if math.prod(shape) > MAX_VOXELS:
         raise CaseError(APART)
     origins = base.origins_mm[0] + np.arange(first, last + 1)[:, None] * step
     origins[-first : len(base.voxels) - first] = base.origins_mm

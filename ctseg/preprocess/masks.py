@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError, InputError
 from ctseg.io.case import Case, Rejected
+from ctseg.io.dicom.rtstruct import read_rtstruct
 from ctseg.io.drawn import slice_names
 from ctseg.io.input_digests import file_digest, text_digest
 from ctseg.io.mask_files import MaskFolder, files_of, forms_of, mask_folder, no_masks, ways_out
-from ctseg.io.masks import load_mask
+from ctseg.io.masks import is_outlines, load_mask
 from ctseg.io.named_masks import with_named
 from ctseg.io.nifti.file import guarded
 from ctseg.io.nifti.slicer import is_part
+from ctseg.io.outlines import outlines_on
 from ctseg.io.placing import off_by, placed
 from ctseg.io.seg_masks import seg_on
+from ctseg.io.source import Source
 from ctseg.io.volume import Volume
 from ctseg.wording import first_of
 
@@ -81,6 +84,10 @@ def with_mask(volume: Volume, mask: Path | None, folder: Path, chosen: Collectio
     """
     if mask is None:
         raise CaseError(f"{volume.case_id}: no mask {volume.case_id}.nii.gz in {folder}; add it or leave the scan out")
+    if is_outlines(mask):
+        found = read_rtstruct(Source(str(mask)), chosen)
+        put, notes = guarded(mask, lambda: outlines_on(found, volume, slice_names(volume), chosen))
+        return replace(volume, labels=put, notes=(*volume.notes, *notes))
     labels, place = load_mask(mask, chosen)
     if place.drawn is not None:
         put, notes = guarded(mask, lambda: seg_on(labels, place, volume, slice_names(volume)))

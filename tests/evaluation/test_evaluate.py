@@ -257,7 +257,7 @@ def test_references_in_other_forms_are_said_with_the_way_out(cohort):
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     (note,) = [note for note in found.notes if "forms that are not read" in note]
     assert note.startswith("references: 4 files in forms that are not read (3 DICOM, 1 FreeSurfer), such as a_1.dcm;")
-    assert all(word in note for word in ("plastimatch convert", "SimpleITK"))
+    assert "SimpleITK" in note
     (cohort / "segs").mkdir()
     (cohort / "segs" / "a_1.dcm").write_bytes(b"")
     with pytest.raises(InputError, match=r"no mask .* in it, but 1 file in forms that are not read \(1 DICOM\)"):

@@ -33,6 +33,7 @@ from pydicom.dataset import Dataset
 from torch import nn
 
 sys.path.append(str(Path(__file__).parents[1]))
+from rt_files import borders, rtstruct
 from seg_files import ct, seg
 from toy_sets import head, mask
 
@@ -44,15 +45,18 @@ from ctseg.errors import CtsegError, InputError
 from ctseg.evaluation.cases import read_table
 from ctseg.files import write_json
 from ctseg.inference.results import CaseResult, ResultTable, provenance, start_folder
+from ctseg.io.dicom.rtstruct import read_rtstruct
 from ctseg.io.discover import discover, read_case
 from ctseg.io.input_digests import file_sha256
 from ctseg.io.mask_files import Unread, about_unread, mask_folder
 from ctseg.io.masks import load_mask
+from ctseg.io.outlines import outlines_on
 from ctseg.io.placing import placed
 from ctseg.io.rsna_labels import read_labels
 from ctseg.io.seg_masks import seg_on, spanned
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
+from ctseg.io.source import Source
 from ctseg.matching.pairs import read_pairs
 from ctseg.models import known_models, look_at_all, read_card
 from ctseg.models.card_files import CARD_SCHEMA
@@ -212,6 +216,8 @@ def mask_forms(folder: Path) -> None:
             values + np.roll(values, 2, 1),
             kind,
         )
+    drawn = borders(values)
+    rtstruct(folder / "rts" / "case.dcm", slices, {1: drawn, 2: [(k, points / 2 + 3) for k, points in drawn]})
 
 
 def write_enhanced(folder: Path) -> None:
@@ -319,6 +325,15 @@ def read_mask(here: Path, name: str) -> None:
     spanned(place, load_mask(here / "segs" / "case.dcm")[1])
 
 
+def read_outlines(here: Path) -> None:
+    """An RT structure set on the grid of its scan and of a segmentation."""
+    found = read_rtstruct(Source(str(here / "rts" / "case.dcm")))
+    read_rtstruct(Source(str(here / "rts" / "case.dcm")), (2,))
+    scan = load_mask(here / "beside" / "case.nii")[1]
+    for tolerance_mm in (None, 0.1):
+        outlines_on(found, scan, (), (), tolerance_mm)
+
+
 def read_beside(here: Path) -> None:
     """What lies beside masks is looked at and said; nothing of it is an error, or carries text of a file."""
     about_unread([*mask_folder(here / "beside").unread, Unread("x", "MINC")])
@@ -403,6 +418,8 @@ READERS = {
     "evaluate, sidecar": Reader("masks/case.json", evaluated, every=20),
     "evaluate, mask": Reader("truth/case.nii.gz", lambda here: evaluated(here, pred="truth", ref="truth"), every=20),
     "evaluate, DICOM SEG": Reader("segs/case.dcm", lambda here: evaluated(here, ref="segs"), every=20),
+    "RTSTRUCT": Reader("rts/case.dcm", read_outlines),
+    "evaluate, RTSTRUCT": Reader("rts/case.dcm", lambda here: evaluated(here, ref="rts"), every=20),
     "evaluate, volumes.csv": Reader("masks/volumes.csv", evaluated, every=20),
     "evaluate, volumes.json": Reader("masks/volumes.json", evaluated, every=20),
     "evaluate, cases": Reader("named.csv", lambda here: evaluated(here, "--cases", str(here / "named.csv")), every=20),

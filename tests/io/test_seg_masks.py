@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import highdicom
 import numpy as np
@@ -15,46 +14,33 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import JPEG2000Lossless, RLELossless
-from seg_files import EVEN, SHAPE, TILTED, UNEVEN, changed, ct, dcmqi_seg, lesions, program, seg
+from seg_files import (
+    EVEN,
+    GEOMETRIES,
+    SHAPE,
+    UNEVEN,
+    changed,
+    ct,
+    dcmqi_seg,
+    lesions,
+    native,
+    program,
+    scan_of,
+    seg,
+    wanted,
+)
 
 from ctseg.errors import CaseError
-from ctseg.io.discover import discover, read_case
 from ctseg.io.drawn import slice_names
 from ctseg.io.masks import load_mask, save_mask
 from ctseg.io.seg_masks import seg_on, spanned
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
 
-GEOMETRIES: dict[str, dict[str, Any]] = {
-    "even": {"origins": EVEN}, "uneven": {"origins": UNEVEN}, "tilted": {"origins": TILTED},
-    "feet last": {"origins": EVEN[::-1]}, "mirrored": {"origins": EVEN, "along": (-1, 0, 0)},
-    "columns first": {"origins": EVEN, "along": (0, 1, 0), "down": (1, 0, 0)},
-    "oblique": {"origins": EVEN, "along": (0.96, 0.28, 0.0), "down": (-0.28, 0.96, 0.0)},
-    "sagittal": {"origins": [(2.5 * k, -9.0, 30.0) for k in range(9)], "along": (0, 1, 0), "down": (0, 0, -1)},
-    "coronal": {"origins": [(-8.0, 2.5 * k, 30.0) for k in range(9)], "along": (1, 0, 0), "down": (0, 0, -1)},
-}  # fmt: skip
-
-
-def scan_of(folder: Path) -> Volume:
-    (case,) = discover(folder).cases
-    return read_case(case)
-
 
 def put(path: Path, scan: Volume, chosen: tuple[int, ...] = (), tolerance_mm: float | None = None) -> np.ndarray:
     labels, place = load_mask(path, chosen)
     return seg_on(labels, place, scan, slice_names(scan), tolerance_mm)[0]
-
-
-def native(mask: np.ndarray, scan: Volume) -> np.ndarray:
-    """(K, rows, columns) on the scan's own slices, in order along their normal."""
-    return scan.native.to_native(mask).transpose(2, 1, 0)
-
-
-def wanted(labels: np.ndarray, sources: list[Dataset]) -> np.ndarray:
-    """Labels in the order of `native`, found by the headers of the slices alone."""
-    orientation = np.array(sources[0].ImageOrientationPatient, float)
-    normal = np.cross(orientation[:3], orientation[3:])
-    return labels[np.argsort([np.dot(np.array(item.ImagePositionPatient, float), normal) for item in sources])]
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])

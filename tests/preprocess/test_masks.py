@@ -68,7 +68,7 @@ def test_what_is_not_used_is_said(cohort: Path, capsys: pytest.CaptureFixture[st
     reasons = summary["rejected"]
     name = f"{cohort / 'truth/miller.mgz'} and 1 more"
     assert reasons[name].startswith("masks in forms that are not read (1 FreeSurfer, 1 DICOM); write them as NIfTI")
-    assert "plastimatch convert" in reasons[name]
+    assert "SimpleITK" in reasons[name]
     assert reasons[f"{cohort / 'truth/ct_three.nii'} and 1 more"] == "a mask without its scan"
     assert f"left out: {name}: masks in forms" in said
     assert not any("miller" in path.read_text(errors="ignore") for path in (cohort / "one").iterdir())

@@ -191,7 +191,7 @@ def refuse_inflating(stream: IO[bytes]) -> None:
     """
     head = stream.read(2048)
     if DEFLATED in head:
-        start = _end_of_meta(head)
+        start = end_of_meta(head)
         stream.seek(start)
         inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while (data := inflate.unconsumed_tail or stream.read(CHUNK_BYTES)) and not inflate.eof:
@@ -201,7 +201,7 @@ def refuse_inflating(stream: IO[bytes]) -> None:
     stream.seek(0)
 
 
-def _end_of_meta(head: bytes) -> int:
+def end_of_meta(head: bytes) -> int:
     """Where the dataset of a file begins: behind the group length, which is the first element of its meta group."""
     length = int.from_bytes(head[140:144], "little") if head[132:136] == b"\x02\0\0\0" else 0
     return 144 + length
