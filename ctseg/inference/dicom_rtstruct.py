@@ -7,6 +7,7 @@ through pixel centres, so that every outline is half a pixel too small.
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
-from skimage.measure import approximate_polygon, find_contours
+from skimage.measure import find_contours
 
 from ctseg.files import write_with
 from ctseg.inference.deidentify import coded
@@ -35,7 +36,9 @@ ROI_NAME = "Haemorrhage"
 DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 """SOP class of a study as RT objects reference it; retired, and the only one that the element may have."""
 STRAIGHT = 1e-6
-"""Points this near to the line between their neighbours, in pixels, are left out."""
+"""Where a line turns by less, in square pixels between its neighbours, its point is left out."""
+
+Line = NDArray[np.float64]
 
 
 def write_rtstruct(
@@ -43,8 +46,9 @@ def write_rtstruct(
 ) -> None:
     """Write an RT structure set with one region of interest, a closed planar outline for each part of each slice.
 
-    Outlines run half way between pixel centres. Holes are outlines of their own inside the outer one, so readers fill
-    by the even-odd rule. Each outline references its source slice and lies in that slice's plane, tilted or not.
+    Outlines run half way between pixel centres. A hole is joined to the outline around it by a channel without width,
+    as PS3.3 C.8.8.6.3 has it: plastimatch fills the holes that are outlines of their own, and knows no
+    CLOSEDPLANAR_XOR. Each outline references its source slice and lies in that slice's plane, tilted or not.
 
     Args:
         path: the file.
@@ -66,12 +70,51 @@ def write_rtstruct(
 
 def outlines(volume: Volume, mask: NDArray[np.bool_], k: int) -> list[NDArray[np.float64]]:
     """The closed outlines of slice `k` of a mask (K, H, W): (N, 3) LPS mm each, the first point not repeated."""
-    padded = np.pad(mask[k], 1).astype(np.float32)  # so that an outline closes at the picture's edge
+    return [
+        volume.origins_mm[k] + points[:, :1] * volume.row_step_mm + points[:, 1:] * volume.col_step_mm
+        for points in _closed(mask[k])
+    ]
+
+
+def _closed(plane: NDArray[np.bool_]) -> list[Line]:
+    """The outlines of a mask (rows, columns), holes joined to them: (N, 2) rows and columns each.
+
+    A channel runs from the leftmost point of a hole along its row, through the mask, to the next outline.
+    """
+    padded = np.pad(plane, 1)  # so that an outline closes at the picture's edge
+    lines = [line[:-1] for line in find_contours(padded.astype(np.float32), 0.5, fully_connected="low")]
+    corners = {tuple(point): (n, place) for n, line in enumerate(lines) for place, point in enumerate(line)}
+    below: dict[int, dict[int, list[Line]]] = {n: {} for n in range(len(lines))}
+    first = [int(line[:, 1].argmin()) for line in lines]
     found = []
-    for line in find_contours(padded, 0.5, fully_connected="low"):
-        points = approximate_polygon(line, STRAIGHT)[:-1] - 1.0  # (N, 2) rows and columns
-        found.append(volume.origins_mm[k] + points[:, :1] * volume.row_step_mm + points[:, 1:] * volume.col_step_mm)
+    for n in sorted(range(len(lines)), key=lambda n: -float(lines[n][first[n], 1])):
+        row, col = lines[n][first[n]]
+        line = _with_holes(lines[n], first[n], below[n])
+        if not padded[int(row), int(col)]:  # beside its leftmost point there is no mask: no hole
+            found.append(_corners(line) - 1.0)
+            continue
+        outside = int(np.flatnonzero(~padded[int(row), : int(col)])[-1])
+        around, place = corners[row, outside + 0.5]
+        below[around].setdefault(place, []).append(line)
     return found
+
+
+def _with_holes(line: Line, first: int, holes: dict[int, list[Line]]) -> Line:
+    """A closed line (N, 2) from a point on, by way of the holes that begin at its points."""
+    turned, parts, last = np.roll(line, -first, axis=0), list[Line](), 0
+    for place, inner in sorted((((at - first) % len(line), inner) for at, inner in holes.items()), key=itemgetter(0)):
+        corner = turned[place : place + 1]
+        parts += [turned[last:place], corner, *(part for hole in inner for part in (hole, hole[:1], corner))]
+        last = place + 1
+    return np.concatenate([*parts, turned[last:]])
+
+
+def _corners(line: Line) -> Line:
+    """The points (M, 2) of a closed line (N, 2) at which it turns, or goes back."""
+    come, go = line - np.roll(line, 1, axis=0), np.roll(line, -1, axis=0) - line
+    turns = np.abs(come[:, 0] * go[:, 1] - come[:, 1] * go[:, 0]) > STRAIGHT
+    is_corner: NDArray[np.bool_] = turns | ((come * go).sum(axis=1) < 0)
+    return line[is_corner]
 
 
 def _contour(points: NDArray[np.float64], source: Dataset) -> Dataset:

@@ -27,6 +27,8 @@ from seg_files import (
 from skimage.measure import points_in_poly
 
 from ctseg.errors import CaseError
+from ctseg.inference.dicom_rtstruct import write_rtstruct
+from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.io.dicom.rtstruct import read_rtstruct
 from ctseg.io.drawn import slice_names
 from ctseg.io.masks import load_mask
@@ -429,6 +431,26 @@ def test_the_file_alone_has_no_pixels(tmp_path: Path) -> None:
     rtstruct(tmp_path / "a.dcm", ct(tmp_path / "ct"), {1: borders(lesions() == 1)})
     with pytest.raises(CaseError, match="whose outlines have no pixels of their own; give it with its scan"):
         load_mask(tmp_path / "a.dcm")
+
+
+@pytest.mark.slow
+def test_plastimatch_leaves_the_holes_of_what_segment_writes(tmp_path: Path) -> None:
+    """Holes that are outlines of their own were filled."""
+    sitk = pytest.importorskip("SimpleITK")
+    ct(tmp_path / "ct")
+    scan = scan_of(tmp_path / "ct")
+    mask = np.zeros((9, *SHAPE), bool)
+    mask[2:7, 2:17, 3:20] = True
+    mask[3:6, 5:13, 6:15] = mask[4, 15, 18] = False
+    mask[4, 8:10, 9:12] = True
+    write_rtstruct(tmp_path / "a.dcm", scan, mask, SegAlgorithm("x"))
+    words = [program("plastimatch"), "convert", "--input", str(tmp_path / "a.dcm"), "--referenced-ct"]
+    output = ["--output-labelmap", str(tmp_path / "a.nrrd")]
+    subprocess.run([*words, str(tmp_path / "ct"), *output], capture_output=True, check=True)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.nrrd"))), mask)
+    ours, notes = put(tmp_path / "a.dcm", scan)
+    np.testing.assert_array_equal(ours, mask)
+    assert notes == []
 
 
 @pytest.mark.slow
