@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ctseg.errors import InputError
@@ -63,7 +65,7 @@ def _kind_of_file(path: Path) -> str:
 def _only_masks(folder: Path) -> bool:
     """Whether every volume of a folder holds few whole numbers, as labels do, or every DICOM file is a segmentation.
 
-    Folders below are not looked into.
+    Folders below are looked into where it holds none itself.
     """
     files = sorted(folder.iterdir())
     volumes = [path for path in files if is_volume(path.name)]
@@ -71,7 +73,23 @@ def _only_masks(folder: Path) -> bool:
         return False
     volumes = volumes or [path for path in files if path.is_file() and kind_of(path.name).what == "dicom"]
     found = [_is_mask(path) for path in volumes[:5]]
+    return _are_masks(found) if found else _only_masks_below(folder)
+
+
+def _are_masks(found: Sequence[bool | None]) -> bool:
     return True in found and False not in found
+
+
+def _only_masks_below(folder: Path) -> bool:
+    """Whether the first volume, or DICOM file, of every folder below is a mask."""
+    found = False
+    for place, _, names in os.walk(folder):
+        first = next((name for name in sorted(names) if kind_of(name).what in ("dicom", "volume")), None)
+        is_mask = None if first is None else _is_mask(Path(place, first))
+        if is_mask is False:
+            return False
+        found = found or bool(is_mask)
+    return found
 
 
 def _is_mask(path: Path) -> bool | None:

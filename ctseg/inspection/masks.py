@@ -23,11 +23,12 @@ from ctseg.wording import counted, first_of
 
 def inspect_masks(path: Path, *, progress: ProgressCallback | None = None) -> Report:
     """Read every mask of a folder, or one file: label values, volumes, and those that are empty or broken."""
-    files, unread = ([path], ()) if path.is_file() else mask_files(path)
+    files, unread = ([(mask_case(path.name), path)], ()) if path.is_file() else mask_files(path)
     report = Report(path, "masks")
-    for number, file in enumerate(files, start=1):
+    for number, (case, file) in enumerate(files, start=1):
         try:
             row, notes = _of_outlines(file) if is_outlines(file) else _of_voxels(file)
+            row["case"] = case
         except CaseError as error:
             report.problems.append(str(error))
             continue
@@ -47,14 +48,14 @@ def inspect_masks(path: Path, *, progress: ProgressCallback | None = None) -> Re
 
 
 def _of_voxels(file: Path) -> tuple[dict[str, Any], list[str]]:
-    """The row of a mask, and remarks.
+    """The row of a mask, still without its case, and remarks.
 
     Raises:
         CaseError: if it cannot be read.
     """
     mask, volume = load_mask(file)
     found = [int(value) for value in np.unique(mask) if value]
-    row = {"case": volume.case_id, "slices": len(mask), "ml": _millilitres(mask, volume), "values": found}
+    row = {"case": "", "slices": len(mask), "ml": _millilitres(mask, volume), "values": found}
     return row, [*volume.notes, *_gap_notes(volume)]
 
 
@@ -65,7 +66,7 @@ def _of_outlines(file: Path) -> tuple[dict[str, Any], list[str]]:
         CaseError: if it cannot be read.
     """
     found = read_rtstruct(Source(str(file)))
-    row = {"case": mask_case(file.name), "slices": None, "ml": None, "values": list(found.numbers)}
+    row = {"case": "", "slices": None, "ml": None, "values": list(found.numbers)}
     return row, list(found.notes)
 
 

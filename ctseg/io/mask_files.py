@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from ctseg.errors import InputError
+from ctseg.io.case import Rejected
 from ctseg.io.dicom.header import NoHeader, SliceHeader, made_by, read_header
-from ctseg.io.kinds import DICOM_SUFFIXES, INFLATE, kind_of
+from ctseg.io.identity import keyed_digest
+from ctseg.io.kinds import DICOM_SUFFIXES, UNPACK, kind_of
 from ctseg.io.nifti.layouts import companions
 from ctseg.io.source import Source
-from ctseg.io.walk import MARK
+from ctseg.io.walk import MARK, all_files
 
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".seg.nhdr", ".nhdr", ".mha", ".mhd", ".hdr")
 """What a mask's name has behind the case; 3D Slicer's `.seg` is no part of the case."""
@@ -20,12 +22,14 @@ OWN_OBJECTS = ("", "_resampled", "_rtstruct", "_sr")
 """What `ctseg segment` puts behind a case's name in DICOM objects beside its mask; the first is a mask itself."""
 OWN_MAKER = "ctseg"
 """Manufacturer in these objects."""
+GZIP = ".gz"
 FORM_OF = {".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".mnc": "MINC"}
 NAMED_FORMS = {"SEG": "DICOM SEG", "RTSTRUCT": "DICOM RTSTRUCT"}
 """Modality -> form of the DICOM objects that are masks; others are DICOM alone."""
 AS_NIFTI = "write them as NIfTI on the grid of the scan (SimpleITK, nibabel)"
-MOST_LOOKED_AT = 5
-"""DICOM files of a folder within a folder of masks whose headers are read: the first tell what all of them are."""
+BESIDE = "put its masks beside the others, each under its case's name"
+OWN_MASKS = "an output of `ctseg segment`"
+UNZIP = f"{UNPACK}, or put its masks beside the others"
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,12 @@ def case_of(name: str) -> str | None:
 
 
 def mask_case(name: str) -> str:
-    """The case of a file that is read as a mask: its name without the suffix, also of DICOM."""
-    suffix = PurePath(name).suffix
-    return case_of(name) or (name.removesuffix(suffix) if suffix.lower() in DICOM_SUFFIXES else name)
+    """The case of a file that is read as a mask: its name without the suffix, also of DICOM, packed by gzip or not."""
+    if (case := case_of(name)) is not None:
+        return case
+    inner = name[: -len(GZIP)] if name.lower().endswith(GZIP) else name
+    suffix = PurePath(inner).suffix
+    return inner.removesuffix(suffix) if suffix.lower() in DICOM_SUFFIXES else inner
 
 
 def files_of(mask: Path) -> tuple[Path, ...]:
@@ -70,6 +77,9 @@ def files_of(mask: Path) -> tuple[Path, ...]:
 
 def mask_folder(folder: Path) -> MaskFolder:
     """The masks `CASE.nii.gz`, `CASE.seg.nrrd`, `CASE.dcm` (DICOM SEG, RTSTRUCT), ... of a folder; or the one file.
+
+    DICOM objects are also found in folders below, as scans are. Archives call all of them alike: the case of one whose
+    name another mask has is that name with a digest of its place.
 
     Raises:
         InputError: if the folder is missing, or one case has two files.
@@ -85,7 +95,10 @@ def mask_folder(folder: Path) -> MaskFolder:
         if case in masks:
             raise InputError(f"{folder}: holds {masks[case].name} and {file.name} of one case; keep one of them")
         masks[case] = file
-    return MaskFolder(masks, _unread(files, found))
+    deeper, unread = _below(folder, files)
+    names = Counter([*masks, *(mask_case(file.name) for file in deeper)])
+    masks.update((_case_below(file, folder, names), file) for file in deeper)
+    return MaskFolder(masks, (*_unread(files, found), *unread))
 
 
 def _mask_file(file: Path) -> MaskFolder:
@@ -95,11 +108,62 @@ def _mask_file(file: Path) -> MaskFolder:
     return MaskFolder(masks, _unread([file], list(masks.values())))
 
 
-def mask_files(folder: Path) -> tuple[list[Path], tuple[Unread, ...]]:
-    """The masks of a folder, also several of one case, and files that may be masks in forms that are not read."""
+def mask_files(folder: Path) -> tuple[list[tuple[str, Path]], tuple[Unread, ...]]:
+    """(case, file) of the masks of a folder, also several of one case, and files that may be masks and are not read."""
     files = sorted(folder.iterdir())
     found = _masks_among(files)
-    return found, _unread(files, found)
+    deeper, unread = _below(folder, files)
+    names = Counter(mask_case(file.name) for file in (*found, *deeper))
+    named = [(mask_case(file.name), file) for file in found]
+    named += [(_case_below(file, folder, names), file) for file in deeper]
+    return named, (*_unread(files, found), *unread)
+
+
+def _case_below(file: Path, folder: Path, names: Mapping[str, int]) -> str:
+    """The case of a mask in a folder below, of which others may have the name."""
+    case = mask_case(file.name)
+    return case if names[case] == 1 else f"{case}-{keyed_digest(str(file.relative_to(folder)))}"
+
+
+def _below(folder: Path, files: Sequence[Path]) -> tuple[list[Path], list[Unread]]:
+    """The DICOM masks in folders below a folder, and the folders there that hold others, or cannot be opened.
+
+    ctseg's own outputs are not looked into, nor is what systems hide.
+    """
+    if (folder / MARK).exists() or not any(file.is_dir() for file in files):
+        return [], []
+    found = all_files([folder])
+    inside = _by_folder(file for file in found.files if file.parent != folder)
+    masks = sorted(mask for part in inside.values() for mask in _masks_among(sorted(part)) if _has_no_case(mask))
+    return masks, [*_holders(folder, inside, found.rejected), *_lost(folder, found.rejected)]
+
+
+def _holders(folder: Path, inside: Mapping[Path, list[Path]], rejected: Iterable[Rejected]) -> list[Unread]:
+    """The folders below a folder that hold masks by their names."""
+    found = [part for part, files in inside.items() if not all(map(_has_no_case, files))]
+    found += [Path(item.path_or_series) for item in rejected if OWN_MASKS in item.reason]
+    return [Unread(f"{part.relative_to(folder)}/", "folder with masks", BESIDE) for part in sorted(found)]
+
+
+def _by_folder(files: Iterable[Path]) -> dict[Path, list[Path]]:
+    found: dict[Path, list[Path]] = {}
+    for file in files:
+        found.setdefault(file.parent, []).append(file)
+    return found
+
+
+def _has_no_case(file: Path) -> bool:
+    return case_of(file.name) is None
+
+
+def _lost(folder: Path, rejected: Iterable[Rejected]) -> Iterator[Unread]:
+    """What the system does not give of folders below a folder."""
+    for item in rejected:
+        path, (reason, _, way_out) = Path(item.path_or_series), item.reason.partition("; ")
+        if item.broken and path.is_dir():
+            yield Unread(f"{path.relative_to(folder)}/", "folder that cannot be opened", way_out)
+        elif item.broken and path.parent != folder:
+            yield Unread(str(path.relative_to(folder)), reason, way_out)
 
 
 def _masks_among(files: Sequence[Path]) -> list[Path]:
@@ -117,8 +181,7 @@ def _without_own(files: Sequence[Path], cases: Collection[str], ends: Sequence[s
 
 def _is_object(file: Path) -> bool:
     """Whether a file is a DICOM SEG or RTSTRUCT, which `CASE.dcm` and files without a suffix can be."""
-    is_plain = kind_of(file.name).what == "dicom" and file.suffix.lower() != ".gz"
-    return is_plain and file.is_file() and _modality(file) in NAMED_FORMS
+    return kind_of(file.name).what == "dicom" and file.is_file() and _modality(file) in NAMED_FORMS
 
 
 def _modality(file: Path) -> str:
@@ -139,40 +202,19 @@ def _may_be_mask(file: Path, cases: Collection[str], read: Collection[str]) -> U
     """What a file, which is not read, is in place of a mask; None for one that lies beside masks as no other.
 
     Args:
-        file: a file or folder that is no mask by its name.
+        file: one that is no mask by its name; folders are looked into by `_below`.
         cases: of the masks in its folder.
         read: their files' names.
     """
-    if file.is_dir():
-        return _with_masks(file)
     kind = kind_of(file.name)
+    if file.is_dir():
+        return None
     if kind.what == "dicom":
         return _by_content(file, cases)
-    is_left = kind.what in ("left", "zip") and not _is_copy(file.name, read)
-    return Unread(file.name, FORM_OF.get(suffix := file.suffix.lower(), suffix)) if is_left else None
-
-
-def _with_masks(folder: Path) -> Unread | None:
-    """A folder within a folder of masks that holds some itself, by their names; None for any other.
-
-    Hidden folders are left alone, and those of ctseg's own outputs, such as the maps of probability.
-    """
-    if folder.name.startswith(".") or (folder.parent / MARK).exists():
+    if kind.what not in ("left", "zip") or _is_copy(file.name, read):
         return None
-    try:
-        inside = _holds_masks(sorted(folder.iterdir()))
-    except OSError as error:
-        return Unread(f"{folder.name}/", "folder that cannot be opened", f"{error.strerror}; check its permissions")
-    form, way_out = "folder with masks", "put its masks beside the others, each under its case's name"
-    return Unread(f"{folder.name}/", form, way_out) if inside else None
-
-
-def _holds_masks(files: Sequence[Path]) -> bool:
-    """Whether there is a mask by its name, or a DICOM SEG or RTSTRUCT among the first files that may be one."""
-    dicom = [file for file in files if kind_of(file.name).what == "dicom" and file.is_file()]
-    return any(case_of(file.name) is not None for file in files) or any(
-        _modality(file) in NAMED_FORMS for file in dicom[:MOST_LOOKED_AT]
-    )
+    is_archive = kind.what == "zip" or kind.reason == UNPACK
+    return Unread(file.name, FORM_OF.get(suffix := file.suffix.lower(), suffix), UNZIP if is_archive else "")
 
 
 def _by_content(file: Path, cases: Collection[str]) -> Unread | None:
@@ -183,9 +225,7 @@ def _by_content(file: Path, cases: Collection[str]) -> Unread | None:
     source = Source(str(file))
     header = read_header(source)
     if isinstance(header, SliceHeader):
-        form = NAMED_FORMS.get(header.modality, "DICOM")
-        way_out = f"{INFLATE} (gunzip)" if file.suffix.lower() == ".gz" else ""
-        return None if _is_own(file, cases) else Unread(file.name, form, way_out)
+        return None if _is_own(file, cases) else Unread(file.name, NAMED_FORMS.get(header.modality, "DICOM"))
     if file.suffix.lower() in DICOM_SUFFIXES:
         return Unread(file.name, "DICOM")
     return _without_header(file.name, header)

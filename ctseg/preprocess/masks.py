@@ -41,7 +41,7 @@ def given_masks(folder: Path | None, cases: Sequence[Case]) -> tuple[dict[str, P
     """
     if folder is None:
         return {}, []
-    found = mask_folder(folder) if folder.is_dir() else MaskFolder({}, ())
+    found = mask_folder(folder) if folder.is_dir() else MaskFolder({}, mask_folder(folder).unread)
     if not found.masks:
         raise InputError(f"{no_masks(folder, found)}; name the folder of masks with --masks")
     found = with_named(found, {case.case_id for case in cases}, folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from ctseg.errors import CaseError, InputError
 from ctseg.inspection.masks import inspect_masks
 from ctseg.io.discover import discover, read_case
-from ctseg.io.mask_files import about_unread, case_of, mask_folder
+from ctseg.io.mask_files import about_unread, case_of, mask_files, mask_folder
 from ctseg.io.masks import load_mask
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
@@ -340,12 +342,11 @@ def test_files_without_a_known_suffix_are_what_they_hold(tmp_path: Path) -> None
     (tmp_path / "README").write_text("masks by two readers")
     (tmp_path / "empty").touch()
     assert unread(tmp_path) == {
-        "c.dcm.gz": "DICOM SEG", "lesion": "a NIfTI volume by its content",
+        "lesion": "a NIfTI volume by its content",
     }  # fmt: skip
-    assert set(mask_folder(tmp_path).masks) == {"a", "IM0001", "1.2.840.7", "old"}
+    assert set(mask_folder(tmp_path).masks) == {"a", "IM0001", "1.2.840.7", "c", "old"}
     said = about_unread(mask_folder(tmp_path).unread)
-    assert said.startswith("2 files in forms that are not read (1 DICOM SEG, 1 a NIfTI volume")
-    assert said.endswith("c.dcm.gz: compressed; uncompress it (gunzip)")
+    assert said.startswith("1 file in forms that are not read (1 a NIfTI volume")
     assert "Jane" not in said
     assert inspect_masks(tmp_path).remarks[-1] == said
 
@@ -370,8 +371,10 @@ def test_masks_in_folders_of_their_own_are_said(tmp_path: Path) -> None:
     dicom(tmp_path / "pictures/1-1.dcm", "CT")
     assert unread(tmp_path) == {"case_2/": "folder with masks"}
     (tmp_path / "case_2/mask.nii.gz").unlink()
-    dicom(tmp_path / "case_2/1-1.dcm", "SEG")
-    assert unread(tmp_path) == {"case_2/": "folder with masks"}
+    (tmp_path / "case_2/deep").mkdir()
+    (tmp_path / "case_2/deep/mask.mha").write_bytes(b"")
+    assert unread(tmp_path) == {"case_2/deep/": "folder with masks"}
+    (tmp_path / "case_2/deep/mask.mha").rename(tmp_path / "case_2/mask.mha")
     said = about_unread(mask_folder(tmp_path).unread)
     assert said == (
         "1 folder in forms that are not read (1 folder with masks), such as case_2/; "
@@ -381,18 +384,58 @@ def test_masks_in_folders_of_their_own_are_said(tmp_path: Path) -> None:
     assert unread(tmp_path) == {}
 
 
+def test_dicom_masks_in_folders_below_are_found(tmp_path: Path) -> None:
+    """As archives and other programs write them: each in its folder, all of one name, packed or not."""
+    for place in ("p1/s1", "p1/s2", "p2", ".hidden", "own"):
+        (tmp_path / place).mkdir(parents=True)
+        dicom(tmp_path / place / "1-1.dcm", "SEG" if place != "p2" else "RTSTRUCT", "x")
+    dicom(tmp_path / "p2/ct.dcm", "CT", "x")
+    (tmp_path / "own/.ctseg.json").write_text('{"kind": "segment"}')
+    dicom(tmp_path / "top.dcm", "SEG", "x")
+    with gzip.open(tmp_path / "p2/b.dcm.gz", "wb") as packed:
+        packed.write((tmp_path / "top.dcm").read_bytes())
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "copied/c.nii.gz").touch()
+    dicom(tmp_path / "copied/c.dcm", "SEG")
+    found = mask_folder(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in found.masks.values()] == [
+        "top.dcm", "p1/s1/1-1.dcm", "p1/s2/1-1.dcm", "p2/1-1.dcm", "p2/b.dcm.gz",
+    ]  # fmt: skip
+    cases = list(found.masks)
+    assert cases[0] == "top"
+    assert cases[4] == "b"
+    assert all(re.fullmatch(r"1-1-[0-9a-f]{6}", case) for case in cases[1:4])
+    assert len(set(cases)) == 5
+    assert mask_folder(tmp_path).masks == found.masks
+    assert unread(tmp_path) == {"copied/": "folder with masks", "own/": "folder with masks"}
+    assert [file for _, file in mask_files(tmp_path)[0]] == list(found.masks.values())
+
+
+def test_an_archive_of_masks_is_said_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").touch()
+    (tmp_path / "more.zip").write_bytes(b"")
+    (tmp_path / "rest.tar.gz").write_bytes(b"")
+    said = about_unread(mask_folder(tmp_path).unread)
+    assert said == (
+        "2 files in forms that are not read (1 .zip, 1 .gz), such as more.zip; more.zip: an archive; unpack it and "
+        "give the folder, or put its masks beside the others"
+    )
+    assert "more.zip: an archive; unpack it and give the folder" in about_unread(
+        mask_folder(tmp_path / "more.zip").unread
+    )
+
+
 def test_a_folder_that_cannot_be_opened_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "closed").mkdir()
     (tmp_path / "b.mgz").write_bytes(b"")
-    inside = Path.iterdir
+    inside = os.scandir
 
-    def refused(folder: Path) -> Iterator[Path]:
-        if folder.name == "closed":
+    def refused(folder: Path = Path()) -> Iterator[os.DirEntry[str]]:
+        if Path(folder).name == "closed":
             raise PermissionError(errno.EACCES, "Permission denied")
         return inside(folder)
 
-    monkeypatch.setattr(Path, "iterdir", refused)
-    assert unread(tmp_path) == {"b.mgz": "FreeSurfer", "closed/": "folder that cannot be opened"}
+    monkeypatch.setattr(os, "scandir", refused)
     said = about_unread(mask_folder(tmp_path).unread)
     assert said.startswith("2 names in forms that are not read (1 FreeSurfer, 1 folder that cannot be opened)")
-    assert said.endswith("closed/: Permission denied; check its permissions")
+    assert said.endswith("closed/: check its permissions")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,38 @@ def test_a_structure_set_of_another_scan_fails_by_name(cohort: Path, capsys: pyt
     code, _, said = made(cohort, "rt", "set", capsys)
     assert code == 2
     assert f"{cohort}/rt/{case}.dcm: lies in another frame of reference than its scan" in said
+
+
+@pytest.mark.parametrize("place", ["deep/er/1-1.dcm", "1-1.dcm.gz", "deep/IM7.gz"])
+def test_it_is_found_in_folders_below_and_packed(cohort: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert made(cohort, "nifti", "set nifti", capsys)[0] == 0
+    data = (cohort / "rt/RS.1.2.dcm").read_bytes()
+    (cohort / "rt/RS.1.2.dcm").unlink()
+    (cohort / "rt" / place).parent.mkdir(parents=True, exist_ok=True)
+    (cohort / "rt" / place).write_bytes(gzip.compress(data) if place.endswith(".gz") else data)
+    code, _, said = made(cohort, "rt", "set", capsys)
+    assert code == 0, said
+    one, other = open_slices(cohort / "set"), open_slices(cohort / "set nifti")
+    np.testing.assert_array_equal(one.masks, other.masks)
+    found = inspect(cohort / "rt")
+    assert (found.kind, [row["values"] for row in found.rows]) == ("masks", [[1, 2]])
+
+
+def test_a_zip_of_masks_is_refused_with_the_way_out(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile(cohort / "masks.zip", "w") as archive:
+        archive.write(cohort / "rt/RS.1.2.dcm", "RS.dcm")
+    code, _, said = made(cohort, "masks.zip", "set", capsys)
+    assert code == 2
+    assert "masks.zip: an archive; unpack it and give the folder" in said
+
+
+def test_inspect_takes_no_tree_of_scans_and_masks_for_masks(cohort: Path) -> None:
+    for name in ("ct", "rt"):
+        (cohort / name).rename(cohort / "nifti" / name)
+    (cohort / "nifti").rename(cohort / "tree")
+    for path in [*(cohort / "tree").glob("*.nii.gz"), *(cohort / "tree").glob("*.json")]:
+        path.unlink()
+    assert inspect(cohort / "tree").kind == "scans"
 
 
 def test_a_broken_structure_set_is_a_failed_case(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
