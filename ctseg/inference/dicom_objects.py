@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from ctseg.inference.dicom_seg import write_dicom_seg, write_resampled_seg
-from ctseg.inference.dicom_source import SegAlgorithm, source_headers
+from ctseg.inference.dicom_source import SegAlgorithm, as_acquired, mask_as_acquired, source_headers
 from ctseg.inference.dicom_sr import write_sr
 from ctseg.inference.predict import Prediction
 from ctseg.inference.resampled import needs_resampling
@@ -24,13 +24,16 @@ def write_dicom_objects(
 ) -> list[str]:
     """Write what the settings ask for of one case that came from DICOM.
 
+    Those of a scan that was turned to axial lie on the slices that were taken.
+
     An empty mask has no SEG and no RTSTRUCT, since DICOM has none without a frame or an outline; its report says so.
 
     Returns:
         Remarks for the table: why something was not written.
     """
     if native_grid(prediction.volume).axes[0] != 2:
-        return _turned(settings)
+        mask = mask_as_acquired(prediction.volume, prediction.mask)
+        prediction = replace(prediction, volume=as_acquired(prediction.volume), mask=mask)
     case_ = _Case(folder, case, prediction, settings, algorithm)
     remarks, seg = [], None
     if settings.dicom_seg:
@@ -41,14 +44,6 @@ def write_dicom_objects(
     if settings.sr:
         remarks.append(case_.sr(seg))
     return [remark for remark in remarks if remark]
-
-
-def _turned(settings: SegmentSettings) -> list[str]:
-    """Why slices that were turned to axial have no objects: they name the frames of a source in its own planes."""
-    wanted = {"SEG": settings.dicom_seg, "RTSTRUCT": settings.rtstruct, "SR": settings.sr}
-    return [
-        f"no DICOM {name}: its slices were turned to axial; use the axial series" for name, on in wanted.items() if on
-    ]
 
 
 @dataclass(frozen=True)

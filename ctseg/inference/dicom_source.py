@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -17,8 +17,9 @@ from pydicom.uid import CTImageStorage, generate_uid
 
 from ctseg.inference.deidentify import deidentified, say_how
 from ctseg.io.dicom.enhanced import holds_frames
+from ctseg.io.dicom.header import floats
 from ctseg.io.grid import native_grid
-from ctseg.io.volume import Volume
+from ctseg.io.volume import NativeGrid, Volume
 from ctseg.version import __version__
 
 TYPE_2 = (
@@ -87,6 +88,33 @@ def source_order(volume: Volume, mask: NDArray[np.bool_]) -> tuple[NDArray[np.ui
         planes = planes[::-1]
     keys = volume.slice_keys or range(len(volume.frames))
     return np.ascontiguousarray(planes, dtype=np.uint8), [volume.frames[key] for key in keys]
+
+
+def as_acquired(volume: Volume) -> Volume:
+    """A scan that was turned to axial, on the planes of its source frames; its voxels are left out.
+
+    DICOM objects name the frames of their source, so those of a sagittal or coronal series lie on its own slices.
+    """
+    grid = native_grid(volume)
+    columns, rows, slices = grid.shape
+    axes = [grid.axes.index(axis) for axis in (0, 1)]  # of columns and rows; slices follow by their positions
+    steps = [np.diff(volume.origins_mm[:2], axis=0)[0], volume.row_step_mm, volume.col_step_mm]
+    along, down = (steps[axis] * (-1 if grid.flips[axis] else 1) for axis in axes)
+    return replace(
+        volume,
+        voxels=np.broadcast_to(np.float32(0), (slices, rows, columns)),
+        origins_mm=np.array([floats(frame, "ImagePositionPatient", 3) for frame in volume.frames], dtype=float),
+        row_step_mm=down,
+        col_step_mm=along,
+        slice_keys=tuple(range(slices)),
+        native=NativeGrid((2, 1, 0), (False, False, False), grid.shape),
+        labels=None,
+    )
+
+
+def mask_as_acquired(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(slices, rows, columns) a mask (K, H, W) of a scan that was turned to axial, on the planes of `as_acquired`."""
+    return np.ascontiguousarray(native_grid(volume).to_native(mask).transpose(2, 1, 0))
 
 
 def source_headers(volume: Volume, mask: NDArray[np.bool_], deidentify: bool) -> list[Dataset]:

@@ -155,16 +155,6 @@ def test_the_report_says_what_was_measured_and_of_which_segment(written, found):
     assert seg.SegmentSequence[0].TrackingUID in named
 
 
-def test_slices_turned_to_axial_have_no_objects_and_the_remark_says_why(found, tmp_path):
-    """It had been "the source headers do not allow one (ValueError)"."""
-    grid = replace(found.volume.native, axes=(1, 2, 0))
-    turned = replace(found, volume=replace(found.volume, native=grid))
-    remarks = write_dicom_objects(tmp_path, "case", turned, SETTINGS, ALGORITHM)
-    why = "its slices were turned to axial; use the axial series"
-    assert remarks == [f"no DICOM {name}: {why}" for name in ("SEG", "RTSTRUCT", "SR")]
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_an_empty_mask_has_a_report_and_no_segmentation(found, tmp_path):
     none = np.zeros_like(found.mask)
     empty = replace(found, mask=none, measures=measure(none, found.volume))
