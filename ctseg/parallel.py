@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import platform
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -21,40 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from ctseg.deaths import death, exit_code
 from ctseg.errors import ClusterError, CtsegError
 from ctseg.scheduler import LOST, is_lost, result_of, width
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
-"""Signals of a program at fault, which memory that is at its end does not send."""
-
-
-EXIT_WAIT_S = 5.0
-"""A worker that is gone has an exit code within this time."""
-
-
-def death(code: int | None) -> str:
-    """What ended a worker process, by its exit code as Python has it: minus the signal's number, or None if unknown."""
-    during = "while it worked on this case"
-    if code is None:
-        return f"a worker process died {during}: out of memory, stopped from outside or crashed; use fewer --workers"
-    if code >= 0:
-        return f"a worker process left with exit code {code} {during}: a library ended it; try --workers 0"
-    name = _signal_name(-code)
-    if name == "SIGKILL":
-        return f"a worker process was killed {during} (SIGKILL), often for lack of memory; use fewer --workers"
-    if name in CRASHES:
-        return f"a worker process crashed {during} ({name}): a fault of a library, not memory; leave the case out"
-    return f"a worker process was stopped from outside {during} ({name}); start again"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 @dataclass(frozen=True)
@@ -88,14 +60,56 @@ def attempt(work: Callable[[Item], Result], item: Item) -> Result | Failure:
         return failure(error)
 
 
-def attempt_in(folder: str, work: Callable[[Item], Result], item: Item) -> Result | Failure:
-    """`attempt` on another machine, in the folder that relative paths are meant from."""
+@dataclass(frozen=True)
+class Origin:
+    """Of which call a worker on another machine does the work."""
+
+    folder: str
+    """That relative paths are meant from."""
+    code: str
+    """`ctseg.same_code.CODE` there."""
+
+    @classmethod
+    def here(cls) -> Origin:
+        """Of this process."""
+        from ctseg.same_code import CODE
+
+        return cls(str(Path.cwd()), CODE)
+
+
+def attempt_in(origin: Origin, packed: bytes) -> Any:
+    """`attempt` on another machine, in the folder and with the code of the call.
+
+    Args:
+        origin: of the call.
+        packed: work and item by pickle: what cannot be unpacked here is one case's failure, and not the worker's end.
+    """
+    from ctseg.same_code import CODE
+
+    machine = platform.node()
+    if origin.code != CODE:
+        return Failure(f"the worker's machine {machine} has {CODE}, and the call {origin.code}; install the same there")
     try:
-        os.chdir(folder)
+        os.chdir(origin.folder)
     except OSError as error:
-        where = f"{folder}: no such folder on the worker's machine {platform.node()} ({error.strerror})"
+        where = f"{origin.folder}: no such folder on the worker's machine {machine} ({error.strerror})"
         return Failure(f"{where}; workers need the same disk under the same path")
+    try:
+        work, item = pickle.loads(packed)  # noqa: S301 - of the call whose worker this is
+    except Exception as error:
+        reason = f"{machine} cannot unpack the work ({type(error).__name__}: {' '.join(str(error).split())})"
+        return Failure(f"the worker's machine {reason}; install the same plugins there")
     return attempt(work, item)
+
+
+def _packed(value: object) -> bytes:
+    """By pickle, and by Dask's own where a plugin's object holds what pickle does not take, as a lambda."""
+    try:
+        return pickle.dumps(value)
+    except (AttributeError, TypeError, pickle.PicklingError):
+        from cloudpickle import dumps
+
+        return bytes(dumps(value))
 
 
 def ordered_map(
@@ -201,7 +215,7 @@ class _Pool(Generic[Item, Result]):
         try:
             with interrupts_blocked():
                 if self.pool is self.outside:
-                    return self.pool.submit(attempt_in, str(Path.cwd()), self.work, item)
+                    return self.pool.submit(attempt_in, Origin.here(), _packed((self.work, item)))
                 return self.pool.submit(attempt, self.work, item)
         except BrokenExecutor as error:
             lost: Future[Any] = Future()
@@ -220,21 +234,9 @@ class _Pool(Generic[Item, Result]):
                 self._use(1)
                 outcome = _outcome(self.start(item), self.outside)
             if isinstance(outcome, _Killed):
-                outcome = Failure(death(self._exit_code()))
+                outcome = Failure(death(None if self.pool is self.outside else exit_code(self.pool)))
             yield item, outcome
         self._use(self.workers)
-
-    def _exit_code(self) -> int | None:
-        """How the one worker of a lost pool ended; None where it is not ours to ask."""
-        processes = list((getattr(self.pool, "_processes", None) or {}).values())
-        if self.pool is self.outside or len(processes) != 1:
-            return None
-        code: int | None = processes[0].exitcode
-        end = time.monotonic() + EXIT_WAIT_S
-        while code is None and time.monotonic() < end:  # the pool's own thread may have taken it and not yet said so
-            time.sleep(0.01)
-            code = processes[0].exitcode
-        return code
 
     def _use(self, workers: int) -> None:
         """Have a pool that works, of `workers` processes; an executor from outside stays while it takes items."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+import pickle
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cohorts
@@ -17,7 +19,7 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.parallel import Failure, attempt_in, ordered_map
+from ctseg.parallel import Failure, Origin, attempt_in, ordered_map
 from ctseg.progress import Progress
 from ctseg.scheduler import width
 
@@ -172,7 +174,7 @@ def test_phantom_and_a_killed_worker(cluster: Cluster, killing: list[int]) -> No
 
 
 def test_what_a_worker_cannot_see_is_said(cluster: Cluster) -> None:
-    found = attempt_in("/no/such/folder", len, "item")
+    found = attempt_in(replace(Origin.here(), folder="/no/such/folder"), pickle.dumps((len, "item")))
     assert isinstance(found, Failure)
     assert "/no/such/folder: no such folder on the worker's machine" in found.error
     with distributed.Client(cluster.address, timeout=300) as client:

@@ -34,7 +34,7 @@ def begun(address: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize(("what", "code", "word"), [
     (signal.SIGINT, 130, "interrupted;"), (signal.SIGTERM, 143, "terminated;"),
-    ("scheduler", 2, "the scheduler is gone; start it and call again"),
+    ("scheduler", 2, "--scheduler ADDRESS: the scheduler is gone; start it and call again"),
 ])  # fmt: skip
 def test_a_stopped_segmentation_on_a_cluster_says_so_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: signal.Signals | str, code: int, word: str
@@ -56,6 +56,7 @@ def test_a_stopped_segmentation_on_a_cluster_says_so_and_goes_on(
     finally:
         cluster.close()
     assert process.returncode == code, err
+    word = word.replace("ADDRESS", cluster.address)
     assert [line.startswith(f"ctseg: error: {word}") for line in err.splitlines()] == [True], err
     assert leftovers(Path()) == []
     again = ["segment", "scans", "--model", "run", "--device", "cpu", "--workers", "0", "-o", "masks"]

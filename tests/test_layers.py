@@ -20,6 +20,7 @@ PHANTOM_USERS = ("cli", "implant")
 ROOT_MODULES = {
     "api",
     "checkpoints",
+    "deaths",
     "errors",
     "failures",
     "files",
@@ -28,6 +29,7 @@ ROOT_MODULES = {
     "parallel",
     "progress",
     "runs",
+    "same_code",
     "scheduler",
     "settings",
     "study",

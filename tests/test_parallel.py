@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from pathlib import Path
 import pytest
 from killed_worker import ask, slowly, triple_or_die, triple_or_end
 
+from ctseg.deaths import death
 from ctseg.errors import CaseError
-from ctseg.parallel import Failure, attempt, death, failure, ordered_map, worker_pool
+from ctseg.parallel import Failure, attempt, failure, ordered_map, worker_pool
 
 PARENT = """
 import os, sys, time
@@ -147,7 +149,7 @@ class _Cluster(Executor):
 
     def submit(self, function, /, *args, **kwargs):
         future: Future = Future()
-        if args and args[-1] == -1:
+        if args and pickle.loads(args[-1])[1] == -1:  # noqa: S301
             future.set_exception(KilledWorker("task", "worker"))
         else:
             future.set_result(function(*args, **kwargs))

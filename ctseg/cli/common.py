@@ -220,35 +220,19 @@ def numbers(text: str, flag: str) -> tuple[float, ...]:
         raise SettingError(f"{flag} {text}: expected numbers joined by colons, as 0.8:0.2") from None
 
 
-CLUSTER_LOGS = ("distributed", "distributed.client", "distributed.utils", "tornado.application", "asyncio")
-"""Where Dask and its event loop write tracebacks of connections that have ended."""
-
-
 @contextmanager
 def executor(scheduler: str) -> Iterator[Any]:
     """The executor of a Dask scheduler, or None for worker processes of our own.
 
     Raises:
-        SettingError: if Dask is not installed or no scheduler answers.
+        SettingError: if no scheduler can be worked on there, see `ctseg.cli.cluster`.
     """
     if not scheduler:
         yield None
         return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise SettingError("--scheduler needs Dask: pip install 'ctseg[cluster]'") from None
-    import logging
+    from ctseg.cli.cluster import connected
 
-    for name in CLUSTER_LOGS:  # what matters is raised, and said once
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        client = Client(scheduler, timeout=20)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise SettingError(f"--scheduler {scheduler}: no answer ({error}); start one with `dask scheduler`") from None
-    with client:
-        if not client.nthreads():
-            say(f"note: --scheduler {scheduler}: has no workers yet; start some with `dask worker {scheduler}`")
+    with connected(scheduler) as client:
         yield client.get_executor()
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from ctseg.errors import InputError
+from ctseg.errors import CaseError, InputError
 from ctseg.failures import error_number
 from ctseg.files import write_json, write_text
 from ctseg.harmless import csv_text
@@ -96,15 +97,45 @@ class Job:
             return {REFUSED: number}
 
     def _made(self) -> dict[str, Any]:
+        begun = self._place()
+        if begun is None:
+            raise CaseError(
+                f"{self.folder}: no such folder on the worker's machine {platform.node()}; workers need the same disk "
+                "under the same path"
+            )
         part = self.folder / PARTIAL / self.name
         shutil.rmtree(part, ignore_errors=True)  # of a run that was stopped when another worker was killed
         mr = isinstance(self.case, MrCase)
-        result = make_mr_case(part, self.case) if mr else make_ct_case(part, self.case)  # type: ignore[arg-type]
+        try:
+            result = make_mr_case(part, self.case) if mr else make_ct_case(part, self.case)  # type: ignore[arg-type]
+        finally:
+            if self._place() != begun:
+                self._forget(part)
         for path in [path for path in sorted(part.rglob("*")) if path.is_file()]:
             target = self.folder / path.relative_to(part)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         return result
+
+    def _place(self) -> tuple[int, int] | None:
+        """What tells the cohort's folder from one that is made in its place; None where there is none."""
+        try:
+            found = self.folder.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _forget(self, part: Path) -> None:
+        """Remove what was made after the call had ended, and its folder was gone: a cluster's worker goes on.
+
+        Raises:
+            CaseError: always.
+        """
+        shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):  # holds what others made, or is gone
+            part.parent.rmdir()
+            self.folder.rmdir()
+        raise CaseError(f"{self.folder}: was removed while {self.name} was made; call again")
 
 
 def make_cohort(

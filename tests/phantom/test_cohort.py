@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,11 @@ import pydicom
 import pytest
 from killed_worker import DeadlyPath
 
+from ctseg.errors import CaseError
 from ctseg.io.dicom.reader import case_name
 from ctseg.io.discover import discover, read_case
 from ctseg.phantom import cohort as module
-from ctseg.phantom.cohort import TEST_MIX, TRAIN_MIX, make_cohort
+from ctseg.phantom.cohort import TEST_MIX, TRAIN_MIX, Job, make_cohort
 from ctseg.phantom.msd import MrCase, _points
 from ctseg.phantom.settings import PhantomSettings
 
@@ -222,3 +224,29 @@ def test_mix_has_every_subtype_mostly_with_iph_and_somebody_well():
     assert sum(not f.any for f in findings) >= len(findings) / 3
     assert sum(not f.any for f in TRAIN_MIX) >= len(TRAIN_MIX) / 3
     assert any(f.any and not f.iph for f in TRAIN_MIX)
+
+
+def test_a_worker_without_the_cohorts_disk_makes_no_disk_of_its_own(tmp_path: Path) -> None:
+    """It had made the folder where it was, so the call counted patients whose files nobody had."""
+    job = Job(tmp_path / "out", MrCase(0, 48, 31, (0, 1, 0)))
+    with pytest.raises(CaseError, match="out: no such folder on the worker's machine .*; workers need the same disk"):
+        job.run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_that_goes_on_after_the_call_has_ended_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def late(part: Path, case: MrCase) -> dict[str, int]:
+        shutil.rmtree(out)  # by the call, which was stopped
+        part.mkdir(parents=True)
+        (part / "a.nii.gz").touch()
+        return {"slices": case.slices}
+
+    monkeypatch.setattr(module, "make_mr_case", late)
+    with pytest.raises(CaseError, match="out: was removed while mr-0 was made; call again"):
+        Job(out, MrCase(0, 48, 31, (0, 1, 0))).run()
+    assert list(tmp_path.iterdir()) == []
