@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from ctseg.version import __version__
 
@@ -21,3 +23,26 @@ def _digest(folder: Path) -> str:
 
 CODE = f"ctseg {__version__} (code {_digest(Path(__file__).parent)})"
 """Version and digest; of a version under development the number alone tells nothing."""
+
+
+def codes_of(*parts: Any) -> list[str]:
+    """Which other packages some objects come from, and a digest of their modules, as `ctseg_other 0123456789ab`.
+
+    Args:
+        parts: brain extractors or networks, functions or objects; of one that is around another, both count.
+    """
+    packages: set[str] = set()
+    for part in parts:
+        while part is not None:
+            packages.add(str(getattr(part, "__module__", type(part).__module__)).split(".")[0])
+            part = getattr(part, "extractor", None)
+    return [f"{name} {_digest_of(name)}" for name in sorted(packages - {"ctseg"})]
+
+
+def _digest_of(package: str) -> str:
+    """Of a package's modules, or of a module that is one file; empty for what has none, as a built-in."""
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if file is None:
+        return ""
+    path = Path(file)
+    return _digest(path.parent) if path.name == "__init__.py" else sha256(path.read_bytes()).hexdigest()[:DIGITS]

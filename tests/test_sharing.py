@@ -6,8 +6,10 @@ import csv
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,17 @@ from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.errors import OutputExistsError
 from ctseg.inference import finish
+from ctseg.inference import shared as segment_shared
 from ctseg.inference.results import CaseResult
 from ctseg.outputs import Mark, guard_output, read_mark
 from ctseg.outputs.leftovers import share_folder
 from ctseg.outputs.mark import write_mark
 from ctseg.preprocess import shared as preprocess_shared
+from ctseg.preprocess.brain import MuschelliExtractor
 from ctseg.preprocess.cases import CaseSlices
+from ctseg.preprocess.coarse import CoarseBrain
 from ctseg.preprocess.shared import save_outcome
+from ctseg.same_code import codes_of
 
 pytestmark = pytest.mark.slow
 NOT_OURS = "not what a call of this version of ctseg leaves there; remove it and call again"
@@ -102,16 +108,18 @@ def test_calls_that_do_not_fit_are_refused_in_one_line(
     half_done: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(preprocess_shared, "__version__", "99.0")
+        patch.setattr(preprocess_shared, "CODE", "ctseg 99.0")
         assert main([*half_done, "--share"]) == 2
-        assert "or version of ctseg" in error(capsys)
+        assert "or code of ctseg" in error(capsys)
     assert main([*half_done, "--share", "--set", "min_brain_mm2=50"]) == 2
-    assert "out: is shared by calls with other scans, settings or version of ctseg; call with the same" in error(capsys)
+    assert "out: is shared by calls with other scans, settings, plugin or code of ctseg; call with the same" in error(
+        capsys
+    )
     assert main([*half_done, "--share", "--overwrite"]) == 2
     assert "--share and --overwrite" in error(capsys)
     shutil.copy(tmp_path / "scans" / "case_000.nii.gz", tmp_path / "scans" / "more.nii.gz")
     assert main([*half_done, "--share"]) == 2
-    assert "with other scans, settings or version of ctseg" in error(capsys)
+    assert "with other scans, settings, plugin or code of ctseg" in error(capsys)
     (tmp_path / "scans" / "more.nii.gz").unlink()
     # The work goes on, and is not done again: what a case gave is taken from its record.
     before = {path.name for path in (tmp_path / ".ctseg-share-out" / "done").glob("case_*")}
@@ -140,9 +148,75 @@ def test_a_mask_that_was_changed_since_is_other_work(
     before = mask.read_bytes()
     mask.write_bytes(before)  # the same size, another time
     assert main(words) == 2
-    assert "with other scans, settings or version of ctseg" in error(capsys)
+    assert "with other scans, settings, plugin or code of ctseg" in error(capsys)
     shutil.rmtree(tmp_path / ".ctseg-share-out")
     assert main(words) == 0
+
+
+def test_a_mask_in_a_folder_below_that_was_changed_since_is_other_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DICOM masks are found there; the folder itself does not change with them."""
+    cohorts.mr_scans(tmp_path / "scans", 1)
+    cohorts.label(cohorts.mr_scans(tmp_path / "labelled", 1))
+    (tmp_path / "masks" / "below").mkdir(parents=True)
+    (tmp_path / "labelled/case_000/case_000_seg.nii.gz").rename(tmp_path / "masks/case_000.nii.gz")
+    other = tmp_path / "masks" / "below" / "a.dcm"
+    other.write_text("no mask yet")
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "--masks", "masks", "-o", "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocess_shared, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main([*words, "--share"]) == 130
+    capsys.readouterr()
+    other.write_text("another")
+    assert main([*words, "--share"]) == 2
+    assert "with other scans, settings, plugin or code of ctseg" in error(capsys)
+
+
+def plugin(folder: Path, lines: str) -> Any:
+    """A brain extractor of another package, as its modules are now."""
+    package = folder / "their_plugin"
+    package.mkdir(exist_ok=True)
+    (package / "__init__.py").write_text(f"class Brain:\n    def __call__(self, volume):\n        return {lines}\n")
+    spec = spec_from_file_location("their_plugin", package / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["their_plugin"] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Brain()
+
+
+def test_a_plugin_of_other_code_is_other_work(tmp_path: Path) -> None:
+    """Two machines with two versions of a brain extractor had shared one output, cases of both in it."""
+    try:
+        first = codes_of(CoarseBrain(plugin(tmp_path, "volume.voxels > 0")), None)
+        assert len(first) == 1
+        assert first[0].startswith("their_plugin ")
+        assert codes_of(plugin(tmp_path, "volume.voxels > 0")) == first
+        assert codes_of(plugin(tmp_path, "volume.voxels > 5")) != first
+    finally:
+        del sys.modules["their_plugin"]
+    assert codes_of(MuschelliExtractor(), None) == []
+
+
+@pytest.mark.parametrize("command", ["segment", "preprocess"])
+def test_calls_with_another_plugin_do_not_share(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohorts.ct_scans(tmp_path / "scans", 1)
+    cohorts.model(tmp_path / "run")
+    words = {
+        "segment": ["segment", "scans", "--model", "run", "--device", "cpu"],
+        "preprocess": ["preprocess", "scans", "--domain", "ct", "--size", "32"],
+    }[command]
+    module = {"segment": segment_shared, "preprocess": preprocess_shared}[command]
+    (tmp_path / ".ctseg-share-out").mkdir()
+    (tmp_path / ".ctseg-share-out" / "key").write_text("of another plugin")
+    seen: list[Any] = []
+    monkeypatch.setattr(module, "codes_of", lambda *parts: [str(seen.extend(parts))])
+    assert main([*words, "--workers", "0", "--share", "-o", "out"]) == 2
+    assert "plugin or code of ctseg" in error(capsys)
+    assert any(isinstance(part, MuschelliExtractor) for part in seen)
 
 
 def test_a_pipe_among_the_claims_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from ctseg.inference.results import (
 )
 from ctseg.inference.resume import unchanged
 from ctseg.inference.settings import SegmentSettings
-from ctseg.inference.shared import SharedWork, segment_together
+from ctseg.inference.shared import SharedWork, made_by, segment_together
 from ctseg.inference.whole import WholeCases, whole_cases
 from ctseg.io.case import Case, Rejected, safe_name
 from ctseg.io.digest import input_digest
@@ -83,19 +83,10 @@ def segment_cases(
         return prefetch_prepared(todo, preprocessings, extractor, workers=workers, executor=executor)
 
     return segment_prepared(
-        list(cases),
-        prepare,
-        input_digest,
-        groups,
-        out,
-        settings,
-        resume=resume,
-        overwrite=overwrite,
-        unreadable=unreadable,
-        on_case=on_case,
-        progress=progress,
+        list(cases), prepare, input_digest, groups, out, settings, resume=resume, overwrite=overwrite,
+        unreadable=unreadable, on_case=on_case, progress=progress, extractor=extractor,
         whole=whole_cases(groups, extractor, workers) if executor is None else None,
-    )
+    )  # fmt: skip
 
 
 def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:
@@ -124,11 +115,13 @@ def segment_prepared(
     on_case: OnCase | None = None,
     progress: ProgressCallback | None = None,
     whole: WholeCases | None = None,
+    extractor: BrainExtractor | None = None,
 ) -> list[CaseResult]:
     """As `segment_cases`, with `prepare` turning those cases that are not finished into prepared ones, in order.
 
     `digest` says of a case what it is made of, so that a finished case is done again where its input has changed.
-    `whole` does cases from the scan to the files instead, where there are enough of them.
+    `whole` does cases from the scan to the files instead, where there are enough of them. `extractor` is what `prepare`
+    uses, by which calls know each other that share the output.
     """
     if not isinstance(out, Output):
         out = guard_output(out, "segment", inputs=_read_by(cases), overwrite=overwrite, resume=resume)
@@ -150,7 +143,8 @@ def segment_prepared(
         check_resume(folder, head)  # before anything says that the segmentation is not finished
     scans = {} if settings.deidentify else remembered_inputs(folder, cases, resume=out.resume or out.share)
     if out.share:
-        return segment_together(SharedWork(cases, out, head, files, segmented, digest, unreadable, on_case, scans))
+        by = made_by(groups, extractor)
+        return segment_together(SharedWork(cases, out, head, files, segmented, digest, unreadable, on_case, scans, by))
     with growing_folder(out, files, scans):
         return _segment_all(
             cases, segmented, digest, head, out, unreadable=unreadable, on_case=on_case, progress=progress

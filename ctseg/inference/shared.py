@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from ctseg.errors import InputError, UnreadableError
+from ctseg.inference.models import ModelGroup, all_models
 from ctseg.inference.results import (
     CaseResult,
     ResultTable,
@@ -26,7 +27,8 @@ from ctseg.io.input_digests import text_digest
 from ctseg.outputs import Output, begin, finish, recover
 from ctseg.outputs.claims import MOST_DEATHS
 from ctseg.outputs.sharing import FINISH, START, Share, SpoiltRecordError, sharing
-from ctseg.version import __version__
+from ctseg.plugins.protocols import BrainExtractor
+from ctseg.same_code import CODE, codes_of
 
 KILLED = f"{MOST_DEATHS} processes were killed while they worked on this case, often for lack of memory"
 
@@ -50,6 +52,8 @@ class SharedWork:
     on_case: Callable[[CaseResult], None] | None = None
     scans: Mapping[str, Any] = field(default_factory=dict)
     """What the output's mark says of the scans."""
+    made_by: Sequence[str] = ()
+    """See the function of that name."""
 
     @cached_property
     def names(self) -> dict[str, Case]:
@@ -58,8 +62,14 @@ class SharedWork:
 
     def key(self) -> str:
         """What calls have to have in common to share."""
-        made_with = json.dumps([self.head["settings"], self.head["models"]], sort_keys=True, default=str)
-        return text_digest(f"segment {__version__} {made_with} {glance(self.cases)}")
+        made_with = json.dumps([self.head["settings"], self.head["models"], self.made_by], sort_keys=True, default=str)
+        return text_digest(f"segment {CODE} {made_with} {glance(self.cases)}")
+
+
+def made_by(groups: Sequence[ModelGroup], extractor: BrainExtractor | None) -> list[str]:
+    """What decides the files beside settings and weights: plugins' code, and what the models' cards correct by."""
+    models = all_models(groups)
+    return [*codes_of(extractor, *(model.module for model in models)), *(str(model.volumes) for model in models)]
 
 
 def segment_together(work: SharedWork) -> list[CaseResult]:
@@ -73,7 +83,7 @@ def segment_together(work: SharedWork) -> list[CaseResult]:
             that does not share writes there.
     """
     key = work.key()
-    with sharing(work.place, key, "scans, models, settings or version of ctseg") as share:
+    with sharing(work.place, key, "scans, models, settings, plugin or code of ctseg") as share:
         if share is not None:
             share.once(START, partial(_start, work, share))
             share.cases(list(work.names), partial(_take_part, work, share), partial(_give_up, work, share))

@@ -23,6 +23,7 @@ from ctseg.files import bounded, read_json
 from ctseg.io.case import Case, Discovery
 from ctseg.io.digest import glance
 from ctseg.io.input_digests import file_digest, text_digest
+from ctseg.io.mask_files import files_of
 from ctseg.outputs import Output, recover, whole_folder
 from ctseg.outputs.claims import MOST_DEATHS
 from ctseg.outputs.leftovers import filled
@@ -32,7 +33,7 @@ from ctseg.preprocess.cases import CaseSlices
 from ctseg.preprocess.pipeline import Outcome, Plan, PreprocessReport, outcomes_of, plan, write_set
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.progress import ProgressCallback
-from ctseg.version import __version__
+from ctseg.same_code import CODE, codes_of
 
 MOST_OUTCOME = 1 << 32
 """Bytes of what a case gave: 4000 slices of 512 x 512 with masks are half of it."""
@@ -70,7 +71,7 @@ def preprocess_together(
     """
     made = plan(discovery, settings, **made_of)
     key = _key(made, made_of)
-    with sharing(place, key, "scans, settings or version of ctseg") as share:
+    with sharing(place, key, "scans, settings, plugin or code of ctseg") as share:
         if share is not None:
             _refuse_other(place, share)
             names = {case.case_id: case for case in made.cases}
@@ -102,10 +103,16 @@ class _Progress:
 def _key(made: Plan, made_of: Mapping[str, Any]) -> str:
     """What calls have to have in common to share."""
     tables = {name: file_digest(made_of[name]) for name in ("labels", "splits") if made_of.get(name) is not None}
-    masks = sorted(made.task.masks.iterdir()) if made.task.masks is not None else []
     settings = made.task.settings.model_dump(mode="json")
-    text = json.dumps([made.domain, settings, tables], sort_keys=True)
-    return text_digest(f"preprocess {__version__} {text} {glance(made.cases, masks)}")
+    text = json.dumps([made.domain, settings, tables, codes_of(made.task.extractor)], sort_keys=True)
+    return text_digest(f"preprocess {CODE} {text} {glance(made.cases, _mask_files(made))}")
+
+
+def _mask_files(made: Plan) -> list[Path]:
+    """All that lies in the folder of masks, and in folders below."""
+    folder = made.task.masks
+    below = [] if folder is None else [path for path in folder.rglob("*") if path.is_file()]
+    return sorted({*below, *(path for mask in made.masks.values() for path in files_of(mask))})
 
 
 def _take_part(
