@@ -10,16 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
-import pydicom
 from pydicom.dataset import Dataset
 
 from ctseg.errors import InputError
-from ctseg.io.dicom.header import MAX_ELEMENT_BYTES, identifier, refuse_inflating, text
+from ctseg.io.dicom import rtstruct
+from ctseg.io.dicom.header import MAX_ELEMENT_BYTES, count_items, identifier, read_tags, refuse_inflating, text
 from ctseg.io.identity import case_name
 from ctseg.io.mask_files import MaskFolder, case_of
 from ctseg.io.source import MAX_MEMBER_BYTES, Bounded, Source
 
 TAGS = ["PatientID", "StudyInstanceUID", "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence"]
+BEHIND_CLASS, BEHIND_SERIES = 0x00080017, 0x30060011
+"""Tags behind the SOP class, and behind the last of these."""
 
 
 def named_cases(found: MaskFolder) -> dict[str, str]:
@@ -56,7 +58,11 @@ def named_case(path: Path) -> str:
         with source.open() as stream:
             refuse_inflating(stream)
             bounded = cast(IO[bytes], Bounded(stream, MAX_MEMBER_BYTES, largest=MAX_ELEMENT_BYTES))
-            header = pydicom.dcmread(bounded, stop_before_pixels=True, specific_tags=TAGS, force=True)
+            kind = text(read_tags(bounded, ["SOPClassUID"], end=BEHIND_CLASS), "SOPClassUID")
+            bounded.seek(0)
+            if kind == rtstruct.SOP_CLASS and count_items(bounded) > rtstruct.MOST_ITEMS:
+                return ""
+            header = read_tags(bounded, TAGS, end=BEHIND_SERIES)
             series = {identifier(item, "SeriesInstanceUID") for item in _series(header)}
             patient = text(header, "PatientID") or text(header, "StudyInstanceUID")
     except Exception:  # pydicom raises whatever a broken element makes Python raise; reading the mask says it

@@ -7,14 +7,16 @@ import math
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 
 from ctseg.failures import system_failure
@@ -43,6 +45,10 @@ HEAD_BYTES = 1 << 15
 
 SIEMENS, TILES = "SIEMENS MR HEADER", 0x0019100A
 """Owner of a private block, and its element that says how many slices are tiled in one picture."""
+BEHIND_HEADER = 0x30000000
+"""Behind every element that a header is read for come outlines, frames and pixels."""
+ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""What each item of a sequence begins with, little and big endian."""
 VISIT_TAGS = (
     "TemporalPositionIdentifier", "AcquisitionDateTime", "TriggerTime", "EchoTime", "SeriesDescription",
     "SliceThickness",
@@ -134,14 +140,40 @@ def read_header(source: Source) -> SliceHeader | NoHeader:
         return NoHeader(f"broken DICOM header ({unquoted(error)}); copy the file again", broken=says_so)
 
 
+def read_tags(stream: IO[bytes], tags: Sequence[Any], end: int = BEHIND_HEADER) -> Dataset:
+    """Elements of a header by their names.
+
+    pydicom reads through sequences of undefined length to find their end: two million items take minutes.
+
+    Args:
+        stream: at its start.
+        tags: which.
+        end: tag at which reading ends.
+
+    Raises:
+        Exception: whatever a broken element makes pydicom raise.
+    """
+    wanted: list[BaseTag | int] = [Tag(tag) for tag in tags]
+    return read_partial(cast(BinaryIO, stream), lambda tag, *_: tag >= end, force=True, specific_tags=wanted)
+
+
+def count_items(stream: IO[bytes]) -> int:
+    """How many items of sequences a file has at most; the stream is at its start before and after."""
+    count, last = 0, b""
+    while data := stream.read(CHUNK_BYTES):
+        count += max(map((last + data).count, ITEMS))
+        last = data[-3:]
+    stream.seek(0)
+    return count
+
+
 def made_by(source: Source) -> str:
     """Manufacturer of a DICOM file; empty where it does not say, or is broken. It never leaves `ctseg.io`."""
     try:
         with source.open() as stream:
             refuse_inflating(stream)
             bounded = cast(IO[bytes], Bounded(stream, MAX_FILE_BYTES, largest=MAX_ELEMENT_BYTES))
-            dataset = pydicom.dcmread(bounded, stop_before_pixels=True, specific_tags=["Manufacturer"], force=True)
-            return text(dataset, "Manufacturer")
+            return text(read_tags(bounded, ["Manufacturer"]), "Manufacturer")
     except Exception:  # pydicom raises whatever a broken element makes Python raise
         return ""
 
@@ -158,7 +190,7 @@ def _parse(source: Source, stream: IO[bytes], start: bytes) -> SliceHeader | NoH
     refuse_inflating(stream)
     dataset = _from_head(stream)
     if dataset is None:
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=True)
+        dataset = read_tags(stream, HEADER_TAGS)
     if "SOPInstanceUID" not in dataset and "SeriesInstanceUID" not in dataset:
         is_dicom = start[MAGIC[0]] == MAGIC[1]
         other = "" if is_dicom else known_form(start, source.name)
@@ -177,7 +209,7 @@ def _from_head(stream: IO[bytes]) -> Dataset | None:
         return None
     buffer = BytesIO(head)
     try:
-        dataset = pydicom.dcmread(buffer, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=True)
+        dataset = read_tags(buffer, HEADER_TAGS)
     except Exception:  # the stream tells what is wrong
         return None
     return dataset if buffer.tell() < len(head) else None

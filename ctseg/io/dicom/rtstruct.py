@@ -23,6 +23,7 @@ from ctseg.failures import system_failure
 from ctseg.io.dicom.header import (
     DEFLATED,
     NoHeader,
+    count_items,
     end_of_meta,
     floats,
     identifier,
@@ -40,8 +41,6 @@ SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 """RT Structure Set Storage."""
 CLOSED, XOR = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"
 CONTOUR_DATA = Tag("ContourData")
-ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
-"""What each item of a sequence begins with, little and big endian."""
 MOST_ITEMS = 400_000
 """Outlines and names of slices, each an item; forty regions on 300 slices have 50,000."""
 MOST_BYTES = 512 * 1024**2
@@ -140,7 +139,7 @@ def _dataset(source: Source) -> Dataset:
     with source.open() as stream:
         refuse_inflating(stream)
         data = stream.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES or max(map(_inflated(data).count, ITEMS)) > MOST_ITEMS:
+    if len(data) > MOST_BYTES or count_items(io.BytesIO(_inflated(data))) > MOST_ITEMS:
         raise CaseError("holds more outlines than a head has; export its regions of lesions alone")
     return pydicom.dcmread(io.BytesIO(data), force=True)
 
