@@ -280,3 +280,13 @@ def test_pixels_of_a_vr_that_no_standard_knows_are_one_line(
     files[0].write_bytes(data.replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00O9"))
     with pytest.raises(CaseError, match="cannot be decoded"):
         read_series(files)
+
+
+def test_a_number_that_is_cut_short_is_one_line(write_series: Write, head_ct: np.ndarray, straight: Positions) -> None:
+    """PixelRepresentation of one byte: pydicom raises when it is asked for, behind the header."""
+    files = write_series(head_ct, straight)
+    data = files[3].read_bytes()
+    place = data.index(b"\x28\x00\x03\x01US\x02\x00")
+    files[3].write_bytes(data[:place] + b"\x28\x00\x03\x01US\x01\x00\x01" + data[place + 10 :])
+    with pytest.raises(CaseError, match=r"broken DICOM header .*; copy the file again"):
+        read_series(files)

@@ -85,9 +85,9 @@ def _slices(source: Source, domain: str, wanted: Collection[int]) -> list[_Slice
         CaseError: if one is broken or none of a scan.
     """
     dataset = read_dataset(source)
-    if not holds_frames(dataset):
-        return [_Slice(dataset, source, domain)]
     try:
+        if not holds_frames(dataset):
+            return [_Slice(dataset, source, domain)]
         frames = list(frames_of(dataset, str(source), wanted))
         own = text(dataset, "SOPClassUID"), text(dataset, "SOPInstanceUID"), integer(dataset, "NumberOfFrames")
         slices = [_Slice(frame, source, domain, part_of=own) for frame in frames]
