@@ -132,8 +132,13 @@ def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
 def _used_with(card: ModelCard) -> list[str]:
     """The settings of `segment` that the card brings with it, and how to do without."""
     faint = f"faint_hu={card.faint_hu:g}: faint spots are dropped; --set faint_hu=0 keeps them"
+    grown = f"grow_mm={card.grow_mm:g}: lesions grow to half their height above the brain; --set grow_mm=0: they do not"
     mirrored = "tta: the mean over the image and its mirror images; --no-tta takes the image alone"
-    return [text for text, is_used in ((faint, card.faint_hu > 0), (mirrored, card.tta)) if is_used]
+    return [
+        text
+        for text, is_used in ((faint, card.faint_hu > 0), (grown, card.grow_mm > 0), (mirrored, card.tta))
+        if is_used
+    ]
 
 
 def _measured(item: Any) -> str:

@@ -122,7 +122,7 @@ def inference_config(model: LoadedModel) -> dict[str, Any]:
             "transforms": [
                 {
                     "_target_": "ctseg_monai.bundle.SaveHaemorrhaged", "keys": "pred", "output_dir": "@output_dir",
-                    "threshold": 0.5, "faint_hu": model.faint_hu,
+                    "threshold": 0.5, "faint_hu": model.faint_hu, "grow_mm": model.grow_mm,
                 },
             ],
         },

@@ -8,6 +8,7 @@ from typing import Any
 
 from ctseg.export.network import Parity
 from ctseg.harmless import markdown_text
+from ctseg.inference.half_maximum import BOUNDS, LEAST_HU, LEAST_ML, SMOOTHING_MM
 from ctseg.inference.measure import LARGE_ML
 from ctseg.inference.models import LoadedModel
 from ctseg.preprocess.prepared import BRAIN_FRACTION
@@ -51,7 +52,10 @@ def description(
             "brain_hu": made.brain_hu,
             "steps": before(model),
         },
-        "after": {"threshold": 0.5, "tta": model.tta, "faint_hu": model.faint_hu, "steps": after(model)},
+        "after": {
+            "threshold": 0.5, "tta": model.tta, "faint_hu": model.faint_hu, "grow_mm": model.grow_mm,
+            "steps": after(model),
+        },
         "parity": asdict(parity),
     }  # fmt: skip
 
@@ -89,6 +93,12 @@ def after(model: LoadedModel) -> list[str]:
         f"Where no lesion (26 neighbours) has {LARGE_ML:g} mL, drop those whose mean is less than {model.faint_hu:g} "
         "HU above the brain's median."
     )
+    low, high = BOUNDS
+    grown = (
+        f"Each lesion of {LEAST_ML:g} mL or more whose median is at least {LEAST_HU:g} HU above the brain's grows "
+        f"within its slices: into connected brain not farther than {model.grow_mm:g} mm, nearest to it, whose HU above "
+        f"the brain's median, smoothed within the brain ({SMOOTHING_MM:g} mm), are {low:g} to {high:g} times its own."
+    )
     return [
         "Probability: 1 / (1 + exp(-logit)).",
         *([mirrored] if model.tta else []),
@@ -96,6 +106,7 @@ def after(model: LoadedModel) -> list[str]:
         "Set it to 0 outside the brain mask.",
         "Haemorrhage is where the probability is at least the threshold.",
         *([faint] if model.faint_hu else []),
+        *([grown] if model.grow_mm else []),
     ]
 
 

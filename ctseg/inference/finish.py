@@ -152,6 +152,8 @@ def _corrected(ml: float, brain_ml: float, groups: Sequence[ModelGroup], setting
     is_usual = all(getattr(settings, name) == usual[name].default for name in ("threshold", "min_lesion_ml"))
     if len(models) != 1 or models[0].volumes is None or not is_usual or ml <= 0:
         return {}
+    if settings.grow_mm not in (None, models[0].grow_mm):
+        return {}
     names = ("ml_corrected", "ml_corrected_low", "ml_corrected_high")
     most = max(ml, brain_ml)
     numbers = (min(value, most) for value in models[0].volumes.corrected(ml))
@@ -193,6 +195,7 @@ def seg_algorithm(groups: Sequence[ModelGroup], settings: SegmentSettings) -> Se
             "threshold": f"{settings.threshold:g}",
             "min_lesion_ml": f"{settings.min_lesion_ml:g}",
             "faint_hu": f"{settings.faint_hu or 0:g}",
+            "grow_mm": f"{settings.grow_mm or 0:g}",
             "tta": str(bool(settings.tta)),
         },
     )

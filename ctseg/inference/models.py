@@ -20,6 +20,9 @@ from ctseg.models import ModelSource, VolumeCalibration, checked
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, load_model
 
+STATED: dict[str, Any] = {"faint_hu": 0.0, "grow_mm": 0.0, "tta": False}
+"""Settings of `segment` that a model's card may state, and what they are without one."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -40,6 +43,8 @@ class LoadedModel:
     """By how much its volumes are off, where its card says so."""
     faint_hu: float = 0.0
     """The setting of that name that its card's numbers were measured with."""
+    grow_mm: float = 0.0
+    """As `faint_hu`."""
     tta: bool = False
     """As `faint_hu`."""
 
@@ -119,7 +124,9 @@ def _load(
     owner = source.owner if source.origin in ("package", "plugin") else ""
     module.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     loaded = LoadedModel(module, header, device, preprocessing, sha256[:DIGITS], source.name, owner)
-    return replace(loaded, volumes=card.volumes, faint_hu=card.faint_hu, tta=card.tta) if card else loaded
+    if card is None:
+        return loaded
+    return replace(loaded, volumes=card.volumes, **{name: getattr(card, name) for name in STATED})
 
 
 @dataclass(frozen=True)
@@ -160,9 +167,11 @@ def all_models(groups: Sequence[ModelGroup]) -> list[LoadedModel]:
 def with_card(settings: SegmentSettings, groups: Sequence[ModelGroup]) -> SegmentSettings:
     """The settings, with what they leave to the model's card; several models have no card of theirs together."""
     models = mask_models(groups)
-    faint_hu, tta = (models[0].faint_hu, models[0].tta) if len(models) == 1 else (0.0, False)
-    stated = {"faint_hu": faint_hu, "tta": tta}
-    left = {name: value for name, value in stated.items() if getattr(settings, name) is None}
+    left = {
+        name: getattr(models[0], name) if len(models) == 1 else without
+        for name, without in STATED.items()
+        if getattr(settings, name) is None
+    }
     return settings.model_copy(update=left)
 
 

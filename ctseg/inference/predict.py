@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctseg.inference.disagreement import Disagreement, Members
+from ctseg.inference.half_maximum import HalfMaximum
 from ctseg.inference.measure import Measures, drop_faint, drop_small, expected_dice, measure, volume_ml
 from ctseg.inference.models import LoadedModel, ModelGroup, with_card
 from ctseg.inference.ood import ood_flags
@@ -91,6 +92,8 @@ def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: Segm
     mask = drop_small(probability >= settings.threshold, ready.volume, settings.min_lesion_ml)
     kept = drop_faint(mask, ready.volume, ready.brain, settings.faint_hu or 0.0)
     faint_ml, mask = volume_ml(mask & ~kept, ready.volume), kept
+    box = brain_box(ready.brain)
+    mask[box] = half_maximum(ready, settings).grown(mask[box])
     return Prediction(
         volume=ready.volume,
         probability=probability,
@@ -113,9 +116,8 @@ def native_probability(
     """(K, h, w) mean probability of all members, each brought back to the scan's own pixels; 0 outside the brain."""
     settings = with_card(settings, groups)
     mean = np.zeros(ready.volume.voxels.shape, dtype=np.float32)
-    part = filled_box(ready.brain, (0, 0, 0))[1:] if ready.brain.any() else (slice(0, 0), slice(0, 0))
-    box = (slice(None), *part)
-    brain = ready.brain[box]
+    box = brain_box(ready.brain)
+    part, brain, growth = box[1:], ready.brain[box], half_maximum(ready, settings)
     total = np.zeros(brain.shape, dtype=np.float32)
     members = Members(ready.volume, settings.min_lesion_ml)
     count = sum(len(group.models) for group in groups) * len(_mirrors(settings))
@@ -124,9 +126,20 @@ def native_probability(
             found = _members(prepared.images, model, settings)
             total += np.float32(len(found)) * prepared.frame.to_native(_mean(found), part=part)
             for maps in found if count > 1 else ():
-                members.add(_segmented(maps, prepared.frame, settings.threshold, part) & brain)
+                members.add(growth.grown(_segmented(maps, prepared.frame, settings.threshold, part) & brain))
     mean[box] = np.clip(total * brain / np.float32(count), np.float32(0), np.float32(1))
     return mean, members.disagreement(mean[box])
+
+
+def brain_box(brain: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """All slices, and the rows and columns that hold anything of the brain (K, h, w)."""
+    rows, cols = filled_box(brain, (0, 0, 0))[1:] if brain.any() else (slice(0, 0), slice(0, 0))
+    return slice(None), rows, cols
+
+
+def half_maximum(ready: ReadyCase, settings: SegmentSettings) -> HalfMaximum:
+    """In which lesions grow, on the rows and columns of the brain."""
+    return HalfMaximum.of(ready.volume, ready.brain, settings.grow_mm or 0.0).within(brain_box(ready.brain))
 
 
 def _mean(maps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -21,8 +21,8 @@ from ctseg.implant.lay import Implant, add, implant_into
 from ctseg.implant.places import Places
 from ctseg.implant.wanted import Kind, Wanted
 from ctseg.inference.measure import drop_small
-from ctseg.inference.models import ModelGroup
-from ctseg.inference.predict import Prediction, native_probability, predict_ready
+from ctseg.inference.models import ModelGroup, with_card
+from ctseg.inference.predict import Prediction, brain_box, half_maximum, native_probability, predict_ready
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.recovery_curve import Curve, fit_curve
 from ctseg.inference.results import recovery_text
@@ -231,8 +231,12 @@ def segment_changed(
     )  # fmt: skip
     brain = ready.brain[slices]
     prepared = tuple(_prepared(item, voxels, brain) for item in ready.prepared)
+    settings, box = with_card(settings, groups), brain_box(ready.brain)
     probability, _ = native_probability(ReadyCase(volume, brain, prepared, 0.0), groups, settings)
-    return drop_small(probability >= settings.threshold, volume, settings.min_lesion_ml), probability
+    mask = drop_small(probability >= settings.threshold, volume, settings.min_lesion_ml)
+    scan = half_maximum(ready, settings)
+    mask[box] = replace(scan, voxels=voxels[box], brain=brain[box], grid=Grid.of(volume)).grown(mask[box])
+    return mask, probability
 
 
 def _prepared(old: Prepared, voxels: NDArray[np.float32], brain: Mask) -> Prepared:

@@ -24,6 +24,14 @@ class SegmentSettings(Settings):
         "model's card says, 0 without",
         json_schema_extra=unit("HU"),
     )
+    grow_mm: float | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="how far a lesion of 0.5 mL or more grows within its slices into brain that is nearer in HU to its "
+        "blood than to the brain; default: as the model's card says, 0 without",
+        json_schema_extra=unit("mm"),
+    )
     range_factor: NonNegativeFloat = Field(
         0.0,
         description="widens ml_low..ml_high to a calibrated range; `ctseg evaluate` finds it; 0: the members' range",

@@ -138,6 +138,9 @@ class ModelCard(_Part):
     faint_hu: float = Field(
         default=0.0, ge=0, le=50, description="the setting `faint_hu` of `segment` that the numbers were measured with"
     )
+    grow_mm: float = Field(
+        default=0.0, ge=0, le=10, description="the setting `grow_mm` of `segment` that the numbers were measured with"
+    )
     tta: bool = Field(default=False, description="the setting `tta` of `segment` that the numbers were measured with")
     intended_use: str = INTENDED_USE
     references: tuple[str, ...] = ()

@@ -2,8 +2,9 @@
 
 `python tests/benchmarks/contusion_sensitivity.py OUT.csv [SEED ...]` makes the test patients after trauma of cohorts of
 24 (seeds 3000 to 3004, none of them in any training), segments them by the default model, and writes a row a bleed:
-its true mL and HU, and the share of its voxels that are segmented. It goes on with the patients that are missing.
-`... OUT.csv --table` prints the table of docs/default-model.md of ctseg-reproduce.
+its true mL and HU, and the share of its voxels that are segmented; the same of its faint voxels, of those at the
+brain's edge and of the others. It goes on with the patients that are missing. `... OUT.csv --table` prints the tables
+of docs/default-model.md of ctseg-reproduce.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from ctseg.api import find_models, load_for_segment
 from ctseg.inference.models import ModelGroup
@@ -32,7 +34,13 @@ from ctseg.phantom.rsna import CtCase
 from ctseg.phantom.settings import PhantomSettings
 from ctseg.plugins.protocols import BrainExtractor
 
-COLUMNS = ("seed", "index", "shape", "ml", "hu", "found", "brain_hu")
+PLACES = ("faint", "edge", "other")
+COLUMNS = (
+    "seed", "index", "shape", "ml", "hu", "found", "brain_hu",
+    *(f"{place}_{what}" for place in PLACES for what in ("ml", "found")),
+)  # fmt: skip
+FAINT_HU, EDGE_MM = 5.0, 4.0
+"""Faint: less than so many HU above the brain's median. At the edge: not faint, and nearer than that to the outside."""
 SIZES = (0.0, 0.5, 2.0, 100.0)
 Mask = NDArray[np.bool_]
 
@@ -89,13 +97,23 @@ def rows(case: CtCase, groups: Sequence[ModelGroup], extractor: BrainExtractor) 
     volume, bleeds = scanned(case)
     found = predict_volume(volume, groups, SegmentSettings(), extractor)
     brain_hu = float(np.median(volume.voxels[found.brain]))
+    inside_mm = [distance_transform_edt(each, sampling=volume.spacing_mm) for each in found.brain]
+    faint = volume.voxels < brain_hu + FAINT_HU
+    edge = (np.asarray(inside_mm) < EDGE_MM) & ~faint
     return [
         (
             case.seed[0], case.index, type(part.shape).__name__, f"{mask.sum() * volume.voxel_ml[0]:.3f}",
             f"{volume.voxels[mask].mean():.1f}", f"{found.mask[mask].mean():.4f}", f"{brain_hu:.1f}",
+            *(text for place in (faint, edge, ~faint & ~edge) for text in _part(mask & place, found.mask, volume)),
         )
         for part, mask in bleeds if mask.any()
     ]  # fmt: skip
+
+
+def _part(voxels: Mask, segmented: Mask, volume: rsna.Volume) -> tuple[str, str]:
+    """The mL of some voxels, and the share of them that is segmented."""
+    share = segmented[voxels].mean() if voxels.any() else 0.0
+    return f"{voxels.sum() * volume.voxel_ml[0]:.3f}", f"{share:.4f}"
 
 
 def table(path: Path) -> str:
@@ -111,7 +129,18 @@ def table(path: Path) -> str:
             share, above = some["both"].sum() / some["ml"].sum(), (some["hu"] - some["brain_hu"]).median()
             hit = (some["found"] > 0).mean()
             lines.append(f"| {shape} | {name} | {len(some)} | {hit:.2f} | {share:.2f} | {above:.0f} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_places(data)])
+
+
+def _places(data: pd.DataFrame) -> list[str]:
+    """How much of the blood is faint or at the brain's edge, and how much of it is segmented there."""
+    lines = ["| bleeds | voxels | share of all | segmented |", "|---" * 4 + "|"]
+    for shape, of_shape in data.groupby("shape"):
+        for place in PLACES:
+            ml = of_shape[f"{place}_ml"]
+            found = (ml * of_shape[f"{place}_found"]).sum() / ml.sum()
+            lines.append(f"| {shape} | {place} | {ml.sum() / of_shape['ml'].sum():.2f} | {found:.2f} |")
+    return lines
 
 
 def main() -> None:

@@ -125,13 +125,15 @@ class Head:
     brain_mm: tuple[float, float, float] = (40.0, 44.0, 60.0)
     blood_centre: tuple[float, float, float] = (14.0, -10.0, 4.0)
     blood_mm: tuple[float, float, float] = (13.0, 17.0, 21.0)
+    rim_hu: float = BLOOD
+    """Of the outer fifth of the blood."""
 
     @property
     def blood_ml(self) -> float:
         return 4 / 3 * np.pi * float(np.prod(self.blood_mm)) / 1000
 
-    def inside_blood(self, points: np.ndarray) -> np.ndarray:
-        return (((points - self.blood_centre) / self.blood_mm) ** 2).sum(axis=-1) <= 1
+    def inside_blood(self, points: np.ndarray, share: float = 1.0) -> np.ndarray:
+        return (((points - self.blood_centre) / self.blood_mm) ** 2).sum(axis=-1) <= share**2
 
     def hu(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) LPS mm -> HU."""
@@ -139,7 +141,8 @@ class Head:
         texture = (
             3 * np.sin(points[..., 0] / 7) * np.cos(points[..., 1] / 5)
         )  # scans with few values are taken for masks
-        return texture + np.where(self.inside_blood(points), BLOOD, np.where(brain, BRAIN, AIR))
+        blood = np.where(self.inside_blood(points, 0.8), BLOOD, self.rim_hu)
+        return texture + np.where(self.inside_blood(points), blood, np.where(brain, BRAIN, AIR))
 
 
 @dataclass(frozen=True)

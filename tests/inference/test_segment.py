@@ -396,7 +396,14 @@ def test_python_and_command_read_the_same_scan(layout, dicom_folder, tmp_path, m
 
 @pytest.mark.parametrize(
     ("flags", "is_corrected", "high"),
-    [([], True, 2.0), (["--set", "tta=true"], True, 2.0), (["--set", "threshold=0.6"], False, 2.0), ([], True, 1e5)],
+    [
+        ([], True, 2.0),
+        (["--set", "tta=true"], True, 2.0),
+        (["--set", "threshold=0.6"], False, 2.0),
+        (["--set", "grow_mm=0"], True, 2.0),
+        (["--set", "grow_mm=2"], False, 2.0),
+        ([], True, 1e5),
+    ],
 )
 def test_a_card_with_the_bias_corrects_the_volume(flags, is_corrected, high, tmp_path, monkeypatch, capsys):
     scan = windowed(tmp_path / "head.nii.gz")
@@ -484,6 +491,21 @@ def test_a_cards_rule_about_faint_lesions_holds_unless_another_is_given(flags, d
     assert (float(row["ml"]) == 0) is drops
     assert (row["note"].endswith("mL dropped") and "faint spots of 0." in row["note"]) is drops
     assert settings["faint_hu"] == (50 if drops else 0)
+
+
+@pytest.mark.parametrize(
+    ("stated", "flags", "grows"),
+    [({"grow_mm": 4}, [], True), ({"grow_mm": 4}, ["--set", "grow_mm=0"], False), ({}, ["--set", "grow_mm=4"], True)],
+)
+def test_a_card_says_how_far_lesions_grow_unless_the_call_does(stated, flags, grows, by_card):
+    """At this probability the network finds what is brighter than 72 HU, without the rim: about half of the volume.
+
+    The slices above and below, which show the rim alone, are not grown into.
+    """
+    row, settings = by_card(stated, ["--threshold", "0.999", *flags], rim_hu=65.0)
+    assert settings["grow_mm"] == (4 if grows else 0)
+    share = float(row["ml"]) / Head().blood_ml
+    assert (0.85 < share < 1.0) if grows else (0.45 < share < 0.6)
 
 
 @pytest.mark.parametrize(

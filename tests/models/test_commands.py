@@ -112,10 +112,11 @@ def test_a_card_is_shown_whole(package: Path, mine: Path, capsys: Capture) -> No
 
 
 def test_a_card_shows_the_settings_that_it_brings(package: Path, capsys: Capture) -> None:
-    ship(package, faint_hu=6, tta=True)
+    ship(package, faint_hu=6, grow_mm=4, tta=True)
     assert main(["models", "show", "default"]) == 0
     text = capsys.readouterr().out
     assert "used with     faint_hu=6: faint spots are dropped" in text
+    assert "grow_mm=4: lesions grow to half their height above the brain" in text
     assert "--no-tta takes the image alone" in text
 
 

@@ -44,7 +44,7 @@ def write_card(weights: Path, stated: dict[str, Any]) -> None:
     write_json(weights.with_suffix(".json"), card)
 
 
-@pytest.fixture(scope="module", params=[{}, {"tta": True, "faint_hu": 3}], ids=["plain", "by its card"])
+@pytest.fixture(scope="module", params=[{}, {"tta": True, "faint_hu": 3, "grow_mm": 4}], ids=["plain", "by its card"])
 def exported(tmp_path_factory, request) -> Path:
     """A folder with an untrained network, its bundle, and a stripped head with bright blobs."""
     folder = tmp_path_factory.mktemp("bundle")

@@ -16,6 +16,7 @@ from monai.inferers.inferer import SliceInferer
 from monai.transforms.transform import MapTransform
 
 from ctseg.errors import InputError
+from ctseg.inference.half_maximum import HalfMaximum
 from ctseg.inference.measure import drop_faint
 from ctseg.inference.predict import MIRRORS
 from ctseg.inference.prepare import ReadyCase, prepare_case
@@ -82,6 +83,7 @@ class SaveHaemorrhaged(MapTransform):
         output_dir: str,
         threshold: float = 0.5,
         faint_hu: float = 0.0,
+        grow_mm: float = 0.0,
         allow_missing_keys: bool = False,
     ) -> None:
         """Say where masks go, and what is a lesion.
@@ -91,10 +93,12 @@ class SaveHaemorrhaged(MapTransform):
             output_dir: folder of the masks.
             threshold: probability from which a voxel is lesion.
             faint_hu: as the setting of that name of `ctseg segment`.
+            grow_mm: as the setting of that name.
             allow_missing_keys: as MONAI means it.
         """
         super().__init__(keys, allow_missing_keys)
-        self.output_dir, self.threshold, self.faint_hu = Path(output_dir), threshold, faint_hu
+        self.output_dir, self.threshold = Path(output_dir), threshold
+        self.faint_hu, self.grow_mm = faint_hu, grow_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the mask."""
@@ -106,7 +110,8 @@ class SaveHaemorrhaged(MapTransform):
             probability = frame.to_native(maps) * brain
             volume = read_case(only_case(str(found[PATH])))
             path = self.output_dir / f"{volume.case_id}.nii.gz"
-            save_mask(path, volume, drop_faint(probability >= self.threshold, volume, brain, self.faint_hu))
+            mask = drop_faint(probability >= self.threshold, volume, brain, self.faint_hu)
+            save_mask(path, volume, HalfMaximum.of(volume, brain, self.grow_mm).grown(mask))
             found[key] = str(path)
         return found
 
