@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -217,6 +218,53 @@ def test_calls_with_another_plugin_do_not_share(
     assert main([*words, "--workers", "0", "--share", "-o", "out"]) == 2
     assert "plugin or code of ctseg" in error(capsys)
     assert any(isinstance(part, MuschelliExtractor) for part in seen)
+
+
+@pytest.mark.parametrize("step", ["link", "open", "mkdir"])
+def test_a_full_disk_beside_the_output_names_the_output(
+    step: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claims and records lie in a folder of ours; the line had named nothing, or that folder's files."""
+    cohorts.mr_scans(tmp_path / "scans", 1)
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "-o", "out", "--share"]
+    real = getattr(os, step)
+
+    def full(path: Any, *more: Any, **named: Any) -> Any:
+        if step == "link":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if f".ctseg-share-out{os.sep}claims" in os.fspath(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
+        return real(path, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, full)
+        if step == "link":
+            patch.setattr(Path, "replace", full)
+        assert main(words) == 2
+    assert error(capsys).startswith("ctseg: error: out: No space left on device; check the path, its permissions")
+    assert main(words) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "scans"]
+
+
+def test_an_output_that_was_removed_before_all_was_done_says_how_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every further call had ended with `use --resume`, which changes nothing here."""
+    cohorts.ct_scans(tmp_path / "scans", 2)
+    cohorts.model(tmp_path / "run")
+    words = ["segment", "scans", "--model", "run", "--device", "cpu", "--workers", "0", "-o", "out", "--share"]
+    with monkeypatch.context() as patch:
+        patch.setattr(segment_shared, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(words) == 130
+    capsys.readouterr()
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    assert main(words) == 2
+    line = error(capsys)
+    assert "out: was moved, removed or replaced since calls with --share began it; put it back, or remove " in line
+    assert f"{share_folder(tmp_path / 'out')} to begin again" in line
+    (tmp_path / "elsewhere").rename(tmp_path / "out")
+    assert main(words) == 0
+    assert [row["status"] for row in table(tmp_path / "out")] == ["ok", "ok"]
 
 
 def test_a_pipe_among_the_claims_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
 from typing import Any
@@ -24,7 +24,7 @@ from ctseg.inference.resume import is_current
 from ctseg.io.case import Case
 from ctseg.io.digest import glance
 from ctseg.io.input_digests import text_digest
-from ctseg.outputs import Output, begin, finish, recover
+from ctseg.outputs import Output, begin, finish, is_still_there, recover
 from ctseg.outputs.claims import MOST_DEATHS
 from ctseg.outputs.sharing import FINISH, START, Share, SpoiltRecordError, sharing
 from ctseg.plugins.protocols import BrainExtractor
@@ -86,10 +86,33 @@ def segment_together(work: SharedWork) -> list[CaseResult]:
     with sharing(work.place, key, "scans, models, settings, plugin or code of ctseg") as share:
         if share is not None:
             share.once(START, partial(_start, work, share))
-            share.cases(list(work.names), partial(_take_part, work, share), partial(_give_up, work, share))
-            share.once(FINISH, partial(_finish, work, share))
+            with _still_there(work, share):
+                share.cases(list(work.names), partial(_take_part, work, share), partial(_give_up, work, share))
+                share.once(FINISH, partial(_finish, work, share))
     rows = read_rows(work.place.path)
     return [rows[name] for name in (*work.names, *(row.case for row in work.unreadable))]
+
+
+@contextmanager
+def _still_there(work: SharedWork, share: Share) -> Iterator[None]:
+    """Say how it goes on where somebody has moved or removed the output that some cases are already in.
+
+    Raises:
+        InputError: naming the output, and the folder that says what is in it.
+    """
+    out = work.place.path
+    gone = InputError(
+        f"{out}: was moved, removed or replaced since calls with --share began it; put it back, or remove "
+        f"{share.claims.folder} to begin again, and call again"
+    )
+    if not is_still_there(out) and share.claims.is_same():
+        raise gone
+    try:
+        yield
+    except InputError:
+        if is_still_there(out) or not share.claims.is_same():
+            raise
+        raise gone from None
 
 
 def _start(work: SharedWork, share: Share) -> None:

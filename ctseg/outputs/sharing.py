@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ctseg.errors import CtsegError, InputError
-from ctseg.files import bounded, creating, read_json
+from ctseg.files import bounded, creating, read_json, writing_to
 from ctseg.harmless import visible
 from ctseg.locks import Busy, held
 from ctseg.outputs.claims import NEW, Claims
@@ -123,7 +123,7 @@ def sharing(output: Output, key: str, what: str) -> Iterator[Share | None]:
     with creating(output.path):
         output.real.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with held(output.real, shared=True):
+            with held(output.real, shared=True), writing_to(output.path, share_folder(output.real), reads=True):
                 yield from _joined(output, key, what)
         except Busy:
             raise InputError(f"{output.path}: a call without --share writes there; wait for it") from None
