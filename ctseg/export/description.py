@@ -8,7 +8,7 @@ from typing import Any
 
 from ctseg.export.network import Parity
 from ctseg.harmless import markdown_text
-from ctseg.inference.half_maximum import BOUNDS, LEAST_HU, LEAST_ML, SMOOTHING_MM
+from ctseg.inference.half_maximum import AROUND_MM, BOUNDS, LEAST_HU, LEAST_ML, SMOOTHING_MM
 from ctseg.inference.measure import LARGE_ML
 from ctseg.inference.models import LoadedModel
 from ctseg.preprocess.prepared import BRAIN_FRACTION
@@ -93,11 +93,13 @@ def after(model: LoadedModel) -> list[str]:
         f"Where no lesion (26 neighbours) has {LARGE_ML:g} mL, drop those whose mean is less than {model.faint_hu:g} "
         "HU above the brain's median."
     )
-    low, high = BOUNDS
+    (low, high), (inner, outer) = BOUNDS, AROUND_MM
     grown = (
-        f"Each lesion of {LEAST_ML:g} mL or more whose median is at least {LEAST_HU:g} HU above the brain's grows "
-        f"within its slices: into connected brain not farther than {model.grow_mm:g} mm, nearest to it, whose HU above "
-        f"the brain's median, smoothed within the brain ({SMOOTHING_MM:g} mm), are {low:g} to {high:g} times its own."
+        f"Each lesion of {LEAST_ML:g} mL or more whose median m is at least {LEAST_HU:g} HU above the brain's median b "
+        "grows within its slices: into connected brain, nearest to it and not farther than "
+        f"{model.grow_mm:g} mm, whose HU, smoothed within the brain (Gaussian of {SMOOTHING_MM:g} mm), lie from "
+        f"c + {low:g} (m - c) to b + {high:g} (m - b). c is b, or the median of the brain {inner:g} to {outer:g} mm "
+        "from it in its slices where that is more."
     )
     return [
         "Probability: 1 / (1 + exp(-logit)).",

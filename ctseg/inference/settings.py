@@ -28,7 +28,7 @@ class SegmentSettings(Settings):
         None,
         ge=0,
         le=10,
-        description="how far a lesion of 0.5 mL or more grows within its slices into brain that is nearer in HU to its "
+        description="how far a lesion of 1 mL or more grows within its slices into brain that is nearer in HU to its "
         "blood than to the brain; default: as the model's card says, 0 without",
         json_schema_extra=unit("mm"),
     )
