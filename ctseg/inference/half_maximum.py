@@ -75,7 +75,7 @@ class HalfMaximum:
         limits = self._limits(list(near.values()), medians, grows)
         out = mask.copy()
         for k, part in near.items():
-            out[k][part.box] = self._grown_slice(k, part, limits)
+            out[k][part.box] = self._grown_slice(part, limits)
         return out
 
     @property
@@ -108,9 +108,9 @@ class HalfMaximum:
                 limits[1, number] = self.brain_hu + high * (medians[number - 1] - self.brain_hu)
         return limits
 
-    def _grown_slice(self, k: int, near: Near, limits: NDArray[np.float64]) -> Mask:
-        """The part of one slice's mask that `near` is about."""
-        hu = smoothed(self.voxels[k], self.brain[k], [SMOOTHING_MM / mm for mm in self._spacing])[near.box]
+    def _grown_slice(self, near: Near, limits: NDArray[np.float64]) -> Mask:
+        """The part of one slice's mask that `near` is about, whose rim is farther away than the Gaussian reaches."""
+        hu = smoothed(near.voxels, near.brain, [SMOOTHING_MM / mm for mm in self._spacing])
         least, largest = limits[:, near.numbers]
         alike = near.brain & (hu >= least) & (hu <= largest) & (near.away_mm <= self.reach_mm)
         lesion = near.away_mm == 0
