@@ -25,7 +25,10 @@ from ctseg.evaluation.volume_bins import volume_bins
 from ctseg.files import read_json, write_csv, write_json
 
 OWN = "36 held-out phantom patients, cohort seed 1000 (24 with IPH)"
-COHORTS = "120 phantom patients of five cohorts, seeds 3000 to 3004 (80 with IPH); they chose no setting of the model"
+COHORTS = (
+    "120 phantom patients of five cohorts, seeds 3000 to 3004 (80 with IPH); of the settings only grow_mm was chosen "
+    "with them, and without seed 3004"
+)
 HEAD = "a real GE head CT without a bleed (dcm_qa_ct), haematomas implanted at 7 places, with and without oedema"
 SAME = "the same GE scan, as it is"
 COLUMNS = ["cohort", "case", "pred_ml", "ref_ml", "dice", "tp", "fp", "fn"]
