@@ -65,7 +65,9 @@ NOTES: dict[str, tuple[str, ...]] = {
         """Where the time of a scan goes, with the default model (`tests/benchmarks/segment_stages.py`, eight phantom
         scans of 26 to 42 slices of 512 x 512, all files written): 1.73 CPU seconds, of which the network
         1.03, the brain 0.24, previews 0.09, SEG 0.07, back to the scan's pixels 0.06, reading 0.06 and all
-        else 0.17. With `--set engine=ncnn` it is 1.33 and the network 0.67.""",
+        else 0.17. With `--set engine=ncnn` it is 1.33 and the network 0.67. The growth of lesions (`grow_mm`)
+        came later and is not in it: 0.08 CPU seconds for the mask and for each mirror image of a scan with a
+        bleed, on a processor of 2017 without AVX-512.""",
         """Other engines beside torch on the same slices of the default model (`tests/benchmarks/engines.py`, load 10):
         ncnn is 1.53 times as fast (logits 0.0002 apart), OpenVINO 1.09, onnxruntime 1.01; in bfloat16, torch
         1.89 and OpenVINO 2.17 (0.87 and 0.56 apart, on noise).""",
