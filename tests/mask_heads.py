@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import Dataset
+from seg_files import ct
 
 from ctseg.cli.main import main
 
@@ -24,6 +26,12 @@ def lesions(second: int) -> np.ndarray:
     mask[8:10, 28:40, 22:34] = 1
     mask[second, 20:26, 40:46] = 2
     return mask
+
+
+def uneven_series(folder: Path) -> list[Dataset]:
+    """The head as DICOM slices, 5 mm apart and above them 6 mm."""
+    z_mm = np.where(np.arange(20) < 12, np.arange(20) * 5.0, 55 + (np.arange(20) - 11) * 6.0)
+    return ct(folder, [(-96.0, -96.0, z) for z in z_mm], voxels=head(), spacing=(3.0, 3.0))
 
 
 def slice_set(

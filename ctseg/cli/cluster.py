@@ -26,7 +26,7 @@ LOOK_SECONDS = 15.0
 AGAIN_SECONDS = 600.0
 """What goes on, as a cluster without workers, is said again after so long."""
 PATIENCE = 3
-"""Looks in a row without an answer, of which one alone says nothing."""
+"""Looks in a row without an answer; one alone says nothing."""
 START = "start one with `dask scheduler`, or give the address that it printed, with tls:// where it did"
 SAME_CODE = f"{CODE} has to be on every worker: install the same there, and start the workers again"
 

@@ -71,7 +71,8 @@ class HalfMaximum:
         numbers, count = components(mask)
         medians = labeled_comprehension(self.voxels, numbers, np.arange(1, count + 1), np.median, float, 0.0)
         grows = (component_ml(numbers, count, self.grid) >= LEAST_ML) & (medians >= self.brain_hu + LEAST_HU)
-        near = {int(k): self._near(int(k), numbers[k]) for k in np.flatnonzero(mask.any(axis=(1, 2)))}
+        growing = np.concatenate([[False], grows])[numbers].any(axis=(1, 2))
+        near = {int(k): self._near(int(k), numbers[k]) for k in np.flatnonzero(growing)}
         limits = self._limits(list(near.values()), medians, grows)
         out = mask.copy()
         for k, part in near.items():

@@ -120,7 +120,7 @@ def mask_files(folder: Path) -> tuple[list[tuple[str, Path]], tuple[Unread, ...]
 
 
 def _case_below(file: Path, folder: Path, names: Mapping[str, int]) -> str:
-    """The case of a mask in a folder below, of which others may have the name."""
+    """The case of a mask in a folder below; other masks may have its name."""
     case = mask_case(file.name)
     return case if names[case] == 1 else f"{case}-{keyed_digest(str(file.relative_to(folder)))}"
 

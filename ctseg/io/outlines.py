@@ -105,7 +105,7 @@ def outlines_on(
         found: the regions.
         scan: the grid to put them on.
         names: of its slices where they are known, see `ctseg.io.drawn.slice_names`.
-        chosen: label values that are seen where regions overlap; empty for all, of which the lowest is.
+        chosen: label values that are seen where regions overlap; empty: the lowest of all is.
         tolerance_mm: how far an outline may lie off its slice. None: half a slice, which is noted.
 
     Raises:

@@ -40,7 +40,7 @@ def filled(points: Points, tolerance: tuple[float, float]) -> Filled:
     """Fill a closed polygon.
 
     Args:
-        points: (N, 2) rows and columns in pixels, of which whole numbers are pixel centres; the first is not repeated.
+        points: (N, 2) rows and columns in pixels; whole numbers are pixel centres; the first is not repeated.
         tolerance: how far from the path a pixel centre lies on it, in pixels along rows and along columns.
     """
     low = np.floor(points.min(axis=0)).astype(np.intp)

@@ -78,7 +78,7 @@ def test_outlines_enclose_the_pixels_they_were_drawn_around(tmp_path: Path, name
 
 @pytest.mark.parametrize("name", ["even", "tilted", "oblique", "uneven"])
 def test_pixel_centres_inside_by_a_second_implementation(tmp_path: Path, name: str) -> None:
-    """Outlines that follow no pixels, in a matrix of which no centre lies on one."""
+    """Outlines that follow no pixels, in a matrix whose centres all lie off them."""
     rng = np.random.default_rng(3)
     sources = ct(tmp_path / "ct", shape=(60, 70), **GEOMETRIES[name])
     angle = np.linspace(0, 2 * np.pi, 90, endpoint=False)

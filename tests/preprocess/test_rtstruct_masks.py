@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_heads import head, lesions, slice_set
+from mask_heads import head, lesions, slice_set, uneven_series
 from rt_files import borders, rtstruct
 from seg_files import NAME, ct, scan_of
 
@@ -22,8 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def cohort(tmp_path: Path) -> Path:
     """A series, and its mask as `rt/RS.1.2.dcm` and as `nifti/CASE.nii.gz`."""
-    z_mm = np.where(np.arange(20) < 12, np.arange(20) * 5.0, 55 + (np.arange(20) - 11) * 6.0)
-    sources = ct(tmp_path / "ct", [(-96.0, -96.0, z) for z in z_mm], voxels=head(), spacing=(3.0, 3.0))
+    sources = uneven_series(tmp_path / "ct")
     volume = scan_of(tmp_path / "ct")
     rtstruct(tmp_path / "rt/RS.1.2.dcm", sources, {n: borders(lesions(11) == n) for n in (1, 2)})
     (tmp_path / "nifti").mkdir()

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_heads import head, lesions, slice_set
-from seg_files import NAME, changed, ct, seg
+from mask_heads import head, lesions, slice_set, uneven_series
+from seg_files import NAME, changed, ct, scan_of, seg
 
 from ctseg.inspection.inspect import inspect
-from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import save_mask
 from ctseg.io.slices import open_slices
 
@@ -20,9 +19,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def cohort(tmp_path: Path) -> Path:
     """A series, and its mask as `seg/CASE.dcm` and as `nifti/CASE.nii.gz`."""
-    z_mm = np.where(np.arange(20) < 12, np.arange(20) * 5.0, 55 + (np.arange(20) - 11) * 6.0)
-    sources = ct(tmp_path / "ct", [(-96.0, -96.0, z) for z in z_mm], voxels=head(), spacing=(3.0, 3.0))
-    volume = read_case(discover(tmp_path / "ct").cases[0])
+    sources = uneven_series(tmp_path / "ct")
+    volume = scan_of(tmp_path / "ct")
     seg(tmp_path / "seg" / f"{volume.case_id}.dcm", sources, lesions(11))
     (tmp_path / "nifti").mkdir()
     save_mask(tmp_path / "nifti" / f"{volume.case_id}.nii.gz", volume, lesions(11))

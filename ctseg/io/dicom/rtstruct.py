@@ -135,7 +135,7 @@ def read_rtstruct(source: Source, chosen: Collection[int] = ()) -> Structures:
 
 
 def _dataset(source: Source) -> Dataset:
-    """The whole file, of which the items are counted before each becomes an object that is a hundred times as large."""
+    """The whole file; its items are counted before each becomes an object that is a hundred times as large."""
     with source.open() as stream:
         refuse_inflating(stream)
         data = stream.read(MOST_BYTES + 1)
