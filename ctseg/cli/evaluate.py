@@ -35,7 +35,8 @@ def evaluate(
         typer.Option(
             "--images",
             metavar="SCANS",
-            help="The scans, for the pictures: all that `ctseg segment` takes. Its masks remember theirs.",
+            help="The scans, for the pictures and the grid of two DICOM masks: all that `ctseg segment` takes. For "
+            "pictures, its masks remember theirs.",
         ),
     ] = [],  # noqa: B006 - typer copies it
     workers: common.Workers = 0,

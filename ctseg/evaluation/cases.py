@@ -12,10 +12,13 @@ import pandas as pd
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import read_csv, regular
+from ctseg.io.case import Case
+from ctseg.io.digest import input_digest
 from ctseg.io.identity import convention_of, patient_rule, patients_of
-from ctseg.io.input_digests import file_sha256, files_digest
+from ctseg.io.input_digests import file_sha256, files_digest, text_digest
 from ctseg.io.mask_files import MaskFolder, Unread, files_of, mask_case, mask_folder, no_masks
 from ctseg.io.named_masks import named_cases, with_named
+from ctseg.parallel import attempt
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Job:
     patient: str
     ref: Path
     preds: tuple[Path | None, ...]
+    scan: Case | None = None
+    """The scan that was given, where neither side may have the whole of its grid."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def _unread(names: Sequence[str], folders: Sequence[MaskFolder]) -> tuple[tuple[
 
 
 def matching_digests(matching: Matching, tables: Mapping[str, Path | None]) -> dict[str, Any]:
-    """Digests of what an evaluation reads: the references, each model's predictions, and the tables.
+    """Digests of what an evaluation reads: the references, each model's predictions, tables, scans that give a grid.
 
     A file that cannot be read counts as missing; its case says why.
     """
@@ -105,7 +110,14 @@ def matching_digests(matching: Matching, tables: Mapping[str, Path | None]) -> d
         for place, model in enumerate(matching.models)
     }
     given = {name: _digest_of({name: path}) for name, path in tables.items() if path is not None}
-    return {"reference": _digest_of(references), "predictions": predictions, **given}
+    return {"reference": _digest_of(references), "predictions": predictions, **given, **_scans_digest(matching)}
+
+
+def _scans_digest(matching: Matching) -> dict[str, str]:
+    """`scans` and one digest of the scans that give a grid; nothing where none does."""
+    scans = {job.case: attempt(input_digest, job.scan) for job in matching.jobs if job.scan is not None}
+    lines = [f"{case} {digest}" for case, digest in sorted(scans.items()) if isinstance(digest, str)]
+    return {"scans": text_digest("\n".join(lines))} if scans else {}
 
 
 def _digest_of(files: Mapping[str, Path | None]) -> str:

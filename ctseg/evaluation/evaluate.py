@@ -20,7 +20,7 @@ from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
 from ctseg.evaluation.made_by import edited_notes, made_by
 from ctseg.evaluation.report import write_report
 from ctseg.evaluation.roles import check_roles, same_notes
-from ctseg.evaluation.scans import Scans
+from ctseg.evaluation.scans import Scans, with_scans
 from ctseg.evaluation.score import MISSING, Score
 from ctseg.evaluation.scoring import score_all
 from ctseg.evaluation.settings import EvaluationSettings
@@ -81,7 +81,7 @@ def evaluate(
         group: CSV `case,patient`.
         cases: CSV `case,ref,pred` instead of matching by name.
         images: the scans, for the report's pictures: whatever `ctseg segment` takes. Without it they are looked for
-            where the segmentations read them.
+            where the segmentations read them. Two DICOM masks of one case are measured on the grid of such a scan.
         metrics: what is measured beside the built-in metrics, which always are.
         workers: processes that measure cases; 0 does everything here.
         overwrite: replace an earlier evaluation.
@@ -131,6 +131,7 @@ def _evaluate(
     matching = match_cases(preds, ref, table=cases, group=group)
     role_notes = check_roles(matching)
     scans = Scans(matching, images, workers=workers)
+    matching = with_scans(matching, scans)
     known_labels, label_notes = read_subtypes(labels) if labels else (None, [])
     scores = score_all(matching, settings, metrics=measured, workers=workers, executor=executor, progress=progress)
     table = cases_table(scores)

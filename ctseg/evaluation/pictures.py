@@ -13,10 +13,22 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import Job
+from ctseg.evaluation.grids import (
+    MaskFile,
+    OutlineFile,
+    is_partial,
+    least_offset_mm,
+    offset_mm,
+    on_one_grid,
+    on_scan,
+    read_any,
+    read_mask,
+)
 from ctseg.evaluation.numbers import millilitres
 from ctseg.evaluation.scans import Scans
-from ctseg.evaluation.score import MaskFile, OutlineFile, least_offset_mm, offset_mm, on_one_grid, read_any, read_mask
 from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.io.discover import read_case
+from ctseg.io.volume import Volume
 from ctseg.render.page import Picture
 from ctseg.render.png import png_bytes
 from ctseg.render.sheet import DARK, Layout, Tile, draw_sheet
@@ -66,10 +78,7 @@ def example_cases(done: pd.DataFrame, model: str, count: int) -> dict[str, list[
 
 def load_example(job: Job, models: Sequence[str], scans: Scans, settings: EvaluationSettings) -> ExampleCase:
     """Masks and scan of a case; a scan that is missing or on another grid leaves the background black."""
-    given = read_any(job.ref, settings.reference_labels)
-    predicted = [_prediction(path, settings) for path in job.preds]
-    found = (whole for pred in predicted if (whole := _on_grid_of(pred, given, settings)) is not None)
-    ref = next(found, None) or read_mask(job.ref, settings.reference_labels)
+    ref, predicted = _both_sides(job, settings)
     outlines = [Outline(ref.mask, REFERENCE, "reference", inside=True)]
     for place, (model, pred) in enumerate(zip(models, predicted, strict=True)):
         mask = None if pred is None else _on_grid_of(ref, pred, settings)
@@ -77,6 +86,17 @@ def load_example(job: Job, models: Sequence[str], scans: Scans, settings: Evalua
             outlines.append(Outline(mask.mask, MODELS[place % len(MODELS)], model, inside=True))
     grey, remark = _grey(job, ref, scans, settings)
     return cropped(ExampleCase(job, grey, ref, tuple(outlines), remark))
+
+
+def _both_sides(job: Job, settings: EvaluationSettings) -> tuple[MaskFile, Sequence[MaskFile | OutlineFile | None]]:
+    """The reference on its grid, and each prediction as it was read, or on the scan where none has the whole grid."""
+    given = read_any(job.ref, settings.reference_labels)
+    predicted = [_prediction(path, settings) for path in job.preds]
+    if job.scan is not None and all(is_partial(file) for file in (given, *predicted) if file is not None):
+        scan = read_case(job.scan)
+        return on_scan(given, scan, settings.grid_tolerance_mm), [_on_scan(pred, scan, settings) for pred in predicted]
+    found = (whole for pred in predicted if (whole := _on_grid_of(pred, given, settings)) is not None)
+    return next(found, None) or read_mask(job.ref, settings.reference_labels), predicted
 
 
 def cropped(example: ExampleCase) -> ExampleCase:
@@ -102,6 +122,14 @@ def _prediction(path: Path | None, settings: EvaluationSettings) -> MaskFile | O
     try:
         return read_any(path, settings.prediction_labels) if path else None
     except (CtsegError, OSError, MemoryError):
+        return None
+
+
+def _on_scan(file: MaskFile | OutlineFile | None, scan: Volume, settings: EvaluationSettings) -> MaskFile | None:
+    """A mask on the grid of its scan; None where it lies elsewhere."""
+    try:
+        return None if file is None else on_scan(file, scan, settings.grid_tolerance_mm)
+    except CtsegError:
         return None
 
 

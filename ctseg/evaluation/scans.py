@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ctseg.errors import CtsegError, InputError
 from ctseg.evaluation.cases import Job, Matching
+from ctseg.evaluation.grids import may_be_partial
 from ctseg.files import read_json
 from ctseg.inference.remembered import RememberedScans
 from ctseg.inference.results import DETAILS
@@ -18,6 +20,7 @@ from ctseg.io.case import Case
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
 from ctseg.io.kinds import NIFTI
+from ctseg.io.named_masks import named_case
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.io.volume import Volume
@@ -32,8 +35,9 @@ UNREADABLE = (CtsegError, OSError, MemoryError)
 class Scans:
     """Finds the scan of a case.
 
-    In what is given, a scan belongs to the case of its name; else to the one whose mask `ctseg segment` made from the
-    same bytes. Without one there, the scan is looked for where the segmentation has read it.
+    In what is given, a scan belongs to the case of its name; else to the one whose DICOM reference names its series, or
+    whose mask `ctseg segment` made from the same bytes. Without one there, the scan is looked for where the
+    segmentation has read it.
     """
 
     def __init__(
@@ -79,9 +83,15 @@ class Scans:
 
     def knows(self, job: Job) -> bool:
         """Whether there should be a scan of a case."""
-        if job.case in self.files or job.case in self.found or job.case in self._slice_rows:
+        if job.case in self._slice_rows or self.case(job) is not None:
             return True
-        return self._same_bytes(job) is not None or any(job.case in item.memory for item in self._origins(job))
+        return any(job.case in item.memory for item in self._origins(job))
+
+    def case(self, job: Job) -> Case | None:
+        """The scan of a case in what is given, to be read later; None where there is none, or it is a slice set's."""
+        if job.case in self.files:
+            return Case(job.case, job.patient, "nifti", "ct", (self.files[job.case],))
+        return self.found.get(job.case) or self._named_by_reference(job) or self._same_bytes(job)
 
     def volume(self, job: Job) -> tuple[Volume | None, str]:
         """The scan of a case in HU; or None and, where there should be one, the reason."""
@@ -110,8 +120,12 @@ class Scans:
         if self.slices is not None:
             rows = self._slice_rows.get(job.case)
             return None if rows is None else slice_volume(self.slices, job.case, rows)
-        found = self.found.get(job.case) or self._same_bytes(job)
+        found = self.case(job)
         return None if found is None else read_case(found)
+
+    def _named_by_reference(self, job: Job) -> Case | None:
+        """The scan whose patient and series a DICOM mask names, whatever its file is called."""
+        return self.found.get(named_case(job.ref)) if self.found and may_be_partial(job.ref) else None
 
     @cached_property
     def _slice_rows(self) -> Mapping[str, Any]:
@@ -131,6 +145,17 @@ class Scans:
     def _origins(self, job: Job) -> list[_Segmentation]:
         """Of the last model first, which is the one that pictures are of."""
         return [self.segmentations[path.parent] for path in job.preds[::-1] if path is not None]
+
+
+def with_scans(matching: Matching, scans: Scans) -> Matching:
+    """The masks, with the scans that were given of those cases where neither side may have the whole grid."""
+
+    def with_scan(job: Job) -> Job:
+        sides = (job.ref, *job.preds)
+        parts = [side is None or may_be_partial(side) for side in sides]
+        return replace(job, scan=scans.case(job)) if parts[0] and any(parts[1:]) else job
+
+    return replace(matching, jobs=tuple(with_scan(job) for job in matching.jobs))
 
 
 def _named_file(case: str, images: Sequence[Path]) -> Path | None:

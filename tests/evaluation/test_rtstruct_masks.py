@@ -11,7 +11,7 @@ from seg_files import NAME, SHAPE, TILTED, UNEVEN, ct, lesions, scan_of, seg
 
 from ctseg.errors import InputError
 from ctseg.evaluation.evaluate import Evaluation, evaluate
-from ctseg.evaluation.score import TWO_PARTS
+from ctseg.evaluation.grids import TWO_PARTS
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.inference.dicom_rtstruct import write_rtstruct
 from ctseg.inference.dicom_source import SegAlgorithm
@@ -141,7 +141,7 @@ def test_beside_a_segmentation_it_is_measured_on_the_slices_of_both(cohort: Path
 
 def test_two_structure_sets_have_no_grid(cohort: Path) -> None:
     (failed,) = done(cohort, "ref", "ref").failed
-    assert "both are RT structure sets, whose outlines have no pixels of their own; write one" in failed
+    assert "both are RT structure sets, whose outlines have no pixels of their own; give their" in failed
     assert done(cohort, "ref", "ref", "again", missing="empty").failed == (failed,)
 
 
@@ -150,7 +150,7 @@ def test_a_structure_set_without_a_prediction_is_no_empty_mask_of_unknown_size(c
     save(cohort / "ref", scan_of(cohort / "ct"), lesions(), "b")
     (cohort / "pred/a.nii.gz").unlink()
     (failed,) = done(cohort, "ref", missing="empty").failed
-    assert "a.dcm: holds a part of its scan's grid, and no prediction has the whole; segment it" in failed
+    assert "a.dcm: holds a part of its scan's grid, and no prediction has the whole; segment it, or" in failed
 
 
 def test_what_lies_elsewhere_fails_by_name(cohort: Path) -> None:

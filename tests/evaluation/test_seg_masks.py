@@ -11,7 +11,7 @@ from seg_files import NAME, SHAPE, TILTED, UNEVEN, changed, ct, lesions, seg
 
 from ctseg.errors import InputError
 from ctseg.evaluation.evaluate import Evaluation, evaluate
-from ctseg.evaluation.score import TWO_PARTS
+from ctseg.evaluation.grids import TWO_PARTS
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.io.discover import discover, read_case
 from ctseg.io.masks import save_mask

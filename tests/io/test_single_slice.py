@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from ctseg.errors import CaseError
-from ctseg.evaluation.score import common_grid, read_mask
+from ctseg.evaluation.grids import common_grid, read_mask
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.masks import load_mask, save_mask
 from ctseg.io.nifti.volumes import read_nifti

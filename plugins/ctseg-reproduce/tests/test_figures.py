@@ -25,7 +25,7 @@ from ctseg_reproduce.systems import ROWS, get_rows
 from ctseg_reproduce.table import Result, write_table
 
 from ctseg.errors import InputError
-from ctseg.evaluation.score import read_mask
+from ctseg.evaluation.grids import read_mask
 from ctseg.files import write_json
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.matching.metrics import AmdMetric

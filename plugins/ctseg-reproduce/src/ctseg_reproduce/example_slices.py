@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from ctseg.errors import CtsegError
 from ctseg.evaluation.cases import masks_in
-from ctseg.evaluation.score import read_mask
+from ctseg.evaluation.grids import read_mask
 from ctseg.files import write_with
 from ctseg.io.discover import Case, discover, read_case
 from ctseg.io.identity import patient_of

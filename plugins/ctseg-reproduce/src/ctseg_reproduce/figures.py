@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ctseg.errors import CtsegError
-from ctseg.evaluation.score import read_mask
+from ctseg.evaluation.grids import read_mask
 from ctseg.io.slices import SliceSet, open_slices
 from ctseg.metrics.overlap import dice_of
 from ctseg.render.png import write_png

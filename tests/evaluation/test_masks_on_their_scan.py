@@ -1,0 +1,125 @@
+"""Two DICOM masks of one case, neither of which has the whole grid, are measured on the scan that is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rt_files import borders, rtstruct
+from seg_files import NAME, SHAPE, TILTED, UNEVEN, ct, lesions, scan_of, seg
+
+from ctseg.evaluation.evaluate import Evaluation, evaluate
+from ctseg.evaluation.grids import TWO_PARTS
+from ctseg.evaluation.score import MISSING
+from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.io.masks import save_mask
+
+pytestmark = pytest.mark.slow
+
+FAST = EvaluationSettings(resamples=100, permutations=100, pictured_cases=1)
+SAGITTAL = [(2.5 * k, -9.0, 30.0) for k in range(9)]
+GEOMETRIES = {
+    "uneven": {"origins": UNEVEN},
+    "tilted": {"origins": TILTED},
+    "sagittal": {"origins": SAGITTAL, "along": (0, 1, 0), "down": (0, 0, -1)},
+}
+
+
+def predicted() -> np.ndarray:
+    mask = np.zeros((9, *SHAPE), np.uint8)
+    mask[1:8, 6:13, 4:12] = 1
+    return mask
+
+
+def written(folder: Path, kinds: tuple[str, str], **geometry: object) -> Path:
+    """A scan in `ct`, and a reference and a prediction of it, each as an object of the kind and as NIfTI."""
+    sources = ct(folder / "ct", **geometry)
+    volume = scan_of(folder / "ct")
+    uids = [item.SOPInstanceUID for item in sources]
+    order = [uids.index(frame.SOPInstanceUID) for frame in volume.frames]
+    for side, kind, mask in zip(("ref", "pred"), kinds, (lesions() > 0, predicted() > 0), strict=True):
+        path = folder / side / "a.dcm"
+        if kind == "seg":
+            seg(path, sources, mask.astype(np.uint8), segments=1)
+        else:
+            rtstruct(path, sources, {1: borders(mask)})
+        (folder / f"{side}-nifti").mkdir()
+        native = mask[order].transpose(2, 1, 0).astype(np.uint8)
+        save_mask(folder / f"{side}-nifti/a.nii.gz", volume, np.ascontiguousarray(volume.native.to_canonical(native)))
+    return folder
+
+
+def done(
+    folder: Path, *, images: str = "ct", suffix: str = "", out: str = "out", workers: int = 0, **settings: object
+) -> Evaluation:
+    return evaluate(
+        folder / f"pred{suffix}", folder / f"ref{suffix}", folder / out, images=folder / images if images else None,
+        settings=FAST.model_copy(update=settings), workers=workers,
+    )  # fmt: skip
+
+
+def assert_same(one: Evaluation, other: Evaluation) -> None:
+    """The sidecar of a NIfTI mask rounds positions to 1e-7 mm, and its scan does not."""
+    tables = [found.cases.drop(columns=["model", "case", "patient", "message"]) for found in (one, other)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("kinds", [("rt", "rt"), ("seg", "rt"), ("rt", "seg"), ("seg", "seg")], ids="-".join)
+def test_they_have_the_numbers_of_nifti(tmp_path: Path, kinds: tuple[str, str], name: str) -> None:
+    """Two RTSTRUCT had been refused, and mL of two SEG of an uneven scan had been those of even slices."""
+    folder = written(tmp_path, kinds, **GEOMETRIES[name])
+    one, other = done(folder, workers=2 if kinds == ("rt", "rt") else 0), done(folder, suffix="-nifti", out="nifti")
+    assert one.failed == ()
+    assert_same(one, other)
+    assert one.cases["message"].tolist() == [""]
+    assert "black background" not in "".join(one.notes)  # the scan is found by the series that the reference names
+    assert one.summary["inputs"]["scans"] != ""
+    assert "scans" not in other.summary["inputs"]
+    for file in (folder / "out").iterdir():
+        assert NAME.encode() not in file.read_bytes()
+
+
+def test_without_the_scan_they_are_measured_as_before(tmp_path: Path) -> None:
+    folder = written(tmp_path, ("seg", "seg"))
+    assert TWO_PARTS in done(folder, images="").cases["message"][0]
+
+
+def test_two_structure_sets_without_their_scan_say_what_gives_it(tmp_path: Path) -> None:
+    folder = written(tmp_path, ("rt", "rt"))
+    (failed,) = done(folder, images="").failed
+    assert "both are RT structure sets, whose outlines have no pixels of their own; give their scan with" in failed
+
+
+@pytest.mark.parametrize("kind", ["rt", "seg"])
+def test_a_missing_prediction_is_an_empty_mask_of_the_scan(tmp_path: Path, kind: str) -> None:
+    folder = written(tmp_path, (kind, kind), origins=UNEVEN)
+    for side in ("ref-nifti", "pred-nifti", "ref", "pred"):
+        suffix = ".nii.gz" if "nifti" in side else ".dcm"
+        (folder / side / f"b{suffix}").write_bytes((folder / side / f"a{suffix}").read_bytes())
+        if "pred" in side:
+            (folder / side / f"a{suffix}").unlink()
+    for name in ("ref-nifti/b.json", "pred-nifti/b.json"):
+        (folder / name).write_bytes((folder / "ref-nifti/a.json").read_bytes())
+    one, other = done(folder, missing="empty"), done(folder, suffix="-nifti", out="nifti", missing="empty")
+    assert one.failed == ()
+    assert_same(one, other)
+    assert one.cases["message"].tolist() == [MISSING, ""]
+
+
+def test_another_scan_and_a_broken_one_cost_the_case_by_name(tmp_path: Path) -> None:
+    folder = written(tmp_path, ("rt", "rt"))
+    other = folder / "other"
+    ct(other / "scan", origins=UNEVEN)
+    case = scan_of(other / "scan").case_id
+    for side in ("ref", "pred"):
+        (folder / side / "a.dcm").rename(folder / side / f"{case}.dcm")
+    (failed,) = done(folder, images="other").failed
+    assert f"{case}.dcm: is of another frame of reference" in failed or "of another scan" in failed
+    for file in sorted((other / "scan").iterdir())[:3]:
+        file.write_bytes(file.read_bytes()[:-60])
+    (failed,) = done(folder, images="other", out="broken").failed
+    assert failed.startswith(f"pred: {case}: ")
+    assert "\n" not in failed
