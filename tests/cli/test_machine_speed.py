@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,13 +14,23 @@ from ctseg.cli.machine_speed import expected, slowness
 from ctseg.study import Step, StepResult, Study, _time_left
 
 
+class Clock:
+    """A clock that work alone moves: real sleep takes longer on a busy machine."""
+
+    seconds = 0.0
+
+    def work(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
 def test_a_slower_machine_is_told_by_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_speed, "MEASURED_S", 0.05)
-    monkeypatch.setattr(machine_speed, "_network", lambda: lambda: time.sleep(0.11))
-    monkeypatch.setattr(machine_speed, "_arrays", lambda: time.sleep(0.015))
+    clock = Clock()
+    monkeypatch.setattr(machine_speed, "time", SimpleNamespace(perf_counter=lambda: clock.seconds))
+    monkeypatch.setattr(machine_speed, "_network", lambda: lambda: clock.work(0.11))
+    monkeypatch.setattr(machine_speed, "_arrays", lambda: clock.work(0.015))
     found = slowness()
-    assert found["network"] == pytest.approx(0.11 / machine_speed.REFERENCE_S["network"], rel=0.5)
-    assert found["arrays"] == pytest.approx(0.015 / machine_speed.REFERENCE_S["arrays"], rel=0.5)
+    assert found["network"] == pytest.approx(0.11 / machine_speed.REFERENCE_S["network"])
+    assert found["arrays"] == pytest.approx(0.015 / machine_speed.REFERENCE_S["arrays"])
 
 
 def test_steps_are_scaled_by_their_kind_of_work() -> None:

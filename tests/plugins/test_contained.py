@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -109,6 +110,9 @@ def test_a_slow_plugin_is_named(
     assert capsys.readouterr().err.splitlines() == [
         "plugin odd 1.0 is still being loaded after 0.1 s; CTSEG_DISABLE_PLUGINS=odd leaves it out"
     ]
+    monkeypatch.setattr(contained, "SLOW_SECONDS", 60.0)
     loaded("ready = True", tmp_path, monkeypatch)
-    time.sleep(0.2)
+    for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+        timer.join(10)  # it says nothing more, and has ended
+        assert not timer.is_alive()
     assert capsys.readouterr().err == ""
