@@ -86,7 +86,7 @@ def load_for_segment(
         groups = with_other_blood(groups, load_other_blood(_catalogue(registry).named(OTHER_BLOOD), device))
     preprocessing = groups[0].preprocessing
     entry = registry.get("brain_extractor", preprocessing.brain_extractor)
-    return groups, entry.build(preprocessing.brain_extractor_settings)
+    return groups, entry.extractor(preprocessing.brain_extractor_settings)
 
 
 def find_models(

@@ -56,7 +56,7 @@ def attempt(work: Callable[[Item], Result], item: Item) -> Result | Failure:
     """`work(item)`, or its exception as a `Failure`."""
     try:
         return work(item)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # SystemExit of a library: no case may end the others
         return failure(error)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from ctseg.cli import common
-from ctseg.errors import CtsegError
+from ctseg.errors import CtsegError, PluginError
 from ctseg.harmless import visible
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -57,6 +57,20 @@ def ended_by(
         common.close_stdout()  # typer exits with 1, but a reader that has seen enough is no error
         return 0
     return refused_by_machine(error, flags)
+
+
+def not_an_exit(error: BaseException, called: str) -> BaseException:
+    """The error as it came; for a `sys.exit` of a plugin or a library, whose code may be 0, one that is said."""
+    from ctseg.plugins.called import place_of
+
+    if not isinstance(error, SystemExit) or isinstance(error.__context__, BrokenPipeError):
+        return error
+    place = place_of(error)
+    if place.startswith(("click/", "typer/")):  # completion ends so
+        return error
+    return PluginError(
+        f"sys.exit({error.code!r}) in {place} ended `{called}` before it was done; its package is at fault"
+    )
 
 
 def _origin(error: Any, elsewhere: Collection[str]) -> str:

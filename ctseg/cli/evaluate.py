@@ -79,16 +79,26 @@ def evaluate(
 
 
 def _metrics(settings: dict[str, dict[str, Any]]) -> list[Metric]:
-    """Every registered metric, with its settings.
+    """Every registered metric, with its settings and its package.
 
     Raises:
-        PluginError, SettingError: naming an unknown metric or setting.
+        PluginError, SettingError: naming an unknown metric or setting, or a plugin that gives no metric of its name.
     """
+    from dataclasses import replace
+
+    from ctseg.metrics.registry import check_metric
+
     registry = common.registry()
     for name in settings:
         registry.get("metric", name)
     entries = [entry for entry in registry.entries.values() if entry.kind == "metric"]
-    return [entry.build(settings.get(entry.name, {})) for entry in entries]
+    built = [(entry, entry.build(settings.get(entry.name, {}))) for entry in entries]
+    for entry, metric in built:
+        check_metric(metric, entry.name, entry.who)
+    return [
+        metric if entry.package == "ctseg" else replace(metric, made_by=f"{entry.package} {entry.version}")
+        for entry, metric in built
+    ]
 
 
 def _lines(result: Evaluation, output: Path) -> list[str]:

@@ -15,7 +15,7 @@ import typer
 
 from ctseg.cli import common
 from ctseg.cli.defaults import Default, any_set, as_map, in_force, read_defaults, said
-from ctseg.cli.ending import INTERRUPTED, ended_by
+from ctseg.cli.ending import INTERRUPTED, ended_by, not_an_exit
 from ctseg.cli.examples import HELP_FLAGS, finish_help
 from ctseg.cli.quick_start import begun, listed, quicken
 from ctseg.cli.signals import end_by_signals
@@ -161,9 +161,12 @@ def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
 
 def _ended(error: BaseException, command: Any, argv: Sequence[str], elsewhere: Sequence[str], raises: bool) -> int:
     """The exit code of a call that an error ended, which is said; or the error itself."""
+    path = called(command, argv)[1]
+    if any(path.split()[1:2] == [name.replace("_", "-")] for name in COMMANDS):  # a plugin's may end as they like
+        error = not_an_exit(error, path)
     if raises:
         raise error
-    return ended_by(error, flags_of(command, argv), elsewhere, called(command, argv)[1])
+    return ended_by(error, flags_of(command, argv), elsewhere, path)
 
 
 def defaults_of(command: Any, argv: Sequence[str]) -> list[Default]:

@@ -95,7 +95,7 @@ def preprocess(
         brain=brain, seed=seed,
     )  # fmt: skip
     resolved, entry = resolve_settings(given, parse_overrides(settings))
-    extractor = entry.build(resolved.brain_extractor_settings)
+    extractor = entry.extractor(resolved.brain_extractor_settings)
     paths = common.existing_paths(inputs, null=null)
     reads = (*paths, *inputs, labels, masks, splits)
     place = common.guard(output, "preprocess", reads, overwrite=overwrite, share=share)

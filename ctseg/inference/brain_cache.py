@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ctseg.files import regular, write_with
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.brain_mask import brain_of
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.version import __version__
 
@@ -43,7 +44,7 @@ class BrainMaskCache:
         cached = _read(path, volume.voxels.shape)
         if cached is not None:
             return cached
-        brain = np.asarray(self.extractor(volume), dtype=bool)
+        brain = brain_of(self.extractor, volume)
 
         def save(temporary: Path) -> None:
             np.savez_compressed(temporary, brain=np.packbits(brain))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ctseg.errors import PluginError
 from ctseg.inference.disagreement import Disagreement, Members
 from ctseg.inference.half_maximum import HalfMaximum
 from ctseg.inference.measure import Measures, drop_faint, drop_small, expected_dice, measure, volume_ml
@@ -21,7 +22,8 @@ from ctseg.inference.other_blood import OtherBlood, find_other_blood
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.volume import Volume
-from ctseg.networks.intensity import checked_numbers, to_images
+from ctseg.networks.intensity import checked_numbers, checked_shape, to_images
+from ctseg.plugins.called import call_of
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.grid import filled_box
@@ -209,4 +211,10 @@ def _probabilities(images: Tensor, axes: tuple[int, ...], model: LoadedModel, se
     """(B, 1, H, W) in [-1, 1] -> (B, 1, H, W) probabilities of the image mirrored along `axes`, turned back."""
     mixed = settings.precision == "bf16-mixed"
     with torch.inference_mode(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=mixed):
-        return torch.sigmoid(model.module(images.flip(axes)).logits.float().flip(axes))
+        header = model.header
+        who = f"segmenter {model.label} of {header.package} {header.package_version}"
+        with call_of(header.package, who):
+            output: Any = model.module(images.flip(axes))
+        if not hasattr(output, "logits"):
+            raise PluginError(f"{who}: gives a {type(output).__name__}, not a SegmenterOutput")
+        return torch.sigmoid(checked_shape(output.logits, images, who).float().flip(axes))

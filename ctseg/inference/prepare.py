@@ -18,6 +18,7 @@ from ctseg.io.discover import read_case
 from ctseg.io.extent import check_head
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.brain_mask import brain_of
 from ctseg.preprocess.coarse import CoarseBrain
 from ctseg.preprocess.ct import prepare_ct
 from ctseg.preprocess.prepared import Prepared
@@ -86,10 +87,11 @@ def prepare_volume(
 
     Raises:
         CaseError: if the volume is no CT or shows no brain.
+        PluginError: if the extractor fails or gives no mask.
     """
     if volume.domain != "ct":
         raise CaseError(f"{volume.case_id}: is {volume.domain.upper()}, but the model segments haemorrhage on CT")
     started = time.perf_counter()
-    brain = np.asarray(extractor(volume), dtype=bool)
+    brain = brain_of(extractor, volume)
     prepared = tuple(prepare_ct(volume, settings, brain) for settings in preprocessings)
     return ReadyCase(volume, brain, prepared, time.perf_counter() - started)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.errors import PluginError
 from ctseg.io.pages import blocks
 from ctseg.io.slices import SliceSet
+from ctseg.plugins.called import name_of
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
 from ctseg.progress import ProgressCallback
 
@@ -57,7 +60,8 @@ def describe_set(
         descriptors = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     else:
         chosen = slice(None) if len(rows) == len(slices) else rows
-        descriptors = dict(metric.describe(slices.images[chosen], None if masks is None else masks[chosen]))
+        given = metric.describe(slices.images[chosen], None if masks is None else masks[chosen])
+        descriptors = _checked(given, len(rows), metric)
         if progress is not None:
             progress(len(rows), len(rows), "")
     return DescribedSet(slices.table["slice_id"].astype(str).to_numpy(dtype=object)[rows], descriptors)
@@ -79,7 +83,20 @@ def _block_descriptors(
             continue
         here = rows[first:last] - number * DESCRIBED
         chosen = slice(None) if len(here) == len(block) else here
-        yield metric.describe(block[chosen], None if mask is None else mask[chosen])
+        yield _checked(metric.describe(block[chosen], None if mask is None else mask[chosen]), len(here), metric)
         done += len(here)
         if progress is not None:
             progress(done, len(rows), "")
+
+
+def _checked(given: Descriptors, count: int, metric: SimilarityMetric) -> dict[str, NDArray[Any]]:
+    """Descriptors of so many slices.
+
+    Raises:
+        PluginError: if they are of another number: pairs would name other slices than were compared.
+    """
+    lengths = {name: len(values) for name, values in given.items()} if isinstance(given, Mapping) else {}
+    if not lengths or set(lengths.values()) != {count}:
+        shown = ", ".join(f"{name} of {length}" for name, length in lengths.items()) or "none"
+        raise PluginError(f"similarity metric {name_of(metric)}: describes {count} slices by {shown}")
+    return dict(given)

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.errors import PluginError
+from ctseg.plugins.called import name_of
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
 from ctseg.progress import ProgressCallback
 
 BLOCK = 1_000_000
 """Distances in memory at a time: 8 MB, and a few times that while a metric works."""
+Distance = Callable[[Descriptors, Descriptors], NDArray[np.float64]]
 Nearest = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
@@ -41,9 +44,8 @@ def nearest(
     own = getattr(metric, "nearest", None)
     if callable(own):
         more = {"progress": progress} if "progress" in signature(own).parameters else {}
-        result: Nearest = own(source, target, min(k, length(target)), **more)
-        return result
-    return nearest_by_distance(metric.distance, source, target, k, progress)
+        return _checked_nearest(own(source, target, min(k, length(target)), **more), source, target, k, metric)
+    return nearest_by_distance(_checked_distance(metric), source, target, k, progress)
 
 
 def nearest_sources(
@@ -59,11 +61,56 @@ def nearest_sources(
     """
     if getattr(metric, "symmetric", False):
         return nearest(metric, target, source, k, progress)
-    return nearest_by_distance(lambda block, whole: metric.distance(whole, block).T, target, source, k, progress)
+    distance = _checked_distance(metric)
+    return nearest_by_distance(lambda block, whole: distance(whole, block).T, target, source, k, progress)
+
+
+def _checked_distance(metric: SimilarityMetric) -> Distance:
+    """`metric.distance`, which raises PluginError for what is no (n, m) array of numbers."""
+
+    def distance(source: Descriptors, target: Descriptors) -> NDArray[np.float64]:
+        found = np.asarray(metric.distance(source, target))
+        wanted = (length(source), length(target))
+        if found.shape != wanted:
+            raise PluginError(
+                f"{_name(metric)}: gives distances of shape {found.shape} for {wanted[0]} and {wanted[1]} slices"
+            )
+        return _numbers(found, metric)
+
+    return distance
+
+
+def _checked_nearest(
+    found: Nearest, source: Descriptors, target: Descriptors, k: int, metric: SimilarityMetric
+) -> Nearest:
+    """What a metric's own search gave.
+
+    Raises:
+        PluginError: if it is not of the shape that was asked for, or names slices that are not there.
+    """
+    rows, distances = np.asarray(found[0]), np.asarray(found[1])
+    count = length(target)
+    wanted = (length(source), min(k, count))
+    if rows.shape != wanted or distances.shape != wanted or rows.dtype.kind not in "iu":
+        raise PluginError(f"{_name(metric)}: its search gives {rows.dtype} of shape {rows.shape}, not int64 {wanted}")
+    if rows.size and not (rows.min() >= 0 and rows.max() < count):
+        raise PluginError(f"{_name(metric)}: its search gives rows {rows.min()} to {rows.max()} of {count} slices")
+    return rows, _numbers(distances, metric)
+
+
+def _numbers(distances: NDArray[Any], metric: SimilarityMetric) -> NDArray[np.float64]:
+    """Distances, none of which may be NaN: it is neither nearer nor farther than any other."""
+    if distances.dtype.kind not in "biuf" or np.isnan(distances).any():
+        raise PluginError(f"{_name(metric)}: gives distances that are no numbers ({distances.dtype})")
+    return distances
+
+
+def _name(metric: SimilarityMetric) -> str:
+    return f"similarity metric {name_of(metric)}"
 
 
 def nearest_by_distance(
-    distance: Callable[[Descriptors, Descriptors], NDArray[np.float64]],
+    distance: Distance,
     source: Descriptors,
     target: Descriptors,
     k: int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ NSD_TOLERANCE_MM = 2.0
 
 @dataclass(frozen=True)
 class MaskPair:
-    """A predicted and a reference mask on one grid; make it with `MaskPair.of`. A metric must not write into it."""
+    """A predicted and a reference mask on one grid; make it with `MaskPair.of`, and no metric can write into it."""
 
     pred: Mask
     """(K, H, W) predicted mask."""
@@ -56,7 +57,9 @@ class MaskPair:
         box = bounding_box(pred | ref)
         rows, cols = (slice(0, 1), slice(0, 1)) if box is None else (box[1], box[2])
         cut = grid.cropped(rows.start, cols.start)
-        return cls(pred[:, rows, cols], ref[:, rows, cols], cut, tolerance_mm, min_lesion_ml)
+        parts = _read_only(pred[:, rows, cols]), _read_only(ref[:, rows, cols])
+        places = (cut.origins_mm, cut.row_step_mm, cut.col_step_mm, cut.slab_mm)
+        return cls(*parts, Grid(*map(_read_only, places)), tolerance_mm, min_lesion_ml)
 
     @cached_property
     def confusion(self) -> tuple[int, int, int]:
@@ -92,3 +95,10 @@ class MaskPair:
     def lesions(self) -> dict[tuple[str, str], int]:
         """Numbers of lesions, see `lesion_counts`."""
         return lesion_counts(self.pred, self.ref, self.grid, self.min_lesion_ml)
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written into: what one metric did to it would change the others."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -8,8 +8,11 @@ and is in the report. The built-in ones are in `ctseg.metrics.catalogue`. No imp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from math import isnan
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctseg.errors import PluginError
 
@@ -25,6 +28,9 @@ Slices = Literal["all", "positive"]
 Empty = Literal["both", "reference", "prediction"]
 """Which of the two masks is empty: both, the reference alone or the prediction alone."""
 
+RANGE_MARGIN = 1e-6
+"""By how much of its range, 1 at least, rounding may carry a value beyond it."""
+WITHOUT_PLUGINS = "--no-plugins evaluates without it"
 EMPTY: tuple[Empty, ...] = ("both", "reference", "prediction")
 UNLIMITED = float("inf")
 CASE_COLUMNS = ("model", "case", "patient", "status", "message")
@@ -146,19 +152,41 @@ class Metric:
     listed: bool = True
     """Whether it is a column of the report's table of cases."""
 
+    made_by: str = ""
+    """Package and version of a metric that is no built-in; ctseg fills it in."""
+
     def value(self, pair: MaskPair) -> float:
         """The metric of one pair.
 
         Raises:
-            PluginError: if `measure` raises, naming the metric.
+            PluginError: if `measure` raises or gives no number of the metric's range, naming the metric.
         """
+        from ctseg.plugins.called import plugin_call
+
+        who = f"metric {self.name!r}{f' of {self.made_by}' if self.made_by else ''}"
         try:
-            return self.measure(pair)
-        except Exception as error:  # a plugin may raise anything, and one line must say which metric it was
+            with plugin_call(who) if self.made_by else nullcontext():
+                value: float = self._number(self.measure(pair), who)
+                return value
+        except PluginError as error:
+            raise PluginError(f"{error}; {WITHOUT_PLUGINS}") from error
+        except Exception as error:  # a metric of somebody's own, who calls from Python
             text = " ".join(str(error).split())
-            raise PluginError(
-                f"metric {self.name!r}: {type(error).__name__}: {text}; --no-plugins evaluates without it"
-            ) from error
+            raise PluginError(f"{who}: {type(error).__name__}: {text}; {WITHOUT_PLUGINS}") from error
+
+    def _number(self, value: Any, who: str) -> Any:
+        """A number within the range, or NaN; whole numbers stay whole.
+
+        Raises:
+            PluginError: if it is none; in a column of numbers it would change the means.
+        """
+        if not hasattr(value, "__float__") or getattr(value, "ndim", None):
+            raise PluginError(f"{who}: gives a {type(value).__name__}, not a number")
+        number, (low, high) = float(value), self.range
+        margin = RANGE_MARGIN * max([1.0, *(abs(end) for end in self.range if abs(end) != UNLIMITED)])
+        if abs(number) == UNLIMITED or not (isnan(number) or low - margin <= number <= high + margin):
+            raise PluginError(f"{who}: gives {number:g}, which is outside its range of {low:g} to {high:g}")
+        return value if isinstance(value, Real) and not isinstance(value, bool) else number
 
     def check_names(self) -> None:
         """Refuse a name or a section that would overwrite something else of the evaluation.
@@ -193,3 +221,20 @@ class Metric:
             "report_rows": [list(row) for summary in self.summaries for row in summary.rows(self)],
             "report_column": self.listed,
         }
+
+
+def check_metric(given: object, name: str, who: str) -> None:
+    """Refuse what a plugin gives in place of the metric that it registered.
+
+    Args:
+        given: what its factory made.
+        name: the registered name; a metric of another name would replace the one that has it.
+        who: names plugin and package.
+
+    Raises:
+        PluginError: naming the plugin.
+    """
+    if not isinstance(given, Metric):
+        raise PluginError(f"{who}: gives a {type(given).__name__}, not a ctseg.metrics.registry.Metric")
+    if given.name != name:
+        raise PluginError(f"{who}: gives a metric of the name {given.name!r}; both names have to be one")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctseg.errors import InputError
+from ctseg.errors import InputError, PluginError
 
 MIDDLE = 127.5
 """uint8 0..255 is -1..1 in networks."""
@@ -49,6 +51,29 @@ def checked_numbers(values: NDArray[np.float32], network: str) -> NDArray[np.flo
             "again"
         )
     return values
+
+
+def checked_shape(values: Any, images: Tensor, network: str) -> Tensor:
+    """What a network gave for images, unless it is of another shape than they are.
+
+    Args:
+        values: of the images' shape (B, 1, H, W).
+        images: what it was given.
+        network: what to call it.
+
+    Raises:
+        PluginError: if it is no tensor of that shape: one value for a slice would be spread over all of it, and of
+            several channels the first would be taken.
+    """
+    if not isinstance(values, Tensor):
+        raise PluginError(f"{network}: gives a {type(values).__name__}, not a tensor")
+    if values.shape != images.shape:
+        raise PluginError(f"{network}: gives {_size(values)} for images of {_size(images)}; both have to be the same")
+    return values
+
+
+def _size(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape))
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:

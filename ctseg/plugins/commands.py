@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ctseg.plugins.contained import StoppedError, contained
-from ctseg.plugins.host import Broken, Registry, one_line
+from ctseg.plugins.contained import StoppedError, contained, one_line
+from ctseg.plugins.host import Broken, Registry
 
 
 def register_commands(registry: Registry, app: Any) -> None:

@@ -1,4 +1,4 @@
-"""Bounds for a plugin while it is loaded: what it changes of the process is put back, and a slow one is named.
+"""Bounds for a plugin while it is loaded or called: what it changes of the process is put back, a slow one is named.
 
 A plugin is code that runs with the user's rights, so this guards against mistakes and not against malice: what it does
 to modules of Python, to the environment or in threads of its own is not undone.
@@ -10,15 +10,23 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any, NoReturn
 
 SLOW_SECONDS = 5.0
 """A plugin that takes longer to load is named on stderr."""
+NUMPY_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+TORCH_DTYPE = "torch.float32"
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM") if hasattr(signal, name)
 )
+
+
+def one_line(error: BaseException) -> str:
+    """What a plugin raised, by its kind and words."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
 class StoppedError(Exception):
@@ -34,12 +42,18 @@ def contained(package: str, version: str) -> Iterator[list[str]]:
     Raises:
         StoppedError: if the block raises neither an Exception nor SystemExit, and no signal came.
     """
+    with _named_if_slow(package, version), bounded() as put_back:
+        yield put_back
+
+
+@contextmanager
+def bounded() -> Iterator[list[str]]:
+    """As `contained`, for code of a plugin that may take its time."""
     signalled: list[int] = []
     put_back: list[str] = []
     pid = os.getpid()
     with ExitStack() as stack:
         stack.callback(_end_child, pid)
-        stack.enter_context(_named_if_slow(package, version))
         stack.enter_context(_stdout_to_stderr())
         stack.enter_context(_own_exit(pid))
         stack.enter_context(_restored(put_back))
@@ -51,8 +65,7 @@ def contained(package: str, version: str) -> Iterator[list[str]]:
         except BaseException as error:
             if signalled or os.getpid() != pid:
                 raise
-            words = " ".join(str(error).split())
-            raise StoppedError(f"{type(error).__name__}{': ' if words else ''}{words}") from None
+            raise StoppedError(one_line(error)) from error
 
 
 def _end_child(pid: int) -> None:
@@ -118,7 +131,7 @@ def _own_exit(pid: int) -> Iterator[None]:
 
 @contextmanager
 def _restored(put_back: list[str]) -> Iterator[None]:
-    """Put back the working folder, the mask of permissions, and what `sys` holds of the process."""
+    """Put back the working folder, the mask of permissions, and what `sys` and numerical libraries hold."""
     states: list[tuple[str, Callable[[], Any], Callable[[Any], object]]] = [
         ("working folder", _here, os.chdir),
         ("umask", _umask, os.umask),
@@ -126,6 +139,9 @@ def _restored(put_back: list[str]) -> Iterator[None]:
         ("sys.stderr", lambda: sys.stderr, lambda value: setattr(sys, "stderr", value)),
         ("sys.excepthook", lambda: sys.excepthook, lambda value: setattr(sys, "excepthook", value)),
         ("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+        ("warnings as errors", _warnings_as_errors, _set_warnings_as_errors),
+        ("numpy's error state", _numpy_errors, lambda value: sys.modules["numpy"].seterr(**value)),
+        ("torch's default dtype", _torch_dtype, _set_torch_dtype),
     ]
     before, places = [read() for _, read, _ in states], list(sys.path)
     try:
@@ -139,6 +155,33 @@ def _restored(put_back: list[str]) -> Iterator[None]:
             if value is not None and read() != value:
                 write(value)
                 put_back.append(name)
+
+
+def _warnings_as_errors() -> list[Any]:
+    """Filters that make a warning of any library an error, and so a case that fails."""
+    return [entry for entry in warnings.filters if entry[0] == "error"]
+
+
+def _set_warnings_as_errors(kept: list[Any]) -> None:
+    warnings.filters[:] = [entry for entry in warnings.filters if entry[0] != "error" or entry in kept]  # type: ignore[index]
+    getattr(warnings, "_filters_mutated", int)()  # what was decided by the older filters is forgotten
+
+
+def _numpy_errors() -> dict[str, str]:
+    """What numpy does about a division by zero and the like; its own defaults where it is not imported yet."""
+    numpy = sys.modules.get("numpy")
+    return NUMPY_ERRORS if not hasattr(numpy, "geterr") else dict(numpy.geterr())  # type: ignore[union-attr]
+
+
+def _torch_dtype() -> str:
+    """The dtype of new tensors."""
+    torch = sys.modules.get("torch")
+    return TORCH_DTYPE if not hasattr(torch, "get_default_dtype") else str(torch.get_default_dtype())  # type: ignore[union-attr]
+
+
+def _set_torch_dtype(value: str) -> None:
+    torch: Any = sys.modules["torch"]
+    torch.set_default_dtype(getattr(torch, value.removeprefix("torch.")))
 
 
 def _here() -> str | None:

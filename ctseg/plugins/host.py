@@ -18,7 +18,9 @@ import pluggy
 
 from ctseg.errors import PluginError, unknown_name
 from ctseg.plugins import hookspecs
-from ctseg.plugins.contained import StoppedError, contained
+from ctseg.plugins.contained import StoppedError, contained, one_line
+from ctseg.plugins.entry import Entry as Entry
+from ctseg.plugins.entry import words
 from ctseg.plugins.versions import wrong_ctseg
 from ctseg.version import __version__
 
@@ -38,49 +40,6 @@ HOOKS = {
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 OLDER_HOOKS = {1: {"ctseg_register_metrics": "similarity_metric"}}
 """Contract -> hooks that meant another kind then. They work for two minor releases after the contract was raised."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One registered name."""
-
-    kind: str
-    name: str
-    factory: Callable[..., Any]
-    summary: str
-    settings: type[Settings] | Callable[[], type[Settings]] | None
-    reference: str
-    package: str
-    version: str
-
-    def settings_model(self) -> type[Settings]:
-        """The typed settings; an entry without any takes none."""
-        from ctseg.settings import Settings
-
-        if self.settings is None:
-            return Settings
-        return self.settings if isinstance(self.settings, type) else self.settings()
-
-    def resolve(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
-        """Check settings and fill in the defaults.
-
-        Raises:
-            SettingError: naming the plugin, the key and the known keys.
-        """
-        from ctseg.settings import resolve
-
-        where, listed_by = f"{_words(self.kind)} {self.name}", f"ctseg plugins show {self.name}"
-        return resolve(self.settings_model(), *layers, where=where, listed_by=listed_by).model_dump()
-
-    def build(self, *layers: Mapping[str, Any]) -> Any:
-        """Make the object from settings merged over the defaults."""
-        values = self.resolve(*layers)
-        try:
-            return self.factory(**values)
-        except ImportError as error:
-            raise PluginError(
-                f"{_words(self.kind)} {self.name} of {self.package}: {error}; install what it needs"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -146,7 +105,7 @@ class Registry:
         other = self.entries.get((entry.kind, entry.name))
         if other is not None:
             raise PluginError(
-                f"{_words(entry.kind)} {entry.name!r} is registered by both {other.package} and {entry.package}; "
+                f"{words(entry.kind)} {entry.name!r} is registered by both {other.package} and {entry.package}; "
                 f"uninstall one or set CTSEG_DISABLE_PLUGINS={entry.package}"
             )
         self.entries[entry.kind, entry.name] = entry
@@ -168,9 +127,9 @@ class Registry:
         entry = self.entries.get((kind, name))
         if entry is None:
             others = [other for other, known in self.entries if known == name]
-            hint = f"; {name!r} is the name of a {_words(others[0])}" if others else ""
+            hint = f"; {name!r} is the name of a {words(others[0])}" if others else ""
             lost = "".join(f"; plugin {item.package} is broken: {item.error}" for item in self.broken)
-            raise PluginError(unknown_name(_words(kind), name, self.names(kind)) + hint + lost)
+            raise PluginError(unknown_name(words(kind), name, self.names(kind)) + hint + lost)
         return entry
 
     def build_from_header(self, header: ModelHeader) -> Any:
@@ -185,11 +144,6 @@ class Registry:
                 f"install it: pip install {header.package}"
             )
         return self.get(header.kind, header.name).build(header.settings)
-
-
-def _words(kind: str) -> str:
-    """`similarity metric` for `similarity_metric`."""
-    return kind.replace("_", " ")
 
 
 def disabled_plugins(environment: Mapping[str, str] = os.environ) -> tuple[bool, set[str]]:
@@ -282,11 +236,6 @@ def _contract(module: Any) -> int:
     return int(getattr(module, "CTSEG_CONTRACT", 1))
 
 
-def one_line(error: BaseException) -> str:
-    """What a plugin raised, by its kind and words."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 def _register(registry: Registry, module: Any, package: str, version: str) -> None:
     """Check a plugin's hooks against the specs and call the registering ones."""
     manager = registry.manager
@@ -308,7 +257,7 @@ def _register(registry: Registry, module: Any, package: str, version: str) -> No
 
 def _rename_note(hook: str, meant: str) -> str:
     return (
-        f"{hook} registers a {_words(meant)} by plugin contract {min(OLDER_HOOKS)}; rename it to {HOOKS[meant]} "
+        f"{hook} registers a {words(meant)} by plugin contract {min(OLDER_HOOKS)}; rename it to {HOOKS[meant]} "
         f"and set CTSEG_CONTRACT = {hookspecs.CONTRACT}"
     )
 

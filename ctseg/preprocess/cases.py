@@ -16,6 +16,7 @@ from ctseg.io.discover import read_case
 from ctseg.io.extent import check_head
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.brain_mask import brain_of
 from ctseg.preprocess.ct import prepare_ct
 from ctseg.preprocess.masks import mask_digest, with_mask
 from ctseg.preprocess.mr import prepare_mr
@@ -96,7 +97,7 @@ def _prepared(volume: Volume, task: CaseTask) -> tuple[Prepared, NDArray[np.bool
         return prepare(volume, settings, task.extractor), lesion, ()
     from ctseg.preprocess.implants import with_implants
 
-    brain = np.asarray(task.extractor(volume), dtype=bool)
+    brain = brain_of(task.extractor, volume)
     if not brain.any():
         return prepare_ct(volume, settings, brain), lesion, ()  # refused as without implants
     changed, blood, implants = with_implants(volume, brain, settings.implants, settings.seed)
@@ -142,7 +143,7 @@ def prepare(volume: Volume, settings: PreprocessSettings, extractor: BrainExtrac
         return prepare_mr(volume, settings)
     if extractor is None:
         raise ValueError("CT needs a brain extractor")
-    return prepare_ct(volume, settings, np.asarray(extractor(volume), dtype=bool))
+    return prepare_ct(volume, settings, brain_of(extractor, volume))
 
 
 def _wanted(volume: Volume, task: CaseTask) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.brain_mask import brain_of
 
 STEP = 2
 SMALLEST = 256
@@ -25,12 +26,12 @@ class CoarseBrain:
         """(K, h, w) bool on the volume's own grid."""
         rows, cols = volume.voxels.shape[1:]
         if min(rows, cols) < SMALLEST:
-            return np.asarray(self.extractor(volume), dtype=bool)
+            return brain_of(self.extractor, volume)
         small = replace(
             volume,
             voxels=np.ascontiguousarray(volume.voxels[:, ::STEP, ::STEP]),
             row_step_mm=volume.row_step_mm * STEP,
             col_step_mm=volume.col_step_mm * STEP,
         )
-        mask = np.asarray(self.extractor(small), dtype=bool).repeat(STEP, axis=1).repeat(STEP, axis=2)
+        mask = brain_of(self.extractor, small).repeat(STEP, axis=1).repeat(STEP, axis=2)
         return mask[:, :rows, :cols]

@@ -15,7 +15,8 @@ from torch import nn
 from ctseg.errors import InputError
 from ctseg.io.slice_writer import SliceWriter
 from ctseg.io.slices import SliceSet, brain_hu_of
-from ctseg.networks.intensity import checked_numbers, to_images, to_uint8
+from ctseg.networks.intensity import checked_numbers, checked_shape, to_images, to_uint8
+from ctseg.plugins.called import name_of
 from ctseg.progress import ProgressCallback
 from ctseg.runs import ModelHeader
 
@@ -78,7 +79,9 @@ def translated(
         rows = slice(start, min(start + batch_size, len(source)))
         images = source.images[rows]
         with torch.no_grad(), fabric.autocast():
-            pseudo_ct = cast(Any, generator).to_target(to_images(images, fabric.device)).float()
+            given = to_images(images, fabric.device)
+            name = f"generator {name_of(generator)}"
+            pseudo_ct = checked_shape(cast(Any, generator).to_target(given), given, name).float()
         checked_numbers(pseudo_ct.cpu().numpy(), type(generator).__name__)
         made = to_uint8(pseudo_ct)
         yield rows, np.where(brain_of(images), made, 0).astype(np.uint8)

@@ -56,7 +56,7 @@ class PrepareHeadCTd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.settings = resolve(PreprocessSettings, dict(preprocessing), where="the bundle's preprocessing")
         entry = load().get("brain_extractor", self.settings.brain_extractor)
-        self.extractor = entry.build(self.settings.brain_extractor_settings)
+        self.extractor = entry.extractor(self.settings.brain_extractor_settings)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read and prepare the scan.

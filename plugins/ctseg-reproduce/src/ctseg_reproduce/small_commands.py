@@ -124,7 +124,7 @@ def planted_faults(
     header = read_header(run)
     settings, profile = preprocessing_of(header.input), _profile(header, run)
     entry = common.registry().get("brain_extractor", settings.brain_extractor)
-    extractor = entry.build(entry.resolve(settings.brain_extractor_settings))
+    extractor = entry.extractor(settings.brain_extractor_settings)
     cases, is_whole = _found(scans, output, most)
     failed: list[str] = []
     with common.bar("Faults", len(cases)) as bar:

@@ -1,0 +1,145 @@
+"""Similarity metrics, generators and segmenters of another package: what they give is checked before it is used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from toy_sets import toy
+
+from ctseg.conformance.toys import toy_slices
+from ctseg.errors import PluginError
+from ctseg.inference.models import LoadedModel
+from ctseg.inference.predict import predict_slices
+from ctseg.inference.settings import SegmentSettings
+from ctseg.io.slices import open_slices
+from ctseg.matching.pairs import match
+from ctseg.plugins.protocols import SegmenterOutput
+from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.runs import ModelHeader
+from ctseg.synthesis.translate import translated
+
+
+def raising(error: BaseException) -> Callable[[Any], Any]:
+    def forward(images: Any) -> Any:
+        raise error
+
+    return forward
+
+
+class Search:
+    """A similarity metric of mean grey values, with one fault."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        if fault.startswith("own"):
+            self.nearest = self.search
+
+    def describe(self, images: Any, masks: Any) -> Any:
+        grey = images.mean(axis=(1, 2))
+        if self.fault == "one short":
+            return {"grey": grey[:-1]}
+        if self.fault == "one not described":
+            grey[0] = np.nan
+        return [grey] if self.fault == "a list" else {} if self.fault == "nothing" else {"grey": grey}
+
+    def distance(self, source: Any, target: Any) -> Any:
+        found = np.abs(source["grey"][:, None] - target["grey"][None])
+        if self.fault == "turned":
+            return found.T
+        return found[:1] if self.fault == "one row" else found.astype(str) if self.fault == "texts" else found
+
+    def search(self, source: Any, target: Any, k: int) -> Any:
+        rows = np.full((len(source["grey"]), k), 99 if self.fault == "own, beyond" else 0)
+        if self.fault == "own, negative":
+            rows[0] = -1
+        if self.fault == "own, floats":
+            rows = rows.astype(float)
+        distances = np.zeros(rows.shape)
+        if self.fault == "own, not numbers":
+            distances[:] = np.nan
+        return rows[:, : 1 if self.fault == "own, fewer" else k], distances
+
+
+FAULTS = {
+    "one short": r"describes 8 slices by grey of 7",
+    "a list": r"describes 8 slices by none",
+    "nothing": r"describes 8 slices by none",
+    "one not described": r"gives distances that are no numbers \(float64\)",
+    "turned": r"gives distances of shape \(6, 8\) for 8 and 6 slices",
+    "one row": r"gives distances of shape \(1, 6\) for 8 and 6 slices",
+    "texts": r"gives distances that are no numbers \(<U32\)",
+    "own, beyond": r"its search gives rows 99 to 99 of 6 slices",
+    "own, negative": r"its search gives rows -1 to 0 of 6 slices",
+    "own, floats": r"its search gives float64 of shape \(8, 3\), not int64 \(8, 3\)",
+    "own, fewer": r"its search gives int64 of shape \(8, 1\), not int64 \(8, 3\)",
+    "own, not numbers": r"gives distances that are no numbers \(float64\)",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_pairs_are_made_of_distances_between_the_slices_alone(fault: str, tmp_path: Path) -> None:
+    source, target = (open_slices(toy(tmp_path / name, name, 0, count)) for name, count in (("mr", 8), ("ct", 6)))
+    with pytest.raises(PluginError, match=f"^similarity metric Search of tests: {FAULTS[fault]}"):
+        match(source, target, Search(fault), top=3)
+
+
+class Net(torch.nn.Module):
+    """A generator and segmenter whose output has one fault."""
+
+    def __init__(self, change: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.change = change
+
+    def to_target(self, images: Any) -> Any:
+        return self.change(images)
+
+    def forward(self, images: Any) -> Any:
+        return SegmenterOutput(self.change(images), images)
+
+
+SHAPES = {
+    "one value a slice": lambda images: images.mean(dim=(2, 3), keepdim=True),
+    "two channels": lambda images: torch.cat([images, -images], 1),
+    "half the size": lambda images: images[..., ::2, ::2],
+    "without channels": lambda images: images[:, 0],
+    "an array": lambda images: images.numpy(),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_a_generator_gives_has_the_shape_of_its_input(shape: str, tmp_path: Path) -> None:
+    source = open_slices(toy(tmp_path / "mr", "mr", 0, 4))
+    with pytest.raises(PluginError, match="^generator Net of tests: gives "):
+        list(translated(Net(SHAPES[shape]), source, fabric=Fabric(accelerator="cpu")))
+
+
+def loaded(module: torch.nn.Module) -> LoadedModel:
+    header = ModelHeader("segmenter", "net", {}, "ctseg-odd", "0.3.1", {})
+    return LoadedModel(module, header, torch.device("cpu"), PreprocessSettings(size=64), "")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_a_segmenter_gives_has_the_shape_of_its_input(shape: str) -> None:
+    with pytest.raises(PluginError, match="^segmenter net of ctseg-odd 0.3.1: gives "):
+        predict_slices(toy_slices("ct", 4)[0], loaded(Net(SHAPES[shape])), SegmentSettings())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of luck"), SystemExit(0), KeyboardInterrupt(), KeyError("x")])
+def test_what_a_segmenter_raises_is_one_line(error: BaseException) -> None:
+    words = re.escape(f"segmenter net of ctseg-odd 0.3.1: {type(error).__name__}")
+    with pytest.raises(PluginError, match=rf"^{words}.* \(plugins/test_called_networks\.py:\d+\)$"):
+        predict_slices(toy_slices("ct", 4)[0], loaded(Net(raising(error))), SegmentSettings())
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_segmenter() -> None:
+    error = RuntimeError("CUDA out of memory")
+    with pytest.raises(RuntimeError) as caught:
+        predict_slices(toy_slices("ct", 4)[0], loaded(Net(raising(error))), SegmentSettings())
+    assert caught.value is error
