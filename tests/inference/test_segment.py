@@ -335,7 +335,7 @@ class _Registry:
         assert (kind, name) == ("brain_extractor", "muschelli")
         return self
 
-    def build(self, settings):
+    def extractor(self, settings):
         return NonAirIsBrain()
 
 
