@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -55,6 +56,20 @@ def unlock(handle: int) -> None:
             return
 
 
+def is_unlocked(handle: int) -> bool:
+    """Whether no living process holds the file.
+
+    Raises:
+        Unknown: if the file system has no locks.
+    """
+    try:
+        lock(handle)
+    except Busy:
+        return False
+    unlock(handle)
+    return True
+
+
 @contextmanager
 def locked(path: Path, *, known: bool = True, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a file or folder.
@@ -98,7 +113,12 @@ def held(path: Path, *, shared: bool = False) -> Iterator[None]:
     opened: list[int] = []
     try:
         try:
-            _open_locked(_file_of(path), shared, opened)
+            try:
+                _open_locked(_file_of(path), shared, opened)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise  # a link lies in the place of the lock file
+                raise OSError(error.errno, error.strerror, str(path)) from None  # the user knows no lock file
             yield
         finally:
             _let_go(path, opened)
@@ -111,9 +131,10 @@ def _let_go(path: Path, opened: list[int]) -> None:
     """Release the lock on a name, and remove its file where nobody else shares it."""
     file = _file_of(path)
     if not opened:
-        clean_lock(path)  # an interruption can come when the file is there and its handle is not known yet
+        with suppress(OSError):  # as below
+            clean_lock(path)  # an interruption can come when the file is there and its handle is not known yet
     while opened:
-        with suppress(Busy, Unknown):
+        with suppress(Busy, Unknown, OSError):  # of a disk that has become read-only: what failed before it is said
             lock(opened[-1])  # shared: only the last one removes it
             if still_there(opened[-1], file):
                 file.unlink(missing_ok=True)  # while it is locked, so that nobody else's is removed

@@ -117,6 +117,7 @@ def test_where_there_are_no_locks_touches_tell(tmp_path: Path, monkeypatch) -> N
         raise module.Unknown
 
     monkeypatch.setattr(module, "lock", no_locks)
+    monkeypatch.setattr(module, "is_unlocked", no_locks)
     with Claims(tmp_path, lease=0.2) as one, Claims(tmp_path, lease=0.2) as two:
         assert list(one.take(["a"])) == ["a"]
         assert list(two.take(["a"])) == []
@@ -228,3 +229,40 @@ def test_a_stale_folder_means_that_all_is_done(tmp_path: Path, monkeypatch) -> N
             patch.setattr(os, "scandir", stale)
             assert not claims.wait(["a", "b"])
             assert list(claims.take(["b"])) == []
+
+
+@pytest.mark.parametrize("hours", [-30, 0, 30])
+def test_the_disk_s_clock_may_differ_by_hours(hours: int, tmp_path: Path, monkeypatch) -> None:
+    """A claim lives while its time changes, forwards or backwards, and dies by the watcher's clock alone."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    there, here = Claims(tmp_path), Claims(tmp_path)  # not entered: nothing touches by itself
+    assert list(there.take(["a"])) == ["a"]
+    _as_another_machine(tmp_path)
+    claim = tmp_path / "claims" / "a.1"
+    for touch in range(5):
+        at = time.time() + 3600 * hours - touch
+        os.utime(claim, (at, at))
+        assert list(here.take(["a"])) == []
+        now[0] += module.LEASE_SECONDS - 1
+        assert list(here.take(["a"])) == []
+    now[0] += 2
+    assert list(here.take(["a"])) == ["a"]
+    assert (tmp_path / "claims" / "a.2").exists()
+
+
+def test_a_process_knows_that_it_was_taken_for_dead(tmp_path: Path, monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    stopped, other = Claims(tmp_path), Claims(tmp_path)
+    assert list(stopped.take(["a"])) == ["a"]
+    assert not stopped.is_lost("a")
+    assert list(other.take(["a"])) == []
+    now[0] += module.LEASE_SECONDS + 1
+    assert list(other.take(["a"])) == ["a"]
+    assert stopped.is_lost("a")
+    assert not other.is_lost("a")
+    assert other.publish("a", note("other"))
+    assert stopped.is_lost("a")
+    shutil.rmtree(tmp_path)
+    assert not stopped.is_lost("a")  # nobody has it any more

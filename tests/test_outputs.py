@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ctseg.errors import CtsegError, InputError, OutputExistsError
 from ctseg.files import write_text
-from ctseg.locks import locked
+from ctseg.locks import held, locked
 from ctseg.outputs import (
     MARK,
     growing_folder,
@@ -475,3 +477,24 @@ def test_the_errors_are_one_line_with_exit_code_2(tmp_path: Path) -> None:
         guard_output(tmp_path, "output", inputs=[tmp_path])
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
+
+
+def test_a_disk_that_becomes_read_only_names_the_output_and_no_lock_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock could not be removed, and that error took the place of the one before it."""
+
+    def read_only(path: Any, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(path))
+
+    with pytest.raises(OSError, match="mask.nii.gz"), held(tmp_path / "out"):
+        monkeypatch.setattr(os, "unlink", read_only)
+        read_only("mask.nii.gz")
+    monkeypatch.undo()
+    with held(tmp_path / "out"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(OSError, match="Read-only") as failed, held(tmp_path / "out"):
+        pass
+    assert failed.value.filename == str(tmp_path / "out")

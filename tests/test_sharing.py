@@ -9,7 +9,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from ctseg.errors import OutputExistsError
 from ctseg.inference import finish
 from ctseg.inference import shared as segment_shared
 from ctseg.inference.results import CaseResult
+from ctseg.locks import Busy
 from ctseg.outputs import Mark, guard_output, read_mark
+from ctseg.outputs import claims as claims_module
 from ctseg.outputs.leftovers import share_folder
 from ctseg.outputs.mark import write_mark
 from ctseg.preprocess import shared as preprocess_shared
@@ -452,3 +455,49 @@ def test_a_call_that_comes_late_removes_what_a_stopped_one_left(tmp_path: Path) 
         (left / "key").write_text(key)
         assert main(words) == 0
         assert left.exists() == stays
+
+
+@pytest.mark.parametrize(("command", "at"), [("segment", "begin"), ("segment", "recover"), ("preprocess", "recover")])
+def test_a_call_that_sleeps_in_a_step_while_another_does_all_ends_well(
+    command: str, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had ended with 2: its folder was removed as a leftover, or it marked the finished output as unfinished."""
+    module = {"segment": segment_shared, "preprocess": preprocess_shared}[command]
+    cohorts.ct_scans(tmp_path / "scans", 2)
+    cohorts.model(tmp_path / "run")
+    words = {
+        "segment": ["segment", "scans", "--model", "run", "--device", "cpu", "--workers", "0", "-o"],
+        "preprocess": ["preprocess", "scans", "--size", "32", "--workers", "0", "-o"],
+    }[command]
+    assert main([*words, "alone"]) == 0
+    monkeypatch.setattr(claims_module, "POLL_SECONDS", 0.02)
+    monkeypatch.setitem(claims_module.Claims.__init__.__kwdefaults__, "lease", 0.2)
+    real, slept = getattr(module, at), list[int]()
+
+    def sleeping(*arguments: Any, **named: Any) -> Any:
+        if not slept:
+            slept.append(0)
+            slept.append(main([*words, "out", "--share"]))  # its claim is not touched: TOUCH_SECONDS is longer
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(module, at, sleeping)
+    if command == "preprocess":
+        whole = preprocess_shared.whole_folder
+
+        @contextmanager
+        def lost(*arguments: Any, **named: Any) -> Iterator[Path]:
+            if slept[1:]:  # what it was making is gone, as one that was stopped right then finds
+                raise Busy
+            with whole(*arguments, **named) as folder:
+                yield folder
+
+        monkeypatch.setattr(preprocess_shared, "whole_folder", lost)
+    assert main([*words, "out", "--share"]) == 0
+    assert slept == [0, 0]
+    mark = read_mark(tmp_path / "out")
+    assert mark is not None
+    assert mark.finished
+    out, alone = (cohorts.contents(tmp_path / name) for name in ("out", "alone"))
+    assert out.keys() == alone.keys()
+    assert all(out[name] == alone[name] for name in out if not name.startswith("volumes."))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

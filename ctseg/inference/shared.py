@@ -12,6 +12,7 @@ from typing import Any
 from ctseg.errors import InputError, UnreadableError
 from ctseg.inference.models import ModelGroup, all_models
 from ctseg.inference.results import (
+    DETAILS,
     CaseResult,
     ResultTable,
     earlier_rows,
@@ -119,8 +120,25 @@ def _start(work: SharedWork, share: Share) -> None:
     """Once: check what is there already, and mark the output as unfinished."""
     work.place.check_filled()
     start_folder(work.place.path, work.head, resume=True, overwrite=False, say=work.place.say)
-    if not share.finished():  # by others, to whom this process was dead
-        begin(work.place, work.files, {"share": share.key, **work.scans})
+    if share.finished():  # by others, to whom this process was dead
+        return
+    begin(work.place, work.files, {"share": share.key, **work.scans})
+    if not share.claims.is_same() and _is_whole(work):  # they have finished it since then, and the mark denies that
+        finish(work.place)
+
+
+def _is_whole(work: SharedWork) -> bool:
+    """Whether the tables hold a row for each scan as it is now."""
+    out = work.place.path
+    if not (out / DETAILS).is_file():
+        return False
+    rows = read_rows(out)
+    done = (name for name, case in work.names.items() if name in rows and _counts(work, case, rows[name]))
+    return set(done) == work.names.keys() and all(row.case in rows for row in work.unreadable)
+
+
+def _counts(work: SharedWork, case: Case, row: CaseResult) -> bool:
+    return row.status == "failed" or is_current(work.place.path, case, row, work.digest)
 
 
 def _take_part(work: SharedWork, share: Share, names: Iterator[str]) -> None:

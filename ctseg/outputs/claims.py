@@ -19,13 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from ctseg.errors import InputError
 from ctseg.files import sync
-from ctseg.locks import Busy, Unknown, lock, unlock
+from ctseg.locks import Busy, Unknown, is_unlocked, lock, unlock
 from ctseg.outputs.once import appear, is_gone
 
 LEASE_SECONDS = 120.0
@@ -63,7 +63,7 @@ class _Seen:
     """Another machine's claim as it was when it last changed."""
 
     touched: int
-    since: float = field(default_factory=time.monotonic)
+    since: float
 
 
 class Claims:
@@ -88,6 +88,8 @@ class Claims:
         self._machine = machine()
         self._held: dict[str, int] = {}
         """Name -> open, locked claim."""
+        self._numbers: dict[str, int] = {}
+        """Name -> number of the claim that this process made last."""
         self._seen: dict[str, _Seen] = {}
         self._guard = threading.Lock()
         self._over = threading.Event()
@@ -207,6 +209,13 @@ class Claims:
                 new.unlink(missing_ok=True)
             self.release(name)
 
+    def is_lost(self, name: str) -> bool:
+        """Whether another process has taken over what this one had claimed."""
+        try:
+            return self.record(name).exists() or self._latest().get(name, 0) > self._numbers.get(name, 0)
+        except FileNotFoundError:
+            return False
+
     def record(self, name: str) -> Path:
         """Where the record of a case lies."""
         return self.done / name
@@ -253,7 +262,7 @@ class Claims:
             with self._guard:
                 is_first = appear(new, self.claims / f"{name}.{number}")
                 if is_first:
-                    self._held[name] = opened.pop()
+                    self._held[name], self._numbers[name] = opened.pop(), number
         finally:
             new.unlink(missing_ok=True)
             for handle in opened:
@@ -294,14 +303,14 @@ class Claims:
             return True
         if _machine_of(text) == self._machine:
             with suppress(Unknown):
-                if _is_unlocked(handle):
+                if is_unlocked(handle):
                     return True
         return self._is_expired(key, os.fstat(handle).st_mtime_ns)
 
     def _is_expired(self, key: str, touched: int) -> bool:
         seen = self._seen.get(key)
         if seen is None or seen.touched != touched:
-            self._seen[key] = _Seen(touched)
+            self._seen[key] = _Seen(touched, time.monotonic())
             return False
         return time.monotonic() - seen.since > self.lease
 
@@ -329,17 +338,3 @@ def _machine_of(text: bytes) -> str:
     except ValueError:
         return ""
     return str(found.get("machine", "")) if isinstance(found, dict) else ""
-
-
-def _is_unlocked(handle: int) -> bool:
-    """Whether no living process of this machine holds the file.
-
-    Raises:
-        Unknown: if the file system has no locks.
-    """
-    try:
-        lock(handle)
-    except Busy:
-        return False
-    unlock(handle)
-    return True

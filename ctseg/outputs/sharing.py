@@ -11,7 +11,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +58,26 @@ class Share:
         except SpoiltRecordError:
             raise  # of one case
         except CtsegError:
-            _remove(self.claims.folder)
+            if self.claims.is_same() and not self.claims.is_lost(FINISH):  # else others need what is there
+                _remove(self.claims.folder)
             raise
 
     def once(self, step: str, act: Callable[[], object]) -> None:
         """Have one of the processes do a step, and wait until it is done, by whomever.
 
-        A process that was stopped in the middle of it for so long that another took it over may find that all is
-        finished, and what it was reading removed.
+        A process that was stopped in the middle of it for so long that another took it over may find that what it was
+        at is removed; it then waits for that other.
         """
         while self.claims.wait([step]):
             for _ in self.claims.take([step]):
                 try:
                     act()
-                except (CtsegError, OSError):
-                    if not self.finished():
+                except (CtsegError, OSError, Busy):
+                    if not (self.finished() or self.claims.is_lost(step)):
                         raise
-                self.claims.publish(step, lambda path: path.touch())
+                    self.claims.release(step)
+                else:
+                    self.claims.publish(step, lambda path: path.touch())
 
     def cases(
         self, names: Sequence[str], work: Callable[[Iterator[str]], None], give_up: Callable[[str], None]
@@ -122,11 +125,13 @@ def sharing(output: Output, key: str, what: str) -> Iterator[Share | None]:
     """
     with creating(output.path):
         output.real.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with held(output.real, shared=True), writing_to(output.path, share_folder(output.real), reads=True):
-                yield from _joined(output, key, what)
-        except Busy:
-            raise InputError(f"{output.path}: a call without --share writes there; wait for it") from None
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(output.real, shared=True))
+            except Busy:
+                raise InputError(f"{output.path}: a call without --share writes there; wait for it") from None
+            stack.enter_context(writing_to(output.path, share_folder(output.real), reads=True))
+            yield from _joined(output, key, what)
 
 
 def _joined(output: Output, key: str, what: str) -> Iterator[Share | None]:

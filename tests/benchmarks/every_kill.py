@@ -36,6 +36,7 @@ IMPLANT = [
 ]  # fmt: skip
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     **{name: SHORT[name] for name in ("evaluate", "bids", "phantom", "segment --share", "synthesize nifti")},
+    "phantom, two workers": ([*SHORT["phantom"][0][:-1], "2"], []),
     "implant": (IMPLANT, []),
     "segment": (["segment", "scans", "--model", "seg", *ONE, "--probabilities"], ["--resume"]),
 }
