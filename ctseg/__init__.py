@@ -13,6 +13,11 @@ from ctseg.version import __version__
 __all__ = ["__version__", "hookimpl", "list_models", "results_schema", "segment"]
 
 
+def __dir__() -> list[str]:
+    """What can be used, also before it is: a notebook completes names by this."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """What `ctseg` offers, on first use: importing ctseg must not import torch."""
     if name in ("list_models", "segment"):

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ctseg.errors import InputError
 from ctseg.settings import resolve
 
 if TYPE_CHECKING:
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from ctseg.plugins.host import Registry
     from ctseg.plugins.protocols import BrainExtractor
 
+    Model = Path | str | ModelInfo | ModelSource
+
 
 def segment(
     volume: Volume | Path | str,
-    model: Path | str | Sequence[Path | str] | None = None,
+    model: Model | Sequence[Model] | None = None,
     *,
     device: str = "auto",
     **settings: Any,
@@ -28,10 +31,10 @@ def segment(
     """Segment haemorrhage on one head CT, with the numbers of `ctseg segment`.
 
     Args:
-        volume: a `Volume` in HU, or the path of one CT scan: NIfTI file, DICOM folder or zip, or a slice set of
-            one scan.
+        volume: the path of one CT scan (NIfTI file, DICOM folder or zip, or a slice set of one scan), or a `Volume` in
+            HU, which is checked as a file is, and left as it is.
         model: the name of one of `list_models`, a run folder of `ctseg das-train` or its weights, or several of them to
-            average; default: the model called `default`. A `Path` is never a name.
+            average; default: the model called `default`. A `Path` is never a name. An item of `list_models` will do.
         device: 'auto' (a GPU where there is one, else the CPU), 'cpu', 'cuda', 'cuda:1' or 'mps'.
         settings: those of `ctseg.inference.settings.SegmentSettings`, e.g. `threshold=0.4`.
 
@@ -39,26 +42,33 @@ def segment(
         probability, mask and brain (K, H, W) on the scan's own grid, canonical axes, and `measures` in mL.
 
     Raises:
-        InputError: if the path holds no scan or several, or the model is unknown or cannot be used.
-        CaseError: if the scan is broken, no CT, or shows no brain.
-        SettingError: if a setting is unknown.
+        InputError: if the path holds no scan or several, what is given is neither path nor volume, or the model is
+            unknown or cannot be used.
+        CaseError: if the scan is broken, no CT, no head, not in HU, or shows no brain.
+        PluginError: if a plugin that the model needs is missing or at fault.
+        SettingError: if a setting or the device is unknown.
 
     Example:
         `ctseg.segment("scan.nii.gz", "runs/amd-das").measures.ml`
     """
+    import torch
+
     from ctseg.inference.engines import in_engine
+    from ctseg.inference.given import checked_volume
     from ctseg.inference.prepare import extractor_of, prepare_volume
     from ctseg.inference.recovery import predict_with_recovery
     from ctseg.inference.scans import ready_scan
     from ctseg.inference.settings import SegmentSettings
 
     resolved = resolve(SegmentSettings, settings, where="segment")
-    groups, extractor = load_for_segment(find_models(model), _device(device), other_blood=resolved.other_blood)
+    given = volume if isinstance(volume, (str, Path)) else checked_volume(volume)
+    with torch.random.fork_rng(devices=[]):  # networks draw first weights; the caller's random numbers stay as they are
+        groups, extractor = load_for_segment(find_models(model), _device(device), other_blood=resolved.other_blood)
     groups, extractor = in_engine(groups, resolved), extractor_of(extractor, resolved)
-    if isinstance(volume, (str, Path)):
-        ready = ready_scan(Path(volume), groups, extractor)
+    if isinstance(given, (str, Path)):
+        ready = ready_scan(Path(given), groups, extractor)
     else:
-        ready = prepare_volume(volume, [group.preprocessing for group in groups], extractor)
+        ready = prepare_volume(given, [group.preprocessing for group in groups], extractor)
     return predict_with_recovery(ready, groups, resolved)
 
 
@@ -90,7 +100,7 @@ def load_for_segment(
 
 
 def find_models(
-    model: Path | str | Sequence[Path | str] | None,
+    model: Model | Sequence[Model] | None,
     registry: Registry | None = None,
     say: Callable[[str], object] = str,
 ) -> list[ModelSource]:
@@ -104,12 +114,27 @@ def find_models(
     Raises:
         InputError: if one is unknown, listing the known ones, or there is no default.
     """
-    from ctseg.models import at_path
-
-    given = [model] if isinstance(model, (str, Path)) else list(model or [])
-    if not given:
+    several = isinstance(model, Sequence) and not isinstance(model, str | bytes)
+    given: list[Any] = list(model) if several else [model]  # type: ignore[arg-type]
+    if model is None or not given:
         return [_catalogue(registry).default()]
-    return [at_path(item) or _catalogue(registry).find(item, say) for item in given]  # paths need no look at names
+    return [_find_model(item, registry, say) for item in given]
+
+
+def _find_model(item: Any, registry: Registry | None, say: Callable[[str], object]) -> ModelSource:
+    """One model; paths need no look at names.
+
+    Raises:
+        InputError: if it is unknown, or neither name, path nor an item of `list_models`.
+    """
+    from ctseg.models import ModelInfo, ModelSource, at_path
+
+    source = item.source if isinstance(item, ModelInfo) else item
+    if isinstance(source, ModelSource):
+        return source
+    if not isinstance(item, (str, Path)):
+        raise InputError(f"model: takes names, paths and items of list_models, not a {type(item).__name__}")
+    return at_path(item) or _catalogue(registry).find(item, say)
 
 
 def list_models(registry: Registry | None = None) -> list[ModelInfo]:
@@ -137,8 +162,11 @@ def _registry() -> Registry:
 
 
 def _device(name: str) -> str:
-    import torch
+    """The device of that name.
 
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    Raises:
+        SettingError: if it is unknown or not there.
+    """
+    from ctseg.training.device import torch_device
+
+    return str(torch_device(str(name)))
