@@ -20,7 +20,7 @@ PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 .PHONY: help demo test test-fast cover bench fuzz known check docs man dist bare lock clean
 
 help:
-	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (half an hour on two slow cores)"
+	@echo "make demo    run the whole way on a phantom cohort into ./$(DEMO) (half an hour to an hour on two slow cores)"
 	@echo "make test    run everything CI runs: linter, type checker, documentation, all tests, coverage of the quick ones"
 	@echo "make test-fast  run the quick tests (about 6 minutes of CPU)"
 	@echo "make cover   run all tests and measure the coverage of all"
