@@ -93,11 +93,11 @@ def _as_another_machine(folder: Path) -> None:
 def test_a_claim_of_another_machine_lives_while_it_is_touched(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(module, "TOUCH_SECONDS", 0.05)
-    with Claims(tmp_path, lease=0.5) as here:
+    with Claims(tmp_path, lease=1.5) as here:  # 30 touches: a busy machine keeps a thread waiting for some of them
         with Claims(tmp_path) as there:
             assert list(there.take(["a"])) == ["a"]
             _as_another_machine(tmp_path)
-            until = time.monotonic() + 1.2
+            until = time.monotonic() + 2
             while time.monotonic() < until:
                 assert list(here.take(["a"])) == []
                 time.sleep(0.05)
