@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
-import platform
 import signal
 import sys
 import threading
@@ -17,13 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ctseg.deaths import death, exit_code
 from ctseg.errors import ClusterError, CtsegError
-from ctseg.scheduler import LOST, is_lost, result_of, width
+from ctseg.scheduler import LOST, check_plugins, is_lost, result_of, width
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,58 +55,6 @@ def attempt(work: Callable[[Item], Result], item: Item) -> Result | Failure:
         return work(item)
     except (Exception, SystemExit) as error:  # SystemExit of a library: no case may end the others
         return failure(error)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Of which call a worker on another machine does the work."""
-
-    folder: str
-    """That relative paths are meant from."""
-    code: str
-    """`ctseg.same_code.CODE` there."""
-
-    @classmethod
-    def here(cls) -> Origin:
-        """Of this process."""
-        from ctseg.same_code import CODE
-
-        return cls(str(Path.cwd()), CODE)
-
-
-def attempt_in(origin: Origin, packed: bytes) -> Any:
-    """`attempt` on another machine, in the folder and with the code of the call.
-
-    Args:
-        origin: of the call.
-        packed: work and item by pickle: what cannot be unpacked here is one case's failure, and not the worker's end.
-    """
-    from ctseg.same_code import CODE
-
-    machine = platform.node()
-    if origin.code != CODE:
-        return Failure(f"the worker's machine {machine} has {CODE}, and the call {origin.code}; install the same there")
-    try:
-        os.chdir(origin.folder)
-    except OSError as error:
-        where = f"{origin.folder}: no such folder on the worker's machine {machine} ({error.strerror})"
-        return Failure(f"{where}; workers need the same disk under the same path")
-    try:
-        work, item = pickle.loads(packed)  # noqa: S301 - of the call whose worker this is
-    except Exception as error:
-        reason = f"{machine} cannot unpack the work ({type(error).__name__}: {' '.join(str(error).split())})"
-        return Failure(f"the worker's machine {reason}; install the same plugins there")
-    return attempt(work, item)
-
-
-def _packed(value: object) -> bytes:
-    """By pickle, and by Dask's own where a plugin's object holds what pickle does not take, as a lambda."""
-    try:
-        return pickle.dumps(value)
-    except (AttributeError, TypeError, pickle.PicklingError):
-        from cloudpickle import dumps
-
-        return bytes(dumps(value))
 
 
 def ordered_map(
@@ -193,6 +138,7 @@ class _Pool(Generic[Item, Result]):
     ) -> None:
         self.work, self.workers, self.outside = work, max(1, workers), executor
         self._make, self._ended = make, ended or (lambda: None)
+        self._checked: set[tuple[tuple[str, str], ...]] = {()}
         self.pool: Executor = executor or make(self.workers)
 
     def __enter__(self) -> _Pool[Item, Result]:
@@ -215,7 +161,12 @@ class _Pool(Generic[Item, Result]):
         try:
             with interrupts_blocked():
                 if self.pool is self.outside:
-                    return self.pool.submit(attempt_in, Origin.here(), _packed((self.work, item)))
+                    from ctseg.remote import Origin, attempt_in, packed_of
+
+                    packed = packed_of((self.work, item))
+                    origin = Origin.here(packed)
+                    self._check(origin.plugins)
+                    return self.pool.submit(attempt_in, origin, packed)
                 return self.pool.submit(attempt, self.work, item)
         except BrokenExecutor as error:
             lost: Future[Any] = Future()
@@ -225,6 +176,16 @@ class _Pool(Generic[Item, Result]):
             if is_lost(error):
                 raise ClusterError(LOST) from None
             raise
+
+    def _check(self, plugins: tuple[tuple[str, str], ...]) -> None:
+        """Ask the workers of an executor from outside once for each set of plugins that work needs.
+
+        Raises:
+            ClusterError: naming a worker that lacks one, or has other code of it.
+        """
+        if plugins not in self._checked:
+            self._checked.add(plugins)
+            check_plugins(self.pool, dict(plugins))
 
     def recover(self, under_way: Iterable[tuple[Item, Future[Any]]]) -> Iterator[tuple[Item, Any]]:
         """The items in progress when a worker was killed: what is done already, and the rest one at a time."""

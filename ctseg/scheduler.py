@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import platform
+import sys
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any
 
 from ctseg.errors import ClusterError
@@ -11,6 +16,8 @@ LOST = "the scheduler is gone; start it and call again: what was finished is kep
 LOST_ERRORS = frozenset({"CancelledError", "FutureCancelledError", "ClosedClientError", "CommClosedError"})
 """What Dask raises, where it is done with waiting for a scheduler that is gone."""
 LOOK_SECONDS = 2.0
+ANSWER_SECONDS = 20.0
+"""A scheduler or a worker that does not answer for so long is not there."""
 LOOKS = 5
 """A client that has nothing under way so often in a row will not bring a result any more."""
 
@@ -47,6 +54,52 @@ def result_of(future: Future[Any], executor: Executor | None) -> Any:
                 return future.result()
         idle = idle + 1 if client.status == "closed" or not client.futures else 0
     raise ClusterError(LOST)
+
+
+def worker_name() -> str:
+    """What a message calls the machine of this process: its name, and the address of Dask's worker where it is one."""
+    distributed, name = sys.modules.get("distributed"), platform.node()
+    try:
+        return f"{name} ({distributed.get_worker().address})" if distributed is not None else name
+    except ValueError:  # no worker
+        return name
+
+
+def check_plugins(executor: Executor, plugins: Mapping[str, str]) -> None:
+    """Refuse a Dask cluster with a worker that has other plugins than the work needs; each of its cases would fail.
+
+    Args:
+        executor: others than Dask's are passed over.
+        plugins: package -> digest of its modules here.
+
+    Raises:
+        ClusterError: naming the first such worker.
+    """
+    from ctseg.same_code import difference, digests_of
+
+    client = _client(executor)
+    if client is None or not plugins:
+        return
+    answers = within(ANSWER_SECONDS, lambda: client.run(digests_of, list(plugins), on_error="return")) or {}
+    for worker, theirs in sorted(answers.items()):
+        for name in plugins if isinstance(theirs, dict) else ():
+            other = difference(name, plugins[name], theirs.get(name, ""))
+            if other:
+                raise ClusterError(f"its worker {worker} {other}; install the same there, and start the workers again")
+
+
+def within(seconds: float, act: Callable[[], Any]) -> Any:
+    """What an act gives, or None if it takes longer or fails; it then goes on by itself."""
+    given: list[Any] = []
+
+    def work() -> None:
+        with suppress(Exception):
+            given.append(act())
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return given[0] if given else None
 
 
 def _client(executor: Executor | None) -> Any:

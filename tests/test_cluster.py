@@ -19,8 +19,9 @@ import pytest
 
 from ctseg.cli import common
 from ctseg.cli.main import main
-from ctseg.parallel import Failure, Origin, attempt_in, ordered_map
+from ctseg.parallel import Failure, ordered_map
 from ctseg.progress import Progress
+from ctseg.remote import Origin, attempt_in
 from ctseg.scheduler import width
 
 distributed = pytest.importorskip("distributed")

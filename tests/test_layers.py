@@ -28,6 +28,7 @@ ROOT_MODULES = {
     "locks",
     "parallel",
     "progress",
+    "remote",
     "runs",
     "same_code",
     "scheduler",

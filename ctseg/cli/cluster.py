@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pkgutil import resolve_name
 from typing import Any
@@ -16,11 +16,10 @@ from ctseg.cli import common
 from ctseg.errors import ClusterError, SettingError, first_line
 from ctseg.harmless import one_line
 from ctseg.same_code import CODE
+from ctseg.scheduler import ANSWER_SECONDS, within
 
 LOGS = ("distributed", "distributed.client", "distributed.utils", "tornado.application", "asyncio")
 """Where Dask and its event loop write tracebacks of connections that have ended."""
-ANSWER_SECONDS = 20.0
-"""A scheduler or a worker that does not answer for so long is not there."""
 LOOK_SECONDS = 15.0
 """The watch over a scheduler and its workers looks this often."""
 AGAIN_SECONDS = 600.0
@@ -134,7 +133,7 @@ def _check_workers(client: Any, address: str) -> str:
     Raises:
         SettingError: naming the first one.
     """
-    answers = _within(ANSWER_SECONDS, lambda: client.run(resolve_name, "ctseg.same_code:CODE", on_error="return"))
+    answers = within(ANSWER_SECONDS, lambda: client.run(resolve_name, "ctseg.same_code:CODE", on_error="return"))
     for worker, code in sorted((answers or {}).items()):
         if code != CODE:
             known = f"runs {code}" if isinstance(code, str) else f"has no such ctseg ({one_line(first_line(code))})"
@@ -149,15 +148,6 @@ def _check_workers(client: Any, address: str) -> str:
 
 def _without_workers(address: str) -> str:
     return f"note: --scheduler {address}: has no workers; start some with `dask worker {address}`"
-
-
-def _within(seconds: float, act: Callable[[], Any]) -> Any:
-    """What an act gives, or None if it takes longer; it then goes on by itself, and what it raises is lost."""
-    given: list[Any] = []
-    thread = threading.Thread(target=lambda: given.append(act()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return given[0] if given else None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -23,6 +22,7 @@ from ctseg.phantom.msd import MrCase, make_mr_case, write_dataset_json
 from ctseg.phantom.rsna import CtCase, make_ct_case
 from ctseg.phantom.settings import PhantomSettings
 from ctseg.progress import ProgressCallback
+from ctseg.scheduler import worker_name
 
 TEST_MIX: tuple[Findings, ...] = (
     Findings(iph=True, severe=True),
@@ -100,7 +100,7 @@ class Job:
         begun = self._place()
         if begun is None:
             raise CaseError(
-                f"{self.folder}: no such folder on the worker's machine {platform.node()}; workers need the same disk "
+                f"{self.folder}: no such folder on the worker's machine {worker_name()}; workers need the same disk "
                 "under the same path"
             )
         part = self.folder / PARTIAL / self.name

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import pickle
+import platform
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ctseg import same_code
 from ctseg.cli import cluster, common
 from ctseg.cli.main import main
-from ctseg.errors import SettingError
-from ctseg.parallel import Failure, Origin, attempt_in, ordered_map
+from ctseg.errors import ClusterError, SettingError
+from ctseg.parallel import Failure, ordered_map
+from ctseg.remote import Origin, attempt_in
 from ctseg.same_code import CODE
 
 pytest.importorskip("distributed")
@@ -201,3 +206,69 @@ def test_work_goes_out_with_the_code_it_is_meant_for() -> None:
     ((_, outcome),) = ordered_map(abs, [-1], workers=1, executor=Elsewhere())
     assert isinstance(outcome, Failure)
     assert "and the call other" in outcome.error
+
+
+class Workers(Elsewhere):
+    """A Dask cluster's executor: what its workers say of their plugins, and whose work is done here."""
+
+    def __init__(self, *digests: dict[str, str] | Exception) -> None:
+        found = {f"tcp://w:{number}": answer for number, answer in enumerate(digests, start=1)}
+        self.asked: list[list[str]] = []
+
+        def ask(_function: object, names: list[str], *, on_error: str) -> dict[str, object]:
+            self.asked.append(names)
+            return dict(found)
+
+        self._client = SimpleNamespace(run=ask, nthreads=lambda: dict.fromkeys(found, 1), status="running", futures={1})
+
+    def submit(self, function: Callable[..., Any], /, origin: Origin, packed: bytes) -> Future[Any]:  # type: ignore[override]
+        done = Future[Any]()
+        done.set_result(function(origin, packed))
+        return done
+
+
+@pytest.fixture
+def their_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The digest of an installed plugin `their_metric`, whose function `score` is work."""
+    (tmp_path / "their_metric.py").write_text("def score(item):\n    return item + 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(same_code, "_plugins", lambda: frozenset({"their_metric"}))
+    same_code._installed.cache_clear()
+    return same_code.digests_of(["their_metric"])["their_metric"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [
+        ("", "lacks the plugin their_metric (code DIGEST)"),
+        ("0123", "has other code of the plugin their_metric (0123, "),
+    ],
+)
+def test_a_worker_with_another_plugin_is_refused_by_name(theirs: str, words: str, their_metric: str) -> None:
+    """ctseg's own code alone had been compared, so a cohort was of two versions of a plugin."""
+    score = resolve_name("their_metric:score")
+    good = Workers({"their_metric": their_metric}, OSError("busy"))
+    assert [outcome for _, outcome in ordered_map(score, [1, 2], workers=1, executor=good)] == [2, 3]
+    assert good.asked == [["their_metric"]]  # once for all items
+    bad = Workers({"their_metric": their_metric}, {"their_metric": theirs})
+    with pytest.raises(ClusterError) as refused:
+        list(ordered_map(score, [1, 2], workers=1, executor=bad))
+    assert str(refused.value).startswith(f"its worker tcp://w:2 {words.replace('DIGEST', their_metric)}")
+    assert str(refused.value).endswith("install the same there, and start the workers again")
+    # A worker that comes later fails its case.
+    late = attempt_in(Origin(str(Path.cwd()), CODE, (("their_metric", "0123"),)), pickle.dumps((score, 1)))
+    assert isinstance(late, Failure)
+    assert "has other code of the plugin their_metric" in late.error
+
+
+def test_plugins_that_the_work_does_not_need_are_not_asked_for(their_metric: str) -> None:
+    cluster_ = Workers({"their_metric": "other"})
+    assert [outcome for _, outcome in ordered_map(abs, [-1], workers=1, executor=cluster_)] == [1]
+    assert cluster_.asked == []
+
+
+def test_a_machine_that_does_not_see_a_file_is_named(tmp_path: Path) -> None:
+    packed = pickle.dumps((Path.read_bytes, tmp_path / "scan.nii.gz"))
+    found = attempt_in(Origin.here(packed), packed)
+    assert isinstance(found, Failure)
+    assert found.error.endswith(f"(on {platform.node()})")
