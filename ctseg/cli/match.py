@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ctseg.matching.described import DescribedSet
     from ctseg.matching.pairs import Direction
     from ctseg.outputs import Mark
+    from ctseg.plugins.host import Entry
     from ctseg.plugins.protocols import SimilarityMetric
 
 
@@ -70,7 +71,6 @@ def match(
     from contextlib import nullcontext
 
     from ctseg.io.input_digests import set_digests_beside
-    from ctseg.io.slices import check_same_size
     from ctseg.matching.cluster import spread
     from ctseg.matching.pairs import is_pairs_header, write_pairs
     from ctseg.outputs import Mark, guard_file, sole
@@ -78,19 +78,19 @@ def match(
 
     to_file = _is_file(output, as_json)
     chosen = parse_overrides(settings)
-    built = common.registry().get("similarity_metric", similarity).build(chosen)
+    entry = common.registry().get("similarity_metric", similarity)
+    built = entry.build(chosen)
     if to_file:
         guard_file(output, is_pairs_header, inputs=(source, target), overwrite=overwrite, say=common.say)
     _guard_report(report, output, (source, target), overwrite=overwrite)
     sets = _open_sets(source, target, output if to_file else None)
-    check_same_size(*sets)
     _fit_threshold(built, sets[1], chosen)
     with (
         set_digests_beside({"source": sets[0], "target": sets[1]}) as digests,
         sole(output) if to_file else nullcontext(),
         common.executor(scheduler) as executor,
     ):
-        pairs = _paired(_described(sets, built, _part(split)), spread(built, executor), top, direction)
+        pairs = _paired(sets, spread(built, executor), entry, _part(split), top, direction)
         made_of = digests()
         if to_file:
             _write(pairs, output, Mark("match", (output.name,), inputs=made_of))
@@ -205,7 +205,7 @@ def _is_file(output: Path, as_json: bool) -> bool:
 def _open_sets(source: Path, target: Path, output: Path | None) -> tuple[SliceSet, SliceSet]:
     """Both slice sets; of raw scans, one is made beside the output."""
     from ctseg.cli.raw_sets import as_slice_set
-    from ctseg.io.slices import check_target
+    from ctseg.io.slices import check_same_size, check_target
 
     folders = as_slice_set(source, "--src", output), as_slice_set(target, "--tgt", output)
     if folders != (source, target):
@@ -214,6 +214,7 @@ def _open_sets(source: Path, target: Path, output: Path | None) -> tuple[SliceSe
     check_target(sets[1], sets[0])
     if sets[0].folder.resolve() == sets[1].folder.resolve():
         raise InputError(f"--tgt {folders[1]}: is the set behind --src, too; give the other domain's")
+    check_same_size(*sets)
     return sets
 
 
@@ -236,13 +237,17 @@ def _described(
 
 
 def _paired(
-    described: tuple[DescribedSet, DescribedSet], metric: SimilarityMetric, top: int, direction: Direction
-) -> pd.DataFrame:
-    """The pairs of two described sets, with a bar."""
+    sets: tuple[SliceSet, SliceSet], metric: SimilarityMetric, entry: Entry, part: str | None, top: int,
+    direction: Direction,
+) -> pd.DataFrame:  # fmt: skip
+    """The pairs of two sets, with bars; `entry` is the metric's plugin."""
     from ctseg.matching.pairs import pair_up
+    from ctseg.plugins.called import call_of
 
-    with common.bar("Matching", len(described[0 if direction == "source" else 1])) as bar:
-        return pair_up(*described, metric, top or None, direction, bar.update)
+    with call_of(entry.package, entry.who):
+        described = _described(sets, metric, part)
+        with common.bar("Matching", len(described[0 if direction == "source" else 1])) as bar:
+            return pair_up(*described, metric, top or None, direction, bar.update)
 
 
 def _write(pairs: pd.DataFrame, output: Path, mark: Mark) -> None:

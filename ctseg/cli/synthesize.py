@@ -36,6 +36,7 @@ def synthesize(
     from ctseg.io.input_digests import file_digest, set_digests
     from ctseg.io.slices import check_domain
     from ctseg.outputs import whole_folder
+    from ctseg.plugins.called import call_of
     from ctseg.runs import load_model, model_path
     from ctseg.synthesis.translate import ct_intensity, translate
     from ctseg.synthesis.volumes import ONE_SLICE_MM, relative_to, translate_nifti
@@ -50,7 +51,12 @@ def synthesize(
     made_of = {"source": set_digests(slices), "model": file_digest(model_path(run)), **machine_inputs(fabric)}
     notes: list[str] = []
     options: dict[str, Any] = {"header": header, "fabric": fabric, "batch_size": batch_size}
-    with whole_folder(place, inputs=made_of) as folder, common.bar("Pseudo-CT", len(slices)) as bar:
+    who = f"generator {header.name} of {header.package} {header.package_version}"
+    with (
+        whole_folder(place, inputs=made_of) as folder,
+        common.bar("Pseudo-CT", len(slices)) as bar,
+        call_of(header.package, who),
+    ):
         if format_ == "slices":
             translate(generator, slices, folder, progress=bar.update, inputs=made_of, **options)
         else:

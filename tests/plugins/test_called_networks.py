@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from outside_plugins import outside_entry
 from toy_sets import toy
 
+from ctseg.cli import common
+from ctseg.cli.main import main
 from ctseg.conformance.toys import toy_slices
 from ctseg.errors import PluginError
 from ctseg.inference.models import LoadedModel
@@ -20,9 +26,10 @@ from ctseg.inference.predict import predict_slices
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.slices import open_slices
 from ctseg.matching.pairs import match
+from ctseg.plugins.host import load
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.preprocess.settings import PreprocessSettings
-from ctseg.runs import ModelHeader
+from ctseg.runs import ModelHeader, save_model
 from ctseg.synthesis.translate import translated
 
 
@@ -143,3 +150,90 @@ def test_a_lack_of_memory_is_no_fault_of_the_segmenter() -> None:
     with pytest.raises(RuntimeError) as caught:
         predict_slices(toy_slices("ct", 4)[0], loaded(Net(raising(error))), SegmentSettings())
     assert caught.value is error
+
+
+def with_plugin(monkeypatch: pytest.MonkeyPatch, kind: str, factory: Callable[..., Any]) -> None:
+    registry = load(outside=False)
+    registry.add(outside_entry(kind, factory))
+    monkeypatch.setattr(common, "STATE", common.State(registry=registry))
+
+
+class Loud(Search):
+    """Writes to stdout, and fails where it is asked to."""
+
+    def describe(self, images: Any, masks: Any) -> Any:
+        sys.stdout.write("similar")
+        os.write(1, b"similar")
+        if self.fault == "exits":
+            sys.exit(0)
+        if self.fault == "writes":
+            images[:] = 0
+        return super().describe(images, masks)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("exits", "SystemExit: 0"), ("writes", "ValueError: assignment destination is read-only")]
+)
+def test_a_similarity_metric_that_fails_is_one_line(
+    fault: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with_plugin(monkeypatch, "similarity_metric", lambda: Loud(fault))
+    assert main(match_call(tmp_path)) == 2
+    assert f"error: similarity metric odd of ctseg-odd 0.3.1: {words} (" in capfd.readouterr().err
+    assert not (tmp_path / "pairs.csv").exists()
+
+
+def test_what_a_similarity_metric_writes_does_not_get_into_the_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with_plugin(monkeypatch, "similarity_metric", lambda: Loud("none"))
+    assert main(match_call(tmp_path)) == 0
+    assert json.loads(capfd.readouterr().out)["pairs"] == 8
+
+
+def match_call(folder: Path) -> list[str]:
+    sets = [str(toy(folder / name, name, 0)) for name in ("mr", "ct")]
+    call = ["match", "--src", sets[0], "--tgt", sets[1], "--similarity", "odd", "-o", str(folder / "pairs.csv")]
+    return [*call, "--json"]
+
+
+class Print(torch.nn.Module):
+    """A generator that writes to stdout, and fails where it is asked to."""
+
+    def __init__(self, fails: bool = False) -> None:
+        super().__init__()
+        self.weight, self.fails = torch.nn.Parameter(torch.zeros(1)), fails
+
+    def to_target(self, images: Any) -> Any:
+        os.write(1, b"made")
+        if self.fails:
+            sys.exit(0)
+        return images * self.weight
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_synthesize_keeps_its_output_clean_and_names_a_generator_that_fails(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with_plugin(monkeypatch, "generator", lambda: Print(fails))
+    made = {"intensity": {"a": 2.55, "b": 0.0}, "preprocess": PreprocessSettings(size=32).model_dump(mode="json")}
+    header = ModelHeader("generator", "odd", {}, "ctseg-odd", "0.3.1", input=made)
+    save_model(tmp_path / "model.safetensors", Print(), header)
+    source, out = toy(tmp_path / "mr", "mr", 0), tmp_path / "out"
+    call = [
+        "synthesize",
+        "--model",
+        str(tmp_path / "model.safetensors"),
+        "--src",
+        str(source),
+        "-o",
+        str(out),
+        "--json",
+    ]
+    assert main([*call, "--device", "cpu"]) == (2 if fails else 0)
+    said = capfd.readouterr()
+    assert out.exists() is not fails
+    if fails:
+        assert "error: generator odd of ctseg-odd 0.3.1: SystemExit: 0 (plugins/test_called_networks.py:" in said.err
+    else:
+        assert json.loads(said.out)["slices"] == 8
