@@ -14,6 +14,8 @@ BARE ?=
 PAGE ?= docs/known-answers.md
 LONG := slow or phantom or end_to_end or gpu
 COVER := --cov --cov-report=term:skip-covered
+# setuptools warns of editable installations in seven lines, which read as if something had failed.
+EDITABLE := PYTHONWARNINGS=ignore::Warning:setuptools.command.editable_wheel $(BIN)/pip install --quiet
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
@@ -42,11 +44,11 @@ $(BIN)/.package: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(EDITABLE) --constraint constraints.txt --editable .
 	touch $@
 
 $(BIN)/.ready: $(BIN)/.package $(wildcard plugins/*/pyproject.toml)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable . $(addprefix --editable ,$(PLUGINS)) --group dev
+	$(EDITABLE) --constraint constraints.txt --editable . $(addprefix --editable ,$(PLUGINS)) --group dev
 	touch $@
 
 demo: $(BIN)/.package
