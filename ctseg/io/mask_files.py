@@ -70,6 +70,14 @@ def mask_case(name: str) -> str:
     return inner.removesuffix(suffix) if suffix.lower() in DICOM_SUFFIXES else inner
 
 
+def _case(file: Path) -> str:
+    """The case of a mask's file; of an object of `ctseg segment` that lies apart from the mask, the mask's."""
+    name = mask_case(file.name)
+    end = next((end for end in OWN_OBJECTS[1:] if name.endswith(end)), "")
+    is_own = end and kind_of(file.name).what == "dicom" and made_by(Source(str(file))) == OWN_MAKER
+    return name.removesuffix(end) or name if is_own else name
+
+
 def files_of(mask: Path) -> tuple[Path, ...]:
     """A mask's file, and the files beside it that hold its voxels (`.raw` beside `.mhd`)."""
     return (mask, *companions(mask))
@@ -91,12 +99,12 @@ def mask_folder(folder: Path) -> MaskFolder:
     files = sorted(folder.iterdir())
     found, masks = _masks_among(files), dict[str, Path]()
     for file in found:
-        case = mask_case(file.name)
+        case = _case(file)
         if case in masks:
             raise InputError(f"{folder}: holds {masks[case].name} and {file.name} of one case; keep one of them")
         masks[case] = file
     deeper, unread = _below(folder, files)
-    names = Counter([*masks, *(mask_case(file.name) for file in deeper)])
+    names = Counter([*masks, *map(_case, deeper)])
     masks.update((_case_below(file, folder, names), file) for file in deeper)
     return MaskFolder(masks, (*_unread(files, found), *unread))
 
@@ -104,7 +112,7 @@ def mask_folder(folder: Path) -> MaskFolder:
 def _mask_file(file: Path) -> MaskFolder:
     """The one mask of a file that is given itself, whatever the name of a DICOM object."""
     is_mask = case_of(file.name) is not None or _modality(file) in NAMED_FORMS
-    masks = {mask_case(file.name): file} if is_mask else {}
+    masks = {_case(file): file} if is_mask else {}
     return MaskFolder(masks, _unread([file], list(masks.values())))
 
 
@@ -113,15 +121,15 @@ def mask_files(folder: Path) -> tuple[list[tuple[str, Path]], tuple[Unread, ...]
     files = sorted(folder.iterdir())
     found = _masks_among(files)
     deeper, unread = _below(folder, files)
-    names = Counter(mask_case(file.name) for file in (*found, *deeper))
-    named = [(mask_case(file.name), file) for file in found]
+    names = Counter(map(_case, (*found, *deeper)))
+    named = [(_case(file), file) for file in found]
     named += [(_case_below(file, folder, names), file) for file in deeper]
     return named, (*_unread(files, found), *unread)
 
 
 def _case_below(file: Path, folder: Path, names: Mapping[str, int]) -> str:
     """The case of a mask in a folder below; other masks may have its name."""
-    case = mask_case(file.name)
+    case = _case(file)
     return case if names[case] == 1 else f"{case}-{keyed_digest(str(file.relative_to(folder)))}"
 
 

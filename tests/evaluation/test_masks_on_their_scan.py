@@ -14,6 +14,9 @@ from ctseg.evaluation.evaluate import Evaluation, evaluate
 from ctseg.evaluation.grids import TWO_PARTS
 from ctseg.evaluation.score import MISSING
 from ctseg.evaluation.settings import EvaluationSettings
+from ctseg.inference.dicom_rtstruct import write_rtstruct
+from ctseg.inference.dicom_source import SegAlgorithm
+from ctseg.io.mask_files import mask_folder
 from ctseg.io.masks import save_mask
 
 pytestmark = pytest.mark.slow
@@ -107,6 +110,23 @@ def test_a_missing_prediction_is_an_empty_mask_of_the_scan(tmp_path: Path, kind:
     assert one.failed == ()
     assert_same(one, other)
     assert one.cases["message"].tolist() == [MISSING, ""]
+
+
+def test_objects_of_segment_alone_have_the_case_of_their_mask(tmp_path: Path) -> None:
+    """Their case was `CASE_rtstruct`, so that two series of one patient had been two patients."""
+    ct(tmp_path / "ct", origins=UNEVEN)
+    volume = scan_of(tmp_path / "ct")
+    for side, mask in (("ref", lesions() > 0), ("pred", predicted() > 0)):
+        (tmp_path / side).mkdir()
+        path = tmp_path / side / f"{volume.case_id}_rtstruct.dcm"
+        write_rtstruct(path, volume, mask, SegAlgorithm("x"))
+    found = done(tmp_path)
+    assert found.failed == ()
+    assert found.cases["case"].tolist() == [volume.case_id]
+    assert found.cases["patient"].tolist() == [volume.case_id.partition("_")[0]]
+    file = next((tmp_path / "pred").iterdir())
+    (alone,) = done(tmp_path, out="file").cases["case"]
+    assert mask_folder(file).masks == {alone: file}
 
 
 def test_another_scan_and_a_broken_one_cost_the_case_by_name(tmp_path: Path) -> None:
