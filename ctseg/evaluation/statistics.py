@@ -121,6 +121,7 @@ def bootstrap(
     patients: Sequence[str],
     *,
     used: ArrayLike | None = None,
+    least: int = 1,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -131,6 +132,7 @@ def bootstrap(
         statistic: of the weights of N cases.
         patients: (N,) whose case it is.
         used: (N,) which cases the statistic looks at; patients without any of them are not drawn.
+        least: with fewer cases the statistic says nothing and is undefined; draws may have fewer different ones.
         resamples: how many times the patients are drawn.
         level: of the interval.
         seed: of the draws; the same patients with the same seed get the same draws.
@@ -138,7 +140,7 @@ def bootstrap(
     Draws in which the statistic is undefined (a ratio without a whole) are left out.
     """
     keep = np.ones(len(patients), bool) if used is None else np.asarray(used, bool)
-    value = float(statistic(keep[None].astype(float))[0]) if keep.any() else float("nan")
+    value = float(statistic(keep[None].astype(float))[0]) if keep.sum() >= max(least, 1) else float("nan")
     chosen = np.asarray(patients, dtype=str)[keep].tolist()
     numbers, count = patient_numbers(chosen)
     cases = int(keep.sum())

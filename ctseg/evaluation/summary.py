@@ -29,6 +29,8 @@ from ctseg.metrics.registry import Average, Cases, Metric, Ratio, SliceMean, Sli
 
 Parts = tuple[NDArray[np.float64], NDArray[np.float64]]
 
+LEAST_AGREEING = 2
+"""Volumes of one case do not vary together: their concordance would be 0, however near they are."""
 EMPTY_RULES = (
     "Both masks empty: a correct negative; Dice, IoU, HD95 and NSD are undefined and in no mean.",
     "One mask empty: Dice, IoU and NSD are 0, HD95 is undefined; the missed cases are counted beside its mean.",
@@ -81,8 +83,11 @@ def summarise(cases: pd.DataFrame, settings: EvaluationSettings, metrics: Sequen
 class Estimator(Protocol):
     """A statistic of the used cases with its interval, as summary.json holds it."""
 
-    def __call__(self, statistic: Statistic, used: Any, bounds: Interval = ANY) -> dict[str, Any]:
-        """`used` marks the cases that count, None for all; `bounds` are values that the statistic cannot pass."""
+    def __call__(self, statistic: Statistic, used: Any, bounds: Interval = ANY, least: int = 1) -> dict[str, Any]:
+        """`used` marks the cases that count, None for all; `bounds` are values that the statistic cannot pass.
+
+        With fewer than `least` cases a statistic that is no mean or ratio is undefined.
+        """
         ...
 
 
@@ -96,10 +101,10 @@ def _estimators(cases: pd.DataFrame, settings: EvaluationSettings) -> tuple[Esti
     """
     patients = cases["patient"].astype(str).tolist()
 
-    def estimate(statistic: Statistic, used: Any, bounds: Interval = ANY) -> dict[str, Any]:
+    def estimate(statistic: Statistic, used: Any, bounds: Interval = ANY, least: int = 1) -> dict[str, Any]:
         if isinstance(statistic, RatioStatistic):
             return ratio_interval(statistic, patients, used=used, level=settings.level, bounds=bounds).as_dict()
-        return bootstrap(statistic, patients, used=used, **settings.draws()).as_dict()
+        return bootstrap(statistic, patients, used=used, least=least, **settings.draws()).as_dict()
 
     def share(parts: Any, wholes: Any) -> dict[str, Any]:
         return proportion_interval(parts, wholes, patients, level=settings.level).as_dict()
@@ -172,7 +177,7 @@ def _volume_agreement(cases: pd.DataFrame, estimate: Estimator) -> dict[str, Any
     bias, low, high = limits_of_agreement(cases["error_ml"][either])
     return {
         "limits_of_agreement_ml": {"bias": bias, "low": low, "high": high},
-        "concordance": estimate(concordance_of(cases["pred_ml"], cases["ref_ml"]), either),
+        "concordance": estimate(concordance_of(cases["pred_ml"], cases["ref_ml"]), either, least=LEAST_AGREEING),
     }
 
 

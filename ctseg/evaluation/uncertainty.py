@@ -28,6 +28,8 @@ TABLE = "volumes.csv"
 DETAILS = "volumes.json"
 NUMBERS = ("ml", "ml_low", "ml_high", "agreement")
 COLUMNS = ("case", "ml", "ml_low", "ml_high", "agreement", "ood")
+LEAST_RANKED = 3
+"""Cases of a rank correlation; of two it is 1 or -1."""
 RECOVERY = "recovery"
 """Of `ctseg segment --recovery`; a folder made without it, or by an older version, has none."""
 
@@ -107,7 +109,7 @@ def summarise_uncertainty(done: pd.DataFrame, stated: pd.DataFrame, settings: Ev
     dice, draws = both["dice"].to_numpy(float), settings.draws()
 
     def correlation(one: ArrayLike, other: ArrayLike, used: NDArray[np.bool_]) -> dict[str, Any]:
-        return bootstrap(spearman_of(one, other, used), patients, used=used, **draws).as_dict()
+        return bootstrap(spearman_of(one, other, used), patients, used=used, least=LEAST_RANKED, **draws).as_dict()
 
     def mean(values: NDArray[np.float64], used: NDArray[np.bool_]) -> dict[str, Any]:
         return ratio_interval(mean_of(values), patients, used=used, level=settings.level, bounds=SHARE).as_dict()

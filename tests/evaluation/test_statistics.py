@@ -50,6 +50,17 @@ def test_mean_and_median_leave_out_what_is_undefined():
     assert median_of(values)(whole)[0] == 3
 
 
+def test_too_few_cases_have_no_value():
+    one, other = [10.0, 20.0, 40.0], [11.0, 22.0, 38.0]
+    agreement = concordance_of(one, other)
+    for count in (0, 1):
+        used = np.arange(3) < count
+        found = bootstrap(agreement, ["a", "b", "c"], used=used, least=2)
+        assert np.isnan([found.value, found.low, found.high]).all()
+        assert (found.cases, found.patients) == (count, count)
+    assert bootstrap(agreement, ["a", "b", "c"], used=[True, True, False], least=2).value == pytest.approx(22 / 23)
+
+
 def test_bootstrap_interval_is_that_of_a_plain_cluster_bootstrap(rng):
     patients = [f"p{index // 3}" for index in range(36)]
     values = np.repeat(rng.normal(0.7, 0.15, 12), 3) + rng.normal(0, 0.02, 36)

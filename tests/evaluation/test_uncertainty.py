@@ -43,6 +43,9 @@ def test_recovery_ranks_as_dice():
     assert found["with_recovery"] == 3
     assert found["recovery_dice"]["value"] == pytest.approx(1)
     assert found["recovery_error"]["value"] == pytest.approx(0.1)
+    two = summarise_uncertainty(done[:2], stated[:2], FAST)  # any two are in order, or in the other one
+    assert np.isnan(two["recovery_dice"]["value"])
+    assert two["recovery_error"]["value"] == pytest.approx(0.1)
 
 
 def test_by_hand():
