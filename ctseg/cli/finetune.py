@@ -14,6 +14,8 @@ from ctseg.cli.training_options import From, Preset, RunFolder
 from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from ctseg.io.slices import SliceSet
     from ctseg.plugins.host import Entry
     from ctseg.training.settings import FinetuneSettings
@@ -65,18 +67,19 @@ def finetune(
 
     from ctseg.segmentation.folds import check_folds, patient_folds, train_folds
     from ctseg.training.device import make_fabric
+    from ctseg.training.outside import outside_training
 
-    check_folds(labelled, patient_folds(labelled, folds, seed), resolved)
-    make, origin = _maker(entry, values, begin)
     fabric = make_fabric(device, precision, 1, seed)
-    config = _config(entry, labelled, preset, seed, folds, origin)
-    config["inputs"] = {"data": set_digests(labelled), **machine_inputs(fabric)}
+    check_folds(labelled, patient_folds(labelled, folds, seed), resolved)
+    make, module, origin = _maker(entry, values, begin, labelled, fabric)
+    inputs = {"data": set_digests(labelled), **machine_inputs(fabric)}
+    config = {**_config(entry, labelled, preset, seed, folds, origin), "inputs": inputs}
     started = {**config, "settings": recorded(resolved)}
     if note := schedule_note(resolved, given):
         common.say(note)
     if resume:
         check_resume(output, started)  # before the folder is marked as unfinished
-    with growing_folder(place, RUN_FILES, config["inputs"]), common.bar("finetune") as bar:
+    with growing_folder(place, RUN_FILES, inputs), common.bar("finetune") as bar, outside_training(entry, module):
         start_run(output, started, overwrite=overwrite, resume=resume)
         summary = train_folds(
             labelled, make, resolved, output, fabric=fabric, header=_header(entry, values, labelled, config),
@@ -125,13 +128,15 @@ def _resolve(
     return entry, settings, values
 
 
-def _maker(entry: Entry, values: dict[str, Any], start: Path | None) -> tuple[Any, str]:
-    """What makes the network of a fold, and where its first weights come from (a digest, no path)."""
-    from ctseg.cli.warm_start import build, start_of
+def _maker(
+    entry: Entry, values: dict[str, Any], start: Path | None, labelled: SliceSet, fabric: Fabric
+) -> tuple[Any, Any, str]:
+    """What makes the network of a fold, one of them, and where its first weights come from (a digest, no path)."""
+    from ctseg.cli.warm_start import build, start_of, tried
 
     begin = None if start is None else start_of(start, entry, values)
-    build(entry, values, begin)  # weights that do not fit are refused before anything is written
-    return lambda: build(entry, values, begin), str(begin.record["from"]) if begin else "nothing"
+    module = tried(entry, values, begin, labelled, fabric)  # what does not fit is refused before anything is written
+    return lambda: build(entry, values, begin), module, str(begin.record["from"]) if begin else "nothing"
 
 
 def _config(entry: Entry, labelled: SliceSet, preset: str, seed: int, folds: int, origin: str) -> dict[str, Any]:

@@ -170,11 +170,12 @@ def started(
     from ctseg.cli import warm_start
     from ctseg.cli.resuming import check_checkpoint
     from ctseg.runs import check_resume
+    from ctseg.training.outside import outside_training
 
     with team.agreed():
         fabric = team.make_fabric(*machine, stage.seed)
         torch.manual_seed(stage.seed)  # draws the first weights
-        module = warm_start.build(stage.plugin, stage.plugin_settings, stage.start)
+        module = warm_start.tried(stage.plugin, stage.plugin_settings, stage.start, stage.sets[1], fabric)
         if check is not None:
             check(module)
         config = {**config_of(stage), "inputs": {**stage_inputs(stage), **machine_inputs(fabric)}}
@@ -189,6 +190,7 @@ def started(
         team.ending_together(place.path),
         _run_folder(place, config, writes=team.writes) as resuming,
         common.bar(stage.command) as bar,
+        outside_training(stage.plugin, module),
     ):
         header = _header(stage, config, ct_labels)
         options = {"fabric": fabric, "seed": stage.seed, "resume": resuming, "header": header, "progress": bar.update}

@@ -14,8 +14,10 @@ from ctseg.failures import system_failure
 from ctseg.files import regular
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from torch import Tensor
 
+    from ctseg.io.slices import SliceSet
     from ctseg.plugins.host import Entry
     from ctseg.runs import ModelHeader
 
@@ -120,6 +122,18 @@ def build(entry: Entry, values: Mapping[str, Any], start: Start | None) -> Any:
     from ctseg.runs import load_model
 
     return load_model(start.path, common.registry().build_from_header, entry.kind)[0].train()
+
+
+def tried(entry: Entry, values: Mapping[str, Any], start: Start | None, slices: SliceSet, fabric: Fabric) -> Any:
+    """As `build`; one of another package is tried on two slices before.
+
+    Raises:
+        PluginError: if the plugin fails there.
+    """
+    from ctseg.training.outside import try_network
+
+    try_network(entry, lambda: build(entry, values, start), slices, fabric)
+    return build(entry, values, start)
 
 
 def recorded(run: Path) -> dict[str, Any]:

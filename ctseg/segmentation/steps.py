@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ctseg.networks.intensity import checked_shape
 from ctseg.networks.modes import frozen_batch_norm
+from ctseg.plugins.called import name_of
 from ctseg.segmentation.losses import segmentation_loss
 from ctseg.segmentation.source_normalisation import AS_THE_TARGET, SourceNormalisation, source_normalisation
 from ctseg.segmentation.terms import (
@@ -160,6 +162,7 @@ def segmenter_step(training: SegmenterTraining, batch: Batch, epoch: int = 0) ->
     training.optimiser.zero_grad(set_to_none=True)
     with training.autocast():
         batch.source_output = training.segmenter(training.of_source(batch.images))
+    checked_shape(batch.source_output.logits, batch.images, f"segmenter {name_of(training.segmenter)}")
     losses = {"segmentation": segmentation_loss(batch.source_output.logits, batch.masks, training.settings.loss)}
     if training.adversaries:
         with training.autocast(), frozen_batch_norm(training.segmenter, training.freeze_batch_norm_on_target):

@@ -16,8 +16,9 @@ from ctseg.augment.brightness import BrightnessShift
 from ctseg.augment.flips import Flips
 from ctseg.augment.pipeline import apply_all
 from ctseg.augment.slices import Augmentation
-from ctseg.networks.intensity import to_images
+from ctseg.networks.intensity import checked_shape, to_images
 from ctseg.networks.modes import evaluating
+from ctseg.plugins.called import name_of
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.selection.rules import THRESHOLD, ValidationOutputs
 
@@ -150,7 +151,8 @@ def predict(
     """(B, 1, H, W) in [-1, 1] -> lesion probability (B, H, W), and the output on its device."""
     with autocast():
         output: SegmenterOutput = network(images)
-    return torch.sigmoid(output.logits.float())[:, 0].cpu().numpy(), output
+    logits = checked_shape(output.logits, images, f"segmenter {name_of(network)}")
+    return torch.sigmoid(logits.float())[:, 0].cpu().numpy(), output
 
 
 def segment_slices(

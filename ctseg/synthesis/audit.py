@@ -18,8 +18,9 @@ from torch import nn
 from ctseg.io.slices import SliceSet
 from ctseg.matching.metrics import LESION_GREY, lesion_grey
 from ctseg.metrics.overlap import defined, dice_of
-from ctseg.networks.intensity import to_images, to_uint8
+from ctseg.networks.intensity import checked_shape, to_images, to_uint8
 from ctseg.networks.modes import evaluating
+from ctseg.plugins.called import name_of
 from ctseg.training.sampling import Rows
 
 RING = 4
@@ -83,7 +84,9 @@ def translate_audit(
     nets = [net for net in (generator, lesion_net) if net is not None]
     with torch.no_grad(), autocast(), evaluating(*nets):
         for start in range(0, len(slices.images), BATCH):
-            pseudo_ct = cast(Any, generator).to_target(to_images(slices.images[start : start + BATCH], device))
+            images = to_images(slices.images[start : start + BATCH], device)
+            pseudo_ct = cast(Any, generator).to_target(images)
+            checked_shape(pseudo_ct, images, f"generator {name_of(generator)}")
             made.append(to_uint8(pseudo_ct))
             if lesion_net is not None:
                 found.append((lesion_net(pseudo_ct).logits[:, 0] > 0).cpu().numpy())

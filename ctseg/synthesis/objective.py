@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from ctseg.errors import SettingError
 from ctseg.networks.discriminators import DomainDiscriminator, PatchGan
 from ctseg.networks.fcn import FcnVgg16
+from ctseg.networks.intensity import checked_shape
 from ctseg.networks.modes import frozen
+from ctseg.plugins.called import name_of
 from ctseg.plugins.protocols import Batch, Domain, Objective, ObjectiveContext, has_features
 from ctseg.synthesis import losses
 from ctseg.synthesis.pool import ImagePool
@@ -122,7 +124,8 @@ class CycleObjective:
         """Both translations and both reconstructions; the features are those of the first pass."""
         pseudo_ct, mr_features = self._one_way(batch.source, "mr")
         pseudo_mr, ct_features = self._one_way(batch.target, "ct")
-        recon_mr, recon_ct = self.generator.to_source(pseudo_ct), self.generator.to_target(pseudo_mr)
+        recon_mr = self._checked(self.generator.to_source(pseudo_ct), batch.source)
+        recon_ct = self._checked(self.generator.to_target(pseudo_mr), batch.target)
         return Translation(pseudo_ct, pseudo_mr, recon_mr, recon_ct, mr_features, ct_features, self._encoded(batch))
 
     def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
@@ -136,9 +139,13 @@ class CycleObjective:
         """Images of `domain` in the other domain and, where (6) needs them, their features: in one pass if it can."""
         generator = self.generator
         if "d_fusion" in self.helpers and callable(getattr(generator, "translate", None)):
-            return cast(tuple[Tensor, Tensor], generator.translate(images, domain))
-        made = generator.to_target(images) if domain == "mr" else generator.to_source(images)
+            made, features = generator.translate(images, domain)
+            return self._checked(made, images), features
+        made = self._checked(generator.to_target(images) if domain == "mr" else generator.to_source(images), images)
         return made, generator.features(images, domain) if "d_fusion" in self.helpers else None
+
+    def _checked(self, made: Tensor, images: Tensor) -> Tensor:
+        return checked_shape(made, images, f"generator {name_of(self.generator)}")
 
     def _lesion_roots(self, batch: Batch, made: Translation, lesions: Losses) -> list[tuple[Tensor, Tensor | None]]:
         """Equation (5) for S_ori and S_rec; the images that they see, each with the generator's gradient there."""
