@@ -89,13 +89,14 @@ def load_for_segment(
     """
     from ctseg.inference.models import by_preprocessing, load_models, load_other_blood, with_other_blood
     from ctseg.models import OTHER_BLOOD
+    from ctseg.plugins.host import extractor_of
 
     registry = registry or _registry()
     groups = by_preprocessing(load_models(runs, registry.build_from_header, device))
     if other_blood:
         groups = with_other_blood(groups, load_other_blood(_catalogue(registry).named(OTHER_BLOOD), device))
     preprocessing = groups[0].preprocessing
-    entry = registry.get("brain_extractor", preprocessing.brain_extractor)
+    entry = extractor_of(registry, preprocessing.brain_extractor, groups[0].models[0].header.input)
     return groups, entry.extractor(preprocessing.brain_extractor_settings)
 
 

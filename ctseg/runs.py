@@ -136,7 +136,7 @@ def _wrong_field(fields: Mapping[str, Any]) -> str:
 
 def _wrong_tables(made: Mapping[str, Any], training: Mapping[str, Any]) -> list[str]:
     """The tables in a header's `input` and `training` that are of another type; each may be missing or empty."""
-    parts = {f"input.{name}": made.get(name) for name in ("intensity", "preprocess", "profile")}
+    parts = {f"input.{name}": made.get(name) for name in ("intensity", "preprocess", "profile", "brain_extractor")}
     parts |= {f"training.{name}": training.get(name) for name in ("scores", "data")}
     data = training.get("data")
     parts |= {f"training.data.{name}": value for name, value in (data if isinstance(data, dict) else {}).items()}

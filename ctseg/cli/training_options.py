@@ -342,9 +342,8 @@ def ct_input(target: SliceSet) -> dict[str, Any]:
     from ctseg.inference.ood import training_profile
 
     return {
-        "domain": "ct",
-        "size": list(target.size),
-        "intensity": target.info["intensity"],
-        "preprocess": target.info["settings"],
+        "domain": "ct", "size": list(target.size),
+        "intensity": target.info["intensity"], "preprocess": target.info["settings"],
         "profile": training_profile(target),
-    }
+        **{key: target.info[key] for key in ("brain_extractor",) if key in target.info},
+    }  # fmt: skip

@@ -14,7 +14,7 @@ TEMPLATE = Path(__file__).with_name("template")
 KINDS = ("similarity_metric", "metric", "generator", "segmenter", "brain_extractor", "model", "command")
 WITHOUT_SETTINGS = ("model", "command")
 PREFIX = "ctseg-"
-NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
 def write_package(folder: Path, name: str, kind: str = "all") -> list[Path]:
@@ -48,8 +48,10 @@ def render(name: str, kind: str = "all") -> dict[str, str]:
         raise SettingError(unknown_name("kind of plugin", kind, [*KINDS, "all"]))
     name = name.removeprefix(PREFIX)
     if not NAME.fullmatch(name):
-        raise SettingError(f"{name!r}: a plugin's name is small letters, digits and single hyphens, as my-metric")
-    package = PREFIX + name
+        raise SettingError(
+            f"{name!r}: a plugin's name is small letters, digits, single hyphens and underscores, as my-metric"
+        )
+    package = PREFIX + name.replace("_", "-")  # as pip writes it
     kinds = list(KINDS) if kind == "all" else [kind]
     values: dict[str, Any] = {"name": name, "package": package, "module": package.replace("-", "_"), "kinds": kinds}
     values["contract"] = CONTRACT

@@ -65,12 +65,21 @@ def name_of(thing: object) -> str:
     return f"{own.__name__} of {own.__module__.partition('.')[0]}"
 
 
+def made_by(extractor: object) -> dict[str, dict[str, str]]:
+    """What a slice set and the models that learn from it say of an extractor; nothing of one that ctseg has."""
+    if not isinstance(extractor, OutsideExtractor):
+        return {}
+    return {"brain_extractor": dict(zip(("name", "package", "version"), extractor.plugin, strict=True))}
+
+
 @dataclass(frozen=True)
 class OutsideExtractor:
     """A brain extractor of another package, which is called within bounds."""
 
     extractor: BrainExtractor
     who: str
+    plugin: tuple[str, str, str] = ("", "", "")
+    """Its name, package and version: what slices that are made with it say."""
 
     def __call__(self, volume: Volume) -> NDArray[np.bool_]:
         """(K, h, w) the brain of a CT volume, as the plugin gives it."""

@@ -70,7 +70,11 @@ class Entry:
         from ctseg.plugins.called import OutsideExtractor
 
         made = self.build(*layers)
-        return made if self.package == "ctseg" else OutsideExtractor(made, self.who)
+        return (
+            made
+            if self.package == "ctseg"
+            else OutsideExtractor(made, self.who, (self.name, self.package, self.version))
+        )
 
     @property
     def who(self) -> str:

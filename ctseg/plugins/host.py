@@ -138,12 +138,39 @@ class Registry:
         Raises:
             PluginError: saying which package to install.
         """
-        if (header.kind, header.name) not in self.entries:
-            raise PluginError(
-                f"this model needs {header.kind} {header.name!r} of {header.package} {header.package_version}; "
-                f"install it: pip install {header.package}"
-            )
-        return self.get(header.kind, header.name).build(header.settings)
+        needed = self.needed(header.kind, header.name, header.package, header.package_version)
+        return needed.build(header.settings)
+
+    def needed(self, kind: str, name: str, package: str, version: str) -> Entry:
+        """One entry that a model was made with.
+
+        Raises:
+            PluginError: saying which package to install, or why it is left out though it is there.
+        """
+        if (kind, name) in self.entries:
+            return self.entries[kind, name]
+        what = f"this model needs {words(kind)} {name!r} of {package} {version}"
+        for item in self.broken:
+            if _normal(item.package) == _normal(package):
+                raise PluginError(f"{what}; {item.package} {item.version} is installed and broken: {item.error}")
+        raise PluginError(f"{what}; install it: pip install {package}=={version}")
+
+
+def extractor_of(registry: Registry, name: str, made: Mapping[str, Any]) -> Entry:
+    """The brain extractor of a model's slices.
+
+    Args:
+        registry: where to look it up.
+        name: what it is called.
+        made: `input` of the model's header, which names the package where it is not ctseg.
+
+    Raises:
+        PluginError: saying which package to install, or which names are known.
+    """
+    said = made.get("brain_extractor") or {}
+    if said.get("name") != name:  # of ctseg's own, or of a model made before headers had it
+        return registry.get("brain_extractor", name)
+    return registry.needed("brain_extractor", name, str(said.get("package")), str(said.get("version")))
 
 
 def disabled_plugins(environment: Mapping[str, str] = os.environ) -> tuple[bool, set[str]]:

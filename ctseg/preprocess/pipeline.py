@@ -20,6 +20,7 @@ from ctseg.io.rsna_labels import read_labels
 from ctseg.io.slice_writer import SliceWriter
 from ctseg.io.slices import assign_splits
 from ctseg.parallel import Failure, ordered_map
+from ctseg.plugins.called import made_by
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.cases import CaseSlices, CaseTask, process_case
 from ctseg.preprocess.ct import window_map
@@ -170,8 +171,8 @@ def write_set(
         raise InputError(_nothing_left(report, settings))
     report.label_values = dict(sorted(report.label_values.items()))
     report.lesion_labels = lesion_labels(report.label_values, settings)
-    made_with = settings.model_dump(mode="json")
-    writer.close(intensity=_intensity(domain, settings), settings=made_with, extra=_extra(report))
+    made_with, by = settings.model_dump(mode="json"), made_by(made.task.extractor if domain == "ct" else None)
+    writer.close(intensity=_intensity(domain, settings), settings=made_with, extra=_extra(report) | by)
     preview.save(out / "preview.png")
     splits = Counter(made.split_of[patient] for patient in {made.patients[case] for case in report.inputs})
     set_page(report, out / "preview.png", splits, settings).write(out / "report.html")

@@ -69,11 +69,19 @@ def test_a_new_command_joins_the_command_line(
 
 def test_names_are_checked() -> None:
     assert "src/ctseg_my_net/segmenter.py" in render("ctseg-my-net", "segmenter")
-    for name in ("My-Net", "my_net", "9net", "", "my--net", "net!"):
+    for name in ("My-Net", "9net", "", "my--net", "net!", "my__net", "my-_net", "net_", "_net"):
         with pytest.raises(SettingError, match="small letters"):
             render(name)
     with pytest.raises(SettingError, match="unknown kind of plugin 'segmentor'.*segmenter"):
         render("my-net", "segmentor")
+
+
+def test_a_metric_in_mm_has_the_name_that_the_kit_asks_for() -> None:
+    files = render("centroid_mm", "metric")
+    assert 'name = "ctseg-centroid-mm"' in files["pyproject.toml"]
+    assert 'centroid_mm = "ctseg_centroid_mm"' in files["pyproject.toml"]
+    assert 'name="centroid_mm"' in files["src/ctseg_centroid_mm/metric.py"]
+    assert 'checks("metric", "centroid_mm")' in files["tests/test_conformance.py"]
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:

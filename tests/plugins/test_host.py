@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -9,13 +10,20 @@ from typing import Any
 
 import pytest
 import typer
+from outside_plugins import outside_entry
+from toy_sets import toy
 
+from ctseg.api import load_for_segment
+from ctseg.cli.training_options import ct_input
 from ctseg.errors import PluginError, SettingError
+from ctseg.io.slices import open_slices
 from ctseg.plugins import versions
+from ctseg.plugins.called import made_by
 from ctseg.plugins.commands import register_commands
 from ctseg.plugins.hookspecs import CONTRACT, hookimpl
-from ctseg.plugins.host import Package, disabled_plugins, load
-from ctseg.runs import ModelHeader
+from ctseg.plugins.host import Broken, Package, disabled_plugins, load
+from ctseg.preprocess.settings import PreprocessSettings
+from ctseg.runs import ModelHeader, save_model
 from ctseg.settings import Settings
 
 
@@ -272,3 +280,48 @@ def test_a_package_whose_record_is_broken_ends_nothing(tmp_path: Path, monkeypat
             (folder / "METADATA").write_bytes(about)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert load().names("segmenter")
+
+
+def soft_header(made: dict[str, Any]) -> ModelHeader:
+    settings = PreprocessSettings(size=64, brain_extractor="soft").model_dump(mode="json")
+    return ModelHeader(
+        "segmenter", "unet", {"width": 4, "depth": 2}, "ctseg", "0.1.0", {"preprocess": settings, **made}
+    )
+
+
+SOFT = {"brain_extractor": {"name": "soft", "package": "ctseg-soft", "version": "0.1.0"}}
+NEEDS = "^this model needs brain extractor 'soft' of ctseg-soft 0.1.0"
+BROKEN = Broken("ctseg_soft", "0.2.0", "ImportError: x")
+
+
+@pytest.mark.parametrize(
+    ("made", "broken", "words"),
+    [
+        (SOFT, [], f"{NEEDS}; install it: pip install ctseg-soft==0.1.0$"),
+        (SOFT, [BROKEN], f"{NEEDS}; ctseg_soft 0.2.0 is installed and broken: ImportError: x$"),
+        ({}, [], r"^unknown brain extractor 'soft'.*known: "),
+        ({"brain_extractor": {}}, [], r"^unknown brain extractor 'soft'"),
+    ],
+)  # fmt: skip
+def test_a_model_names_the_package_of_its_brain_extractor(
+    made: dict[str, Any], broken: list[Broken], words: str, tmp_path: Path
+) -> None:
+    registry, header = load(outside=False), soft_header(made)
+    registry.broken.extend(broken)
+    save_model(tmp_path / "model.safetensors", registry.build_from_header(header), header)
+    with pytest.raises(PluginError, match=words):
+        load_for_segment([tmp_path / "model.safetensors"], "cpu", registry)
+
+
+def test_slices_say_which_plugin_found_their_brain() -> None:
+    made = outside_entry("brain_extractor", lambda: lambda volume: volume.voxels > 0, name="soft").extractor()
+    assert made_by(made) == {"brain_extractor": {"name": "soft", "package": "ctseg-odd", "version": "0.3.1"}}
+    assert made_by(load(outside=False).get("brain_extractor", "muschelli").extractor()) == {}
+
+
+def test_a_training_hands_on_which_plugin_found_the_brain(tmp_path: Path) -> None:
+    folder = toy(tmp_path / "ct", "ct", 0)
+    assert "brain_extractor" not in ct_input(open_slices(folder))
+    info = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(info | SOFT))
+    assert ct_input(open_slices(folder))["brain_extractor"] == SOFT["brain_extractor"]

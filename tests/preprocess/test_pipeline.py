@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from killed_worker import DeadlyPath
+from outside_plugins import outside_entry
 
+from ctseg.conformance.toys import toy_head
 from ctseg.errors import InputError
 from ctseg.io.case import Discovery, Rejected
 from ctseg.io.discover import discover
@@ -68,6 +70,18 @@ def test_a_labelled_mr_cohort(cohort, tmp_path):
     assert slices.info["intensity"]["a"] is None
     assert (table["intensity_a"] > 0).all()
     assert (tmp_path / "set" / "preview.png").stat().st_size > 1000
+
+
+def test_a_set_says_which_plugin_found_its_brain(cohort, tmp_path):
+    head = toy_head()
+    nib.save(nib.Nifti1Image(head.voxels.T.astype(np.int16), np.diag([4.0, 4.0, 11.0, 1.0])), tmp_path / "ct.nii")
+    soft = outside_entry("brain_extractor", lambda: lambda volume: np.abs(volume.voxels - 35) < 20, "soft").extractor()
+    slices, _ = made(
+        discover([tmp_path / "ct.nii"], "ct"), tmp_path / "set", PreprocessSettings(size=32), extractor=soft
+    )
+    assert slices.info["brain_extractor"] == {"name": "soft", "package": "ctseg-odd", "version": "0.3.1"}
+    of_mr, _ = made(discover([cohort]), tmp_path / "mr", extractor=soft)  # its brain is in the file
+    assert "brain_extractor" not in of_mr.info
 
 
 def test_the_front_of_the_head_is_at_the_top(cohort, tmp_path):
