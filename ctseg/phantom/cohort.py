@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -16,6 +16,7 @@ from ctseg.errors import CaseError, InputError
 from ctseg.failures import error_number
 from ctseg.files import write_json, write_text
 from ctseg.harmless import csv_text
+from ctseg.locks import still_there
 from ctseg.parallel import Failure, ordered_map
 from ctseg.phantom.bleeds import KINDS, Findings
 from ctseg.phantom.msd import MrCase, make_mr_case, write_dataset_json
@@ -97,33 +98,47 @@ class Job:
             return {REFUSED: number}
 
     def _made(self) -> dict[str, Any]:
-        begun = self._place()
-        if begun is None:
+        if not self.folder.is_dir():
             raise CaseError(
                 f"{self.folder}: no such folder on the worker's machine {worker_name()}; workers need the same disk "
                 "under the same path"
             )
         part = self.folder / PARTIAL / self.name
-        shutil.rmtree(part, ignore_errors=True)  # of a run that was stopped when another worker was killed
-        mr = isinstance(self.case, MrCase)
-        try:
-            result = make_mr_case(part, self.case) if mr else make_ct_case(part, self.case)  # type: ignore[arg-type]
-        finally:
-            if self._place() != begun:
-                self._forget(part)
+        with self._begun() as is_there:
+            shutil.rmtree(part, ignore_errors=True)  # of a run that was stopped when another worker was killed
+            mr = isinstance(self.case, MrCase)
+            try:
+                result = make_mr_case(part, self.case) if mr else make_ct_case(part, self.case)  # type: ignore[arg-type]
+            finally:
+                if not is_there():
+                    self._forget(part)
         for path in [path for path in sorted(part.rglob("*")) if path.is_file()]:
             target = self.folder / path.relative_to(part)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         return result
 
-    def _place(self) -> tuple[int, int] | None:
-        """What tells the cohort's folder from one that is made in its place; None where there is none."""
+    @contextmanager
+    def _begun(self) -> Iterator[Callable[[], bool]]:
+        """Tells in the block whether the cohort's folder is the one that it was, and not one that was made since.
+
+        While it is open, no other folder gets its number.
+        """
+        if os.name == "nt":  # no folder can be opened there
+            yield self.folder.is_dir
+            return
+        handle = os.open(self.folder, os.O_RDONLY)
+
+        def is_there() -> bool:
+            try:
+                return still_there(handle, self.folder)
+            except OSError:  # a network disk's handle is stale
+                return False
+
         try:
-            found = self.folder.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+            yield is_there
+        finally:
+            os.close(handle)
 
     def _forget(self, part: Path) -> None:
         """Remove what was made after the call had ended, and its folder was gone: a cluster's worker goes on.

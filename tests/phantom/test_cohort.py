@@ -250,3 +250,17 @@ def test_a_worker_that_goes_on_after_the_call_has_ended_leaves_nothing(
     with pytest.raises(CaseError, match="out: was removed while mr-0 was made; call again"):
         Job(out, MrCase(0, 48, 31, (0, 1, 0))).run()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_made_again_is_another_one(tmp_path: Path) -> None:
+    """The system had given it the number of the removed one, and a patient of the call before had come into it."""
+    job = Job(tmp_path / "out", MrCase(0, 48, 31, (0, 1, 0)))
+    for _ in range(20):
+        job.folder.mkdir()
+        with job._begun() as is_there:
+            assert is_there()
+            job.folder.rmdir()
+            assert not is_there()
+            job.folder.mkdir()
+            assert not is_there()
+        job.folder.rmdir()
