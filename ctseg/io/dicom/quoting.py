@@ -8,6 +8,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from traceback import walk_stack
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
@@ -23,15 +24,39 @@ KEYWORD = re.compile(r"[A-Z][A-Za-z0-9]{3,63}")
 MOST_NAMED = 4
 LIBRARIES = ("pydicom", "highdicom", "nibabel.global")
 """Loggers of libraries that quote what they read."""
-QUOTING_MODULES = r"(pydicom|highdicom|ctseg\.io\.dicom|ctseg\.inference\.dicom_seg)(\..*)?$"
+QUOTING_MODULES = re.compile(r"(pydicom|highdicom|ctseg\.io\.dicom|ctseg\.inference\.dicom_seg)(\..*)?$")
 """Where their warnings are counted to come from."""
 
 
+class _WithinCtseg:
+    """As the pattern of a filter of warnings: a module of these libraries, while ctseg is at work."""
+
+    def match(self, module: str) -> bool:
+        """Asked by `warnings`, for each warning that is given."""
+        return bool(QUOTING_MODULES.match(module)) and within_ctseg()
+
+
+def within_ctseg() -> bool:
+    """Whether a function of ctseg is among those that are being called."""
+    names = (str(frame.f_globals.get("__name__", "")) for frame, _ in walk_stack(None))
+    return any(name.partition(".")[0] == "ctseg" and name != __name__ for name in names)
+
+
+def _is_heard(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.CRITICAL or not within_ctseg()
+
+
 def keep_quiet() -> None:
-    """No warning and no log line of these libraries reaches the terminal: what matters is checked and said by ctseg."""
+    """No warning and no log line of these libraries reaches the terminal: what matters is checked and said by ctseg.
+
+    A program that calls them itself gets its own. highdicom logs by a logger a module, which no filter reaches: its log
+    lines below critical are left out everywhere.
+    """
+    logging.getLogger("highdicom").setLevel(logging.CRITICAL)
     for name in LIBRARIES:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=QUOTING_MODULES)
+        logging.getLogger(name).addFilter(_is_heard)
+    warnings.filters.insert(0, ("ignore", None, Warning, _WithinCtseg(), 0))  # type: ignore[attr-defined]
+    getattr(warnings, "_filters_mutated", int)()  # what was decided by the older filters is forgotten
 
 
 def unquoted(error: BaseException, dataset: Dataset | None = None) -> str:
