@@ -75,12 +75,12 @@ def test_by_hand():
 @pytest.mark.slow
 def test_recovery_is_read_and_correlated_where_there_is_one(cohort):
     header = HEADER.replace(",ood", ",ood,recovery")
-    rows = "a_1,ok,1,,,,,0.8\na_2,ok,1,,,,,0.3\nb_1,failed,,,,,,\nb_2,ok,0,,,,,\n"
+    rows = "a_1,ok,1,,,,,0.8\na_2,ok,1,,,,,0.3\nb_1,ok,0,,,,,0.1\nb_2,ok,0,,,,,\n"
     (cohort / "pred" / "volumes.csv").write_text(header + rows)
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     stated = found.summary["models"][0]["uncertainty"]
-    assert stated["with_recovery"] == 2
-    assert "recovery_dice" in stated
+    assert stated["with_recovery"] == 3
+    assert stated["recovery_dice"]["value"] == pytest.approx(1)
     report = (cohort / "out" / "report.html").read_text()
     assert "Recovery and Dice, correlation" in report
     assert "Recovery and Dice, mean absolute difference" in report
