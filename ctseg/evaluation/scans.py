@@ -63,6 +63,7 @@ class Scans:
         names = [job.case for job in matching.jobs]
         self.files = {name: path for name in names if (path := _named_file(name, self.images)) is not None}
         self.found: dict[str, Case] = {}
+        self._cases: dict[str, Case | None] = {}
         self.slices: SliceSet | None = None
         if self.images and len(self.files) < len(names):
             self._discover(workers, progress)
@@ -89,6 +90,11 @@ class Scans:
 
     def case(self, job: Job) -> Case | None:
         """The scan of a case in what is given, to be read later; None where there is none, or it is a slice set's."""
+        if job.case not in self._cases:  # a reference's header, and all scans' digests, may be read for it
+            self._cases[job.case] = self._find(job)
+        return self._cases[job.case]
+
+    def _find(self, job: Job) -> Case | None:
         if job.case in self.files:
             return Case(job.case, job.patient, "nifti", "ct", (self.files[job.case],))
         return self.found.get(job.case) or self._named_by_reference(job) or self._same_bytes(job)

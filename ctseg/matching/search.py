@@ -99,7 +99,7 @@ def _checked_nearest(
 
 
 def _numbers(distances: NDArray[Any], metric: SimilarityMetric) -> NDArray[np.float64]:
-    """Distances, none of which may be NaN: it is neither nearer nor farther than any other."""
+    """Distances. None may be NaN, which is neither nearer nor farther than any other."""
     if distances.dtype.kind not in "biuf" or np.isnan(distances).any():
         raise PluginError(f"{_name(metric)}: gives distances that are no numbers ({distances.dtype})")
     return distances

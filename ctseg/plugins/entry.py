@@ -70,11 +70,9 @@ class Entry:
         from ctseg.plugins.called import OutsideExtractor
 
         made = self.build(*layers)
-        return (
-            made
-            if self.package == "ctseg"
-            else OutsideExtractor(made, self.who, (self.name, self.package, self.version))
-        )
+        if self.package == "ctseg":
+            return made
+        return OutsideExtractor(made, self.who, (self.name, self.package, self.version))
 
     @property
     def who(self) -> str:

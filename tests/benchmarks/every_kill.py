@@ -13,18 +13,15 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import torch
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "cli")]
 from children import in_child
 from signalled import SIGNALS, leftovers, said_once, tree
+from sweep import say, sweep
 from test_signals import COMMANDS as SHORT
-from test_signals import ONE, command_inputs, words
+from test_signals import ONE, words
 
 import ctseg.files
 from ctseg.cli.main import main
@@ -136,29 +133,10 @@ def measured(name: str, place: Path) -> tuple[int, int]:
     return done, whole
 
 
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(COMMANDS), help=f"of {', '.join(COMMANDS)}")
-    names = parser.parse_args().names
-    torch.set_num_threads(1)
-    failed = 0
-    with tempfile.TemporaryDirectory() as place:
-        inputs = Path(place) / "inputs"
-        inputs.mkdir()
-        with command_inputs(inputs):
-            for name in names:
-                began, work = time.monotonic(), Path(place) / "work"
-                work.mkdir()
-                done, whole = measured(name, work)
-                shutil.rmtree(work)
-                failed += done - whole
-                say(f"{name}: {whole} of {done} whole, {time.monotonic() - began:.0f} s")
-    return 1 if failed else 0
+    return sweep(parser.parse_args().names, measured)
 
 
 if __name__ == "__main__":

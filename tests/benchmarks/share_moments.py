@@ -17,19 +17,16 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "cli")]
 from children import in_child
 from signalled import leftovers, tree
+from sweep import say, sweep
 from test_signals import COMMANDS as SHORT
-from test_signals import ONE, command_inputs, words
+from test_signals import ONE, words
 
 from ctseg.cli.main import main
 from ctseg.outputs import claims
@@ -217,32 +214,14 @@ def measured(name: str, ways: list[str], place: Path, every: int) -> tuple[int, 
     return done, whole
 
 
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(COMMANDS), help=f"of {', '.join(COMMANDS)}")
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=[*WAYS, *FAULTS])
     parser.add_argument("--every", type=int, default=1, help="take each n-th step alone")
     given = parser.parse_args()
-    torch.set_num_threads(1)
     hurried()
-    failed = 0
-    with tempfile.TemporaryDirectory() as place:
-        inputs = Path(place) / "inputs"
-        inputs.mkdir()
-        with command_inputs(inputs):
-            for name in given.names:
-                began, work = time.monotonic(), Path(place) / "work"
-                work.mkdir()
-                done, whole = measured(name, given.ways, work, given.every)
-                shutil.rmtree(work)
-                failed += done - whole
-                say(f"{name}: {whole} of {done} whole, {time.monotonic() - began:.0f} s")
-    return 1 if failed else 0
+    return sweep(given.names, lambda name, place: measured(name, given.ways, place, given.every))
 
 
 if __name__ == "__main__":

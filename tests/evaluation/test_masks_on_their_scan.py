@@ -1,4 +1,4 @@
-"""Two DICOM masks of one case, neither of which has the whole grid, are measured on the scan that is given."""
+"""Two DICOM masks of one case have a part of the grid each; they are measured on the scan that is given."""
 
 from __future__ import annotations
 
