@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,8 @@ def slowly(number: int) -> int:
     if number:
         time.sleep(60)
     return number
+
+
+def leave(_: int) -> None:
+    """End the process as a library might that takes itself for the whole program."""
+    sys.exit(0)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from killed_worker import leave
 from outside_plugins import outside_entry
 
 from ctseg.cli import common
@@ -273,13 +274,9 @@ def test_an_exit_of_a_library_does_not_pass_for_a_finished_command(
     assert re.search(rf"error: sys\.exit\({status}\) in plugins/test_called\.py:\d+ ended `ctseg match` before", said)
 
 
-def ends(_: int) -> None:
-    sys.exit(0)
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_exit_within_a_case_ends_no_other_case(workers: int) -> None:
-    with closing(ordered_map(ends, [1, 2, 3], workers=workers)) as found:
+    with closing(ordered_map(leave, [1, 2, 3], workers=workers)) as found:
         assert [outcome.error for _, outcome in found] == ["SystemExit: 0"] * 3  # type: ignore[union-attr]
 
 
