@@ -30,7 +30,9 @@ Hu = NDArray[np.float32]
 LEAK = 0.02
 """Share of the brain's core that may lie outside bone; an intact skull has less than 0.002 (foramen magnum)."""
 MIN_ENCLOSED = 0.5
-"""Share of the brain that must lie inside bone; less is the neck of a scan without brain."""
+"""Share of the brain that must lie inside bone where no slice shows a ring of it."""
+RING, RING_MM2 = 0.9, 3000.0
+"""A slice with so much of so large a piece inside bone shows a skull; of necks and faces no slice has any of it."""
 LOBE = 0.05
 """Share of the largest part's size that a separate lobe has."""
 BRIGHT_HU = 25.0
@@ -97,7 +99,7 @@ class MuschelliExtractor:
             return core
         if inside[core].mean() < 1 - LEAK:
             core = self._flood(grid, smooth, tissue, inside, float(np.median(smooth[core & inside])) + BRIGHT_HU)
-            if not core.any() or inside[core].mean() < MIN_ENCLOSED:
+            if not in_a_skull(core, inside, grid.spacing_mm[1] * grid.spacing_mm[2]):
                 return np.zeros_like(core)
             grown = core
         else:
@@ -196,6 +198,20 @@ def enclosed(bone: Mask) -> Mask:
     before = [np.maximum.accumulate(bone, axis=axis) for axis in (1, 2)]
     after = [np.flip(np.maximum.accumulate(np.flip(bone, axis), axis=axis), axis) for axis in (1, 2)]
     return before[0] & before[1] & after[0] & after[1]
+
+
+def in_a_skull(brain: Mask, inside: Mask, pixel_mm2: float) -> bool:
+    """Whether most of a mask has bone on all four sides, or a slice shows a closed skull.
+
+    A flap of bone that is missing, or a field of view that ends within the head, takes a side from every voxel of the
+    rows that it reaches; slices below it still show the skull. Without either it is a neck, a face or no head.
+    """
+    if not brain.any():
+        return False
+    if inside[brain].mean() >= MIN_ENCLOSED:
+        return True
+    area = brain.sum(axis=(1, 2)) * pixel_mm2
+    return bool(np.any((area >= RING_MM2) & ((brain & inside).sum(axis=(1, 2)) * pixel_mm2 >= RING * area)))
 
 
 def _with_vertex(brain: Mask, tissue: Mask) -> Mask:

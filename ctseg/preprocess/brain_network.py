@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
-from ctseg.preprocess.brain import BONE_MM2, MIN_ENCLOSED, enclosed
+from ctseg.preprocess.brain import BONE_MM2, enclosed, in_a_skull
 from ctseg.preprocess.brain_slices import PIXEL_MM, BrainSlices, brain_slices
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.grid import IN_PLANE, fill_holes, filled_box, reached_from_border, without_islands
@@ -124,9 +124,7 @@ def _cleaned(share: Maps, slices: BrainSlices) -> Mask:
     bone = slices.hu > high
     brain &= ~without_islands(brain & bone, BONE_MM2 / PIXEL_MM**2)
     brain = _large_parts(without_islands(brain, ISLAND_MM2 / PIXEL_MM**2))
-    if brain.any() and enclosed(bone)[brain].mean() < MIN_ENCLOSED:
-        return np.zeros_like(brain)
-    return brain
+    return brain if in_a_skull(brain, enclosed(bone), PIXEL_MM**2) else np.zeros_like(brain)
 
 
 def _without_pieces(brain: Mask, hu: Maps, air_hu: float) -> Mask:

@@ -7,12 +7,21 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.volume import Volume
+from ctseg.preprocess.brain import enclosed
 from ctseg.preprocess.frame import centred_frame
 from ctseg.preprocess.prepared import Prepared, to_images
 from ctseg.preprocess.settings import PreprocessSettings
 
 NO_BRAIN = "no brain found"
 """`ctseg preprocess` adds how to choose another extractor; `ctseg segment` has that of its model."""
+
+NO_BONE = "no bone on one side (skull missing, faint or outside the picture), so scalp may count as brain"
+OPEN_SKULL = 0.05
+"""A larger share of the brain without bone on a side is said."""
+BONE_HU = 100.0
+"""Skull is brighter; so are metal and calcium, of which little lies beside the brain."""
+BONE_MM = 1.0
+"""Bone is looked for on pixels of about this size."""
 
 
 def window_map(window: tuple[float, float]) -> tuple[float, float]:
@@ -54,11 +63,30 @@ def prepare_ct(volume: Volume, settings: PreprocessSettings, brain: NDArray[np.b
 
 
 def _notes(volume: Volume, brain: NDArray[np.bool_]) -> tuple[str, ...]:
-    """A note where there is nothing but one background value outside the brain."""
+    """What the reader of a mask has to know about the skull."""
+    if _is_stripped(volume, brain):
+        return ("the skull was already removed",)
+    open_share = without_bone(volume, brain)
+    return (f"{100 * open_share:.0f} % of the brain: {NO_BONE}",) if open_share > OPEN_SKULL else ()
+
+
+def _is_stripped(volume: Volume, brain: NDArray[np.bool_]) -> bool:
+    """Whether there is nothing but one background value outside the brain."""
     known: np.float32 | None = None
     for picture, inside in zip(volume.voxels, brain, strict=True):  # a head with its skull is known by its first slice
         outside = picture[~inside]
         known = outside[0] if known is None and len(outside) else known
         if known is not None and bool((outside != known).any()):
-            return ()
-    return ("the skull was already removed",)
+            return False
+    return True
+
+
+def without_bone(volume: Volume, brain: NDArray[np.bool_]) -> float:
+    """Share of a mask (K, h, w) that has no bone in front, behind, left or right of it in its slice.
+
+    A whole head has up to 0.01. A scan that was clipped to a window has its highest value for bone.
+    """
+    rows, cols = (slice(None, None, max(1, round(BONE_MM / mm))) for mm in volume.spacing_mm)
+    hard = volume.voxels[:, rows, cols] > min(BONE_HU, 0.95 * float(volume.voxels.max()))
+    some = brain[:, rows, cols]
+    return 1.0 - float(enclosed(hard)[some].mean()) if some.any() else 0.0

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from brain_helpers import dice, some
-from scipy.ndimage import binary_opening
+from scipy.ndimage import binary_dilation, binary_opening
 
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
-from ctseg.preprocess.brain import MuschelliExtractor, enclosed, opened
+from ctseg.preprocess.brain import MuschelliExtractor, enclosed, in_a_skull, opened
+from ctseg.preprocess.brain_network import BrainNetworkExtractor
+from ctseg.preprocess.ct import without_bone
 
 EXTRACT = MuschelliExtractor()
 
@@ -92,6 +94,62 @@ def test_a_real_head_with_a_piece_of_skull_missing(real_data):
     found = EXTRACT(volume.with_voxels(voxels))
     assert dice(found, brain) > 0.97
     assert found[brain].mean() > 0.985
+
+
+def without_left_vault(volume: Volume) -> Volume:
+    """A decompressive craniectomy: 12.5 cm of the left vault and all of it above become soft tissue."""
+    voxels = volume.voxels.copy()
+    window = voxels[14:, 128:384, 256:]
+    bone = binary_dilation(window > 150, np.ones((1, 5, 5), bool))
+    window[bone] = 30
+    return volume.with_voxels(voxels)
+
+
+def without_occiput(volume: Volume) -> Volume:
+    """A field of view that ends within the head."""
+    voxels = volume.voxels.copy()
+    voxels[:, 400:] = -1500
+    return volume.with_voxels(voxels)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.parametrize("extract", [EXTRACT, BrainNetworkExtractor()], ids=["muschelli", "network"])
+@pytest.mark.parametrize(
+    ("change", "least", "kept"),
+    [(without_left_vault, 0.92, 0.99), (without_occiput, 0.98, 0.97)],
+    ids=["craniectomy", "field of view"],
+)
+def test_a_head_that_is_open_to_one_side_has_a_brain(real_data, extract, change, least, kept):
+    """Every row that reaches the gap lacks bone on a side, which is most of the brain: none was found."""
+    volume = ct(real_data / "ct-ge-tilted")
+    opened_head = change(volume)
+    brain, found = extract(volume) & (opened_head.voxels > -900), extract(opened_head)
+    assert dice(found, brain) > least
+    assert found[brain].mean() > kept
+    assert 0.5 < without_bone(opened_head, found) < 0.7
+    assert without_bone(volume, brain) < 0.01
+
+
+def test_a_skull_is_shown_by_a_slice_that_is_closed():
+    inside = np.zeros((3, 40, 40), bool)
+    brain = np.zeros_like(inside)
+    brain[:, 10:30, 10:30] = True
+    assert not in_a_skull(brain, inside, 10.0)
+    inside[1, 10:30, 10:28] = True  # 90 % of 40 cm2 in one slice of three
+    assert in_a_skull(brain, inside, 10.0)
+    assert not in_a_skull(brain, inside, 7.0)  # 28 cm2: such a ring can be a vertebra's or a jaw's
+    inside[1, 10:30, 10:28] = False
+    inside[1, 10:30, 10:27] = True
+    assert not in_a_skull(brain, inside, 10.0)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (0, 3), (0, 10), (0, 20), (12, 13)])
+def test_a_neck_and_face_of_the_template_have_no_brain(real_data, first, last):
+    """Jaw and spine enclose up to 42 % of what is found there, and no whole slice of it."""
+    assert not EXTRACT(some(ct(real_data / "ct-template" / "scct_hu_2mm.nii.gz"), list(range(first, last)))).any()
 
 
 @pytest.mark.slow
