@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,22 @@ def modules() -> dict[str, str]:
     files = sorted(path for root in SOURCES for path in root.rglob("*.py"))
     assert len(files) > 200
     return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in files}
+
+
+def assigned(text: str) -> list[str]:
+    """The names that a module gives a value at its top, one entry for each time."""
+    targets: list[ast.AST] = []
+    for node in ast.parse(text).body:
+        targets += node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    names = [name for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store) and name.id != "_"]
+
+
+def test_no_constant_has_two_values(modules: dict[str, str]) -> None:
+    """The later one would count everywhere, and the first would be read as if it did."""
+    assert assigned("A, B = 1, 2\nC: int = A\nB = 3\n") == ["A", "B", "C", "B"]
+    found = {path: Counter(assigned(text)) for path, text in modules.items()}
+    assert [(path, name) for path, names in found.items() for name, count in names.items() if count > 1] == []
 
 
 @pytest.fixture(scope="module")

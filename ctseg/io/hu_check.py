@@ -41,14 +41,16 @@ NO_SHARE = 1e-4
 ENOUGH = 0.005
 """Share of the voxels that makes a peak count."""
 BACKGROUND = 0.1
-"""One single value that fills more than this share is background or clipping, not tissue; but in steps of so many HU
-and more it is tissue, unless it has so many times the voxels of the values beside it."""
-COARSE_HU, RISES = 4.0, 5.0
+"""One single value that fills more than this share is background or clipping, not tissue."""
+COARSE_HU = 2.5
+"""Steps between two values that are too coarse to tell brain from blood. There, one value can be much of the tissue."""
+RISES = 5.0
+"""A value with so many times the voxels of the values beside it is background all the same."""
 MAX_VOXELS = 2_000_000
 BONE_HU, MOST_BONE = 500.0, 0.5
 """No scan of a head is half bone."""
-SOFT_HU, COARSE_HU = (0.0, 100.0), 2.5
-"""Where brain and blood lie, and steps between two values there that are too coarse to tell one from the other."""
+SOFT_HU = (0.0, 100.0)
+"""Where brain and blood lie."""
 PADDING_HU = -1024.0
 """The lowest value that CT keeps; faulty scans hold nothing between it and -100."""
 LARGEST = 1e30
