@@ -57,7 +57,8 @@ def assigned(text: str) -> list[str]:
     """The names that a module gives a value at its top, one entry for each time."""
     targets: list[ast.AST] = []
     for node in ast.parse(text).body:
-        targets += node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets += node.targets if isinstance(node, ast.Assign) else []
+        targets += [node.target] if isinstance(node, ast.AnnAssign) else []
     names = [name for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
     return [name.id for name in names if isinstance(name.ctx, ast.Store) and name.id != "_"]
 
