@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctseg.errors import PluginError
+from ctseg.inference.bone_edge import smoothed_flags
 from ctseg.inference.disagreement import Disagreement, Members
 from ctseg.inference.half_maximum import HalfMaximum
 from ctseg.inference.measure import Measures, drop_faint, drop_small, expected_dice, measure, volume_ml
@@ -177,7 +178,8 @@ def _ood(ready: ReadyCase, groups: Sequence[ModelGroup]) -> tuple[str, ...]:
             model.header.input.get("profile") or {}, prepared, ready.volume.z_mm, group.preprocessing.pixel_mm
         )
     ]
-    return tuple(dict.fromkeys(flags))
+    finest_mm = min(group.preprocessing.pixel_mm for group in groups)
+    return tuple(dict.fromkeys([*flags, *smoothed_flags(ready.volume, ready.brain, finest_mm)]))
 
 
 def predict_slices(images: NDArray[np.uint8], model: LoadedModel, settings: SegmentSettings) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What the default model marks in a real head without a bleed, turned, shifted, scaled, noisier, sharper, recalibrated.
+"""What the default model marks in a real head without a bleed, which is changed as heads, scanners and surgeons do.
 
 `python tests/benchmarks/real_head_variants.py SCAN [MODEL]` prints Markdown: every mL is a false one.
 """
@@ -23,7 +23,7 @@ from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 
-AIR = -1000.0
+AIR, SCALP, BONE = -1000.0, 30.0, 150.0
 Voxels = NDArray[np.float32]
 
 
@@ -81,6 +81,73 @@ def thicker(volume: Volume) -> Volume:
     return replace(_with(volume, mean), origins_mm=middle, slice_ids=(), slice_keys=())
 
 
+def without_bone(rows: slice, cols: slice) -> Callable[[Volume], Volume]:
+    """The vault of the upper half's slices within these rows and columns becomes soft tissue: a craniectomy."""
+
+    def changed(volume: Volume) -> Volume:
+        voxels = volume.voxels.copy()
+        part = voxels[len(voxels) // 2 :, rows, cols]
+        bone = ndimage.binary_dilation(part > BONE, np.ones((1, 5, 5), bool))
+        part[bone] = SCALP + np.random.default_rng(0).normal(0, 5, int(bone.sum()))
+        return _with(volume, voxels)
+
+    return changed
+
+
+def cut_off(rows: slice, cols: slice) -> Callable[[Volume], Volume]:
+    """The field of view leaves these rows and columns out; the scanner writes -1500 there."""
+
+    def changed(volume: Volume) -> Volume:
+        voxels = volume.voxels.copy()
+        voxels[:, rows, cols] = -1500
+        return _with(volume, voxels)
+
+    return changed
+
+
+def posed(nod: float = 0.0, lean: float = 0.0) -> Callable[[Volume], Volume]:
+    """The head nods and leans by so many degrees, on slices of 5 mm and pixels of 0.75 mm without a tilt."""
+    step_mm, pixel_mm, field_mm = 5.0, 0.75, (240.0, 300.0)
+
+    def changed(volume: Volume) -> Volume:
+        axes = _turned(nod, 0) @ _turned(lean, 1) * np.array([pixel_mm, pixel_mm, step_mm])
+        counts = [round(field_mm[1] / pixel_mm)] * 2 + [round(field_mm[0] / step_mm)]
+        middle = (
+            volume.origins_mm.mean(axis=0)
+            + (volume.row_step_mm * volume.voxels.shape[1] + volume.col_step_mm * volume.voxels.shape[2]) / 2
+        )
+        first = middle - axes @ (np.array(counts) / 2)
+        places = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1) @ axes.T + first
+        found = ndimage.map_coordinates(volume.voxels, _indices(volume, places), order=1, cval=AIR)
+        return replace(
+            _with(volume, found.transpose(2, 1, 0)), origins_mm=first + np.arange(counts[2])[:, None] * axes[:, 2],
+            row_step_mm=axes[:, 1], col_step_mm=axes[:, 0], slice_ids=(), slice_keys=(),
+        )  # fmt: skip
+
+    return changed
+
+
+def _turned(degrees: float, axis: int) -> NDArray[np.float64]:
+    """(3, 3) a rotation about a patient axis."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix = np.eye(3)
+    one, other = ((1, 2), (0, 2))[axis]
+    matrix[[one, other, one, other], [one, other, other, one]] = cos, cos, -sin, sin
+    return matrix
+
+
+def _indices(volume: Volume, places: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Slice, row and column of places (..., 3) in mm; outside the scan the slice is far off."""
+    steps = np.stack([volume.row_step_mm, volume.col_step_mm], axis=1)
+    normal = np.cross(volume.col_step_mm, volume.row_step_mm)
+    heights, numbers = volume.origins_mm @ normal, np.arange(len(volume.origins_mm))
+    order = np.argsort(heights)
+    slices = np.interp(places @ normal, heights[order], numbers[order], left=-9, right=-9)
+    origin = np.stack([np.interp(slices, numbers, volume.origins_mm[:, axis]) for axis in range(3)], axis=-1)
+    within = (places - origin) @ np.linalg.pinv(steps).T
+    return [slices, within[..., 0], within[..., 1]]
+
+
 VARIANTS: dict[str, Callable[[Volume], Volume]] = {
     "as it is": lambda volume: volume,
     **{f"turned by {degrees} degrees": turned(degrees) for degrees in (-10, -5, 5, 10)},
@@ -97,6 +164,12 @@ VARIANTS: dict[str, Callable[[Volume], Volume]] = {
     **{f"{hu:+d} HU": in_hu(lambda voxels, hu=hu: np.where(voxels > -500, voxels + hu, voxels)) for hu in (-5, 5)},  # type: ignore[misc]
     **{f"HU times {factor:g}": in_hu(lambda voxels, factor=factor: voxels * factor) for factor in (0.9, 1.1)},  # type: ignore[misc]
     "pairs of slices as one": thicker,
+    "12.5 cm of the left vault missing": without_bone(slice(128, 384), slice(256, None)),
+    "12.5 cm of the right vault missing": without_bone(slice(128, 384), slice(0, 256)),
+    "occiput outside the picture": cut_off(slice(400, None), slice(None)),
+    "left side outside the picture": cut_off(slice(None), slice(0, 120)),
+    **{f"head nods by {degrees:+d} degrees": posed(nod=degrees) for degrees in (-30, -15, 0, 15, 30)},
+    **{f"head leans by {degrees:+d} degrees": posed(lean=degrees) for degrees in (-20, 20)},
 }  # fmt: skip
 
 
