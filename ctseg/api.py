@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from ctseg.errors import InputError
 from ctseg.settings import resolve
 
 if TYPE_CHECKING:
-    from ctseg.inference.models import ModelGroup
+    from ctseg.inference.models import LoadedModel, ModelGroup
     from ctseg.inference.predict import Prediction
     from ctseg.io.volume import Volume
     from ctseg.models import Catalogue, ModelInfo, ModelSource
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ctseg.plugins.protocols import BrainExtractor
 
     Model = Path | str | ModelInfo | ModelSource
+
+logger = logging.getLogger("ctseg")
 
 
 def segment(
@@ -63,7 +66,8 @@ def segment(
     resolved = resolve(SegmentSettings, settings, where="segment")
     given = volume if isinstance(volume, (str, Path)) else checked_volume(volume)
     with torch.random.fork_rng(devices=[]):  # networks draw first weights; the caller's random numbers stay as they are
-        groups, extractor = load_for_segment(find_models(model), _device(device), other_blood=resolved.other_blood)
+        found = find_models(model, say=logger.warning)
+        groups, extractor = load_for_segment(found, _device(device), other_blood=resolved.other_blood)
     groups, extractor = in_engine(groups, resolved), extractor_of(extractor, resolved)
     if isinstance(given, (str, Path)):
         ready = ready_scan(Path(given), groups, extractor)
@@ -73,7 +77,12 @@ def segment(
 
 
 def load_for_segment(
-    runs: Sequence[Path | ModelSource], device: str, registry: Registry | None = None, *, other_blood: bool = False
+    runs: Sequence[Path | ModelSource],
+    device: str,
+    registry: Registry | None = None,
+    *,
+    other_blood: bool = False,
+    say: Callable[[str], object] = logger.warning,
 ) -> tuple[list[ModelGroup], BrainExtractor]:
     """The models of some runs, grouped by preprocessing, and the brain extractor they were trained with.
 
@@ -82,6 +91,7 @@ def load_for_segment(
         device: where the models run.
         registry: plugins to look names up in; default: all installed ones.
         other_blood: whether the network for other blood is loaded, too.
+        say: takes a line for each model that was made with another version of a plugin than is installed.
 
     Raises:
         InputError: if a run is unfinished, broken or no segmenter, or the models do not go together.
@@ -89,15 +99,28 @@ def load_for_segment(
     """
     from ctseg.inference.models import by_preprocessing, load_models, load_other_blood, with_other_blood
     from ctseg.models import OTHER_BLOOD
-    from ctseg.plugins.host import extractor_of
+    from ctseg.plugins.needed import extractor_of
 
     registry = registry or _registry()
-    groups = by_preprocessing(load_models(runs, registry.build_from_header, device))
+    loaded = load_models(runs, registry.build_from_header, device, registry.version_of)
+    groups = by_preprocessing([_compared(model, registry, say) for model in loaded])
     if other_blood:
         groups = with_other_blood(groups, load_other_blood(_catalogue(registry).named(OTHER_BLOOD), device))
     preprocessing = groups[0].preprocessing
     entry = extractor_of(registry, preprocessing.brain_extractor, groups[0].models[0].header.input)
     return groups, entry.extractor(preprocessing.brain_extractor_settings)
+
+
+def _compared(model: LoadedModel, registry: Registry, say: Callable[[str], object]) -> LoadedModel:
+    """The model, with what its outputs will say of plugins of other versions, which is said."""
+    from dataclasses import replace
+
+    from ctseg.plugins.needed import other_versions
+
+    found = "; ".join(other_versions(registry, model.header))
+    if found:
+        say(f"model {model.name or model.digest}: {found}; masks may differ from those that it was measured with")
+    return replace(model, other_versions=found)
 
 
 def find_models(
@@ -110,7 +133,7 @@ def find_models(
     Args:
         model: as `segment` takes it.
         registry: plugins to look names up in; default: all installed ones.
-        say: takes a line where a name is also a file or folder.
+        say: takes a line where a name is also a file, a folder or another model.
 
     Raises:
         InputError: if one is unknown, listing the known ones, or there is no default.
@@ -118,7 +141,7 @@ def find_models(
     several = isinstance(model, Sequence) and not isinstance(model, str | bytes)
     given: list[Any] = list(model) if several else [model]  # type: ignore[arg-type]
     if model is None or not given:
-        return [_catalogue(registry).default()]
+        return [_catalogue(registry).default(say)]
     return [_find_model(item, registry, say) for item in given]
 
 

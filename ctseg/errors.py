@@ -38,6 +38,20 @@ class SettingError(CtsegError):
 class PluginError(CtsegError):
     """A plugin is missing, broken, misspelt or clashes with another."""
 
+    def __init__(self, text: str, made_by: str = "") -> None:
+        """Say what is wrong.
+
+        Args:
+            text: one line.
+            made_by: what gave the values that are at fault, as `segmenter Net of ctseg_odd`; the line begins with it.
+        """
+        super().__init__(f"{made_by}: {text}" if made_by else text)
+        self.text, self.made_by = text, made_by
+
+    def __reduce__(self) -> tuple[type[PluginError], tuple[str, str]]:
+        """Workers hand it on."""
+        return type(self), (self.text, self.made_by)
+
 
 class CaseError(CtsegError):
     """One case of a cohort failed; the others go on and the command ends with exit code 1."""

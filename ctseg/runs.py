@@ -143,16 +143,22 @@ def _wrong_tables(made: Mapping[str, Any], training: Mapping[str, Any]) -> list[
     return [one_line(name)[:60] for name, value in parts.items() if value is not None and not isinstance(value, dict)]
 
 
-def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) -> tuple[nn.Module, ModelHeader]:
+def load_model(
+    run: Path,
+    build: Callable[[ModelHeader], nn.Module],
+    kind: str,
+    version_of: Callable[[ModelHeader], str] | None = None,
+) -> tuple[nn.Module, ModelHeader]:
     """Rebuild a network from its run alone.
 
     Args:
         run: run folder or weights file.
         build: makes the untrained network that a header names (the plugin registry's `build`).
         kind: a key of `BELONGS`.
+        version_of: of the package that `build` takes the network from, for a message (`Registry.version_of`).
 
     Raises:
-        InputError: if the run is unfinished, broken or of another kind.
+        InputError: if the run is unfinished, broken or of another kind, or the weights do not fit the network.
         PluginError: if the plugin it needs is not installed.
     """
     from safetensors import SafetensorError
@@ -169,16 +175,30 @@ def load_model(run: Path, build: Callable[[ModelHeader], nn.Module], kind: str) 
         if refused:
             raise UnreadableError(f"{path}: {refused}") from None
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
-        raise InputError(
-            f"{path}: weights do not fit {header.name!r} ({reason}); the file is damaged, or was made with another "
-            f"version than {header.package} {header.package_version}, which it names: copy it again, or train it again"
-        ) from None
+        here = "" if version_of is None else version_of(header)
+        raise InputError(f"{path}: weights do not fit {header.name!r} ({reason}); {_misfit(header, here)}") from None
     wrong = not_finite(module)
     if wrong:
         raise InputError(
             f"{path}: weights {wrong!r} are not finite; the file is damaged: copy it again, or train it again"
         )
     return module.eval(), header
+
+
+def _misfit(header: ModelHeader, here: str) -> str:
+    """Why weights do not fit the network of their header, and the way out.
+
+    Args:
+        header: theirs.
+        here: the version of its package that is installed, where it is known.
+    """
+    package, version = header.package, header.package_version
+    if here and here != version:
+        return one_line(f"made with {package} {version}, {here} is installed: pip install {package}=={version}")
+    return one_line(
+        f"the file is damaged, or was made with another version than {package} {version}, which it names: copy it "
+        "again, or train it again"
+    )
 
 
 def start_run(folder: Path, config: Mapping[str, Any], *, overwrite: bool, resume: bool) -> bool:

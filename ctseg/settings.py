@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -75,7 +75,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def resolve(model: type[S], *layers: Mapping[str, Any], where: str = "settings", listed_by: str = "") -> S:
+def resolve(
+    model: type[S], *layers: Mapping[str, Any], where: str = "settings", listed_by: str = "", set_as: str = ""
+) -> S:
     """Lay `layers` over the defaults of `model`, later ones winning.
 
     Args:
@@ -83,6 +85,7 @@ def resolve(model: type[S], *layers: Mapping[str, Any], where: str = "settings",
         layers: values by name; tables are merged.
         where: whose settings, for messages.
         listed_by: the command that lists them, for messages.
+        set_as: how one that has no default is given, as `--set {}=VALUE`, for messages.
 
     Raises:
         SettingError: one line that names the key, what is wrong and, for an unknown key, the known ones.
@@ -93,12 +96,14 @@ def resolve(model: type[S], *layers: Mapping[str, Any], where: str = "settings",
     try:
         return model(**values)
     except ValidationError as error:
-        raise SettingError(f"{where}: {explain(error, model, listed_by)}") from None
+        raise SettingError(f"{where}: {explain(error, model, listed_by, set_as)}") from None
 
 
-def explain(error: ValidationError, model: type[BaseModel], listed_by: str = "") -> str:
+def explain(error: ValidationError, model: type[BaseModel], listed_by: str = "", set_as: str = "") -> str:
     """The first fault of a pydantic error as one line; a long list of known settings is left to `listed_by`."""
     fault = error.errors()[0]
+    if fault["type"] == "missing":
+        return _without_default([".".join(map(str, item["loc"])) for item in error.errors()], set_as)
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return unknown_name("setting", key, sorted(model.model_fields), listed_by)
@@ -106,6 +111,13 @@ def explain(error: ValidationError, model: type[BaseModel], listed_by: str = "")
     if not key:  # a check of several settings at once: its own words say which, and its input is all of them
         return message
     return f"{key}={_shown(fault.get('input'))}: {message}"
+
+
+def _without_default(names: Sequence[str], set_as: str) -> str:
+    """Which settings have to be given, and how."""
+    listed = ", ".join(map(repr, names))
+    how = f"; add {' '.join(set_as.format(name) for name in names)}" if set_as else ""
+    return f"setting {listed} has no default{how}" if len(names) == 1 else f"settings {listed} have no default{how}"
 
 
 def _shown(value: Any) -> str:
@@ -135,25 +147,27 @@ class Described:
     """In words: `4 to 512`, `above 0`; empty where any value of the type will do."""
     unit: str
     meaning: str
+    required: bool = False
+    """Whether it has no default, so that it has to be given."""
 
     @property
     def default_text(self) -> str:
-        """The default as `--set` takes it."""
-        return value_text(self.default)
+        """The default as `--set` takes it; `VALUE` where there is none to be had."""
+        return "VALUE" if self.required else value_text(self.default)
 
 
 def describe(model: type[BaseModel]) -> list[Described]:
     """Every setting of a model in order, in words, for people and for `--json`."""
     found = model.model_json_schema(mode="serialization").get("properties", {})
-    return [_described(name, found[name]) for name in model.model_fields]
+    return [_described(name, found[name], info.is_required()) for name, info in model.model_fields.items()]
 
 
-def _described(name: str, schema: Mapping[str, Any]) -> Described:
+def _described(name: str, schema: Mapping[str, Any], required: bool) -> Described:
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     whole = {**kinds[0], **{key: value for key, value in schema.items() if key != "anyOf"}}
     return Described(
         name, _type_text(whole), schema.get("default", {} if whole.get("type") == "object" else None),
-        _bounds_text(whole), _unit_text(name, schema), str(schema.get("description", "")),
+        _bounds_text(whole), _unit_text(name, schema), str(schema.get("description", "")), required,
     )  # fmt: skip
 
 

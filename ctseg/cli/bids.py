@@ -65,7 +65,8 @@ def bids(
     from ctseg.inference.segment import unreadable_rows
     from ctseg.training.device import make_fabric
 
-    groups, extractor = load_for_segment(models, str(make_fabric(device, "32").device), common.registry())
+    where = str(make_fabric(device, "32").device)
+    groups, extractor = load_for_segment(models, where, common.registry(), say=common.warn)
     groups = in_engine(groups, resolved)
     made_with = {"models": _described(groups), "settings": resolved.model_dump(mode="json")}
     _start(whole, bids_dir, {**made_with, "data": read_description(bids_dir)["Name"]}, places, overwrite=overwrite)

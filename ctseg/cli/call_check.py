@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import SettingError
@@ -67,7 +68,8 @@ def _training(command: str, values: Values, registry: Registry, plugin: str) -> 
     base = with_plugin(preset_values(command, values["preset"]), wanted.key, plugin)
     model: Any = model_of(wanted)
     given = parse_overrides(values["settings"])
-    settings, _, _ = checked_settings(model, base, given, (wanted.kind, wanted.key), command, registry)
+    plugin_key = (wanted.kind, wanted.key)
+    settings, _, _ = checked_settings(model, base, given, plugin_key, command, registry, Path(values["output"]))
     if "pairs" in values:
         require_pairs(settings, values["pairs"], wanted.kind)
 

@@ -124,6 +124,11 @@ def say(message: str, *, is_error: bool = False) -> None:
         sys.stderr.write(visible(message) + "\n")
 
 
+def warn(message: str) -> None:
+    """A warning for people, on stderr."""
+    say(f"warning: {message}")
+
+
 def hush() -> Callable[[], None]:
     """Leave out the warnings of trainings, which their files hold, too; the function that is given undoes it."""
     import logging

@@ -76,7 +76,7 @@ def das_train(
         stage = training_options.prepare(
             "das-train", AdaptationSettings, base, settings,
             preset=preset, plugin=("segmenter", "segmenter"), sets=(source, target), pairs=pairs, seed=seed,
-            start=begin,
+            place=place, start=begin,
         )  # fmt: skip
 
         from ctseg.segmentation.train import check_adaptation, train_adaptation

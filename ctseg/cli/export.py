@@ -50,7 +50,7 @@ def export(
     from ctseg.api import load_for_segment
     from ctseg.export.export import export_model
 
-    groups, _ = load_for_segment([source], "cpu", common.registry())
+    groups, _ = load_for_segment([source], "cpu", common.registry(), say=common.warn)
     about = {"licence": info.licence, "training_data": info.training_data, "limits": info.limits}
     with whole_folder(place) as folder:
         parity = export_model(groups[0].models[0], target, folder, sha256=info.sha256, about=about, known=_known(info))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,9 @@ from ctseg.errors import SettingError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from ctseg.cli.warm_start import Start
     from ctseg.io.slices import SliceSet
+    from ctseg.outputs import Output
     from ctseg.plugins.host import Entry
     from ctseg.training.settings import FinetuneSettings
 
@@ -61,7 +64,7 @@ def finetune(
     begin = None if start is None else find_run(start)
     given = parse_overrides(settings)
     place = common.guard(output, "finetune", (data, begin), overwrite=overwrite, resume=resume)
-    entry, resolved, values = _resolve(segmenter, begin, preset, given)
+    entry, resolved, values = _resolve(segmenter, begin, preset, given, place)
     labelled = common.open_set(data)
     _check_data(labelled)
 
@@ -71,7 +74,7 @@ def finetune(
 
     fabric = make_fabric(device, precision, 1, seed)
     check_folds(labelled, patient_folds(labelled, folds, seed), resolved)
-    make, module, origin = _maker(entry, values, begin, labelled, fabric)
+    make, module, origin = _maker(entry, values, begin, labelled, fabric, resolved)
     inputs = {"data": set_digests(labelled), **machine_inputs(fabric)}
     config = {**_config(entry, labelled, preset, seed, folds, origin), "inputs": inputs}
     started = {**config, "settings": recorded(resolved)}
@@ -99,7 +102,7 @@ def _check_data(labelled: SliceSet) -> None:
 
 
 def _resolve(
-    segmenter: str, start: Path | None, preset: str, given: Mapping[str, Any]
+    segmenter: str, start: Path | None, preset: str, given: Mapping[str, Any], place: Output
 ) -> tuple[Entry, FinetuneSettings, dict[str, Any]]:
     """The segmenter's plugin, the training settings and the segmenter's own.
 
@@ -109,12 +112,17 @@ def _resolve(
         SettingError: if a setting is das-train's alone or has no effect, or if `--segmenter` is another network than
             `--from` holds.
     """
+    from ctseg.cli.run_plugin import check_run_plugin
     from ctseg.cli.training_settings import checked_settings
     from ctseg.cli.warm_start import read_start
+    from ctseg.plugins.needed import Needed, naming_versions, needed_entry
     from ctseg.training import presets
     from ctseg.training.settings import FinetuneSettings
 
-    base = dict(presets.preset(presets.ADAPTATION, preset))
+    if place.resume:
+        check_run_plugin(place.path)
+    base: dict[str, Any] = dict(presets.preset(presets.ADAPTATION, preset))
+    named: AbstractContextManager[None] = nullcontext()
     if segmenter and segmenter != base["segmenter"]:
         base |= {"segmenter": segmenter, "segmenter_settings": {}}
     if start is not None:
@@ -122,21 +130,37 @@ def _resolve(
         if segmenter and header.name != segmenter:
             raise SettingError(f"--segmenter {segmenter}: {start} holds {header.name!r}; leave --segmenter out")
         base |= {"segmenter": header.name, "segmenter_settings": header.settings}
-    settings, entry, values = checked_settings(
-        FinetuneSettings, base, given, ("segmenter", "segmenter"), "finetune", common.registry()
-    )
+        made = Needed.of_header(header)
+        named = naming_versions(needed_entry(common.registry(), made), made)
+    with named:
+        settings, entry, values = checked_settings(
+            FinetuneSettings, base, given, ("segmenter", "segmenter"), "finetune", common.registry(), place.path
+        )
     return entry, settings, values
 
 
 def _maker(
-    entry: Entry, values: dict[str, Any], start: Path | None, labelled: SliceSet, fabric: Fabric
+    entry: Entry,
+    values: dict[str, Any],
+    start: Path | None,
+    labelled: SliceSet,
+    fabric: Fabric,
+    settings: FinetuneSettings,
 ) -> tuple[Any, Any, str]:
     """What makes the network of a fold, one of them, and where its first weights come from (a digest, no path)."""
     from ctseg.cli.warm_start import build, start_of, tried
 
     begin = None if start is None else start_of(start, entry, values)
-    module = tried(entry, values, begin, labelled, fabric)  # what does not fit is refused before anything is written
-    return lambda: build(entry, values, begin), module, str(begin.record["from"]) if begin else "nothing"
+    module = tried(entry, values, begin, labelled, fabric, settings)  # what does not fit is refused before writing
+    return lambda: build(entry, values, begin), module, _origin(begin)
+
+
+def _origin(begin: Start | None) -> str:
+    """`weights 0123456789ab`, with the version of another plugin that made them."""
+    if begin is None:
+        return "nothing"
+    version = begin.record.get("from_version")
+    return f"{begin.record['from']}, made with {version}" if version else str(begin.record["from"])
 
 
 def _config(entry: Entry, labelled: SliceSet, preset: str, seed: int, folds: int, origin: str) -> dict[str, Any]:

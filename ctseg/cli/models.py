@@ -52,8 +52,15 @@ def _summary(known: Catalogue, infos: list[ModelInfo]) -> dict[str, Any]:
         "default": DEFAULT if usable else None,
         "folder": known.folder and str(known.folder),
         "problems": list(known.problems),
-        "models": [info.row() for info in infos],
+        "models": [_row(info) for info in infos],
     }
+
+
+def _row(info: ModelInfo) -> dict[str, Any]:
+    """For `--json`, with what lacks here to use it."""
+    from ctseg.cli.run_plugin import header_lacks
+
+    return {**info.row(), "lacks": (header_lacks(info.header) if info.header else "") or None}
 
 
 def _lines(info: ModelInfo) -> list[str]:
@@ -61,6 +68,8 @@ def _lines(info: ModelInfo) -> list[str]:
     head = f"{_plain(info.source.name):<14} [{_plain(info.source.owner)}]"
     if info.error:
         return [f"{head} broken: {_plain(info.error)}"]
+    from ctseg.cli.run_plugin import header_lacks
+
     assert info.header is not None  # noqa: S101 - narrows the type
     facts = [f"{info.header.kind} {info.header.name}", f"{info.bytes / 1e6:.1f} MB", f"weights {info.sha256[:12]}"]
     lines = [f"{head} {_plain(', '.join(facts))}, licence {_plain(info.licence)}"]
@@ -68,6 +77,7 @@ def _lines(info: ModelInfo) -> list[str]:
         lines.append(info.card.summary)
     lines += [f"trained on: {_plain('; '.join(info.training_data) or 'not stated')}"]
     lines += [f"limits: {_plain(' '.join(info.limits))}"]
+    lines += [f"cannot be used here: {lacks}" for lacks in [header_lacks(info.header)] if lacks]
     return [lines[0], *(f"    {line}" for line in lines[1:])]
 
 
@@ -84,6 +94,7 @@ def show(
     as_json: common.AsJson = False,
 ) -> None:
     """Show a model's card: how it was made, from which data, what was measured, and its limits."""
+    from ctseg.cli.run_plugin import header_lacks
     from ctseg.errors import InputError
     from ctseg.models import look_at
 
@@ -91,7 +102,7 @@ def show(
     if info.error:
         raise InputError(info.error)
     if as_json:
-        typer.echo(json.dumps(info.row()))
+        typer.echo(json.dumps(_row(info)))
         return
     assert info.header is not None  # noqa: S101 - narrows the type
     header = info.header
@@ -99,6 +110,7 @@ def show(
         ("model", f"{info.source.name or info.source.path.name} [{info.source.owner or 'given by its path'}]"),
         ("network", f"{header.kind} {header.name} of {header.package} {header.package_version}"),
         ("weights", f"{info.source.weights}, {info.bytes / 1e6:.1f} MB, SHA-256 {info.sha256}"),
+        *(("plugin", lacks) for lacks in [header_lacks(header)] if lacks),
         ("licence", info.licence),
         *(_card_rows(info.card) if info.card else _header_rows(info)),
     ]

@@ -86,7 +86,8 @@ def show(
         common.show(f"  reference  {entry.reference or 'none given'}")
         rows = describe(entry.settings_model())
         for row in rows:
-            kind = ", ".join(part for part in (row.type, row.bounds, row.unit) if part)
+            need = "no default" if row.required else ""
+            kind = ", ".join(part for part in (need, row.type, row.bounds, row.unit) if part)
             common.show(f"  --set {row.name}={row.default_text}  ({kind}) {row.meaning}".rstrip())
         if not rows:
             common.show("  takes no settings")

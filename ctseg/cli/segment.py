@@ -218,7 +218,9 @@ def _loaded(runs: list[ModelSource], device: str, settings: SegmentSettings) -> 
     from ctseg.training.device import torch_device
 
     place = str(torch_device(device))
-    groups, extractor = load_for_segment(runs, place, common.registry(), other_blood=settings.other_blood)
+    groups, extractor = load_for_segment(
+        runs, place, common.registry(), other_blood=settings.other_blood, say=common.warn
+    )
     return in_engine(groups, settings), extractor
 
 

@@ -86,7 +86,8 @@ def setting_rows(group: Group) -> list[dict[str, Any]]:
     rows = []
     for item in describe(group.model):
         is_set = item.name in group.values
-        source = group.sources.get(item.name, "") if is_set else f"default of {group.package}"
+        default = "no default: it has to be given" if item.required else f"default of {group.package}"
+        source = group.sources.get(item.name, "") if is_set else default
         rows.append(
             {
                 "name": group.prefix + item.name, "value": _plain(group.values.get(item.name, item.default)),

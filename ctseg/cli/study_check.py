@@ -13,6 +13,7 @@ import typer
 
 from ctseg.cli import common
 from ctseg.cli.call_check import check_values
+from ctseg.cli.run_plugin import lacks_plugin
 from ctseg.cli.words import takes_path
 from ctseg.errors import CtsegError, InputError, nearest
 from ctseg.outputs.leftovers import filled
@@ -168,7 +169,14 @@ def _fault_of_input(call: Call, name: str, path: str, study: Study, calls: Seque
         )
     if makers:
         return _fault_of_made(call, name, path, makers[-1])
-    return "" if _is_there(path) else _missing(path, study.steps[:here], study.steps[here:])
+    if not _is_there(path):
+        return _missing(path, study.steps[:here], study.steps[here:])
+    return _unusable(name, path)
+
+
+def _unusable(name: str, path: str) -> str:
+    """Why a model that is there cannot be used, as far as its plugin goes."""
+    return lacks_plugin(Path(path)) if name in ("model", "start") else ""
 
 
 def _is_name(text: str) -> bool:

@@ -57,7 +57,7 @@ def synth_train(
         stage = training_options.prepare(
             "synth-train", SynthesisSettings, base, settings,
             preset=preset, plugin=("generator", "generator"), sets=(source, target), pairs=pairs, seed=seed,
-            start=begin,
+            place=place, start=begin,
         )  # fmt: skip
 
     from ctseg.synthesis.objective import check_features

@@ -37,6 +37,7 @@ def synthesize(
     from ctseg.io.slices import check_domain
     from ctseg.outputs import whole_folder
     from ctseg.plugins.called import call_of
+    from ctseg.plugins.needed import Needed, needed_entry, other_version
     from ctseg.runs import load_model, model_path
     from ctseg.synthesis.translate import ct_intensity, translate
     from ctseg.synthesis.volumes import ONE_SLICE_MM, relative_to, translate_nifti
@@ -46,12 +47,18 @@ def synthesize(
     place = common.guard(output, "synthesize", (source, run), overwrite=overwrite)
     slices = common.open_set(source)
     check_domain(slices, "mr", "--src")
-    generator, header = load_model(run, common.registry().build_from_header, "generator")
+    registry = common.registry()
+    generator, header = load_model(run, registry.build_from_header, "generator", registry.version_of)
+    made = Needed.of_header(header)
+    differ = other_version(needed_entry(registry, made), made)
+    if differ:
+        common.warn(f"{run}: {differ}; pseudo-CT may differ from that of its training")
     fabric = make_fabric(device, precision)
     made_of = {"source": set_digests(slices), "model": file_digest(model_path(run)), **machine_inputs(fabric)}
+    made_of |= {"other_versions": differ} if differ else {}
     notes: list[str] = []
     options: dict[str, Any] = {"header": header, "fabric": fabric, "batch_size": batch_size}
-    who = f"generator {header.name} of {header.package} {header.package_version}"
+    who = f"generator {header.name} of {header.package} {registry.version_of(header)}"
     with (
         whole_folder(place, inputs=made_of) as folder,
         common.bar("Pseudo-CT", len(slices)) as bar,

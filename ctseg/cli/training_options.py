@@ -95,6 +95,7 @@ def prepare(
     sets: tuple[Path, Path],
     pairs: Path | None,
     seed: int,
+    place: Output,
     start: Path | None = None,
 ) -> Stage:
     """Resolve settings and check every input before anything is written or torch is imported.
@@ -109,19 +110,25 @@ def prepare(
         sets: folders of source and target.
         pairs: `pairs.csv`, or None.
         seed: of the run.
+        place: the run folder.
         start: a run to start from, or None.
 
     Raises:
         CtsegError: one line for whatever is wrong.
     """
+    from ctseg.cli.run_plugin import check_run_plugin
     from ctseg.cli.training_settings import checked_settings
-    from ctseg.cli.warm_start import start_of
+    from ctseg.cli.warm_start import read_start, start_of
     from ctseg.io.slices import check_same_size, check_target
     from ctseg.settings import parse_overrides
     from ctseg.training.resolve import schedule_note
 
-    given = parse_overrides(overrides)
-    settings, entry, values = checked_settings(model, base, given, plugin, command, common.registry())
+    given, registry = parse_overrides(overrides), common.registry()
+    if place.resume:
+        check_run_plugin(place.path)
+    if start is not None:
+        read_start(start, plugin[0])  # says which package is missing, before the name is looked up
+    settings, entry, values = checked_settings(model, base, given, plugin, command, registry, place.path)
     begin = None if start is None else start_of(start, entry, values)
     source, target = common.open_set(sets[0]), common.open_set(sets[1])
     check_target(target, source)
@@ -168,14 +175,16 @@ def started(
     import torch
 
     from ctseg.cli import warm_start
-    from ctseg.cli.resuming import check_checkpoint
+    from ctseg.cli.resuming import check_checkpoint, same_batches
     from ctseg.runs import check_resume
     from ctseg.training.outside import outside_training
 
     with team.agreed():
         fabric = team.make_fabric(*machine, stage.seed)
         torch.manual_seed(stage.seed)  # draws the first weights
-        module = warm_start.tried(stage.plugin, stage.plugin_settings, stage.start, stage.sets[1], fabric)
+        module = warm_start.tried(
+            stage.plugin, stage.plugin_settings, stage.start, stage.sets[1], fabric, stage.settings
+        )
         if check is not None:
             check(module)
         config = {**config_of(stage), "inputs": {**stage_inputs(stage), **machine_inputs(fabric)}}
@@ -245,33 +254,6 @@ def pairs_digest(pairs: PairTable, file: Path | None) -> str:
     if file is not None and file.is_file():
         return file_digest(file)
     return sha256(b"".join(part.tobytes() for part in (pairs.sources, pairs.starts, pairs.targets))).hexdigest()[:12]
-
-
-def same_batches(run: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a resumed run, as it was started where only the number of processes is another.
-
-    The same slices meet in each step where processes times batch size is what it was: the sums over them differ by
-    rounding alone. A line says what has changed. Anything else is left for `check_resume` to refuse.
-    """
-    from ctseg.files import read_toml
-
-    path = run / "config.toml"
-    old = read_toml(path) if path.exists() else {}
-    had, has = (_processes_and_batch(table) for table in (old, config))
-    if had == has or 0 in had or had[0] * had[1] != has[0] * has[1]:
-        return config
-    common.say(
-        f"note: resumed with {has[0]} processes and batches of {has[1]}, before with {had[0]} and {had[1]}: the same "
-        "slices in each step, sums differ by rounding"
-    )
-    inputs, settings = {**config["inputs"], "devices": had[0]}, {**config["settings"], "batch_size": had[1]}
-    return {**config, "inputs": inputs, "settings": settings}
-
-
-def _processes_and_batch(config: Mapping[str, Any]) -> tuple[int, int]:
-    """0 where a run does not say."""
-    inputs, settings = (config.get(name, {}) for name in ("inputs", "settings"))
-    return int(inputs.get("devices", 0)), int(settings.get("batch_size", 0))
 
 
 def machine_inputs(fabric: Any) -> dict[str, Any]:

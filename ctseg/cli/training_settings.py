@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ctseg.cli.run_plugin import explain_missing
 from ctseg.errors import SettingError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def checked_settings(
     plugin: tuple[str, str],
     where: str,
     registry: Registry,
+    run: Path | None = None,
 ) -> tuple[T, Entry, dict[str, Any]]:
     """The settings of a training with its network's own filled in, the network's plugin, and the network's own.
 
@@ -44,6 +46,7 @@ def checked_settings(
         plugin: the plugin's kind and the setting that names it.
         where: the command, for messages.
         registry: the plugins.
+        run: where the training is written: an earlier one there may know of which package a plugin was that is gone.
 
     Raises:
         SettingError, PluginError: one line for whatever is unknown, out of bounds or without effect.
@@ -51,6 +54,7 @@ def checked_settings(
     from ctseg.training.resolve import resolve_training
 
     kind, key = plugin
+    explain_missing(registry, kind, str({**base, **given}.get(key)), run)
     refuse_misplaced(model, base, given, plugin, where, registry)
     settings = resolve_training(model, base, given, where=where)
     entry = registry.get(kind, getattr(settings, key))

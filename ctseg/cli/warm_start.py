@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MADE_BY = {"generator": "synth-train", "segmenter": "das-train or finetune"}
 FLAGS = {"generator": "--generator", "segmenter": "--segmenter"}
-RECORDED = ("from", "from_command", "ct_labels")
+RECORDED = ("from", "from_command", "from_version", "ct_labels")
 """Keys of `config.toml` and of the model's header that say where the first weights came from."""
 
 
@@ -33,7 +33,8 @@ class Start:
 
     path: Path
     record: dict[str, Any] = field(default_factory=dict)
-    """`from`: 'weights' or 'pretrained' and a digest, no path; `from_command`; `ct_labels` where some were learnt."""
+    """`from`: 'weights' or 'pretrained' and a digest, no path; `from_command`; `ct_labels` where some were learnt;
+    `from_version` where another version of the network's plugin made them than is installed."""
     pretrained: bool = False
 
 
@@ -46,8 +47,10 @@ def read_start(run: Path, kind: str) -> tuple[Start, ModelHeader]:
 
     Raises:
         InputError: if it is unfinished, broken, or holds the other kind.
+        PluginError: if the network's plugin is not installed.
     """
     from ctseg.io.input_digests import file_digest
+    from ctseg.plugins.needed import Needed, needed_entry, other_version
     from ctseg.runs import model_path, read_header
 
     header = read_header(run)
@@ -60,6 +63,10 @@ def read_start(run: Path, kind: str) -> tuple[Start, ModelHeader]:
     record = {"from": f"weights {file_digest(path)}", "from_command": training.get("command", "unknown")}
     if training.get("supervised") or training.get("ct_labels"):
         record["ct_labels"] = True
+    made = Needed.of_header(header)
+    entry = needed_entry(common.registry(), made, f"--from {run}: this model")
+    if other_version(entry, made):
+        record["from_version"] = f"{made.package} {made.version}"
     return Start(path, record), header
 
 
@@ -72,16 +79,20 @@ def start_of(run: Path, entry: Entry, values: Mapping[str, Any]) -> Start:
         values: its settings, resolved.
 
     Raises:
-        InputError: as `read_start`.
+        InputError, PluginError: as `read_start`.
         SettingError: naming both networks and what to add, if they differ.
     """
+    from ctseg.plugins.needed import Needed, naming_versions, other_version
+
     start, header = read_start(run, entry.kind)
     if header.name != entry.name:
         raise SettingError(
             f"--from {run}: holds {entry.kind} {header.name!r}, this training makes {entry.name!r}; add "
             f"{FLAGS[entry.kind]} {header.name}"
         )
-    theirs = entry.resolve(header.settings)
+    made = Needed.of_header(header)
+    with naming_versions(entry, made):
+        theirs = entry.resolve(header.settings, set_as="")
     other = [key for key in sorted({*theirs, *values}) if theirs.get(key) != values.get(key)]
     if other:
         had, asked = (", ".join(f"{key}={made.get(key)}" for key in other) for made in (theirs, values))
@@ -89,6 +100,8 @@ def start_of(run: Path, entry: Entry, values: Mapping[str, Any]) -> Start:
         raise SettingError(
             f"--from {run}: holds {entry.name!r} with {had}, this training makes it with {asked}; add {flags}"
         )
+    if differs := other_version(entry, made):
+        common.warn(f"--from {run}: {differs}; the weights may mean something else to it")
     return start
 
 
@@ -121,18 +134,21 @@ def build(entry: Entry, values: Mapping[str, Any], start: Start | None) -> Any:
         return _with_pretrained(entry, values, start.path)
     from ctseg.runs import load_model
 
-    return load_model(start.path, common.registry().build_from_header, entry.kind)[0].train()
+    registry = common.registry()
+    return load_model(start.path, registry.build_from_header, entry.kind, registry.version_of)[0].train()
 
 
-def tried(entry: Entry, values: Mapping[str, Any], start: Start | None, slices: SliceSet, fabric: Fabric) -> Any:
+def tried(
+    entry: Entry, values: Mapping[str, Any], start: Start | None, slices: SliceSet, fabric: Fabric, settings: Any
+) -> Any:
     """As `build`; one of another package is tried on two slices before.
 
     Raises:
         PluginError: if the plugin fails there.
     """
-    from ctseg.training.outside import try_network
+    from ctseg.training.trial import try_network
 
-    try_network(entry, lambda: build(entry, values, start), slices, fabric)
+    try_network(entry, lambda: build(entry, values, start), slices, fabric, settings)
     return build(entry, values, start)
 
 

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from ctseg.conformance.subject import NotApplicable, Subject, require
 from ctseg.errors import SettingError
+from ctseg.plugins.entry import normal_name
 from ctseg.runs import write_toml
 
 HEAVY = ("torch", "tensorflow", "jax", "monai", "matplotlib", "skimage", "lightning_fabric")
 PROBE = f"""
 import sys
 from ctseg.plugins import host as plugins
-found = [item for item in plugins._installed() if plugins._normal(item[1].name) == sys.argv[1]]
+found = [item for item in plugins._installed() if plugins.normal_name(item[1].name) == sys.argv[1]]
 registry = plugins.load(found=found)
 for entry in registry.entries.values():
-    if plugins._normal(entry.package) == sys.argv[1]:
+    if plugins.normal_name(entry.package) == sys.argv[1]:
         entry.settings_model()
 print(len(found), *[name for name in {HEAVY!r} if name in sys.modules])
 """
@@ -28,7 +29,7 @@ print(len(found), *[name for name in {HEAVY!r} if name in sys.modules])
 
 def registers_without_heavy_imports(subject: Subject, _folder: Path) -> None:
     """Registering and the settings import none of torch, monai, matplotlib and the like."""
-    package = subject.entry.package.strip().lower().replace("_", "-")
+    package = normal_name(subject.entry.package)
     environment = {key: value for key, value in os.environ.items() if key != "CTSEG_DISABLE_PLUGINS"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", PROBE, package],

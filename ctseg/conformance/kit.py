@@ -127,7 +127,7 @@ def run_checks(
         SettingError: if the settings are.
     """
     bound = checks(kind, name, settings=settings, device=device, registry=registry)
-    bound[0].subject.entry.resolve(settings or {})
+    bound[0].subject.entry.resolve(settings or {}, set_as="--set {}=VALUE")
     outcomes = []
     for item in bound:
         outcomes.append(item.run())

@@ -79,7 +79,7 @@ class Subject:
         from ctseg.runs import load_model
 
         with seeded(99):  # other first weights: whatever the file does not bring back shows
-            module, _ = load_model(path, self.registry.build_from_header, self.kind)
+            module, _ = load_model(path, self.registry.build_from_header, self.kind, self.registry.version_of)
         return module.to(self.device)
 
 

@@ -53,7 +53,14 @@ def _described(path: Path) -> list[dict[str, str]]:
     data = read_json_beside(path)
     models = data.get("models") if isinstance(data, dict) else None
     rows = models if isinstance(models, list) else []
-    return [{key: _text(row.get(key)) for key in KEYS} for row in rows if isinstance(row, dict)]
+    return [_facts(row) for row in rows if isinstance(row, dict)]
+
+
+def _facts(row: dict[str, Any]) -> dict[str, str]:
+    """What there is to know of a model; of another version of its package than it was made with, beside the package."""
+    facts = {key: _text(row.get(key)) for key in KEYS}
+    differ = _text(row.get("other_versions"))
+    return facts | ({"package": f"{facts['package']} ({differ})"} if differ else {})
 
 
 def _text(value: Any) -> str:

@@ -47,6 +47,15 @@ class LoadedModel:
     """As `faint_hu`."""
     tta: bool = False
     """As `faint_hu`."""
+    other_versions: str = ""
+    """Which plugins are of another version than it was made with; empty where none is."""
+    version: str = ""
+    """Of the package that the network's code is of; empty where that is the header's."""
+
+    @property
+    def who(self) -> str:
+        """The network's code, for messages: `segmenter odd of ctseg-odd 0.4.0`."""
+        return f"segmenter {self.label} of {self.header.package} {self.version or self.header.package_version}"
 
     @property
     def label(self) -> str:
@@ -56,6 +65,7 @@ class LoadedModel:
     def describe(self) -> dict[str, str]:
         """What outputs say of the model; the keys of `NAMING` say what it is called, the others what it is."""
         header = self.header
+        differ = {"other_versions": self.other_versions} if self.other_versions else {}
         return {
             "model": self.name,
             "owner": self.owner,
@@ -63,11 +73,15 @@ class LoadedModel:
             "package": f"{header.package} {header.package_version}",
             "weights": self.digest,
             "trained_by": header.tool,
+            **differ,
         }
 
 
 def load_models(
-    runs: Sequence[Path | ModelSource], build: Callable[[ModelHeader], nn.Module], device: torch.device | str = "cpu"
+    runs: Sequence[Path | ModelSource],
+    build: Callable[[ModelHeader], nn.Module],
+    device: torch.device | str = "cpu",
+    version_of: Callable[[ModelHeader], str] | None = None,
 ) -> list[LoadedModel]:
     """Load the segmenters of one or more runs; their probabilities are averaged.
 
@@ -75,6 +89,7 @@ def load_models(
         runs: run folders or weights files, or models of a `ctseg.models.Catalogue`.
         build: makes the untrained network that a header names (the plugin registry's `build_from_header`).
         device: where they run.
+        version_of: of the package that `build` takes a network from (`Registry.version_of`).
 
     Raises:
         InputError: if there is none, one is unfinished, broken or no segmenter, or not the one of its card.
@@ -83,7 +98,7 @@ def load_models(
     if not runs:
         raise InputError("no model given; name a run folder made by `ctseg das-train`")
     sources = [run if isinstance(run, ModelSource) else ModelSource(Path(run)) for run in runs]
-    return [_load(source, build, torch.device(device), "segmenter") for source in sources]
+    return [_load(source, build, torch.device(device), "segmenter", version_of) for source in sources]
 
 
 def load_other_blood(source: ModelSource, device: torch.device | str = "cpu") -> LoadedModel:
@@ -112,10 +127,14 @@ def build_kinds(header: ModelHeader) -> nn.Module:
 
 
 def _load(
-    source: ModelSource, build: Callable[[ModelHeader], nn.Module], device: torch.device, kind: str
+    source: ModelSource,
+    build: Callable[[ModelHeader], nn.Module],
+    device: torch.device,
+    kind: str,
+    version_of: Callable[[ModelHeader], str] | None = None,
 ) -> LoadedModel:
     sha256, card = checked(source)
-    module, header = load_model(source.path, build, kind)
+    module, header = load_model(source.path, build, kind, version_of)
     try:
         preprocessing = preprocessing_of(header.input)
         check_profile(header.input.get("profile"))
@@ -123,7 +142,8 @@ def _load(
         raise InputError(f"{source.weights}: {error}") from None
     owner = source.owner if source.origin in ("package", "plugin") else ""
     module.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    loaded = LoadedModel(module, header, device, preprocessing, sha256[:DIGITS], source.name, owner)
+    version = "" if version_of is None else version_of(header)
+    loaded = LoadedModel(module, header, device, preprocessing, sha256[:DIGITS], source.name, owner, version=version)
     if card is None:
         return loaded
     return replace(loaded, volumes=card.volumes, **{name: getattr(card, name) for name in STATED})

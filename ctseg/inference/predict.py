@@ -213,9 +213,8 @@ def _probabilities(images: Tensor, axes: tuple[int, ...], model: LoadedModel, se
     """(B, 1, H, W) in [-1, 1] -> (B, 1, H, W) probabilities of the image mirrored along `axes`, turned back."""
     mixed = settings.precision == "bf16-mixed"
     with torch.inference_mode(), torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=mixed):
-        header = model.header
-        who = f"segmenter {model.label} of {header.package} {header.package_version}"
-        with call_of(header.package, who):
+        who = model.who
+        with call_of(model.header.package, who):
             output: Any = model.module(images.flip(axes))
         if not hasattr(output, "logits"):
             raise PluginError(f"{who}: gives a {type(output).__name__}, not a SegmenterOutput")

@@ -314,7 +314,8 @@ def _listed(names: Counter[str]) -> str:
 def _model_name(model: Any) -> str:
     """A model as a message can name it."""
     fields = model if isinstance(model, Mapping) else {}
-    return " ".join(str(fields[key]) for key in ("segmenter", "weights") if fields.get(key)) or str(model)[:60]
+    name = " ".join(str(fields[key]) for key in ("segmenter", "weights") if fields.get(key)) or str(model)[:60]
+    return f"{name} ({fields['other_versions']})" if fields.get("other_versions") else name
 
 
 def _unnamed(value: Any) -> Any:

@@ -130,6 +130,7 @@ class Catalogue:
         if isinstance(text, Path) or is_path(text):
             return at_path(text) or self._missing(here)
         if text in self.sources:
+            self._say_passed_over(str(text), say)
             if os.path.exists(here):  # noqa: PTH110 - a name too long is no path
                 say(f"note: {text!r} means the model of {self.sources[text].owner}; for the path give .{os.sep}{text}")
             return self.named(text)
@@ -138,6 +139,15 @@ class Catalogue:
             return self.named(text)
         return at_path(here) or self._missing(here)
 
+    def _say_passed_over(self, name: str, say: Callable[[str], object]) -> None:
+        """Say that another model of this name is not the one that is used."""
+        for other in self.broken:
+            if other.name == name:
+                say(
+                    f"warning: model {name!r} is that of {self.sources[name].owner}; {other.path} has the same name "
+                    f"and is not used: rename it, or give its path"
+                )
+
     def _missing(self, path: Path) -> NoReturn:
         """Say that a path holds no model, and which models there are."""
         there = "not a regular file" if os.path.lexists(path) else "no such file or folder"
@@ -145,13 +155,17 @@ class Catalogue:
         known = ", ".join(sorted(self.sources)) or "none"
         raise InputError(f"{path}: {missing}; {TAKES} (known: {known})")
 
-    def default(self) -> ModelSource:
+    def default(self, say: Callable[[str], object] = str) -> ModelSource:
         """The model to take where none is named.
+
+        Args:
+            say: takes a line where the user has a model of that name, which is not taken.
 
         Raises:
             InputError: naming the ways to one, if there is none.
         """
         if DEFAULT in self.sources:
+            self._say_passed_over(DEFAULT, say)
             return self.named(DEFAULT)
         known = [name for name, source in self.sources.items() if not source.error]
         other = f"name one of {', '.join(sorted(known))}; or " if known else ""

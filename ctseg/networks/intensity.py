@@ -66,9 +66,10 @@ def checked_shape(values: Any, images: Tensor, network: str) -> Tensor:
             several channels the first would be taken.
     """
     if not isinstance(values, Tensor):
-        raise PluginError(f"{network}: gives a {type(values).__name__}, not a tensor")
+        raise PluginError(f"gives a {type(values).__name__}, not a tensor", network)
     if values.shape != images.shape:
-        raise PluginError(f"{network}: gives {_size(values)} for images of {_size(images)}; both have to be the same")
+        sizes = f"{_size(values)} for images of {_size(images)}"
+        raise PluginError(f"gives {sizes}; both have to be the same", network)
     return values
 
 

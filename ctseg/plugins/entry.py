@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,16 @@ from ctseg.errors import PluginError
 
 if TYPE_CHECKING:
     from ctseg.settings import Settings
+
+
+SET_AS = {
+    "similarity_metric": "--set {}=VALUE",
+    "metric": "--set metric_settings.NAME.{}=VALUE",
+    "generator": "--set generator_settings.{}=VALUE",
+    "segmenter": "--set segmenter_settings.{}=VALUE",
+    "brain_extractor": "--set brain_extractor_settings.{}=VALUE",
+}
+"""Kind -> how a plugin's own setting is given to the command that uses it."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +52,34 @@ class Entry:
             raise PluginError(f"{self.who}: {name} must be a subclass of ctseg.settings.Settings")
         return found
 
-    def resolve(self, *layers: Mapping[str, Any]) -> dict[str, Any]:
+    def resolve(self, *layers: Mapping[str, Any], set_as: str | None = None) -> dict[str, Any]:
         """Check settings and fill in the defaults.
 
+        Args:
+            layers: values by name, later ones winning.
+            set_as: how a setting without a default is given, for messages; None: as the kind's commands take it.
+
         Raises:
-            SettingError: naming the plugin, the key and the known keys.
+            SettingError: naming the plugin, the key and the known keys, or the one that has no default.
         """
         from ctseg.settings import resolve
 
         where, listed_by = f"{words(self.kind)} {self.name}", f"ctseg plugins show {self.name}"
-        return resolve(self.settings_model(), *layers, where=where, listed_by=listed_by).model_dump()
+        how = SET_AS.get(self.kind, "").replace("NAME", self.name) if set_as is None else set_as
+        return resolve(self.settings_model(), *layers, where=where, listed_by=listed_by, set_as=how).model_dump()
 
-    def build(self, *layers: Mapping[str, Any]) -> Any:
+    def build(self, *layers: Mapping[str, Any], set_as: str | None = None) -> Any:
         """Make the object from settings merged over the defaults.
+
+        Args:
+            layers: as `resolve` takes them.
+            set_as: as `resolve` takes it.
 
         Raises:
             PluginError: if the plugin cannot make it.
             SettingError: as `resolve`.
         """
-        values = self.resolve(*layers)
+        values = self.resolve(*layers, set_as=set_as)
         try:
             return self.outside_call(self.factory, **values)
         except ImportError as error:
@@ -89,6 +109,11 @@ class Entry:
 
         with call_of(self.package, self.who):
             return function(*given, **named)
+
+
+def normal_name(package: str) -> str:
+    """A package's name as PyPI compares names: `Ctseg_Odd` is `ctseg-odd`."""
+    return re.sub(r"[-_.]+", "-", package.strip()).lower()
 
 
 def words(kind: str) -> str:

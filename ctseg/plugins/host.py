@@ -20,7 +20,7 @@ from ctseg.errors import PluginError, unknown_name
 from ctseg.plugins import hookspecs
 from ctseg.plugins.contained import StoppedError, contained, one_line
 from ctseg.plugins.entry import Entry as Entry
-from ctseg.plugins.entry import words
+from ctseg.plugins.entry import normal_name, words
 from ctseg.plugins.versions import wrong_ctseg
 from ctseg.version import __version__
 
@@ -104,10 +104,7 @@ class Registry:
         """
         other = self.entries.get((entry.kind, entry.name))
         if other is not None:
-            raise PluginError(
-                f"{words(entry.kind)} {entry.name!r} is registered by both {other.package} and {entry.package}; "
-                f"uninstall one or set CTSEG_DISABLE_PLUGINS={entry.package}"
-            )
+            raise PluginError(_clash(other, entry))
         self.entries[entry.kind, entry.name] = entry
 
     def names(self, kind: str) -> list[str]:
@@ -138,39 +135,25 @@ class Registry:
         Raises:
             PluginError: saying which package to install.
         """
-        needed = self.needed(header.kind, header.name, header.package, header.package_version)
-        return needed.build(header.settings)
+        from ctseg.plugins.needed import build_needed
 
-    def needed(self, kind: str, name: str, package: str, version: str) -> Entry:
-        """One entry that a model was made with.
+        return build_needed(self, header)
 
-        Raises:
-            PluginError: saying which package to install, or why it is left out though it is there.
-        """
-        if (kind, name) in self.entries:
-            return self.entries[kind, name]
-        what = f"this model needs {words(kind)} {name!r} of {package} {version}"
-        for item in self.broken:
-            if _normal(item.package) == _normal(package):
-                raise PluginError(f"{what}; {item.package} {item.version} is installed and broken: {item.error}")
-        raise PluginError(f"{what}; install it: pip install {package}=={version}")
+    def version_of(self, header: ModelHeader) -> str:
+        """Of the package that `build_from_header` takes the network from; empty where there is none."""
+        entry = self.entries.get((header.kind, header.name))
+        return "" if entry is None else entry.version
 
 
-def extractor_of(registry: Registry, name: str, made: Mapping[str, Any]) -> Entry:
-    """The brain extractor of a model's slices.
-
-    Args:
-        registry: where to look it up.
-        name: what it is called.
-        made: `input` of the model's header, which names the package where it is not ctseg.
-
-    Raises:
-        PluginError: saying which package to install, or which names are known.
-    """
-    said = made.get("brain_extractor") or {}
-    if said.get("name") != name:  # of ctseg's own, or of a model made before headers had it
-        return registry.get("brain_extractor", name)
-    return registry.needed("brain_extractor", name, str(said.get("package")), str(said.get("version")))
+def _clash(first: Entry, second: Entry) -> str:
+    """Two plugins of one name: both packages, and how to leave one out."""
+    packages = list(dict.fromkeys((first.package, second.package)))
+    ways_out = " or ".join(f"CTSEG_DISABLE_PLUGINS={name}" for name in packages if name != "ctseg")
+    one = second.package if "ctseg" in packages else "one of them"
+    return (
+        f"{words(second.kind)} {second.name!r} is registered by both {first.package} {first.version} and "
+        f"{second.package} {second.version}; uninstall {one}, or leave it out with {ways_out}"
+    )
 
 
 def disabled_plugins(environment: Mapping[str, str] = os.environ) -> tuple[bool, set[str]]:
@@ -178,11 +161,7 @@ def disabled_plugins(environment: Mapping[str, str] = os.environ) -> tuple[bool,
     text = environment.get("CTSEG_DISABLE_PLUGINS", "").strip()
     if text.lower() in ("1", "all", "true"):
         return True, set()
-    return False, {_normal(name) for name in text.split(",") if name.strip()}
-
-
-def _normal(name: str) -> str:
-    return name.strip().lower().replace("_", "-")
+    return False, {normal_name(name) for name in text.split(",") if name.strip()}
 
 
 def load(*, outside: bool = True, found: Iterable[tuple[EntryPoint, Package]] | None = None) -> Registry:
@@ -201,17 +180,29 @@ def load(*, outside: bool = True, found: Iterable[tuple[EntryPoint, Package]] | 
     everything, names = disabled_plugins()
     if outside and not everything:
         for point, package in found if found is not None else _installed():
-            if _normal(package.name) not in names:
+            if normal_name(package.name) not in names:
                 _load_one(registry, point, package)
     return registry
 
 
 def _installed() -> list[tuple[EntryPoint, Package]]:
-    """Entry points of other packages, each once, in a stable order; a package whose record is broken has none."""
+    """Entry points of other packages, each once, in a stable order; a package whose record is broken has none.
+
+    Of a package that is there twice, as in an environment and below it, Python imports the first.
+    """
     points: dict[tuple[str, str], tuple[EntryPoint, Package]] = {}
+    seen: set[str] = set()
     for distribution in distributions():
-        points |= _points_of(distribution)
+        found = _points_of(distribution)
+        names = {name for name, _ in found} - seen
+        points |= {key: found[key] for key in found if key[0] in names}
+        seen |= names
     return [points[key] for key in sorted(points)]
+
+
+def installed() -> list[Package]:
+    """Packages with plugins, those that are left out too."""
+    return [package for _, package in _installed()]
 
 
 def _points_of(distribution: Distribution) -> dict[tuple[str, str], tuple[EntryPoint, Package]]:
@@ -219,7 +210,7 @@ def _points_of(distribution: Distribution) -> dict[tuple[str, str], tuple[EntryP
     try:
         mine = [point for point in distribution.entry_points if point.group == GROUP]
         package = Package.of(distribution) if mine else None
-        name = "ctseg" if package is None else _normal(package.name)
+        name = "ctseg" if package is None else normal_name(package.name)
     except Exception:  # a half-removed package; pip says what is wrong with it
         return {}
     return {} if package is None or name == "ctseg" else {(name, point.name): (point, package) for point in mine}
@@ -302,6 +293,9 @@ def _registrar(registry: Registry, kind: str, package: str, version: str) -> Cal
             raise ValueError(f"{name!r} is no name: letters, digits, dots, dashes and underscores")
         if not callable(factory) or not isinstance(summary, str) or not isinstance(reference, str):
             raise TypeError(f"{name}: expected a function that makes it, and texts as summary and reference")
+        earlier = registry.entries.get((kind, name))
+        if earlier is not None and earlier.package == package:
+            raise ValueError(f"{words(kind)} {name!r} is registered twice")
         registry.add(Entry(kind, name, factory, summary, settings, reference, package, version))
 
     return register

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ctseg.augment.slices import BACKGROUND
+from ctseg.networks.intensity import checked_shape
+from ctseg.plugins.called import name_of
 
 
 def make_teacher(segmenter: nn.Module) -> nn.Module:
@@ -61,7 +63,7 @@ def pseudo_labels(
         0/1 labels and 0/1 weights, (B, 1, H, W) float: weight 1 where the label's probability is at least `confidence`.
     """
     with autocast():
-        logits = teacher(target).logits
+        logits = checked_shape(teacher(target).logits, target, f"segmenter {name_of(teacher)}")
     probabilities = torch.sigmoid(logits.float())
     labels = (probabilities >= 0.5).float()
     return labels, (torch.maximum(probabilities, 1.0 - probabilities) >= confidence).float()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -162,11 +162,13 @@ def segmenter_step(training: SegmenterTraining, batch: Batch, epoch: int = 0) ->
     training.optimiser.zero_grad(set_to_none=True)
     with training.autocast():
         batch.source_output = training.segmenter(training.of_source(batch.images))
-    checked_shape(batch.source_output.logits, batch.images, f"segmenter {name_of(training.segmenter)}")
+    name = f"segmenter {name_of(training.segmenter)}"
+    checked_shape(batch.source_output.logits, batch.images, name)
     losses = {"segmentation": segmentation_loss(batch.source_output.logits, batch.masks, training.settings.loss)}
     if training.adversaries:
         with training.autocast(), frozen_batch_norm(training.segmenter, training.freeze_batch_norm_on_target):
             batch.target_output = training.segmenter(batch.target)
+        checked_shape(batch.target_output.logits, cast(Tensor, batch.target), name)
     weighted = [losses["segmentation"]]
     for term in training.terms:
         if epoch >= term.first_epoch:

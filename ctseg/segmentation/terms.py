@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from ctseg.networks.discriminators import DomainDiscriminator
 from ctseg.networks.gan_loss import decision_boundary
+from ctseg.networks.intensity import checked_shape
 from ctseg.networks.modes import frozen, frozen_batch_norm
 from ctseg.networks.settings import GanForm
+from ctseg.plugins.called import name_of
 from ctseg.plugins.protocols import SegmenterOutput
 from ctseg.segmentation.batches import student_view
 from ctseg.segmentation.losses import adversarial_loss, consistency_loss, discriminator_loss
@@ -211,7 +213,7 @@ class Consistency:
             labels, weights = filter_pseudo_labels(labels, weights, target, settings.pseudo_label_contrast)
         view, labels, weights = student_view(target, labels, weights, batch.masks, settings, batch.rng)
         with self.autocast(), frozen_batch_norm(self.segmenter, settings.freeze_batch_norm_on_target):
-            logits = self.segmenter(view).logits
+            logits = checked_shape(self.segmenter(view).logits, view, f"segmenter {name_of(self.segmenter)}")
         return consistency_loss(logits, labels, weights)
 
     def update_teacher(self, step: int) -> None:

@@ -166,8 +166,9 @@ class CycleObjective:
             terms["gan_ct"] = losses.adversarial(nets["d_ct"](made.pseudo_ct), settings.gan)
             terms["gan_mr"] = losses.adversarial(nets["d_mr"](made.pseudo_mr), settings.gan)
         if settings.lambda_identity:
-            same_ct = losses.identity(self.generator.to_target(batch.target), batch.target)
-            terms["identity"] = same_ct + losses.identity(self.generator.to_source(batch.source), batch.source)
+            ct = self._checked(self.generator.to_target(batch.target), batch.target)
+            mr = self._checked(self.generator.to_source(batch.source), batch.source)
+            terms["identity"] = losses.identity(ct, batch.target) + losses.identity(mr, batch.source)
         if "s_ori" in nets and lesion:
             in_ct = losses.lesion(nets["s_ori"](made.pseudo_ct).logits, batch.source_mask)
             terms["lesion"] = in_ct + losses.lesion(nets["s_rec"](made.recon_mr).logits, batch.source_mask)

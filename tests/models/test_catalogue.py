@@ -102,7 +102,13 @@ def test_the_users_model_does_not_take_a_registered_name(package: Path, mine: Pa
     shipped = ship(package)
     ship(mine, "default", 7)
     known = catalogue()
-    assert known.default().path == shipped
+    said: list[str] = []
+    assert known.default(said.append).path == shipped
+    assert known.find("default", said.append).path == shipped
+    assert said == 2 * [
+        f"warning: model 'default' is that of ctseg {_version()}; {mine / 'default.safetensors'} has the same name and "
+        "is not used: rename it, or give its path"
+    ]
     assert [source.error for source in known.broken] == [
         f"ctseg {_version()} has a model of this name; rename default.safetensors"
     ]
@@ -114,7 +120,7 @@ def test_two_packages_with_one_name_are_an_error(package: Path, tmp_path: Path, 
 
     ship(package)
     ship(tmp_path / "plugin")
-    with pytest.raises(PluginError, match="model 'default' is registered by both ctseg and ctseg-basal"):
+    with pytest.raises(PluginError, match="model 'default' is registered by both ctseg .* and ctseg-basal"):
         plugged(tmp_path / "plugin")
 
 

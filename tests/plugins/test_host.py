@@ -20,11 +20,12 @@ from ctseg.io.slices import open_slices
 from ctseg.plugins import versions
 from ctseg.plugins.called import made_by
 from ctseg.plugins.commands import register_commands
+from ctseg.plugins.entry import words
 from ctseg.plugins.hookspecs import CONTRACT, hookimpl
-from ctseg.plugins.host import Broken, Package, disabled_plugins, load
+from ctseg.plugins.host import HOOKS, Broken, Package, disabled_plugins, load
 from ctseg.preprocess.settings import PreprocessSettings
 from ctseg.runs import ModelHeader, save_model
-from ctseg.settings import Settings
+from ctseg.settings import Settings, describe
 
 
 def plugin(name: str, **hooks: Any) -> tuple[Any, Any]:
@@ -63,9 +64,60 @@ def test_an_outside_plugin_registers_with_its_package() -> None:
     assert (entry.package, entry.version) == ("other", "1.2")
 
 
+AMD_TWICE = (
+    r"^similarity metric 'amd' is registered by both ctseg \S+ and other 1\.2; uninstall other, or leave it out with "
+    r"CTSEG_DISABLE_PLUGINS=other$"
+)
+
+
 def test_a_duplicate_name_names_both_packages() -> None:
-    with pytest.raises(PluginError, match=r"'amd' is registered by both ctseg and other.*CTSEG_DISABLE_PLUGINS=other"):
+    with pytest.raises(PluginError, match=AMD_TWICE):
         load(found=[plugin("other", ctseg_register_similarity_metrics=metrics("amd"))])
+
+
+@pytest.mark.parametrize("kind", HOOKS)
+def test_of_two_packages_with_one_name_either_can_be_left_out(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [plugin(name, **{HOOKS[kind]: metrics("mine")}) for name in ("one", "two")]
+    for point, _ in found:
+        point.load().CTSEG_CONTRACT = CONTRACT
+    with pytest.raises(PluginError) as caught:
+        load(found=found)
+    assert str(caught.value) == (
+        f"{words(kind)} 'mine' is registered by both one 1.2 and two 1.2; uninstall one of them, or leave it out with "
+        "CTSEG_DISABLE_PLUGINS=one or CTSEG_DISABLE_PLUGINS=two"
+    )
+    for left_out, stays in (("one", "two"), ("two", "one")):
+        monkeypatch.setenv("CTSEG_DISABLE_PLUGINS", left_out)
+        assert load(found=found).get(kind, "mine").package == stays
+
+
+def test_a_package_that_registers_a_name_twice_is_left_out() -> None:
+    registry = load(found=[plugin("odd", ctseg_register_similarity_metrics=metrics("mine", "mine"))])
+    assert [(item.package, item.error) for item in registry.broken] == [
+        ("odd", "ValueError: similarity metric 'mine' is registered twice")
+    ]
+    assert "mine" not in registry.names("similarity_metric")
+
+
+def write_package(folder: Path, version: str) -> str:
+    """An installed package `ctseg-odd` with a plugin, as pip leaves it; its folder."""
+    info = folder / f"ctseg_odd-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ctseg-odd\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text("[ctseg]\nodd = ctseg_odd_of_a_test\n")
+    hook = "@ctseg.hookimpl\ndef ctseg_register_segmenters(register):\n"
+    module = f"import ctseg\n\nCTSEG_CONTRACT = 2\n\n\n{hook}    register('odd', dict, summary='{version}')\n"
+    (folder / "ctseg_odd_of_a_test.py").write_text(module)
+    return str(folder)
+
+
+def test_the_version_is_that_of_the_copy_that_python_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("0.3.1", "0.4.0"):  # an environment with 0.4.0 above one with 0.3.1
+        monkeypatch.syspath_prepend(write_package(tmp_path / version, version))
+    monkeypatch.delitem(sys.modules, "ctseg_odd_of_a_test", raising=False)
+    entry = load().get("segmenter", "odd")
+    monkeypatch.delitem(sys.modules, "ctseg_odd_of_a_test")
+    assert (entry.version, entry.summary) == ("0.4.0", "0.4.0")
 
 
 def test_a_misspelt_hook_fails_loudly() -> None:
@@ -117,9 +169,36 @@ def test_settings_are_checked_before_the_factory_runs() -> None:
         registry.get("similarity_metric", "mine").build({"wieght": 5})
 
 
+class Asked(Settings):
+    width: int
+    depth: int = 2
+    height: int
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("similarity_metric", "--set width=VALUE --set height=VALUE"),
+        ("metric", "--set metric_settings.mine.width=VALUE --set metric_settings.mine.height=VALUE"),
+        ("generator", "--set generator_settings.width=VALUE --set generator_settings.height=VALUE"),
+        ("segmenter", "--set segmenter_settings.width=VALUE --set segmenter_settings.height=VALUE"),
+        ("brain_extractor", "--set brain_extractor_settings.width=VALUE --set brain_extractor_settings.height=VALUE"),
+    ],
+)
+def test_a_setting_without_a_default_is_asked_for_as_its_command_takes_it(kind: str, how: str) -> None:
+    entry = outside_entry(kind, dict, "mine", settings=Asked)
+    with pytest.raises(SettingError) as caught:
+        entry.resolve({})
+    assert str(caught.value) == f"{words(kind)} mine: settings 'width', 'height' have no default; add {how}"
+    with pytest.raises(SettingError, match=r": setting 'height' has no default; add --set height=VALUE$"):
+        entry.resolve({"width": 1}, set_as="--set {}=VALUE")
+    assert [row.default_text for row in describe(Asked)] == ["VALUE", "2", "VALUE"]
+    assert [row.required for row in describe(Asked)] == [True, False, True]
+
+
 def test_a_model_whose_plugin_is_gone_says_what_to_install() -> None:
-    header = ModelHeader("segmenter", "swin", {}, "ctseg-monai", "2.0")
-    with pytest.raises(PluginError, match=r"segmenter 'swin' of ctseg-monai 2\.0; install it: pip install ctseg-monai"):
+    header = ModelHeader("segmenter", "swin", {}, "ctseg-none", "2.0")
+    with pytest.raises(PluginError, match=r"segmenter 'swin' of ctseg-none 2\.0; install it: pip install ctseg-none"):
         load(found=[]).build_from_header(header)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -20,9 +21,12 @@ from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.errors import PluginError
 from ctseg.io.slices import open_slices
+from ctseg.plugins.called import name_of
 from ctseg.plugins.host import load
 from ctseg.plugins.protocols import SegmenterOutput
-from ctseg.training.outside import comes_from, outside_training, try_network
+from ctseg.training.outside import comes_from, outside_training
+from ctseg.training.settings import AdaptationSettings, SynthesisSettings
+from ctseg.training.trial import try_network
 
 WHO = {"segmenter": "segmenter odd of ctseg-odd 0.3.1", "generator": "generator odd of ctseg-odd 0.3.1"}
 
@@ -164,6 +168,155 @@ def test_to_be_tried_changes_no_draw(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+class Grown(Net):
+    """Makes a layer when it is first used."""
+
+    def forward(self, images: Any) -> Any:
+        if not hasattr(self, "late_layer"):
+            self.late_layer = torch.nn.Conv2d(1, 1, 1)
+        return super().forward(self.late_layer(images))
+
+
+class Counting(Net):
+    """Keeps a number beside its weights."""
+
+    def get_extra_state(self) -> int:
+        return 3
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+class Single(Net):
+    """Cannot do with one slice."""
+
+    def forward(self, images: Any) -> Any:
+        if len(images) == 1:
+            raise ValueError("more slices, please")
+        return super().forward(images)
+
+
+class Viewing(Net):
+    """Wants the memory of a tensor in its usual order."""
+
+    def forward(self, images: Any) -> Any:
+        hidden = self.layer(images)
+        hidden.view(-1)
+        return SegmenterOutput(hidden[:, :1], hidden)
+
+
+class Uncopied(Net):
+    """Keeps a tensor with its gradient, which cannot be copied."""
+
+    def forward(self, images: Any) -> Any:
+        with torch.enable_grad():
+            self.last = self.layer(images)
+        return SegmenterOutput(self.last[:, :1], self.last)
+
+
+TRIED = {
+    Grown: r"a new one does not take the weights of one that was used \(.*late_layer.*\), so its model could not be",
+    Counting: r"its state_dict holds '_extra_state', a int; a model's file takes tensors alone$",
+    Single: r"ValueError: more slices, please \(training/test_outside\.py:\d+\)$",
+    Viewing: r"RuntimeError: view size is not compatible .* \(training/test_outside\.py:\d+\)$",
+}
+
+
+@pytest.mark.parametrize("network", TRIED)
+def test_what_only_shows_later_is_tried_before(network: Any, tmp_path: Path) -> None:
+    entry, slices = outside_entry("segmenter", network), open_slices(toy(tmp_path / "ct", "ct", 0))
+    with pytest.raises(PluginError, match=f"^{WHO['segmenter']}: {TRIED[network]}"):
+        try_network(entry, entry.build, slices, Fabric(accelerator="cpu"), AdaptationSettings())
+
+
+@pytest.mark.parametrize("name", ["lambda_consistency", "weight_average"])
+def test_a_network_is_copied_where_the_training_copies_it(name: str, tmp_path: Path) -> None:
+    entry, slices = outside_entry("segmenter", Uncopied), open_slices(toy(tmp_path / "ct", "ct", 0))
+    settings, fabric = AdaptationSettings(lambda_consistency=0.0, weight_average=0.0), Fabric(accelerator="cpu")
+    try_network(entry, entry.build, slices, fabric, settings)
+    with pytest.raises(PluginError, match=f"^{WHO['segmenter']}: RuntimeError: Only Tensors created explicitly"):
+        try_network(entry, entry.build, slices, fabric, settings.model_copy(update={name: 0.9}))
+
+
+class Greys:
+    """An objective, with one fault."""
+
+    def __init__(self, net: Any, fault: str) -> None:
+        self.net, self.fault = net, fault
+
+    def set_lr_factor(self, factor: float) -> None: ...
+
+    def step(self, batch: Any) -> Any:
+        loss = self.net.to_target(batch.source).mean()
+        if self.fault == "floats":
+            return {"grey": 0.5}
+        return {"grey": loss.detach() * (float("nan") if self.fault == "no number" else 1.0)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"net": self.net} if self.fault == "an object" else {"steps": 1}
+
+    def load_state_dict(self, state: Any) -> None:
+        if self.fault == "its own":
+            raise KeyError("optimiser")
+
+
+class OneWay(Net):
+    def objective(self, context: Any) -> Any:
+        return Greys(self, self.fault)
+
+
+OBJECTIVES = {
+    "floats": "its objective's step gives no named scalar tensors$",
+    "no number": "its objective's loss 'grey' is no number in the first step$",
+    "an object": r"a checkpoint does not bring back its objective's state_dict \(.*\); keep tensors and plain values",
+    "its own": r"KeyError: 'optimiser' \(training/test_outside\.py:\d+\)$",
+}
+
+
+@pytest.mark.parametrize("fault", OBJECTIVES)
+def test_an_objective_is_tried_with_its_checkpoint(fault: str, tmp_path: Path) -> None:
+    entry, slices = outside_entry("generator", lambda: OneWay(fault)), open_slices(toy(tmp_path / "ct", "ct", 0))
+    with pytest.raises(PluginError, match=f"^{WHO['generator']}: {OBJECTIVES[fault]}"):
+        try_network(entry, entry.build, slices, Fabric(accelerator="cpu"), SynthesisSettings())
+
+
+class Featured(Net):
+    """Its features come by three ways, one of which is at fault."""
+
+    feature_channels = 2
+
+    def features(self, images: Any, domain: str) -> Any:
+        return self.layer(images)
+
+    def translate(self, images: Any, domain: str) -> Any:
+        hidden = self.layer(images)
+        return self.to_target(images), hidden[:, :1] if self.fault == "translate" else hidden
+
+    def encode(self, images: Any, domain: str) -> Any:
+        return self.layer(images)
+
+    def fuse(self, encoded: Any) -> Any:
+        return encoded[0] if self.fault == "fuse" else encoded
+
+
+@pytest.mark.parametrize("fault", ["translate", "fuse"])
+def test_each_way_to_the_features_is_tried(fault: str, tmp_path: Path) -> None:
+    entry, slices = outside_entry("generator", lambda: Featured(fault)), open_slices(toy(tmp_path / "ct", "ct", 0))
+    with pytest.raises(PluginError, match=f"^{WHO['generator']}: gives as features of {fault} 2 x "):
+        try_network(entry, entry.build, slices, Fabric(accelerator="cpu"))
+
+
+def test_an_error_about_values_is_known_by_its_maker() -> None:
+    entry, net = outside_entry("segmenter", Net), Net()
+    own = f"segmenter {name_of(net)}"
+    for made_by, begins in ((own, WHO["segmenter"]), (f"{own}er", f"{own}er"), ("", "gives nothing")):
+        with pytest.raises(PluginError) as caught, outside_training(entry, net):
+            raise PluginError("gives nothing", made_by)
+        assert str(caught.value).startswith(begins)
+        assert str(copy.copy(caught.value)) == str(caught.value)
+    with pytest.raises(PluginError, match=f"^{own}s are many$"), outside_training(entry, net):
+        raise PluginError(f"{own}s are many")
+
+
 @pytest.mark.parametrize("command", ["synth-train", "das-train", "finetune"])
 def test_a_network_that_fails_at_once_leaves_nothing(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -185,7 +338,7 @@ LATER = [
 def test_a_network_that_fails_later_is_named(
     command: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ctseg.training.outside.try_network", lambda *given: None)
+    monkeypatch.setattr("ctseg.training.trial.try_network", lambda *given: None)
     with_plugin(monkeypatch, kind_of(command), fault, 1 if fault == "detached" else 2)
     assert main(call(tmp_path, command)) == 2
     assert_said(capfd, command, fault)
