@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from ctseg.cli import common
 if TYPE_CHECKING:
     from ctseg.evaluation.evaluate import Evaluation
     from ctseg.metrics.registry import Metric
+    from ctseg.plugins.needed import Needed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,6 +63,7 @@ def evaluate(
         where="evaluate",
         listed_by="ctseg settings evaluate",
     )
+    _look_for_gone(output, resolved.metric_settings)
     metrics = _metrics(resolved.metric_settings)
     scans = common.existing_paths(images)
     inputs = [*(common.existing_path(path) for path in filter(None, (*pred, ref, cases, group, labels))), *scans]
@@ -99,6 +102,39 @@ def _metrics(settings: dict[str, dict[str, Any]]) -> list[Metric]:
         metric if entry.package == "ctseg" else replace(metric, made_by=f"{entry.package} {entry.version}")
         for entry, metric in built
     ]
+
+
+def _look_for_gone(output: Path, settings: Mapping[str, Any]) -> None:
+    """Say which metrics of an earlier evaluation in this place are not measured again, as their packages are gone.
+
+    Raises:
+        PluginError: if `settings` has one of them, saying which package to install.
+    """
+    from ctseg.errors import PluginError
+    from ctseg.plugins.needed import needed_entry
+
+    for needed in _outside_metrics(output / "summary.json"):
+        try:
+            needed_entry(common.registry(), needed, f"{output}: the evaluation here")
+        except PluginError as error:
+            if needed.name in settings:
+                raise
+            common.warn(f"{error}; a new one is without it")
+
+
+def _outside_metrics(path: Path) -> list[Needed]:
+    """The metrics of other packages that an evaluation has; none of what is no evaluation."""
+    from ctseg.files import read_json_beside
+    from ctseg.plugins.needed import Needed
+
+    data = read_json_beside(path) if path.is_file() else None
+    rows = data.get("metrics") if isinstance(data, dict) else None
+    found: list[Needed] = []
+    for row in rows if isinstance(rows, list) else []:
+        package, _, version = str(row.get("made_by", "") if isinstance(row, dict) else "").rpartition(" ")
+        if package and isinstance(row.get("name"), str):
+            found.append(Needed("metric", row["name"], package, version))
+    return found
 
 
 def _lines(result: Evaluation, output: Path) -> list[str]:

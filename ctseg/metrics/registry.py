@@ -220,6 +220,7 @@ class Metric:
             "sections": [summary.section for summary in self.summaries],
             "report_rows": [list(row) for summary in self.summaries for row in summary.rows(self)],
             "report_column": self.listed,
+            **({"made_by": self.made_by} if self.made_by else {}),
         }
 
 

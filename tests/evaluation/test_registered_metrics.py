@@ -162,3 +162,20 @@ def test_unknown_metrics_and_settings_are_one_line_and_leave_nothing(cohort, cap
     assert main(command(cohort, "--set", setting)) == 2
     assert message in capsys.readouterr().err
     assert not (cohort / "out").exists()
+
+
+GONE = "the evaluation here needs metric 'ref_width_mm' of ctseg-widths 1.0; install it: pip install ctseg-widths==1.0"
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_new_evaluation_says_which_metric_it_lacks(cohort, monkeypatch, capsys):
+    assert main(command(cohort)) == 0
+    summary = json.loads((cohort / "out" / "summary.json").read_text())
+    assert [item["made_by"] for item in summary["metrics"] if "made_by" in item] == ["ctseg-widths 1.0"]
+    before = (cohort / "out" / "summary.json").read_bytes()
+    monkeypatch.setattr(common.STATE, "registry", load(found=[]))
+    assert main(command(cohort, "--overwrite", "--set", "metric_settings.ref_width_mm.factor=2")) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"ctseg: error: {cohort / 'out'}: {GONE}"
+    assert (cohort / "out" / "summary.json").read_bytes() == before
+    assert main(command(cohort, "--overwrite")[1:]) == 0
+    assert f"warning: {cohort / 'out'}: {GONE}; a new one is without it" in capsys.readouterr().err.splitlines()

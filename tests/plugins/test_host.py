@@ -350,6 +350,19 @@ def test_commands_of_a_plugin_that_fails_or_takes_a_name_are_left_out(hook: Any)
     assert item.error.startswith("its commands are left out: ")
 
 
+def test_two_packages_with_one_command_are_both_named() -> None:
+    app = typer.Typer()
+    registry = load(found=[plugin(name, ctseg_register_commands=adding("more")) for name in ("one", "two")])
+    register_commands(registry, app)
+    assert [(item.package, item.error) for item in registry.broken] == [
+        (
+            "two",
+            "its commands are left out: there is a command 'more' of one already; CTSEG_DISABLE_PLUGINS=one takes "
+            "these in its place",
+        )
+    ]
+
+
 def test_a_package_whose_record_is_broken_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, about in (("none", None), ("empty", b""), ("binary", b"\xff\xfe\x00Name")):
         folder = tmp_path / f"{name}-1.dist-info"
