@@ -32,7 +32,7 @@ from ctseg.locks import Busy, held
 from ctseg.outputs import STUDY, read_file_mark, read_mark, recover, what_changed
 from ctseg.progress import span
 from ctseg.study_keys import SPEED_KEYS, StepKey, step_key, why_again
-from ctseg.study_words import command_of, expected_of, flags, words_of
+from ctseg.study_words import command_of, expected_of, flags, tables_of, words_of
 
 __all__ = [
     "SPEED_KEYS", "Step", "StepResult", "Study", "extra_flags", "flags", "is_done", "keys_now", "read_state",
@@ -94,9 +94,7 @@ def read_study(path: Path, above: tuple[Path, ...] = ()) -> Study:
         InputError: naming the file and the step at fault, also where a study would run itself.
     """
     path = Path(path)
-    tables = read_toml(path).get("step")
-    if not isinstance(tables, list) or not tables:
-        raise InputError(f"{path}: holds no [[step]]; write one for each command, see docs/studies.md")
+    tables = tables_of(read_toml(path), path)
     steps = [_step(table, number, path) for number, table in enumerate(tables, start=1)]
     double = _first_twice([step.name for step in steps])
     if double:

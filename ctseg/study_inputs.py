@@ -82,11 +82,15 @@ def paths_read(argv: Sequence[str], outputs: Iterable[str]) -> list[str]:
     made = [Path(os.path.abspath(output)) for output in outputs if output]  # noqa: PTH100 - links stay
     found: list[str] = []
     for before, word in pairwise(argv):
-        if before in WORDS or (word.startswith("-") and "=" not in word):
-            continue
-        text = word.partition("=")[2] if word.startswith("-") else word
+        text = "" if before in WORDS else _value(word)
         found += [name for name in _spread(text) if not _is_made(name, made)]
     return list(dict.fromkeys(found))
+
+
+def _value(word: str) -> str:
+    """What may be a path of a word: all of it, or of a flag what follows `=`, if anything does."""
+    is_flag = word.startswith("-") and not _exists(word)
+    return word.partition("=")[2] if is_flag else word
 
 
 def _is_made(name: str, made: Sequence[Path]) -> bool:

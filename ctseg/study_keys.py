@@ -105,8 +105,14 @@ def _reads(step: Step, output: str) -> bool:
     if not output:
         return False
     made = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow the links
-    for word in step.argv:
-        here = Path(os.path.abspath(word.partition("=")[2] or word))  # noqa: PTH100
+    for text in (text for word in step.argv for text in _paths_in(word)):
+        here = Path(os.path.abspath(text))  # noqa: PTH100
         if here == made or made in here.parents or here in made.parents:
             return True
     return False
+
+
+def _paths_in(word: str) -> tuple[str, ...]:
+    """What a word may have for a path: itself, as `sets/lr=0.1`, or what follows `=`, as in `--model=NAME=PATH`."""
+    _, _, value = word.partition("=")
+    return (word, value) if value else (word,)

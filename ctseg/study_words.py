@@ -5,11 +5,31 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ctseg.errors import InputError
 
 OWN_KEYS = ("name", "command", "input", "output", "expect_s")
+
+
+def tables_of(content: Mapping[str, Any], path: Path) -> list[Any]:
+    """The steps of a study, which holds nothing else: a step under a misspelt name would not be run.
+
+    Args:
+        content: of the whole file.
+        path: of the file, for messages.
+
+    Raises:
+        InputError: if it holds no steps, or anything beside them.
+    """
+    tables = content.get("step")
+    if not isinstance(tables, list) or not tables:
+        raise InputError(f"{path}: holds no [[step]]; write one for each command, see docs/studies.md")
+    other = next((key for key in content if key != "step"), None)
+    if other is not None:
+        raise InputError(f"{path}: holds {other[:40]!r} beside its steps; write [[step]] above each, or take it out")
+    return tables
 
 
 def command_of(table: Mapping[str, Any], where: str) -> str:
@@ -47,9 +67,13 @@ def expected_of(table: Mapping[str, Any], where: str) -> float:
 
 
 def words_of(command: str, table: Mapping[str, Any]) -> list[str]:
-    """A step's words as on a command line: command, inputs, flags, output."""
+    """A step's words as on a command line: command, inputs, flags, output.
+
+    An input is no option: one that begins like an option gets `./` in front.
+    """
     inputs = table.get("input", [])
-    argv = [*command.split(), *(str(item) for item in (inputs if isinstance(inputs, list) else [inputs]))]
+    texts = [str(item) for item in (inputs if isinstance(inputs, list) else [inputs])]
+    argv = [*command.split(), *(f"./{text}" if text[:1] == "-" and text != "-" else text for text in texts)]
     for key, value in table.items():
         if key not in OWN_KEYS:
             argv += flags(key, value)

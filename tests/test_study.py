@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ctseg.errors import InputError
-from ctseg.study import flags, read_study, run_study
+from ctseg.study import flags, read_study, run_study, step_keys
 
 STUDY = """
 [[step]]
@@ -48,6 +48,36 @@ def test_a_step_is_its_command_line(tmp_path: Path) -> None:
     assert flags("overwrite", False) == []
     assert flags("model", ["a", "b"]) == ["--model", "a", "--model", "b"]
     assert flags("set", {"betas": [0.5, 0.9], "skip": True}) == ["--set", "betas=[0.5, 0.9]", "--set", "skip=true"]
+
+
+@pytest.mark.parametrize("name", ["sets/lr=0.1", "-a", "--b=c", "ä é"])
+def test_a_step_follows_outputs_of_odd_names(tmp_path: Path, name: str) -> None:
+    first = f'[[step]]\ncommand = "make"\ninput = "raw"\noutput = "{name}"\n'
+    second = f'[[step]]\ncommand = "take"\n{{key}} = "{name}"\noutput = "b"\n'
+    for key in ("input", "src"):
+        study = write(tmp_path, first + second.format(key=key))
+        plain = step_keys(read_study(study))
+        changed = step_keys(read_study(write(tmp_path, study.read_text().replace('"raw"', '"other"'))))
+        assert plain[1] != changed[1]
+
+
+@pytest.mark.parametrize("name", ["-scans", "--scans", "--a=b", "-o"])
+def test_an_input_that_begins_like_an_option_is_read(tmp_path: Path, name: str) -> None:
+    study = write(tmp_path, f'[[step]]\ncommand = "take"\ninput = "{name}"\noutput = "b"\n')
+    assert read_study(study).steps[0].argv == ("take", f"./{name}", "-o", "b")
+    (tmp_path / name).write_text("1")
+    before = step_keys(read_study(study))
+    (tmp_path / name).write_text("2")
+    assert step_keys(read_study(study)) != before
+
+
+@pytest.mark.parametrize("name", ["-scans", "--a=b"])
+def test_a_flag_s_value_that_begins_like_an_option_is_read(tmp_path: Path, name: str) -> None:
+    study = write(tmp_path, f'[[step]]\ncommand = "take"\nsrc = "{name}"\noutput = "b"\n')
+    (tmp_path / name).write_text("1")
+    before = step_keys(read_study(study))
+    (tmp_path / name).write_text("2")
+    assert step_keys(read_study(study)) != before
 
 
 def test_finished_steps_are_skipped_and_changed_ones_run_again_with_what_follows(tmp_path: Path) -> None:
@@ -108,6 +138,7 @@ def test_a_foreign_output_is_not_overwritten(tmp_path: Path) -> None:
         ("[[step]]\noutput='a'", "step 1 has no command"),
         ("[[step]]\ncommand='a'\n[[step]]\ncommand='a'", "two steps are called 'a'"),
         ("[[step", "not a TOML file"),
+        ("[[step]]\ncommand='a'\n[[stpe]]\ncommand='b'", "holds 'stpe' beside its steps"),
     ],
 )
 def test_a_broken_study_is_named(tmp_path: Path, text: str, words: str) -> None:
