@@ -64,16 +64,19 @@ def segment(
     from ctseg.inference.settings import SegmentSettings
 
     resolved = resolve(SegmentSettings, settings, where="segment")
+    if isinstance(volume, str) and not volume.strip():
+        raise InputError("segment: the path is empty; give a scan's file or folder")
     given = volume if isinstance(volume, (str, Path)) else checked_volume(volume)
-    with torch.random.fork_rng(devices=[]):  # networks draw first weights; the caller's random numbers stay as they are
-        found = find_models(model, say=logger.warning)
-        groups, extractor = load_for_segment(found, _device(device), other_blood=resolved.other_blood)
-    groups, extractor = in_engine(groups, resolved), extractor_of(extractor, resolved)
-    if isinstance(given, (str, Path)):
-        ready = ready_scan(Path(given), groups, extractor)
-    else:
-        ready = prepare_volume(given, [group.preprocessing for group in groups], extractor)
-    return predict_with_recovery(ready, groups, resolved)
+    with torch.device("cpu"):  # a default device of the caller's would be that of every new tensor
+        with torch.random.fork_rng(devices=[]):  # networks draw first weights; the caller's random numbers stay
+            found = find_models(model, say=logger.warning)
+            groups, extractor = load_for_segment(found, _device(device), other_blood=resolved.other_blood)
+        groups, extractor = in_engine(groups, resolved), extractor_of(extractor, resolved)
+        if isinstance(given, (str, Path)):
+            ready = ready_scan(Path(given), groups, extractor)
+        else:
+            ready = prepare_volume(given, [group.preprocessing for group in groups], extractor)
+        return predict_with_recovery(ready, groups, resolved)
 
 
 def load_for_segment(

@@ -161,6 +161,7 @@ def load_model(
         InputError: if the run is unfinished, broken or of another kind, or the weights do not fit the network.
         PluginError: if the plugin it needs is not installed.
     """
+    import torch
     from safetensors import SafetensorError
 
     path, header = model_path(run), read_header(run)
@@ -182,6 +183,8 @@ def load_model(
         raise InputError(
             f"{path}: weights {wrong!r} are not finite; the file is damaged: copy it again, or train it again"
         )
+    if torch.get_default_dtype() != torch.float32:  # of a program that calls ctseg; weights and slices are float32
+        module.float()
     return module.eval(), header
 
 

@@ -89,6 +89,75 @@ def test_a_lost_intercept_is_corrected_and_noted_as_in_a_file(volume: Volume) ->
     assert np.abs(found.voxels - volume.voxels).max() < 40
 
 
+MISPLACED: dict[str, tuple[dict[str, Any], str]] = {
+    "no steps": ({"row_step_mm": None}, r"a: row_step_mm: expected finite mm of shape \(3,\)"),
+    "a step of two numbers": ({"col_step_mm": [1.0, 0.0]}, r"a: col_step_mm: expected finite mm of shape \(3,\)"),
+    "spacing in place of a step": ({"row_step_mm": 0.5}, "a: row_step_mm: expected finite mm"),
+    "no number": ({"row_step_mm": [0, np.nan, 0]}, "a: row_step_mm: expected finite mm"),
+    "positions of two numbers": ({"origins_mm": np.zeros((12, 2))}, r"a: origins_mm: .* of shape \(slices, 3\)"),
+    "positions that are texts": ({"origins_mm": ["x"] * 12}, "a: origins_mm: expected finite mm"),
+    "no domain": ({"domain": None}, "a: domain is None; expected 'ct' or 'mr'"),
+    "another word": ({"domain": "CT"}, "a: domain is 'CT'; expected 'ct' or 'mr'"),
+}
+
+
+@pytest.mark.parametrize("fault", MISPLACED)
+def test_positions_of_another_shape_are_one_line(fault: str, volume: Volume) -> None:
+    change, words = MISPLACED[fault]
+    with pytest.raises(InputError, match=f"^{words}"):
+        checked_volume(replace(volume, **change))
+
+
+def test_axes_that_are_not_canonical_are_refused(volume: Volume) -> None:
+    for change, words in (
+        ({"origins_mm": volume.origins_mm[::-1]}, "slices do not run from feet to head"),
+        ({"row_step_mm": -volume.row_step_mm}, "rows do not run from front to back"),
+        ({"col_step_mm": -volume.col_step_mm}, "columns do not run from the patient's right to left"),
+        ({"origins_mm": volume.origins_mm[[0, 2, 1, *range(3, 12)]]}, "slices are not in order by origins_mm"),
+    ):
+        with pytest.raises(InputError, match=f"^a: {words}"):
+            checked_volume(replace(volume, **change))
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("turned", [(), (0,), (1, 2), (0, 1, 2)])
+def test_what_a_reader_makes_of_any_orientation_is_canonical(
+    axes: tuple[int, ...], turned: tuple[int, ...], scan: Path, tmp_path: Path
+) -> None:
+    image = nib.load(scan)
+    ornt = np.array([[axis, -1 if place in turned else 1] for place, axis in enumerate(axes)])
+    nib.save(image.as_reoriented(ornt), tmp_path / "a.nii.gz")  # type: ignore[attr-defined]
+    checked_volume(read_case(discover([tmp_path / "a.nii.gz"], "ct").cases[0]))
+
+
+def test_lists_of_positions_are_positions(volume: Volume) -> None:
+    lists = {name: getattr(volume, name).tolist() for name in ("origins_mm", "row_step_mm", "col_step_mm")}
+    found = checked_volume(replace(volume, **lists))
+    assert np.array_equal(found.origins_mm, volume.origins_mm)
+    assert found.spacing_mm == volume.spacing_mm
+
+
+@pytest.mark.parametrize("path", ["", "  "])
+def test_an_empty_path_is_not_the_working_folder(path: str) -> None:
+    with pytest.raises(InputError, match="the path is empty"):
+        ctseg.segment(path)
+
+
+@pytest.mark.slow
+def test_torch_s_defaults_of_a_program_change_no_number(volume: Volume) -> None:
+    plain = ctseg.segment(volume, device="cpu", tta=False)
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        found = ctseg.segment(volume, device="cpu", tta=False)
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.get_default_device().type == "meta"
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert np.array_equal(found.probability, plain.probability)
+
+
 def test_a_voxel_size_that_no_head_has_is_refused(volume: Volume) -> None:
     with pytest.raises(CaseError, match="^a: voxels of"):
         ctseg.segment(replace(volume, row_step_mm=volume.row_step_mm / 1000))
