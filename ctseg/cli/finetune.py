@@ -65,8 +65,7 @@ def finetune(
     given = parse_overrides(settings)
     place = common.guard(output, "finetune", (data, begin), overwrite=overwrite, resume=resume)
     entry, resolved, values = _resolve(segmenter, begin, preset, given, place)
-    labelled = common.open_set(data)
-    _check_data(labelled)
+    labelled = _labelled(data)
 
     from ctseg.segmentation.folds import check_folds, patient_folds, train_folds
     from ctseg.training.device import make_fabric
@@ -74,9 +73,10 @@ def finetune(
 
     fabric = make_fabric(device, precision, 1, seed)
     check_folds(labelled, patient_folds(labelled, folds, seed), resolved)
-    make, module, origin = _maker(entry, values, begin, labelled, fabric, resolved)
+    make, module, first = _maker(entry, values, begin, labelled, fabric, resolved)
     inputs = {"data": set_digests(labelled), **machine_inputs(fabric)}
-    config = {**_config(entry, labelled, preset, seed, folds, origin), "inputs": inputs}
+    config = {**_config(entry, labelled, preset, seed, folds, _origin(first)), "inputs": inputs}
+    seen = _say_labels_seen(first, labelled, inputs["data"])
     started = {**config, "settings": recorded(resolved)}
     if note := schedule_note(resolved, given):
         common.say(note)
@@ -85,20 +85,22 @@ def finetune(
     with growing_folder(place, RUN_FILES, inputs), common.bar("finetune") as bar, outside_training(entry, module):
         start_run(output, started, overwrite=overwrite, resume=resume)
         summary = train_folds(
-            labelled, make, resolved, output, fabric=fabric, header=_header(entry, values, labelled, config),
-            folds=folds, seed=seed, resume=resume, progress=bar.update,
+            labelled, make, resolved, output, fabric=fabric, header=_header(entry, values, labelled, config, first),
+            folds=folds, seed=seed, resume=resume, progress=bar.update, start_saw=seen,
         )  # fmt: skip
     common.finish({**summary, "output": str(output)}, _lines(summary, entry.name, resolved, output), as_json)
 
 
-def _check_data(labelled: SliceSet) -> None:
-    """Refuse what is no labelled CT (`InputError`); pseudo-CT is taken, and named as what it is."""
+def _labelled(data: Path) -> SliceSet:
+    """The slice set, if it is labelled CT (else `InputError`); pseudo-CT is taken, and named as what it is."""
     from ctseg.io.slices import check_domain
 
+    labelled = common.open_set(data)
     labelled.require_masks("finetune trains on labelled CT")
     check_domain(labelled, "ct", "--data")
     if labelled.info.get("pseudo"):
         common.say(f"note: --data {labelled.folder}: is pseudo-CT made of MR; no Dice of this call is one on CT")
+    return labelled
 
 
 def _resolve(
@@ -146,21 +148,41 @@ def _maker(
     labelled: SliceSet,
     fabric: Fabric,
     settings: FinetuneSettings,
-) -> tuple[Any, Any, str]:
-    """What makes the network of a fold, one of them, and where its first weights come from (a digest, no path)."""
+) -> tuple[Any, Any, Start | None]:
+    """What makes the network of a fold, one of them, and where its first weights come from."""
     from ctseg.cli.warm_start import build, start_of, tried
 
     begin = None if start is None else start_of(start, entry, values)
     module = tried(entry, values, begin, labelled, fabric, settings)  # what does not fit is refused before writing
-    return lambda: build(entry, values, begin), module, _origin(begin)
+    return lambda: build(entry, values, begin), module, begin
 
 
 def _origin(begin: Start | None) -> str:
-    """`weights 0123456789ab`, with the version of another plugin that made them."""
+    """`weights 0123456789ab`, a digest and no path, with the version of another plugin that made them."""
     if begin is None:
         return "nothing"
     version = begin.record.get("from_version")
     return f"{begin.record['from']}, made with {version}" if version else str(begin.record["from"])
+
+
+def _say_labels_seen(begin: Start | None, labelled: SliceSet, data: Mapping[str, Any]) -> bool:
+    """Whether `--from` has learnt from the masks of this very set; says so, or that it may have learnt from some."""
+    from ctseg.runs import read_header
+
+    if begin is None or not begin.record.get("ct_labels"):
+        return False
+    inputs = read_header(begin.path).training.get("inputs")
+    sets = [item for item in (inputs if isinstance(inputs, dict) else {}).values() if isinstance(item, dict)]
+    if any(item.get("masks") == data["masks"] and item.get("images") == data["images"] for item in sets):
+        common.say(
+            f"warning: --from {begin.path}: has learnt from the masks of {labelled.folder}; no Dice of this call is "
+            "one on unseen patients"
+        )
+        return True
+    common.say(
+        f"note: --from {begin.path}: has learnt from labels of CT; patients of --data that were among them are seen"
+    )
+    return False
 
 
 def _config(entry: Entry, labelled: SliceSet, preset: str, seed: int, folds: int, origin: str) -> dict[str, Any]:
@@ -174,11 +196,16 @@ def _config(entry: Entry, labelled: SliceSet, preset: str, seed: int, folds: int
     }  # fmt: skip
 
 
-def _header(entry: Entry, values: dict[str, Any], labelled: SliceSet, config: dict[str, Any]) -> Any:
+def _header(
+    entry: Entry, values: dict[str, Any], labelled: SliceSet, config: dict[str, Any], begin: Start | None
+) -> Any:
+    """What each fold's weights say of themselves."""
     from ctseg.cli.training_options import ct_input
     from ctseg.runs import ModelHeader
 
     training = {key: config[key] for key in ("command", "preset", "seed", "from", "data", "inputs")}
+    if not labelled.info.get("pseudo") or (begin is not None and begin.record.get("ct_labels")):
+        training["ct_labels"] = True
     return ModelHeader(
         entry.kind, entry.name, values, entry.package, entry.version, ct_input(labelled), training
     )  # fmt: skip
@@ -189,8 +216,9 @@ def _lines(summary: dict[str, Any], name: str, settings: FinetuneSettings, outpu
 
     overall = summary["overall"]
     pooled = "-" if overall["pooled"] is None else f"{100 * overall['pooled']:.2f} %"
+    whom = "patients whom --from has learnt from" if summary.get("start_saw_patients") else "patients never trained on"
     return [
         f"segmenter {name!r}, supervised, {len(summary['by_fold'])} folds of {schedule(settings)}: pooled Dice "
-        f"{pooled} on patients never trained on ({overall['volumes']} scans with a lesion, {overall['slices']} "
+        f"{pooled} on {whom} ({overall['volumes']} scans with a lesion, {overall['slices']} "
         f"slices) -> {output}"
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,7 +163,7 @@ def inspect_run(path: Path) -> Report:
         "weights": f"{model_path(path).stat().st_size / 1e6:.1f} MB",
         "weights chosen by": training.get("selection", "last"),
         "epoch": training.get("selected_epoch", training.get("epochs")),
-        "CT labels seen": bool(training.get("ct_labels")),
+        "CT labels seen": _saw_ct_labels(training),
         "data": {name: _table(data) for name, data in _table(training.get("data")).items()},
         "slices of": header.input.get("size"),
         "grey of CT": greys_in_words(_table(header.input.get("intensity")), _table(header.input.get("preprocess"))),
@@ -203,7 +203,8 @@ def inspect_folds(path: Path) -> Report:
     summary = _json(report, path / "summary.json")
     overall = _table(summary.get("overall"))
     if overall:
-        report.facts["pooled Dice on patients never trained on"] = _short(overall.get("pooled"))
+        whom = "whom its start has learnt from" if summary.get("start_saw_patients") else "never trained on"
+        report.facts[f"pooled Dice on patients {whom}"] = _short(overall.get("pooled"))
     report.steps = [f"ctseg segment SCANS --model {shlex.quote(str(path / 'fold_1'))} -o masks"]
     return report
 
@@ -290,6 +291,11 @@ def _json(report: Report, path: Path) -> dict[str, Any]:
 def _short(value: Any) -> Any:
     """A number with three decimals, which is all that a cohort bears; anything else as it is."""
     return round(value, 3) if isinstance(value, float) else value
+
+
+def _saw_ct_labels(training: Mapping[str, Any]) -> bool:
+    """Whether a network, or the weights it started from, has learnt from labels of CT; folds say `supervised`."""
+    return bool(training.get("ct_labels") or training.get("supervised"))
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -25,12 +25,13 @@ from ctseg.io.slices import SliceSet, assign_splits
 from ctseg.outputs import run_folder
 from ctseg.progress import ProgressCallback
 from ctseg.runs import RUN_FILES, ModelHeader, save_model
-from ctseg.segmentation.batches import check_lesion_share
+from ctseg.segmentation.batches import check_lesion_share, shows_lesion
 from ctseg.segmentation.steps import SegmenterTraining, make_training
 from ctseg.segmentation.train import TrainingData, make_sampler, train_segmenter
 from ctseg.selection.rules import pooled_dice
 from ctseg.selection.validation import segment_slices
 from ctseg.training.settings import FinetuneSettings
+from ctseg.wording import counted
 
 
 def patient_folds(labelled: SliceSet, folds: int, seed: int = 0) -> NDArray[np.int64]:
@@ -42,9 +43,9 @@ def patient_folds(labelled: SliceSet, folds: int, seed: int = 0) -> NDArray[np.i
     patients = labelled.patients
     count = len(set(patients))
     if not 2 <= folds <= count:
-        raise InputError(
-            f"{labelled.folder}: {count} patients cannot make {folds} folds; use --folds 2 to the number of patients"
-        )
+        known = "2" if count == 2 else f"2 to {count}"
+        way_out = f"use --folds {known}" if count > 1 else "add scans of other patients"
+        raise InputError(f"{labelled.folder}: {counted(count, 'patient')} cannot make {folds} folds; {way_out}")
     fold_of = assign_splits(list(patients), {str(fold): 1 / folds for fold in range(folds)}, seed)
     return np.array([int(fold_of[patient]) for patient in patients], dtype=np.int64)
 
@@ -61,6 +62,7 @@ def train_folds(
     seed: int = 0,
     resume: bool = False,
     progress: ProgressCallback | None = None,
+    start_saw: bool = False,
 ) -> dict[str, Any]:
     """Train on all folds but one, predict that one, for each fold in turn.
 
@@ -80,6 +82,7 @@ def train_folds(
         seed: of folds, first weights, draws and augmentation.
         resume: skip finished folds, and go on from the checkpoint of an unfinished one.
         progress: called with (done, total, note) after every step.
+        start_saw: whether the first weights have learnt from these very masks, which the summary then says.
 
     Returns:
         `overall` and `by_fold` scores, see `dice_scores`.
@@ -94,7 +97,7 @@ def train_folds(
     check_folds(labelled, fold_of, settings)
     with run_folder(run, RUN_FILES, inputs=(labelled.folder,), resume=resume, writes=fabric.is_global_zero):
         return _train_folds(
-            labelled, masks, make_segmenter, settings, run, fold_of, fabric, header, seed, resume, progress
+            labelled, masks, make_segmenter, settings, run, fold_of, fabric, header, seed, resume, progress, start_saw
         )
 
 
@@ -102,9 +105,21 @@ def check_folds(labelled: SliceSet, fold_of: NDArray[np.int64], settings: Finetu
     """Refuse what a fold could not be trained with.
 
     Raises:
-        InputError: if there is a `lesion_share`, and the slices beside a fold show no lesion.
+        InputError: if the slices beside a fold show no lesion: its network would learn to segment nothing.
     """
+    shown = shows_lesion(labelled, np.arange(len(fold_of)))
+    if not shown.any():
+        raise InputError(
+            f"{labelled.folder}: its masks mark no lesion on any of {len(shown)} slices, so there is nothing to learn; "
+            "see the masks and --lesion-labels of ctseg preprocess"
+        )
     for fold in range(int(fold_of.max()) + 1):
+        if not shown[fold_of != fold].any():
+            patients = counted(len(set(labelled.patients[shown])), "patient")
+            raise InputError(
+                f"{labelled.folder}: every lesion is in the patients of fold {fold + 1} ({patients}), so its network "
+                "would see none; take another --folds or --seed, or label more patients"
+            )
         check_lesion_share(labelled, np.flatnonzero(fold_of != fold), settings)
 
 
@@ -120,6 +135,7 @@ def _train_folds(
     seed: int,
     resume: bool,
     progress: ProgressCallback | None,
+    start_saw: bool,
 ) -> dict[str, Any]:
     """As `train_folds`, in a folder that is guarded."""
     folds = int(fold_of.max()) + 1
@@ -139,7 +155,7 @@ def _train_folds(
             facts["slices"] = len(used)
             save_model(folder / "model.safetensors", training.final, replace(header, training=facts))
         segmented[tested] = segment_slices(training.final, labelled.images[tested], fabric.autocast)
-    summary = _summarise(labelled, masks, segmented, fold_of)
+    summary = _summarise(labelled, masks, segmented, fold_of) | _said_of(start_saw)
     if fabric.is_global_zero:
         _write(run, labelled, segmented, fold_of, summary)
     return summary
@@ -202,8 +218,15 @@ def _summarise(
     return {
         "overall": dice_scores(segmented, masks[:], scans),
         "by_fold": [dice_scores(segmented[rows], masks[rows], scans[rows]) for rows in tested],
-        "selection": "last epoch of each fold; supervised, patients of a fold are never trained on",
     }
+
+
+def _said_of(start_saw: bool) -> dict[str, Any]:
+    """What the summary says of patients that the networks have seen."""
+    chosen = "last epoch of each fold; supervised, "
+    if start_saw:
+        return {"selection": f"{chosen}from weights that have learnt from these patients", "start_saw_patients": True}
+    return {"selection": f"{chosen}patients of a fold are never trained on"}
 
 
 def _write(

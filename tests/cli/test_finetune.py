@@ -92,6 +92,45 @@ def test_it_starts_from_the_weights_of_a_run(ct: Path, tmp_path: Path) -> None:
     assert read_toml(tmp_path / "run/config.toml")["from"].startswith("weights ")
 
 
+def test_a_start_that_has_learnt_from_the_same_masks_is_said_wherever_its_dice_is(
+    ct: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(ct, tmp_path / "first") == 0
+    common.STATE.quiet = False
+    assert read_header(tmp_path / "first/fold_1").training["ct_labels"] is True
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "first/fold_1")]) == 0
+    assert "CT labels seen: True" in capsys.readouterr().out
+    start = ["--from", str(tmp_path / "first/fold_1"), "--data", str(ct), "--folds", "2", *SMALL]
+    assert main(["finetune", *start, "-o", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().err
+    assert f"has learnt from the masks of {ct}; no Dice of this call is one on unseen patients" in said
+    assert "on patients whom --from has learnt from (" in said
+    assert "never trained on" not in said
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["start_saw_patients"] is True
+    assert "never" not in summary["selection"]
+    assert main(["inspect", str(tmp_path / "run")]) == 0
+    assert "pooled Dice on patients whom its start has learnt from" in capsys.readouterr().out
+
+
+def test_a_start_that_has_learnt_from_other_labels_is_said(
+    ct: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune(ct, tmp_path / "first") == 0
+    common.STATE.quiet = False
+    masks = np.load(ct / "masks.npy")
+    masks[0, 0, 0] = 1
+    np.save(ct / "masks.npy", masks)
+    capsys.readouterr()
+    start = ["--from", str(tmp_path / "first/fold_1"), "--data", str(ct), "--folds", "2", *SMALL]
+    assert main(["finetune", *start, "-o", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().err
+    assert "has learnt from labels of CT; patients of --data that were among them are seen" in said
+    assert "on patients never trained on (" in said
+    assert "start_saw_patients" not in json.loads((tmp_path / "run/summary.json").read_text())
+
+
 def test_a_stopped_run_goes_on_and_another_config_is_refused(ct: Path, tmp_path: Path) -> None:
     assert finetune(ct, tmp_path / "run") == 0
     before = np.load(tmp_path / "run/masks.npy")

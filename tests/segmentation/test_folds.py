@@ -44,10 +44,18 @@ def test_folds_keep_patients_whole_and_test_every_slice_once(make_set: MakeSet) 
     assert not np.array_equal(fold_of, patient_folds(labelled, 5, seed=4))
 
 
-@pytest.mark.parametrize("folds", [1, 11])
-def test_folds_need_patients(make_set: MakeSet, folds: int) -> None:
-    with pytest.raises(InputError, match=f"10 patients cannot make {folds} folds"):
-        patient_folds(make_set("ct", 40, 16, 0), folds)
+@pytest.mark.parametrize(
+    ("slices", "folds", "words"),
+    [
+        (40, 1, "10 patients cannot make 1 folds; use --folds 2 to 10$"),
+        (40, 11, "10 patients cannot make 11 folds; use --folds 2 to 10$"),
+        (8, 5, "2 patients cannot make 5 folds; use --folds 2$"),
+        (4, 5, "1 patient cannot make 5 folds; add scans of other patients$"),
+    ],
+)
+def test_folds_need_patients(make_set: MakeSet, slices: int, folds: int, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        patient_folds(make_set("ct", slices, 16, 0), folds)
 
 
 def test_three_dice_by_hand() -> None:

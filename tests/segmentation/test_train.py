@@ -382,6 +382,17 @@ def test_a_share_of_lesions_is_refused_where_no_slice_shows_one(make_set: MakeSe
     check_adaptation(source, target, None, settings)
     with pytest.raises(InputError, match=rf"lesion_share=0\.5: none of {len(empty)} source slices shows a lesion"):
         check_adaptation(source, target, None, settings, source_rows=empty)
-    check_folds(source, shown.astype(np.int64), FinetuneSettings())
-    with pytest.raises(InputError, match="none of"):  # all with a lesion are tested in the second fold
-        check_folds(source, shown.astype(np.int64), FinetuneSettings(lesion_share=0.5))
+    check_folds(source, np.arange(len(shown)) // 2 % 2, FinetuneSettings(lesion_share=0.5))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_folds_are_refused_whose_networks_would_see_no_lesion(make_set: MakeSet, share: float) -> None:
+    source, _ = sets(make_set)
+    settings = FinetuneSettings(lesion_share=share)
+    masks = np.array(source.require_masks("test"))
+    masks[::2] = 0
+    shown = masks.any(axis=(1, 2))
+    with pytest.raises(InputError, match=r"every lesion is in the patients of fold 2 \(\d+ patients?\)"):
+        check_folds(replace(source, masks=masks), shown.astype(np.int64), settings)
+    with pytest.raises(InputError, match=f"mark no lesion on any of {len(masks)} slices"):
+        check_folds(replace(source, masks=masks * 0), shown.astype(np.int64), settings)
