@@ -17,8 +17,8 @@ from ctseg.io.extent import check_head
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
 from ctseg.preprocess.brain_mask import brain_of
-from ctseg.preprocess.ct import prepare_ct
-from ctseg.preprocess.masks import mask_digest, with_mask
+from ctseg.preprocess.ct import prepare_ct, window_map
+from ctseg.preprocess.masks import about_mask, mask_digest, with_mask
 from ctseg.preprocess.mr import prepare_mr
 from ctseg.preprocess.prepared import Prepared, to_masks
 from ctseg.preprocess.settings import PreprocessSettings
@@ -78,6 +78,8 @@ def process_case(case: Case, task: CaseTask) -> CaseSlices:
     prepared, lesion, notes = _prepared(volume, task)
     keep = np.flatnonzero(wanted & (_brain_mm2(prepared, task.settings) >= task.settings.min_brain_mm2))
     masks = None if lesion is None else to_masks(lesion[keep], prepared.frame)
+    if volume.labels is not None:
+        notes = (*notes, *_mask_notes(volume, prepared, lesion, masks, keep, task.settings))
     return CaseSlices(
         case.case_id,
         prepared.images[keep],
@@ -104,6 +106,21 @@ def _prepared(volume: Volume, task: CaseTask) -> tuple[Prepared, NDArray[np.bool
     words = ", ".join(f"{item.wanted.kind} {item.ml:.1f} mL at {item.hu:.0f} HU" for item in implants)
     lesion = blood if lesion is None else lesion | blood
     return prepare_ct(changed, settings, brain), lesion, (f"implanted: {words or 'nothing'}",)
+
+
+def _mask_notes(
+    volume: Volume,
+    prepared: Prepared,
+    lesion: NDArray[np.bool_] | None,
+    masks: NDArray[np.uint8] | None,
+    keep: NDArray[np.intp],
+    settings: PreprocessSettings,
+) -> tuple[str, ...]:
+    """What is said of the scan's own labels, see `about_mask`."""
+    if lesion is None or masks is None:
+        return ()
+    slope = window_map(settings.window)[0] if volume.domain == "ct" else None
+    return about_mask(lesion[keep], masks, prepared.brain[keep], prepared.images[keep], slope)
 
 
 def _read(case: Case, task: CaseTask) -> Volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ctseg.io.case import Case, Rejected
 from ctseg.io.dicom.rtstruct import read_rtstruct
 from ctseg.io.drawn import slice_names
 from ctseg.io.input_digests import file_digest, text_digest
-from ctseg.io.mask_files import MaskFolder, files_of, forms_of, mask_folder, no_masks, ways_out
+from ctseg.io.mask_files import MaskFolder, case_of, files_of, forms_of, mask_folder, no_masks, ways_out
 from ctseg.io.masks import is_outlines, load_mask
 from ctseg.io.named_masks import with_named
 from ctseg.io.nifti.file import guarded
@@ -28,6 +29,12 @@ from ctseg.wording import first_of
 
 WITHOUT_SCAN = "a mask without its scan"
 ANOTHER_GRID = "lies on another grid than its scan; resample it to the scan's slices"
+LEAST_BRIGHTER_HU = 3.0
+"""Fresh blood has 50 to 80 HU where brain has 25 to 40; a mask on the wrong side of a head is brain."""
+OUTSIDE = "more than half of its mask lies outside the brain: is it this scan's, and not mirrored?"
+MOST = "its mask marks more than half of the brain: does its background have the value 0?"
+DARK = "its mask is not brighter than the rest of the brain, as fresh blood is: is it this scan's, and not mirrored?"
+LOST = "its mask has no pixel left in the slices that are kept: it is too small for their pixels, or lies outside them"
 LABELLED = "a mask of a scan that has a label of its own, which is used"
 
 
@@ -83,7 +90,9 @@ def with_mask(volume: Volume, mask: Path | None, folder: Path, chosen: Collectio
         CaseError: if there is none, or it lies on another grid: of another shape, or off by more than half a voxel.
     """
     if mask is None:
-        raise CaseError(f"{volume.case_id}: no mask {volume.case_id}.nii.gz in {folder}; add it or leave the scan out")
+        near = _similar(folder, volume.case_id)
+        way_out = f"rename {near}, if it is this scan's" if near else "add it or leave the scan out"
+        raise CaseError(f"{volume.case_id}: no mask {volume.case_id}.nii.gz in {folder}; {way_out}")
     if is_outlines(mask):
         found = read_rtstruct(Source(str(mask)), chosen)
         put, notes = guarded(mask, lambda: outlines_on(found, volume, slice_names(volume), chosen))
@@ -99,6 +108,44 @@ def with_mask(volume: Volume, mask: Path | None, folder: Path, chosen: Collectio
     return replace(
         volume, labels=labels, notes=(*volume.notes, *_place_notes(mask, _offsets_mm(volume, place), volume))
     )
+
+
+def _similar(folder: Path, case: str) -> str:
+    """The first mask in a folder that has a case's name in its own, as `CASE_mask.nii.gz`; empty where none has."""
+    named = re.compile(rf"(?<![a-z0-9]){re.escape(case)}(?![a-z0-9])", re.IGNORECASE)
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return next((name for name in names if case_of(name) is not None and named.search(name)), "")
+
+
+def about_mask(
+    lesion: NDArray[np.bool_],
+    masks: NDArray[np.uint8],
+    brain: NDArray[np.bool_],
+    images: NDArray[np.uint8],
+    grey_per_hu: float | None,
+) -> tuple[str, ...]:
+    """What is said of a mask that cannot be a lesion of its scan by where it lies, or is lost at this size.
+
+    Its grid says nothing of that: a mask can be another scan's, mirrored, or mark what is no lesion.
+
+    Args:
+        lesion: (n, h, w) the lesion in the slices that are kept, on the scan's grid.
+        masks: (n, H, W) the same in the slice set, 0 or 1.
+        brain: (n, H, W) where the brain is.
+        images: (n, H, W) grey values 0 to 255.
+        grey_per_hu: of the window; None in MR, where lesions need not be brighter than brain.
+    """
+    marked = masks > 0
+    if not marked.any():
+        return (LOST,) if lesion.any() else ()
+    inside = marked & brain
+    if 2 * np.count_nonzero(inside) < np.count_nonzero(marked):
+        return (OUTSIDE,)
+    if 2 * np.count_nonzero(inside) > np.count_nonzero(brain):
+        return (MOST,)
+    rest = brain & ~marked
+    brighter = float(images[inside].mean()) - float(images[rest].mean()) if rest.any() else np.inf
+    return (DARK,) if grey_per_hu is not None and brighter < LEAST_BRIGHTER_HU * grey_per_hu else ()
 
 
 def _place_notes(mask: Path, offsets: NDArray[np.float64], volume: Volume) -> list[str]:

@@ -59,6 +59,8 @@ class PreprocessReport:
     """case_id -> digest of what it was made from."""
     label_values: dict[int, int] = field(default_factory=dict)
     """Label value -> scans that hold it, values ascending."""
+    labelled: bool = False
+    """Whether the scans come with lesion labels."""
     lesion_labels: tuple[int, ...] = ()
     """The values among them that count as lesion."""
     patient_rule: str = ""
@@ -169,6 +171,7 @@ def write_set(
             progress(done, len(made.cases), case.case_id)
     if not report.slices:
         raise InputError(_nothing_left(report, settings))
+    report.labelled = made.task.labelled
     report.label_values = dict(sorted(report.label_values.items()))
     report.lesion_labels = lesion_labels(report.label_values, settings)
     made_with, by = settings.model_dump(mode="json"), made_by(made.task.extractor if domain == "ct" else None)

@@ -11,7 +11,7 @@ from mask_heads import head, lesions, slice_set
 
 from ctseg.errors import InputError
 from ctseg.io.slices import open_slices
-from ctseg.preprocess.masks import given_masks, mask_digest
+from ctseg.preprocess.masks import DARK, LOST, MOST, OUTSIDE, about_mask, given_masks, mask_digest
 
 pytestmark = pytest.mark.slow
 
@@ -123,3 +123,61 @@ def test_the_digest_is_of_the_voxels_beside_a_header_too(tmp_path: Path) -> None
     assert first != mask_digest(tmp_path / "b.nii")
     (tmp_path / "a.raw").write_bytes(b"two")
     assert mask_digest(tmp_path / "a.mhd") != first
+
+
+def test_a_mask_of_another_name_is_named(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for other in ("ct_one_mask.nii.gz", "seg-CT_ONE.nii.gz"):
+        path = next((cohort / "truth").iterdir()).rename(cohort / "truth" / other)
+        code, _, said = made(cohort, cohort / "truth", "out", capsys)
+        assert code == 2
+        assert f"rename {other}, if it is this scan's" in said
+    path.rename(path.with_name("ct_one2.nii.gz"))
+    assert "add it or leave the scan out" in made(cohort, cohort / "truth", "out", capsys)[2]
+
+
+def test_masks_that_mark_nothing_are_said(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nib.save(nib.Nifti1Image(lesions(10).transpose(2, 1, 0) * 0, AFFINE), cohort / "truth/ct_one.nii.gz")
+    code, _, said = made(cohort, cohort / "truth", "out", capsys)
+    assert code == 0
+    assert "no label marks a lesion in any scan: is it the right folder of masks?" in said
+
+
+def brain_and_bleed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A brain, a bleed on its left, and grey values in which the bleed is brighter; (2, 20, 20) each."""
+    brain, bleed = np.zeros((2, 2, 20, 20), bool)
+    brain[:, 2:18, 2:18] = True
+    bleed[:, 8:12, 4:8] = True
+    return brain, bleed, np.where(bleed, 170, np.where(brain, 90, 0)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("grey_per_hu", [2.55, None])
+def test_a_mask_that_cannot_be_its_scan_s_lesion_is_noted(grey_per_hu: float | None) -> None:
+    brain, bleed, images = brain_and_bleed()
+    dark = () if grey_per_hu is None else (DARK,)
+
+    def said(mask: np.ndarray, lesion: np.ndarray | None = None) -> tuple[str, ...]:
+        return about_mask(mask if lesion is None else lesion, mask.astype(np.uint8), brain, images, grey_per_hu)
+
+    assert said(bleed) == said(bleed & False) == ()
+    assert said(np.roll(bleed, -6, axis=2)) == (OUTSIDE,)
+    assert said(~bleed) == said(brain & ~bleed) == (MOST,)
+    assert said(bleed[:, :, ::-1]) == dark
+    assert said(bleed & False, bleed) == (LOST,)
+    edge = np.roll(bleed, -3, axis=2)  # a quarter lies beside the brain
+    assert said(edge) == ()
+    implausible = np.roll(bleed, 4, axis=2) & ~bleed
+    assert said(implausible) == dark
+
+
+def test_a_mirrored_mask_is_noted_in_the_set(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = lesions(10)
+    labels[8:10, 28:40, 22:34] = 0
+    hu = np.where(labels > 0, 65, head()).astype(np.int16)
+    nib.save(nib.Nifti1Image(hu.transpose(2, 1, 0), AFFINE), cohort / "scans/ct_one.nii.gz")
+    notes = []
+    for out, mask in (("right", labels), ("mirrored", labels[:, :, ::-1])):
+        nib.save(nib.Nifti1Image(mask.transpose(2, 1, 0), AFFINE), cohort / "truth/ct_one.nii.gz")
+        code, summary, said = made(cohort, cohort / "truth", out, capsys)
+        assert code == 0, said
+        notes.append(summary["notes"].get("ct_one", []))
+    assert [note for note in notes[1] if note not in notes[0]] == [DARK]
