@@ -12,10 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from ctseg_monai.bundle import SaveHaemorrhaged
 from monai import bundle
 
 from ctseg.cli import common
 from ctseg.cli.main import main
+from ctseg.errors import InputError
 from ctseg.files import write_json
 from ctseg.models.card import CARD_SCHEMA
 from ctseg.networks.unet import UNet
@@ -95,3 +97,26 @@ def test_monais_evaluator_makes_the_mask_of_segment(exported: Path) -> None:
     np.testing.assert_array_equal(np.asarray(theirs.dataobj), np.asarray(own.dataobj))
     np.testing.assert_array_equal(theirs.affine, own.affine)
     assert 0 < np.asarray(own.dataobj).mean() < 1
+
+
+def test_no_mask_replaces_a_scan_or_the_mask_of_another(tmp_path: Path) -> None:
+    for place in ("scans", "more"):
+        (tmp_path / place).mkdir()
+        voxels = np.random.default_rng(0).normal(40, 12, (64, 64, 4)).astype(np.int16)
+        nib.save(nib.Nifti1Image(voxels, np.diag([-2.5, -2.5, 5.0, 1.0])), tmp_path / place / "head_ct.nii.gz")
+    before = (tmp_path / "scans/head_ct.nii.gz").read_bytes()
+
+    def save(transform: SaveHaemorrhaged, place: str) -> str:
+        scan = {"path": str(tmp_path / place / "head_ct.nii.gz"), "frame": torch.tensor([0.0, 2.0, 0.0, 2.0])}
+        return str(transform({**scan, "pred": torch.zeros(1, 32, 32, 4), "brain": torch.zeros(4, 64, 64)})["pred"])
+
+    (tmp_path / "link").symlink_to("scans")
+    for folder in ("scans", "link", "more/../scans"):
+        with pytest.raises(InputError, match="holds the scans, which masks would replace"):
+            save(SaveHaemorrhaged("pred", str(tmp_path / folder)), "scans")
+    assert (tmp_path / "scans/head_ct.nii.gz").read_bytes() == before
+    transform = SaveHaemorrhaged("pred", str(tmp_path / "masks"))
+    assert Path(save(transform, "scans")).is_file()
+    assert save(transform, "scans") == str(tmp_path / "masks/head_ct.nii.gz")
+    with pytest.raises(InputError, match=r"more/head_ct\.nii\.gz: the mask of .*scans/head_ct\.nii\.gz has its name"):
+        save(transform, "more")

@@ -99,9 +99,14 @@ class SaveHaemorrhaged(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.output_dir, self.threshold = Path(output_dir), threshold
         self.faint_hu, self.grow_mm = faint_hu, grow_mm
+        self.written: dict[Path, str] = {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the mask."""
+        """Write the mask.
+
+        Raises:
+            InputError: if it would replace a scan, or the mask of another scan of the same name.
+        """
         found = dict(data)
         for key in self.key_iterator(found):
             brain = np.asarray(torch.as_tensor(found[BRAIN]).cpu(), dtype=bool)
@@ -109,11 +114,25 @@ class SaveHaemorrhaged(MapTransform):
             frame = _frame(np.asarray(found[FRAME], dtype=np.float64), maps.shape[1], brain.shape)
             probability = frame.to_native(maps) * brain
             volume = read_case(only_case(str(found[PATH])))
-            path = self.output_dir / f"{volume.case_id}.nii.gz"
+            path = self._place(volume.case_id, str(found[PATH]))
             mask = drop_faint(probability >= self.threshold, volume, brain, self.faint_hu)
             save_mask(path, volume, HalfMaximum.of(volume, brain, self.grow_mm).grown(mask))
             found[key] = str(path)
         return found
+
+    def _place(self, case: str, scan: str) -> Path:
+        """Where the mask of a case goes; a mask of an earlier run there is replaced.
+
+        Raises:
+            InputError: if a scan lies there, or another scan of this run has the name.
+        """
+        path = self.output_dir / f"{case}.nii.gz"
+        if self.output_dir.resolve() in Path(scan).resolve().parents[:1] or _is_one_file(path, Path(scan)):
+            raise InputError(f"{self.output_dir}: holds the scans, which masks would replace; give another output_dir")
+        other = self.written.setdefault(path, scan)
+        if other != scan:
+            raise InputError(f"{scan}: the mask of {other} has its name, {path.name}; give each scan a name of its own")
+        return path
 
 
 class MirroredInferer(SliceInferer):
@@ -139,6 +158,10 @@ def only_case(path: str) -> Case:
     if isinstance(found, SliceSet) or len(found.cases) != 1:
         raise InputError(f"{path}: holds no scan or several; give the path of one")
     return found.cases[0]
+
+
+def _is_one_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _numbers(ready: ReadyCase) -> torch.Tensor:
