@@ -204,16 +204,25 @@ def _p(value: float | None) -> str:
 
 def _add_plots(page: Page, done: pd.DataFrame, models: tuple[str, ...]) -> None:
     page.add_heading("Dice and volume")
-    pictures = [
-        Picture(png_bytes(dice_by_size(done, models)), "Dice against lesion size; one point a case with a lesion."),
-        Picture(png_bytes(dice_distribution(done, models)), "Share of the lesion cases at or above a Dice."),
-    ]
+    pictures = []
+    if (done["ref_ml"] > 0).any():
+        pictures += [
+            Picture(png_bytes(dice_by_size(done, models)), "Dice against lesion size; one point a case with a lesion."),
+            Picture(png_bytes(dice_distribution(done, models)), "Share of the lesion cases at or above a Dice."),
+        ]
+    else:
+        page.add_text("No reference shows a lesion, so there is no Dice to plot.")
     for place, model in enumerate(models):
-        figure = bland_altman(done[done["model"] == model], MODELS[place % len(MODELS)])
+        rows = done[done["model"] == model]
+        if not ((rows["ref_ml"] + rows["pred_ml"]) > 0).any():
+            page.add_text(f"{model}: no case has any volume, in the reference or predicted.")
+            continue
+        figure = bland_altman(rows, MODELS[place % len(MODELS)])
         pictures.append(
             Picture(png_bytes(figure), f"{model}: Bland–Altman plot of the volumes, 95 % limits of agreement.")
         )
-    page.add_gallery([Picture(item.png, item.caption, item.caption) for item in pictures], width=440)
+    if pictures:
+        page.add_gallery([Picture(item.png, item.caption, item.caption) for item in pictures], width=440)
 
 
 def _add_lesions(page: Page, models: list[dict[str, Any]]) -> None:

@@ -17,9 +17,11 @@ from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.figures import bland_altman
 from ctseg.evaluation.numbers import millilitres, with_interval
 from ctseg.evaluation.pictures import case_viewer, example_cases, example_slices, load_example, slice_row
+from ctseg.evaluation.report import _add_plots
 from ctseg.evaluation.scans import Scans
 from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.io.nifti.volumes import save_map
+from ctseg.render.page import Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -125,6 +127,19 @@ def test_the_report_has_no_row_or_column_of_nothing(report):
     assert "HD95 is undefined in 1 lesion case of pred (empty predictions)" in html
     for row in re.findall(r"<tr><th scope=\"row\">[^<]*</th>(.*?)</tr>", html):
         assert set(re.findall(r"<td[^>]*>([^<]*)</td>", row)) != {"–"}
+
+
+def test_plots_without_a_point_are_left_out_and_said():
+    rows = pd.DataFrame({"model": ["m", "m"], "ref_ml": 0.0, "pred_ml": [0.0, 2.0], "dice": float("nan")})
+    rows["error_ml"] = rows["pred_ml"] - rows["ref_ml"]
+    page = Page("x")
+    _add_plots(page, rows, ("m",))
+    assert "No reference shows a lesion, so there is no Dice to plot." in page.html()
+    assert page.html().count("<figure") == 1  # the volumes
+    page = Page("x")
+    _add_plots(page, rows.assign(pred_ml=0.0), ("m",))
+    assert "m: no case has any volume" in page.html()
+    assert "<figure" not in page.html()
 
 
 def test_zero_and_the_limits_are_in_the_bland_altman_plot():

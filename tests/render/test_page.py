@@ -67,6 +67,32 @@ def test_cells(cell, text):
     assert format_cell(cell) == text
 
 
+def css(media: str = "") -> dict[str, str]:
+    """Selector -> declarations of the page's style, or of what an `@media` changes."""
+    style = re.search("<style>(.*?)</style>", Page("x").html(), re.DOTALL)
+    assert style is not None
+    text = style[1]
+    if media:
+        text = re.search(rf"@media {media} {{\n(.*?)\n}}", text, re.DOTALL)[1]  # type: ignore[index]
+    rules = re.findall(r"^ *([^@{}]+?) {([^{}]*)}", text, re.MULTILINE)
+    pairs = [(one.strip(), words) for names, words in rules for one in names.split(",")]
+    return {name: " ".join(words for one, words in pairs if one == name) for name, _ in pairs}
+
+
+def test_nothing_of_a_page_is_lost_in_print() -> None:
+    printed = css("print")
+    assert "visible" in printed[".scroll"]  # wide tables had been cut off at the edge of the paper
+    assert "content-visibility: visible" in printed["details::details-content"]  # all cases had been left out
+    assert "pre-wrap" in printed["pre"]
+    assert "break-after: avoid" in printed["h2"]
+    assert "table" not in printed or "break-inside" not in printed["table"]  # a long one left its first page empty
+
+
+@pytest.mark.parametrize("place", ["p", "li", "h1", "figcaption"])
+def test_long_names_do_not_run_over_what_is_beside_them(place: str) -> None:
+    assert "overflow-wrap: anywhere" in css()[place]
+
+
 def test_only_pages_of_ctseg_are_known_as_its_own(tmp_path: Path) -> None:
     assert is_page(Page("x" * 5000).add_text("b").write(tmp_path / "a.html"))
     (tmp_path / "letter.html").write_text("<!doctype html>\n<title>mine</title>")
