@@ -40,7 +40,7 @@ def _preprocess(values: Values, registry: Registry) -> None:
     from ctseg.settings import parse_overrides
 
     del registry  # the command asks for it itself
-    resolve_settings(given_settings(**values), parse_overrides(values["settings"]))
+    resolve_settings(given_settings(**values), parse_overrides(values["settings"]), Path(values["output"]))
 
 
 def _match(values: Values, registry: Registry) -> None:

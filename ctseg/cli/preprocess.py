@@ -94,7 +94,7 @@ def preprocess(
         size=size, fov=fov, window=window, slices=slices, split=split, lesion_labels=lesion_labels, select=select,
         brain=brain, seed=seed,
     )  # fmt: skip
-    resolved, entry = resolve_settings(given, parse_overrides(settings))
+    resolved, entry = resolve_settings(given, parse_overrides(settings), output)
     extractor = entry.extractor(resolved.brain_extractor_settings)
     paths = common.existing_paths(inputs, null=null)
     reads = (*paths, *inputs, labels, masks, splits)
@@ -173,16 +173,25 @@ def _label_values(text: str) -> tuple[int, ...]:
         raise SettingError(f"--lesion-labels {text}: expected whole numbers joined by commas, as 1,2") from None
 
 
-def resolve_settings(given: dict[str, Any], overrides: dict[str, Any]) -> tuple[PreprocessSettings, Entry]:
+def resolve_settings(
+    given: dict[str, Any], overrides: dict[str, Any], output: Path | None = None
+) -> tuple[PreprocessSettings, Entry]:
     """Settings with the brain extractor's own filled in, and the extractor's plugin.
+
+    Args:
+        given: by flags.
+        overrides: by `--set`.
+        output: where an earlier slice set may know of which package an extractor was that is gone.
 
     Raises:
         SettingError, PluginError: naming what is unknown or out of bounds.
     """
+    from ctseg.cli.run_plugin import explain_missing
     from ctseg.preprocess.settings import PreprocessSettings
     from ctseg.settings import resolve
 
     settings = resolve(PreprocessSettings, given, overrides, where="preprocess", listed_by="ctseg settings preprocess")
+    explain_missing(common.registry(), "brain_extractor", settings.brain_extractor, output)
     entry = common.registry().get("brain_extractor", settings.brain_extractor)
     own = entry.resolve(settings.brain_extractor_settings)
     return settings.model_copy(update={"brain_extractor_settings": own}), entry

@@ -36,7 +36,7 @@ def check_run_plugin(run: Path) -> None:
 
 
 def explain_missing(registry: Registry, kind: str, name: str, run: Path | None) -> None:
-    """Say which package a plugin was of, where nothing of its name is installed and a run in this place had it.
+    """Say which package a plugin was of, where nothing of its name is installed and a run or slice set here had it.
 
     Raises:
         PluginError: saying which package to install.
@@ -45,9 +45,11 @@ def explain_missing(registry: Registry, kind: str, name: str, run: Path | None) 
 
     if run is None or (kind, name) in registry.entries:
         return
-    made = _plugin_of(run)
+    made, what = _plugin_of(run), f"{run / 'config.toml'}: this run"
+    if kind == "brain_extractor":
+        made, what = _extractor_of(run), f"{run}: this slice set"
     if made is not None and (made.kind, made.name) == (kind, name):
-        needed_entry(registry, made, f"{run / 'config.toml'}: this run")
+        needed_entry(registry, made, what)
 
 
 def lacks_plugin(model: Path) -> str:
@@ -82,3 +84,13 @@ def _plugin_of(run: Path) -> Needed | None:
 
     path = run / "config.toml"
     return Needed.of_table(read_toml(path).get("plugin")) if path.is_file() else None
+
+
+def _extractor_of(slices: Path) -> Needed | None:
+    """The brain extractor of another package that a slice set's `dataset.json` names; None where there is none."""
+    from ctseg.files import read_json_beside
+    from ctseg.plugins.needed import Needed
+
+    path = slices / "dataset.json"
+    data = read_json_beside(path) if path.is_file() else None
+    return Needed.of_table(data.get("brain_extractor"), "brain_extractor") if isinstance(data, dict) else None

@@ -170,6 +170,22 @@ def test_a_study_is_refused_before_its_first_step(
     assert not (tmp_path / "masks").exists()
 
 
+def test_a_slice_set_names_the_package_of_an_extractor_that_is_gone(
+    use: Callable[[Registry], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(outside_registry())
+    folder = toy(tmp_path / "ct", "ct", 0)
+    said = {"name": "soft", "package": "ctseg-soft", "version": "0.2"}
+    info = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**info, "brain_extractor": said}))
+    words = ["preprocess", str(folder), "-o", str(folder), "--overwrite", "--brain"]
+    assert main([*words, "soft"]) == 2
+    needs = "this slice set needs brain extractor 'soft' of ctseg-soft 0.2; install it: pip install ctseg-soft==0.2"
+    assert error(capsys) == f"ctseg: error: {folder}: {needs}"
+    assert main([*words, "sofd"]) == 2
+    assert error(capsys).startswith("ctseg: error: unknown brain extractor 'sofd'")
+
+
 def test_models_lists_one_that_lacks_its_plugin(
     use: Callable[[Registry], Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
