@@ -17,6 +17,7 @@ import ctseg.files
 from ctseg.cli.main import main
 from ctseg.cli.signals import terminate
 from ctseg.outputs import MARK
+from ctseg.outputs.changed import look
 
 SIGNALS = ((signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, -9, ""))
 """A signal, how a command ends by it, and the first word of its line."""
@@ -27,7 +28,7 @@ SECONDS = re.compile(rb'("[a-z_]*seconds[a-z_]*": )[-0-9.e+]+')
 
 
 def without_seconds(path: Path) -> bytes:
-    """What a file holds, but for how long something took."""
+    """What a file holds, but for how long something took, and when a DICOM object was made."""
     data = path.read_bytes()
     if path.name.endswith(MARK):
         mark = json.loads(data)
@@ -35,6 +36,8 @@ def without_seconds(path: Path) -> bytes:
             mark["inputs"]["scans"] = None  # what a segmentation remembers of them depends on its own path
         mark["made"] = {name: "" if name.endswith(TIMED) else seen for name, seen in mark["made"].items()}
         return json.dumps({**mark, "files": sorted(mark["files"])}, sort_keys=True).encode()
+    if path.suffix == ".dcm":
+        return look(path).encode()  # it says when it was made
     if path.suffix in (".json", ".jsonl"):
         return SECONDS.sub(rb"\1", data)
     if path.suffix == ".csv":

@@ -2,8 +2,8 @@
 
 `python tests/benchmarks/every_kill.py evaluate bids` (all of `COMMANDS` without names) stops small calls by SIGKILL
 before and after each move into place, and by SIGTERM and SIGINT in turn; each is then called again, with `--resume`
-where there is one. It prints how many ended as they should: files of an undisturbed call, nothing left over, inputs
-unchanged. `tests/cli/test_signals.py` stops more commands at fewer moments.
+where there is one. `--every 5` takes each fifth of these moments. It prints how many ended as they should: files of an
+undisturbed call, nothing left over, inputs unchanged. `tests/cli/test_signals.py` stops more commands at fewer moments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "cli")]
 from children import in_child
 from signalled import SIGNALS, leftovers, said_once, tree
-from sweep import say, sweep
+from sweep import OBJECTS, say, sweep
 from test_signals import COMMANDS as SHORT
 from test_signals import ONE, words
 
@@ -36,6 +36,9 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "phantom, two workers": ([*SHORT["phantom"][0][:-1], "2"], []),
     "implant": (IMPLANT, []),
     "segment": (["segment", "scans", "--model", "seg", *ONE, "--probabilities"], ["--resume"]),
+    "segment, objects": (OBJECTS, ["--resume"]),
+    "segment --share, objects": ([*OBJECTS, "--share"], []),
+    "segment --share, other blood": (["segment", "scans", "--model", "seg", *ONE, "--other-blood", "--share"], []),
 }
 """Command -> its words, and what is added when it is called again; OUT is its output, which else comes behind `-o`."""
 MOVES = ("replace", "rename", "link")
@@ -111,12 +114,12 @@ def tried(name: str, folder: Path, number: int, moment: int, expected: dict[str,
         yield "inputs changed"
 
 
-def signals(moment: int) -> tuple[int, int]:
+def signals(place: int) -> tuple[int, int]:
     """SIGKILL, and one of the two others."""
-    return signal.SIGKILL, (signal.SIGTERM, signal.SIGINT)[moment % 2]
+    return signal.SIGKILL, (signal.SIGTERM, signal.SIGINT)[place % 2]
 
 
-def measured(name: str, place: Path) -> tuple[int, int]:
+def measured(name: str, place: Path, every: int) -> tuple[int, int]:
     """How many kills of a command there were, and how many ended as they should."""
     folder, counted = place / "undisturbed", place / "moments"
     folder.mkdir()
@@ -124,19 +127,22 @@ def measured(name: str, place: Path) -> tuple[int, int]:
     assert code == 0, err
     expected, moments = tree(folder), counted.read_text().splitlines()
     done = whole = 0
-    for moment, what in enumerate(moments, start=1):
-        for number in signals(moment):
+    for turn, moment in enumerate(range(1, len(moments) + 1, every)):
+        for number in signals(turn):
             wrong = list(tried(name, place / "call", number, moment, expected))
             done, whole = done + 1, whole + (not wrong)
             for line in wrong:
-                say(f"{name}, moment {moment} ({what}), signal {number}: {line}")
+                say(f"{name}, moment {moment} ({moments[moment - 1]}), signal {number}: {line}")
+    say(f"{name}: each {every} of {len(moments)} moments")
     return done, whole
 
 
 def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(COMMANDS), help=f"of {', '.join(COMMANDS)}")
-    return sweep(parser.parse_args().names, measured)
+    parser.add_argument("--every", type=int, default=1, help="take each n-th moment alone")
+    given = parser.parse_args()
+    return sweep(given.names, lambda name, place: measured(name, place, given.every))
 
 
 if __name__ == "__main__":

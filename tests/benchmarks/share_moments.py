@@ -24,7 +24,7 @@ from typing import Any
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "cli")]
 from children import in_child
 from signalled import leftovers, tree
-from sweep import say, sweep
+from sweep import OBJECTS, say, sweep
 from test_signals import COMMANDS as SHORT
 from test_signals import ONE, words
 
@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "segment --share, all files": (
         ["segment", "scans", "--model", "seg", *ONE, "--share", "--probabilities", "--other-blood"], [],
     ),
+    "segment --share, objects": ([*OBJECTS, "--share"], []),
 }  # fmt: skip
 WAYS = ("asleep", "elsewhere", "killed")
 LIFE_S = 0.5
