@@ -13,8 +13,8 @@ from ctseg.errors import CaseError, InputError, UnreadableError, first_line, wit
 from ctseg.failures import system_failure
 from ctseg.io.archive import zip_members
 from ctseg.io.case import Case, Discovery, Rejected, safe_name, short_name
-from ctseg.io.dicom.enhanced import with_frames
-from ctseg.io.dicom.header import NoHeader, SliceHeader, read_header
+from ctseg.io.dicom.enhanced import read_with_frames
+from ctseg.io.dicom.header import NoHeader, SliceHeader
 from ctseg.io.dicom.index import missing_below
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.dicom.series import cases_from_headers
@@ -203,7 +203,7 @@ def _read_chunks(
 
 
 def _read_chunk(chunk: Sequence[Source]) -> list[SliceHeader | NoHeader]:
-    return [with_frames(read_header(source)) for source in chunk]
+    return list(map(read_with_frames, chunk))
 
 
 def _unique(cases: Sequence[Case]) -> list[Case]:

@@ -18,6 +18,7 @@ from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
 from ctseg.errors import CaseError
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.discover import discover, read_case
+from ctseg.io.source import Source
 from ctseg.io.volume import Volume
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -182,3 +183,19 @@ def test_an_object_beside_single_slices_is_a_case_of_its_own(pair: Pair) -> None
     assert sorted(len(case.files) for case in cases) == [1, 6]
     for case in cases:
         same(read_case(case), single)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_object_is_opened_once_while_scans_are_looked_for(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    """It had been opened a second time for its frames."""
+    file, _ = pair(with_class)
+    if packed:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(file, "a.dcm")
+        file = tmp_path / "a.zip"
+    opened, own = [], Source.open
+    monkeypatch.setattr(Source, "open", lambda source: opened.append(source.name) or own(source))
+    assert [case.kind for case in discover(file).cases] == ["dicom"]
+    assert len(opened) == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import IO, cast
+from typing import IO
 
 import pydicom
 from pydicom.datadict import keyword_for_tag
@@ -18,16 +18,15 @@ from pydicom.uid import CTImageStorage, MRImageStorage
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.header import (
-    MAX_ELEMENT_BYTES,
     NoHeader,
     SliceHeader,
     header_of,
     integer,
-    refuse_inflating,
+    read_header,
     text,
     value_of,
 )
-from ctseg.io.source import MAX_MEMBER_BYTES, Bounded, Source
+from ctseg.io.source import Source
 
 SINGLE = {
     "1.2.840.10008.5.1.4.1.1.2.1": CTImageStorage, "1.2.840.10008.5.1.4.1.1.2.2": CTImageStorage,
@@ -90,18 +89,21 @@ def as_slice(header: SliceHeader) -> SliceHeader:
     return replace(header, sop_class=SINGLE[header.sop_class], frames=1) if is_enhanced(header) else header
 
 
-def with_frames(header: SliceHeader | NoHeader) -> SliceHeader | NoHeader:
-    """The header of an enhanced object with those of its frames, read from its file again; others as they are.
+def read_with_frames(source: Source) -> SliceHeader | NoHeader:
+    """The header of one file, as `read_header` gives it; that of an enhanced object with those of its frames."""
+    return read_header(source, _with_frames)
+
+
+def _with_frames(header: SliceHeader, stream: IO[bytes]) -> SliceHeader:
+    """The header of an enhanced object with those of its frames, from its file that is open still; others as they are.
 
     An object whose frames cannot be read stays as it is: reading the scan says what is wrong with it.
     """
-    if isinstance(header, NoHeader) or not is_enhanced(header):
+    if not is_enhanced(header):
         return header
     try:
-        with header.source.open() as stream:
-            refuse_inflating(stream)
-            bounded = cast(IO[bytes], Bounded(stream, MAX_MEMBER_BYTES, largest=MAX_ELEMENT_BYTES))
-            dataset = pydicom.dcmread(bounded, stop_before_pixels=True, force=True)
+        stream.seek(0)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
         frames = _described(dataset, header.source.name)
         return replace(header, parts=tuple(frame_header(frame, header.source) for frame in frames))
     except Exception:  # pydicom raises whatever a broken element makes Python raise

@@ -7,7 +7,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -118,14 +118,24 @@ class SliceHeader:
     """The frames of an enhanced object, where they could be read."""
 
 
-def read_header(source: Source) -> SliceHeader | NoHeader:
-    """The header of one file, or in one line why it has none."""
+More = Callable[[SliceHeader, IO[bytes]], SliceHeader]
+
+
+def read_header(source: Source, more: More | None = None) -> SliceHeader | NoHeader:
+    """The header of one file, or in one line why it has none.
+
+    Args:
+        source: the file.
+        more: called with a header and its file, which is open still; gives the header with what else it reads there.
+    """
     start = b""
     try:
         with source.open() as stream:
             start = stream.read(ENOUGH_BYTES)
             stream.seek(0)
-            return _parse(source, cast(IO[bytes], Bounded(stream, MAX_FILE_BYTES, largest=MAX_ELEMENT_BYTES)), start)
+            bounded = cast(IO[bytes], Bounded(stream, MAX_FILE_BYTES, largest=MAX_ELEMENT_BYTES))
+            header = _parse(source, bounded, start)
+            return header if more is None or isinstance(header, NoHeader) else more(header, bounded)
     except Exception as error:  # pydicom raises whatever a broken element makes Python raise
         system = system_failure(error)
         if system:
