@@ -29,6 +29,7 @@ from ctseg.inference.results import CaseResult
 from ctseg.locks import Busy
 from ctseg.outputs import Mark, guard_output, read_mark
 from ctseg.outputs import claims as claims_module
+from ctseg.outputs import sharing as sharing_module
 from ctseg.outputs.leftovers import share_folder
 from ctseg.outputs.mark import write_mark
 from ctseg.preprocess import shared as preprocess_shared
@@ -247,6 +248,22 @@ def test_a_full_disk_beside_the_output_names_the_output(
     assert error(capsys).startswith("ctseg: error: out: No space left on device; check the path, its permissions")
     assert main(words) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "scans"]
+
+
+def test_a_disk_that_lost_the_shared_folder_names_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network disk that calls every file stale; the line had said that somebody removes the shared folder."""
+    cohorts.mr_scans(tmp_path / "scans", 1)
+
+    def stale(new: Path, _: Path) -> bool:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(new))
+
+    monkeypatch.setattr(sharing_module, "appear", stale)
+    words = ["preprocess", "scans", "--domain", "mr", "--size", "32", "--workers", "0", "-o", "out", "--share"]
+    assert main(words) == 2
+    line = error(capsys)
+    assert line.startswith("ctseg: error: out: Stale file handle; ")
 
 
 def test_an_output_that_was_removed_before_all_was_done_says_how_it_goes_on(

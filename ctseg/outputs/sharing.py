@@ -7,6 +7,7 @@ that were killed cost no more than the cases they were at.
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import shutil
@@ -170,13 +171,14 @@ def _meet(folder: Path, key: str) -> tuple[Claims, str]:
 
     Raises:
         InputError: if it is removed again and again.
+        OSError: if the disk refuses it, or has lost it for good.
     """
-    for _ in range(TRIES):
+    for tried in range(TRIES):
         try:
             return Claims(folder), _key_of(folder, key)
-        except OSError as error:
-            if not is_gone(error):
-                raise  # else the calls that were there have just finished
+        except OSError as error:  # else the calls that were there have just finished
+            if not is_gone(error) or (error.errno == errno.ESTALE and tried == TRIES - 1):
+                raise
     raise InputError(f"{folder}: is removed as soon as it is made; see what else works there")
 
 
