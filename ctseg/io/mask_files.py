@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path, PurePath
 
 from ctseg.errors import InputError
@@ -12,7 +14,7 @@ from ctseg.io.case import Rejected
 from ctseg.io.dicom.header import NoHeader, SliceHeader, made_by, read_header
 from ctseg.io.identity import keyed_digest
 from ctseg.io.kinds import DICOM_SUFFIXES, UNPACK, kind_of
-from ctseg.io.nifti.layouts import companions
+from ctseg.io.nifti.layouts import LABEL_WORDS, companions
 from ctseg.io.source import Source
 from ctseg.io.walk import MARK, all_files
 
@@ -27,7 +29,9 @@ FORM_OF = {".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".mnc": "MINC"}
 NAMED_FORMS = {"SEG": "DICOM SEG", "RTSTRUCT": "DICOM RTSTRUCT"}
 """Modality -> form of the DICOM objects that are masks; others are DICOM alone."""
 AS_NIFTI = "write them as NIfTI on the grid of the scan (SimpleITK, nibabel)"
-BESIDE = "put its masks beside the others, each under its case's name"
+BESIDE = (
+    "put its masks beside the others, each under its case's name, or name them in a table (--cases of `ctseg evaluate`)"
+)
 OWN_MASKS = "an output of `ctseg segment`"
 UNZIP = f"{UNPACK}, or put its masks beside the others"
 
@@ -87,7 +91,8 @@ def mask_folder(folder: Path) -> MaskFolder:
     """The masks `CASE.nii.gz`, `CASE.seg.nrrd`, `CASE.dcm` (DICOM SEG, RTSTRUCT), ... of a folder; or the one file.
 
     DICOM objects are also found in folders below, as scans are. Archives call all of them alike: the case of one whose
-    name another mask has is that name with a digest of its place.
+    name another mask has is that name with a digest of its place. Other masks are found there where the folder itself
+    holds none (`CASE/mask.nii.gz`, see `named_below`).
 
     Raises:
         InputError: if the folder is missing, or one case has two files.
@@ -96,17 +101,14 @@ def mask_folder(folder: Path) -> MaskFolder:
         raise InputError(f"{folder}: no such folder; check the path")
     if folder.is_file():
         return _mask_file(folder)
-    files = sorted(folder.iterdir())
-    found, masks = _masks_among(files), dict[str, Path]()
-    for file in found:
-        case = _case(file)
+    named, unread = mask_files(folder)
+    masks = dict[str, Path]()
+    for case, file in named:
         if case in masks:
-            raise InputError(f"{folder}: holds {masks[case].name} and {file.name} of one case; keep one of them")
+            both = " and ".join(str(path.relative_to(folder)) for path in (masks[case], file))
+            raise InputError(f"{folder}: holds {both} of one case; keep one of them")
         masks[case] = file
-    deeper, unread = _below(folder, files)
-    names = Counter([*masks, *map(_case, deeper)])
-    masks.update((_case_below(file, folder, names), file) for file in deeper)
-    return MaskFolder(masks, (*_unread(files, found), *unread))
+    return MaskFolder(masks, unread)
 
 
 def _mask_file(file: Path) -> MaskFolder:
@@ -119,38 +121,88 @@ def _mask_file(file: Path) -> MaskFolder:
 def mask_files(folder: Path) -> tuple[list[tuple[str, Path]], tuple[Unread, ...]]:
     """(case, file) of the masks of a folder, also several of one case, and files that may be masks and are not read."""
     files = sorted(folder.iterdir())
-    found = _masks_among(files)
-    deeper, unread = _below(folder, files)
-    names = Counter(map(_case, (*found, *deeper)))
-    named = [(_case(file), file) for file in found]
-    named += [(_case_below(file, folder, names), file) for file in deeper]
-    return named, (*_unread(files, found), *unread)
+    found, below = _masks_among(files), _below(folder, files)
+    volumes = [mask for part in below.inside.values() for mask in part if not _has_no_case(mask)]
+    named_volumes = [] if found else named_below(sorted(volumes), folder)
+    holders = [] if named_volumes else [mask.parent for mask in volumes]
+    names = Counter(map(_case, (*found, *below.objects)))
+    named = [(_case(file), file) for file in found] + named_volumes
+    named += [(_case_below(file, folder, names), file) for file in below.objects]
+    return named, (*_unread(files, found), *_holders(folder, [*holders, *below.own]), *below.lost)
+
+
+def named_below(volumes: Sequence[Path], folder: Path) -> list[tuple[str, Path]]:
+    """(case, file) of masks in folders below a folder that holds none itself.
+
+    `fold_1/anna.nii.gz`: where no two files have one name, that is the case. `anna/mask.nii.gz`: where all have one
+    name, each in a folder of its own, and where the name of the only file is made of words for a mask, it is the path
+    of the folder (`anna/day 1/mask.nii.gz` is `anna_day 1`). In any other layout it is open which of several masks is
+    the one of a case: there is no pair.
+
+    Args:
+        volumes: files that are masks by their names.
+        folder: above them.
+    """
+    own = [str(case_of(file.name)) for file in volumes]
+    kinds, homes = {name.casefold() for name in own}, {file.parent for file in volumes}
+    if len(kinds) == 1 and len(homes) == len(volumes) and (len(volumes) > 1 or _is_word(own[0])):
+        return [("_".join(file.parent.relative_to(folder).parts), file) for file in volumes]
+    return list(zip(own, volumes, strict=True)) if len(kinds) == len(volumes) else []
+
+
+def _is_word(name: str) -> bool:
+    """Whether a file's name says that it is a mask, and not whose."""
+    return set(re.findall("[a-z0-9]+", name.lower())) <= LABEL_WORDS
 
 
 def _case_below(file: Path, folder: Path, names: Mapping[str, int]) -> str:
-    """The case of a mask in a folder below; other masks may have its name."""
+    """The case of a DICOM mask in a folder below; other masks may have its name."""
     case = _case(file)
     return case if names[case] == 1 else f"{case}-{keyed_digest(str(file.relative_to(folder)))}"
 
 
-def _below(folder: Path, files: Sequence[Path]) -> tuple[list[Path], list[Unread]]:
-    """The DICOM masks in folders below a folder, and the folders there that hold others, or cannot be opened.
+@dataclass(frozen=True)
+class _Below:
+    """What lies in folders below a folder."""
 
-    ctseg's own outputs are not looked into, nor is what systems hide.
-    """
+    inside: Mapping[Path, list[Path]] = field(default_factory=dict)
+    """Folder -> its files."""
+    objects: Sequence[Path] = ()
+    """DICOM masks."""
+    own: Sequence[Path] = ()
+    """Outputs of ctseg."""
+    lost: Sequence[Unread] = ()
+    """Masks in forms that are not read, and what the system does not give."""
+
+
+def _below(folder: Path, files: Sequence[Path]) -> _Below:
+    """What lies in folders below; ctseg's own outputs are not looked into, nor is what systems hide."""
     if (folder / MARK).exists() or not any(file.is_dir() for file in files):
-        return [], []
+        return _Below()
     found = all_files([folder])
     inside = _by_folder(file for file in found.files if file.parent != folder)
-    masks = sorted(mask for part in inside.values() for mask in _masks_among(sorted(part)) if _has_no_case(mask))
-    return masks, [*_holders(folder, inside, found.rejected), *_lost(folder, found.rejected)]
+    masks = sorted(filter(_has_no_case, chain.from_iterable(_masks_among(sorted(part)) for part in inside.values())))
+    own = [Path(item.path_or_series) for item in found.rejected if OWN_MASKS in item.reason]
+    return _Below(inside, masks, own, [*_other_forms(folder, inside), *_lost(folder, found.rejected)])
 
 
-def _holders(folder: Path, inside: Mapping[Path, list[Path]], rejected: Iterable[Rejected]) -> list[Unread]:
-    """The folders below a folder that hold masks by their names."""
-    found = [part for part, files in inside.items() if not all(map(_has_no_case, files))]
-    found += [Path(item.path_or_series) for item in rejected if OWN_MASKS in item.reason]
-    return [Unread(f"{part.relative_to(folder)}/", "folder with masks", BESIDE) for part in sorted(found)]
+def _other_forms(folder: Path, inside: Mapping[Path, list[Path]]) -> list[Unread]:
+    """The files in folders below whose names are those of volumes, or of archives, that are not read."""
+    found = []
+    for files in inside.values():
+        masks = [file for file in files if not _has_no_case(file)]
+        rest = [file for file in files if kind_of(file.name).what in ("left", "zip")]
+        found += [
+            replace(item, name=str((file.parent / item.name).relative_to(folder)))
+            for file in rest
+            for item in _unread([file], masks)
+        ]
+    return found
+
+
+def _holders(folder: Path, places: Iterable[Path]) -> list[Unread]:
+    """A line for each folder below a folder that holds masks which are not read."""
+    return [Unread(f"{place.relative_to(folder)}/", "folder with masks", BESIDE) for place in sorted(set(places))]
 
 
 def _by_folder(files: Iterable[Path]) -> dict[Path, list[Path]]:

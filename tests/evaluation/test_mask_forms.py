@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from ctseg.errors import InputError
@@ -125,8 +127,59 @@ def test_which_values_count_is_said(cohort):
     assert not any("label values" in note for note in plain.notes)
 
 
+def test_which_values_of_a_prediction_count_is_said(cohort):
+    """All segments of a model with several had counted as lesion without a word."""
+    image = nib.load(cohort / "pred/a_1.nii.gz")
+    values = np.asarray(image.dataobj).copy()
+    values[tuple(np.argwhere(values)[0])] = 7
+    nib.save(nib.Nifti1Image(values, image.affine, image.header), cohort / "pred/a_1.nii.gz")
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "one", settings=FAST)
+    said = "pred: label values found: 1 (2 cases), 7 (1 case); as lesion count "
+    assert f"{said}all above 0; --set prediction_labels=[1] chooses" in found.notes
+    chosen = FAST.model_copy(update={"prediction_labels": (7,)})
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "two", settings=chosen)
+    assert f"{said}7" in found.notes
+    assert found.cases.set_index("case")["tp"].to_dict()["a_1"] == 1
+
+
 def test_predictions_in_forms_that_are_not_read_are_said(cohort):
     (cohort / "pred/b_1.nii.gz").rename(cohort / "pred/b_1.mgz")
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "out", settings=FAST)
     words = "pred: 1 file in forms that are not read (1 FreeSurfer), such as b_1.mgz; write"
     assert any(note.startswith(words) for note in found.notes)
+
+
+def nested(folder):
+    """The masks of a folder as `CASE/mask.nii.gz`, with what lies beside them."""
+    for path in sorted(folder.glob("*.nii.gz")):
+        place = folder / path.name.removesuffix(".nii.gz")
+        place.mkdir()
+        path.rename(place / "mask.nii.gz")
+        if (beside := folder / f"{place.name}.json").is_file():
+            beside.rename(place / "mask.json")
+    return folder
+
+
+def test_masks_in_folders_of_their_own_are_those_of_the_cases(cohort):
+    """They were listed as not read."""
+    flat = evaluate(cohort / "pred", cohort / "ref", cohort / "flat", settings=FAST, group=cohort / "group.csv")
+    nested(cohort / "pred")
+    found = evaluate(cohort / "pred", cohort / "ref", cohort / "one", settings=FAST, group=cohort / "group.csv")
+    nested(cohort / "ref")
+    both = evaluate(cohort / "pred", cohort / "ref", cohort / "two", settings=FAST, group=cohort / "group.csv")
+    for made in (found, both):
+        pd.testing.assert_frame_equal(made.cases, flat.cases)
+        assert (made.failed, made.notes) == (flat.failed, flat.notes)
+        assert made.summary["inputs"]["predictions"] == flat.summary["inputs"]["predictions"]
+
+
+def test_where_it_is_open_which_mask_is_meant_a_table_names_it(cohort):
+    flat = evaluate(cohort / "pred", cohort / "ref", cohort / "flat", settings=FAST)
+    for place in sorted(nested(cohort / "pred").iterdir()):
+        shutil.copy(place / "mask.nii.gz", place / "brain.nii.gz")
+    with pytest.raises(InputError, match=r"4 folders in forms .*or name them in a table \(--cases of"):
+        evaluate(cohort / "pred", cohort / "ref", cohort / "one", settings=FAST)
+    rows = [f"{case},{case}.nii.gz,{case}/mask.nii.gz" for case in flat.cases["case"]]
+    (cohort / "cases.csv").write_text("\n".join(["case,ref,pred", *rows]))
+    table = evaluate(cohort / "pred", cohort / "ref", cohort / "two", settings=FAST, cases=cohort / "cases.csv")
+    pd.testing.assert_frame_equal(table.cases, flat.cases)

@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from ctseg.errors import CaseError, InputError
 from ctseg.inspection.masks import inspect_masks
 from ctseg.io.discover import discover, read_case
-from ctseg.io.mask_files import about_unread, case_of, mask_files, mask_folder
+from ctseg.io.mask_files import about_unread, case_of, mask_files, mask_folder, no_masks
 from ctseg.io.masks import load_mask
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.placing import placed
@@ -378,10 +378,64 @@ def test_masks_in_folders_of_their_own_are_said(tmp_path: Path) -> None:
     said = about_unread(mask_folder(tmp_path).unread)
     assert said == (
         "1 folder in forms that are not read (1 folder with masks), such as case_2/; "
-        "case_2/: put its masks beside the others, each under its case's name"
+        "case_2/: put its masks beside the others, each under its case's name, or name them in a table (--cases of "
+        "`ctseg evaluate`)"
     )
     (tmp_path / ".ctseg.json").write_text("{}")
     assert unread(tmp_path) == {}
+
+
+LAYOUTS = {
+    "one each, of one name": (["anna/mask.nii.gz", "ben/mask.nii.gz"], {"anna", "ben"}),
+    "of one name, days below": (["anna/1/Mask.nii.gz", "anna/2/mask.nii.gz"], {"anna_1", "anna_2"}),
+    "the only one, of a word for a mask": (["anna/lesion_mask.mha"], {"anna"}),
+    "the only one, of a name": (["set/anna.nii"], {"anna"}),
+    "of names of their own": (["fold_0/anna.nii.gz", "fold_0/ben.nii.gz", "fold_1/carl.nrrd"], {"anna", "ben", "carl"}),
+    "BIDS": (
+        [f"sub-0{n}/anat/sub-0{n}_label-lesion_mask.nii.gz" for n in (1, 2)],
+        {"sub-01_label-lesion_mask", "sub-02_label-lesion_mask"},
+    ),
+    "a pair, a header with its voxels": (["anna/mask.hdr", "anna/mask.img", "ben/mask.hdr", "ben/mask.img"],
+                                         {"anna", "ben"}),
+    "two of a case": (["anna/mask.nii.gz", "anna/brain.nii.gz", "ben/mask.nii.gz"], set()),
+    "two readers": (["one/anna.nii.gz", "two/anna.nii.gz", "two/ben.nii.gz"], set()),
+    "beside masks above": (["ben.nii.gz", "old/anna.nii.gz"], {"ben"}),
+    "another's output": (["anna/mask.nii.gz", "own/.ctseg.json", "own/ben.nii.gz"], {"anna"}),
+}  # fmt: skip
+"""Files of a folder, and its cases."""
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_masks_in_folders_below_have_a_case_or_are_said(tmp_path: Path, name: str) -> None:
+    """What other tools write: `CASE/mask.nii.gz`. Where it is open which mask is the one of a case, none is."""
+    files, cases = LAYOUTS[name]
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text('{"kind": "segment"}' if file.endswith("json") else "")
+    found = mask_folder(tmp_path)
+    assert set(found.masks) == cases
+    read = {str(path.relative_to(tmp_path)) for path in found.masks.values()}
+    left = {str(Path(file).parent) for file in files} - {str(Path(file).parent) for file in read}
+    assert {item.name.rstrip("/") for item in found.unread} == left
+    if not cases:
+        assert "name them in a table (--cases of `ctseg evaluate`)" in str(no_masks(tmp_path, found))
+
+
+def test_two_files_of_one_case_in_folders_below_are_refused(tmp_path: Path) -> None:
+    for place in ("a/b_c", "a_b/c"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "mask.nii.gz").touch()
+    with pytest.raises(InputError, match=r"holds a/b_c/mask.nii.gz and a_b/c/mask.nii.gz of one case; keep one"):
+        mask_folder(tmp_path)
+
+
+def test_other_forms_in_folders_below_are_said(tmp_path: Path) -> None:
+    for place in ("anna", "ben"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "mask.nii.gz").touch()
+    (tmp_path / "ben/lesion.mgz").touch()
+    (tmp_path / "ben/mask.nii.gz.bak").touch()
+    assert unread(tmp_path) == {"ben/lesion.mgz": "FreeSurfer"}
 
 
 def test_dicom_masks_in_folders_below_are_found(tmp_path: Path) -> None:
