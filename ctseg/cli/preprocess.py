@@ -220,10 +220,11 @@ def _lines(report: PreprocessReport, output: Path) -> list[str]:
 
 def _label_lines(report: PreprocessReport) -> list[str]:
     """Which label values were found, and which of them count as lesion."""
+    from ctseg.wording import label_values
+
     if not report.label_values:
         return ["no label marks a lesion in any scan: is it the right folder of masks?"] if report.labelled else []
-    found = ", ".join(f"{value} ({scans} scans)" for value, scans in report.label_values.items())
-    return [f"label values found: {found}; as lesion count {', '.join(map(str, report.lesion_labels))}"]
+    return [label_values(report.label_values, "scan", report.lesion_labels)]
 
 
 def _grouped(notes: dict[str, tuple[str, ...]]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -34,7 +34,7 @@ from ctseg.metrics.registry import Metric
 from ctseg.outputs import filled_folder
 from ctseg.progress import ProgressCallback
 from ctseg.version import __version__
-from ctseg.wording import counted, first_of
+from ctseg.wording import counted, first_of, label_values
 
 SCHEMA = "ctseg-evaluation/1"
 
@@ -253,22 +253,24 @@ def _case_notes(scores: Sequence[Score]) -> list[str]:
     ]
 
 
-def _value_counts(scores: Sequence[Score]) -> Counter[int]:
-    """Label value -> references that hold it."""
-    held = {score.case: score.values for score in scores if not score.error}
-    return Counter(value for values in held.values() for value in values)
-
-
 def _value_notes(scores: Sequence[Score], settings: EvaluationSettings) -> list[str]:
-    """Which label values the references hold, and which count as lesion, where there is more than one answer."""
-    counts = _value_counts(scores)
-    chosen = settings.reference_labels
+    """Which label values references and predictions hold, and which count, where there is more than one answer."""
+    good = [score for score in scores if not score.error]
+    references = {score.case: score.values for score in good}
+    found = _values_note("references", references.values(), "reference_labels", settings.reference_labels)
+    for model in dict.fromkeys(score.model for score in good):
+        held = [score.pred_values for score in good if score.model == model]
+        found += _values_note(model, held, "prediction_labels", settings.prediction_labels)
+    return found
+
+
+def _values_note(whose: str, held: Iterable[tuple[int, ...]], setting: str, chosen: tuple[int, ...]) -> list[str]:
+    """The note of one side, where its masks hold several values, or others than those that are chosen."""
+    counts = Counter(value for values in held for value in values)
     if len(counts) < 2 and not (chosen and set(counts) - set(chosen)):
         return []
-    found = ", ".join(f"{value} ({counted(count, 'case')})" for value, count in sorted(counts.items()))
-    counting = ", ".join(map(str, chosen)) if chosen else "all above 0"
-    way_out = "" if chosen else "; --set reference_labels=[1] chooses"
-    return [f"references: label values found: {found}; as lesion count {counting}{way_out}"]
+    way_out = "" if chosen else f"; --set {setting}=[1] chooses"
+    return [f"{whose}: {label_values(dict(sorted(counts.items())), 'case', chosen)}{way_out}"]
 
 
 def _scan_notes(matching: Matching, scans: Scans) -> list[str]:

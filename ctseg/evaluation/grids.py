@@ -20,8 +20,9 @@ from ctseg.io.nifti import volumes as nifti
 from ctseg.io.nifti.slicer import is_part
 from ctseg.io.outlines import check_scan, outlines_on
 from ctseg.io.placing import placed
-from ctseg.io.seg_masks import reaching, seg_on, spanned
+from ctseg.io.seg_masks import seg_on
 from ctseg.io.source import Source
+from ctseg.io.spanning import reaching, spanned
 from ctseg.io.stack import Grid, Mask, largest_offset_mm
 from ctseg.io.volume import Volume
 
@@ -43,13 +44,15 @@ class MaskFile:
     mask: Mask
     volume: Volume
     slice_ids: tuple[str, ...] = ()
+    frames: tuple[SliceName, ...] = ()
+    """Where its slices are frames of an enhanced object: the object's UID and their numbers."""
     has_sidecar: bool = False
     values: tuple[int, ...] = ()
     """Label values above 0 that it holds."""
     is_part: bool = False
     """Whether it may cover a part of the grid alone; what is beside the part is background."""
     notes: tuple[str, ...] = ()
-    """What to know about it once it is on a grid."""
+    """What to know about it, as of an overlap of its segments, and of how it lies on a grid."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,9 @@ def read_mask(path: Path, labels: tuple[int, ...] = ()) -> MaskFile:
     sidecar = _sidecar(path)
     ids = tuple(str(item) for item in sidecar.get("slice_ids", ())) or tuple(volume.slice_ids)
     found = tuple(int(value) for value in np.flatnonzero(np.bincount(values.ravel(), minlength=2)) if value)
-    return MaskFile(path, mask, volume, ids, "origins_mm" in sidecar, found, is_part(path) or volume.drawn is not None)
+    may_be_cut = is_part(path) or volume.drawn is not None
+    frames, has_places = _frames(sidecar), "origins_mm" in sidecar
+    return MaskFile(path, mask, volume, ids, frames, has_places, found, may_be_cut, volume.notes)
 
 
 def may_be_partial(path: Path) -> bool:
@@ -110,7 +115,7 @@ def on_scan(file: MaskFile | OutlineFile, scan: Volume, tolerance_mm: float) -> 
     """
     whole = MaskFile(Path(scan.case_id), np.zeros(scan.voxels.shape, bool), scan, tuple(scan.slice_ids))
     if isinstance(file, OutlineFile):
-        return _outlined(file, whole, slice_names(scan), tolerance_mm)
+        return _outlined(file, whole, slice_names(scan), tolerance_mm, by_place=True)
     return _put_on(file, whole, slice_names(scan), tolerance_mm)
 
 
@@ -169,7 +174,7 @@ def _put_on(part: MaskFile, whole: MaskFile, names: Sequence[SliceName], toleran
             mask, notes = placed(labels, part.volume, whole.volume, tolerance_mm), []
     except CaseError as error:
         raise CaseError(f"{part.path}: {error} ({whole.path})") from None
-    return replace(whole, path=part.path, mask=mask > 0, values=part.values, notes=tuple(notes))
+    return replace(whole, path=part.path, mask=mask > 0, values=part.values, notes=(*part.notes, *notes))
 
 
 def _drawn_on(outlines: OutlineFile, whole: MaskFile, tolerance_mm: float) -> tuple[MaskFile, MaskFile]:
@@ -195,10 +200,14 @@ def _drawn_on(outlines: OutlineFile, whole: MaskFile, tolerance_mm: float) -> tu
     return replace(drawn, notes=tuple(dict.fromkeys((*notes, *drawn.notes)))), whole
 
 
-def _outlined(outlines: OutlineFile, whole: MaskFile, names: Sequence[SliceName], tolerance_mm: float) -> MaskFile:
-    """The pixels that outlines enclose, on the grid of another mask."""
+def _outlined(
+    outlines: OutlineFile, whole: MaskFile, names: Sequence[SliceName], tolerance_mm: float, *, by_place: bool = False
+) -> MaskFile:
+    """The pixels that outlines enclose, on the grid of another mask, or of a scan that was given."""
     try:
-        labels, notes = outlines_on(outlines.found, whole.volume, names, outlines.labels, tolerance_mm)
+        labels, notes = outlines_on(
+            outlines.found, whole.volume, names, outlines.labels, tolerance_mm, by_place=by_place
+        )
     except CaseError as error:
         raise CaseError(f"{outlines.path}: {error} ({whole.path})") from None
     chosen = np.isin(labels, outlines.labels) if outlines.labels else labels > 0
@@ -207,13 +216,23 @@ def _outlined(outlines: OutlineFile, whole: MaskFile, names: Sequence[SliceName]
 
 def _names(whole: MaskFile) -> list[SliceName]:
     """The names of a mask's slices, where they are in order; slices that were turned have names of their own."""
-    return [(name, 0) for name in whole.slice_ids] if native_grid(whole.volume).axes[0] == 2 else []
+    names = whole.frames or tuple((name, 0) for name in whole.slice_ids)
+    return list(names) if native_grid(whole.volume).axes[0] == 2 else []
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
     """What ctseg wrote beside a mask; empty where there is nothing or somebody else's JSON."""
     found = read_json_beside(nifti.sidecar_path(path))
     return found if isinstance(found, dict) and str(found.get("schema", "")).startswith("ctseg-") else {}
+
+
+def _frames(sidecar: dict[str, Any]) -> tuple[SliceName, ...]:
+    """The names of frames in a sidecar; none where it holds anything else."""
+    found = sidecar.get("frames", ())
+    try:
+        return tuple((str(uid), int(number)) for uid, number in found)
+    except (TypeError, ValueError):
+        return ()
 
 
 def common_grid(pred: MaskFile, ref: MaskFile, tolerance_mm: float) -> Grid:

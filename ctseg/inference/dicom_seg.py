@@ -36,6 +36,7 @@ from ctseg.inference.label_tables import DISPLAY_RGB
 from ctseg.inference.resampled import resample_evenly
 from ctseg.io.dicom.enhanced import is_object, named_as_frame
 from ctseg.io.dicom.header import integer
+from ctseg.io.grid import is_uneven
 from ctseg.io.volume import Volume
 from ctseg.version import __version__
 
@@ -125,15 +126,32 @@ def _write(
         seg = _segmentation(sources, planes, algorithm, finding, more)
     if is_object(sources):
         _name_frames(seg, sources)
-    if len(sources) == 1:  # highdicom says that single slices lie 1 mm apart
-        size = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-        size.SpacingBetweenSlices = size.SliceThickness
+    if "pixel_measures" not in more:
+        _say_spacing(seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0], sources)
     dimensions = generate_uid(entropy_srcs=["dimensions", str(seg.SOPInstanceUID)])  # highdicom takes a random one
     for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
     complete(seg, deidentify, sources[0])
     write_with(path, lambda temporary: seg.save_as(temporary, enforce_file_format=True))
     return seg
+
+
+def _say_spacing(size: Dataset, sources: list[Dataset]) -> None:
+    """State the distance of slices along their normal where all lie equally far apart, and nothing where they do not.
+
+    Without it nobody can tell how many slices without a lesion were left out between two frames. highdicom states none
+    of tilted slices, copies what a header of uneven slices says, and says that single slices lie 1 mm apart.
+    """
+    if len(sources) == 1:
+        size.SpacingBetweenSlices = size.SliceThickness
+        return
+    origins = np.array([source.ImagePositionPatient for source in sources], dtype=float)
+    along, down = np.reshape(np.array(sources[0].ImageOrientationPatient, dtype=float), (2, 3))
+    heights = origins @ np.cross(along, down)
+    if is_uneven(origins):
+        size.pop("SpacingBetweenSlices", None)
+    else:
+        size.SpacingBetweenSlices = round(abs(float(heights[-1] - heights[0])) / (len(sources) - 1), 6)
 
 
 def _as_slices(sources: list[Dataset]) -> list[Dataset]:

@@ -15,6 +15,7 @@ from ctseg.errors import CaseError, UnreadableError
 from ctseg.files import read_json_beside, write_json, write_with
 from ctseg.io.dicom.enhanced import is_object
 from ctseg.io.dicom.rtstruct import NO_GRID, is_rtstruct
+from ctseg.io.drawn import slice_names
 from ctseg.io.extent import check_voxels
 from ctseg.io.grid import Geometry, affine_from_volume, is_uneven, native_grid, slice_step_mm, tilt_deg
 from ctseg.io.kinds import ITK, kind_of
@@ -126,11 +127,10 @@ def _affine_is_true(volume: Volume) -> bool:
 def _sidecar(volume: Volume) -> dict[str, Any]:
     """True positions (LPS mm), slices in the order of canonical axis 0; no identity.
 
-    DICOM slices are named by their SOPInstanceUIDs, as in published labels.
+    DICOM slices are named by their SOPInstanceUIDs, as in published labels, and frames of an enhanced object by its
+    UID and their numbers.
     """
     grid = native_grid(volume)
-    has_uids = volume.frames and not is_object(volume.frames)
-    named = {"slice_ids": list(volume.slice_ids)} if has_uids else {}
     return {
         "schema": SIDECAR_SCHEMA,
         "domain": volume.domain,
@@ -143,8 +143,16 @@ def _sidecar(volume: Volume) -> dict[str, Any]:
         "slab_mm": _rounded(volume.slab_mm),
         "uneven": is_uneven(volume.origins_mm),
         "tilt_deg": round(tilt_deg(volume.origins_mm, volume.normal), 3),
-        **named,
+        **_named(volume),
     }
+
+
+def _named(volume: Volume) -> dict[str, Any]:
+    """The names of a DICOM scan's slices, of frames as far as they are in order; nothing of other scans."""
+    if not is_object(volume.frames):
+        return {"slice_ids": list(volume.slice_ids)} if volume.frames else {}
+    is_stack = native_grid(volume).axes[0] == 2
+    return {"frames": [list(name) for name in slice_names(volume)]} if is_stack else {}
 
 
 def _rounded(values: NDArray[np.float64]) -> Any:

@@ -34,6 +34,7 @@ BETWEEN = (
     "NIfTI on its grid"
 )
 TWO_PLANES = "has outlines in {:.2f} mm distance that lie on one slice of its scan; draw it on this scan"
+ONE_SLICE = "all of its outlines lie on one slice, whose name they do not give; is it the mask of this scan?"
 NESTED = "outlines within outlines of one region are read as holes"
 LOST = "{} of its outlines enclose no pixel centre"
 
@@ -98,6 +99,8 @@ def outlines_on(
     names: Sequence[SliceName],
     chosen: Collection[int] = (),
     tolerance_mm: float | None = None,
+    *,
+    by_place: bool = False,
 ) -> tuple[Labels, list[str]]:
     """The regions of a structure set on the grid of its scan (K, H, W), and notes.
 
@@ -107,6 +110,8 @@ def outlines_on(
         names: of its slices where they are known, see `ctseg.io.drawn.slice_names`.
         chosen: label values that are seen where regions overlap; empty: the lowest of all is.
         tolerance_mm: how far an outline may lie off its slice. None: half a slice, which is noted.
+        by_place: whether outlines on one slice, of which the file says nothing, are taken for those of the scan's slice
+            in their place, which is noted.
 
     Raises:
         CaseError: without a file's name, if it names another scan, its outlines lie elsewhere than on slices of this
@@ -119,7 +124,10 @@ def outlines_on(
         return labels, list(dict.fromkeys(notes))
     planes = _planes_of(scan, [outline for _, outline in outlines])
     placed = _placed(outlines, planes, scan, tolerance_mm)
-    _check_slices(placed, found.regions, planes, scan, names)
+    if by_place and _are_nameless(placed, found.regions, planes):
+        notes.append(ONE_SLICE)
+    else:
+        _check_slices(placed, found.regions, planes, scan, names)
     drawn = _draw(placed, found.regions, planes, planes.of(labels), chosen)
     notes += [*off_by(max(item.off_mm for item in placed)), *drawn.notes()]
     return labels, list(dict.fromkeys(notes))
@@ -203,13 +211,31 @@ def _check_slices(
         CaseError: if they were, or nothing tells that they were not.
     """
     used, heights = _used(placed)
-    is_native = planes.axis == 0 and (native_grid(scan).axes[0] == 2 or not scan.frames)
-    drawn = _drawn([item.outline.sources for item in placed], regions[0])
-    at = np.array([item.plane for item in placed], np.intp)
-    if named_as(drawn, np.arange(len(placed)), at, names if is_native else ()) or _lists_all(regions, planes):
+    if _are_named(placed, regions, planes, scan, names) or _lists_all(regions, planes):
         return
     step = float(np.diff(heights).min()) if len(used) > 1 else None
     check_neighbours(used, planes.origins_mm @ planes.normal, step)
+
+
+def _are_nameless(placed: Sequence[_Placed], regions: Sequence[Region], planes: Planes) -> bool:
+    """Whether outlines lie on one slice of several, and the file names no slice of any scan."""
+    is_named = any(item.outline.sources or regions[item.region].frame.names for item in placed)
+    is_one = len({item.plane for item in placed}) == 1 < len(planes.origins_mm)
+    return is_one and not is_named and max(item.off_mm for item in placed) <= SAME_PLACE_MM
+
+
+def _are_named(
+    placed: Sequence[_Placed], regions: Sequence[Region], planes: Planes, scan: Volume, names: Sequence[SliceName]
+) -> bool:
+    """Whether all outlines name the slices of the scan on which they lie.
+
+    Raises:
+        CaseError: if one names another.
+    """
+    is_native = planes.axis == 0 and (native_grid(scan).axes[0] == 2 or not scan.frames)
+    drawn = _drawn([item.outline.sources for item in placed], regions[0])
+    at = np.array([item.plane for item in placed], np.intp)
+    return named_as(drawn, np.arange(len(placed)), at, names if is_native else ())
 
 
 def _used(placed: Sequence[_Placed]) -> tuple[NDArray[np.intp], Vector]:

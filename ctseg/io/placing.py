@@ -99,7 +99,7 @@ def _check_slices(part: NDArray[np.uint8], place: Volume, scan: Volume, toleranc
     """
     steps = [place.row_step_mm, place.col_step_mm]
     if not are_planes_same(place, scan):  # slices of another orientation, which need even steps
-        _check_steps(scan, [*steps, mean_step(place.origins_mm, place.normal, place.thickness_mm)])
+        check_steps(scan, [*steps, mean_step(place.origins_mm, place.normal, place.thickness_mm)])
         return
     z_mm = place.origins_mm @ scan.normal
     inside = (z_mm > scan.z_mm[0] - tolerance_mm) & (z_mm < scan.z_mm[-1] + tolerance_mm)
@@ -116,10 +116,10 @@ def are_planes_same(place: Volume, scan: Volume) -> bool:
     Raises:
         CaseError: without a file's name, if the part's pixels are none of the scan's.
     """
-    return set(_check_steps(scan, [place.row_step_mm, place.col_step_mm])) == {1, 2}
+    return set(check_steps(scan, [place.row_step_mm, place.col_step_mm])) == {1, 2}
 
 
-def _check_steps(scan: Volume, steps: list[Vector]) -> list[int | None]:
+def check_steps(scan: Volume, steps: list[Vector]) -> list[int | None]:
     """Refuse voxels of another size or direction than the scan's, of which some may lie in the same place.
 
     Returns:

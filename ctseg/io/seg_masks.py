@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
-from ctseg.io.dicom.geometry import to_canonical
+from ctseg.io.dicom.geometry import is_turned, to_canonical
 from ctseg.io.dicom.seg import Segments, read_seg
 from ctseg.io.drawn import DrawnOn, SliceName, check_drawn_on, named_as
 from ctseg.io.extent import VOXEL_MM, check_voxels
 from ctseg.io.grid import UNEVEN_MM, mean_step, native_grid
 from ctseg.io.nifti.file import MAX_VOXELS
-from ctseg.io.placing import SAME_PLACE_MM, SAME_STEP, are_planes_same, nearest, off_by, on_voxels, placed
+from ctseg.io.placing import SAME_PLACE_MM, SAME_STEP, are_planes_same, check_steps, nearest, off_by, on_voxels, placed
 from ctseg.io.volume import NativeGrid, Volume
 
 Vector = NDArray[np.float64]
@@ -32,13 +32,6 @@ UNKNOWN_STEP = (
     "does not say how far apart its slices are, nor which slices of this scan they are; write it as NIfTI on the grid "
     "of the scan"
 )
-
-
-UNEVEN = (
-    "one holds uneven slices, so that what lies between them is unknown; give one of the two on the whole grid of the "
-    "scan"
-)
-APART = "hold other pixels, or lie too far apart; give one of the two on the whole grid of the scan"
 
 
 def load_seg(path: Path, chosen: Collection[int], name: str) -> tuple[Labels, Volume]:
@@ -65,6 +58,9 @@ def load_seg(path: Path, chosen: Collection[int], name: str) -> tuple[Labels, Vo
 
 def _as_volume(found: Segments, name: str) -> tuple[Labels, Volume]:
     step, indices = _lattice(found)
+    is_even = indices is not None
+    if indices is None and is_turned(found.stack):
+        step, indices = _fewest(found)
     origins, is_frame = _filled(found.stack.origins_mm, indices)
     stack = replace(found.stack, origins_mm=origins, thickness_mm=step)
     grid, geometry = to_canonical(stack)
@@ -82,9 +78,9 @@ def _as_volume(found: Segments, name: str) -> tuple[Labels, Volume]:
         native=grid,
         notes=_notes(found),
         thickness_mm=step,
-        drawn=_drawn(found, grid, is_frame, step, is_even=indices is not None),
+        drawn=_drawn(found, grid, is_frame, step, is_even=is_even),
     )
-    return mask, check_voxels(volume) if indices is not None else _check_pixels(volume)
+    return mask, check_voxels(volume) if is_even else _check_pixels(volume)
 
 
 def _check_pixels(volume: Volume) -> Volume:
@@ -128,6 +124,20 @@ def _lattice(found: Segments) -> tuple[float | None, NDArray[np.intp] | None]:
         if indices is not None and _can_be_filled(indices, found, is_stated=step == stated):
             return float(heights[-1] / indices[-1]), indices
     return stated or smallest, None
+
+
+def _fewest(found: Segments) -> tuple[float | None, NDArray[np.intp] | None]:
+    """As `_lattice`, with as few slices between those of a sagittal or coronal stack as their places allow.
+
+    Such a scan is read where its steps are even alone, and only slices with even steps can be turned to axial. How many
+    slices were left out is a guess, so the stack does not count as even.
+    """
+    origins = found.stack.origins_mm
+    heights = (origins - origins[0]) @ found.stack.normal
+    step = float(np.diff(heights).min())
+    indices = _multiples(origins, heights, step)
+    is_known = indices is not None and _can_be_filled(indices, found, is_stated=True)
+    return (step, indices) if is_known else (found.spacing_mm or step, None)
 
 
 def _can_be_filled(indices: NDArray[np.intp], found: Segments, *, is_stated: bool) -> bool:
@@ -194,7 +204,7 @@ def seg_on(
     if not part.any():
         return np.zeros(scan.voxels.shape, np.uint8), notes
     if native_grid(place).axes[0] != 2 or not are_planes_same(place, scan):
-        return placed(part, place, scan, SAME_PLACE_MM if tolerance_mm is None else tolerance_mm), notes
+        return _across(part, place, scan, names, SAME_PLACE_MM if tolerance_mm is None else tolerance_mm), notes
     slices, at = _frames_in(place, drawn, scan)
     marked = part[slices].any(axis=(1, 2))
     if not named_as(drawn, slices[marked], at[marked], _in_order(names, scan)):
@@ -207,6 +217,23 @@ def seg_on(
     whole = np.zeros(scan.voxels.shape, np.uint8)
     whole[at] = part[slices]
     return whole, [*notes, *off_by(offset)]
+
+
+def _across(part: Labels, place: Volume, scan: Volume, names: Sequence[SliceName], tolerance_mm: float) -> Labels:
+    """Frames that lie across the slices of a scan as it is read: turned ones, or those of another plane.
+
+    Where each frame names slices of the scan, the distance of frames tells nothing, and their voxels lie where they do.
+
+    Raises:
+        CaseError: without a file's name, if its voxels are none of this scan's.
+    """
+    axes = native_grid(place).axes
+    named = frozenset[SliceName]().union(*(place.drawn.sources if place.drawn is not None else ()))
+    if axes[0] == 2 or not named or not named <= set(names):
+        return placed(part, place, scan, tolerance_mm)
+    steps = [mean_step(place.origins_mm, place.normal, place.thickness_mm), place.row_step_mm, place.col_step_mm]
+    check_steps(scan, [step for step, axis in zip(steps, axes, strict=True) if axis != 2])
+    return on_voxels(part, place, scan, tolerance_mm)
 
 
 def _in_order(names: Sequence[SliceName], scan: Volume) -> Sequence[SliceName]:
@@ -283,40 +310,3 @@ def _offset_mm(
     furthest = np.abs(np.concatenate(corners) @ axes.T).max(axis=0)
     is_near = bool((furthest <= np.array([scan.slab_mm.min(), *spacing]) / 2).all())
     return float(furthest.max()) if is_near else None
-
-
-def spanned(one: Volume, other: Volume) -> Volume:
-    """The smallest grid that holds the slices of two masks, which leave out slices of one even stack.
-
-    Raises:
-        CaseError: without files' names, if a stack is uneven, or the two are none of one.
-    """
-    if any(volume.drawn is not None and not volume.drawn.is_even for volume in (one, other)):
-        raise CaseError(UNEVEN)
-    base, more = (one, other) if len(one.voxels) >= len(other.voxels) else (other, one)
-    if base.voxels.shape[1:] != more.voxels.shape[1:]:
-        raise CaseError(APART)
-    return reaching(base, more.origins_mm)
-
-
-def reaching(base: Volume, points_mm: Vector) -> Volume:
-    """The grid of a mask that leaves out slices of an even stack, with the slices on which further points lie.
-
-    Args:
-        base: the mask.
-        points_mm: (n, 3) LPS mm.
-
-    Raises:
-        CaseError: without files' names, if its stack is uneven, or the points lie too far away.
-    """
-    if base.drawn is not None and not base.drawn.is_even:
-        raise CaseError(UNEVEN)
-    step = mean_step(base.origins_mm, base.normal, base.thickness_mm)
-    indices = np.rint((points_mm - base.origins_mm[0]) @ base.normal / (step @ base.normal))
-    first, last = int(min(indices.min(), 0)), int(max(indices.max(), len(base.voxels) - 1))
-    shape = (last - first + 1, *base.voxels.shape[1:])
-    if math.prod(shape) > MAX_VOXELS:
-        raise CaseError(APART)
-    origins = base.origins_mm[0] + np.arange(first, last + 1)[:, None] * step
-    origins[-first : len(base.voxels) - first] = base.origins_mm
-    return replace(base, voxels=np.zeros(shape, np.float32), origins_mm=origins, native=None, drawn=None)

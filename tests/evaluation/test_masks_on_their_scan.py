@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from rt_files import borders, rtstruct
-from seg_files import NAME, SHAPE, TILTED, UNEVEN, ct, lesions, scan_of, seg
+from measured_masks import FAST, SAGITTAL, as_read, predicted, save
+from rt_files import borders, nameless, rtstruct
+from seg_files import NAME, TILTED, UNEVEN, ct, lesions, scan_of, seg
 
+from ctseg.evaluation import score
 from ctseg.evaluation.evaluate import Evaluation, evaluate
 from ctseg.evaluation.grids import TWO_PARTS
 from ctseg.evaluation.score import MISSING
-from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.inference.dicom_rtstruct import write_rtstruct
 from ctseg.inference.dicom_source import SegAlgorithm
+from ctseg.io.discover import read_case
 from ctseg.io.mask_files import mask_folder
-from ctseg.io.masks import save_mask
+from ctseg.io.outlines import ONE_SLICE
 
 pytestmark = pytest.mark.slow
 
-FAST = EvaluationSettings(resamples=100, permutations=100, pictured_cases=1)
-SAGITTAL = [(2.5 * k, -9.0, 30.0) for k in range(9)]
 GEOMETRIES = {
     "uneven": {"origins": UNEVEN},
     "tilted": {"origins": TILTED},
@@ -30,27 +31,17 @@ GEOMETRIES = {
 }
 
 
-def predicted() -> np.ndarray:
-    mask = np.zeros((9, *SHAPE), np.uint8)
-    mask[1:8, 6:13, 4:12] = 1
-    return mask
-
-
 def written(folder: Path, kinds: tuple[str, str], **geometry: object) -> Path:
     """A scan in `ct`, and a reference and a prediction of it, each as an object of the kind and as NIfTI."""
     sources = ct(folder / "ct", **geometry)
     volume = scan_of(folder / "ct")
-    uids = [item.SOPInstanceUID for item in sources]
-    order = [uids.index(frame.SOPInstanceUID) for frame in volume.frames]
     for side, kind, mask in zip(("ref", "pred"), kinds, (lesions() > 0, predicted() > 0), strict=True):
         path = folder / side / "a.dcm"
         if kind == "seg":
             seg(path, sources, mask.astype(np.uint8), segments=1)
         else:
             rtstruct(path, sources, {1: borders(mask)})
-        (folder / f"{side}-nifti").mkdir()
-        native = mask[order].transpose(2, 1, 0).astype(np.uint8)
-        save_mask(folder / f"{side}-nifti/a.nii.gz", volume, np.ascontiguousarray(volume.native.to_canonical(native)))
+        save(folder / f"{side}-nifti", volume, as_read(mask, sources, volume))
     return folder
 
 
@@ -83,6 +74,42 @@ def test_they_have_the_numbers_of_nifti(tmp_path: Path, kinds: tuple[str, str], 
     assert "scans" not in other.summary["inputs"]
     for file in (folder / "out").iterdir():
         assert NAME.encode() not in file.read_bytes()
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("side", ["ref", "pred"])
+def test_outlines_on_one_slice_that_they_do_not_name_are_measured_there(tmp_path: Path, side: str, name: str) -> None:
+    """They had been refused, since nothing but their place tells which slice they are of; now a note says it."""
+    sources = ct(tmp_path / "ct", **GEOMETRIES[name])
+    volume = scan_of(tmp_path / "ct")
+    one = np.zeros_like(lesions())
+    one[4] = lesions()[4]
+    other = {"ref": "pred", "pred": "ref"}[side]
+    rtstruct(tmp_path / side / "a.dcm", sources, {1: borders(one > 0)}, change=nameless)
+    seg(tmp_path / other / "a.dcm", sources, predicted(), segments=1)
+    save(tmp_path / f"{side}-nifti", volume, as_read((one > 0).astype(np.uint8), sources, volume))
+    save(tmp_path / f"{other}-nifti", volume, as_read(predicted(), sources, volume))
+    for folder in ("ref", "pred"):  # the outlines name no scan, so that the case's name has to
+        (tmp_path / folder / "a.dcm").rename(tmp_path / folder / f"{volume.case_id}.dcm")
+    found, nifti = done(tmp_path), done(tmp_path, suffix="-nifti", out="nifti")
+    assert found.failed == ()
+    assert_same(found, nifti)
+    assert found.cases["message"].tolist() == [ONE_SLICE]
+
+
+def test_a_scan_is_read_once_for_all_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a scan that cannot be read, too: each model's row says why."""
+    folder, read = written(tmp_path, ("rt", "seg")), []
+    monkeypatch.setattr(score, "read_case", lambda case: read.append(case.case_id) or read_case(case))
+    for name in ("second", "third"):
+        shutil.copytree(folder / "pred", folder / name)
+    preds = [folder / name for name in ("pred", "second", "third")]
+    found = evaluate(preds, folder / "ref", folder / "out", images=folder / "ct", settings=FAST)
+    assert (found.failed, len(found.cases), len(read)) == ((), 3, 1)
+    for file in sorted((folder / "ct").iterdir())[:3]:
+        file.write_bytes(file.read_bytes()[:-60])
+    failed = evaluate(preds, folder / "ref", folder / "broken", images=folder / "ct", settings=FAST).failed
+    assert (len(failed), len(read)) == (3, 2)
 
 
 def test_without_the_scan_they_are_measured_as_before(tmp_path: Path) -> None:

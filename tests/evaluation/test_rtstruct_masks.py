@@ -6,22 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from measured_masks import SAGITTAL, as_read, done, numbers, predicted, save, slices_in_order
 from rt_files import borders, contours, nameless, rtstruct
-from seg_files import NAME, SHAPE, TILTED, UNEVEN, ct, lesions, scan_of, seg
+from seg_files import NAME, TILTED, UNEVEN, ct, lesions, scan_of, seg
 
 from ctseg.errors import InputError
-from ctseg.evaluation.evaluate import Evaluation, evaluate
 from ctseg.evaluation.grids import TWO_PARTS
-from ctseg.evaluation.settings import EvaluationSettings
 from ctseg.inference.dicom_rtstruct import write_rtstruct
 from ctseg.inference.dicom_source import SegAlgorithm
-from ctseg.io.masks import save_mask
-from ctseg.io.volume import Volume
 
 pytestmark = pytest.mark.slow
-
-FAST = EvaluationSettings(resamples=100, permutations=100, pictured_cases=1)
-SAGITTAL = [(2.5 * k, -9.0, 30.0) for k in range(9)]
 
 
 def both_regions() -> dict[int, list]:
@@ -37,26 +31,6 @@ def cohort(tmp_path: Path) -> Path:
     save(tmp_path / "nifti", scan, lesions())
     save(tmp_path / "pred", scan, predicted())
     return tmp_path
-
-
-def predicted() -> np.ndarray:
-    mask = np.zeros((9, *SHAPE), np.uint8)
-    mask[1:8, 6:13, 4:12] = 1
-    return mask
-
-
-def save(folder: Path, volume: Volume, mask: np.ndarray, name: str = "a") -> None:
-    folder.mkdir(exist_ok=True)
-    save_mask(folder / f"{name}.nii.gz", volume, mask)
-
-
-def numbers(found: Evaluation) -> list[dict]:
-    return found.cases.drop(columns=["model", "message"]).to_dict("records")
-
-
-def done(cohort: Path, ref: str, pred: str = "pred", out: str = "", **settings: object) -> Evaluation:
-    chosen = FAST.model_copy(update=settings)
-    return evaluate(cohort / pred, cohort / ref, cohort / (out or f"out {ref} {pred}"), settings=chosen)
 
 
 @pytest.mark.parametrize("sidecar", [True, False])
@@ -94,11 +68,8 @@ def test_it_is_measured_on_the_slices_of_any_scan(tmp_path: Path, geometry: dict
     sources = ct(tmp_path / "ct", **geometry)
     rtstruct(tmp_path / "ref" / "a.dcm", sources, {1: borders(lesions() > 0)})
     volume = scan_of(tmp_path / "ct")
-    uids = [item.SOPInstanceUID for item in sources]
-    order = [uids.index(frame.SOPInstanceUID) for frame in volume.frames]
     for name, mask in (("nifti", lesions()), ("pred", predicted())):
-        native = mask[order].transpose(2, 1, 0)
-        save(tmp_path / name, volume, np.ascontiguousarray(volume.native.to_canonical(native)))
+        save(tmp_path / name, volume, as_read(mask, sources, volume))
     one, other = done(tmp_path, "ref"), done(tmp_path, "nifti")
     assert one.failed == ()
     assert numbers(one) == numbers(other)
@@ -123,12 +94,7 @@ def test_what_segment_writes_is_its_own_mask_again(tmp_path: Path, geometry: dic
 
 
 def test_beside_a_segmentation_it_is_measured_on_the_slices_of_both(cohort: Path) -> None:
-    import pydicom
-
-    sources = sorted(
-        (pydicom.dcmread(path) for path in (cohort / "ct").iterdir()), key=lambda item: item.ImagePositionPatient[2]
-    )
-    seg(cohort / "other" / "a.dcm", sources, predicted(), segments=1)
+    seg(cohort / "other" / "a.dcm", slices_in_order(cohort / "ct"), predicted(), segments=1)
     whole = done(cohort, "nifti", "pred")
     for pair in (("ref", "other"), ("other", "ref")):
         found = done(cohort, *pair)
@@ -159,11 +125,7 @@ def test_what_lies_elsewhere_fails_by_name(cohort: Path) -> None:
             points = np.array(contour.ContourData, float).reshape(-1, 3) + np.array([0, 0, 0.3])
             contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
 
-    import pydicom
-
-    sources = [pydicom.dcmread(path) for path in sorted((cohort / "ct").iterdir())]
-    sources.sort(key=lambda item: item.ImagePositionPatient[2])
-    rtstruct(cohort / "ref/a.dcm", sources, {1: borders(lesions() > 0)}, change=moved)
+    rtstruct(cohort / "ref/a.dcm", slices_in_order(cohort / "ct"), {1: borders(lesions() > 0)}, change=moved)
     (failed,) = done(cohort, "ref").failed
     assert f"{cohort}/ref/a.dcm: has outlines that lie up to 0.30 mm from the nearest slice of its scan" in failed
     assert str(cohort / "pred/a.nii.gz") in failed
@@ -182,10 +144,5 @@ def test_a_structure_set_of_any_name_belongs_to_the_scan_that_it_names(cohort: P
 
 
 def test_without_a_name_of_the_scan_it_is_measured_where_it_lies(cohort: Path) -> None:
-    import pydicom
-
-    sources = sorted(
-        (pydicom.dcmread(path) for path in (cohort / "ct").iterdir()), key=lambda item: item.ImagePositionPatient[2]
-    )
-    rtstruct(cohort / "ref/a.dcm", sources, both_regions(), change=nameless)
+    rtstruct(cohort / "ref/a.dcm", slices_in_order(cohort / "ct"), both_regions(), change=nameless)
     assert numbers(done(cohort, "ref")) == numbers(done(cohort, "nifti"))

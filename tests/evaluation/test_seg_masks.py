@@ -5,21 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from seg_files import NAME, SHAPE, TILTED, UNEVEN, changed, ct, lesions, seg
+from measured_masks import FAST, SAGITTAL, as_read, done, numbers, predicted, save, slices_in_order
+from seg_files import NAME, TILTED, UNEVEN, changed, ct, lesions, scan_of, seg
 
 from ctseg.errors import InputError
-from ctseg.evaluation.evaluate import Evaluation, evaluate
+from ctseg.evaluation.evaluate import evaluate
 from ctseg.evaluation.grids import TWO_PARTS
-from ctseg.evaluation.settings import EvaluationSettings
-from ctseg.io.discover import discover, read_case
-from ctseg.io.masks import save_mask
-from ctseg.io.volume import Volume
 
 pytestmark = pytest.mark.slow
-
-FAST = EvaluationSettings(resamples=100, permutations=100, pictured_cases=1)
 
 
 @pytest.fixture
@@ -27,33 +21,9 @@ def cohort(tmp_path: Path) -> Path:
     """A reader's SEG `ref/a.dcm`, the same as `nifti/a.nii.gz`, and a prediction `pred/a.nii.gz` of the whole scan."""
     sources = ct(tmp_path / "ct")
     seg(tmp_path / "ref" / "a.dcm", sources, lesions())
-    save(tmp_path / "nifti", scan(tmp_path), lesions())
-    save(tmp_path / "pred", scan(tmp_path), predicted())
+    save(tmp_path / "nifti", scan_of(tmp_path / "ct"), lesions())
+    save(tmp_path / "pred", scan_of(tmp_path / "ct"), predicted())
     return tmp_path
-
-
-def scan(folder: Path) -> Volume:
-    return read_case(discover(folder / "ct").cases[0])
-
-
-def predicted() -> np.ndarray:
-    mask = np.zeros((9, *SHAPE), np.uint8)
-    mask[1:8, 6:13, 4:12] = 1
-    return mask
-
-
-def save(folder: Path, volume: Volume, mask: np.ndarray) -> None:
-    folder.mkdir(exist_ok=True)
-    save_mask(folder / "a.nii.gz", volume, mask)
-
-
-def numbers(found: Evaluation) -> list[dict]:
-    return found.cases.drop(columns=["model", "message"]).to_dict("records")
-
-
-def done(cohort: Path, ref: str, pred: str = "pred", out: str = "", **settings: object) -> Evaluation:
-    chosen = FAST.model_copy(update=settings)
-    return evaluate(cohort / pred, cohort / ref, cohort / (out or f"out {ref} {pred}"), settings=chosen)
 
 
 @pytest.mark.parametrize("chosen", [(), (1,), (2,)])
@@ -72,19 +42,16 @@ def test_a_reader_s_segmentation_has_the_numbers_of_nifti(cohort: Path, chosen: 
     "geometry",
     [
         {"origins": UNEVEN}, {"origins": TILTED}, {"along": (-1, 0, 0)},
-        {"origins": [(2.5 * k, -9.0, 30.0) for k in range(9)], "along": (0, 1, 0), "down": (0, 0, -1)},
+        {"origins": SAGITTAL, "along": (0, 1, 0), "down": (0, 0, -1)},
     ],
     ids=["uneven", "tilted", "mirrored", "sagittal"],
 )  # fmt: skip
 def test_it_is_measured_on_the_slices_of_any_scan(tmp_path: Path, geometry: dict) -> None:
     sources = ct(tmp_path / "ct", **geometry)
     seg(tmp_path / "ref" / "a.dcm", sources, lesions())
-    volume = scan(tmp_path)
-    uids = [item.SOPInstanceUID for item in sources]
-    order = [uids.index(frame.SOPInstanceUID) for frame in volume.frames]
+    volume = scan_of(tmp_path / "ct")
     for name, mask in (("nifti", lesions()), ("pred", predicted())):
-        native = mask[order].transpose(2, 1, 0)
-        save(tmp_path / name, volume, np.ascontiguousarray(volume.native.to_canonical(native)))
+        save(tmp_path / name, volume, as_read(mask, sources, volume))
     one, other = done(tmp_path, "ref"), done(tmp_path, "nifti")
     assert one.failed == ()
     assert numbers(one) == numbers(other)
@@ -92,8 +59,7 @@ def test_it_is_measured_on_the_slices_of_any_scan(tmp_path: Path, geometry: dict
 
 
 def test_two_segmentations_are_measured_on_the_slices_of_both(cohort: Path) -> None:
-    sources = [item for _, item in sorted((float(s.ImagePositionPatient[2]), s) for s in read(cohort))]
-    seg(cohort / "other" / "a.dcm", sources, predicted(), segments=1)
+    seg(cohort / "other" / "a.dcm", slices_in_order(cohort / "ct"), predicted(), segments=1)
     found = done(cohort, "ref", "other")
     assert found.failed == ()
     whole = done(cohort, "nifti", "pred")
@@ -102,12 +68,6 @@ def test_two_segmentations_are_measured_on_the_slices_of_both(cohort: Path) -> N
     assert found.cases["slices"].tolist() == [7]
     assert found.cases["message"].tolist() == [TWO_PARTS]
     assert any(note.startswith("other: 1 case: both masks leave out") for note in found.notes)
-
-
-def read(cohort: Path) -> list:
-    import pydicom
-
-    return [pydicom.dcmread(path) for path in (cohort / "ct").iterdir()]
 
 
 def test_masks_of_two_scans_are_no_pair(cohort: Path) -> None:
@@ -148,10 +108,10 @@ def test_a_table_names_segmentations_of_any_name(cohort: Path) -> None:
 def test_a_segmentation_of_any_name_belongs_to_the_scan_that_it_names(cohort: Path) -> None:
     """References named by UIDs, and predictions by the pseudonyms of the scans."""
     (cohort / "ref/a.dcm").rename(cohort / "ref/1.2.840.113.dcm")
-    (cohort / "pred/a.nii.gz").rename(cohort / f"pred/{scan(cohort).case_id}.nii.gz")
-    (cohort / "pred/a.json").rename(cohort / f"pred/{scan(cohort).case_id}.json")
+    (cohort / "pred/a.nii.gz").rename(cohort / f"pred/{scan_of(cohort / 'ct').case_id}.nii.gz")
+    (cohort / "pred/a.json").rename(cohort / f"pred/{scan_of(cohort / 'ct').case_id}.json")
     found = done(cohort, "ref")
-    assert (found.failed, found.cases["case"].tolist()) == ((), [scan(cohort).case_id])
+    assert (found.failed, found.cases["case"].tolist()) == ((), [scan_of(cohort / "ct").case_id])
     shutil.copytree(cohort / "ref", cohort / "second")
     (cohort / "second/1.2.840.113.dcm").rename(cohort / "second/x.dcm")
     both = done(cohort, "ref", "second")

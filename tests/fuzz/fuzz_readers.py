@@ -53,10 +53,11 @@ from ctseg.io.masks import load_mask
 from ctseg.io.outlines import outlines_on
 from ctseg.io.placing import placed
 from ctseg.io.rsna_labels import read_labels
-from ctseg.io.seg_masks import seg_on, spanned
+from ctseg.io.seg_masks import seg_on
 from ctseg.io.slice_writer import write_slices
 from ctseg.io.slices import open_slices
 from ctseg.io.source import Source
+from ctseg.io.spanning import spanned
 from ctseg.matching.pairs import read_pairs
 from ctseg.models import known_models, look_at_all, read_card
 from ctseg.models.card_files import CARD_SCHEMA

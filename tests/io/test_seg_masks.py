@@ -33,7 +33,8 @@ from seg_files import (
 from ctseg.errors import CaseError
 from ctseg.io.drawn import slice_names
 from ctseg.io.masks import load_mask, save_mask
-from ctseg.io.seg_masks import seg_on, spanned
+from ctseg.io.seg_masks import seg_on
+from ctseg.io.spanning import spanned
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
 

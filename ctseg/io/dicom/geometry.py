@@ -147,6 +147,11 @@ def stack_of(slices: Sequence[SliceHeader], thickness_mm: float | None = None) -
     return Stack(origins, down * row_spacing, along * col_spacing, (first.rows, first.columns), thickness_mm)
 
 
+def is_turned(stack: Stack) -> bool:
+    """Whether slices are sagittal or coronal, which are turned to axial."""
+    return canonical_axes(np.stack([stack.col_step_mm, stack.row_step_mm, stack.normal], axis=1))[0][0] != 2
+
+
 def to_canonical(stack: Stack) -> tuple[NativeGrid, Geometry]:
     """How the stack lies on canonical axes.
 
