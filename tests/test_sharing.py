@@ -266,6 +266,24 @@ def test_a_disk_that_lost_the_shared_folder_names_the_output(
     assert line.startswith("ctseg: error: out: Stale file handle; ")
 
 
+def test_claims_that_stay_stale_are_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network disk that opens no file for writing any more, and lists them all: the call had never ended."""
+    monkeypatch.setattr(claims_module, "POLL_SECONDS", 0.001)
+    (tmp_path / "claims").mkdir()
+    with claims_module.Claims(tmp_path) as claims:
+        (tmp_path / "claims" / "a.1").write_text("another")
+
+        def stale(path: object, *_: object) -> int:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", stale)
+            assert not claims._is_free("a", 1)
+            with pytest.raises(OSError, match="tale"):
+                for _ in range(200):
+                    claims._is_free("a", 1)
+
+
 def test_an_output_that_was_removed_before_all_was_done_says_how_it_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,8 @@ NEW = ".new-"
 """How names of files begin that have not got their own yet."""
 NUMBERS = frozenset(map(str, range(1, 10_000)))
 """What ends the name of a claim."""
+MOST_STALE = 100
+"""Times in a row that a network disk may call claims stale: one that stays so would be waited for without end."""
 MOST_TEXT = 1000
 """Bytes of a claim that are read."""
 RELEASED = b"released"
@@ -88,6 +90,7 @@ class Claims:
         self._machine = machine()
         self._held: dict[str, int] = {}
         """Name -> open, locked claim."""
+        self._stale = 0
         self._numbers: dict[str, int] = {}
         """Name -> number of the claim that this process made last."""
         self._seen: dict[str, _Seen] = {}
@@ -286,6 +289,7 @@ class Claims:
         try:
             # Opening asks a network disk for what is there now.
             handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            self._stale = 0
             try:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     raise InputError(f"{path}: no claim of a call of ctseg; remove it and call again")
@@ -293,8 +297,9 @@ class Claims:
             finally:
                 os.close(handle)
         except OSError as error:
-            if not is_gone(error):
-                raise
+            self._stale += error.errno == errno.ESTALE
+            if not is_gone(error) or self._stale > MOST_STALE:
+                raise  # a claim that is gone is not listed the next time, and one that stays stale is never free
             return False
 
     def _is_dead(self, key: str, handle: int) -> bool:
