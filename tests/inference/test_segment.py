@@ -327,6 +327,7 @@ class _Registry:
     """The look-ups that `ctseg.segment` makes."""
 
     build_from_header = staticmethod(lambda header: BrightIsLesion())
+    version_of = staticmethod(lambda header: header.package_version)
 
     def of_kind(self, kind):
         return []
