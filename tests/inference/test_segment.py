@@ -329,6 +329,9 @@ class _Registry:
     build_from_header = staticmethod(lambda header: BrightIsLesion())
     version_of = staticmethod(lambda header: header.package_version)
 
+    def __init__(self):
+        self.entries = {}
+
     def of_kind(self, kind):
         return []
 
