@@ -88,7 +88,7 @@ class MuschelliExtractor:
     def _range(self, volume: Volume) -> tuple[float, float]:
         """HU of brain; where the scan was clipped to a narrow window, its lowest value is air and its highest bone."""
         low, high = self.settings.hu
-        return max(low, float(volume.voxels.min()) + 1), min(high, 0.95 * float(volume.voxels.max()))
+        return max(low, float(volume.voxels.min()) + 1), bone_from(volume.voxels, high)
 
     def _inside_skull(self, grid: WorkingGrid, smooth: Hu, inside: Mask, hu: tuple[float, float]) -> Mask:
         """The brain on the working grid, from smoothed HU and the voxels that have bone on all four sides."""
@@ -147,6 +147,11 @@ class MuschelliExtractor:
         film = light & ~opened(light, max(1, round(FILM_MM / 2 / min(spacing_mm))))
         brain = parts_touching(inner | (rim & ~film & (smooth >= low) & (smooth <= high)), inner)
         return _tidied(brain, smooth > high, spacing_mm[0] * spacing_mm[1])
+
+
+def bone_from(hu: Hu, bone_hu: float) -> float:
+    """HU above which voxels are bone; a scan that was clipped to a narrow window has its highest value for bone."""
+    return min(bone_hu, 0.95 * float(hu.max()))
 
 
 def smoothed(hu: Hu, sigma_mm: float, spacing_mm: tuple[float, ...]) -> Hu:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ctseg.io.stack import Mask
 from ctseg.io.volume import Volume
-from ctseg.preprocess.brain import BONE_MM2, enclosed, in_a_skull
+from ctseg.preprocess.brain import BONE_MM2, bone_from, enclosed, in_a_skull
 from ctseg.preprocess.brain_slices import PIXEL_MM, BrainSlices, brain_slices
 from ctseg.preprocess.frame import Frame
 from ctseg.preprocess.grid import IN_PLANE, fill_holes, filled_box, reached_from_border, without_islands
@@ -117,7 +117,7 @@ def _box(mask: Mask, margin: int) -> tuple[slice, slice]:
 
 def _cleaned(share: Maps, slices: BrainSlices) -> Mask:
     """The brain on pixels of 2 mm: no air around the head, no large bone, no islands; holes filled."""
-    low, high = max(AIR_HU, float(slices.hu.min()) + 1), min(BONE_HU, 0.95 * float(slices.hu.max()))
+    low, high = max(AIR_HU, float(slices.hu.min()) + 1), bone_from(slices.hu, BONE_HU)
     brain = (share >= 0.5) & ~reached_from_border(slices.hu < low, in_plane=True)
     brain &= ~without_islands(brain & (slices.hu < FAT_HU) & (slices.hu > low), FAT_MM2 / PIXEL_MM**2)
     brain = fill_holes(_large_parts(_without_pieces(ndimage.binary_opening(brain, IN_PLANE), slices.hu, low)))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.volume import Volume
-from ctseg.preprocess.brain import enclosed
+from ctseg.preprocess.brain import bone_from, enclosed
 from ctseg.preprocess.frame import centred_frame
 from ctseg.preprocess.prepared import Prepared, to_images
 from ctseg.preprocess.settings import PreprocessSettings
@@ -84,9 +84,9 @@ def _is_stripped(volume: Volume, brain: NDArray[np.bool_]) -> bool:
 def without_bone(volume: Volume, brain: NDArray[np.bool_]) -> float:
     """Share of a mask (K, h, w) that has no bone in front, behind, left or right of it in its slice.
 
-    A whole head has up to 0.01. A scan that was clipped to a window has its highest value for bone.
+    A whole head has up to 0.01.
     """
     rows, cols = (slice(None, None, max(1, round(BONE_MM / mm))) for mm in volume.spacing_mm)
-    hard = volume.voxels[:, rows, cols] > min(BONE_HU, 0.95 * float(volume.voxels.max()))
+    hard = volume.voxels[:, rows, cols] > bone_from(volume.voxels, BONE_HU)
     some = brain[:, rows, cols]
     return 1.0 - float(enclosed(hard)[some].mean()) if some.any() else 0.0

@@ -67,7 +67,8 @@ NOTES: dict[str, tuple[str, ...]] = {
         1.03, the brain 0.24, previews 0.09, SEG 0.07, back to the scan's pixels 0.06, reading 0.06 and all
         else 0.17. With `--set engine=ncnn` it is 1.33 and the network 0.67. The growth of lesions (`grow_mm`)
         came later and is not in it: 0.08 CPU seconds for the mask and for each mirror image of a scan with a
-        bleed, on a processor of 2017 without AVX-512.""",
+        bleed, on a processor of 2017 without AVX-512. There the note on open skulls takes 0.04 s, and the
+        edge of bone 0.03 s.""",
         """Other engines beside torch on the same slices of the default model (`tests/benchmarks/engines.py`, load 10):
         ncnn is 1.53 times as fast (logits 0.0002 apart), OpenVINO 1.09, onnxruntime 1.01; in bfloat16, torch
         1.89 and OpenVINO 2.17 (0.87 and 0.56 apart, on noise).""",

@@ -81,8 +81,8 @@ def thicker(volume: Volume) -> Volume:
     return replace(_with(volume, mean), origins_mm=middle, slice_ids=(), slice_keys=())
 
 
-def without_bone(rows: slice, cols: slice) -> Callable[[Volume], Volume]:
-    """The vault of the upper half's slices within these rows and columns becomes soft tissue: a craniectomy."""
+def craniectomy(rows: slice, cols: slice) -> Callable[[Volume], Volume]:
+    """The vault of the upper half's slices within these rows and columns becomes soft tissue."""
 
     def changed(volume: Volume) -> Volume:
         voxels = volume.voxels.copy()
@@ -164,8 +164,8 @@ VARIANTS: dict[str, Callable[[Volume], Volume]] = {
     **{f"{hu:+d} HU": in_hu(lambda voxels, hu=hu: np.where(voxels > -500, voxels + hu, voxels)) for hu in (-5, 5)},  # type: ignore[misc]
     **{f"HU times {factor:g}": in_hu(lambda voxels, factor=factor: voxels * factor) for factor in (0.9, 1.1)},  # type: ignore[misc]
     "pairs of slices as one": thicker,
-    "12.5 cm of the left vault missing": without_bone(slice(128, 384), slice(256, None)),
-    "12.5 cm of the right vault missing": without_bone(slice(128, 384), slice(0, 256)),
+    "12.5 cm of the left vault missing": craniectomy(slice(128, 384), slice(256, None)),
+    "12.5 cm of the right vault missing": craniectomy(slice(128, 384), slice(0, 256)),
     "occiput outside the picture": cut_off(slice(400, None), slice(None)),
     "left side outside the picture": cut_off(slice(None), slice(0, 120)),
     **{f"head nods by {degrees:+d} degrees": posed(nod=degrees) for degrees in (-30, -15, 0, 15, 30)},

@@ -109,12 +109,17 @@ def test_voxels_beside_a_header_are_in_the_digests(cohort):
     assert before["predictions"] == after["predictions"]
 
 
+def give_one_voxel(mask, value):
+    """The first voxel of a mask gets another label value."""
+    image = nib.load(mask)
+    values = np.asarray(image.dataobj).copy()
+    values[tuple(np.argwhere(values)[0])] = value
+    nib.save(nib.Nifti1Image(values, image.affine, image.header), mask)
+
+
 def test_which_values_count_is_said(cohort):
     for case in ("a_1", "a_2"):
-        image = nib.load(cohort / f"ref/{case}.nii.gz")
-        values = np.asarray(image.dataobj).copy()
-        values[tuple(np.argwhere(values)[0])] = 2
-        nib.save(nib.Nifti1Image(values, image.affine, image.header), cohort / f"ref/{case}.nii.gz")
+        give_one_voxel(cohort / f"ref/{case}.nii.gz", 2)
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "one", settings=FAST)
     said = "references: label values found: 1 (3 cases), 2 (2 cases); as lesion count "
     assert f"{said}all above 0; --set reference_labels=[1] chooses" in found.notes
@@ -129,10 +134,7 @@ def test_which_values_count_is_said(cohort):
 
 def test_which_values_of_a_prediction_count_is_said(cohort):
     """All segments of a model with several had counted as lesion without a word."""
-    image = nib.load(cohort / "pred/a_1.nii.gz")
-    values = np.asarray(image.dataobj).copy()
-    values[tuple(np.argwhere(values)[0])] = 7
-    nib.save(nib.Nifti1Image(values, image.affine, image.header), cohort / "pred/a_1.nii.gz")
+    give_one_voxel(cohort / "pred/a_1.nii.gz", 7)
     found = evaluate(cohort / "pred", cohort / "ref", cohort / "one", settings=FAST)
     said = "pred: label values found: 1 (2 cases), 7 (1 case); as lesion count "
     assert f"{said}all above 0; --set prediction_labels=[1] chooses" in found.notes

@@ -1,4 +1,4 @@
-"""The width of bone's edge: known from Gaussians, and told apart in the real head."""
+"""The width of bone's edge: of Gaussians, and of the real head as it is and smoothed."""
 
 from __future__ import annotations
 
