@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctseg.errors import CaseError
+from ctseg.io.interpolated import looks_interpolated
 from ctseg.io.volume import Volume
 
 VOXEL_MM = (0.05, 20.0)
@@ -23,9 +25,14 @@ STACK_MM = 2500.0
 """No person is longer."""
 HEAD_MM = (100.0, 230.0)
 """Across a head, as the diameter of the circle of its area: adults have 150 to 180 mm; others are noted."""
+BRAIN_MM = 80.0
+"""The least across a brain whose skull was removed."""
 BODY_MM = 300.0
 """No head is so wide: a lost voxel size (1 mm for 0.45) makes heads of 330 mm and more."""
-AIR_HU = -300.0
+AIR_HU, BONE_HU = -300.0, 300.0
+BACKGROUND_SHARE = 0.2
+"""A value that so much of a slice without air has is what a window, or a removed skull, left around the head."""
+INTERPOLATED = "slices look interpolated, so bone between them may be taken for blood; give the scan as measured"
 LEAST_SLICES = 3
 LOOKED_AT = 5
 """Slices in which the head is measured."""
@@ -55,23 +62,28 @@ def check_voxels(volume: Volume) -> Volume:
 
 
 def check_slices(volume: Volume) -> Volume:
-    """The volume, with notes on slices that repeat their neighbour and on empty ones between others.
+    """The volume, with notes on slices that nobody measured: copies, empty ones between others, interpolated CT."""
+    if len(volume.voxels) >= LEAST_SLICES:
+        for note in _unmeasured(volume):
+            volume = _noted(volume, note)
+    return volume
 
-    Interpolated scans and lost slices look like this: what lies there was not measured.
-    """
+
+def _unmeasured(volume: Volume) -> Iterator[str]:
     voxels = volume.voxels
-    if len(voxels) < LEAST_SLICES:
-        return volume
     empty = np.array([bool((plane == plane.flat[0]).all()) for plane in voxels])
     filled = np.flatnonzero(~empty)
     inside = int(empty[filled[0] : filled[-1]].sum()) if len(filled) else 0
+    if inside:
+        yield f"{inside} slices between others hold one value only: are they lost?"
     again = sum(
         bool(not empty[k] and _has_middle(voxels[k], voxels[k + 1]) and np.array_equal(voxels[k], voxels[k + 1]))
         for k in range(len(voxels) - 1)
     )
-    if inside:
-        volume = _noted(volume, f"{inside} slices between others hold one value only: are they lost?")
-    return _noted(volume, f"{again} slices are copies of their neighbours") if again else volume
+    if again:
+        yield f"{again} slices are copies of their neighbours"
+    elif volume.domain == "ct" and looks_interpolated(voxels):
+        yield INTERPOLATED
 
 
 def _has_middle(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
@@ -117,7 +129,8 @@ def check_head(volume: Volume) -> Volume:
             f"{volume.case_id}: shows a body of {across:.0f} mm across, where heads have at most {HEAD_MM[1]:.0f}; "
             "give the voxel size in mm in the header, or a scan of the head alone"
         )
-    if HEAD_MM[0] <= across <= HEAD_MM[1]:
+    least = HEAD_MM[0] if volume.domain != "ct" or volume.voxels.max() > BONE_HU else BRAIN_MM
+    if least <= across <= HEAD_MM[1]:
         return volume
     return _noted(volume, f"a head of {across:.0f} mm across, where adults have 150 to 180: is the voxel size right?")
 
@@ -131,11 +144,25 @@ def _across(volume: Volume) -> float:
 
 
 def _body(volume: Volume, voxels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(H, W) what is not air; in a magnetic resonance scan with noise around the head, what is above the mean."""
-    body: NDArray[np.bool_] = voxels > AIR_HU if volume.domain == "ct" else voxels != 0
-    if volume.domain != "ct" and body.mean() > STRIPPED_SHARE:
+    """(H, W) what is not air; in a magnetic resonance scan with noise around the head, what is above the mean.
+
+    Where a window or a removed skull has left no air, it is what has not the background's value.
+    """
+    if volume.domain == "ct":
+        return _without_background(voxels) if voxels.min() > AIR_HU else voxels > AIR_HU
+    body: NDArray[np.bool_] = voxels != 0
+    if body.mean() > STRIPPED_SHARE:
         body = voxels > voxels.mean()
     return body
+
+
+def _without_background(voxels: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(H, W) all but the value that most pixels have, if enough have it."""
+    values, counts = np.unique(np.rint(voxels), return_counts=True)
+    if counts.max() < BACKGROUND_SHARE * voxels.size:
+        return np.ones(voxels.shape, dtype=bool)
+    background: NDArray[np.bool_] = np.abs(voxels - values[counts.argmax()]) < 1
+    return ~background
 
 
 def _largest_part(body: NDArray[np.bool_]) -> int:

@@ -71,12 +71,12 @@ def _notes(volume: Volume, brain: NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def _is_stripped(volume: Volume, brain: NDArray[np.bool_]) -> bool:
-    """Whether there is nothing but one background value outside the brain."""
+    """Whether there is nothing but one background value outside the brain, to a rounding."""
     known: np.float32 | None = None
     for picture, inside in zip(volume.voxels, brain, strict=True):  # a head with its skull is known by its first slice
         outside = picture[~inside]
         known = outside[0] if known is None and len(outside) else known
-        if known is not None and bool((outside != known).any()):
+        if known is not None and bool((np.abs(outside - known) >= 1).any()):
             return False
     return True
 

@@ -127,6 +127,19 @@ def posed(nod: float = 0.0, lean: float = 0.0) -> Callable[[Volume], Volume]:
     return changed
 
 
+def between(order: int) -> Callable[[Volume], Volume]:
+    """Five slices of 1 mm for each of 5 mm, as tools do that want cubes: linear or a spline."""
+
+    def changed(volume: Volume) -> Volume:
+        straight = posed()(volume)
+        count = 5 * (len(straight.voxels) - 1) + 1
+        made = ndimage.zoom(straight.voxels, (count / len(straight.voxels), 1, 1), order=order, mode="nearest")
+        places = np.linspace(straight.origins_mm[0], straight.origins_mm[-1], count)
+        return replace(_with(straight, made), origins_mm=places)
+
+    return changed
+
+
 def _turned(degrees: float, axis: int) -> NDArray[np.float64]:
     """(3, 3) a rotation about a patient axis."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -169,6 +182,9 @@ VARIANTS: dict[str, Callable[[Volume], Volume]] = {
     "occiput outside the picture": cut_off(slice(400, None), slice(None)),
     "left side outside the picture": cut_off(slice(None), slice(0, 120)),
     **{f"head nods by {degrees:+d} degrees": posed(nod=degrees) for degrees in (-30, -15, 0, 15, 30)},
+    "0 to 80 HU alone": in_hu(lambda voxels: np.clip(voxels, 0, 80)),
+    "slices of 1 mm, linear": between(1),
+    "slices of 1 mm, spline": between(3),
     **{f"head leans by {degrees:+d} degrees": posed(lean=degrees) for degrees in (-20, 20)},
 }  # fmt: skip
 

@@ -341,6 +341,28 @@ def test_an_unlikely_size_is_noted(tmp_path: Path, scale: float, is_noted: bool)
     assert any("is the voxel size right?" in note for note in notes) == is_noted
 
 
+@pytest.mark.parametrize("background", ["window", "removed skull", "window of whole numbers to 255"])
+@pytest.mark.parametrize(("scale", "is_refused"), [(1.0, False), (2.1, True)])
+def test_a_head_without_air_around_is_measured(tmp_path: Path, background: str, scale: float, is_refused: bool) -> None:
+    file = head_nifti(tmp_path / "a.nii", scale, size=84)
+    voxels = nib.load(file).get_fdata()
+    low, high = (0, 255) if background.endswith("255") else (0, 80)
+    changed = np.where(voxels < -900, 0, voxels) if background == "removed skull" else np.clip(voxels, low, high)
+    nib.save(nib.Nifti1Image(changed.astype(np.float32), nib.load(file).affine), file)
+    (case,) = discover(file, "ct").cases
+    if is_refused:
+        with pytest.raises(CaseError, match="shows a body of"):
+            check_head(read_case(case))
+    else:
+        assert not any("mm across" in note for note in check_head(read_case(case)).notes)
+
+
+def test_a_brain_without_its_skull_is_no_small_head(tmp_path: Path) -> None:
+    for across, is_noted in ((96.0, False), (70.0, True)):
+        (case,) = discover(head_nifti(tmp_path / "a.nii", 1.0, across=across), "ct").cases
+        assert any("is the voxel size right?" in note for note in check_head(read_case(case)).notes) == is_noted
+
+
 def test_thin_voxels_of_a_large_field_are_refused_by_their_field(tmp_path: Path) -> None:
     voxels = np.random.default_rng(0).normal(30, 8, (256, 256, 6)).astype(np.int16)
     voxels[:60] = -1000

@@ -59,6 +59,12 @@ def test_a_stripped_ct_is_noted(square, volume_of):
     assert prepare_ct(volume_of(hu), SETTINGS, square).notes == ("the skull was already removed",)
 
 
+def test_a_stripped_ct_whose_edge_is_near_its_background_is_noted(square, volume_of):
+    hu = np.where(square, 30.0, 0.0)
+    hu[:, 60, 24:56] = 0.4
+    assert prepare_ct(volume_of(hu), SETTINGS, square).notes == ("the skull was already removed",)
+
+
 def test_a_skull_that_is_open_is_noted(square, volume_of):
     hu = np.where(square, 30.0, 900.0)
     hu[0, 0, 0] = -1000.0
