@@ -17,8 +17,10 @@ from ctseg.io.digest import input_digest
 from ctseg.io.identity import convention_of, patient_rule, patients_of
 from ctseg.io.input_digests import file_sha256, files_digest, text_digest
 from ctseg.io.mask_files import MaskFolder, Unread, files_of, mask_case, mask_folder, no_masks
+from ctseg.io.mask_places import disagree, folders_of, names_in, unlike
 from ctseg.io.named_masks import named_cases, with_named
 from ctseg.parallel import attempt
+from ctseg.wording import counted
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Matching:
     unreferenced: dict[str, list[str]]
     """Model -> its predictions without a reference."""
     patient_rule: str
+    elsewhere: tuple[str, ...] = ()
+    """What is said of models whose masks have their references' names, and lie in folders of other names."""
     unread: tuple[tuple[str, tuple[Unread, ...]], ...] = ()
     """(the references or a model, files that may hold masks of further cases, in forms that are not read)."""
 
@@ -69,13 +73,14 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
             f"{', '.join(str(pred) for pred in preds)}: no mask has the name of one in {ref} "
             f"(such as {next(iter(refs))}.nii.gz); rename them or give --cases with case,ref,pred"
         )
+    elsewhere = () if table is not None else _elsewhere(refs, ref, found, preds)
     patients, rule = _patients(list(refs), group)
     jobs = tuple(
         Job(case, patients[case], path, tuple(masks.get(case) for masks in found)) for case, path in refs.items()
     )
     models = model_names(preds)
     extra = {model: sorted(set(masks) - set(refs)) for model, masks in zip(models, found, strict=True)}
-    return Matching(models, jobs, extra, rule, _unread(("references", *models), (referenced, *predicted)))
+    return Matching(models, jobs, extra, rule, elsewhere, _unread(("references", *models), (referenced, *predicted)))
 
 
 def _both_sides(preds: Sequence[Path], ref: Path, table: Path | None) -> tuple[MaskFolder, list[MaskFolder]]:
@@ -93,6 +98,35 @@ def _both_sides(preds: Sequence[Path], ref: Path, table: Path | None) -> tuple[M
     partners = {name for item in predicted for name in (*item.masks, *named_cases(item).values())}
     referenced = with_named(referenced, partners, ref)
     return referenced, [with_named(item, referenced.masks, pred) for item, pred in zip(predicted, preds, strict=True)]
+
+
+def _elsewhere(
+    refs: Mapping[str, Path], ref: Path, found: Sequence[Mapping[str, Path]], preds: Sequence[Path]
+) -> tuple[str, ...]:
+    """What is said of pairs that have one name in folders of other names.
+
+    Raises:
+        InputError: if folders say that the two masks are not of one scan.
+    """
+    notes, above = [], folders_of(refs, ref)
+    for pred, masks in zip(preds, found, strict=True):
+        own = folders_of(masks, pred)
+        sides = names_in(own), names_in(above)
+        pairs = [case for case in own if case in above]
+        for case in pairs:
+            if folders := disagree(own[case], above[case], *sides):
+                raise InputError(
+                    f"{masks[case]}: has the name of {refs[case]}, and {folders[0]} is not {folders[1]}; name the "
+                    "pairs in a table case,ref,pred (--cases)"
+                )
+        loose = [case for case in pairs if unlike(own[case], above[case]) and unlike(above[case], own[case])]
+        if loose:
+            both = f"{masks[loose[0]].relative_to(pred)} and {refs[loose[0]].relative_to(ref)}"
+            notes.append(
+                f"{mask_case(pred.name)}: {counted(len(loose), 'pair')} of one name in folders of other names, such as "
+                f"{both}; are they of one scan?"
+            )
+    return tuple(notes)
 
 
 def _unread(names: Sequence[str], folders: Sequence[MaskFolder]) -> tuple[tuple[str, tuple[Unread, ...]], ...]:

@@ -236,7 +236,7 @@ def _notes(matching: Matching) -> tuple[str, ...]:
             notes.append(
                 f"{model}: {counted(len(names), 'prediction')} without a reference left out: {first_of(names, 3)}"
             )
-    return (*notes, *(f"{who}: {about_unread(files)}" for who, files in matching.unread))
+    return (*notes, *matching.elsewhere, *(f"{who}: {about_unread(files)}" for who, files in matching.unread))
 
 
 def _case_notes(scores: Sequence[Score]) -> list[str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 END = r"(?![0-9A-Za-z])"
 """The patient's part of a name ends where letters and digits do."""
 DICOM_NAME = "ctseg's DICOM"
+TIME_WORDS = "ses|session|week|wk|fu|follow-?up|tp|time-?point|visit|baseline"
+"""What follow-ups of a patient are called, in a pattern."""
 CONVENTIONS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern + END, re.IGNORECASE))
     for name, pattern in (
@@ -31,8 +33,7 @@ CONVENTIONS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("LUMIERE", r"(?P<patient>Patient-\d+)"),  # Patient-001_week-000
         (
             "time point",
-            r"(?P<patient>[^\W_].*?)[_\-. ]+"
-            r"(?:ses|session|week|wk|fu|follow-?up|tp|time-?point|visit|baseline)[_\-. ]*\d*[a-z]?",
+            rf"(?P<patient>[^\W_].*?)[_\-. ]+(?:{TIME_WORDS})[_\-. ]*\d*[a-z]?",
         ),
     )
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from ctseg.errors import CaseError, InputError
 from ctseg.io.case import Case, Rejected
 from ctseg.io.dicom.rtstruct import read_rtstruct
 from ctseg.io.drawn import slice_names
+from ctseg.io.identity import FOLDERS_UP
 from ctseg.io.input_digests import file_digest, text_digest
 from ctseg.io.mask_files import MaskFolder, case_of, files_of, forms_of, mask_folder, no_masks, ways_out
+from ctseg.io.mask_places import disagree, folders_of, names_in
 from ctseg.io.masks import is_outlines, load_mask
 from ctseg.io.named_masks import with_named
 from ctseg.io.nifti.file import guarded
@@ -35,6 +37,7 @@ OUTSIDE = "more than half of its mask lies outside the brain: is it this scan's,
 MOST = "its mask marks more than half of the brain: does its background have the value 0?"
 DARK = "its mask is not brighter than the rest of the brain, as fresh blood is: is it this scan's, and not mirrored?"
 LOST = "its mask has no pixel left in the slices that are kept: it is too small for their pixels, or lies outside them"
+ELSEWHERE = "a mask in {} of a scan in {}; put it into the folder of masks itself, if it is this scan's"
 LABELLED = "a mask of a scan that has a label of its own, which is used"
 
 
@@ -52,7 +55,19 @@ def given_masks(folder: Path | None, cases: Sequence[Case]) -> tuple[dict[str, P
     if not found.masks:
         raise InputError(f"{no_masks(folder, found)}; name the folder of masks with --masks")
     found = with_named(found, {case.case_id for case in cases}, folder)
-    return found.masks, _left_out(folder, found, cases)
+    apart = _apart(folder, found.masks, cases)
+    found = replace(found, masks={case: path for case, path in found.masks.items() if path not in apart})
+    lines = [Rejected(str(path), reason) for path, reason in apart.items()]
+    return found.masks, [*lines, *_left_out(folder, found, cases)]
+
+
+def _apart(folder: Path, masks: Mapping[str, Path], cases: Sequence[Case]) -> dict[Path, str]:
+    """Masks whose folders say that they are of another scan of the same name, and why they are not used."""
+    scans = {case.case_id: case.files[0].parent.parts[-FOLDERS_UP:] for case in cases if case.kind != "dicom"}
+    own = folders_of(masks, folder)
+    sides = names_in(own), names_in(scans)
+    found = {case: disagree(own[case], scans[case], *sides) for case in own if case in scans}
+    return {masks[case]: ELSEWHERE.format(*names) for case, names in found.items() if names is not None}
 
 
 def _left_out(folder: Path, found: MaskFolder, cases: Sequence[Case]) -> list[Rejected]:

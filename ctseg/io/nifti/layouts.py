@@ -26,13 +26,18 @@ FLAIR_WORDS = frozenset({"flair", "t2f"})
 OTHER_CONTRASTS = frozenset({"t1", "t1ce", "t1c", "t1gd", "t1n", "t2", "t2w", "dwi", "adc", "swi"})
 MR_WORDS = FLAIR_WORDS | OTHER_CONTRASTS | {"mr", "mri"}
 CT_WORDS = frozenset({"ct", "cct", "ncct", "scct"})
-LABEL_FOLDER = re.compile(r"(labels?|masks?|seg(mentation)?s?|ground[ _-]?truths?)(Tr|Ts|Va)?", re.IGNORECASE)
+LABEL_FOLDER, IMAGE_FOLDER = (
+    re.compile(f"({names})(?P<split>Tr|Ts|Va)?", re.IGNORECASE)
+    for names in ("labels?|masks?|seg(mentation)?s?|ground[ _-]?truths?", "images?|scans?")
+)
 NNUNET_CHANNEL = re.compile(r"_\d{4}$")
 FEW_VALUES = 8
 """A file with so few different whole numbers is a mask, not a scan."""
 CT_BELOW_HU = -500.0
 """Only CT goes this low."""
 
+SEVERAL_LABELS = "one of several labels of its scan, which has none then; keep one of them"
+SAME_NAME = "another scan beside it has the same name but for contrast, channel or suffix; each counts as a scan"
 GUESSED = "taken as MR, as neither its name nor its voxels say CT"
 
 Found = tuple[list[Case], list[Rejected]]
@@ -159,24 +164,31 @@ def folder_cases(files: Sequence[Path], domain: str) -> Found:
     rejected: list[Rejected] = []
     for (folder, key), paths in sorted(groups.items()):
         chosen, others = _choose_contrast(paths)
-        rejected += [Rejected(str(path), f"another contrast of {key}; the FLAIR is used") for path in others]
-        label = labels.pop((_scan_folder(folder), key), None)
-        for path in chosen:
-            found = _nifti_case(path, label, domain)
-            if isinstance(found, Case):
-                cases.append(found)
-            else:
-                rejected.append(found)
-    return cases, rejected + [Rejected(str(path), "a label file without its scan") for path in labels.values()]
+        rejected += [Rejected(str(path), "another contrast of its case; the FLAIR is used") for path in others]
+        beside = labels.pop((_scan_folder(folder), key), [])
+        label = beside[0] if len(beside) == 1 else None
+        rejected += [Rejected(str(path), SEVERAL_LABELS) for path in beside if label is None]
+        found, refused = _scans_of_a_name(chosen, label, domain)
+        cases, rejected = cases + found, rejected + refused
+    spare = [path for beside in labels.values() for path in beside]
+    return cases, rejected + [Rejected(str(path), "a label file without its scan") for path in spare]
 
 
-def _sort_labels(files: Sequence[Path]) -> tuple[list[Path], dict[tuple[Path, str], Path]]:
+def _scans_of_a_name(paths: Sequence[Path], label: Path | None, domain: str) -> Found:
+    """The scans among files whose names differ in contrast, channel or suffix alone; of several, each says so."""
+    found = [_nifti_case(path, label, domain) for path in paths]
+    notes = (SAME_NAME,) if len(paths) > 1 else ()
+    cases = [replace(case, notes=(*case.notes, *notes)) for case in found if isinstance(case, Case)]
+    return cases, [item for item in found if isinstance(item, Rejected)]
+
+
+def _sort_labels(files: Sequence[Path]) -> tuple[list[Path], dict[tuple[Path, str], list[Path]]]:
     """Scans, and labels by the folder and key of the scan that they belong to."""
-    scans, labels = [], {}
+    scans, labels = [], defaultdict[tuple[Path, str], list[Path]](list)
     for path in sorted(files):
         is_label = LABEL_FOLDER.fullmatch(path.parent.name) or LABEL_WORDS & set(_words(path))
         if is_label and len(files) > 1:
-            labels[_scan_folder(path.parent), _key(path)] = path
+            labels[_scan_folder(path.parent), _key(path)].append(path)
         else:
             scans.append(path)
     return scans, labels
@@ -184,9 +196,8 @@ def _sort_labels(files: Sequence[Path]) -> tuple[list[Path], dict[tuple[Path, st
 
 def _scan_folder(folder: Path) -> Path:
     """One place for images and labels that lie in sibling folders (imagesTr and labelsTr, images and ground truths)."""
-    if LABEL_FOLDER.fullmatch(folder.name) or re.fullmatch(r"(images?|scans?)(Tr|Ts|Va)?", folder.name, re.IGNORECASE):
-        return folder.parent
-    return folder
+    found = LABEL_FOLDER.fullmatch(folder.name) or IMAGE_FOLDER.fullmatch(folder.name)
+    return folder if found is None else folder.parent / (found["split"] or "").lower()
 
 
 def _words(path: Path) -> list[str]:
