@@ -126,8 +126,12 @@ def _write(
         seg = _segmentation(sources, planes, algorithm, finding, more)
     if is_object(sources):
         _name_frames(seg, sources)
-    if "pixel_measures" not in more:
-        _say_spacing(seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0], sources)
+    size = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if "pixel_measures" in more:  # highdicom puts the source's in their place, where the pixels are as large
+        size.update(more["pixel_measures"][0])
+    else:
+        _say_spacing(size, sources)
+        _say_thickness(seg, sources)
     dimensions = generate_uid(entropy_srcs=["dimensions", str(seg.SOPInstanceUID)])  # highdicom takes a random one
     for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
@@ -152,6 +156,19 @@ def _say_spacing(size: Dataset, sources: list[Dataset]) -> None:
         size.pop("SpacingBetweenSlices", None)
     else:
         size.SpacingBetweenSlices = round(abs(float(heights[-1] - heights[0])) / (len(sources) - 1), 6)
+
+
+def _say_thickness(seg: Dataset, sources: list[Dataset]) -> None:
+    """State the thickness of each frame's own slice where a scan has several; highdicom states the first one's."""
+    if len({source.SliceThickness for source in sources}) == 1:
+        return
+    origins = np.array([source.ImagePositionPatient for source in sources], dtype=float)
+    (size,) = seg.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence").value
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        own = deepcopy(size)
+        apart = np.abs(origins - np.array(group.PlanePositionSequence[0].ImagePositionPatient, dtype=float)).sum(axis=1)
+        own.SliceThickness = sources[int(apart.argmin())].SliceThickness
+        group.PixelMeasuresSequence = [own]
 
 
 def _as_slices(sources: list[Dataset]) -> list[Dataset]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.enhanced import is_object
-from ctseg.io.dicom.header import identifier, integer, text
+from ctseg.io.dicom.header import floats, identifier, integer, text
 from ctseg.io.grid import native_grid
+from ctseg.io.placing import nearest
 from ctseg.io.volume import Volume
 
 SliceName = tuple[str, int]
@@ -28,6 +29,18 @@ ANOTHER_FRAME = (
 ANOTHER_SLICE = (
     "names another slice of its scan than the one where it lies, so one of the two is wrong; export it again"
 )
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """The frames of a mask that was turned to axial, as they were; or the planes of its outlines."""
+
+    normal: NDArray[np.float64]
+    """(3,) unit normal of its frames."""
+    heights_mm: NDArray[np.float64]
+    """(n,) place of each along it."""
+    sources: tuple[frozenset[SliceName], ...]
+    """(n,) the slices of the scan that each was made from."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,8 @@ class DrawnOn:
     """From slice to slice of the scan, as far as the file tells."""
     is_even: bool
     """Whether its slices are some of an even stack, so that what lies between them is known."""
+    acquired: Acquired | None = None
+    """Of a mask that was turned to axial, whose slices are no frames."""
 
 
 def slice_names(scan: Volume) -> tuple[SliceName, ...]:
@@ -84,6 +99,28 @@ def check_drawn_on(drawn: DrawnOn, scan: Volume, names: Sequence[SliceName]) -> 
         raise CaseError(ANOTHER_FRAME)
     is_known = bool(names) and bool(named or drawn.series_uids)
     return [ANOTHER_SERIES] if is_known else []
+
+
+def check_acquired(own: Acquired | None, scan: Volume, names: Sequence[SliceName]) -> None:
+    """Refuse a mask of a turned series with a frame that names another slice than the one where it lies.
+
+    Args:
+        own: the frames, or the planes of outlines; None where they were not turned.
+        scan: the scan, or another mask of it.
+        names: of its series' slices, see `slice_names`.
+
+    Raises:
+        CaseError: without a file's name.
+    """
+    frames = [floats(frame, "ImagePositionPatient", 3) for frame in scan.frames]
+    if own is None or native_grid(scan).axes[0] == 2 or not frames or len(frames) != len(names) or None in frames:
+        return
+    heights = np.array(frames, dtype=float) @ own.normal
+    order = np.argsort(heights)
+    at = order[nearest(own.heights_mm, heights[order])]
+    known = set(names)
+    if any(sources & known and names[place] not in sources for sources, place in zip(own.sources, at, strict=True)):
+        raise CaseError(ANOTHER_SLICE)
 
 
 def same_scan(one: Volume, other: Volume) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.rtstruct import Outline, Region, Structures
-from ctseg.io.drawn import DrawnOn, SliceName, check_drawn_on, named_as
+from ctseg.io.drawn import Acquired, DrawnOn, SliceName, check_acquired, check_drawn_on, named_as
 from ctseg.io.grid import is_uneven, mean_step, native_grid
 from ctseg.io.placing import SAME_PLACE_MM, nearest, off_by
 from ctseg.io.polygons import Filled, filled
@@ -235,6 +235,8 @@ def _are_named(
     is_native = planes.axis == 0 and (native_grid(scan).axes[0] == 2 or not scan.frames)
     drawn = _drawn([item.outline.sources for item in placed], regions[0])
     at = np.array([item.plane for item in placed], np.intp)
+    heights = np.array([item.height_mm for item in placed])
+    check_acquired(None if is_native else Acquired(planes.normal, heights, drawn.sources), scan, names)
     return named_as(drawn, np.arange(len(placed)), at, names if is_native else ())
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.geometry import is_turned, to_canonical
+from ctseg.io.dicom.said_twice import THICKNESSES
 from ctseg.io.dicom.seg import Segments, read_seg
-from ctseg.io.drawn import DrawnOn, SliceName, check_drawn_on, named_as
+from ctseg.io.drawn import Acquired, DrawnOn, SliceName, check_acquired, check_drawn_on, named_as
 from ctseg.io.extent import VOXEL_MM, check_voxels
 from ctseg.io.grid import UNEVEN_MM, mean_step, native_grid
 from ctseg.io.nifti.file import MAX_VOXELS
@@ -25,6 +26,7 @@ Vector = NDArray[np.float64]
 Labels = NDArray[np.uint8]
 
 OVERLAP = "segments of its mask overlap; a voxel in several of them counts once"
+TWO_SIZES = "its one slice is {} mm thick and {} mm from the next by its header: mL are sure with its scan alone"
 NO_NEIGHBOURS = (
     "has slices {} mm apart, which are no neighbours in its scan; draw it on this scan, or resample it to its grid"
 )
@@ -95,7 +97,11 @@ def _check_pixels(volume: Volume) -> Volume:
 
 
 def _notes(found: Segments) -> tuple[str, ...]:
-    return (OVERLAP,) if found.overlap else ()
+    notes = (OVERLAP,) if found.overlap else ()
+    thickness, stated = found.stack.thickness_mm, found.spacing_mm
+    if len(found.labels) == 1 and thickness and stated and abs(thickness - stated) > SAME_STEP * stated:
+        return (*notes, TWO_SIZES.format(f"{thickness:.3g}", f"{stated:.3g}"))
+    return notes
 
 
 def _drawn(
@@ -104,18 +110,22 @@ def _drawn(
     sources: list[frozenset[SliceName]] = [frozenset() for _ in is_frame]
     for index, names in zip(np.flatnonzero(is_frame), found.sources, strict=True):
         sources[index] = names
+    acquired = None
     if grid.axes[0] != 2:  # turned: its slices are no frames
         sources, is_frame = [frozenset().union(*sources)], np.ones(grid.shape[grid.axes[0]], bool)
+        normal = found.stack.normal
+        acquired = Acquired(normal, found.stack.origins_mm @ normal, found.sources)
     elif grid.flips[0]:
         sources, is_frame = sources[::-1], is_frame[::-1]
-    return DrawnOn(is_frame, tuple(sources), found.series_uids, found.frame_of_reference_uid, step, is_even)
+    uid = found.frame_of_reference_uid
+    return DrawnOn(is_frame, tuple(sources), found.series_uids, uid, step, is_even, acquired)
 
 
 def _lattice(found: Segments) -> tuple[float | None, NDArray[np.intp] | None]:
     """The distance of slices in mm, and the place of each slice in an even stack; None where they make none."""
     origins, stated = found.stack.origins_mm, found.spacing_mm
     if len(origins) == 1:
-        return stated or found.stack.thickness_mm, np.zeros(1, np.intp)
+        return _thickness(found), np.zeros(1, np.intp)
     heights = (origins - origins[0]) @ found.stack.normal
     smallest = float(np.diff(heights).min())
     steps = (smallest,) if _is_doubtful(stated, smallest, found.stack.thickness_mm) else (stated, smallest)
@@ -124,6 +134,13 @@ def _lattice(found: Segments) -> tuple[float | None, NDArray[np.intp] | None]:
         if indices is not None and _can_be_filled(indices, found, is_stated=step == stated):
             return float(heights[-1] / indices[-1]), indices
     return stated or smallest, None
+
+
+def _thickness(found: Segments) -> float | None:
+    """Of a single slice; highdicom says that it is 1 mm from the next, however thick it is."""
+    thickness, stated = found.stack.thickness_mm, found.spacing_mm
+    is_thick = bool(stated and thickness and thickness > THICKNESSES * stated)
+    return thickness if is_thick else stated or thickness
 
 
 def _fewest(found: Segments) -> tuple[float | None, NDArray[np.intp] | None]:
@@ -203,6 +220,7 @@ def seg_on(
     notes = check_drawn_on(drawn, scan, names)
     if not part.any():
         return np.zeros(scan.voxels.shape, np.uint8), notes
+    check_acquired(drawn.acquired, scan, names)
     if native_grid(place).axes[0] != 2 or not are_planes_same(place, scan):
         return _across(part, place, scan, names, SAME_PLACE_MM if tolerance_mm is None else tolerance_mm), notes
     slices, at = _frames_in(place, drawn, scan)

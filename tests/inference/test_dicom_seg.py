@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -261,6 +262,35 @@ def test_a_single_slice_lies_as_far_from_the_next_as_it_is_thick(dicom_folder, s
     write_dicom_seg(tmp_path / "seg.dcm", one, blood[slices], SegAlgorithm("unet"))
     size = pydicom.dcmread(tmp_path / "seg.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     assert size.SliceThickness == size.SpacingBetweenSlices == 6.5
+
+
+def test_each_frame_is_as_thick_as_its_slice(scan, blood, tmp_path):
+    """2.5 mm at the skull base and 5 mm above: highdicom states the first slice's thickness for all."""
+    scan, thick = replace(scan, frames=deepcopy(scan.frames)), {}
+    for key, frame in enumerate(scan.frames):
+        frame.SliceThickness = 2.5 if key < len(scan.frames) // 2 else 5.0
+        thick[frame.SOPInstanceUID] = frame.SliceThickness
+    write_dicom_seg(tmp_path / "seg.dcm", scan, np.ones_like(blood), SegAlgorithm("unet"))
+    made = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert "PixelMeasuresSequence" not in made.SharedFunctionalGroupsSequence[0]
+    for group in made.PerFrameFunctionalGroupsSequence:
+        uid = group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        assert group.PixelMeasuresSequence[0].SliceThickness == thick[uid]
+        assert group.PixelMeasuresSequence[0].PixelSpacing == scan.frames[0].PixelSpacing
+
+
+def test_resampled_planes_are_as_thick_as_they_lie_apart(scan, blood, tmp_path):
+    """dcmqi and others read the distance that is stated; highdicom put the source's there."""
+    scan = replace(scan, frames=deepcopy(scan.frames))
+    for frame in scan.frames:
+        frame.SliceThickness, frame.SpacingBetweenSlices = 7.0, 7.5
+    write_resampled_seg(tmp_path / "seg.dcm", scan, blood, SegAlgorithm("unet"))
+    made = pydicom.dcmread(tmp_path / "seg.dcm")
+    size = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    groups = made.PerFrameFunctionalGroupsSequence
+    places = [list(group.PlanePositionSequence[0].ImagePositionPatient) for group in groups]
+    step = float(np.linalg.norm(np.subtract(*places[1::-1])))
+    assert float(size.SliceThickness) == float(size.SpacingBetweenSlices) == pytest.approx(step, abs=1e-6)
 
 
 def test_slices_whose_orientations_differ_in_the_third_digit_get_one_seg(tmp_path):

@@ -270,8 +270,9 @@ def test_a_region_of_another_frame_is_refused_and_another_is_not(tmp_path: Path)
     np.testing.assert_array_equal(put(tmp_path / "a.dcm", scan, (1,))[0], lesions() == 1)
 
 
-def test_an_outline_that_names_another_slice_is_refused(tmp_path: Path) -> None:
-    sources = ct(tmp_path / "ct")
+@pytest.mark.parametrize("name", ["even", "sagittal", "coronal"])
+def test_an_outline_that_names_another_slice_is_refused(tmp_path: Path, name: str) -> None:
+    sources = ct(tmp_path / "ct", **GEOMETRIES[name])
 
     def swapped(made: Dataset) -> None:
         first, last = contours(made)[0], contours(made)[-1]

@@ -318,8 +318,9 @@ def test_the_mask_of_another_scan_is_refused_and_of_another_series_said(tmp_path
     assert seg_on(labels, place, scan, slice_names(scan))[1] == notes
 
 
-def test_a_frame_that_names_another_slice_is_refused(tmp_path: Path) -> None:
-    sources = ct(tmp_path / "ct")
+@pytest.mark.parametrize("name", ["even", "sagittal", "coronal"])
+def test_a_frame_that_names_another_slice_is_refused(tmp_path: Path, name: str) -> None:
+    sources = ct(tmp_path / "ct", **GEOMETRIES[name])
     seg(tmp_path / "a.dcm", sources, lesions())
 
     def swapped(data: Dataset) -> None:
@@ -332,6 +333,17 @@ def test_a_frame_that_names_another_slice_is_refused(tmp_path: Path) -> None:
     changed(tmp_path / "a.dcm", tmp_path / "b.dcm", swapped)
     with pytest.raises(CaseError, match="names another slice of its scan than the one where it lies"):
         put(tmp_path / "b.dcm", scan_of(tmp_path / "ct"))
+
+
+@pytest.mark.parametrize(("thickness", "taken"), [(5.0, 5.0), (2.5, 1.0)])
+def test_a_single_slice_is_as_thick_as_its_scans(tmp_path: Path, thickness: float, taken: float) -> None:
+    """highdicom says of a mask of one slice that the next is 1 mm away: 5 mL were 1 mL."""
+    sources = ct(tmp_path / "ct", EVEN[:1], SliceThickness=thickness)
+    made = seg(tmp_path / "a.dcm", sources, lesions()[3:4])
+    assert shared(made, "PixelMeasuresSequence").SpacingBetweenSlices == 1
+    place = load_mask(tmp_path / "a.dcm")[1]
+    assert place.thickness_mm == taken
+    assert place.notes[0].startswith(f"its one slice is {thickness:.3g} mm thick and 1 mm from the next by its header")
 
 
 def shared(data: Dataset, name: str) -> Dataset:
