@@ -18,9 +18,11 @@ IGNORED_PREFIXES = ("._", "~$", ".partial-", ".replaced-", ".nfs", ".fuse_hidden
 IGNORED_FOLDERS = frozenset({"__macosx", "$recycle.bin", "system volume information"})
 IGNORED_SUFFIXES = frozenset(
     {
-        ".bat", ".bmp", ".bval", ".bvec", ".csv", ".dll", ".doc", ".docx", ".exe", ".gif", ".htm", ".html", ".inf",
-        ".ini", ".jpeg", ".jpg", ".json", ".log", ".md", ".md5", ".pdf", ".png", ".ppt", ".pptx", ".py", ".rtf",
-        ".sh", ".sha256", ".svg", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml",
+        ".bat", ".bmp", ".bval", ".bvec", ".chm", ".class", ".css", ".csv", ".dll", ".doc", ".docm", ".docx", ".exe",
+        ".gif", ".hlp", ".htm", ".html", ".ico", ".inf", ".ini", ".jar", ".jnlp", ".jpeg", ".jpg", ".js", ".json",
+        ".lnk", ".log", ".md", ".md5", ".msi", ".ocx", ".odp", ".ods", ".odt", ".pdf", ".png", ".ppt", ".pptx", ".py",
+        ".rtf", ".sh", ".sha256", ".svg", ".toml", ".tsv", ".ttf", ".txt", ".url", ".war", ".xls", ".xlsm", ".xlsx",
+        ".xml", ".yaml", ".yml",
     }
 )  # fmt: skip
 """Files with these names are no scans; they are counted and not opened."""

@@ -524,3 +524,13 @@ def test_voxels_beside_are_read(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / "x.raw").write_bytes(np.full((20, 96, 96), 30, "<i2").tobytes())
     (tmp_path / name).write_text(text.format("x.raw"))
     assert read_voxels(open_nifti(tmp_path / name), None).max() == 30
+
+
+def test_programs_on_a_disc_are_no_zips_to_rename(
+    write_series: Write, head_ct: np.ndarray, straight: Positions
+) -> None:
+    folder = write_series(head_ct, straight)[0].parent
+    for name in ("viewer.jar", "help.CHM", "letter.odt"):
+        (folder / name).write_bytes(b"PK\x03\x04")
+    found = discover(folder)
+    assert (found.rejected, dict(found.ignored)) == ((), {".jar": 1, ".chm": 1, ".odt": 1})

@@ -64,6 +64,11 @@ CAPTURED = "a secondary capture"
         ({"SeriesDescription": "rCBF axial"}, [MAP]),
         ({"ConversionType": "WSD"}, [CAPTURED]),
         ({"SeriesDescription": "Brain water-equivalent, mono recon, kevin"}, []),
+        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MAT_REMOVED"]}, [SPECTRAL]),
+        ({"ImageType": ["DERIVED", "PRIMARY", "VOLUME", "MAXIMUM"]}, [PROJECTION]),
+        ({"VolumeBasedCalculationTechnique": "CURVED_MPR"}, [REFORMATTED]),
+        ({"KVP": 80}, ["taken at 80 kV by its KVP: blood has other HU than at 120 kV"]),
+        ({"KVP": 140}, []),
     ],
 )  # fmt: skip
 def test_traits_of_a_series_are_noted(

@@ -199,24 +199,36 @@ def _in_order(slices: list[_Slice]) -> tuple[list[_Slice], list[str]]:
 
 
 def _refuse_ambiguous(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> None:
-    """Refuse frames of one place that differ, unless their acquisitions or times tell which is the last.
+    """Refuse slices of one place that differ, unless acquisition, time or (but for frames) number tell the last.
 
     Args:
         groups: the slices of each place.
         same: whether those of each place are equal.
 
     Raises:
-        CaseError: naming the first two frames.
+        CaseError: naming the first two.
     """
-    differing = [group for group, equal in zip(groups, same, strict=True) if not equal and group[0].part_of is not None]
-    ambiguous = [group for group in differing if len({item.header.order[:2] for item in group}) < len(group)]
-    if ambiguous:
-        first, second = sorted(item.header.frame for item in ambiguous[0])[:2]
-        more = f", as at {len(ambiguous) - 1} more places" if len(ambiguous) > 1 else ""
+    differing = [group for group, equal in zip(groups, same, strict=True) if not equal]
+    ambiguous = [group for group in differing if len(set(map(_acquired, group))) < len(group)]
+    if not ambiguous:
+        return
+    first, source = ambiguous[0], ambiguous[0][0].header.source
+    more = f", as at {len(ambiguous) - 1} more places" if len(ambiguous) > 1 else ""
+    if first[0].part_of is None:
         raise CaseError(
-            f"{ambiguous[0][0].header.source}: its frames {first} and {second} lie at one place and differ{more}, and "
-            "nothing in it tells which belong together; export each phase as a series of its own"
+            f"{source}: lies where {first[1].header.source} does, and differs{more}, and nothing in their headers "
+            "tells which is the later one; keep one of them"
         )
+    one, other = sorted(item.header.frame for item in first)[:2]
+    raise CaseError(
+        f"{source}: its frames {one} and {other} lie at one place and differ{more}, and nothing in it tells which "
+        "belong together; export each phase as a series of its own"
+    )
+
+
+def _acquired(item: _Slice) -> tuple[int | str, ...]:
+    """What tells which of several slices of one place is the last."""
+    return item.header.order if item.part_of is None else item.header.order[:2]
 
 
 def _about_repeats(groups: Sequence[Sequence[_Slice]], same: Sequence[bool]) -> list[str]:

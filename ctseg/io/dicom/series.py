@@ -9,12 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from ctseg.io.case import Case, Rejected
+from ctseg.io.dicom.continued import about_continued
 from ctseg.io.dicom.enhanced import as_slice, is_enhanced
 from ctseg.io.dicom.geometry import NEARLY_SAME_DIRECTION, apart_deg, places, same_geometry, slice_normal
 from ctseg.io.dicom.header import SliceHeader
 from ctseg.io.dicom.no_slices import is_lost_scan, why_not_a_slice
 from ctseg.io.dicom.visits import STRAY_SLICES, Group, by, split_repeats
 from ctseg.io.identity import case_name, pseudonym
+from ctseg.wording import counted
 
 NO_PATIENT = "no PatientID in the header; each study counts as a patient of its own"
 INTERLEAVED = (
@@ -24,8 +26,12 @@ INTERLEAVED = (
 
 PARTS = "one of {} parts of its series, which differ in matrix, orientation or spacing: does it show the whole head?"
 
+LEFT_OUT = "left out of its series, as of another matrix or spacing: {} parallel to the others"
+
 ORIENTATIONS = "orientations of the slices differ by up to {:.2f} degrees; taken as one scan"
 
+PARALLEL_DEG = 1.0
+"""Slices of one scan are parallel within this, scouts are not."""
 SCOUT_NORMAL_Z = 0.7
 """A lone slice whose normal is further than 45 degrees from the body axis is a scout view."""
 
@@ -37,14 +43,14 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
         headers: of any number of series, in any order.
         domain: 'ct', 'mr', or 'auto' for both.
     """
-    cases: list[Case] = []
+    found: list[tuple[Case, Sequence[SliceHeader]]] = []
     rejected: list[Rejected] = []
     for series in by(headers, _series_key):
         kept, refused = _sift(series, domain)
         rejected += refused
         for header in filter(is_enhanced, kept):
-            found, refused = _of_object(header, domain)
-            cases += found
+            scans, refused = _of_object(header, domain)
+            found += scans
             rejected += refused
         kept = [header for header in kept if not is_enhanced(header)]
         parts = _by_frame_of_reference(kept)
@@ -52,21 +58,27 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
         for slices in parts:
             groups, strays = stackable_groups(slices)
             rejected += strays
-            cases += [_case(Group(group.slices, (*note, *group.notes)), place) for place, group in enumerate(groups)]
+            found += [
+                (_case(Group(group.slices, (*note, *group.notes)), place), group.slices)
+                for place, group in enumerate(groups)
+            ]
+    said = about_continued([slices for _, slices in found])
+    cases = [replace(case, notes=(*case.notes, *notes)) for (case, _), notes in zip(found, said, strict=True)]
     return cases, rejected
 
 
-def _of_object(header: SliceHeader, domain: str) -> tuple[list[Case], list[Rejected]]:
+def _of_object(header: SliceHeader, domain: str) -> tuple[list[tuple[Case, Sequence[SliceHeader]]], list[Rejected]]:
     """The scans among the frames of an enhanced object, largest first; of one that is not understood, the object."""
     if not header.parts:
-        return [_case(Group((header,)), 0)], []  # reading it says what is wrong
+        return [(_case(Group((header,)), 0), (header,))], []  # reading it says what is wrong
     kept, refused = _sift(header.parts, domain)
     groups, strays = stackable_groups(kept)
-    cases = []
+    cases: list[tuple[Case, Sequence[SliceHeader]]] = []
     for place, group in enumerate(groups):
         numbers = tuple(sorted(item.frame for item in group.slices))
         is_whole = len(numbers) == len(header.parts)
-        cases.append(replace(_case(Group((header,), group.notes), place), frames=() if is_whole else numbers))
+        case = replace(_case(Group((header,), group.notes), place), frames=() if is_whole else numbers)
+        cases.append((case, group.slices))
     return cases, [*refused, *strays]
 
 
@@ -118,7 +130,7 @@ def stackable_groups(slices: Sequence[SliceHeader]) -> tuple[list[Group], list[R
     alike, notes = _joined(alike)
     groups, rejected = [], []
     reasons = [_stray(group, len(alike[0])) for group in alike]
-    for group, reason, note in zip(alike, reasons, notes, strict=True):
+    for group, reason, note in zip(alike, reasons, _with_left_out(notes, alike, reasons), strict=True):
         if reason:
             rejected.append(_refuse(group[0], len(group), reason))
         elif found := split_repeats(group):
@@ -162,6 +174,17 @@ def _parts(groups: Sequence[Group], count: int) -> list[Group]:
     """Groups with a note where they are of one of several parts of their series."""
     note = (PARTS.format(count),) if count > 1 else ()
     return [Group(group.slices, (*note, *group.notes)) for group in groups]
+
+
+def _with_left_out(
+    notes: Sequence[tuple[str, ...]], alike: Sequence[Sequence[SliceHeader]], reasons: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """The notes of groups; the largest's with one on slices that are left out and parallel to it, as no scout is."""
+    strays = [header for group, reason in zip(alike, reasons, strict=True) if reason for header in group]
+    along = [item for item in strays if item.orientation is not None and apart_deg(alike[0][0], item) < PARALLEL_DEG]
+    if not along:
+        return list(notes)
+    return [(*notes[0], LEFT_OUT.format(counted(len(along), "slice"))), *notes[1:]]
 
 
 def _stray(group: Sequence[SliceHeader], largest: int) -> str:

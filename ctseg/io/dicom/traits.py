@@ -6,10 +6,15 @@ import re
 
 from pydicom.dataset import Dataset
 
-from ctseg.io.dicom.header import text
+from ctseg.io.dicom.header import number, text
 
-PROJECTION = frozenset({"mip", "mips", "minip", "avgip", "aip", "projection", "vrt", "thickmip", "min_ip", "max_ip"})
-REFORMAT = frozenset({"mpr", "mprs", "mpvr", "cpr", "reformat", "reformats", "reformatted"})
+PROJECTION = frozenset(
+    {
+        "mip", "mips", "minip", "avgip", "aip", "projection", "vrt", "thickmip", "min_ip", "max_ip", "maximum",
+        "minimum", "volume_render", "surface_render",
+    }
+)  # fmt: skip
+REFORMAT = frozenset({"mpr", "mprs", "mpvr", "cpr", "curved_mpr", "reformat", "reformats", "reformatted"})
 CONTRAST = frozenset(
     {
         "cta", "ctv", "cect", "angio", "angiography", "angiographie", "contrast", "contraste", "kontrast",
@@ -23,7 +28,8 @@ SPECTRAL = frozenset(
         "vmi", "mono", "monoe", "mono_e", "monoenergetic", "monoplus", "mono_plus", "kev", "gsi", "spectral", "iodine",
         "vnc", "vue", "water", "calcium", "material", "basis", "de", "de_mixed", "mixed", "dual", "dualenergy",
         "dual_energy", "rho", "zeff", "z_eff", "electron", "overlay", "fused", "colormap", "electron_density",
-        "vnc_image", "iodine_map",
+        "vnc_image", "iodine_map", "mat_specific", "mat_removed", "mat_fractional", "mat_modified", "mat_value_based",
+        "eff_atomic_num",
     }
 )  # fmt: skip
 """Words of ImageType for what is computed from two energies; in descriptions they mean too many other things."""
@@ -34,6 +40,9 @@ SPECTRAL_PHRASES = re.compile(
 """The same in descriptions."""
 PERFUSION = re.compile(r"\b(cbf|cbv|mtt|ttp|tmax|ttd|t0|permeability|perfusion[\s_-]*map|rcb[fv])\b")
 """Maps computed from a bolus; their values are no HU."""
+
+USUAL_KV = (100.0, 140.0)
+"""Tube voltages of single-energy head CT; at 80 kV, as in halves of dual-energy scans, blood is brighter."""
 
 NEGATED = re.compile(
     r"\b(non|no|not|without|w/o|wo|ohne|o\.|pre|sans|senza|sin|un)[\s._-]*(i\.?v\.?[\s._-]*)?"
@@ -55,7 +64,8 @@ def about_series(dataset: Dataset, domain: str) -> list[str]:
         dataset: the header of one of its slices.
         domain: 'ct' or 'mr'; contrast is looked for in CT alone.
     """
-    named = {"ImageType": _kinds(dataset), "SeriesDescription": text(dataset, "SeriesDescription").lower()}
+    named = {name: text(dataset, name).lower() for name in ("VolumeBasedCalculationTechnique", "SeriesDescription")}
+    named = {"ImageType": _kinds(dataset), **named}
     notes = []
     for words, note in (
         (PROJECTION, "a projection (MIP or the like) by its {}: volumes are not those of the slices"),
@@ -64,7 +74,7 @@ def about_series(dataset: Dataset, domain: str) -> list[str]:
         place = next((name for name, value in named.items() if words & _words(value)), "")
         notes += [note.format(place)] if place else []
     if domain == "ct":
-        notes += _computed(dataset, named, is_noted=bool(notes))
+        notes += [*_computed(dataset, named, is_noted=bool(notes)), *_voltage(dataset)]
     place = _contrast_place(dataset, named["SeriesDescription"]) if domain == "ct" else ""
     return [*notes, f"taken with a contrast agent by its {place}: vessels can look like blood"] if place else notes
 
@@ -89,6 +99,12 @@ def _computed(dataset: Dataset, named: dict[str, str], *, is_noted: bool) -> lis
     if not notes and not is_noted and "derived" in kinds.split():
         notes.append("derived from other images by its ImageType: the original slices are better where there are any")
     return notes
+
+
+def _voltage(dataset: Dataset) -> list[str]:
+    said = number(dataset, "KVP", 0.0)
+    is_usual = not said or USUAL_KV[0] <= said <= USUAL_KV[1]
+    return [] if is_usual else [f"taken at {said:g} kV by its KVP: blood has other HU than at 120 kV"]
 
 
 def _words(value: str) -> set[str]:
