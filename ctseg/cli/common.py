@@ -111,6 +111,8 @@ def registry() -> Registry:
         STATE.registry = load(outside=STATE.outside_plugins)
         for item in STATE.registry.broken:
             say(f"warning: plugin {item.package} {item.version} is broken and left out: {item.error}")
+        for clash in STATE.registry.clashes:
+            warn(clash)
     return STATE.registry
 
 

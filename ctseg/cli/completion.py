@@ -54,7 +54,9 @@ def plugin_names(kind: str = "") -> Items:
     from ctseg.cli import common
 
     return sorted(
-        (entry.name, entry.summary) for entry in common.registry().entries.values() if not kind or entry.kind == kind
+        (entry.name, entry.summary)
+        for entry in common.registry().entries.values()
+        if (not kind or entry.kind == kind) and not entry.clash
     )
 
 

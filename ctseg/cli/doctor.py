@@ -145,9 +145,10 @@ def plugins() -> list[Line]:
     """Every package with plugins, and those that are broken."""
     registry = common.registry()
     names: dict[str, list[str]] = {}
-    for entry in registry.entries.values():
+    for entry in (entry for entry in registry.entries.values() if not entry.clash):
         names.setdefault(f"{entry.package} {entry.version}", []).append(entry.name)
     lines = [Line("plugins", package, f"names: {len(found)}") for package, found in sorted(names.items())]
+    lines += [Line("plugins", "two of one name", clash, ok=False) for clash in registry.clashes]
     lines += [Line("plugins", f"{item.package} {item.version}", item.error, ok=False) for item in registry.broken]
     lines += [Line("plugins", f"{old.package} {old.version}", f"deprecated: {old.note}") for old in registry.deprecated]
     return lines

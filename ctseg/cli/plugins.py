@@ -36,14 +36,26 @@ def list_plugins(ctx: typer.Context, as_json: common.AsJson = False) -> None:
     if ctx.invoked_subcommand is not None:
         return
     registry = common.registry()
-    rows = [_row(entry) for entry in registry.entries.values()]
+    rows = [_row(entry) for entry in registry.entries.values() if not entry.clash]
     if as_json:
-        others = {"broken": registry.broken, "deprecated": registry.deprecated, "noted": registry.noted}
+        others = {
+            "clashes": registry.clashes,
+            "broken": registry.broken,
+            "deprecated": registry.deprecated,
+            "noted": registry.noted,
+        }
         typer.echo(json.dumps({"plugins": rows, **others}, default=asdict))
         return
     for kind, title in KIND_TITLES.items():
         common.show(title)
         _echo_rows([row for row in rows if row["kind"] == kind])
+    _echo_faults(registry)
+
+
+def _echo_faults(registry: Any) -> None:
+    """What is to be said of packages, a line each."""
+    for clash in registry.clashes:
+        common.show(f"clash: {clash}")
     for item in registry.broken:
         common.show(f"broken: {item.package} {item.version}: {item.error}")
     for old in registry.deprecated:
@@ -172,7 +184,7 @@ def _find(name: str) -> list[Any]:
     """Entries of that name over all kinds.
 
     Raises:
-        PluginError: listing what there is.
+        PluginError: listing what there is, or naming two packages that have the name.
     """
     from ctseg.errors import PluginError, unknown_name
 
@@ -181,4 +193,7 @@ def _find(name: str) -> list[Any]:
     found = [entry for (entry_kind, key), entry in entries.items() if key == rest and (not colon or entry_kind == kind)]
     if not found:
         raise PluginError(unknown_name("plugin", name, sorted({key for _, key in entries})))
+    clash = next((entry.clash for entry in found if entry.clash), "")
+    if clash:
+        raise PluginError(clash)
     return found

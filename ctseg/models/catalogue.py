@@ -250,7 +250,9 @@ def known_models(registered: Iterable[Registered], folder: Path | None = None) -
 def _of_package(entry: Registered) -> ModelSource:
     """A registered model; a factory may raise anything."""
     origin: Origin = "package" if entry.package == "ctseg" else "plugin"
-    owner = f"{entry.package} {entry.version}"
+    owner, clash = f"{entry.package} {entry.version}", getattr(entry, "clash", "")
+    if clash:
+        return ModelSource(Path(), entry.name, origin, owner, clash)
     try:
         return ModelSource(Path(entry.build()), entry.name, origin, owner)
     except Exception as error:

@@ -36,7 +36,8 @@ def plugin_call(who: str) -> Iterator[None]:
     except (CtsegError, MemoryError):
         raise
     except RuntimeError as error:
-        if "out of memory" in str(error) or "can't allocate memory" in str(error):  # torch's; fewer at a time may fit
+        said = one_line(error)
+        if "out of memory" in said or "can't allocate memory" in said:  # torch's; fewer at a time may fit
             raise
         raise PluginError(f"{who}: {one_line(error)} ({place_of(error)})") from error
     except (Exception, SystemExit) as error:

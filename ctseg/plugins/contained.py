@@ -25,8 +25,12 @@ SIGNALS = tuple(
 
 
 def one_line(error: BaseException) -> str:
-    """What a plugin raised, by its kind and words."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    """What a plugin raised, by its kind and words; an error's own `__str__` may raise, too."""
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}: {' '.join(text.split())}".rstrip(": ")
 
 
 class StoppedError(Exception):

@@ -35,15 +35,29 @@ class Entry:
     reference: str
     package: str
     version: str
+    rivals: tuple[tuple[str, str], ...] = ()
+    """(package, version) of the others that registered this name: then nobody has it."""
+
+    @property
+    def clash(self) -> str:
+        """Which packages registered the name, and how to leave one out; empty where one did."""
+        if not self.rivals:
+            return ""
+        *first, last = (f"{package} {version}" for package, version in [(self.package, self.version), *self.rivals])
+        both = "both " if len(first) == 1 else ""
+        ways_out = _ways_out(self.package, [package for package, _ in self.rivals])
+        return f"{words(self.kind)} {self.name!r} is registered by {both}{', '.join(first)} and {last}; {ways_out}"
 
     def settings_model(self) -> type[Settings]:
         """The typed settings; an entry without any takes none.
 
         Raises:
-            PluginError: if the plugin gives no class of settings.
+            PluginError: if the plugin gives no class of settings, or two packages have the name.
         """
         from ctseg.settings import Settings
 
+        if self.clash:
+            raise PluginError(self.clash)
         if self.settings is None:
             return Settings
         found: Any = self.settings if isinstance(self.settings, type) else self.outside_call(self.settings)
@@ -109,6 +123,16 @@ class Entry:
 
         with call_of(self.package, self.who):
             return function(*given, **named)
+
+
+def _ways_out(owner: str, rivals: list[str]) -> str:
+    """How one of the packages keeps a name; ctseg its own."""
+    listed, it = ",".join(rivals), "it" if len(rivals) == 1 else "them"
+    if owner != "ctseg" and len(rivals) == 1:
+        off = f"CTSEG_DISABLE_PLUGINS={owner} or CTSEG_DISABLE_PLUGINS={listed}"
+        return f"uninstall one of them, or leave it out with {off}"
+    which = " and ".join(rivals) if owner == "ctseg" else "all but one"
+    return f"uninstall {which}, or leave {it} out with CTSEG_DISABLE_PLUGINS={listed}"
 
 
 def normal_name(package: str) -> str:

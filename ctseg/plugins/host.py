@@ -1,8 +1,8 @@
 """The plugin host: finds plugins through entry points, registers what they offer, and imports nothing heavy.
 
 Built-ins come through the same hooks (`ctseg.plugins.builtins`). A plugin that fails to import or to register is
-remembered with its error and does not take the tool down; a duplicate name is an error that names both packages; a
-misspelt hook fails loudly.
+remembered with its error and does not take the tool down, one with a misspelt hook, too. A name that two packages
+register is nobody's: using it is an error that names both.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from ctseg.errors import PluginError, unknown_name
+from ctseg.errors import CtsegError, PluginError, unknown_name
 from ctseg.plugins import hookspecs
 from ctseg.plugins.contained import StoppedError, contained, one_line
 from ctseg.plugins.entry import Entry as Entry
@@ -97,15 +97,16 @@ class Registry:
     manager: pluggy.PluginManager | None = None
 
     def add(self, entry: Entry) -> None:
-        """Register one name.
-
-        Raises:
-            PluginError: if another plugin has it, naming both packages.
-        """
+        """Register one name; where another package has it, using it is an error that names both."""
         other = self.entries.get((entry.kind, entry.name))
         if other is not None:
-            raise PluginError(_clash(other, entry))
+            entry = replace(other, rivals=(*other.rivals, (entry.package, entry.version)))
         self.entries[entry.kind, entry.name] = entry
+
+    @property
+    def clashes(self) -> list[str]:
+        """A line for each name that two packages registered."""
+        return [entry.clash for entry in self.entries.values() if entry.clash]
 
     def names(self, kind: str) -> list[str]:
         """Sorted names of a kind."""
@@ -143,17 +144,6 @@ class Registry:
         """Of the package that `build_from_header` takes the network from; empty where there is none."""
         entry = self.entries.get((header.kind, header.name))
         return "" if entry is None else entry.version
-
-
-def _clash(first: Entry, second: Entry) -> str:
-    """Two plugins of one name: both packages, and how to leave one out."""
-    packages = list(dict.fromkeys((first.package, second.package)))
-    ways_out = " or ".join(f"CTSEG_DISABLE_PLUGINS={name}" for name in packages if name != "ctseg")
-    one = second.package if "ctseg" in packages else "one of them"
-    return (
-        f"{words(second.kind)} {second.name!r} is registered by both {first.package} {first.version} and "
-        f"{second.package} {second.version}; uninstall {one}, or leave it out with {ways_out}"
-    )
 
 
 def disabled_plugins(environment: Mapping[str, str] = os.environ) -> tuple[bool, set[str]]:
@@ -217,18 +207,18 @@ def _points_of(distribution: Distribution) -> dict[tuple[str, str], tuple[EntryP
 
 
 def _load_one(registry: Registry, point: EntryPoint, package: Package) -> None:
-    """Load one outside plugin and keep its fault, whatever it is; name clashes and misspelt hooks are raised.
+    """Load one outside plugin and keep its fault, whatever it is.
 
     What it prints goes to stderr, so that it does not get into results; of one that fails, nothing stays registered.
     """
-    before, put_back = dict(registry.entries), list[str]()
+    before, modules, put_back = dict(registry.entries), _modules(registry), list[str]()
     try:
         with contained(package.name, package.version) as put_back:
             fault = wrong_ctseg(package) or _load_module(registry, point, package)
-    except PluginError:
-        raise
     except StoppedError as stop:
         fault = str(stop)
+    except CtsegError as error:
+        fault = " ".join(str(error).split())
     except (Exception, SystemExit) as error:
         fault = one_line(error)
     if put_back:
@@ -236,7 +226,20 @@ def _load_one(registry: Registry, point: EntryPoint, package: Package) -> None:
         registry.noted.append(Noted(package.name, package.version, note))
     if fault:
         registry.entries = before
+        _forget(registry, modules)
         registry.broken.append(Broken(package.name, package.version, fault))
+
+
+def _modules(registry: Registry) -> set[Any]:
+    """The modules whose hooks are called."""
+    return set() if registry.manager is None else registry.manager.get_plugins()
+
+
+def _forget(registry: Registry, before: set[Any]) -> None:
+    """Take out the module that failed: its commands would be added later, and its misspelt hooks be found again."""
+    for module in _modules(registry) - before:
+        assert registry.manager is not None  # noqa: S101 - narrows the type
+        registry.manager.unregister(module)
 
 
 def _load_module(registry: Registry, point: EntryPoint, package: Package) -> str:
@@ -262,7 +265,8 @@ def _register(registry: Registry, module: Any, package: str, version: str) -> No
         manager.register(module, name=f"{package}:{getattr(module, '__name__', module)}")
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(f"plugin {package} {version}: {one_line(error)}; see docs/plugins.md for the hooks") from None
+        fault, _, _ = str(error).partition(" in plugin ")  # and then the module's place on this machine
+        raise PluginError(f"{fault}; see docs/plugins.md for the hooks") from None
     own = {name for name in HOOKS.values() if callable(getattr(module, name, None))}
     older = OLDER_HOOKS.get(_contract(module), {})
     for kind, hook in HOOKS.items():
@@ -294,7 +298,7 @@ def _registrar(registry: Registry, kind: str, package: str, version: str) -> Cal
         if not callable(factory) or not isinstance(summary, str) or not isinstance(reference, str):
             raise TypeError(f"{name}: expected a function that makes it, and texts as summary and reference")
         earlier = registry.entries.get((kind, name))
-        if earlier is not None and earlier.package == package:
+        if earlier is not None and package in (earlier.package, *dict(earlier.rivals)):
             raise ValueError(f"{words(kind)} {name!r} is registered twice")
         registry.add(Entry(kind, name, factory, summary, settings, reference, package, version))
 

@@ -71,8 +71,12 @@ AMD_TWICE = (
 
 
 def test_a_duplicate_name_names_both_packages() -> None:
-    with pytest.raises(PluginError, match=AMD_TWICE):
-        load(found=[plugin("other", ctseg_register_similarity_metrics=metrics("amd"))])
+    registry = load(found=[plugin("other", ctseg_register_similarity_metrics=metrics("amd", "more"))])
+    for use in ("build", "resolve", "settings_model", "extractor"):
+        with pytest.raises(PluginError, match=AMD_TWICE):
+            getattr(registry.get("similarity_metric", "amd"), use)()
+    assert registry.get("similarity_metric", "more").build() == {}
+    assert registry.get("generator", "amd").package == "ctseg"
 
 
 @pytest.mark.parametrize("kind", HOOKS)
@@ -80,12 +84,10 @@ def test_of_two_packages_with_one_name_either_can_be_left_out(kind: str, monkeyp
     found = [plugin(name, **{HOOKS[kind]: metrics("mine")}) for name in ("one", "two")]
     for point, _ in found:
         point.load().CTSEG_CONTRACT = CONTRACT
-    with pytest.raises(PluginError) as caught:
-        load(found=found)
-    assert str(caught.value) == (
+    assert load(found=found).clashes == [
         f"{words(kind)} 'mine' is registered by both one 1.2 and two 1.2; uninstall one of them, or leave it out with "
         "CTSEG_DISABLE_PLUGINS=one or CTSEG_DISABLE_PLUGINS=two"
-    )
+    ]
     for left_out, stays in (("one", "two"), ("two", "one")):
         monkeypatch.setenv("CTSEG_DISABLE_PLUGINS", left_out)
         assert load(found=found).get(kind, "mine").package == stays
@@ -120,9 +122,41 @@ def test_the_version_is_that_of_the_copy_that_python_imports(tmp_path: Path, mon
     assert (entry.version, entry.summary) == ("0.4.0", "0.4.0")
 
 
-def test_a_misspelt_hook_fails_loudly() -> None:
-    with pytest.raises(PluginError, match=r"plugin other 1\.2: .*ctseg_register_metric"):
-        load(found=[plugin("other", ctseg_register_metric=metrics("mine"))])
+def test_three_packages_with_one_name_are_all_named() -> None:
+    found = [plugin(name, ctseg_register_similarity_metrics=metrics("mine")) for name in ("one", "two", "three")]
+    (line,) = load(found=found).clashes
+    assert line == (
+        "similarity metric 'mine' is registered by one 1.2, two 1.2 and three 1.2; uninstall all but one, or leave "
+        "them out with CTSEG_DISABLE_PLUGINS=two,three"
+    )
+
+
+def test_a_plugin_that_clashes_and_then_fails_takes_no_name() -> None:
+    hooks = {"ctseg_register_similarity_metrics": metrics("amd"), "ctseg_register_models": failing(ValueError("late"))}
+    registry = load(found=[plugin("odd", **hooks)])
+    assert registry.get("similarity_metric", "amd").package == "ctseg"
+    assert registry.clashes == []
+
+
+def test_a_misspelt_hook_leaves_its_package_out_and_is_named() -> None:
+    odd = plugin("other", ctseg_register_metric=metrics("mine"), ctseg_register_commands=adding("odd"))
+    registry = load(found=[odd, plugin("sound", ctseg_register_similarity_metrics=metrics("mine"))])
+    (item,) = registry.broken
+    assert item.package == "other"
+    assert "ctseg_register_metric" in item.error
+    assert item.error.endswith("see docs/plugins.md for the hooks")
+    assert registry.get("similarity_metric", "mine").package == "sound"
+    app = typer.Typer()
+    register_commands(registry, app)
+    assert app.registered_commands == []
+
+
+def test_an_error_of_ctsegs_own_that_a_plugin_raises_is_that_plugins() -> None:
+    def load_broken() -> None:
+        raise PluginError("needs a GPU")
+
+    found = (SimpleNamespace(load=load_broken, name="x"), SimpleNamespace(name="broken", version="0.1"))
+    assert [item.error for item in load(found=[found]).broken] == ["needs a GPU"]
 
 
 def test_a_broken_plugin_is_named_and_does_not_take_the_tool_down() -> None:
@@ -287,7 +321,16 @@ def failing(error: BaseException) -> Any:
     return hook
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), RecursionError("deep"), MemoryError(), AssertionError("no")])
+class SilentError(Exception):
+    """Cannot be said."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), RecursionError("deep"), MemoryError(), AssertionError("no"), SilentError()]
+)
 def test_whatever_a_plugin_raises_at_import_is_kept(error: BaseException) -> None:
     def load_broken() -> None:
         raise error
