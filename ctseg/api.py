@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import InputError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Model = Path | str | ModelInfo | ModelSource
 
 logger = logging.getLogger("ctseg")
+DRAWING = Lock()
+"""Held while torch's random numbers are set aside: two threads would put back each other's."""
 
 
 def segment(
@@ -68,9 +71,8 @@ def segment(
         raise InputError("segment: the path is empty; give a scan's file or folder")
     given = volume if isinstance(volume, (str, Path)) else checked_volume(volume)
     with torch.device("cpu"):  # a default device of the caller's would be that of every new tensor
-        with torch.random.fork_rng(devices=[]):  # networks draw first weights; the caller's random numbers stay
-            found = find_models(model, say=logger.warning)
-            groups, extractor = load_for_segment(found, _device(device), other_blood=resolved.other_blood)
+        found = find_models(model, say=logger.warning)
+        groups, extractor = load_for_segment(found, _device(device), other_blood=resolved.other_blood)
         groups, extractor = in_engine(groups, resolved), extractor_of(extractor, resolved)
         if isinstance(given, (str, Path)):
             ready = ready_scan(Path(given), groups, extractor)
@@ -100,18 +102,21 @@ def load_for_segment(
         InputError: if a run is unfinished, broken or no segmenter, or the models do not go together.
         PluginError: if a plugin is missing.
     """
+    import torch
+
     from ctseg.inference.models import by_preprocessing, load_models, load_other_blood, with_other_blood
     from ctseg.models import OTHER_BLOOD
     from ctseg.plugins.needed import extractor_of
 
     registry = registry or _registry()
-    loaded = load_models(runs, registry.build_from_header, device, registry.version_of)
-    groups = by_preprocessing([_compared(model, registry, say) for model in loaded])
-    if other_blood:
-        groups = with_other_blood(groups, load_other_blood(_catalogue(registry).named(OTHER_BLOOD), device))
-    preprocessing = groups[0].preprocessing
-    entry = extractor_of(registry, preprocessing.brain_extractor, groups[0].models[0].header.input)
-    return groups, entry.extractor(preprocessing.brain_extractor_settings)
+    with DRAWING, torch.random.fork_rng(devices=[]):  # networks draw first weights; the caller's random numbers stay
+        loaded = load_models(runs, registry.build_from_header, device, registry.version_of)
+        groups = by_preprocessing([_compared(model, registry, say) for model in loaded])
+        if other_blood:
+            groups = with_other_blood(groups, load_other_blood(_catalogue(registry).named(OTHER_BLOOD), device))
+        preprocessing = groups[0].preprocessing
+        entry = extractor_of(registry, preprocessing.brain_extractor, groups[0].models[0].header.input)
+        return groups, entry.extractor(preprocessing.brain_extractor_settings)
 
 
 def _compared(model: LoadedModel, registry: Registry, say: Callable[[str], object]) -> LoadedModel:
@@ -169,9 +174,15 @@ def list_models(registry: Registry | None = None) -> list[ModelInfo]:
 
     Args:
         registry: plugins to look at; default: all installed ones.
-    """
-    from ctseg.models import look_at_all
 
+    Raises:
+        InputError: if it is no registry.
+    """
+    from ctseg.arguments import of_kind
+    from ctseg.models import look_at_all
+    from ctseg.plugins.host import Registry
+
+    registry = None if registry is None else of_kind(registry, Registry, "list_models: registry")
     return look_at_all(_catalogue(registry))
 
 

@@ -72,7 +72,7 @@ def unknown_name(kind: str, name: str, known: list[str] | tuple[str, ...], liste
         known: all that would do.
         listed_by: a command that lists them; given, a list longer than `MOST_LISTED` is left to it.
     """
-    near = nearest(name, known)
+    near = nearest(name, known) if isinstance(name, str) else ""
     hint = f" (did you mean {near!r}?)" if near else ""
     if listed_by and len(known) > MOST_LISTED:
         return f"unknown {kind} {name!r}{hint}; `{listed_by}` lists all {len(known)}"

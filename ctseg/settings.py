@@ -10,7 +10,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -24,6 +24,17 @@ class Settings(BaseModel):
     """Base of all settings: immutable, unknown keys are errors, defaults are checked too, and numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    if not TYPE_CHECKING:  # type checkers know the fields
+
+        def __init__(self, /, **values: Any) -> None:
+            """Take values by name; a wrong one is a SettingError, as in every command."""
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise SettingError(f"{type(self).__name__}: {explain(error, type(self))}") from None
+
+        __init__.__pydantic_base_init__ = True  # tables within others are made without it, so that their keys are named
 
     @field_validator("*", mode="after")
     @classmethod
@@ -94,7 +105,7 @@ def resolve(
     for layer in layers:
         values = merge(values, layer)
     try:
-        return model(**values)
+        return model.model_validate(values)
     except ValidationError as error:
         raise SettingError(f"{where}: {explain(error, model, listed_by, set_as)}") from None
 

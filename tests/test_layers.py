@@ -19,6 +19,7 @@ PHANTOM_USERS = ("cli", "implant")
 """The command that makes the phantom, and what lays its haematomas into other scans."""
 ROOT_MODULES = {
     "api",
+    "arguments",
     "checkpoints",
     "deaths",
     "errors",

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from ctseg.arguments import of_kind
 from ctseg.conformance.catalogue import CATALOGUE
 from ctseg.conformance.subject import Check, NotApplicable, Subject
 from ctseg.errors import SettingError, unknown_name
@@ -104,9 +105,16 @@ def checks(
 
     Raises:
         SettingError: if the kind is unknown.
+        InputError: if an argument is of another kind.
     """
     if kind not in CATALOGUE:
         raise SettingError(unknown_name("kind of plugin", kind, list(CATALOGUE)))
+    of_kind(name, str, "checks: name", "a registered name")
+    of_kind(settings or {}, Mapping, "checks: settings", "settings by name")  # type: ignore[type-abstract]
+    if registry is not None:
+        from ctseg.plugins.host import Registry
+
+        of_kind(registry, Registry, "checks: registry")
     subject = Subject(kind, name, settings or {}, device, registry)
     return [BoundCheck(function, subject) for function in CATALOGUE[kind]()]
 

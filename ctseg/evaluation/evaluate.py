@@ -14,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from ctseg.arguments import a_path, callback, check_executor, of_kind, several, some_paths, whole_number
+from ctseg.errors import InputError
 from ctseg.evaluation.cases import Matching, match_cases, matching_digests
 from ctseg.evaluation.comparison import compare_models
 from ctseg.evaluation.detection import by_subtype, case_labels, read_subtypes
@@ -92,21 +94,31 @@ def evaluate(
         OutputExistsError: if `out` holds anything, unless it is an evaluation and `overwrite` is set.
         PluginError: if the name of a metric or of a section is taken.
         InputError: if nothing can be matched, `pred` and `ref` are likely swapped, a table is broken, or `out` is an
-            input or holds one. A bad case is no error: see `Evaluation.failed`.
+            input or holds one, or an argument is of another kind. A bad case is no error: see `Evaluation.failed`.
     """
-    preds, scans = _paths(pred), _paths(images or ())
+    preds, ref, out = some_paths(pred, "evaluate: pred"), a_path(ref, "evaluate: ref"), a_path(out, "evaluate: out")
+    if not preds:
+        raise InputError("evaluate: pred: no folder of masks; give one or several")
+    tables = {"labels": labels, "group": group, "cases": cases}
+    labels, group, cases = (_table(path, f"evaluate: {name}") for name, path in tables.items())
+    scans = [] if images is None else some_paths(images, "evaluate: images")
+    settings = of_kind(EvaluationSettings() if settings is None else settings, EvaluationSettings, "evaluate: settings")
+    metrics, workers = several(metrics, Metric, "evaluate: metrics"), whole_number(workers, "evaluate: workers", 0)
+    of_kind(overwrite, bool, "evaluate: overwrite", "True or False")
+    check_executor(executor, "evaluate: executor")
+    callback(progress, "evaluate: progress")
     read = (*preds, ref, cases, group, labels, *scans)
-    with filled_folder(Path(out), "evaluate", inputs=read, overwrite=overwrite) as folder:
+    with filled_folder(out, "evaluate", inputs=read, overwrite=overwrite) as folder:
         found = _evaluate(
-            preds, Path(ref), folder, settings or EvaluationSettings(),
+            preds, ref, folder, settings,
             labels=labels, group=group, cases=cases, images=scans, metrics=metrics, workers=workers,
             executor=executor, progress=progress,
         )  # fmt: skip
-    return replace(found, out=Path(out))
+    return replace(found, out=out)
 
 
-def _paths(given: Path | str | Sequence[Path]) -> list[Path]:
-    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+def _table(given: Any, what: str) -> Path | None:
+    return None if given is None else a_path(given, what)
 
 
 def _evaluate(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ctseg.arguments import a_number
+from ctseg.errors import InputError
+from ctseg.io.arrays import an_array
+
 Verdict = Literal["reproduces", "contradicts", "undecided"]
 
 
@@ -19,11 +23,14 @@ def verdict(difference_interval: tuple[float, float], expected_sign: float) -> V
         "undecided" if it holds 0 or is not known.
 
     Raises:
-        ValueError: if the claim has no sign.
+        InputError: if the claim has no sign, or what is given is no interval.
     """
-    if not expected_sign:
-        raise ValueError("a claim of no difference has no sign that an interval could support")
-    low, high = difference_interval
+    if not a_number(expected_sign, "verdict: expected_sign"):
+        raise InputError("verdict: a claim of no difference has no sign that an interval could support")
+    ends = an_array(difference_interval, "verdict: difference_interval")
+    if ends.shape != (2,) or ends[0] > ends[1]:
+        raise InputError(f"verdict: {difference_interval} is no interval; give its low and its high end")
+    low, high = ends
     if low > 0:
         return "reproduces" if expected_sign > 0 else "contradicts"
     if high < 0:

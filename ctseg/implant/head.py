@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctseg.errors import CaseError
+from ctseg.io.arrays import a_mask, checked_grid, stack_of
 from ctseg.io.stack import Grid, Mask
 from ctseg.phantom.anatomy import Tissue
 from ctseg.phantom.fields import Floats, f32, ramp
@@ -70,7 +71,10 @@ class Head:
 
         Raises:
             CaseError: if the mask is empty or of another shape.
+            InputError: if one of the three is of another kind, or some voxels are not finite.
         """
+        voxels, brain = stack_of(voxels, "Head.of: voxels"), a_mask(brain, "Head.of: brain")
+        grid = checked_grid(grid, len(voxels), "Head.of: grid")
         if brain.shape != voxels.shape or not brain.any():
             raise CaseError("a haematoma needs a brain mask on the scan's own grid that is not empty")
         pixel = float(np.linalg.norm(grid.row_step_mm))
@@ -80,6 +84,8 @@ class Head:
         count = _sums(part.astype(np.float32), block)
         cut = np.clip(voxels[:, rows, columns], *HU_RANGE) * part
         inside = count >= BRAIN_SHARE * _sums(np.ones_like(part[:1], dtype=np.float32), block)
+        if not inside.any():
+            raise CaseError(f"a haematoma needs a brain that fills pixels of {COARSE_MM:g} mm; check mask and grid")
         hu = _sums(cut.astype(np.float32), block) / np.maximum(count, 1)
         maps, solid = _tissue(hu, inside, grid, block)
         centre = np.array([axis.mean() for axis in np.nonzero(inside)])

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ctseg.arguments import of_kind, several, whole_number
+from ctseg.errors import InputError
 from ctseg.implant.head import Head
 from ctseg.implant.places import Place, Places
 from ctseg.implant.shape_grid import ShapeGrid, box_of, touches_edge
 from ctseg.implant.wanted import Wanted
+from ctseg.io.arrays import stack_of
 from ctseg.io.stack import Mask
 from ctseg.phantom.fields import Floats, f32
 from ctseg.phantom.fitting import Box, fit_cover, solve_hu
@@ -50,8 +53,19 @@ class Implant:
     def whole_mask(self, shape: tuple[int, ...]) -> Mask:
         """The mask on the scan's grid (K, H, W)."""
         whole = np.zeros(shape, dtype=bool)
+        self.check_fits(whole.shape, "Implant.whole_mask: shape")
         whole[self.box] = self.mask
         return whole
+
+    def check_fits(self, shape: tuple[int, ...], what: str) -> None:
+        """Refuse a grid that does not hold it.
+
+        Raises:
+            InputError: naming both.
+        """
+        if len(shape) != 3 or any(part.stop > size for part, size in zip(self.box, shape, strict=True)):
+            ends = tuple(part.stop for part in self.box)
+            raise InputError(f"{what}: {shape} does not hold a haematoma that reaches to {ends}; give its own scan's")
 
     def is_section(self, slices: int) -> bool:
         """Whether a scan of so many slices shows the middle of a larger haematoma, cut off by its first or last slice.
@@ -64,9 +78,14 @@ class Implant:
 
 
 def add(voxels: Floats, implants: Sequence[Implant]) -> Floats:
-    """A copy of a scan (K, h, w) with haematomas in it."""
-    new = np.array(voxels, dtype=np.float32)
-    for implant in implants:
+    """A copy of a scan (K, h, w) with haematomas in it.
+
+    Raises:
+        InputError: if it is no scan of theirs.
+    """
+    new = np.array(stack_of(voxels, "add: voxels"), dtype=np.float32)
+    for implant in several(implants, Implant, "add: implants"):
+        implant.check_fits(new.shape, "add: voxels")
         new[implant.box] += implant.change
     return new
 
@@ -85,8 +104,15 @@ def implant_into(
 
     Returns:
         None where no place that was tried holds it.
+
+    Raises:
+        InputError: if an argument is of another kind.
     """
-    places = places or Places(head)
+    of_kind(head, Head, "implant_into: head", "a ctseg.implant.head.Head (`Head.of(voxels, grid, brain)`)")
+    of_kind(rng, np.random.Generator, "implant_into: rng", "a generator (`numpy.random.default_rng(seed)`)")
+    of_kind(wanted, Wanted, "implant_into: wanted")
+    tries = whole_number(tries, "implant_into: tries", 1)
+    places = Places(head) if places is None else of_kind(places, Places, "implant_into: places")
     for _ in range(tries):
         place = places.draw(rng, wanted)
         if place is None:

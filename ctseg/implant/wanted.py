@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Literal, get_args
 
 import numpy as np
 
+from ctseg.arguments import a_number, of_kind, refused
 from ctseg.errors import SettingError
 from ctseg.phantom.bhsd import BHSD
 from ctseg.phantom.bleed_statistics import PartSize, quantile
@@ -40,6 +42,7 @@ class Wanted:
     """Oedema against the tissue there, negative; None: as drawn."""
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if self.kind not in KINDS:
             raise SettingError(f"haematoma: kind {self.kind!r} is none of {', '.join(KINDS)}")
         if not 0 < self.ml <= 150:
@@ -48,6 +51,14 @@ class Wanted:
             raise SettingError(f"haematoma: {self.hu:g} HU; blood has 8 to 105 HU")
         if self.oedema_mm is not None and not 0 <= self.oedema_mm <= 30:
             raise SettingError(f"haematoma: oedema of {self.oedema_mm:g} mm; give 0 to 30 mm")
+        if self.oedema_hu is not None and not -100 <= self.oedema_hu <= 0:
+            raise SettingError(f"haematoma: oedema of {self.oedema_hu:g} HU; give -100 to 0 HU against the tissue")
+
+    def _check_kinds(self) -> None:
+        for name in ("ml", "hu", "oedema_mm", "oedema_hu"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) and not (value is None and name.startswith("oedema")):
+                raise refused(f"haematoma: {name}", value, "a number")
 
     def part(self, rng: np.random.Generator, centre: Mm) -> Part:
         """Draw its shape, texture and oedema around a point (mm)."""
@@ -66,7 +77,16 @@ class Wanted:
 def draw_wanted(
     rng: np.random.Generator, *, kind: Kind | None = None, ml: float | None = None, hu: float | None = None
 ) -> Wanted:
-    """Draw a haematoma that follows the 270 IPH of BHSD in mL and HU; what is given is kept."""
+    """Draw a haematoma that follows the 270 IPH of BHSD in mL and HU; what is given is kept.
+
+    Raises:
+        InputError: if `rng` is no generator, or a number is none.
+        SettingError: as `Wanted`.
+    """
+    of_kind(rng, np.random.Generator, "draw_wanted: rng", "a generator (`numpy.random.default_rng(seed)`)")
+    for name, value in (("ml", ml), ("hu", hu)):
+        if value is not None:
+            a_number(value, f"draw_wanted: {name}")
     table = BHSD[IPH]
     ml = quantile(table.ml, float(rng.random()), log=True) if ml is None else ml
     hu = quantile(table.hu_of(ml), float(rng.random())) if hu is None else hu

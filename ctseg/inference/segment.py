@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import Executor
 from contextlib import closing
@@ -9,6 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ctseg.arguments import a_path, callback, check_executor, of_kind, refused, several, whole_number
+from ctseg.errors import InputError
 from ctseg.inference.finish import finish_case
 from ctseg.inference.models import ModelGroup, all_models, with_card
 from ctseg.inference.prefetch import Outcome, prefetch_prepared
@@ -75,18 +78,55 @@ def segment_cases(
 
     Raises:
         OutputExistsError: if `out` holds anything and neither `resume` nor `overwrite` is set.
-        InputError: if `resume` meets other settings.
+        InputError: if `resume` meets other settings, or an argument is of another kind.
     """
+    cases = _named_once(cases)
+    groups = several(groups, ModelGroup, "segment_cases: groups")
+    if not groups:
+        raise InputError("segment_cases: groups: no model; `ctseg.api.load_for_segment` gives some")
+    if not isinstance(out, Output):
+        out = a_path(out, "segment_cases: out")
+    _check_kinds(settings, extractor, executor, {"resume": resume, "overwrite": overwrite},
+                 {"on_case": on_case, "progress": progress})  # fmt: skip
+    unreadable = several(unreadable, CaseResult, "segment_cases: unreadable", "the rows of `unreadable_rows(files)`")
+    workers = whole_number(workers, "segment_cases: workers", 0)
     preprocessings = [group.preprocessing for group in groups]
 
     def prepare(todo: Iterable[Case]) -> Generator[tuple[Case, Outcome]]:
         return prefetch_prepared(todo, preprocessings, extractor, workers=workers, executor=executor)
 
     return segment_prepared(
-        list(cases), prepare, input_digest, groups, out, settings, resume=resume, overwrite=overwrite,
+        cases, prepare, input_digest, groups, out, settings, resume=resume, overwrite=overwrite,
         unreadable=unreadable, on_case=on_case, progress=progress, extractor=extractor,
         whole=whole_cases(groups, extractor, workers) if executor is None else None,
     )  # fmt: skip
+
+
+def _named_once(given: Any) -> list[Case]:
+    """The cases, whose files would be each other's if two had one name.
+
+    Raises:
+        InputError: if one is no case, or its name is another's.
+    """
+    cases = several(given, Case, "segment_cases: cases", "the `cases` that `ctseg.io.discover.discover(path)` finds")
+    twice = [name for name, count in Counter(case.case_id for case in cases).items() if count > 1]
+    if twice:
+        raise InputError(f"segment_cases: cases: {twice[0]!r} is the name of two; give all paths to one `discover`")
+    return cases
+
+
+def _check_kinds(
+    settings: Any, extractor: Any, executor: Any, flags: Mapping[str, Any], callbacks: Mapping[str, Any]
+) -> None:
+    """Refuse arguments of `segment_cases` of another kind: an InputError that names the first."""
+    of_kind(settings, SegmentSettings, "segment_cases: settings")
+    if not callable(extractor):
+        raise refused("segment_cases: extractor", extractor, "a brain extractor, as `ctseg.api.load_for_segment` gives")
+    check_executor(executor, "segment_cases: executor")
+    for name, flag in flags.items():
+        of_kind(flag, bool, f"segment_cases: {name}", "True or False")
+    for name, function in callbacks.items():
+        callback(function, f"segment_cases: {name}")
 
 
 def unreadable_rows(files: Sequence[Rejected]) -> list[CaseResult]:

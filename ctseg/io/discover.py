@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from ctseg.arguments import a_path, callback, of_kind, one_of, some_paths, whole_number
 from ctseg.errors import CaseError, InputError, UnreadableError, first_line, without_quotes
 from ctseg.failures import system_failure
 from ctseg.io.archive import zip_members
@@ -70,9 +71,16 @@ def discover(
         nameless: whether the error that no scan was found names no file, as under `--deidentify`.
 
     Raises:
-        InputError: if a path is missing or an empty folder, or no scan is found at all.
+        InputError: if a path is missing or an empty folder, or no scan is found at all, or an argument is of another
+            kind.
     """
-    paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    paths = some_paths(inputs, "discover: inputs")
+    if not paths:
+        raise InputError("discover: inputs: no path; give files or folders of scans")
+    one_of(domain, ("auto", "ct", "mr"), "discover: domain")
+    workers = whole_number(workers, "discover: workers", 0)
+    without = None if without is None else a_path(without, "discover: without")
+    callback(progress, "discover: progress")
     found = all_files(paths, without)
     files, left = _outside(list(dict.fromkeys(found.files)), without)
     cases, rejected = _volume_part(files, domain)
@@ -293,7 +301,9 @@ def read_case(case: Case) -> Volume:
 
     Raises:
         CaseError: `CASE: what is wrong`, if the scan or its labels are broken or do not fit each other.
+        InputError: if it is no case that `discover` found.
     """
+    of_kind(case, Case, "read_case: case", "one of the `cases` that `ctseg.io.discover.discover(path)` finds")
     try:
         volume = check_slices(check_extent(_read(case)))
         if case.label_file is not None and volume.native is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.arguments import a_path, several, whole_number
 from ctseg.errors import CaseError, UnreadableError
 from ctseg.files import read_json_beside, write_json, write_with
 from ctseg.io.dicom.enhanced import is_object
@@ -177,8 +179,11 @@ def load_mask(path: Path, chosen: Collection[int] = ()) -> tuple[NDArray[np.uint
     Raises:
         CaseError: if the file is missing, broken, no mask, has voxels of an impossible size, or does not fit its
             sidecar.
+        InputError: if it is no path, or `chosen` no whole numbers.
     """
-    path = Path(path)
+    path = a_path(path, "load_mask: path")
+    values = several(chosen, Integral, "load_mask: chosen", "label values")
+    chosen = [whole_number(value, "load_mask: chosen", 0) for value in values]
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
     if kind_of(path.name).what == "dicom":

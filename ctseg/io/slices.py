@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.arguments import a_path, of_kind, several
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import read_json, regular
@@ -85,6 +86,7 @@ class SliceSet:
         """
         if split is None:
             return np.arange(len(self))
+        of_kind(split, str, f"{self.folder}: split", "the name of a split")
         chosen = np.flatnonzero(self.table["split"].to_numpy() == split)
         if not len(chosen):
             known = sorted(set(self.table["split"]))
@@ -97,6 +99,7 @@ class SliceSet:
         Raises:
             InputError: if a name is unknown; the message gives the first and how many.
         """
+        slice_ids = several(slice_ids, str, what, "a list of slice names")
         place = {name: row for row, name in enumerate(self.slice_ids)}
         unknown = [name for name in slice_ids if name not in place]
         if unknown:
@@ -138,7 +141,7 @@ def open_slices(folder: Path | str) -> SliceSet:
     Raises:
         InputError: one line naming the file, what is wrong and the way out.
     """
-    folder = Path(folder)
+    folder = a_path(folder, "open_slices: folder")
     info = _open_info(folder)
     images = _open_array(folder / "images.npy")
     masks = _open_array(folder / "masks.npy") if (folder / "masks.npy").exists() else None

@@ -5,11 +5,14 @@ Tilted and unevenly spaced slices keep their true positions. Everything that cts
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ctseg.arguments import a_number, refused, whole_number
 
 if TYPE_CHECKING:
     from ctseg.io.volume import Volume
@@ -63,8 +66,16 @@ class Grid:
 
     @classmethod
     def even(cls, slices: int, spacing_mm: tuple[float, float, float]) -> Grid:
-        """`slices` equal slices, untilted, `spacing_mm` = (slice, row, column)."""
-        z, row, col = spacing_mm
+        """`slices` equal slices, untilted, `spacing_mm` = (slice, row, column).
+
+        Raises:
+            InputError: if there is no slice, or the spacing is not three numbers above 0.
+        """
+        slices = whole_number(slices, "Grid.even: slices", 1)
+        given = tuple(spacing_mm) if isinstance(spacing_mm, Iterable) else ()
+        z, row, col = (a_number(mm, "Grid.even: spacing_mm") for mm in given) if len(given) == 3 else (0.0, 0.0, 0.0)
+        if min(z, row, col) <= 0:
+            raise refused("Grid.even: spacing_mm", str(spacing_mm), "three mm above 0 (slice, row, column)")
         origins = np.zeros((slices, 3))
         origins[:, 2] = z * np.arange(slices)
         return cls(origins, np.array([0.0, row, 0.0]), np.array([col, 0.0, 0.0]), np.full(slices, float(z)))

@@ -6,18 +6,20 @@ import csv
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ctseg.arguments import a_path, callback, one_of, whole_number
 from ctseg.errors import InputError, first_line
 from ctseg.failures import system_failure
 from ctseg.files import read_csv, write_with
 from ctseg.harmless import safe_table
 from ctseg.io.slices import SliceSet, check_same_size
 from ctseg.matching.described import DescribedSet, describe_set
+from ctseg.matching.given import check_metric, checked_set
 from ctseg.matching.search import length, nearest, nearest_sources, take
 from ctseg.plugins.protocols import Descriptors, SimilarityMetric
 from ctseg.progress import ProgressCallback
@@ -61,8 +63,14 @@ def match(
         then by rank from 1. Ties are broken by the order of the slice set searched, so the table is unique.
 
     Raises:
-        InputError: if the sets differ in image size, or have no slice in `split`.
+        InputError: if the sets differ in image size, or have no slice in `split`, or an argument is of another kind.
     """
+    checked_set(source, "match: source", masked=True)
+    checked_set(target, "match: target")
+    check_metric(metric, "match: metric")
+    one_of(direction, get_args(Direction), "match: direction")
+    top = None if top is None else whole_number(top, "match: top", 1)
+    callback(progress, "match: progress")
     check_same_size(source, target)
     described = describe_set(source, metric, split, masked=True), describe_set(target, metric, split, masked=False)
     return pair_up(*described, metric, top, direction, progress)
@@ -219,9 +227,13 @@ def read_pairs(
 
     Raises:
         InputError: if the file is missing, empty or no table, lacks a column, names slices that a set does not have, or
-            was made for the other direction.
+            was made for the other direction; if an argument is of another kind.
     """
-    table = _read_table(path)
+    checked_set(source, "read_pairs: source")
+    checked_set(target, "read_pairs: target")
+    one_of(direction, (*get_args(Direction), None), "read_pairs: direction")
+    top = None if top is None else whole_number(top, "read_pairs: top", 1)
+    table = _read_table(a_path(path, "read_pairs: path"))
     where = "stdin" if str(path) == "-" else str(path)
     if direction is not None:
         _check_direction(table, direction, where)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctseg.arguments import a_number
 from ctseg.errors import InputError
+from ctseg.io.arrays import a_mask, checked_grid
 from ctseg.io.stack import Grid, Mask
 from ctseg.metrics.lesions import lesion_counts
 from ctseg.metrics.overlap import confusion
@@ -47,13 +49,15 @@ class MaskPair:
             min_lesion_ml: lesions smaller than this count nowhere in the lesion-wise counts.
 
         Raises:
-            InputError: if the masks are not of one three-dimensional shape.
+            InputError: if the masks are not of one three-dimensional shape or hold anything but labels, the grid is
+                none of theirs, or a number is none.
         """
-        if pred.shape != ref.shape or pred.ndim != 3 or len(grid.slab_mm) != pred.shape[0]:
-            raise InputError(
-                f"masks of shapes {pred.shape} and {ref.shape} on {len(grid.slab_mm)} slices cannot be compared"
-            )
-        pred, ref = pred.astype(bool), ref.astype(bool)
+        pred, ref = a_mask(pred, "MaskPair.of: pred"), a_mask(ref, "MaskPair.of: ref")
+        if pred.shape != ref.shape:
+            raise InputError(f"masks of shapes {pred.shape} and {ref.shape} cannot be compared")
+        grid = checked_grid(grid, len(pred), "MaskPair.of: grid")
+        tolerance_mm = a_number(tolerance_mm, "MaskPair.of: tolerance_mm", 0.0)
+        min_lesion_ml = a_number(min_lesion_ml, "MaskPair.of: min_lesion_ml", 0.0)
         box = bounding_box(pred | ref)
         rows, cols = (slice(0, 1), slice(0, 1)) if box is None else (box[1], box[2])
         cut = grid.cropped(rows.start, cols.start)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 from scipy.stats import t as student_t
 
+from ctseg.errors import InputError
 from ctseg.evaluation.intervals import (
     SHARE,
     Sums,
@@ -164,5 +165,5 @@ def test_words_are_those_that_the_interval_supports(interval, sign, said):
 
 
 def test_a_claim_without_a_sign_is_refused():
-    with pytest.raises(ValueError, match="no sign"):
+    with pytest.raises(InputError, match="no sign"):
         verdict((0.1, 0.2), 0)
