@@ -167,7 +167,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "another modality": (lambda: discover("scans", "CT"), "discover: domain: takes 'auto' or 'ct' or 'mr', not 'CT'"),
     "a path for a case": (lambda: READ("scans/a.nii.gz"), "read_case: case: takes one of the `cases` that `ctseg"),
     "a list of masks": (lambda: MASK(["truth/a.nii.gz"]), "load_mask: path: takes a path, not a list"),
-    "half a label": (lambda: MASK(Path("truth/a.nii.gz"), [0.5]), "load_mask: chosen: takes label values, not 0.5"),
+    "half a label": (lambda: MASK(Path("truth/a.nii.gz"), [0.5]), "load_mask: chosen: takes a whole number of at lea"),
     "paths for cases": (lambda: segmented(cases=["scans"]), "segment_cases: cases: takes the `cases` that `ctseg.io."),
     "a case twice": (lambda: segmented(cases=discover("scans").cases * 2), "segment_cases: cases: 'a' is the name of"),
     "no model": (lambda: segmented(groups=[]), "segment_cases: groups: no model; `ctseg.api.load_for_segment` gives s"),

@@ -84,8 +84,7 @@ def segment_cases(
     groups = several(groups, ModelGroup, "segment_cases: groups")
     if not groups:
         raise InputError("segment_cases: groups: no model; `ctseg.api.load_for_segment` gives some")
-    if not isinstance(out, Output):
-        out = a_path(out, "segment_cases: out")
+    out = out if isinstance(out, Output) else a_path(out, "segment_cases: out")
     _check_kinds(settings, extractor, executor, {"resume": resume, "overwrite": overwrite},
                  {"on_case": on_case, "progress": progress})  # fmt: skip
     unreadable = several(unreadable, CaseResult, "segment_cases: unreadable", "the rows of `unreadable_rows(files)`")

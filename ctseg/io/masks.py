@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +181,7 @@ def load_mask(path: Path, chosen: Collection[int] = ()) -> tuple[NDArray[np.uint
         InputError: if it is no path, or `chosen` no whole numbers.
     """
     path = a_path(path, "load_mask: path")
-    values = several(chosen, Integral, "load_mask: chosen", "label values")
+    values = several(chosen, object, "load_mask: chosen", "label values")
     chosen = [whole_number(value, "load_mask: chosen", 0) for value in values]
     if not path.is_file():
         raise CaseError(f"{path}: no such file")

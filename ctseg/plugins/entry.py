@@ -44,9 +44,10 @@ class Entry:
         if not self.rivals:
             return ""
         *first, last = (f"{package} {version}" for package, version in [(self.package, self.version), *self.rivals])
-        both = "both " if len(first) == 1 else ""
         ways_out = _ways_out(self.package, [package for package, _ in self.rivals])
-        return f"{words(self.kind)} {self.name!r} is registered by {both}{', '.join(first)} and {last}; {ways_out}"
+        if len(first) == 1:
+            return f"{words(self.kind)} {self.name!r} is registered by both {first[0]} and {last}; {ways_out}"
+        return f"{words(self.kind)} {self.name!r} is registered by {', '.join(first)} and {last}; {ways_out}"
 
     def settings_model(self) -> type[Settings]:
         """The typed settings; an entry without any takes none.
