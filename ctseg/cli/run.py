@@ -72,6 +72,7 @@ def execute(path: Path, fresh: bool = False, as_json: bool = False) -> int:
     """Run a study file through the real commands; returns the worst exit code."""
     from ctseg.cli.main import main
     from ctseg.cli.study_check import refuse_faulty
+    from ctseg.cli.study_plugins import comparing
     from ctseg.outputs import guard_state
     from ctseg.progress import span
     from ctseg.study import read_study, run_study
@@ -79,7 +80,8 @@ def execute(path: Path, fresh: bool = False, as_json: bool = False) -> int:
     study = read_study(path)
     guard_state(study.state_path, common.say)
     refuse_faulty(study, fresh=fresh)
-    results = run_study(study, main, common.say, fresh=fresh)
+    with comparing(study, main) as run_step:
+        results = run_study(study, run_step, common.say, fresh=fresh)
     worst = max(result.code for result in results)
     seconds = sum(result.seconds for result in results)
     ended = "finished" if worst < 2 else f"stopped at step {results[-1].step.name!r}"
