@@ -13,6 +13,7 @@ from ctseg.files import read_json_beside
 from ctseg.io.input_digests import DIGITS, file_sha256
 from ctseg.models.card import SHA256, ModelCard, read_card
 from ctseg.models.catalogue import RUN_WEIGHTS, Catalogue, ModelSource
+from ctseg.outputs.mark import MARK, read_mark
 from ctseg.runs import ModelHeader, model_path, read_header
 
 METADATA, RUN_DIGEST = "metadata.json", "weights_sha256"
@@ -133,13 +134,20 @@ def read_checked_card(source: ModelSource, digest: str) -> ModelCard | None:
 
 
 def _check_run(source: ModelSource, digest: str) -> None:
-    """Compare a run's weights with the digest that the training wrote beside them; older runs have none."""
+    """Compare a run's weights with the digest that the training wrote beside them, or into the mark of its output."""
     if source.weights.name != RUN_WEIGHTS:
         return
     recorded = read_json_beside(source.weights.with_name(METADATA))
     found = recorded.get(RUN_DIGEST) if isinstance(recorded, dict) else None
     if isinstance(found, str) and re.fullmatch(SHA256, found):
         _compare(source, digest, found, f"in {METADATA}")
+        return
+    folder = source.weights.absolute().parent
+    for top, name in ((folder, RUN_WEIGHTS), (folder.parent, f"{folder.name}/{RUN_WEIGHTS}")):  # the latter of a fold
+        mark = read_mark(top)
+        seen = mark.made.get(name, "").split(" ")[-1] if mark is not None and mark.finished else ""
+        if re.fullmatch(r"[0-9a-f]{12}", seen):
+            _compare(source, digest[: len(seen)], seen, f"in {MARK}")
 
 
 def _compare(source: ModelSource, digest: str, recorded: str, where: str) -> None:

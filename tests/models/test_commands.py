@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.files import read_json, write_json
+from ctseg.outputs.mark import Mark, write_mark
 from ctseg.plugins.host import Registry
 
 Capture = pytest.CaptureFixture[str]
@@ -202,6 +203,25 @@ def test_a_run_whose_weights_changed_since_its_training_is_refused(package: Path
     for other in ('{"weights_sha256": "\u001b[31m"}', '{"weights_sha256": 3}', "[]", "{"):
         Path("run/metadata.json").write_text(other)
         assert main(["models", "show", "run"]) == 0
+
+
+@pytest.mark.parametrize(("top", "model"), [("run", "run"), ("folds", "folds/fold_1")])
+def test_weights_that_only_the_mark_knows_are_compared_with_it(
+    top: str, model: str, package: Path, scan: str, capsys: Capture
+) -> None:
+    """Folds of a fine-tuning, and runs of earlier versions, have no metadata.json."""
+    path = weights(Path(model, "model.safetensors"))
+    mark = Mark("finetune", (path.relative_to(top).as_posix(),), finished=False)
+    write_mark(Path(top), mark.finish(Path(top)))
+    assert main(["models", "show", model]) == 0
+    capsys.readouterr()
+    changed = bytearray(path.read_bytes())
+    changed[-2] ^= 1
+    path.write_bytes(changed)
+    for call in (["export", model, "-o", "exported"], ["segment", scan, "--model", str(path), "--device", "cpu"]):
+        assert "that in .ctseg.json" in refused(capsys, *call)
+    write_mark(Path(top), mark)  # of a training that has not finished
+    assert main(["models", "show", model]) == 0
 
 
 def damaged(change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
