@@ -62,8 +62,8 @@ check: $(BIN)/.ready
 # One thread a process: there are as many processes as cores. Coverage is measured over the quick tests alone: its
 # tracer makes the others, which train networks, half as long again. `make cover` measures all of them.
 test: $(BIN)/.ready check docs
-	$(ONE_THREAD) $(BIN)/pytest tests plugins -n 2 -m "not ($(LONG))" $(COVER) --cov-fail-under=83
-	$(ONE_THREAD) $(BIN)/pytest tests plugins -n 2 -m "$(LONG)"
+	$(ONE_THREAD) $(BIN)/pytest tests plugins -n 2 --dist worksteal -m "not ($(LONG))" $(COVER) --cov-fail-under=83
+	$(ONE_THREAD) $(BIN)/pytest tests plugins -n 2 --dist worksteal -m "$(LONG)"
 
 test-fast: $(BIN)/.ready
 	$(ONE_THREAD) $(BIN)/pytest tests plugins -q -m "not ($(LONG))"

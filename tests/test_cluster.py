@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import subprocess
@@ -39,11 +40,9 @@ class Cluster:
             "--host", "127.0.0.1",
         )  # fmt: skip
         deadline = time.monotonic() + 600
-        while not self.file.exists() and time.monotonic() < deadline:
+        while not (said := _written(self.file)) and time.monotonic() < deadline:
             time.sleep(0.1)
-        import json
-
-        self.address = json.loads(self.file.read_text())["address"]
+        self.address = said["address"]
         self.workers = [self.add_worker(), self.add_worker()]
 
     def add_worker(self) -> subprocess.Popen[bytes]:
@@ -67,6 +66,14 @@ class Cluster:
         for process in (*self.workers, self.scheduler):
             process.kill()
             process.wait()
+
+
+def _written(file: Path) -> dict[str, str]:
+    """What a scheduler's file says; nothing while it is being written."""
+    try:
+        return json.loads(file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 @pytest.fixture(scope="module")
