@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from ctseg.io.mask_files import MaskFolder, Unread, files_of, mask_case, mask_fo
 from ctseg.io.mask_places import disagree, folders_of, names_in, unlike
 from ctseg.io.named_masks import named_cases, with_named
 from ctseg.parallel import attempt
-from ctseg.wording import counted
+from ctseg.wording import counted, first_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Matching:
     """Model -> its predictions without a reference."""
     patient_rule: str
     elsewhere: tuple[str, ...] = ()
-    """What is said of models whose masks have their references' names, and lie in folders of other names."""
+    """What is said of masks in folders of other names than their references', or of several cases in the table."""
     unread: tuple[tuple[str, tuple[Unread, ...]], ...] = ()
     """(the references or a model, files that may hold masks of further cases, in forms that are not read)."""
 
@@ -73,7 +74,7 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
             f"{', '.join(str(pred) for pred in preds)}: no mask has the name of one in {ref} "
             f"(such as {next(iter(refs))}.nii.gz); rename them or give --cases with case,ref,pred"
         )
-    elsewhere = () if table is not None else _elsewhere(refs, ref, found, preds)
+    elsewhere = _elsewhere(refs, ref, found, preds) if table is None else _several_times(table, (refs, *found))
     patients, rule = _patients(list(refs), group)
     jobs = tuple(
         Job(case, patients[case], path, tuple(masks.get(case) for masks in found)) for case, path in refs.items()
@@ -127,6 +128,13 @@ def _elsewhere(
                 f"{both}; are they of one scan?"
             )
     return tuple(notes)
+
+
+def _several_times(table: Path, sides: Sequence[Mapping[str, Path]]) -> tuple[str, ...]:
+    """A note where a table names one file for several cases, as a line that was copied does."""
+    counts = [Counter(side.values()) for side in sides]
+    twice = [path.name for count in counts for path, times in count.items() if times > 1]
+    return (f"{table.name}: names {first_of(twice)} for several cases; is that meant?",) if twice else ()
 
 
 def _unread(names: Sequence[str], folders: Sequence[MaskFolder]) -> tuple[tuple[str, tuple[Unread, ...]], ...]:

@@ -312,7 +312,8 @@ def test_strays_and_repeats_within_a_series(write_series: Write, head_ct: np.nda
     found = discover(folder)
     assert [len(case.files) for case in found.cases] == [6, 6]
     assert len({case.case_id for case in found.cases}) == 2
-    assert all("split by AcquisitionNumber" in case.notes[0] for case in found.cases)
+    assert all("split by AcquisitionNumber" in case.notes[1] for case in found.cases)
+    assert all(case.notes[0].startswith("left out of its series") for case in found.cases)
     assert "unlike the 12 other slices" in reasons(found)
     assert {float(read_case(case).voxels.max()) for case in found.cases} == {head_ct.max(), head_ct.max() + 7}
 

@@ -66,6 +66,14 @@ def test_masks_in_folders_of_other_names_are_said(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_a_table_names_twice_is_said(tmp_path: Path) -> None:
+    pred, ref, table = fill(tmp_path / "pred", ["a", "b"]), fill(tmp_path / "ref", ["a", "b"]), tmp_path / "pairs.csv"
+    rows = {"copied": "a,a.nii.gz,a.nii.gz\nb,b.nii.gz,a.nii.gz\n", "own": "a,a.nii.gz,a.nii.gz\nb,b.nii.gz,b.nii.gz\n"}
+    for name, said in (("copied", ("pairs.csv: names a.nii.gz for several cases; is that meant?",)), ("own", ())):
+        table.write_text(f"case,ref,pred\n{rows[name]}")
+        assert match_cases([pred], ref, table=table).elsewhere == said
+
+
 def test_a_mask_of_another_session_is_not_its_scans(tmp_path: Path) -> None:
     masks = fill(tmp_path / "masks", ["ses-1/a", "ses-1/b", "all/c"])
     scans = {"a": "ses-2/a.nii.gz", "b": "ses-1/b.nii.gz", "c": "ses-3/c.nii.gz"}
