@@ -32,7 +32,8 @@ IMPLANT = [
     "--device", "cpu",
 ]  # fmt: skip
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
-    **{name: SHORT[name] for name in ("evaluate", "bids", "phantom", "segment --share", "synthesize nifti")},
+    **{name: SHORT[name] for name in ("evaluate", "bids", "finetune", "phantom", "segment --share")},
+    "synthesize nifti": SHORT["synthesize nifti"],
     "phantom, two workers": ([*SHORT["phantom"][0][:-1], "2"], []),
     "implant": (IMPLANT, []),
     "segment": (["segment", "scans", "--model", "seg", *ONE, "--probabilities"], ["--resume"]),
