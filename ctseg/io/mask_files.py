@@ -29,6 +29,7 @@ FORM_OF = {".mgz": "FreeSurfer", ".mgh": "FreeSurfer", ".mnc": "MINC"}
 NAMED_FORMS = {"SEG": "DICOM SEG", "RTSTRUCT": "DICOM RTSTRUCT"}
 """Modality -> form of the DICOM objects that are masks; others are DICOM alone."""
 AS_NIFTI = "write them as NIfTI on the grid of the scan (SimpleITK, nibabel)"
+HOLDER, HOLDERS = "folder with masks", "folders with masks"
 BESIDE = (
     "put its masks beside the others, each under its case's name, or name them in a table (--cases of `ctseg evaluate`)"
 )
@@ -202,7 +203,7 @@ def _other_forms(folder: Path, inside: Mapping[Path, list[Path]]) -> list[Unread
 
 def _holders(folder: Path, places: Iterable[Path]) -> list[Unread]:
     """A line for each folder below a folder that holds masks which are not read."""
-    return [Unread(f"{place.relative_to(folder)}/", "folder with masks", BESIDE) for place in sorted(set(places))]
+    return [Unread(f"{place.relative_to(folder)}/", HOLDER, BESIDE) for place in sorted(set(places))]
 
 
 def _by_folder(files: Iterable[Path]) -> dict[Path, list[Path]]:
@@ -321,7 +322,8 @@ def about_unread(files: Sequence[Unread]) -> str:
 
 def forms_of(files: Sequence[Unread]) -> str:
     """`2 DICOM SEG, 1 MINC`."""
-    return ", ".join(f"{count} {form}" for form, count in Counter(file.form for file in files).items())
+    found = Counter(file.form for file in files)
+    return ", ".join(f"{count} {HOLDERS if form == HOLDER and count > 1 else form}" for form, count in found.items())
 
 
 def ways_out(files: Sequence[Unread]) -> str:

@@ -47,8 +47,8 @@ def checked_numbers(values: NDArray[np.float32], network: str) -> NDArray[np.flo
     """
     if np.isnan(values.sum()):  # one value that is no number makes the sum none
         raise InputError(
-            f"model {network}: gives values that are no numbers; its weights are damaged: copy it again, or train it "
-            "again"
+            f"model {network}: gives values that are no numbers; its weights are damaged, or its code is at fault: "
+            "copy it again, or train it again"
         )
     return values
 

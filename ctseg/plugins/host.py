@@ -244,7 +244,12 @@ def _forget(registry: Registry, before: set[Any]) -> None:
 
 def _load_module(registry: Registry, point: EntryPoint, package: Package) -> str:
     """Import and register one plugin; why it is left out, or an empty text."""
-    module = point.load()
+    try:
+        module = point.load()
+    except AttributeError:
+        if EntryPoint.pattern.match(point.value):
+            raise
+        return f"its entry point {point.name!r} names no module: {point.value!r}"
     contract = _contract(module)
     if contract > hookspecs.CONTRACT:
         return f"needs plugin contract {contract}, this ctseg has {hookspecs.CONTRACT}; pip install --upgrade ctseg"

@@ -462,6 +462,7 @@ def test_dicom_masks_in_folders_below_are_found(tmp_path: Path) -> None:
     assert len(set(cases)) == 5
     assert mask_folder(tmp_path).masks == found.masks
     assert unread(tmp_path) == {"copied/": "folder with masks", "own/": "folder with masks"}
+    assert about_unread(found.unread).startswith("2 folders in forms that are not read (2 folders with masks), such as")
     assert [file for _, file in mask_files(tmp_path)[0]] == list(found.masks.values())
 
 

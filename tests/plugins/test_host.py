@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -157,6 +158,13 @@ def test_an_error_of_ctsegs_own_that_a_plugin_raises_is_that_plugins() -> None:
 
     found = (SimpleNamespace(load=load_broken, name="x"), SimpleNamespace(name="broken", version="0.1"))
     assert [item.error for item in load(found=[found]).broken] == ["needs a GPU"]
+
+
+@pytest.mark.parametrize("value", ["", "9 lives", ":hook"])
+def test_an_entry_point_without_a_module_is_named(value: str) -> None:
+    point = EntryPoint("odd", value, "ctseg.plugins")
+    [item] = load(found=[(point, Package("broken", "0.1"))]).broken
+    assert item.error == f"its entry point 'odd' names no module: {value!r}"
 
 
 def test_a_broken_plugin_is_named_and_does_not_take_the_tool_down() -> None:
