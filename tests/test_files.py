@@ -3,9 +3,9 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
+from toy_sets import toy
 
 from ctseg.errors import InputError, UnreadableError
 from ctseg.files import read_csv, read_json, read_json_beside, regular, write_json, write_text, write_with
@@ -118,12 +118,14 @@ def test_a_table_in_a_broken_archive_is_one_line(ending: str, tmp_path: Path) ->
     from ctseg.evaluation.cases import read_table
     from ctseg.inspection.artefacts import inspect_pairs
     from ctseg.io.rsna_labels import read_labels
+    from ctseg.io.slices import open_slices
     from ctseg.matching.pairs import read_pairs
     from ctseg.preprocess.labels import read_splits
 
     table = tmp_path / f"table.csv.{ending}"
     table.write_bytes(BROKEN[ending])
-    pairs: Any = partial(read_pairs, source=None, target=None)
+    one = open_slices(toy(tmp_path / "ct", "ct", 0, count=2))
+    pairs = partial(read_pairs, source=one, target=one)
     readers = (partial(read_table, columns=["case"]), read_labels, pairs, read_splits)
     for reader in readers:
         with pytest.raises(InputError) as caught:

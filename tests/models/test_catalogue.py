@@ -115,13 +115,15 @@ def test_the_users_model_does_not_take_a_registered_name(package: Path, mine: Pa
     assert next(info.error for info in list_models(load(found=[]))) == ""
 
 
-def test_two_packages_with_one_name_are_an_error(package: Path, tmp_path: Path, plugged: Plugged) -> None:
-    from ctseg.errors import PluginError
-
+def test_a_name_of_two_packages_is_an_error_where_it_is_used(package: Path, tmp_path: Path, plugged: Plugged) -> None:
     ship(package)
     ship(tmp_path / "plugin")
-    with pytest.raises(PluginError, match="model 'default' is registered by both ctseg .* and ctseg-basal"):
-        plugged(tmp_path / "plugin")
+    ship(tmp_path / "plugin", "basal")
+    known = catalogue(plugged(tmp_path / "plugin"))
+    for used in (known.default, lambda: known.find("default")):
+        with pytest.raises(InputError, match="model 'default' is registered by both ctseg .* and ctseg-basal"):
+            used()
+    assert known.find("basal").owner == "ctseg-basal 1.2"
 
 
 def test_a_factory_that_raises_is_one_broken_model() -> None:
