@@ -79,7 +79,7 @@ def pair(**given: Any) -> MaskPair:
     return MaskPair.of(**{"pred": BLOOD, "ref": BLOOD, "grid": GRID, **given})
 
 
-def laid(**given: Any) -> Any:
+def clot(**given: Any) -> Any:
     voxels = np.full((9, 40, 40), 35.0) if "voxels" not in given else given.pop("voxels")
     brain = np.pad(np.ones((7, 30, 30), bool), ((1, 1), (5, 5), (5, 5))) if "brain" not in given else given.pop("brain")
     head_ = Head.of(voxels, given.pop("grid", Grid.even(9, (5.0, 3.0, 3.0))), brain)
@@ -153,16 +153,16 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "no spacing": (lambda: Grid.even(3, (0, 1, 1)), "Grid.even: spacing_mm: takes three mm above 0 (slice, row, col"),
     "NaN spacing": (lambda: Grid.even(3, (np.nan, 1, 1)), "Grid.even: spacing_mm: takes a finite number, not nan"),
     "two spacings": (lambda: EVEN(3, (1, 1)), "Grid.even: spacing_mm: takes three mm above 0"),
-    "NaN voxels": (lambda: laid(voxels=np.full((9, 40, 40), np.nan)), "Head.of: voxels: some voxels are no numbers"),
-    "a brain of shares": (lambda: laid(brain=np.full((9, 40, 40), 0.5)), "Head.of: brain: a mask has 0 and 1, or labe"),
-    "a brain of nothing": (lambda: laid(brain=BRIM, grid=Grid.even(9, (1, 0.1, 0.1))), "a haematoma needs a brain tha"),
-    "a seed": (lambda: laid(rng=0), "implant_into: rng: takes a generator (`numpy.random.default_rng(seed)`), not 0"),
-    "no try": (lambda: laid(tries=0), "implant_into: tries: takes a whole number of at least 1, not 0"),
+    "NaN voxels": (lambda: clot(voxels=np.full((9, 40, 40), np.nan)), "Head.of: voxels: some voxels are no numbers"),
+    "a brain of shares": (lambda: clot(brain=np.full((9, 40, 40), 0.5)), "Head.of: brain: a mask has 0 and 1, or labe"),
+    "a brain of nothing": (lambda: clot(brain=BRIM, grid=Grid.even(9, (1, 0.1, 0.1))), "a haematoma needs a brain tha"),
+    "a seed": (lambda: clot(rng=0), "implant_into: rng: takes a generator (`numpy.random.default_rng(seed)`), not 0"),
+    "no try": (lambda: clot(tries=0), "implant_into: tries: takes a whole number of at least 1, not 0"),
     "mL as text": (lambda: WANTED("lobar", "5", 60), "haematoma: ml: takes a number, not '5'"),
     "bright oedema": (lambda: Wanted("lobar", 5, 60, oedema_hu=50), "haematoma: oedema of 50 HU; give -100 to 0 HU"),
     "no generator": (lambda: draw_wanted(ANY), "draw_wanted: rng: takes a generator"),
-    "one implant": (lambda: add(np.zeros((9, 40, 40)), laid()), "add: implants: takes a list of ctseg.implant.lay.Imp"),
-    "another scan": (lambda: add(np.zeros((2, 40, 40)), [laid()]), "add: voxels: (2, 40, 40) does not hold a haematom"),
+    "one implant": (lambda: add(np.zeros((9, 40, 40)), clot()), "add: implants: takes a list of ctseg.implant.lay.Imp"),
+    "another scan": (lambda: add(np.zeros((2, 40, 40)), [clot()]), "add: voxels: (2, 40, 40) does not hold a haematom"),
     "no path": (lambda: discover([]), "discover: inputs: no path; give files or folders of scans"),
     "another modality": (lambda: discover("scans", "CT"), "discover: domain: takes 'auto' or 'ct' or 'mr', not 'CT'"),
     "a path for a case": (lambda: READ("scans/a.nii.gz"), "read_case: case: takes one of the `cases` that `ctseg"),
@@ -209,7 +209,7 @@ def test_every_form_of_a_mask_is_the_same_mask(form: str) -> None:
     assert pair(pred=given).confusion == (4, 0, 0)
     assert np.array_equal(before, np.array(given))
     brain = np.pad(np.ones((7, 30, 30), bool), ((1, 1), (5, 5), (5, 5)))
-    assert np.array_equal(laid(brain=FORMS[form](brain)).change, laid().change)
+    assert np.array_equal(clot(brain=FORMS[form](brain)).change, clot().change)
 
 
 def test_what_a_callback_raises_reaches_the_caller_and_leaves_nothing() -> None:

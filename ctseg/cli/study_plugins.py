@@ -61,7 +61,7 @@ def _compare(study: Study, ran: Sequence[Sequence[str]]) -> None:
 
 
 def _say_others(step: Step, before: Any, now: Mapping[str, str]) -> None:
-    """A line for each plugin of which a step was done with another version than is there."""
+    """A line for each plugin whose version is another than the one that a step was done with."""
     for name, had in before.items() if isinstance(before, dict) else ():
         if now.get(name) != had:
             has = f"{now[name]} is installed" if name in now else "it is not installed"

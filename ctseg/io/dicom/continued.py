@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -24,15 +25,32 @@ def about_continued(scans: Sequence[Sequence[SliceHeader]]) -> list[tuple[str, .
     Args:
         scans: the slices, or frames, of each.
     """
-    found = [_extent(scan) for scan in scans]
     notes: list[tuple[str, ...]] = [()] * len(scans)
+    places = defaultdict[tuple[str, ...], list[int]](list)
+    for number, scan in enumerate(scans):
+        places[_place(scan[0])].append(number)
+    for numbers in places.values():  # a cohort has many scans, a study few
+        for one in _continued([scans[number] for number in numbers]):
+            notes[numbers[one]] = (GOES_ON,)
+    return notes
+
+
+def _continued(scans: Sequence[Sequence[SliceHeader]]) -> Iterator[int]:
+    """Which scans of one place are short and go on in another series."""
+    if len(scans) == 1:
+        return
+    found = [_extent(scan) for scan in scans]
     for one, other in permutations(range(len(scans)), 2):
         first, second = found[one], found[other]
         if first is None or second is None or not _is_beside(scans[one][0], scans[other][0]):
             continue
         if first[1] - first[0] < WHOLE_HEAD_MM and _follows(first, second):
-            notes[one] = (GOES_ON,)
-    return notes
+            yield one
+
+
+def _place(header: SliceHeader) -> tuple[str, ...]:
+    """What the series have in common whose positions are of one frame."""
+    return header.patient, header.study_uid, header.frame_of_reference_uid, header.modality
 
 
 def _extent(scan: Sequence[SliceHeader]) -> tuple[float, float, float] | None:
@@ -45,11 +63,9 @@ def _extent(scan: Sequence[SliceHeader]) -> tuple[float, float, float] | None:
 
 
 def _is_beside(one: SliceHeader, other: SliceHeader) -> bool:
-    """Whether two slices are of two series of a study, with the same axes."""
-    place = one.patient, one.study_uid, one.frame_of_reference_uid, one.modality
-    same = place == (other.patient, other.study_uid, other.frame_of_reference_uid, other.modality)
+    """Whether two slices of one place are of two series, with the same axes."""
     is_other = bool(one.frame_of_reference_uid) and one.series_uid != other.series_uid
-    return same and is_other and np.radians(apart_deg(one, other)) < NEARLY_SAME_DIRECTION
+    return is_other and np.radians(apart_deg(one, other)) < NEARLY_SAME_DIRECTION
 
 
 def _follows(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
