@@ -26,6 +26,9 @@ ANOTHER_FRAME = (
     "lies in another frame of reference than its scan: is it the mask of another scan? Where it is not, write it as "
     "NIfTI on the grid of the scan"
 )
+OWN_FRAME = (
+    "its mask names this scan and another frame of reference; taken where its positions say: does it lie right?"
+)
 ANOTHER_SLICE = (
     "names another slice of its scan than the one where it lies, so one of the two is wrong; export it again"
 )
@@ -85,17 +88,20 @@ def check_drawn_on(drawn: DrawnOn, scan: Volume, names: Sequence[SliceName]) -> 
         names: of its slices, see `slice_names`.
 
     Returns:
-        A note where it names another series.
+        A note where it names another series, or this scan and another frame of reference.
 
     Raises:
-        CaseError: without a file's name, if its frame of reference is another one and it names no slice of the scan.
+        CaseError: without a file's name, if its frame of reference is another one, and it names no slice of the scan,
+            nor its series alone.
     """
     named = frozenset().union(*drawn.sources)
     series = {scan.series_id} if scan.drawn is None else scan.drawn.series_uids
-    if named & set(names) or series & drawn.series_uids:
-        return []
     own, other = drawn.frame_of_reference_uid, frame_of_reference(scan)
-    if own and other and own != other:
+    is_elsewhere = bool(own and other) and own != other
+    names_others = bool(named) and bool(names) and scan.drawn is None
+    if named & set(names) or (series & drawn.series_uids and not (is_elsewhere and names_others)):
+        return [OWN_FRAME] if is_elsewhere else []
+    if is_elsewhere:
         raise CaseError(ANOTHER_FRAME)
     is_known = bool(names) and bool(named or drawn.series_uids)
     return [ANOTHER_SERIES] if is_known else []

@@ -31,7 +31,7 @@ from ctseg.inference.dicom_rtstruct import write_rtstruct
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.io.dicom.header import read_tags
 from ctseg.io.dicom.rtstruct import is_rtstruct, read_rtstruct
-from ctseg.io.drawn import slice_names
+from ctseg.io.drawn import OWN_FRAME, slice_names
 from ctseg.io.masks import load_mask
 from ctseg.io.named_masks import named_case
 from ctseg.io.outlines import CROSSING, LOST, NESTED, OVERLAP, outlines_on
@@ -249,7 +249,7 @@ def test_the_scan_that_it_names_is_this_one(tmp_path: Path) -> None:
     rtstruct(tmp_path / "c.dcm", sources, drawn, change=of_another_place)
     again, notes = put(tmp_path / "c.dcm", scan)
     np.testing.assert_array_equal(again, mask)
-    assert notes == []  # the slices that it names are this scan's
+    assert notes == [OWN_FRAME]  # the slices that it names are this scan's
 
 
 def test_a_region_of_another_frame_is_refused_and_another_is_not(tmp_path: Path) -> None:

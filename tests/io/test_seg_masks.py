@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -31,7 +33,7 @@ from seg_files import (
 )
 
 from ctseg.errors import CaseError
-from ctseg.io.drawn import slice_names
+from ctseg.io.drawn import ANOTHER_FRAME, OWN_FRAME, slice_names
 from ctseg.io.masks import load_mask, save_mask
 from ctseg.io.seg_masks import seg_on
 from ctseg.io.spanning import spanned
@@ -316,6 +318,23 @@ def test_the_mask_of_another_scan_is_refused_and_of_another_series_said(tmp_path
     changed(tmp_path / "b.dcm", tmp_path / "c.dcm", lambda data: data.pop("FrameOfReferenceUID"))
     labels, place = load_mask(tmp_path / "c.dcm")
     assert seg_on(labels, place, scan, slice_names(scan))[1] == notes
+
+
+def test_a_mask_of_this_scan_in_another_frame_of_reference_is_said(tmp_path: Path) -> None:
+    """Anonymised apart from its scan; of a series that holds two frames of reference it may be the other's."""
+    sources = ct(tmp_path / "ct")
+    scan = scan_of(tmp_path / "ct")
+    seg(tmp_path / "a.dcm", sources, lesions())
+    changed(tmp_path / "a.dcm", tmp_path / "b.dcm", lambda data: setattr(data, "FrameOfReferenceUID", "1.2.3"))
+    labels, place = load_mask(tmp_path / "b.dcm")
+    on, notes = seg_on(labels, place, scan, slice_names(scan))
+    np.testing.assert_array_equal(on, lesions())
+    assert notes == [OWN_FRAME]
+    unnamed = replace(place, drawn=replace(place.drawn, sources=(frozenset(),) * len(place.drawn.sources)))
+    assert seg_on(labels, unnamed, scan, slice_names(scan))[1] == [OWN_FRAME]
+    seg(tmp_path / "c.dcm", ct(tmp_path / "other", SeriesInstanceUID=sources[0].SeriesInstanceUID), lesions())
+    with pytest.raises(CaseError, match=re.escape(ANOTHER_FRAME)):
+        put(tmp_path / "c.dcm", scan)
 
 
 @pytest.mark.parametrize("name", ["even", "sagittal", "coronal"])
