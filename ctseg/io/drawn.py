@@ -26,9 +26,7 @@ ANOTHER_FRAME = (
     "lies in another frame of reference than its scan: is it the mask of another scan? Where it is not, write it as "
     "NIfTI on the grid of the scan"
 )
-OWN_FRAME = (
-    "its mask names this scan and another frame of reference; taken where its positions say: does it lie right?"
-)
+OWN_FRAME = "its mask names this scan and another frame of reference; taken where its positions say: does it lie right?"
 ANOTHER_SLICE = (
     "names another slice of its scan than the one where it lies, so one of the two is wrong; export it again"
 )
@@ -94,17 +92,24 @@ def check_drawn_on(drawn: DrawnOn, scan: Volume, names: Sequence[SliceName]) -> 
         CaseError: without a file's name, if its frame of reference is another one, and it names no slice of the scan,
             nor its series alone.
     """
-    named = frozenset().union(*drawn.sources)
-    series = {scan.series_id} if scan.drawn is None else scan.drawn.series_uids
     own, other = drawn.frame_of_reference_uid, frame_of_reference(scan)
     is_elsewhere = bool(own and other) and own != other
-    names_others = bool(named) and bool(names) and scan.drawn is None
-    if named & set(names) or (series & drawn.series_uids and not (is_elsewhere and names_others)):
+    if _names_it(drawn, scan, names, by_slices=is_elsewhere):
         return [OWN_FRAME] if is_elsewhere else []
     if is_elsewhere:
         raise CaseError(ANOTHER_FRAME)
-    is_known = bool(names) and bool(named or drawn.series_uids)
+    is_known = bool(names) and (any(drawn.sources) or bool(drawn.series_uids))
     return [ANOTHER_SERIES] if is_known else []
+
+
+def _names_it(drawn: DrawnOn, scan: Volume, names: Sequence[SliceName], *, by_slices: bool) -> bool:
+    """Whether a mask names a slice of a scan, or its series; with `by_slices` not the series and other slices."""
+    named = frozenset[SliceName]().union(*drawn.sources)
+    if named & set(names):
+        return True
+    if by_slices and named and names and scan.drawn is None:  # of a mask, the slices are not all of the scan
+        return False
+    return bool(drawn.series_uids & ({scan.series_id} if scan.drawn is None else scan.drawn.series_uids))
 
 
 def check_acquired(own: Acquired | None, scan: Volume, names: Sequence[SliceName]) -> None:
