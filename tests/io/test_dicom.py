@@ -233,22 +233,101 @@ def test_acquisitions_that_overlap_are_said(
     assert not any("overlap" in note for note in read_case(discover(apart[0].parent).cases[0]).notes)
 
 
-def test_slices_of_acquisitions_that_alternate_are_said(
+def interleaved(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]], folder: str = "", **tags: Any
+) -> list[Path]:
+    """Two series under one UID, the second between the slices of the first; each tag has a value for each."""
+    between = [(x, y, z + 1.5) for x, y, z in straight]
+    each = [{name: values[number] for name, values in tags.items()} for number in (0, 1)]
+    files = [write_series(head_ct, straight, f"{folder}one", **each[0])[0].parent]
+    return [*files, write_series(head_ct, between, f"{folder}two", **each[1])[0].parent]
+
+
+@pytest.mark.parametrize(
+    ("tag", "values", "named"),
+    [
+        ("AcquisitionNumber", (1, 2), ""),
+        ("KVP", (80, 140), ""),
+        ("ConvolutionKernel", ("H30s", "H60s"), ""),
+        ("ImageType", (["ORIGINAL", "PRIMARY"], ["DERIVED", "SECONDARY"]), ""),
+        ("AcquisitionTime", ("101500", "102000"), ""),
+        ("ContentTime", ("101500", "102000"), "AcquisitionTime"),
+        (
+            "AcquisitionTime",
+            (tuple(f"1015{k:02d}" for k in range(6)), tuple(f"1020{k:02d}" for k in range(6))),
+            "order",
+        ),
+        ("InstanceNumber", (tuple(range(1, 7)), tuple(range(12, 6, -1))), "order"),
+    ],
+)
+@pytest.mark.parametrize("thickness", [5.0, None])
+def test_acquisitions_between_each_others_slices_are_two_scans(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]], tag: str, values: tuple[Any, ...],
+    named: str, thickness: float | None,
+) -> None:  # fmt: skip
+    """A repeat at another offset: the head has moved between the two."""
+    more = {} if thickness is None else {"SliceThickness": (thickness, thickness)}
+    files = interleaved(write_series, head_ct, straight, **{tag: values}, **more)
+    cases = discover(files, "ct").cases
+    assert [len(case.files) for case in cases] == [6, 6]
+    by = "the order of its slices" if named == "order" else named or tag
+    said = f"the series holds 2 scans at interleaved positions; split by {by}"
+    assert all(said in case.notes for case in cases)
+    heights = [tuple(read_case(case).z_mm) for case in cases]
+    assert sorted(heights) == [tuple(5.0 * k for k in range(6)), tuple(5.0 * k + 1.5 for k in range(6))]
+
+
+def test_two_scans_that_are_numbered_alike_are_split_by_their_times(
     write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]]
 ) -> None:
-    files = [write_series(head_ct, straight, "one", AcquisitionNumber=1)[0].parent]
-    between = [(x, y, z + 1.5) for x, y, z in straight]
-    files.append(write_series(head_ct, between, "two", AcquisitionNumber=2)[0].parent)
-    (case,) = discover(files, "ct").cases
-    assert case.notes == ("slices of 2 acquisitions alternate; taken as one scan",)
-    for tag, values, words in (
+    times = tuple(tuple(f"10{minute}{k:02d}" for k in range(6)) for minute in (15, 20))
+    numbers = (tuple(range(1, 7)),) * 2
+    files = interleaved(write_series, head_ct, straight, AcquisitionTime=times, InstanceNumber=numbers)
+    assert [len(case.files) for case in discover(files, "ct").cases] == [6, 6]
+
+
+def test_a_part_that_was_taken_again_between_the_slices_is_a_scan_of_its_own(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]]
+) -> None:
+    whole = write_series(head_ct, straight, "one", AcquisitionNumber=1)[0].parent
+    again = [(x, y, z + 2.5) for x, y, z in straight[2:5]]
+    part = write_series(head_ct[2:5], again, "two", AcquisitionNumber=2)[0].parent
+    assert [len(case.files) for case in discover([whole, part], "ct").cases] == [6, 3]
+
+
+@pytest.mark.parametrize(
+    ("places", "tags"),
+    [
+        ([2.5 * k for k in range(6)], {"InstanceNumber": tuple(range(1, 7))}),
+        ([2.5 * k for k in range(6)], {"AcquisitionTime": tuple(f"1015{k:02d}" for k in range(6)),
+                                       "InstanceNumber": (1, 4, 2, 5, 3, 6)}),
+        ([5.0 * k for k in range(6)], {"AcquisitionNumber": (1, 2) * 3}),
+        ([5.0 * k for k in range(6)], {"InstanceNumber": (1, 4, 2, 5, 3, 6)}),
+        ([5.0 * k for k in range(6)], {"AcquisitionNumber": (1, 1, 1, 2, 2, 2)}),
+    ],
+)  # fmt: skip
+def test_one_acquisition_with_overlapping_slices_and_passes_that_fill_gaps_are_one_scan(
+    write_series: Write, head_ct: np.ndarray, places: list[float], tags: dict[str, Any]
+) -> None:
+    files = write_series(head_ct, [(-4.0, -6.0, z) for z in places], SliceThickness=5.0, **tags)
+    (case,) = discover(files[0].parent, "ct").cases
+    assert len(case.files) == 6
+
+
+def test_slices_of_acquisitions_that_fill_each_others_gaps_are_said(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]]
+) -> None:
+    for number, (tag, values, words) in enumerate((
+        ("AcquisitionNumber", (1, 2), "2 acquisitions"),
         ("KVP", (80, 140), "2 tube voltages"),
         ("ConvolutionKernel", ("H30s", "H60s"), "2 kernels"),
         ("ImageType", (["ORIGINAL", "PRIMARY"], ["DERIVED", "SECONDARY"]), "2 kinds of image"),
-    ):
-        files_of = [write_series(head_ct, straight, f"{tag}0", **{tag: values[0]})[0].parent]
-        files_of.append(write_series(head_ct, between, f"{tag}1", **{tag: values[1]})[0].parent)
-        assert discover(files_of, "ct").cases[0].notes == (f"slices of {words} alternate; taken as one scan",)
+    )):  # fmt: skip
+        tags = {tag: values, "SliceThickness": (2.5, 2.5)}
+        files = interleaved(write_series, head_ct, straight, str(number), **tags)
+        assert discover(files, "ct").cases[0].notes == (f"slices of {words} alternate; taken as one scan",)
+    tags = {"AcquisitionNumber": (1, 2), "SliceThickness": (2.5, 2.5)}
+    files = interleaved(write_series, head_ct, straight, **tags)
     above = [(x, y, z + 500) for x, y, z in straight]
     write_series(head_ct, above, "two", AcquisitionNumber=2)
     assert discover(files, "ct").cases[0].notes == ()

@@ -10,10 +10,12 @@ from itertools import groupby, pairwise
 
 from ctseg.io.dicom.geometry import places
 from ctseg.io.dicom.header import VISIT_TAGS, SliceHeader
+from ctseg.io.dicom.passes import interleaved
 
 STRAY_SLICES = 2
 """So few slices make no scan beside a real stack."""
 VISITS = "visits its positions {} times"
+INTERLEAVED = "holds {} scans at interleaved positions"
 STACK = "StackID"
 
 
@@ -35,11 +37,23 @@ def split_repeats(group: list[SliceHeader]) -> list[Group]:
         note = f"the {_whole(group)} holds {len(stacks)} stacks in one place; split by {STACK}"
         return [Group(part.slices, (note, *part.notes)) for stack in stacks for part in split_repeats(stack)]
     if _is_interleaved(group):
-        return _split(group, (*_VISIT_KEYS, _FOLDER_KEY), "holds {} scans at interleaved positions")
+        return _split(group, (*_VISIT_KEYS, _FOLDER_KEY), INTERLEAVED) or _passes(group)
     if len(set(places(group))) in (1, len(group)):
-        return [Group(tuple(group), (*_alternating(group), *_about_stacks(group)))]
+        return _passes(group) or [Group(tuple(group), (*_alternating(group), *_about_stacks(group)))]
+    return _repeats(group) or [Group(tuple(group))]
+
+
+def _repeats(group: Sequence[SliceHeader]) -> list[Group]:
+    """The visits of a group that visits its positions several times; empty where nothing tells them apart."""
     keys = (*_frame_keys(group), *_VISIT_KEYS)
-    return _split(group, keys, VISITS) or _split_jointly(group, keys) or _in_turn(group) or [Group(tuple(group))]
+    return _split(group, keys, VISITS) or _split_jointly(group, keys) or _in_turn(group)
+
+
+def _passes(group: Sequence[SliceHeader]) -> list[Group]:
+    """The acquisitions of a group that lie between each other; empty where they do not, or nothing tells them apart."""
+    name, parts = interleaved(group, (*_frame_keys(group), *_VISIT_KEYS))
+    note = f"the {_whole(group)} {INTERLEAVED.format(len(parts))}; split by {name}"
+    return [Group(tuple(part), (note,)) for part in parts]
 
 
 def _whole(group: Sequence[SliceHeader]) -> str:
