@@ -12,6 +12,7 @@ import pytest
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.continued import GOES_ON
+from ctseg.io.dicom.two_energies import HALF
 from ctseg.io.discover import discover, read_case
 
 Write = Callable[..., list[Path]]
@@ -45,6 +46,30 @@ def test_other_series_do_not_go_on(
 
 def test_a_whole_head_beside_a_neck_is_not_in_parts(write_series: Write, head_ct: np.ndarray) -> None:
     assert sorted(two_series(write_series, head_ct, 30.0, 30.0)) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("tags", "shared", "said"),
+    [
+        ({}, {}, True), ({"KVP": 80}, {}, False), ({"AcquisitionTime": "101533.5"}, {}, False),
+        ({"StudyInstanceUID": "1.2"}, {}, False), ({"FrameOfReferenceUID": "1.2.4"}, {}, False),
+        ({"SeriesInstanceUID": "1.2.826.0.1.3680043.8.498.1"}, {}, True),
+        ({}, {"AcquisitionTime": "000000.00"}, False), ({}, {"AcquisitionTime": ""}, False),
+    ],
+)  # fmt: skip
+def test_halves_of_a_dual_energy_scan_are_said(
+    write_series: Write, head_ct: np.ndarray, tags: dict[str, Any], shared: dict[str, Any], said: bool
+) -> None:
+    """The half at 140 kV looks like any scan by its own header."""
+    places = [(0, 0, 5.0 * k) for k in range(6)]
+    own = {"FrameOfReferenceUID": "1.2.3", "AcquisitionTime": "101532.5"}
+    one = own | {"KVP": 80, "SeriesInstanceUID": "1.2.826.0.1.3680043.8.498.1"} | shared
+    other = own | {"KVP": 140, "SeriesInstanceUID": "1.2.826.0.1.3680043.8.498.2"} | shared | tags
+    write_series(head_ct, places, "one", **one)
+    folder = write_series(head_ct, places, "two", **other)[0].parent.parent
+    cases = discover(folder).cases
+    assert len(cases) == 2
+    assert [HALF in case.notes for case in cases] == [said, said]
 
 
 def test_a_slice_of_another_matrix_is_said(write_series: Write, head_ct: np.ndarray) -> None:

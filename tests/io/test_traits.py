@@ -25,7 +25,7 @@ Write = Callable[..., list[Path]]
 Positions = list[tuple[float, float, float]]
 PROJECTION, REFORMATTED, CONTRAST = "a projection", "reformatted", "taken with a contrast agent"
 SPECTRAL, DERIVED, MAP = "computed from two energies", "derived from other images", "a map of perfusion"
-CAPTURED = "a secondary capture"
+CAPTURED, HALF = "a secondary capture", "one of two energies"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,14 @@ CAPTURED = "a secondary capture"
         ({"VolumeBasedCalculationTechnique": "CURVED_MPR"}, [REFORMATTED]),
         ({"KVP": 80}, ["taken at 80 kV by its KVP: blood has other HU than at 120 kV"]),
         ({"KVP": 140}, []),
+        ({"SeriesDescription": "DE Head 1.0 Q34f M_0.6"}, [SPECTRAL]),
+        ({"SeriesDescription": "DE_Kopf 5.0 H31f F_0.5"}, [SPECTRAL]),
+        ({"SeriesDescription": "Head MonoE 70"}, [SPECTRAL]),
+        ({"SeriesDescription": "DE_Head 1.0 H30f A_100kV"}, [HALF]),
+        ({"SeriesDescription": "DE_Head 1.0 H30f B_Sn140kV"}, [HALF]),
+        ({"SeriesDescription": "140kVp QC"}, [HALF]),
+        ({"SeriesDescription": "CT HEAD 120 kV"}, []),
+        ({"SeriesDescription": "TAC DE CRANEO B 40 kernel, BRAIN_0.6, kv auto"}, []),
     ],
 )  # fmt: skip
 def test_traits_of_a_series_are_noted(

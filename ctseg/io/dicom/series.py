@@ -14,6 +14,7 @@ from ctseg.io.dicom.enhanced import as_slice, is_enhanced
 from ctseg.io.dicom.geometry import NEARLY_SAME_DIRECTION, apart_deg, places, same_geometry, slice_normal
 from ctseg.io.dicom.header import SliceHeader
 from ctseg.io.dicom.no_slices import is_lost_scan, why_not_a_slice
+from ctseg.io.dicom.two_energies import about_two_energies
 from ctseg.io.dicom.visits import STRAY_SLICES, Group, by, split_repeats
 from ctseg.io.identity import case_name, pseudonym
 from ctseg.wording import counted
@@ -62,8 +63,9 @@ def cases_from_headers(headers: Iterable[SliceHeader], domain: str) -> tuple[lis
                 (_case(Group(group.slices, (*note, *group.notes)), place), group.slices)
                 for place, group in enumerate(groups)
             ]
-    said = about_continued([slices for _, slices in found])
-    cases = [replace(case, notes=(*case.notes, *notes)) for (case, _), notes in zip(found, said, strict=True)]
+    stacks = [slices for _, slices in found]
+    said = zip(about_two_energies(stacks), about_continued(stacks), strict=True)
+    cases = [replace(case, notes=(*case.notes, *one, *two)) for (case, _), (one, two) in zip(found, said, strict=True)]
     return cases, rejected
 
 

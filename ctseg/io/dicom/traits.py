@@ -35,9 +35,15 @@ SPECTRAL = frozenset(
 """Words of ImageType for what is computed from two energies; in descriptions they mean too many other things."""
 SPECTRAL_PHRASES = re.compile(
     r"\b(mono(energetic|chromatic)?[\s_-]*\+?[\s_-]*\d{2,3}[\s_-]*kev|\d{2,3}[\s_-]*kev|dual[\s_-]*energy|iodine|jod|vnc|"
-    r"virtual[\s_-]*(non|un)[\s_-]*(contrast|enhanced)|z[\s_-]*eff(ective)?|effective[\s_-]*z|electron[\s_-]*density|gsi)\b"
+    r"virtual[\s_-]*(non|un)[\s_-]*(contrast|enhanced)|z[\s_-]*eff(ective)?|effective[\s_-]*z|electron[\s_-]*density|gsi|"
+    r"mono[\s_-]*e[\s_-]*\d{2,3}|sbi)\b|(?<![a-z0-9])[mf]_[01][.,]\d"
 )
-"""The same in descriptions."""
+"""The same in descriptions; M_0.6 and F_0.6 are Siemens' for a mixture of 60 % of the lower energy."""
+HALF = re.compile(
+    r"(?<![a-z0-9])[ab][\s_-]*(sn)?[\s_-]*\d{2,3}[\s_-]*kvp?(?![a-z])|(?<![a-z0-9])1\d0[\s_-]*kvp?[\s_-]*qc\b"
+)
+"""One tube of two, as in `A_80kV` and `B_Sn140kV`; GE's quality check of a scan of two energies."""
+SPECTRAL_NOTE = "{} two energies by its {}: blood has other HU than at 120 kV"
 PERFUSION = re.compile(r"\b(cbf|cbv|mtt|ttp|tmax|ttd|t0|permeability|perfusion[\s_-]*map|rcb[fv])\b")
 """Maps computed from a bolus; their values are no HU."""
 
@@ -88,10 +94,7 @@ def _kinds(dataset: Dataset) -> str:
 def _computed(dataset: Dataset, named: dict[str, str], *, is_noted: bool) -> list[str]:
     """Notes on a CT series whose values were computed from others, or captured from a screen."""
     kinds, description = named["ImageType"], named["SeriesDescription"]
-    notes = []
-    if SPECTRAL & _words(kinds) or SPECTRAL_PHRASES.search(description):
-        where = "ImageType" if SPECTRAL & _words(kinds) else "SeriesDescription"
-        notes.append(f"computed from two energies by its {where}: blood has other HU than at 120 kV")
+    notes = _spectral(kinds, description)
     if PERFUSION.search(description) or PERFUSION.search(kinds.replace("_", " ")):
         notes.append("a map of perfusion by its description: its values are no HU")
     if text(dataset, "ConversionType"):
@@ -99,6 +102,15 @@ def _computed(dataset: Dataset, named: dict[str, str], *, is_noted: bool) -> lis
     if not notes and not is_noted and "derived" in kinds.split():
         notes.append("derived from other images by its ImageType: the original slices are better where there are any")
     return notes
+
+
+def _spectral(kinds: str, description: str) -> list[str]:
+    """Notes on values that were computed from two energies, or are of one of them."""
+    if SPECTRAL & _words(kinds):
+        return [SPECTRAL_NOTE.format("computed from", "ImageType")]
+    if SPECTRAL_PHRASES.search(description):
+        return [SPECTRAL_NOTE.format("computed from", "SeriesDescription")]
+    return [SPECTRAL_NOTE.format("one of", "SeriesDescription")] if HALF.search(description) else []
 
 
 def _voltage(dataset: Dataset) -> list[str]:
