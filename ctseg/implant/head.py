@@ -25,6 +25,8 @@ WIDE_MM = 3.0
 """Fluid that fills a Gaussian of this width is a ventricle or cistern, no sulcus."""
 VENTRICLE = (0.40, 0.65)
 """Share of such a Gaussian from which on fluid counts as ventricle, not at all and fully."""
+MEDIAN_HU = (10.0, 70.0)
+"""The median of a brain lies here, whatever bleeds in it; scaled values, grey values and MR lie elsewhere."""
 HU_RANGE = (-20.0, 120.0)
 """Outside it nothing in a brain mask is brain, fluid or blood."""
 
@@ -70,13 +72,14 @@ class Head:
             brain: (K, h, w) brain mask.
 
         Raises:
-            CaseError: if the mask is empty or of another shape.
+            CaseError: if the mask is empty or of another shape, or the brain's values are no HU.
             InputError: if one of the three is of another kind, or some voxels are not finite.
         """
         voxels, brain = stack_of(voxels, "Head.of: voxels"), a_mask(brain, "Head.of: brain")
         grid = checked_grid(grid, len(voxels), "Head.of: grid")
         if brain.shape != voxels.shape or not brain.any():
             raise CaseError("a haematoma needs a brain mask on the scan's own grid that is not empty")
+        _check_hu(voxels, brain)
         pixel = float(np.linalg.norm(grid.row_step_mm))
         block = max(1, round(COARSE_MM / pixel))
         rows, columns = (_span(np.asarray(np.any(brain, axis=axes)), block) for axes in ((0, 2), (0, 1)))
@@ -141,6 +144,20 @@ class Head:
             grey=np.clip(1 - fluid - white, 0, 1), white=white, fluid=fluid, ventricle=ventricle,
             deep_white=white * ramp(-wall, 8.0, 15.0), periventricular=nothing,
         )  # fmt: skip
+
+
+def _check_hu(voxels: Floats, brain: Mask) -> None:
+    """Refuse values that no brain has in HU.
+
+    Raises:
+        CaseError: if their median is that of no brain.
+    """
+    median = float(np.median(voxels[brain]))
+    if not MEDIAN_HU[0] <= median <= MEDIAN_HU[1]:
+        raise CaseError(
+            f"not HU: the median of the brain is {median:.3g}, where CT has {MEDIAN_HU[0]:g} to {MEDIAN_HU[1]:g}; give "
+            "the scan in HU"
+        )
 
 
 def lerp(values: Floats, at: Floats, axis: int) -> Floats:

@@ -38,3 +38,11 @@ def test_a_mask_that_fills_the_picture_and_one_slice_are_mapped() -> None:
     head = Head.of(voxels, Grid.even(1, (5, 1, 1)), np.ones(voxels.shape, dtype=bool))
     assert np.isfinite(head.wall_mm).all()
     assert head.ventricle.max() == 0
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(0.0125, 0.0), (3.2, 0.0), (1.0, 1024.0), (0.02, -1.0), (-1.0, 0.0)])
+def test_values_that_are_no_hu_are_refused(slope: float, intercept: float) -> None:
+    """0 to 1, a window of 8 bits, a lost intercept, z-scores, inverted: blood of 60 HU would be put into them."""
+    voxels, grid, brain, _ = make_head()
+    with pytest.raises(CaseError, match="not HU: the median of the brain is .*, where CT has 10 to 70; give the scan"):
+        Head.of(voxels * slope + intercept, grid, brain)
