@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Job:
     preds: tuple[Path | None, ...]
     scan: Case | None = None
     """The scan that was given, where neither side may have the whole of its grid."""
+    folders: tuple[str, ...] = ()
+    """Above its reference, or else a prediction, of the case's own name, below what was given; none of a table's."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,23 @@ def match_cases(preds: Sequence[Path], ref: Path, *, table: Path | None = None, 
         )
     elsewhere = _elsewhere(refs, ref, found, preds) if table is None else _several_times(table, (refs, *found))
     patients, rule = _patients(list(refs), group)
+    above = _folders(((ref, refs), *zip(preds, found, strict=True)), table)
     jobs = tuple(
-        Job(case, patients[case], path, tuple(masks.get(case) for masks in found)) for case, path in refs.items()
+        Job(case, patients[case], path, tuple(masks.get(case) for masks in found), folders=above.get(case, ()))
+        for case, path in refs.items()
     )
     models = model_names(preds)
     extra = {model: sorted(set(masks) - set(refs)) for model, masks in zip(models, found, strict=True)}
     return Matching(models, jobs, extra, rule, elsewhere, _unread(("references", *models), (referenced, *predicted)))
+
+
+def _folders(sides: Iterable[tuple[Path, Mapping[str, Path]]], table: Path | None) -> dict[str, tuple[str, ...]]:
+    """Case -> the folders above the first of its masks that lies in one below what was given; none of a table's."""
+    found: dict[str, tuple[str, ...]] = {}
+    for root, masks in sides if table is None else ():
+        for case, folders in folders_of(masks, root).items():
+            found[case] = found.get(case) or folders
+    return found
 
 
 def _both_sides(preds: Sequence[Path], ref: Path, table: Path | None) -> tuple[MaskFolder, list[MaskFolder]]:

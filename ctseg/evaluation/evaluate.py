@@ -292,7 +292,8 @@ def _scan_notes(matching: Matching, scans: Scans) -> list[str]:
         return []
     given = ", ".join(path.name for path in scans.images)
     what = f"{given}: no scan for" if given else "no scan is known for"
-    way_out = "" if given else "; --images takes them"
+    refused = scans.refused.get(lacking[0], "")
+    way_out = f" ({refused})" if refused else "" if given else "; --images takes them"
     return [
         f"{what} {len(lacking)} of {len(matching.jobs)} cases, such as {lacking[0]}; "
         f"their pictures have a black background{way_out}"

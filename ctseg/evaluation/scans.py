@@ -20,6 +20,7 @@ from ctseg.io.case import Case
 from ctseg.io.digest import input_digest
 from ctseg.io.discover import read_case
 from ctseg.io.kinds import NIFTI
+from ctseg.io.mask_places import disagree, names_in
 from ctseg.io.named_masks import named_case
 from ctseg.io.nifti.volumes import read_nifti
 from ctseg.io.slices import SliceSet, open_slices
@@ -29,15 +30,17 @@ from ctseg.progress import ProgressCallback
 
 MOVED = "its scan is not where it was segmented from; give --images"
 CHANGED = "its scan is not the one that was segmented"
+APART = "the scan of its name lies in {}, and its mask in {}"
+SEVERAL = "several scans of its name were given"
 UNREADABLE = (CtsegError, OSError, MemoryError)
 
 
 class Scans:
     """Finds the scan of a case.
 
-    In what is given, a scan belongs to the case of its name; else to the one whose DICOM reference names its series, or
-    whose mask `ctseg segment` made from the same bytes. Without one there, the scan is looked for where the
-    segmentation has read it.
+    In what is given, a scan belongs to the case of its name, unless their folders disagree; else to the one whose DICOM
+    reference names its series, or whose mask `ctseg segment` made from the same bytes. Without one there, the scan is
+    looked for where the segmentation has read it.
     """
 
     def __init__(
@@ -60,8 +63,12 @@ class Scans:
             InputError: if nothing that is given holds a scan.
         """
         self.images = tuple(images)
+        self._jobs = matching.jobs
         names = [job.case for job in matching.jobs]
-        self.files = {name: path for name in names if (path := _named_file(name, self.images)) is not None}
+        named = {name: found for name in names if (found := _named_files(name, self.images))}
+        self.files = {name: found[0] for name, found in named.items() if len(found) == 1}
+        self.refused: dict[str, str] = {name: SEVERAL for name, found in named.items() if len(found) > 1}
+        """Case -> why no scan that has its name is taken."""
         self.found: dict[str, Case] = {}
         self._cases: dict[str, Case | None] = {}
         self.slices: SliceSet | None = None
@@ -81,6 +88,21 @@ class Scans:
             self.slices = found
         else:
             self.found = {case.case_id: case for case in found.cases}
+            self.refused |= self._apart()
+
+    def _apart(self) -> dict[str, str]:
+        """Case -> what is said where its folders and those of the scan of its name disagree."""
+        above = {case.case_id: self._folders_of(case) for case in self.found.values()}
+        own = {job.case: job.folders for job in self._jobs}
+        sides = names_in(own), names_in(above)
+        both = {name: disagree(own[name], above[name], *sides) for name in own if name in above}
+        return {name: APART.format(*found[::-1]) for name, found in both.items() if found is not None}
+
+    def _folders_of(self, case: Case) -> tuple[str, ...]:
+        """The folders above a scan below what was given; none of DICOM, whose names come from what it says itself."""
+        file = case.files[0]
+        roots = [path for path in self.images if path.is_dir() and file.is_relative_to(path)]
+        return file.parent.relative_to(roots[0]).parts if roots and case.kind != "dicom" else ()
 
     def knows(self, job: Job) -> bool:
         """Whether there should be a scan of a case."""
@@ -97,7 +119,8 @@ class Scans:
     def _find(self, job: Job) -> Case | None:
         if job.case in self.files:
             return Case(job.case, job.patient, "nifti", "ct", (self.files[job.case],))
-        return self.found.get(job.case) or self._named_by_reference(job) or self._same_bytes(job)
+        named = None if job.case in self.refused else self.found.get(job.case)
+        return named or self._named_by_reference(job) or self._same_bytes(job)
 
     def volume(self, job: Job) -> tuple[Volume | None, str]:
         """The scan of a case in HU; or None and, where there should be one, the reason."""
@@ -116,7 +139,7 @@ class Scans:
             return given, ""
         outcomes = [item.volume(job.case) for item in self._origins(job) if job.case in item.memory]
         if not outcomes:
-            return None, "no scan of this name" if self.images else ""
+            return None, self.refused.get(job.case, "no scan of this name") if self.images else ""
         return next((outcome for outcome in outcomes if outcome[0] is not None), outcomes[0])
 
     def _given(self, job: Job) -> Volume | None:
@@ -164,14 +187,15 @@ def with_scans(matching: Matching, scans: Scans) -> Matching:
     return replace(matching, jobs=tuple(with_scan(job) for job in matching.jobs))
 
 
-def _named_file(case: str, images: Sequence[Path]) -> Path | None:
-    """`CASE.nii.gz` or `CASE.nii` in one of the folders, or such a file itself."""
+def _named_files(case: str, images: Sequence[Path]) -> list[Path]:
+    """`CASE.nii.gz` or `CASE.nii` in the folders, the first of each, and such files themselves."""
+    names, found = [f"{case}{suffix}" for suffix in NIFTI[::-1]], dict[Path, Path]()
     for path in images:
-        files = [path] if path.is_file() else [path / f"{case}{suffix}" for suffix in NIFTI[::-1]]
-        for file in files:
-            if file.name in (f"{case}{suffix}" for suffix in NIFTI[::-1]) and file.is_file():
-                return file
-    return None
+        files = [path] if path.is_file() else [path / name for name in names]
+        file = next((file for file in files if file.name in names and file.is_file()), None)
+        if file is not None:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
 
 
 class _Segmentation:

@@ -10,6 +10,9 @@ import pytest
 
 from ctseg.errors import InputError
 from ctseg.evaluation.cases import match_cases
+from ctseg.evaluation.evaluate import _scan_notes
+from ctseg.evaluation.scans import APART as APART_SCAN
+from ctseg.evaluation.scans import SEVERAL, Scans
 from ctseg.io.case import Case
 from ctseg.io.discover import discover
 from ctseg.preprocess.masks import given_masks
@@ -124,3 +127,36 @@ def test_scans_of_one_name_are_said(tmp_path: Path) -> None:
     assert {case.case_id: case.notes for case in discover(tmp_path).cases} == {
         "a_0000": (said,), "a_0001": (said,), "b": ()
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mask", "scans", "refused"),
+    [
+        ("ses-1/a.nii.gz", ["ses-2/a.nii.gz"], APART_SCAN.format("ses-2", "ses-1")),
+        ("baseline/a.nii.gz", ["follow-up/a.nii.gz"], APART_SCAN.format("follow-up", "baseline")),
+        ("ses-1/a.nii.gz", ["ses-01/a.nii.gz"], ""),
+        ("ses-1/a.nii.gz", ["a.nii.gz"], ""),
+        ("a.nii.gz", ["ses-2/a.nii.gz"], ""),
+        ("a.nii.gz", ["ses-1", "ses-2"], SEVERAL),
+        ("a.nii.gz", ["ses-1/a.nii.gz", "ses-2/a.nii.gz"], SEVERAL),
+        ("a.nii.gz", ["ses-1", "ses-1/a.nii.gz"], ""),
+    ],
+)
+def test_a_scan_of_another_visit_is_not_taken_by_its_name(
+    tmp_path: Path, mask: str, scans: list[str], refused: str
+) -> None:
+    """It had been shown behind the masks, and given its grid to DICOM masks."""
+    for side in ("pred_masks", "ref_masks"):
+        save(tmp_path, f"{side}/{mask}")
+    files = [name if name.endswith(".gz") else f"{name}/a.nii.gz" for name in scans]
+    save(tmp_path / "scans", *files)
+    images = [tmp_path / "scans"] if len(scans) == 1 else [tmp_path / "scans" / name for name in scans]
+    matching = match_cases([tmp_path / "pred_masks"], tmp_path / "ref_masks")
+    found = Scans(matching, images)
+    (job,) = matching.jobs
+    assert found.knows(job) is (refused == "")
+    assert found.volume(job)[1] == refused
+    assert (found.volume(job)[0] is None) is (refused != "")
+    said = [f"scans: no scan for 1 of 1 cases, such as a; their pictures have a black background ({refused})"]
+    if len(images) == 1:
+        assert _scan_notes(matching, found) == (said if refused else [])
