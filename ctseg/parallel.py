@@ -15,13 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from multiprocessing.synchronize import Lock
+from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ctseg.deaths import death, exit_code
 from ctseg.errors import ClusterError, CtsegError
+from ctseg.leaving import end_in_time, end_now
 from ctseg.scheduler import LOST, check_plugins, is_lost, result_of, width
 
+FIRST = 1000
+"""Of what a process of `multiprocessing` does at its end; it waits for its own processes afterwards."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -234,8 +239,9 @@ def worker_pool(
         modules: what workers import; where the system allows it, once for all of them, see `import_for_workers`.
     """
     method = "forkserver" if modules and import_for_workers(modules) else "spawn"
-    begin = partial(_begin_worker, dict(os.environ), start)
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method), initializer=begin)
+    context = multiprocessing.get_context(method)
+    begin = partial(_begin_worker, dict(os.environ), start, context.Lock())
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=begin)
 
 
 def import_for_workers(modules: Sequence[str]) -> bool:
@@ -257,9 +263,13 @@ def import_for_workers(modules: Sequence[str]) -> bool:
     return True
 
 
-def _begin_worker(environment: dict[str, str], start: Callable[[], object] | None) -> None:
-    """In a worker: the environment is that of its parent now, not that of when modules were imported."""
+def _begin_worker(environment: dict[str, str], start: Callable[[], object] | None, speaker: Lock) -> None:
+    """In a worker: the environment is that of its parent now, not that of when modules were imported.
+
+    Of the workers that something keeps from ending, the one that takes the lock says so.
+    """
     watch_parent()
+    Finalize(None, end_in_time, (0, partial(speaker.acquire, False)), exitpriority=FIRST)
     os.environ.clear()
     os.environ.update(environment)
     if start is not None:
@@ -297,4 +307,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        end_now(1)

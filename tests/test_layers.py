@@ -26,6 +26,7 @@ ROOT_MODULES = {
     "failures",
     "files",
     "harmless",
+    "leaving",
     "locks",
     "parallel",
     "progress",
