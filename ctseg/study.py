@@ -31,7 +31,7 @@ from ctseg.files import read_json, read_toml, write_json
 from ctseg.locks import Busy, held
 from ctseg.outputs import STUDY, read_file_mark, read_mark, recover, what_changed
 from ctseg.progress import span
-from ctseg.study_keys import SPEED_KEYS, StepKey, step_key, why_again
+from ctseg.study_keys import RESUMABLE, SPEED_KEYS, StepKey, failed_again, step_key, why_again
 from ctseg.study_words import command_of, expected_of, flags, tables_of, words_of
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "read_study", "run_study", "spoilt_output", "step_keys", "written_by",
 ]  # fmt: skip
 
-RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
 PRIOR = 0.25
 """What the plan counts beside the finished steps, as a share of its own length."""
 
@@ -182,7 +181,7 @@ def run_study(
         one result a step that was reached; the last one tells whether the study came through.
     """
     with chdir(study.path.parent), _alone(study):
-        state = {} if fresh else read_state(study.state_path)
+        state = {} if fresh else failed_again(study.steps, read_state(study.state_path))
         results: list[StepResult] = []
         keys: list[StepKey] = []
         for row, step in enumerate(study.steps):

@@ -15,6 +15,8 @@ from ctseg.study_inputs import Content, content_of, paths_read, what_changed
 if TYPE_CHECKING:
     from ctseg.study import Step
 
+RESUMABLE = ("synth-train", "das-train", "finetune", "segment")
+"""Commands that go on with what they began, and try again what failed."""
 SPEED_KEYS = ("workers", "scheduler")
 """Keys that change how fast a step is and nothing in its output: one that is done stays done with others."""
 
@@ -116,3 +118,17 @@ def _paths_in(word: str) -> tuple[str, ...]:
     """What a word may have for a path: itself, as `sets/lr=0.1`, or what follows `=`, as in `--model=NAME=PATH`."""
     _, _, value = word.partition("=")
     return (word, value) if value else (word,)
+
+
+def failed_again(steps: Sequence[Step], state: Mapping[str, Any]) -> dict[str, Any]:
+    """The memory, in which a step some of whose cases failed is only begun: the next call tries these cases again.
+
+    It stays done where it cannot go on, and where a later step is done: that one has used what there was.
+    """
+    found, is_used = dict(state), False
+    for step in reversed(steps):
+        record = found.get(step.name, {})
+        if record.get("code") == 1 and step.argv[0] in RESUMABLE and not is_used:
+            found[step.name] = {**record, "done": False}
+        is_used |= bool(record.get("done"))
+    return found

@@ -124,6 +124,41 @@ def test_a_failing_step_stops_the_study_but_failed_cases_do_not(tmp_path: Path) 
     assert [item.code for item in results] == [1, 0]
 
 
+SEGMENT = """
+[[step]]
+command = "segment"
+input = "scans"
+output = "masks"
+
+[[step]]
+command = "evaluate"
+pred = "masks"
+ref = "truth"
+output = "evaluation"
+"""
+
+
+def test_failed_cases_are_tried_again_until_a_later_step_has_used_the_others(tmp_path: Path) -> None:
+    """Where every case has failed, the next step stops the study, and the same call must get past both."""
+    path, calls = write(tmp_path, SEGMENT), []
+    for name in ("scans", "truth"):
+        (tmp_path / name).mkdir()
+    codes = [run_study(read_study(path), fake(calls, given))[-1].code for given in (
+        {"segment": 1, "evaluate": 2}, {"segment": 1}, {},
+    )]  # fmt: skip
+    assert codes == [2, 0, 0]
+    assert [call[0] for call in calls] == ["segment", "evaluate", "segment", "evaluate"]
+    assert calls[2][-1] == "--resume"
+
+
+def test_failed_cases_of_the_last_step_are_tried_again(tmp_path: Path) -> None:
+    path, calls = write(tmp_path, SEGMENT.split("\n\n")[0]), []
+    (tmp_path / "scans").mkdir()
+    codes = [run_study(read_study(path), fake(calls, given))[0].code for given in ({"segment": 1}, {}, {})]
+    assert codes == [1, 0, 0]
+    assert [call[-1] for call in calls] == ["masks", "--resume"]
+
+
 def test_a_foreign_output_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     calls: list[list[str]] = []

@@ -18,7 +18,7 @@ from ctseg.cli.words import takes_path
 from ctseg.errors import CtsegError, InputError, nearest
 from ctseg.outputs.leftovers import filled
 from ctseg.study import Step, Study, extra_flags, is_done, keys_now, read_state, spoilt_output, written_by
-from ctseg.study_keys import StepKey
+from ctseg.study_keys import StepKey, failed_again
 
 MADE = {
     "preprocess": "a slice set", "synthesize": "a slice set", "match": "pairs", "synth-train": "a generator's run",
@@ -88,7 +88,7 @@ def refuse_faulty(study: Study, *, fresh: bool = False) -> None:
 def plan(study: Study, *, fresh: bool = False) -> list[tuple[Step, str]]:
     """Each step and what a run would do with it, by the study's memory and the outputs that are there."""
     with chdir(study.path.parent):
-        state = {} if fresh else read_state(study.state_path)
+        state = {} if fresh else failed_again(study.steps, read_state(study.state_path))
         keys = zip(study.steps, keys_now(study, state), strict=True)
         return [(step, _fate(step, key, state.get(step.name, {}), fresh)) for step, key in keys]
 
