@@ -14,10 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import PurePath
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ctseg.harmless import visible
 
@@ -29,54 +28,29 @@ OF_PYTHON = PurePath(threading.__file__).parent
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with a code once all of it has ended, within `WAIT_S`; Ctrl-C and SIGTERM end it at once.
-
-    A program that called the command and goes on after its `SystemExit` is left alone.
-    """
-    if threading.current_thread() is threading.main_thread():
-        program = _outermost(sys._getframe())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, partial(_end_now, program, signal.getsignal(number)))
-        end_in_time(code, goes_on=partial(_goes_on, program))
+    """End this process with a code once all of it has ended, within `WAIT_S`; Ctrl-C and SIGTERM end it at once."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_now)
+    end_in_time(code)
     sys.exit(code)
 
 
-def _end_now(program: FrameType, before: Any, number: int, frame: FrameType | None) -> None:
-    if frame is None or _outermost(frame) is not program:
-        end_now(128 + number)
-    signal.signal(number, signal.SIG_DFL if before is None else before)
-    signal.raise_signal(number)
+def _end_now(number: int, _frame: FrameType | None) -> NoReturn:
+    end_now(128 + number)
 
 
-def _goes_on(program: FrameType) -> bool:
-    """Whether the main thread is still, or again, in the program that called, and not in Python's own end."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    return frame is not None and _outermost(frame) is program
-
-
-def _outermost(frame: FrameType) -> FrameType:
-    while frame.f_back is not None:
-        frame = frame.f_back
-    return frame
-
-
-def end_in_time(
-    code: int, says: Callable[[], bool] = lambda: True, goes_on: Callable[[], bool] = lambda: False
-) -> None:
+def end_in_time(code: int, says: Callable[[], bool] = lambda: True) -> None:
     """Have this process, which is about to end, end within `WAIT_S` from now.
 
     Args:
         code: its exit code, if it does not end by itself.
         says: whether it shall name on stderr what has not ended.
-        goes_on: whether, after that time, it is not about to end after all.
     """
-    threading.Thread(target=_end_in_time, args=(code, says, goes_on), daemon=True).start()
+    threading.Thread(target=_end_in_time, args=(code, says), daemon=True).start()
 
 
-def _end_in_time(code: int, says: Callable[[], bool], goes_on: Callable[[], bool]) -> None:
+def _end_in_time(code: int, says: Callable[[], bool]) -> None:
     time.sleep(WAIT_S)
-    if goes_on():
-        return
     with suppress(Exception):
         if says():
             left = still_running() or ["a function of atexit"]

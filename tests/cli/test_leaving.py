@@ -82,26 +82,6 @@ def test_a_signal_meanwhile_ends_it_at_once(number: signal.Signals, tmp_path: Pa
     assert (done.returncode, done.stderr) == (128 + number, "")
 
 
-GOES_ON = """
-import signal, time
-try:
-    run()
-except SystemExit as end:
-    time.sleep(0.6)
-    try:
-        signal.raise_signal(signal.SIGINT)
-    except KeyboardInterrupt:
-        print("went on after", end.code, file=sys.stderr)
-"""
-
-
-def test_a_program_that_called_a_command_goes_on() -> None:
-    """Its process is not ended after a while, and Ctrl-C is an exception again."""
-    code = CALL.format(words=["settings", "nothing"], wait=0.2).replace("    run()\n", "    pass\n") + GOES_ON
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "went on after 2")
-
-
 @pytest.mark.parametrize("how", PRINTS)
 def test_results_are_alone_on_stdout(how: str, tmp_path: Path) -> None:
     done = called(["plugins", "--json"], installed(tmp_path, f"import os, threading\n{PRINTS[how]}"), 600)

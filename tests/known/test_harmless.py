@@ -134,7 +134,6 @@ def test_a_traceback_shows_what_a_terminal_would_obey(
     monkeypatch.setattr(main_module, "main", fail)
     monkeypatch.setattr(main_module, "keep_streams", lambda: None)
     monkeypatch.setattr(main_module, "end_by_signals", lambda: None)
-    monkeypatch.setattr(main_module, "leave", sys.exit)
     with pytest.raises(SystemExit) as ended:
         main_module.run()
     said = capsys.readouterr().err
