@@ -15,18 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing.synchronize import Lock
-from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ctseg.deaths import death, exit_code
 from ctseg.errors import ClusterError, CtsegError
-from ctseg.leaving import end_in_time, end_now
 from ctseg.scheduler import LOST, check_plugins, is_lost, result_of, width
 
-FIRST = 1000
-"""Of what a process of `multiprocessing` does at its end; it waits for its own processes afterwards."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -239,9 +234,8 @@ def worker_pool(
         modules: what workers import; where the system allows it, once for all of them, see `import_for_workers`.
     """
     method = "forkserver" if modules and import_for_workers(modules) else "spawn"
-    context = multiprocessing.get_context(method)
-    begin = partial(_begin_worker, dict(os.environ), start, context.Lock())
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=begin)
+    begin = partial(_begin_worker, dict(os.environ), start)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method), initializer=begin)
 
 
 def import_for_workers(modules: Sequence[str]) -> bool:
@@ -263,13 +257,9 @@ def import_for_workers(modules: Sequence[str]) -> bool:
     return True
 
 
-def _begin_worker(environment: dict[str, str], start: Callable[[], object] | None, speaker: Lock) -> None:
-    """In a worker: the environment is that of its parent now, not that of when modules were imported.
-
-    Of the workers that something keeps from ending, the one that takes the lock says so.
-    """
+def _begin_worker(environment: dict[str, str], start: Callable[[], object] | None) -> None:
+    """In a worker: the environment is that of its parent now, not that of when modules were imported."""
     watch_parent()
-    Finalize(None, end_in_time, (0, partial(speaker.acquire, False)), exitpriority=FIRST)
     os.environ.clear()
     os.environ.update(environment)
     if start is not None:
@@ -307,4 +297,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        end_now(1)
+        os._exit(1)

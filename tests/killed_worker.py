@@ -8,12 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
-
-import ctseg.leaving
 
 
 def kill_this_worker() -> None:
@@ -65,14 +62,3 @@ def slowly(number: int) -> int:
 def leave(_: int) -> None:
     """End the process as a library might that takes itself for the whole program."""
     sys.exit(0)
-
-
-def end_soon() -> None:
-    """Have this process wait for nothing at its end."""
-    ctseg.leaving.WAIT_S = 0.2
-
-
-def leave_a_thread(number: int) -> int:
-    """Leave a thread that Python waits for."""
-    threading.Thread(target=time.sleep, args=(600,), name="stays").start()
-    return number

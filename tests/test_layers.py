@@ -26,7 +26,6 @@ ROOT_MODULES = {
     "failures",
     "files",
     "harmless",
-    "leaving",
     "locks",
     "parallel",
     "progress",

@@ -19,11 +19,10 @@ from ctseg.cli.ending import INTERRUPTED, ended_by, not_an_exit
 from ctseg.cli.examples import HELP_FLAGS, finish_help
 from ctseg.cli.quick_start import begun, listed, quicken
 from ctseg.cli.signals import end_by_signals
-from ctseg.cli.streams import end_results, keep_results_alone, keep_streams
+from ctseg.cli.streams import keep_streams
 from ctseg.cli.words import ELSEWHERE, globals_first
 from ctseg.errors import InputError
 from ctseg.harmless import visible
-from ctseg.leaving import leave
 from ctseg.version import __version__
 
 EPILOG = (
@@ -84,8 +83,8 @@ def build_app(argv: Sequence[str] = (), *, alone: bool = False) -> typer.Typer:
         context_settings={"help_option_names": HELP_FLAGS},
     )  # fmt: skip
     app.callback()(options)
-    named = _named(argv)
-    own = _own(argv)
+    named = next((word for word in argv if not word.startswith("-")), "")
+    own = {named.replace("-", "_")} & set(COMMANDS) - {"config"}
     for name in own if own and alone else COMMANDS:
         import_module(f"ctseg.cli.{name}").add_to(app)
     if not own and "--no-plugins" not in argv:
@@ -94,16 +93,6 @@ def build_app(argv: Sequence[str] = (), *, alone: bool = False) -> typer.Typer:
         register_commands(common.registry(), app)
     _check_there(named, app)
     return app
-
-
-def _named(argv: Sequence[str]) -> str:
-    """The command that a call names; empty where it names none."""
-    return next((word for word in argv if not word.startswith("-")), "")
-
-
-def _own(argv: Sequence[str]) -> set[str]:
-    """The module of the command that a call is about, where no plugin has to be asked for it."""
-    return {_named(argv).replace("-", "_")} & set(COMMANDS) - {"config"}
 
 
 def _check_here() -> None:
@@ -216,14 +205,11 @@ def run() -> None:
     """
     os.environ["PYTHONSAFEPATH"] = "1"
     keep_streams()
-    if _own(sys.argv[1:]):
-        keep_results_alone()
     end_by_signals()
     try:
         code = main()
-        end_results()
     except Exception:  # a defect: what its libraries say may hold what a terminal obeys
         sys.stderr.write(visible(traceback.format_exc()))
         code = 1
     exec("")  # noqa: S102 - Ctrl-C within an `exec` of a library would end Python by the signal; a new one forgets it
-    leave(code)
+    sys.exit(code)

@@ -24,7 +24,6 @@ from ctseg.checkpoints import way_out
 from ctseg.cli import common
 from ctseg.cli.launchers import found_place, whole_number
 from ctseg.errors import InputError, SettingError, TrainingError, first_line
-from ctseg.leaving import end_in_time
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -304,6 +303,4 @@ def member(argv: list[str], place: dict[str, str], study: str, quiet: bool) -> N
     end_by_signals()
     STUDY.set(study)
     code = main(argv)
-    code = UNSAID if code == InputError.exit_code and not common.STATE.error else code
-    end_in_time(code)
-    sys.exit(code)
+    sys.exit(UNSAID if code == InputError.exit_code and not common.STATE.error else code)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from contextlib import suppress
 from typing import Any
 
 
@@ -31,41 +29,6 @@ class Lenient:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-class OfMainThread:
-    """Stdout that holds results alone: what other threads print goes to stderr."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write, to where it belongs."""
-        is_main = threading.current_thread() is threading.main_thread()
-        return int((self._stream if is_main else sys.stderr).write(text))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def keep_results_alone() -> None:
-    """Have what other code than this process's main thread writes to stdout go to stderr.
-
-    Results are written to a descriptor of their own; C libraries, worker processes and programs that are started know
-    the first one alone.
-    """
-    sys.stdout.flush()
-    own = open(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)  # noqa: PTH123, SIM115
-    os.dup2(2, 1)
-    sys.stdout = OfMainThread(own)
-
-
-def end_results() -> None:
-    """Have what is printed from now on, as by functions of `atexit`, go to stderr where stdout holds results alone."""
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()
-    if isinstance(sys.stdout, OfMainThread):
-        sys.stdout = sys.stderr
 
 
 def keep_streams() -> None:
