@@ -59,12 +59,11 @@ check: $(BIN)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# One thread a process. There are three for two cores, since many tests wait for a kill, a scheduler or a disk. Coverage
-# is measured over the quick tests alone: its tracer makes the others, which train networks, half as long again. `make
-# cover` measures all of them.
+# One thread a process: there are as many processes as cores. Coverage is measured over the quick tests alone: its
+# tracer makes the others, which train networks, half as long again. `make cover` measures all of them.
 test: $(BIN)/.ready check docs
-	$(ONE_THREAD) $(BIN)/pytest tests plugins -n 3 --dist worksteal -m "not ($(LONG))" $(COVER) --cov-fail-under=83
-	$(ONE_THREAD) $(BIN)/pytest tests plugins -n 3 --dist worksteal -m "$(LONG)"
+	$(ONE_THREAD) $(BIN)/pytest tests plugins -n 2 --dist worksteal -m "not ($(LONG))" $(COVER) --cov-fail-under=83
+	$(ONE_THREAD) $(BIN)/pytest tests plugins -n 2 --dist worksteal -m "$(LONG)"
 
 test-fast: $(BIN)/.ready
 	$(ONE_THREAD) $(BIN)/pytest tests plugins -q -m "not ($(LONG))"
