@@ -40,7 +40,8 @@ SPECTRAL_PHRASES = re.compile(
 )
 """The same in descriptions; M_0.6 and F_0.6 are Siemens' for a mixture of 60 % of the lower energy."""
 HALF = re.compile(
-    r"(?<![a-z0-9])[ab][\s_-]*(sn)?[\s_-]*\d{2,3}[\s_-]*kvp?(?![a-z])|(?<![a-z0-9])1\d0[\s_-]*kvp?[\s_-]*qc\b"
+    r"(?<![a-z0-9])[ab][\s_-]{0,3}(sn)?[\s_-]{0,3}\d{2,3}[\s_-]{0,3}kvp?(?![a-z])"
+    r"|(?<![a-z0-9])1\d0[\s_-]{0,3}kvp?[\s_-]{0,3}qc\b"
 )
 """One tube of two, as in `A_80kV` and `B_Sn140kV`; GE's quality check of a scan of two energies."""
 SPECTRAL_NOTE = "{} two energies by its {}: blood has other HU than at 120 kV"
