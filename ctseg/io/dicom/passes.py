@@ -33,7 +33,7 @@ Numbers = NDArray[np.intp]
 def interleaved(group: Slices, keys: Sequence[tuple[str, Key]]) -> tuple[str, list[list[SliceHeader]]]:
     """What tells acquisitions apart that lie between each other, and the slices of each; no slices where none do.
 
-    Of MR nothing is told: its scans are made of interleaved passes.
+    Scans of MR are never separated: they are made of interleaved passes.
 
     Args:
         group: slices of one geometry, each at a place of its own.
