@@ -10,6 +10,7 @@ import numpy as np
 
 from ctseg.arguments import a_number, of_kind, refused
 from ctseg.errors import SettingError
+from ctseg.implant.shares import CONTUSION_SHARE, DEEP_SHARE
 from ctseg.phantom.bhsd import BHSD
 from ctseg.phantom.bleed_statistics import PartSize, quantile
 from ctseg.phantom.contusion import contusion_at
@@ -20,10 +21,6 @@ from ctseg.phantom.parts import Part
 
 Kind = Literal["deep", "lobar", "contusion", "microbleed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-DEEP_SHARE = 0.57
-"""Of spontaneous IPH: putamen, thalamus and pons (`ctseg.phantom.haematoma.SITES`)."""
-CONTUSION_SHARE = 0.35
-"""Of drawn bleeds; BHSD does not tell trauma from other causes."""
 IPH = "intraparenchymal"
 
 
@@ -75,27 +72,39 @@ class Wanted:
 
 
 def draw_wanted(
-    rng: np.random.Generator, *, kind: Kind | None = None, ml: float | None = None, hu: float | None = None
+    rng: np.random.Generator,
+    *,
+    kind: Kind | None = None,
+    ml: float | None = None,
+    hu: float | None = None,
+    contusion_share: float = CONTUSION_SHARE,
 ) -> Wanted:
     """Draw a haematoma that follows the 270 IPH of BHSD in mL and HU; what is given is kept.
+
+    Args:
+        rng: draws what is not given.
+        kind: as `Wanted`.
+        ml: as `Wanted`.
+        hu: as `Wanted`.
+        contusion_share: how many of up to 25 mL are contusions, 0 to 1.
 
     Raises:
         InputError: if `rng` is no generator, or a number is none.
         SettingError: as `Wanted`.
     """
     of_kind(rng, np.random.Generator, "draw_wanted: rng", "a generator (`numpy.random.default_rng(seed)`)")
-    for name, value in (("ml", ml), ("hu", hu)):
+    for name, value in (("ml", ml), ("hu", hu), ("contusion_share", contusion_share)):
         if value is not None:
             a_number(value, f"draw_wanted: {name}")
     table = BHSD[IPH]
     ml = quantile(table.ml, float(rng.random()), log=True) if ml is None else ml
     hu = quantile(table.hu_of(ml), float(rng.random())) if hu is None else hu
-    return Wanted(_draw_kind(rng, ml) if kind is None else kind, ml, hu)
+    return Wanted(_draw_kind(rng, ml, contusion_share) if kind is None else kind, ml, hu)
 
 
-def _draw_kind(rng: np.random.Generator, ml: float) -> Kind:
-    """A third contusions; of the rest small ones are microbleeds, larger ones deep or lobar."""
-    contusion, deep = rng.random(2) < (CONTUSION_SHARE, DEEP_SHARE)
+def _draw_kind(rng: np.random.Generator, ml: float, contusion_share: float) -> Kind:
+    """Contusions in their share; of the rest small ones are microbleeds, larger ones deep or lobar."""
+    contusion, deep = rng.random(2) < (contusion_share, DEEP_SHARE)
     if contusion and ml <= 25.0:
         return "contusion"
     if ml < SMALL_ML:

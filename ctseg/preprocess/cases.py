@@ -102,7 +102,7 @@ def _prepared(volume: Volume, task: CaseTask) -> tuple[Prepared, NDArray[np.bool
     brain = brain_of(task.extractor, volume)
     if not brain.any():
         return prepare_ct(volume, settings, brain), lesion, ()  # refused as without implants
-    changed, blood, implants = with_implants(volume, brain, settings.implants, settings.seed)
+    changed, blood, implants = with_implants(volume, brain, settings.implants, settings.seed, settings.contusion_share)
     words = ", ".join(f"{item.wanted.kind} {item.ml:.1f} mL at {item.hu:.0f} HU" for item in implants)
     lesion = blood if lesion is None else lesion | blood
     return prepare_ct(changed, settings, brain), lesion, (f"implanted: {words or 'nothing'}",)

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from ctseg.implant.head import Head
 from ctseg.implant.lay import Implant, add, implant_into
 from ctseg.implant.places import Places
+from ctseg.implant.shares import CONTUSION_SHARE
 from ctseg.implant.wanted import draw_wanted
 from ctseg.io.stack import Grid
 from ctseg.io.volume import Volume
 
 
 def with_implants(
-    volume: Volume, brain: NDArray[np.bool_], most: int, seed: int
+    volume: Volume, brain: NDArray[np.bool_], most: int, seed: int, contusion_share: float = CONTUSION_SHARE
 ) -> tuple[Volume, NDArray[np.bool_], tuple[Implant, ...]]:
     """Lay 0 to `most` haematomas into a scan.
 
@@ -30,6 +31,7 @@ def with_implants(
         brain: (K, h, w) brain mask.
         most: each number up to it is equally likely.
         seed: with the case's name it decides everything, so the order of cases does not matter.
+        contusion_share: of the haematomas of up to 25 mL.
 
     Returns:
         The scan, where the new blood lies (K, h, w), and each haematoma. One that fits nowhere is left out.
@@ -42,7 +44,7 @@ def with_implants(
     places = Places(head)
     if volume.labels is not None:
         places.take(volume.labels > 0)
-    drawn = [draw_wanted(rng) for _ in range(int(rng.integers(most + 1)))]
+    drawn = [draw_wanted(rng, contusion_share=contusion_share) for _ in range(int(rng.integers(most + 1)))]
     found = [implant_into(head, rng, wanted, places) for wanted in drawn]
     implants = tuple(implant for implant in found if implant is not None)
     blood = np.zeros(volume.voxels.shape, dtype=bool)

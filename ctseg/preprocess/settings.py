@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ctseg.implant.shares import CONTUSION_SHARE
 from ctseg.settings import Settings, unit
 
 SPLIT_NAMES = ("train", "val", "test")
@@ -32,6 +33,9 @@ class PreprocessSettings(Settings):
         ge=0,
         le=20,
         json_schema_extra=unit("haematomas"),
+    )
+    contusion_share: float = Field(
+        CONTUSION_SHARE, description="share of contusions among implants of up to 25 mL", ge=0, le=1
     )
     percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="brain percentiles that become 0 and 255 (MR)", json_schema_extra=unit("percent")
@@ -63,6 +67,8 @@ class PreprocessSettings(Settings):
             raise ValueError("slices: expected first:end with 0 <= first < end")
         if self.lesion_labels is not None and not all(1 <= value <= 255 for value in self.lesion_labels or (0,)):
             raise ValueError("lesion_labels: expected whole numbers from 1 to 255, as 1,2")
+        if self.contusion_share != CONTUSION_SHARE and not self.implants:
+            raise ValueError("contusion_share: is of the implants, and there are none; add --set implants=4")
         self.fractions()
         return self
 

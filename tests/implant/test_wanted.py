@@ -24,6 +24,17 @@ def test_what_is_given_is_kept() -> None:
     assert (drawn.kind, drawn.ml, drawn.hu) == ("lobar", 5, 45)
 
 
+def test_a_share_of_contusions_changes_the_kinds_and_nothing_else() -> None:
+    def drawn(**share: float) -> list[Wanted]:
+        return [draw_wanted(np.random.default_rng(seed), **share) for seed in range(400)]
+
+    as_drawn, more, every = drawn(), drawn(contusion_share=0.7), drawn(contusion_share=1)
+    assert [(item.ml, item.hu) for item in as_drawn] == [(item.ml, item.hu) for item in more]
+    small = sum(item.ml <= 25 for item in as_drawn)
+    for items, share in ((as_drawn, 0.35), (more, 0.7), (every, 1)):
+        assert sum(item.kind == "contusion" for item in items) / small == pytest.approx(share, abs=0.06)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [("clot", 5, 60, None), ("deep", 0, 60, None), ("deep", 500, 60, None), ("deep", float("nan"), 60, None),

@@ -42,6 +42,16 @@ def test_blood_lies_in_the_brain_with_the_wanted_volume_and_hu(scan):
     assert np.array_equal(changed.voxels[~brain], volume.voxels[~brain])
 
 
+def test_contusions_alone_are_implanted_where_their_share_is_1(scan):
+    _, _, implants, _ = drawn(scan, contusion_share=1)
+    assert {item.wanted.kind for item in implants if item.wanted.ml <= 25} == {"contusion"}
+
+
+def test_a_share_of_no_implants_is_refused():
+    with pytest.raises(SettingError, match=r"contusion_share: .* add --set implants=4"):
+        PreprocessSettings(contusion_share=0.5)
+
+
 def test_the_same_seed_and_case_give_the_same_and_another_case_gives_others(scan):
     volume, brain = scan
     changed, _, _, seed = drawn(scan)
