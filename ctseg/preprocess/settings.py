@@ -67,9 +67,13 @@ class PreprocessSettings(Settings):
             raise ValueError("slices: expected first:end with 0 <= first < end")
         if self.lesion_labels is not None and not all(1 <= value <= 255 for value in self.lesion_labels or (0,)):
             raise ValueError("lesion_labels: expected whole numbers from 1 to 255, as 1,2")
+        self.fractions()
+        return self
+
+    @model_validator(mode="after")
+    def _check_implants(self) -> Self:
         if self.contusion_share != CONTUSION_SHARE and not self.implants:
             raise ValueError("contusion_share: is of the implants, and there are none; add --set implants=4")
-        self.fractions()
         return self
 
     def fractions(self) -> dict[str, float]:
