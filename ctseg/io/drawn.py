@@ -5,16 +5,19 @@ DICOM objects name the slices that they were made from, and the frame of referen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.enhanced import is_object
 from ctseg.io.dicom.header import floats, identifier, integer, text
+from ctseg.io.dicom.one_series import spelled
 from ctseg.io.grid import native_grid
+from ctseg.io.identity import keyed_digest, pseudonym
 from ctseg.io.placing import nearest
 from ctseg.io.volume import Volume
 
@@ -30,6 +33,11 @@ OWN_FRAME = "its mask names this scan and another frame of reference; taken wher
 ANOTHER_SLICE = (
     "names another slice of its scan than the one where it lies, so one of the two is wrong; export it again"
 )
+UNNAMED = ("PatientBirthDate", "StudyInstanceUID")
+OWNER = ("PatientID", "PatientName", *UNNAMED)
+Owner = Mapping[str, tuple[str, ...]]
+"""Element of `OWNER` that is given -> digests of its value, and of what `ctseg segment --deidentify` has there."""
+ANOTHER_OWNER = "its mask has another {} than its scan; is it the mask of this scan?"
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,31 @@ class DrawnOn:
     """Whether its slices are some of an even stack, so that what lies between them is known."""
     acquired: Acquired | None = None
     """Of a mask that was turned to axial, whose slices are no frames."""
+    owner: Owner = field(default_factory=dict)
+    """Whose it is, by `owner_of`."""
+
+
+def owner_of(dataset: Dataset) -> Owner:
+    """Whose a scan or a mask is."""
+    given = {name: value for name in OWNER if (value := spelled(dataset, name))}
+    name = pseudonym(text(dataset, "PatientID") or text(dataset, "StudyInstanceUID")).casefold()
+    return {
+        tag: tuple(keyed_digest(word, 16) for word in (value, value if tag in UNNAMED else name))
+        for tag, value in given.items()
+    }
+
+
+def about_owner(own: Owner, scan: Volume) -> list[str]:
+    """A note where a mask is of another person or study than its scan, or another mask, as far as both say it.
+
+    Args:
+        own: of the mask, by `owner_of`.
+        scan: the scan, or another mask of it.
+    """
+    known = scan.drawn.owner if scan.drawn is not None else owner_of(scan.frames[0]) if scan.frames else {}
+    both = [name for name in OWNER if name in own and name in known]
+    odd = [name for name in both if own[name][0] not in known[name] and known[name][0] not in own[name]]
+    return [ANOTHER_OWNER.format(", ".join(odd))] if odd else []
 
 
 def slice_names(scan: Volume) -> tuple[SliceName, ...]:
@@ -86,7 +119,8 @@ def check_drawn_on(drawn: DrawnOn, scan: Volume, names: Sequence[SliceName]) -> 
         names: of its slices, see `slice_names`.
 
     Returns:
-        A note where it names another series, or this scan and another frame of reference.
+        A note where it names another series, or this scan and another frame of reference; and one where it is of
+        another person or study.
 
     Raises:
         CaseError: without a file's name, if its frame of reference is another one, and it names no slice of the scan,
@@ -94,12 +128,13 @@ def check_drawn_on(drawn: DrawnOn, scan: Volume, names: Sequence[SliceName]) -> 
     """
     own, other = drawn.frame_of_reference_uid, frame_of_reference(scan)
     is_elsewhere = bool(own and other) and own != other
+    notes = about_owner(drawn.owner, scan)
     if _names_it(drawn, scan, names, by_slices=is_elsewhere):
-        return [OWN_FRAME] if is_elsewhere else []
+        return [*notes, *([OWN_FRAME] if is_elsewhere else [])]
     if is_elsewhere:
         raise CaseError(ANOTHER_FRAME)
     is_known = bool(names) and (any(drawn.sources) or bool(drawn.series_uids))
-    return [ANOTHER_SERIES] if is_known else []
+    return [*notes, *([ANOTHER_SERIES] if is_known else [])]
 
 
 def _names_it(drawn: DrawnOn, scan: Volume, names: Sequence[SliceName], *, by_slices: bool) -> bool:

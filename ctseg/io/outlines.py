@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ctseg.errors import CaseError
 from ctseg.io.dicom.rtstruct import Outline, Region, Structures
-from ctseg.io.drawn import Acquired, DrawnOn, SliceName, check_acquired, check_drawn_on, named_as
+from ctseg.io.drawn import Acquired, DrawnOn, SliceName, about_owner, check_acquired, check_drawn_on, named_as
 from ctseg.io.grid import is_uneven, mean_step, native_grid
 from ctseg.io.placing import SAME_PLACE_MM, nearest, off_by
 from ctseg.io.polygons import Filled, filled
@@ -134,12 +134,12 @@ def outlines_on(
 
 
 def check_scan(found: Structures, scan: Volume, names: Sequence[SliceName]) -> list[str]:
-    """Compare the scan that each region names; returns a note where that is another series.
+    """Compare the scan that each region names; returns notes where that is another series, or somebody else's.
 
     Raises:
         CaseError: without a file's name, if one lies in another frame of reference.
     """
-    notes = []
+    notes = about_owner(found.owner, scan)
     for region in found.regions:
         own = frozenset[SliceName]().union(*(outline.sources for outline in region.outlines))
         notes += check_drawn_on(_drawn([own or region.frame.names], region), scan, names)

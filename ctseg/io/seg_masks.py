@@ -118,7 +118,7 @@ def _drawn(
     elif grid.flips[0]:
         sources, is_frame = sources[::-1], is_frame[::-1]
     uid = found.frame_of_reference_uid
-    return DrawnOn(is_frame, tuple(sources), found.series_uids, uid, step, is_even, acquired)
+    return DrawnOn(is_frame, tuple(sources), found.series_uids, uid, step, is_even, acquired, found.owner)
 
 
 def _lattice(found: Segments) -> tuple[float | None, NDArray[np.intp] | None]:

@@ -140,6 +140,10 @@ def own_orientation(made: Dataset) -> None:
             group.PlaneOrientationSequence = shared.PlaneOrientationSequence
 
 
+def no_groups(made: Dataset) -> None:
+    made.pop("PerFrameFunctionalGroupsSequence")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -147,6 +151,7 @@ def own_orientation(made: Dataset) -> None:
         (lost_group, "says 6 frames and describes 5"),
         (cut, "bytes of pixels where 6 frames need"),
         (fewer, "says 5 frames and describes 6"),
+        (no_groups, "says 6 frames and describes 0; export the series as single slices"),
     ],
 )
 def test_frames_that_make_no_volume_are_refused(pair: Pair, change: Change, words: str) -> None:

@@ -38,6 +38,8 @@ def test_one_person_spelt_in_several_ways_is_one(write_series: Write, head_ct: n
 
 @pytest.mark.parametrize(("tag", "values"), [
     ("StudyDate", ("20200101", "20200102")), ("SeriesNumber", (1, 2)), ("PatientPosition", ("HFS", "FFS")),
+    ("ConvolutionKernel", ("H31s", "H60f")), ("KVP", (120, 100)), ("GantryDetectorTilt", (0, 0.5)),
+    ("ImageType", (["ORIGINAL", "PRIMARY"], ["DERIVED", "PRIMARY"])), ("ReconstructionDiameter", (12, 12.5)),
     ("Manufacturer", ("X", "Y")), ("TemporalPositionIdentifier", (1, 2)), ("AcquisitionDate", ("20200101", "20210101")),
 ])  # fmt: skip
 @pytest.mark.parametrize("block", [False, True])

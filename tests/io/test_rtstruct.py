@@ -31,7 +31,7 @@ from ctseg.inference.dicom_rtstruct import write_rtstruct
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.io.dicom.header import read_tags
 from ctseg.io.dicom.rtstruct import is_rtstruct, read_rtstruct
-from ctseg.io.drawn import OWN_FRAME, slice_names
+from ctseg.io.drawn import ANOTHER_OWNER, OWN_FRAME, slice_names
 from ctseg.io.masks import load_mask
 from ctseg.io.named_masks import named_case
 from ctseg.io.outlines import CROSSING, LOST, NESTED, OVERLAP, outlines_on
@@ -241,6 +241,7 @@ def test_the_scan_that_it_names_is_this_one(tmp_path: Path) -> None:
         frame = sources[0].FrameOfReferenceUID
         made.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = frame
         made.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = frame
+        made.StudyInstanceUID = sources[0].StudyInstanceUID
 
     rtstruct(tmp_path / "b.dcm", other, drawn, change=same_place)
     mask, notes = put(tmp_path / "b.dcm", scan)
@@ -250,6 +251,13 @@ def test_the_scan_that_it_names_is_this_one(tmp_path: Path) -> None:
     again, notes = put(tmp_path / "c.dcm", scan)
     np.testing.assert_array_equal(again, mask)
     assert notes == [OWN_FRAME]  # the slices that it names are this scan's
+
+
+def test_outlines_of_another_person_are_said(tmp_path: Path) -> None:
+    drawn = {1: borders(lesions() > 0)}
+    sources = ct(tmp_path / "ct")
+    rtstruct(tmp_path / "a.dcm", sources, drawn, change=lambda made: setattr(made, "PatientID", "OTHER-1"))
+    assert put(tmp_path / "a.dcm", scan_of(tmp_path / "ct"))[1] == [ANOTHER_OWNER.format("PatientID")]
 
 
 def test_a_region_of_another_frame_is_refused_and_another_is_not(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ from seg_files import (
 )
 
 from ctseg.errors import CaseError
-from ctseg.io.drawn import ANOTHER_FRAME, OWN_FRAME, slice_names
+from ctseg.io.drawn import ANOTHER_FRAME, ANOTHER_OWNER, OWN_FRAME, same_scan, slice_names
+from ctseg.io.identity import pseudonym
 from ctseg.io.masks import load_mask, save_mask
 from ctseg.io.seg_masks import seg_on
 from ctseg.io.spanning import spanned
@@ -306,8 +307,8 @@ def test_half_a_voxel_is_noted_and_more_is_refused(
 def test_the_mask_of_another_scan_is_refused_and_of_another_series_said(tmp_path: Path) -> None:
     sources = ct(tmp_path / "ct")
     scan = scan_of(tmp_path / "ct")
-    kernel = ct(tmp_path / "kernel", FrameOfReferenceUID=sources[0].FrameOfReferenceUID)
-    seg(tmp_path / "a.dcm", kernel, lesions())
+    same = {name: sources[0][name].value for name in ("FrameOfReferenceUID", "StudyInstanceUID")}
+    seg(tmp_path / "a.dcm", ct(tmp_path / "kernel", **same), lesions())
     labels, place = load_mask(tmp_path / "a.dcm")
     on, notes = seg_on(labels, place, scan, slice_names(scan))
     np.testing.assert_array_equal(on, lesions())
@@ -317,7 +318,27 @@ def test_the_mask_of_another_scan_is_refused_and_of_another_series_said(tmp_path
         put(tmp_path / "b.dcm", scan)
     changed(tmp_path / "b.dcm", tmp_path / "c.dcm", lambda data: data.pop("FrameOfReferenceUID"))
     labels, place = load_mask(tmp_path / "c.dcm")
-    assert seg_on(labels, place, scan, slice_names(scan))[1] == notes
+    assert seg_on(labels, place, scan, slice_names(scan))[1] == [ANOTHER_OWNER.format("StudyInstanceUID"), *notes]
+
+
+@pytest.mark.parametrize(("tags", "named"), [
+    ({}, ""),
+    ({"PatientID": "OTHER-1"}, "PatientID"),
+    ({"PatientName": "Roe^Rick", "PatientBirthDate": "19700101"}, "PatientName, PatientBirthDate"),
+    ({"StudyInstanceUID": "1.2.3"}, "StudyInstanceUID"),
+    ({"PatientID": " secret-4711", "PatientName": "DOE^JANE^^"}, ""),
+    ({"PatientID": "", "PatientName": "", "PatientBirthDate": ""}, ""),
+    ({"PatientID": pseudonym("SECRET-4711"), "PatientName": f"{pseudonym('SECRET-4711')}^"}, ""),
+])  # fmt: skip
+def test_a_mask_of_another_person_or_study_is_said(tmp_path: Path, tags: dict[str, str], named: str) -> None:
+    """It names the slices of this scan, and the header around it is somebody else's."""
+    seg(tmp_path / "a.dcm", ct(tmp_path / "ct"), lesions())
+    changed(tmp_path / "a.dcm", tmp_path / "b.dcm", lambda data: [setattr(data, *tag) for tag in tags.items()])
+    scan = scan_of(tmp_path / "ct")
+    labels, place = load_mask(tmp_path / "b.dcm")
+    assert seg_on(labels, place, scan, slice_names(scan))[1] == ([ANOTHER_OWNER.format(named)] if named else [])
+    other = load_mask(tmp_path / "a.dcm")[1]
+    assert same_scan(place, other) == ([ANOTHER_OWNER.format(named)] if named else [])
 
 
 def test_a_mask_of_this_scan_in_another_frame_of_reference_is_said(tmp_path: Path) -> None:
@@ -373,6 +394,12 @@ def first(data: Dataset, name: str) -> Dataset:
     return getattr(data.PerFrameFunctionalGroupsSequence[0], name)[0]
 
 
+def tiled(data: Dataset) -> None:
+    """As pathology has it: the order of the frames says where each lies."""
+    data.DimensionOrganizationType = "TILED_FULL"
+    data.pop("PerFrameFunctionalGroupsSequence")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -383,7 +410,8 @@ def first(data: Dataset, name: str) -> Dataset:
         (lambda d: setattr(d, "PixelData", d.PixelData[:100]), "has 100 bytes of pixels where 6 frames need 371"),
         (lambda d: d.pop("PixelData"), "has no pixel data"),
         (lambda d: setattr(d, "BitsAllocated", 32), "BitsAllocated is 32"),
-        (lambda d: d.pop("PerFrameFunctionalGroupsSequence"), "says 6 frames and describes 0"),
+        (lambda d: d.pop("PerFrameFunctionalGroupsSequence"), "says 6 frames and describes 0; write it as NIfTI"),
+        (lambda d: tiled(d), r"tiles of larger pictures.*\(TILED_FULL\), which is not read; write it as NIfTI"),
         (lambda d: d.pop("SegmentSequence"), "its segments have the numbers none, where 1 to 255 are read"),
         (lambda d: setattr(d.SegmentSequence[1], "SegmentNumber", 300), "have the numbers 1 to 300"),
         (lambda d: setattr(d.SegmentSequence[1], "SegmentNumber", 7), "frames of a segment that it does not describe"),

@@ -158,7 +158,8 @@ def _described(dataset: Dataset, name: str) -> Iterator[Dataset]:
     """The frames of `frames_of` without their pixels."""
     count, groups = integer(dataset, "NumberOfFrames"), dataset.get(EACH) or ()
     if not 0 < count <= MOST_FRAMES or len(groups) != count:
-        raise CaseError(f"{name}: says {count} frames and describes {len(groups)}; export the series again")
+        way_out = "export the series again" if groups else "export the series as single slices"
+        raise CaseError(f"{name}: says {count} frames and describes {len(groups)}; {way_out}")
     common = Dataset()
     common.update({element.tag: element for element in dataset if element.keyword not in (SHARED, EACH, "PixelData")})
     _spread(common, (dataset.get(SHARED) or [Dataset()])[0])

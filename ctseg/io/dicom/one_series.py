@@ -18,9 +18,11 @@ PERSON = ("PatientName", "PatientBirthDate", "PatientSex")
 SERIES = (
     "StudyDate", "SeriesDate", "AcquisitionDate", "SeriesNumber", "SeriesDescription", "Manufacturer", "StationName",
     "DeviceSerialNumber", "PatientPosition", "BodyPartExamined", "ProtocolName", "TemporalPositionIdentifier",
-    "SOPClassUID", "RescaleType", "ContrastBolusAgent",
+    "SOPClassUID", "RescaleType", "ContrastBolusAgent", "ConvolutionKernel",
 )  # fmt: skip
 """Slices that differ in one of these may be of different scans."""
+MEASURED = ("KVP", "GantryDetectorTilt", "ReconstructionDiameter")
+"""The same of numbers, which programs write with other digits."""
 SIDES = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "H": (2, 1), "F": (2, -1)}
 """LPS axis and sign of each letter of PatientOrientation."""
 ALONG = 0.1
@@ -71,14 +73,20 @@ def about_one(datasets: Sequence[Dataset], stack: Stack) -> list[str]:
     ]  # fmt: skip
 
 
+def spelled(dataset: Dataset, tag: str) -> str:
+    """A value without regard to case, spaces and what else separates the parts of a name."""
+    return re.sub(r"[\s^,=]+", " ", text(dataset, tag)).strip().casefold()
+
+
 def _values(datasets: Sequence[Dataset], tag: str) -> Counter[str]:
-    """Each value, without regard to case, spaces and what else separates the parts of a name."""
-    values = (re.sub(r"[\s^,=]+", " ", text(dataset, tag)).strip().casefold() for dataset in datasets)
-    return Counter(value for value in values if value)
+    """Each value, as `spelled`, and how many slices have it."""
+    return Counter(value for value in (spelled(dataset, tag) for dataset in datasets) if value)
 
 
 def _several(datasets: Sequence[Dataset]) -> list[str]:
     odd = [tag for tag in SERIES if len(_values(datasets, tag)) > 1]
+    odd += ["ImageType"] if len({spelled(item, "ImageType").partition(" ")[0] for item in datasets}) > 1 else []
+    odd += [tag for tag in MEASURED if len({f"{number(item, tag, 0.0):.3g}" for item in datasets if tag in item}) > 1]
     return [f"the slices differ in {', '.join(odd)}: are they of one scan?"] if odd else []
 
 

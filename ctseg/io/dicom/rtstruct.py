@@ -33,7 +33,7 @@ from ctseg.io.dicom.header import (
     value_of,
 )
 from ctseg.io.dicom.quoting import unquoted
-from ctseg.io.drawn import SliceName
+from ctseg.io.drawn import Owner, SliceName, owner_of
 from ctseg.io.nifti.slicer import MOST_SEGMENTS
 from ctseg.io.source import Source
 
@@ -102,6 +102,8 @@ class Structures:
     numbers: tuple[int, ...]
     """Of all regions with an outline, chosen or not."""
     notes: tuple[str, ...]
+    owner: Owner
+    """Whose they are, see `ctseg.io.drawn.owner_of`."""
 
 
 def is_rtstruct(source: Source) -> bool:
@@ -168,7 +170,7 @@ def _structures(dataset: Dataset, chosen: Collection[int]) -> Structures:
         regions.append(Region(labels[number], _frame_of(described[number], frames), outlines))
     left = [n for n, region in zip(counted, regions, strict=True) if len(region.outlines) < len(drawn[n])]
     notes = _notes(numbers, counted, chosen, left)
-    return Structures(tuple(regions), tuple(labels.values()), notes)
+    return Structures(tuple(regions), tuple(labels.values()), notes, owner_of(dataset))
 
 
 def _notes(

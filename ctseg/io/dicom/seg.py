@@ -22,7 +22,7 @@ from ctseg.io.dicom.header import NoHeader, floats, identifier, integer, number,
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.dicom.reader import read_dataset
 from ctseg.io.dicom.seg_pixels import check_pixels, frame_values, marked, numbered
-from ctseg.io.drawn import SliceName
+from ctseg.io.drawn import Owner, SliceName, owner_of
 from ctseg.io.nifti.file import MAX_VOXELS
 from ctseg.io.nifti.slicer import MOST_SEGMENTS
 from ctseg.io.source import Source
@@ -38,6 +38,11 @@ MOST_FRAMES = 200_000
 """A hundred structures on a thousand slices are half of it."""
 NO_PLACE = (
     "its frames have no usable {}; export it again with its geometry, or write it as NIfTI on the grid of the scan"
+)
+
+TILES = (
+    "its frames are tiles of larger pictures, whose places their order alone tells (TILED_FULL), which is not read; "
+    "write it as NIfTI on the grid of the scan"
 )
 
 Labels = NDArray[np.uint8]
@@ -70,6 +75,8 @@ class Segments:
     """SpacingBetweenSlices, where it is stated."""
     overlap: bool
     """Whether a voxel is in more than one segment."""
+    owner: Owner
+    """Whose it is, see `ctseg.io.drawn.owner_of`."""
 
 
 def is_seg(path: Path) -> bool:
@@ -127,6 +134,7 @@ def _segments(dataset: Dataset, chosen: Collection[int]) -> Segments:
         text(dataset, "FrameOfReferenceUID"),
         between,
         overlap,
+        owner_of(dataset),
     )
 
 
@@ -180,8 +188,11 @@ def _check_size(dataset: Dataset, groups: Sequence[Dataset]) -> None:
         CaseError: if it contradicts itself, or the pixels that are there.
     """
     count = integer(dataset, "NumberOfFrames", 1)
+    if not groups and text(dataset, "DimensionOrganizationType").upper() == "TILED_FULL":
+        raise CaseError(TILES)
     if count != len(groups) or not 0 < count <= MOST_FRAMES:
-        raise CaseError(f"says {count} frames and describes {len(groups)}; export it again")
+        way_out = "export it again" if groups else "write it as NIfTI on the grid of the scan"
+        raise CaseError(f"says {count} frames and describes {len(groups)}; {way_out}")
     check_pixels(dataset, count)
 
 
