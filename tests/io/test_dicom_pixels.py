@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import RLELossless
 
 from ctseg.errors import CaseError
@@ -145,12 +147,31 @@ def test_overlay_bits_above_the_stored_ones_are_dropped(
     np.testing.assert_array_equal(hu, head_ct[0])
 
 
-@pytest.mark.parametrize("lost", ["00", "01"])
+def code(value: str) -> Sequence:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", "x"
+    return Sequence([item])
+
+
+@pytest.mark.parametrize(("tags", "is_lossy"), [
+    ({"LossyImageCompression": "00"}, False),
+    ({"LossyImageCompression": "01"}, True),
+    ({"LossyImageCompression": "YES"}, True),
+    ({"LossyImageCompression": "00", "LossyImageCompressionRatio": 20}, True),
+    ({"LossyImageCompressionRatio": [1, 12.5]}, True),
+    ({"LossyImageCompressionRatio": 1}, False),
+    ({"LossyImageCompressionMethod": "ISO_10918_1"}, True),
+    ({"DerivationDescription": "Lossy compression with JPEG extended sequential 12 bits"}, True),
+    ({"DerivationDescription": "Lossless JPEG compression, selection value 1"}, False),
+    ({"DerivationDescription": "compressed without lossy steps"}, False),
+    ({"DerivationCodeSequence": code("113040")}, True),
+    ({"DerivationCodeSequence": code("113072")}, False),
+])  # fmt: skip
 def test_pixels_that_were_compressed_with_loss_are_noted(
-    write_series: Write, head_ct: np.ndarray, straight: Positions, lost: str
+    write_series: Write, head_ct: np.ndarray, straight: Positions, tags: dict[str, Any], is_lossy: bool
 ) -> None:
-    volume = read_series(write_series(head_ct, straight, LossyImageCompression=lost))
-    assert any("compressed with loss" in note for note in volume.notes) == (lost == "01")
+    volume = read_series(write_series(head_ct, straight, **tags))
+    assert any("compressed with loss" in note for note in volume.notes) == is_lossy
 
 
 def test_colour_and_screenshots_are_refused(write_series: Write, head_ct: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,11 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, HTJ2KLossless, HTJ2KLosslessRPCL
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID, HTJ2KLossless, HTJ2KLosslessRPCL, JPEGExtended12Bit
 
 from ctseg.errors import CaseError
-from ctseg.io.dicom.pixels import LOSSY, slice_values
+from ctseg.io.dicom.pixels import LOSSY, NO_DECODER, slice_values
 from ctseg.io.dicom.reader import read_series
 from ctseg.io.discover import discover
 
@@ -60,6 +62,20 @@ def test_htj2k_with_loss_says_so(write_series: Write, head_ct: np.ndarray, strai
     values, notes = slice_values(pydicom.dcmread(files[0]), "a", "ct")
     assert np.abs(values - RISING).max() < 8
     assert notes == (LOSSY,)
+
+
+@pytest.mark.parametrize("syntax", [HTJ2K, JPEGExtended12Bit])
+def test_a_decoder_that_is_not_installed_is_said(
+    write_series: Write, head_ct: np.ndarray, straight: Places, monkeypatch: pytest.MonkeyPatch, syntax: str
+) -> None:
+    """Of JPEG with 12 bits pydicom has another one, for 8 bits alone."""
+    monkeypatch.setattr(get_decoder(HTJ2K), "_available", {})
+    monkeypatch.setitem(sys.modules, "gdcm", None)
+    files = packed(write_series, head_ct, straight, LOSSLESS_STREAM, syntax)
+    with pytest.raises(CaseError) as raised:
+        slice_values(pydicom.dcmread(files[0]), "a", "ct")
+    what = f"a: its pixels are {UID(syntax).name}, {NO_DECODER}, or export the series uncompressed"
+    assert str(raised.value) == what
 
 
 @pytest.mark.parametrize(

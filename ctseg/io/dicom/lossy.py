@@ -1,4 +1,6 @@
-"""Whether a compressed picture has lost something, by its own stream: some headers do not say it.
+"""Whether a picture has lost something to compression, by what its header says or by its own stream.
+
+Some headers do not say it, and some say it in one of their fields alone.
 
 JPEG 2000 and HTJ2K may be lossy under one transfer syntax, and programs write lossy streams under the syntaxes of
 lossless ones. Of a lossless JPEG 2000 that was cut to a size nothing tells.
@@ -6,12 +8,22 @@ lossless ones. Of a lossless JPEG 2000 that was cut to a size nothing tells.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
+from ctseg.io.dicom.header import text, value_of
+
+SAID = frozenset({"01", "1", "YES", "Y", "TRUE"})
+"""LossyImageCompression of what has lost something; 01 is the standard's."""
+WORDS = re.compile(r"(?<!no )(?<!non[ -])(?<!not )(?<!without )\b(lossy|irreversible|verlustbehaftet)", re.IGNORECASE)
+"""What DerivationDescription has for it."""
+CODE = "113040"
+"""Lossy Compression, of DICOM's own codes."""
 JPEG_2000 = b"\xff\x4f"
 JPEG = b"\xff\xd8"
 COD, SOS = 0x52, 0xDA
@@ -23,6 +35,25 @@ TRANSFORM = 9
 JPEG_LS, LOSSLESS = 0xF7, frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 FRAMES = frozenset({*range(0xC0, 0xD0), JPEG_LS}) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a picture and say by which process it was made."""
+
+
+def says_lossy(dataset: Dataset) -> bool:
+    """Whether any field of a header says that pixels were compressed with loss, now or before."""
+    codes = value_of(dataset, "DerivationCodeSequence") or ()
+    return (
+        text(dataset, "LossyImageCompression").upper() in SAID
+        or any(ratio > 1 for ratio in _ratios(dataset))
+        or bool(text(dataset, "LossyImageCompressionMethod"))
+        or WORDS.search(text(dataset, "DerivationDescription")) is not None
+        or (not isinstance(codes, bytes) and any(text(code, "CodeValue") == CODE for code in codes))
+    )
+
+
+def _ratios(dataset: Dataset) -> Iterator[float]:
+    """One for each compression of the pixels; lossless ones are written as 1 by some."""
+    for word in re.findall(r"[\d.]+", text(dataset, "LossyImageCompressionRatio")):
+        with suppress(ValueError):
+            yield float(word)
 
 
 def is_lossy_stream(dataset: Dataset) -> bool:

@@ -23,7 +23,7 @@ from ctseg.failures import system_failure
 from ctseg.io.dicom.bits import check_fields, check_order, true_values
 from ctseg.io.dicom.header import integer, is_no_number, number, text, value_of
 from ctseg.io.dicom.jpeg12 import decode_extended, is_extended
-from ctseg.io.dicom.lossy import is_lossy_stream
+from ctseg.io.dicom.lossy import is_lossy_stream, says_lossy
 from ctseg.io.dicom.quoting import unquoted
 from ctseg.io.quiet import quiet
 
@@ -63,6 +63,8 @@ SYNTAXES = {
     "1.2.840.10008.1.2.4.112": "JPEG XL", "1.2.840.10008.1.2.8.1": "deflated frames",
 }  # fmt: skip
 """Names of transfer syntaxes that are younger than pydicom's list."""
+
+NO_DECODER = "and the package that reads them is not installed; install ctseg with all that it needs"
 
 PLAIN_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
 PLAIN_FIELDS = {"BitsAllocated": 16, "SamplesPerPixel": 1}
@@ -152,15 +154,22 @@ def stored_pixels(dataset: Dataset, name: str) -> Pixels:
 def _why_not_decoded(dataset: Dataset, error: Exception) -> str:
     if not _is_compressed(dataset) and dataset["PixelData"].is_undefined_length:
         return "compressed, but names no transfer syntax; export it again as DICOM Part 10 files"
-    unread = _unread_syntax(dataset)
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    unread = _unread_syntax(syntax)
     if unread:
         return f"its pixels are {unread}, which is not read; export the series uncompressed (Explicit VR Little Endian)"
+    if isinstance(error, ImportError) or lacks_decoder(syntax):
+        return f"its pixels are {syntax.name}, {NO_DECODER}, or export the series uncompressed"
     return system_failure(error) or f"pixel data cannot be decoded ({unquoted(error, dataset)}); copy the file again"
 
 
-def _unread_syntax(dataset: Dataset) -> str:
-    """The transfer syntax of a slice where no decoder reads it; empty where one does, or where it is not known."""
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+def lacks_decoder(syntax: UID) -> bool:
+    """Whether none of the packages that read a transfer syntax is installed."""
+    return syntax.is_encapsulated and not get_decoder(syntax).is_available
+
+
+def _unread_syntax(syntax: UID) -> str:
+    """The name of a transfer syntax that no decoder reads; empty where one does, or where it is not known."""
     try:
         get_decoder(syntax)
     except NotImplementedError:
@@ -191,7 +200,7 @@ def _is_compressed(dataset: Dataset) -> bool:
 def _has_lost(dataset: Dataset) -> bool:
     """Whether the pixels were compressed with loss, now or before."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    return syntax in LOSSY_SYNTAXES or text(dataset, "LossyImageCompression") == "01" or is_lossy_stream(dataset)
+    return syntax in LOSSY_SYNTAXES or says_lossy(dataset) or is_lossy_stream(dataset)
 
 
 def _is_raw(dataset: Dataset) -> bool:
@@ -269,7 +278,7 @@ def _rescale(dataset: Dataset, name: str, domain: str) -> tuple[float, float]:
         if text(dataset, "PhotometricInterpretation") == "MONOCHROME1":
             why = "of a picture shown inverted (MONOCHROME1), which programs read in two ways"
         raise CaseError(f"{name}: RescaleSlope is {slope:g}, {why}; export the series again")
-    if "ModalityLUTSequence" in dataset:
+    if dataset.get("ModalityLUTSequence"):
         raise CaseError(f"{name}: its values go through a table (ModalityLUTSequence); export the series with a slope")
     return slope, intercept
 

@@ -20,7 +20,7 @@ from pydicom.uid import (
 from ctseg.errors import CaseError
 from ctseg.failures import system_failure
 from ctseg.io.dicom.header import integer, text
-from ctseg.io.dicom.pixels import MAX_PIXELS, SYNTAXES
+from ctseg.io.dicom.pixels import MAX_PIXELS, NO_DECODER, SYNTAXES, lacks_decoder
 from ctseg.io.quiet import quiet
 
 PLAIN = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian})
@@ -95,6 +95,8 @@ def _decoded(dataset: Dataset, count: int) -> Iterator[Values]:
     except NotImplementedError:
         name = SYNTAXES.get(str(_syntax(dataset)), "in a way of no known name")
         raise CaseError(f"its frames are compressed ({name}), which is not read; write it uncompressed") from None
+    if lacks_decoder(_syntax(dataset)):
+        raise CaseError(f"its frames are {_syntax(dataset).name}, {NO_DECODER}, or write it uncompressed")
     shape, found = (integer(dataset, "Rows"), integer(dataset, "Columns")), 0
     for values in _frames(decoder, dataset):
         if values.shape != shape:

@@ -51,6 +51,9 @@ PERFUSION = re.compile(r"\b(cbf|cbv|mtt|ttp|tmax|ttd|t0|permeability|perfusion[\
 USUAL_KV = (100.0, 140.0)
 """Tube voltages of single-energy head CT; at 80 kV, as in halves of dual-energy scans, blood is brighter."""
 
+DERIVED = re.compile(r"\b(resampl|interpolat|reslic|reformat|averag|denois|smooth|filter|registr|normali[sz])")
+"""What DerivationDescription has for pixels that were computed from others."""
+
 NEGATED = re.compile(
     r"\b(non|no|not|without|w/o|wo|ohne|o\.|pre|sans|senza|sin|un)[\s._-]*(i\.?v\.?[\s._-]*)?"
     r"(contrast\w*|kontrast\w*|enhanced|km|ce|mdc|injection)\b|\bpre[\s._-]*bolus\b"
@@ -100,9 +103,22 @@ def _computed(dataset: Dataset, named: dict[str, str], *, is_noted: bool) -> lis
         notes.append("a map of perfusion by its description: its values are no HU")
     if text(dataset, "ConversionType"):
         notes.append("a secondary capture by its ConversionType: its values may be no HU")
-    if not notes and not is_noted and "derived" in kinds.split():
-        notes.append("derived from other images by its ImageType: the original slices are better where there are any")
+    place = _derived_place(dataset, kinds) if not notes and not is_noted else ""
+    if place:
+        notes.append(f"derived from other images by its {place}: the original slices are better where there are any")
+    moments = number(dataset, "NumberOfTemporalPositions", 0.0)
+    if moments > 1:
+        notes.append(
+            f"one of {moments:g} moments by its NumberOfTemporalPositions, as of perfusion: vessels can look like blood"
+        )
     return notes
+
+
+def _derived_place(dataset: Dataset, kinds: str) -> str:
+    """The tag that says that a series was computed from others; empty where none does."""
+    if "derived" in kinds.split():
+        return "ImageType"
+    return "DerivationDescription" if DERIVED.search(text(dataset, "DerivationDescription").lower()) else ""
 
 
 def _spectral(kinds: str, description: str) -> list[str]:
