@@ -19,9 +19,9 @@ from ctseg.failures import system_failure
 from ctseg.models.card_files import card_path, may_be_card
 
 DEFAULT = "default"
+"""The model that `ctseg segment` takes where none is named."""
 OTHER_BLOOD = "other-blood"
 """The model of `ctseg segment --other-blood`."""
-"""The model that `ctseg segment` takes where none is named."""
 FOLDER_VARIABLE = "CTSEG_MODELS"
 SUFFIX = ".safetensors"
 RUN_WEIGHTS = f"model{SUFFIX}"
