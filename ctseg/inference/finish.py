@@ -18,6 +18,7 @@ from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.recovery import SIZES_ML, predict_with_recovery
 from ctseg.inference.results import CaseResult, case_files, remove_case
 from ctseg.inference.settings import SegmentSettings
+from ctseg.inference.skull_base import skull_base_remarks
 from ctseg.io.case import Case
 from ctseg.io.private import without_paths
 from ctseg.outputs import check_still_there
@@ -126,7 +127,9 @@ def _other_blood(prediction: Prediction) -> dict[str, Any]:
 
 def _remarks(prediction: Prediction) -> list[str]:
     faint = [f"faint spots of {prediction.faint_ml:.2f} mL dropped"] if prediction.faint_ml > 0 else []
-    return [*brain_remarks(prediction), *faint, *([prediction.recovery_note] if prediction.recovery_note else [])]
+    low = skull_base_remarks(prediction.mask, prediction.brain, prediction.volume)
+    recovery = [prediction.recovery_note] if prediction.recovery_note else []
+    return [*brain_remarks(prediction), *low, *faint, *recovery]
 
 
 def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:

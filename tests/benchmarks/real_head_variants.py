@@ -19,6 +19,7 @@ from ctseg.api import find_models, load_for_segment
 from ctseg.inference.models import ModelGroup
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings
+from ctseg.inference.skull_base import lowest_ml
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
@@ -198,7 +199,8 @@ def measured(volume: Volume, groups: list[ModelGroup], extractor: BrainExtractor
     found = predict_volume(volume, groups, SegmentSettings(), extractor)
     alone = predict_volume(volume, groups, SegmentSettings(tta=False), extractor)
     flags = "; ".join(found.ood) or "none"
-    return f"{found.measures.ml:.2f} | {alone.measures.ml:.2f} | {found.brain_ml:.0f} | {flags}"
+    low = lowest_ml(found.mask, found.brain, volume)
+    return f"{found.measures.ml:.2f} | {alone.measures.ml:.2f} | {low:.2f} | {found.brain_ml:.0f} | {flags}"
 
 
 def main() -> None:
@@ -207,7 +209,8 @@ def main() -> None:
     groups, extractor = load_for_segment(find_models(sys.argv[2] if len(sys.argv) > 2 else None), "cpu")
     [case] = discover([Path(sys.argv[1])]).cases
     volume = read_case(case)
-    sys.stdout.write("| the head | mL | with `--no-tta` | brain, mL | flags |\n|---|---|---|---|---|\n")
+    columns = ("the head", "mL", "with `--no-tta`", "at the foramen magnum", "brain, mL", "flags")
+    sys.stdout.write(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n")
     for name, change in VARIANTS.items():
         sys.stdout.write(f"| {name} | {measured(change(volume), groups, extractor)} |\n")
         sys.stdout.flush()
