@@ -22,6 +22,8 @@ from ctseg.deaths import death, exit_code
 from ctseg.errors import ClusterError, CtsegError
 from ctseg.scheduler import LOST, check_plugins, is_lost, result_of, width
 
+end_now = os._exit
+"""The system's own function: while a plugin is called, `os._exit` is another one."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -297,4 +299,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        end_now(1)

@@ -19,6 +19,8 @@ SLOW_SECONDS = 5.0
 """A plugin that takes longer to load is named on stderr."""
 NUMPY_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 TORCH_DTYPE = "torch.float32"
+States = list[tuple[str, Callable[[], Any], Callable[[Any], object]]]
+"""What a plugin may change: its name, how it is read and how it is set."""
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM") if hasattr(signal, name)
 )
@@ -58,9 +60,8 @@ def bounded() -> Iterator[list[str]]:
     pid = os.getpid()
     with ExitStack() as stack:
         stack.callback(_end_child, pid)
-        stack.enter_context(_stdout_to_stderr())
-        stack.enter_context(_own_exit(pid))
-        stack.enter_context(_restored(put_back))
+        stack.enter_context(_PROCESS.bounds(put_back, pid))
+        stack.enter_context(_restored(put_back, THREAD_STATES))
         stack.enter_context(_handlers(signalled, put_back))
         try:
             yield put_back
@@ -70,6 +71,35 @@ def bounded() -> Iterator[list[str]]:
             if signalled or os.getpid() != pid:
                 raise
             raise StoppedError(one_line(error)) from error
+
+
+class _Process:
+    """Bounds of the whole process: of threads that call plugins at once the first sets them, the last puts back."""
+
+    def __init__(self) -> None:
+        self._lock, self._calls, self._stack = threading.Lock(), 0, ExitStack()
+
+    @contextmanager
+    def bounds(self, put_back: list[str], pid: int) -> Iterator[None]:
+        """Around one call."""
+        with self._lock:
+            if not self._calls:
+                with ExitStack() as stack:
+                    stack.enter_context(_stdout_to_stderr())
+                    stack.enter_context(_own_exit(pid))
+                    stack.enter_context(_restored(put_back, PROCESS_STATES))
+                    self._stack = stack.pop_all()
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+                if not self._calls:
+                    self._stack.close()
+
+
+_PROCESS = _Process()
 
 
 def _end_child(pid: int) -> None:
@@ -134,19 +164,8 @@ def _own_exit(pid: int) -> Iterator[None]:
 
 
 @contextmanager
-def _restored(put_back: list[str]) -> Iterator[None]:
-    """Put back the working folder, the mask of permissions, and what `sys` and numerical libraries hold."""
-    states: list[tuple[str, Callable[[], Any], Callable[[Any], object]]] = [
-        ("working folder", _here, os.chdir),
-        ("umask", _umask, os.umask),
-        ("sys.argv", lambda: list(sys.argv), lambda value: setattr(sys, "argv", value)),
-        ("sys.stderr", lambda: sys.stderr, lambda value: setattr(sys, "stderr", value)),
-        ("sys.excepthook", lambda: sys.excepthook, lambda value: setattr(sys, "excepthook", value)),
-        ("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
-        ("warnings as errors", _warnings_as_errors, _set_warnings_as_errors),
-        ("numpy's error state", _numpy_errors, lambda value: sys.modules["numpy"].seterr(**value)),
-        ("torch's default dtype", _torch_dtype, _set_torch_dtype),
-    ]
+def _restored(put_back: list[str], states: States) -> Iterator[None]:
+    """Put back what `sys`, numerical libraries and the system hold."""
     before, places = [read() for _, read, _ in states], list(sys.path)
     try:
         yield
@@ -240,3 +259,17 @@ def _stop_alarm(put_back: list[str]) -> None:
     if hasattr(signal, "setitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0:
         signal.setitimer(signal.ITIMER_REAL, 0)
         put_back.append("alarm")
+
+
+PROCESS_STATES: States = [
+    ("working folder", _here, os.chdir),
+    ("umask", _umask, os.umask),
+    ("sys.argv", lambda: list(sys.argv), lambda value: setattr(sys, "argv", value)),
+    ("sys.stderr", lambda: sys.stderr, lambda value: setattr(sys, "stderr", value)),
+    ("sys.excepthook", lambda: sys.excepthook, lambda value: setattr(sys, "excepthook", value)),
+    ("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    ("warnings as errors", _warnings_as_errors, _set_warnings_as_errors),
+    ("torch's default dtype", _torch_dtype, _set_torch_dtype),
+]
+THREAD_STATES: States = [("numpy's error state", _numpy_errors, lambda value: sys.modules["numpy"].seterr(**value))]
+"""What each thread has for itself."""

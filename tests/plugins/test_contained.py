@@ -6,11 +6,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from children import in_child
 
+from ctseg import parallel
 from ctseg.plugins import contained
 from ctseg.plugins.host import Package, Registry, load
 
@@ -115,3 +119,38 @@ def test_a_slow_plugin_is_named(
         timer.join(10)  # it says nothing more, and has ended
         assert not timer.is_alive()
     assert capsys.readouterr().err == ""
+
+
+def process_state() -> list[object]:
+    """What threads share."""
+    return [Path.cwd(), os.fstat(1).st_ino, sys.stdout, sys.stderr, os._exit]
+
+
+def test_of_calls_at_once_the_last_puts_everything_back() -> None:
+    before, inside, over = process_state(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with contained.bounded():
+            os.chdir("/")
+            inside.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait(60)
+    with contained.bounded():
+        over.set()
+        thread.join(60)
+    assert process_state() == before
+
+
+def test_a_worker_in_a_plugin_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel.multiprocessing, "parent_process", lambda: SimpleNamespace(join=int))
+
+    def work() -> int:
+        with contained.bounded():
+            parallel.watch_parent()
+            time.sleep(60)
+        return 7
+
+    assert in_child(work)[0] == 1
