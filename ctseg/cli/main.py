@@ -20,6 +20,7 @@ from ctseg.cli.examples import HELP_FLAGS, finish_help
 from ctseg.cli.quick_start import begun, listed, quicken
 from ctseg.cli.signals import end_by_signals
 from ctseg.cli.streams import keep_streams
+from ctseg.cli.waiting import name_what_is_left
 from ctseg.cli.words import ELSEWHERE, globals_first
 from ctseg.errors import InputError
 from ctseg.harmless import visible
@@ -212,4 +213,5 @@ def run() -> None:
         sys.stderr.write(visible(traceback.format_exc()))
         code = 1
     exec("")  # noqa: S102 - Ctrl-C within an `exec` of a library would end Python by the signal; a new one forgets it
+    name_what_is_left()
     sys.exit(code)

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ctseg.cli.ending import Terminated
+from ctseg.cli.waiting import is_waiting
 
 PAUSE_S = 0.02
 """Seconds until a lost signal is sent again: the finalizer that lost it has ended by then."""
@@ -42,6 +43,10 @@ def _unraisable(unraisable: Any) -> None:
     number = SIGNALS.get(unraisable.exc_type)
     if number is None:
         sys.__unraisablehook__(unraisable)
+        return
+    if is_waiting():  # Python goes on with its end, and with the command's own exit code
+        word = "interrupted" if number is signal.SIGINT else "terminated"
+        sys.stderr.write(f"ctseg: {word} while it waited for what was left running; the command itself was done\n")
         return
     if number in _waiting:
         return
