@@ -356,6 +356,37 @@ def test_rescaling_that_differs_and_gives_the_same_hu_is_read(
     assert np.array_equal(read_series(files).voxels, read_series(write_series(even, straight, "all")).voxels)
 
 
+def with_skull(hu: np.ndarray) -> np.ndarray:
+    """The same with bone in the outermost rows of what is no air."""
+    inner = hu > -500
+    skull = inner & ~np.roll(inner, 1, axis=1) | inner & ~np.roll(inner, -1, axis=1)
+    return np.where(skull, 900.0, hu)
+
+
+@pytest.mark.parametrize("how_many", [1, 2])
+def test_a_slice_whose_brain_a_wrong_intercept_makes_air_is_refused(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]], how_many: int
+) -> None:
+    hu = with_skull(head_ct)
+    files = write_series(hu[how_many:], straight[how_many:], "others")
+    files += write_series(hu[:how_many], straight[:how_many], "one", RescaleIntercept=-1024)
+    with pytest.raises(CaseError, match="one/.*puts? its values further from those of the slice next to it"):
+        read_series(files)
+
+
+@pytest.mark.parametrize("circle", [False, True])
+def test_a_slice_of_air_above_the_head_keeps_its_own_intercept(
+    write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]], circle: bool
+) -> None:
+    air = np.random.default_rng(0).normal(-1000, 8, head_ct[-1:].shape).round()
+    rows, columns = np.indices(air.shape[1:]) - np.array(air.shape[1:])[:, None, None] / 2
+    if circle:
+        air[0, np.hypot(rows, columns) > min(air.shape[1:]) / 2] = -1024
+    files = write_series(with_skull(head_ct[:-1]), straight[:-1], "head")
+    files += write_series(air + 1024, straight[-1:], "above", RescaleIntercept=-1024)
+    assert read_series(files).voxels[-1].max() < -900
+
+
 def test_identical_copies_are_dropped(
     write_series: Write, head_ct: np.ndarray, straight: list[tuple[float, ...]]
 ) -> None:

@@ -23,6 +23,7 @@ from ctseg.io.dicom.no_slices import why_not_a_slice
 from ctseg.io.dicom.one_series import about_one, check_person
 from ctseg.io.dicom.pixels import slice_values
 from ctseg.io.dicom.quoting import unquoted
+from ctseg.io.dicom.rescaled import about_rescale
 from ctseg.io.dicom.said_twice import disagreements
 from ctseg.io.dicom.series import stackable_groups
 from ctseg.io.dicom.traits import about_series
@@ -41,11 +42,6 @@ ENCODINGS = {
     (False, False): ExplicitVRBigEndian,
 }
 """Transfer syntax by (implicit VR, little endian)."""
-RESCALE = (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
-NO_AIR_HU, SAME_HU = -500.0, 700.0
-"""From one slice to the next, air and the median of the rest change by less, also where the skull begins."""
-CLOSER_HU = 10.0
-"""A neighbour's slope and intercept that bring a slice closer to it by more are its own as well."""
 FRAMES = "slices are the frames of one enhanced object"
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -249,44 +245,8 @@ def _about_bits(slices: Sequence[_Slice]) -> list[str]:
 
 
 def _about_rescale(slices: Sequence[_Slice]) -> list[str]:
-    """A note where slope and intercept differ between the slices of a series, as few scanners write them.
-
-    Raises:
-        CaseError: if air and tissue of a slice with other ones are far from those of the next slice with the usual
-            ones, or closer to them with these.
-    """
-    pairs = [tuple(number(item.dataset, name, usual) for name, usual in RESCALE) for item in slices]
-    usual, count = Counter(pairs).most_common(1)[0]
-    if count == len(slices):
-        return []
-    ordinary = [place for place, pair in enumerate(pairs) if pair == usual]
-    for place, item in enumerate(slices):
-        next_to = slices[min(ordinary, key=lambda other: abs(other - place))].values
-        own, theirs = item.values, _as_if(item.values, pairs[place], usual)
-        if _apart(own, next_to) > min(SAME_HU, _apart(theirs, next_to) + CLOSER_HU):
-            raise CaseError(
-                f"{item.header.source}: its RescaleSlope and RescaleIntercept put its values further from those of the "
-                "slice next to it than that slice's own would, so one of the two is wrong; export the series again"
-            )
-    return [
-        f"RescaleSlope or RescaleIntercept of {len(slices) - count} of {len(slices)} slices differ from the others'"
-    ]
-
-
-def _as_if(values: NDArray[np.float32], own: tuple[float, ...], other: tuple[float, ...]) -> NDArray[np.float32]:
-    """HU under another slope and intercept than those that they were made with."""
-    return ((values - np.float32(own[1])) / np.float32(own[0])) * np.float32(other[0]) + np.float32(other[1])
-
-
-def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """By how many HU the air and the tissue of two slices differ, together."""
-    return sum(abs(here - there) for here, there in zip(_levels(one), _levels(other), strict=True))
-
-
-def _levels(values: NDArray[np.float32]) -> tuple[float, float]:
-    """HU of a slice's air, and the median of what is none."""
-    tissue = values[values > NO_AIR_HU]
-    return float(np.percentile(values, 1)), float(np.median(tissue)) if len(tissue) else 0.0
+    names = [str(item.header.source) for item in slices]
+    return about_rescale([item.values for item in slices], [item.dataset for item in slices], names)
 
 
 def _volume(slices: Sequence[_Slice], domain: str, case_id: str | None, notes: Sequence[str]) -> Volume:
