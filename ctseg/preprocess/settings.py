@@ -35,7 +35,11 @@ class PreprocessSettings(Settings):
         json_schema_extra=unit("haematomas"),
     )
     contusion_share: float = Field(
-        CONTUSION_SHARE, description="share of contusions among implants of up to 25 mL", ge=0, le=1
+        CONTUSION_SHARE,
+        description="contusions among implants of up to 25 mL",
+        ge=0,
+        le=1,
+        json_schema_extra=unit("share"),
     )
     percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="brain percentiles that become 0 and 255 (MR)", json_schema_extra=unit("percent")
