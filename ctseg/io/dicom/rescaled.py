@@ -19,6 +19,7 @@ NO_AIR_HU, SAME_HU = -500.0, 700.0
 CLOSER_HU = 10.0
 """A neighbour's slope and intercept that bring a slice closer to it by more are its own as well."""
 BONE_HU = 200.0
+"""Bone has more."""
 SOFT_HU = 100.0
 """Soft tissue lies within so many HU of water."""
 GONE, BACK = 0.15, 0.5
