@@ -19,6 +19,9 @@ EDITABLE := PYTHONWARNINGS=ignore::Warning:setuptools.command.editable_wheel $(B
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PLUGINS := $(patsubst %/pyproject.toml,./%,$(wildcard plugins/*/pyproject.toml))
 
+# Where it is set, each of the many processes that the tests and the demo start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-fast cover bench fuzz known check docs man dist bare lock clean
 
 help:

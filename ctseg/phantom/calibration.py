@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ctseg.files import write_with
+from ctseg.files import write_text, write_with
+from ctseg.harmless import csv_text
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 from ctseg.phantom.bhsd import BHSD, LEVELS
@@ -45,6 +46,8 @@ MIX: tuple[Findings, ...] = (
     Findings(ivh=True, edh=True),
 )
 """Combinations of BHSD, rich in the rarer kinds so that each is measured on a third of the patients or more."""
+COLUMNS = ("patient", "brain_hu", "kind", "ml", "hu", "contrast_hu")
+"""Of `text_of`; the contrast is that of an IPH."""
 SHOWN = (0.05, 0.25, 0.50, 0.75, 0.95)
 NAMES = dict(zip(KINDS, ("IPH", "IVH", "SAH", "SDH", "EDH"), strict=True))
 
@@ -169,6 +172,18 @@ def table(cohort: list[Measured]) -> str:
     return "\n".join(lines)
 
 
+def text_of(cohort: list[Measured]) -> str:
+    """Every part of every patient as a line of CSV under `COLUMNS`."""
+    lines: list[dict[str, Any]] = []
+    for number, patient in enumerate(cohort):
+        contrasts = iter(patient.contrast_hu)
+        for kind, *values in patient.rows:
+            contrast = f"{next(contrasts):.6g}" if kind == "intraparenchymal" else ""
+            brain, ml, hu = (f"{value:.6g}" for value in (patient.brain_hu, *values))
+            lines.append(dict(zip(COLUMNS, (number, brain, kind, ml, hu, contrast), strict=True)))
+    return csv_text(COLUMNS, lines)
+
+
 def draw(cohort: list[Measured], out: Path) -> None:
     """Cumulative distributions of mL and HU of both, one column a kind."""
     import matplotlib
@@ -205,6 +220,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="picture to write")
+    parser.add_argument("--rows", type=Path, help="table to write, a line for every part")
     parser.add_argument("--patients", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--matrix", type=int, default=512)
@@ -212,6 +228,8 @@ def main() -> None:
     arguments = parser.parse_args()
     cohort = measure_cohort(arguments.patients, seed=arguments.seed, matrix=arguments.matrix, workers=arguments.workers)
     draw(cohort, arguments.out)
+    if arguments.rows:
+        write_text(arguments.rows, text_of(cohort))
     sys.stdout.write("\n".join([table(cohort), *_summary(cohort)]) + "\n")
 
 
