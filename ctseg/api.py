@@ -61,8 +61,8 @@ def segment(
 
     from ctseg.inference.engines import in_engine
     from ctseg.inference.given import checked_volume
+    from ctseg.inference.predict import predict_with_recovery
     from ctseg.inference.prepare import extractor_of, prepare_volume
-    from ctseg.inference.recovery import predict_with_recovery
     from ctseg.inference.scans import ready_scan
     from ctseg.inference.settings import SegmentSettings
 

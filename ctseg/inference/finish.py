@@ -12,10 +12,9 @@ from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.disagreement import widened
 from ctseg.inference.models import ModelGroup, mask_models
 from ctseg.inference.outputs import write_case
-from ctseg.inference.predict import Prediction
+from ctseg.inference.predict import Prediction, predict_with_recovery
 from ctseg.inference.prefetch import Outcome
 from ctseg.inference.prepare import ReadyCase
-from ctseg.inference.recovery import SIZES_ML, predict_with_recovery
 from ctseg.inference.results import CaseResult, case_files, remove_case
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.skull_base import skull_base_remarks
@@ -112,6 +111,8 @@ def _recovery(prediction: Prediction) -> dict[str, Any]:
     found = prediction.recovery
     if found is None:
         return {}
+    from ctseg.inference.recovery import SIZES_ML
+
     values = {"recovery": found.dice_of(prediction.expected_dice)}
     values |= {f"recovery_{ml:g}ml": found.dice_at(ml) for ml in SIZES_ML}
     return {"recovery_hu": found.hu, **{name: round(value, 3) for name, value in values.items() if value is not None}}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
-from scipy.spatial import ConvexHull
 
 from ctseg.io.stack import Grid, Mask
 from ctseg.io.volume import Volume
@@ -136,6 +135,8 @@ def diameters_mm(area: Mask, spacing_mm: tuple[float, float]) -> tuple[float, fl
 
     Both are taken from pixel edge to pixel edge of the mask's convex hull, as callipers would.
     """
+    from scipy.spatial import ConvexHull  # a scan without lesions needs none of it
+
     edges = (np.argwhere(area)[:, None] + HALF_PIXELS).reshape(-1, 2) * spacing_mm
     hull = edges[ConvexHull(edges).vertices]
     lengths = np.linalg.norm(hull[:, None] - hull, axis=-1)

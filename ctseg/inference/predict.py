@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctseg.errors import PluginError
+from ctseg.errors import CaseError, PluginError
 from ctseg.inference.bone_edge import smoothed_flags
 from ctseg.inference.disagreement import Disagreement, Members
 from ctseg.inference.half_maximum import HalfMaximum
@@ -111,6 +111,25 @@ def predict_ready(ready: ReadyCase, groups: Sequence[ModelGroup], settings: Segm
         expected_dice=expected_dice(probability, mask, ready.volume),
         other_blood=find_other_blood(ready, groups, settings, mask),
     )
+
+
+def predict_with_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings) -> Prediction:
+    """As `predict_ready`; with the setting `recovery` also what comes back of known haematomas.
+
+    Where it cannot be measured, `recovery_note` says why; the segmentation is kept.
+    """
+    prediction = predict_ready(ready, groups, settings)
+    if not settings.recovery:
+        return prediction
+    from ctseg.inference.recovery import measure_recovery  # loads the phantom, from which its haematomas are
+
+    try:
+        recovery = measure_recovery(ready, groups, settings, prediction.mask)
+    except CaseError as error:
+        return replace(prediction, recovery_note=f"no recovery: {error}")
+    sizes = ", ".join(f"{ml:g}" for ml in recovery.missing)
+    note = f"recovery: no room for whole haematomas of {sizes} mL" if sizes else ""
+    return replace(prediction, recovery=recovery, recovery_note=note)
 
 
 def native_probability(

@@ -22,7 +22,7 @@ from ctseg.implant.places import Places
 from ctseg.implant.wanted import Kind, Wanted
 from ctseg.inference.measure import drop_small
 from ctseg.inference.models import ModelGroup, with_card
-from ctseg.inference.predict import Prediction, brain_box, half_maximum, native_probability, predict_ready
+from ctseg.inference.predict import brain_box, half_maximum, native_probability
 from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.recovery_curve import Curve, fit_curve
 from ctseg.inference.results import recovery_text
@@ -124,23 +124,6 @@ class Recovery:
     def missing(self) -> tuple[float, ...]:
         """The sizes that had no room, in mL."""
         return tuple(ml for ml in sorted(SIZES_ML) if self.dice_at(ml) is None)
-
-
-def predict_with_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings) -> Prediction:
-    """As `predict_ready`; with the setting `recovery` also what comes back of known haematomas.
-
-    Where it cannot be measured, `recovery_note` says why; the segmentation is kept.
-    """
-    prediction = predict_ready(ready, groups, settings)
-    if not settings.recovery:
-        return prediction
-    try:
-        recovery = measure_recovery(ready, groups, settings, prediction.mask)
-    except CaseError as error:
-        return replace(prediction, recovery_note=f"no recovery: {error}")
-    sizes = ", ".join(f"{ml:g}" for ml in recovery.missing)
-    note = f"recovery: no room for whole haematomas of {sizes} mL" if sizes else ""
-    return replace(prediction, recovery=recovery, recovery_note=note)
 
 
 def measure_recovery(ready: ReadyCase, groups: Sequence[ModelGroup], settings: SegmentSettings, mask: Mask) -> Recovery:

@@ -15,6 +15,7 @@ from ctseg.errors import CaseError
 from ctseg.implant.lay import add
 from ctseg.inference.measure import expected_dice
 from ctseg.inference.models import by_preprocessing
+from ctseg.inference.predict import predict_with_recovery
 from ctseg.inference.prepare import ReadyCase, prepare_volume
 from ctseg.inference.recovery import (
     FAINT_RUN,
@@ -22,7 +23,6 @@ from ctseg.inference.recovery import (
     Recovery,
     measure_implants,
     measure_recovery,
-    predict_with_recovery,
 )
 from ctseg.inference.segment import segment_cases
 from ctseg.inference.settings import SegmentSettings

@@ -19,8 +19,9 @@ import numpy as np
 from ctseg.errors import CaseError, InputError
 from ctseg.files import read_json, write_json
 from ctseg.inference.models import ModelGroup
+from ctseg.inference.predict import predict_with_recovery
 from ctseg.inference.prepare import prepare_volume
-from ctseg.inference.recovery import SIZES_ML, Recovery, predict_with_recovery
+from ctseg.inference.recovery import SIZES_ML, Recovery
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case, Discovery
 from ctseg.io.digest import DIGITS, input_digest
