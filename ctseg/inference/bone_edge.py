@@ -1,4 +1,7 @@
-"""How wide the edge of bone is: a smoothed scan, or one of coarse pixels, spreads bone over the brain beside it."""
+"""How wide the edge of bone is: a smoothed scan, or one of coarse pixels, spreads bone over the brain beside it.
+
+Without bone, how wide pixels are and how soft the rim of a stripped brain is.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ WIDEST_MM = 3.0
 finest that a network tells apart; in a real head smoothed beyond this it takes bone for blood."""
 NETWORK_PIXELS = 2.0
 """The same for networks with wider pixels."""
+COARSER = 1.1
+SOFT_SHARE = 0.6
+"""The real head and three phantoms have up to 0.3 where they were stripped, 0.5 after linear or nearest resampling
+without a filter, 0.7 to 0.95 after smoothing or splines; the average of many stripped heads has 0.98."""
 BONE_HU, BRAIN_HU = 400.0, 30.0
 """A line that meets no brighter bone is left out; and where the edge begins."""
 REACH_MM = 15.0
@@ -28,15 +35,45 @@ Floats = NDArray[np.float32]
 def smoothed_flags(volume: Volume, brain: NDArray[np.bool_], pixel_mm: float) -> list[str]:
     """One text where bone's edge is wider than a network with pixels of `pixel_mm` can bear; else none.
 
+    Where no bone tells, there is one for pixels that are wider than the network's, and one for a soft rim.
+
     Args:
         volume: CT in HU.
         brain: (K, h, w) mask on the volume's own grid.
         pixel_mm: width of the network's pixels.
     """
     width, most = bone_edge_mm(volume, brain), max(WIDEST_MM, NETWORK_PIXELS * pixel_mm)
-    if not round(width, 1) > most:  # nor where it is not known
+    if np.isnan(width):
+        return [*_coarse_flags(max(volume.spacing_mm), pixel_mm), *_soft_flags(volume, brain)]
+    if round(width, 1) <= most:
         return []
     return [f"edge of bone {width:.1f} mm wide (sharp scans up to {most:.1f}): bone may be taken for blood"]
+
+
+def _coarse_flags(scan_mm: float, pixel_mm: float) -> list[str]:
+    """One text where a scan's pixels are wider than the network's; a tenth is passed over."""
+    if scan_mm <= COARSER * pixel_mm:
+        return []
+    return [f"pixels of {scan_mm:.2f} mm (the network's {pixel_mm:.2f}): the rim of the brain may be taken for blood"]
+
+
+def _soft_flags(volume: Volume, brain: NDArray[np.bool_]) -> list[str]:
+    """One text where the rim of a stripped brain fades into the background: it was resampled after it was stripped."""
+    if not soft_share(volume, brain) > SOFT_SHARE:  # nor where it is not known
+        return []
+    return ["soft rim: resampled after the skull was removed, so bone may be taken for blood"]
+
+
+def soft_share(volume: Volume, brain: NDArray[np.bool_]) -> float:
+    """Share of the lines on which the brain's last pixel is nearer to the background than to the last but two.
+
+    NaN where there is more than one value around the brain, so that it is not stripped.
+    """
+    ends = [lines[:, :4] for lines, _ in _lines(volume, brain) if lines.shape[1] > 3]
+    inner, _, last, background = np.concatenate(ends).T if ends else np.empty((4, 0))
+    if len(last) < FEWEST or np.ptp(background) >= 1:
+        return float("nan")
+    return float(np.mean(last - background < (inner - background) / 2))
 
 
 def bone_edge_mm(volume: Volume, brain: NDArray[np.bool_]) -> float:

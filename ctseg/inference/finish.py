@@ -18,11 +18,13 @@ from ctseg.inference.prepare import ReadyCase
 from ctseg.inference.results import CaseResult, case_files, remove_case
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.skull_base import skull_base_remarks
+from ctseg.inference.stripped_rim import stripped_rim_remarks
 from ctseg.io.case import Case
 from ctseg.io.private import without_paths
 from ctseg.outputs import check_still_there
 from ctseg.outputs.changed import looks
 from ctseg.parallel import Failure, failure
+from ctseg.preprocess.ct import STRIPPED
 
 PLAUSIBLE_BRAIN_ML = (500.0, 2200.0)
 """Outside these, a head is cut off or brain extraction failed; adult brains with CSF spaces have 1000 to 1900 mL."""
@@ -102,7 +104,7 @@ def _segment_one(
         files=" ".join(files),
         looks=looks(out, files),
         ood="; ".join(prediction.ood),
-        note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *_remarks(prediction), *remarks]),
+        note="; ".join([*ready.volume.notes, *_prepared_notes(ready), *_remarks(ready, prediction), *remarks]),
     )
 
 
@@ -126,9 +128,11 @@ def _other_blood(prediction: Prediction) -> dict[str, Any]:
     return {"other_ml": round(found.total_ml, 4), **{f"{name}_ml": round(ml, 4) for name, ml in found.ml.items()}}
 
 
-def _remarks(prediction: Prediction) -> list[str]:
+def _remarks(ready: ReadyCase, prediction: Prediction) -> list[str]:
     faint = [f"faint spots of {prediction.faint_ml:.2f} mL dropped"] if prediction.faint_ml > 0 else []
     low = skull_base_remarks(prediction.mask, prediction.brain, prediction.volume)
+    if STRIPPED in _prepared_notes(ready):
+        low += stripped_rim_remarks(prediction.mask, prediction.brain, prediction.volume)
     recovery = [prediction.recovery_note] if prediction.recovery_note else []
     return [*brain_remarks(prediction), *low, *faint, *recovery]
 

@@ -15,6 +15,7 @@ from ctseg.preprocess.settings import PreprocessSettings
 NO_BRAIN = "no brain found"
 """`ctseg preprocess` adds how to choose another extractor; `ctseg segment` has that of its model."""
 
+STRIPPED = "the skull was already removed"
 NO_BONE = "no bone on one side (skull missing, faint or outside the picture), so scalp may count as brain"
 OPEN_SKULL = 0.05
 """A larger share of the brain without bone on a side is said."""
@@ -65,7 +66,7 @@ def prepare_ct(volume: Volume, settings: PreprocessSettings, brain: NDArray[np.b
 def _notes(volume: Volume, brain: NDArray[np.bool_]) -> tuple[str, ...]:
     """What the reader of a mask has to know about the skull."""
     if _is_stripped(volume, brain):
-        return ("the skull was already removed",)
+        return (STRIPPED,)
     open_share = without_bone(volume, brain)
     return (f"{100 * open_share:.0f} % of the brain: {NO_BONE}",) if open_share > OPEN_SKULL else ()
 

@@ -20,9 +20,11 @@ from ctseg.inference.models import ModelGroup
 from ctseg.inference.predict import predict_volume
 from ctseg.inference.settings import SegmentSettings
 from ctseg.inference.skull_base import lowest_ml
+from ctseg.inference.stripped_rim import rim_ml
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 from ctseg.plugins.protocols import BrainExtractor
+from ctseg.preprocess.brain_network import BrainNetworkExtractor
 
 AIR, SCALP, BONE = -1000.0, 30.0, 150.0
 Voxels = NDArray[np.float32]
@@ -141,6 +143,23 @@ def between(order: int) -> Callable[[Volume], Volume]:
     return changed
 
 
+def stripped(pixel_mm: float | None = None) -> Callable[[Volume], Volume]:
+    """0 outside of ctseg's own brain mask, then wider pixels, as tools for templates and networks make them."""
+
+    def changed(volume: Volume) -> Volume:
+        bare = np.where(BrainNetworkExtractor()(volume), volume.voxels, 0)
+        if pixel_mm is None:
+            return _with(volume, bare)
+        share = volume.spacing_mm[0] / pixel_mm
+        smooth = ndimage.gaussian_filter(bare, (0, 0.4 / share, 0.4 / share))
+        made = ndimage.zoom(smooth, (1, share, share), order=1, grid_mode=True, mode="nearest")
+        shares = volume.voxels.shape[1] / made.shape[1], volume.voxels.shape[2] / made.shape[2]
+        steps = volume.row_step_mm * shares[0], volume.col_step_mm * shares[1]
+        return replace(_with(volume, made), row_step_mm=steps[0], col_step_mm=steps[1])
+
+    return changed
+
+
 def _turned(degrees: float, axis: int) -> NDArray[np.float64]:
     """(3, 3) a rotation about a patient axis."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -187,6 +206,8 @@ VARIANTS: dict[str, Callable[[Volume], Volume]] = {
     "slices of 1 mm, linear": between(1),
     "slices of 1 mm, spline": between(3),
     **{f"head leans by {degrees:+d} degrees": posed(lean=degrees) for degrees in (-20, 20)},
+    "stripped": stripped(),
+    **{f"stripped, then pixels of {mm:g} mm": stripped(mm) for mm in (1.0, 1.6, 2.0)},
 }  # fmt: skip
 
 
@@ -200,7 +221,8 @@ def measured(volume: Volume, groups: list[ModelGroup], extractor: BrainExtractor
     alone = predict_volume(volume, groups, SegmentSettings(tta=False), extractor)
     flags = "; ".join(found.ood) or "none"
     low = lowest_ml(found.mask, found.brain, volume)
-    return f"{found.measures.ml:.2f} | {alone.measures.ml:.2f} | {low:.2f} | {found.brain_ml:.0f} | {flags}"
+    rim = rim_ml(found.mask, found.brain, volume)
+    return f"{found.measures.ml:.2f} | {alone.measures.ml:.2f} | {low:.2f} | {rim:.2f} | {found.brain_ml:.0f} | {flags}"
 
 
 def main() -> None:
@@ -209,7 +231,7 @@ def main() -> None:
     groups, extractor = load_for_segment(find_models(sys.argv[2] if len(sys.argv) > 2 else None), "cpu")
     [case] = discover([Path(sys.argv[1])]).cases
     volume = read_case(case)
-    columns = ("the head", "mL", "with `--no-tta`", "at the foramen magnum", "brain, mL", "flags")
+    columns = ("the head", "mL", "with `--no-tta`", "at the foramen magnum", "at the rim", "brain, mL", "flags")
     sys.stdout.write(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n")
     for name, change in VARIANTS.items():
         sys.stdout.write(f"| {name} | {measured(change(volume), groups, extractor)} |\n")

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ctseg.inference.bone_edge import bone_edge_mm, smoothed_flags
+from ctseg.inference.bone_edge import bone_edge_mm, smoothed_flags, soft_share
 from ctseg.io.discover import discover, read_case
 from ctseg.io.volume import Volume
 from ctseg.preprocess.brain import MuschelliExtractor
@@ -53,12 +53,29 @@ def test_coarse_pixels_have_wide_edges() -> None:
     assert smoothed_flags(*head(0.8, pixel_mm=4.0), 1.5)
 
 
-def test_without_bone_nothing_is_said() -> None:
+def test_without_bone_only_the_width_of_pixels_is_said() -> None:
     volume, brain = head(1.5, bone_hu=90.0)
     assert np.isnan(bone_edge_mm(volume, brain))
     assert smoothed_flags(volume, brain, 1.5) == []
+    [flag] = smoothed_flags(*head(1.5, bone_hu=90.0, pixel_mm=2.0), 1.5)
+    assert flag == "pixels of 2.00 mm (the network's 1.50): the rim of the brain may be taken for blood"
+    assert smoothed_flags(*head(1.5, bone_hu=90.0, pixel_mm=2.0), 2.0) == []
     assert np.isnan(bone_edge_mm(volume, np.zeros_like(brain)))
     assert np.isnan(bone_edge_mm(volume, np.ones_like(brain)))
+
+
+def test_a_brain_that_was_resampled_after_it_was_stripped_has_a_soft_rim() -> None:
+    volume, brain = head(0.2)
+    noise = np.random.default_rng(0).normal(0, 4, volume.voxels.shape)
+    stripped = replace(volume, voxels=np.where(brain, volume.voxels + noise, 0).astype(np.float32))
+    assert soft_share(stripped, brain) < 0.1
+    assert smoothed_flags(stripped, brain, 1.5) == []
+    smooth = gaussian_filter(stripped.voxels, (0, 1, 1))
+    soft = replace(volume, voxels=np.where(smooth > 1, smooth, 0).astype(np.float32))
+    assert smoothed_flags(soft, soft.voxels > 1, 1.5) == [
+        "soft rim: resampled after the skull was removed, so bone may be taken for blood"
+    ]
+    assert np.isnan(soft_share(volume, brain))  # bone around it
 
 
 def test_few_lines_say_nothing() -> None:
