@@ -108,9 +108,11 @@ def cut_off(rows: slice, cols: slice) -> Callable[[Volume], Volume]:
     return changed
 
 
-def posed(nod: float = 0.0, lean: float = 0.0) -> Callable[[Volume], Volume]:
-    """The head nods and leans by so many degrees, on slices of 5 mm and pixels of 0.75 mm without a tilt."""
-    step_mm, pixel_mm, field_mm = 5.0, 0.75, (240.0, 300.0)
+def posed(
+    nod: float = 0.0, lean: float = 0.0, step_mm: float = 5.0, pixel_mm: float = 0.75, order: int = 1
+) -> Callable[[Volume], Volume]:
+    """The head nods and leans by so many degrees, on slices without a tilt; an order of 3 is a spline."""
+    field_mm = 240.0, 300.0
 
     def changed(volume: Volume) -> Volume:
         axes = _turned(nod, 0) @ _turned(lean, 1) * np.array([pixel_mm, pixel_mm, step_mm])
@@ -121,7 +123,7 @@ def posed(nod: float = 0.0, lean: float = 0.0) -> Callable[[Volume], Volume]:
         )
         first = middle - axes @ (np.array(counts) / 2)
         places = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1) @ axes.T + first
-        found = ndimage.map_coordinates(volume.voxels, _indices(volume, places), order=1, cval=AIR)
+        found = ndimage.map_coordinates(volume.voxels, _indices(volume, places), order=order, cval=AIR)
         return replace(
             _with(volume, found.transpose(2, 1, 0)), origins_mm=first + np.arange(counts[2])[:, None] * axes[:, 2],
             row_step_mm=axes[:, 1], col_step_mm=axes[:, 0], slice_ids=(), slice_keys=(),
@@ -205,6 +207,9 @@ VARIANTS: dict[str, Callable[[Volume], Volume]] = {
     "0 to 80 HU alone": in_hu(lambda voxels: np.clip(voxels, 0, 80)),
     "slices of 1 mm, linear": between(1),
     "slices of 1 mm, spline": between(3),
+    "registered, 1 mm, linear": posed(12, 5, 1, 1),
+    "registered, 1 mm, spline": posed(12, 5, 1, 1, 3),
+    "registered, 5 mm, spline": posed(12, 5, 5, 1, 3),
     **{f"head leans by {degrees:+d} degrees": posed(lean=degrees) for degrees in (-20, 20)},
     "stripped": stripped(),
     **{f"stripped, then pixels of {mm:g} mm": stripped(mm) for mm in (1.0, 1.6, 2.0)},

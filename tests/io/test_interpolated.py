@@ -37,6 +37,16 @@ def test_slices_between_measured_ones_are_noticed(blur: float, factor: float, or
     assert looks_interpolated(made)
 
 
+@pytest.mark.parametrize("order", [1, 3])
+def test_a_stack_that_was_turned_meanwhile_is_noticed_too(order: int) -> None:
+    measured = noise(0.8, NOT_OVERLAPPING, 5.0, 30)
+    tall, wide, nod = 5.0, 0.5, np.radians(12)
+    k, rows, cols = np.mgrid[:60, :120, :120] * 1.0
+    across, up = (rows - 60) * np.cos(nod) + (k - 30) * np.sin(nod), (k - 30) * np.cos(nod) - (rows - 60) * np.sin(nod)
+    places = up / tall + 15, across / (2 * wide) + 48, (cols - 60) / (2 * wide) + 48
+    assert looks_interpolated(ndimage.map_coordinates(measured, places, order=order, mode="mirror"))
+
+
 def test_what_has_no_tissue_or_few_slices_is_not_judged() -> None:
     between = ndimage.zoom(noise(1.0, NOT_OVERLAPPING, 5.0), (4, 1, 1), order=1)
     assert not looks_interpolated(between - 1000)
