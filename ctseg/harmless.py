@@ -24,6 +24,8 @@ OBEYED = re.compile(
 """Control characters of both sets but tab and line feed, marks and overrides of writing direction, line and paragraph
 separators, halves of surrogate pairs, which are bytes that are no UTF-8, and all that Unicode shows as nothing
 (Default_Ignorable_Code_Point): soft hyphens, fillers, selectors of a form, and tags, in which a text can hide."""
+LONGEST_LINE = 4000
+"""Letters; a path may have 4096 bytes, a cell of a hostile table gigabytes."""
 FORMULA = ("=", "+", "-", "@")
 """What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), in whatever width it is written."""
 BREAKS = ("\t", "\r", "\n")
@@ -54,6 +56,11 @@ def toml_visible(text: str) -> str:
 def one_line(text: str) -> str:
     """The visible text without line feeds and tabs, for a row of a log or of a table."""
     return visible(text.replace("\t", "\\t").replace("\n", "\\n"))
+
+
+def shortened(line: str, longest: int = LONGEST_LINE) -> str:
+    """A line without its middle where a file's own words make it longer than anybody reads; the way out is its end."""
+    return line if len(line) <= longest else f"{line[: longest * 4 // 5]} ... {line[-longest // 8 :]}"
 
 
 def is_plain(text: str) -> bool:

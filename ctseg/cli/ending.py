@@ -12,11 +12,9 @@ import typer
 
 from ctseg.cli import common
 from ctseg.errors import CtsegError, PluginError
-from ctseg.harmless import visible
+from ctseg.harmless import shortened, visible
 
 INTERRUPTED, TERMINATED = 130, 143
-LONGEST_LINE = 4000
-"""Letters; a path may have 4096 bytes, a cell of a hostile table gigabytes."""
 DISK_ERRORS = frozenset(
     getattr(errno, name)
     for name in (
@@ -116,15 +114,10 @@ class Terminated(BaseException):
 
 def complain(message: str, code: int) -> int:
     """One line on stderr; `STATE` keeps it."""
-    common.STATE.error = visible(_shortened(" ".join(message.split())))
+    common.STATE.error = visible(shortened(" ".join(message.split())))
     if message:
         sys.stderr.write(f"ctseg: error: {common.STATE.error}\n")
     return code
-
-
-def _shortened(line: str) -> str:
-    """A line without its middle where a file's own words make it longer than anybody reads; the way out is its end."""
-    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 600]} ... {line[-500:]}"
 
 
 def stopped_by_signal(stop: BaseException, flags: Collection[str] = ()) -> int:

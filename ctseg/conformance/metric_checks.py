@@ -55,7 +55,7 @@ def _check_summaries(metric: Metric) -> None:
         require(over in get_args(Cases), f"a mean over {over!r}, not over {', '.join(get_args(Cases))}")
         columns = {*summary.parts, *summary.wholes} if isinstance(summary, Ratio) else set()
         require(columns <= known, f"{', '.join(sorted(columns - known))} is no built-in metric and not its own name")
-    metric.check_names()
+    metric.check(known)
 
 
 def values_are_in_range(subject: Subject, _folder: Path) -> None:

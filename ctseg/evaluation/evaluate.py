@@ -139,7 +139,7 @@ def _evaluate(
     """As `evaluate`, into a folder that is guarded."""
     measured = tuple({metric.name: metric for metric in (*METRICS, *metrics)}.values())
     for metric in measured:
-        metric.check_names()
+        metric.check([item.name for item in measured])
     matching = match_cases(preds, ref, table=cases, group=group)
     role_notes = check_roles(matching)
     scans = Scans(matching, images, workers=workers)

@@ -7,11 +7,11 @@ and is in the report. The built-in ones are in `ctseg.metrics.catalogue`. No imp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import isnan
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from ctseg.errors import PluginError
@@ -30,6 +30,8 @@ Empty = Literal["both", "reference", "prediction"]
 
 RANGE_MARGIN = 1e-6
 """By how much of its range, 1 at least, rounding may carry a value beyond it."""
+MOST_WHOLE = 2.0**63
+"""No column of whole numbers holds more."""
 WITHOUT_PLUGINS = "--no-plugins evaluates without it"
 EMPTY: tuple[Empty, ...] = ("both", "reference", "prediction")
 UNLIMITED = float("inf")
@@ -170,6 +172,8 @@ class Metric:
                 return value
         except PluginError as error:
             raise PluginError(f"{error}; {WITHOUT_PLUGINS}") from error
+        except MemoryError:
+            raise
         except Exception as error:  # a metric of somebody's own, who calls from Python
             text = " ".join(str(error).split())
             raise PluginError(f"{who}: {type(error).__name__}: {text}; {WITHOUT_PLUGINS}") from error
@@ -180,25 +184,48 @@ class Metric:
         Raises:
             PluginError: if it is none; in a column of numbers it would change the means.
         """
-        if not hasattr(value, "__float__") or getattr(value, "ndim", None):
+        if not _is_number(value):
             raise PluginError(f"{who}: gives a {type(value).__name__}, not a number")
         number, (low, high) = float(value), self.range
         margin = RANGE_MARGIN * max([1.0, *(abs(end) for end in self.range if abs(end) != UNLIMITED)])
         if abs(number) == UNLIMITED or not (isnan(number) or low - margin <= number <= high + margin):
             raise PluginError(f"{who}: gives {number:g}, which is outside its range of {low:g} to {high:g}")
-        return value if isinstance(value, Real) and not isinstance(value, bool) else number
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool) and abs(number) < MOST_WHOLE
+        return int(value) if is_whole else number
 
-    def check_names(self) -> None:
-        """Refuse a name or a section that would overwrite something else of the evaluation.
+    def check(self, columns: Collection[str]) -> None:
+        """Refuse a name or a section that would overwrite something else of the evaluation, and parts of a wrong kind.
+
+        Args:
+            columns: the names of all metrics that are measured.
 
         Raises:
             PluginError: naming it.
         """
         if self.name in CASE_COLUMNS:
             raise PluginError(f"metric {self.name!r}: is a column of cases.csv already; give it another name")
-        taken = sorted({summary.section for summary in self.summaries} & RESERVED)
+        taken = sorted({getattr(summary, "section", "") for summary in self.summaries} & RESERVED)
         if taken:
             raise PluginError(f"metric {self.name!r}: section {taken[0]!r} of summary.json is taken; use another one")
+        fault = self._fault(columns)
+        if fault:
+            made_by = f" of {self.made_by}" if self.made_by else ""
+            raise PluginError(f"metric {self.name!r}{made_by}: {fault}; {WITHOUT_PLUGINS}")
+
+    def _fault(self, columns: Collection[str]) -> str:
+        """What of its description the summary and the report could not take, after all has been measured."""
+        for part in ("name", "title", "definition", "unit", "reference"):
+            if not isinstance(getattr(self, part), str):
+                return f"its {part} is a {type(getattr(self, part)).__name__}, not a text"
+        if not _is_range(self.range):
+            return f"its range {self.range!r} is not a smaller and a larger number"
+        for summary in self.summaries:
+            if not isinstance(summary, Summary):
+                return f"a {type(summary).__name__} is no summary of ctseg.metrics.registry"
+            used = {*summary.parts, *summary.wholes} if isinstance(summary, Ratio) else set()
+            if not used <= set(columns):
+                return f"its ratio is of {sorted(used - set(columns))[0]!r}, which is no metric"
+        return ""
 
     @property
     def heading(self) -> str:
@@ -222,6 +249,18 @@ class Metric:
             "report_column": self.listed,
             **({"made_by": self.made_by} if self.made_by else {}),
         }
+
+
+def _is_number(given: Any) -> bool:
+    """One real number; numpy's complex numbers and times have a `__float__`, too."""
+    kind = getattr(getattr(given, "dtype", None), "kind", "f")
+    return hasattr(given, "__float__") and not getattr(given, "ndim", None) and kind in "biuf"
+
+
+def _is_range(given: Any) -> bool:
+    """Two numbers, the second of which is larger."""
+    are_two = isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(end, Real) for end in given)
+    return are_two and bool(given[0] < given[1])
 
 
 def check_metric(given: object, name: str, who: str) -> None:

@@ -11,16 +11,19 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any, NoReturn
 
+from ctseg.harmless import shortened
+from ctseg.plugins import torch_state
+from ctseg.plugins.torch_state import State
+
 SLOW_SECONDS = 5.0
 """A plugin that takes longer to load is named on stderr."""
+LONGEST_WORDS = 1000
+"""Letters of what a plugin says of an error, which goes into tables and pages."""
 NUMPY_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
-TORCH_DTYPE = "torch.float32"
-States = list[tuple[str, Callable[[], Any], Callable[[Any], object]]]
-"""What a plugin may change: its name, how it is read and how it is set."""
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM") if hasattr(signal, name)
 )
@@ -32,7 +35,7 @@ def one_line(error: BaseException) -> str:
         text = str(error)
     except Exception:
         text = ""
-    return f"{type(error).__name__}: {' '.join(text.split())}".rstrip(": ")
+    return shortened(f"{type(error).__name__}: {' '.join(text.split())}".rstrip(": "), LONGEST_WORDS)
 
 
 class StoppedError(Exception):
@@ -127,22 +130,22 @@ def _named_if_slow(package: str, version: str) -> Iterator[None]:
 
 @contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """The file descriptor, too, which child processes and C libraries write to; one that was closed is opened again."""
+    """The file descriptor, too, which child processes and C libraries write to; both are afterwards what they were."""
     with suppress(Exception):
         sys.stdout.flush()
     try:
-        kept, errors = os.dup(1), os.dup(2)
+        os.fstat(2)  # else the copy of 1 would take its number
+        kept = {number: os.dup(number) for number in (1, 2)}
     except OSError:  # one of them is closed
-        with redirect_stdout(sys.stderr):
-            yield
-        return
+        kept = {}
     try:
-        os.dup2(errors, 1)
+        if kept:
+            os.dup2(2, 1)
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        os.dup2(kept, 1)
-        for handle in (kept, errors):
+        for number, handle in kept.items():
+            os.dup2(handle, number)
             os.close(handle)
 
 
@@ -164,7 +167,7 @@ def _own_exit(pid: int) -> Iterator[None]:
 
 
 @contextmanager
-def _restored(put_back: list[str], states: States) -> Iterator[None]:
+def _restored(put_back: list[str], states: list[State]) -> Iterator[None]:
     """Put back what `sys`, numerical libraries and the system hold."""
     before, places = [read() for _, read, _ in states], list(sys.path)
     try:
@@ -194,17 +197,6 @@ def _numpy_errors() -> dict[str, str]:
     """What numpy does about a division by zero and the like; its own defaults where it is not imported yet."""
     numpy = sys.modules.get("numpy")
     return NUMPY_ERRORS if not hasattr(numpy, "geterr") else dict(numpy.geterr())  # type: ignore[union-attr]
-
-
-def _torch_dtype() -> str:
-    """The dtype of new tensors."""
-    torch = sys.modules.get("torch")
-    return TORCH_DTYPE if not hasattr(torch, "get_default_dtype") else str(torch.get_default_dtype())  # type: ignore[union-attr]
-
-
-def _set_torch_dtype(value: str) -> None:
-    torch: Any = sys.modules["torch"]
-    torch.set_default_dtype(getattr(torch, value.removeprefix("torch.")))
 
 
 def _here() -> str | None:
@@ -261,7 +253,7 @@ def _stop_alarm(put_back: list[str]) -> None:
         put_back.append("alarm")
 
 
-PROCESS_STATES: States = [
+PROCESS_STATES: list[State] = [
     ("working folder", _here, os.chdir),
     ("umask", _umask, os.umask),
     ("sys.argv", lambda: list(sys.argv), lambda value: setattr(sys, "argv", value)),
@@ -269,7 +261,10 @@ PROCESS_STATES: States = [
     ("sys.excepthook", lambda: sys.excepthook, lambda value: setattr(sys, "excepthook", value)),
     ("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     ("warnings as errors", _warnings_as_errors, _set_warnings_as_errors),
-    ("torch's default dtype", _torch_dtype, _set_torch_dtype),
+    *torch_state.OF_PROCESS,
 ]
-THREAD_STATES: States = [("numpy's error state", _numpy_errors, lambda value: sys.modules["numpy"].seterr(**value))]
+THREAD_STATES: list[State] = [
+    ("numpy's error state", _numpy_errors, lambda value: sys.modules["numpy"].seterr(**value)),
+    *torch_state.OF_THREAD,
+]
 """What each thread has for itself."""

@@ -11,9 +11,11 @@ import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -24,8 +26,9 @@ from ctseg.cli import common
 from ctseg.cli.main import main
 from ctseg.conformance.toys import toy_head, toy_pairs
 from ctseg.errors import CaseError, PluginError
+from ctseg.evaluation.evaluate import evaluate
 from ctseg.metrics.catalogue import METRICS
-from ctseg.metrics.registry import Metric
+from ctseg.metrics.registry import Metric, pooled
 from ctseg.metrics.volume import volume_metrics
 from ctseg.parallel import attempt, ordered_map
 from ctseg.plugins.called import plugin_call
@@ -136,6 +139,15 @@ def everything(volume: Any) -> Any:
     os.umask(0o777)
     np.seterr(all="raise")
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.set_grad_enabled(False)
+    torch.set_autocast_enabled("cpu", True)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.set_float32_matmul_precision("medium")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    os.close(1)
+    os.close(2)
     warnings.simplefilter("error")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stderr = None  # type: ignore[assignment]
@@ -146,9 +158,14 @@ def state() -> list[Any]:
     mask = os.umask(0o022)
     os.umask(mask)
     errors = [entry for entry in warnings.filters if entry[0] == "error"]
-    return [
-        Path.cwd(), mask, np.geterr(), torch.get_default_dtype(), errors, signal.getsignal(signal.SIGINT), sys.stderr,
+    computing = [
+        torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(),
+        torch.is_autocast_enabled("cpu"), torch.get_num_threads(), torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(), torch.backends.mkldnn.enabled,
     ]  # fmt: skip
+    files = [os.fstat(number).st_ino for number in (1, 2)]
+    handler = signal.getsignal(signal.SIGINT)
+    return [Path.cwd(), mask, np.geterr(), errors, handler, sys.stderr, computing, files]
 
 
 def test_what_it_changes_is_put_back(capfd: pytest.CaptureFixture[str]) -> None:
@@ -200,6 +217,8 @@ WRONG_VALUES = {
     "gives a complex, not a number": 1j,
     "gives a ndarray, not a number": np.array([0.5, 0.5]),
     "gives a list, not a number": [0.5],
+    "gives a complex64, not a number": np.complex64(0.5 + 1j),
+    "gives a timedelta64, not a number": np.timedelta64(1),
 }
 
 
@@ -222,9 +241,43 @@ def test_a_metric_gives_a_number_of_its_range_or_the_case_fails(words: str) -> N
         values_of(lambda pair: WRONG_VALUES[words])
 
 
-@pytest.mark.parametrize("value", [0.25, 1, True, np.float32(0.5), np.int64(1), np.array(0.5), torch.tensor(0.5)])
+@pytest.mark.parametrize(
+    "value", [0.25, 1, True, np.float32(0.5), np.int64(1), np.array(0.5), torch.tensor(0.5), Fraction(1, 2)]
+)
 def test_a_metric_may_give_any_kind_of_number(value: Any) -> None:
-    assert float(metric(lambda pair: value).value(toy_pairs()["overlapping"])) == float(value)
+    found = metric(lambda pair: value).value(toy_pairs()["overlapping"])
+    assert found == float(value)
+    assert type(found) in (int, float)
+
+
+def test_an_error_as_long_as_a_book_is_shortened() -> None:
+    with pytest.raises(PluginError) as caught:
+        values_of(raising(ValueError("x" * 10**6)))
+    assert len(str(caught.value)) < 1300
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ("its title is a NoneType, not a text", {"title": None}),
+        ("its range (nan, nan) is not a smaller and a larger number", {"range": (float("nan"),) * 2}),
+        ("its range ('a', 'b') is not a smaller and a larger number", {"range": ("a", "b")}),
+        ("its range (1.0, 0.0) is not a smaller and a larger number", {"range": (1.0, 0.0)}),
+        ("a int is no summary of ctseg.metrics.registry", {"summaries": (1,)}),
+        ("its ratio is of 'blood', which is no metric", {"summaries": (pooled({"blood": 1.0}, {"tp": 1.0}),)}),
+    ],
+)
+def test_a_metric_that_no_summary_takes_is_refused_before_anything_is_measured(
+    words: str, given: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in ("pred", "ref"):
+        nib.save(nib.Nifti1Image(np.ones((4, 4, 2), np.uint8), np.eye(4)), (tmp_path / name).with_suffix(".nii"))
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.nii").rename(tmp_path / name / "a.nii")
+    found = metric(sound, **given)
+    with pytest.raises(PluginError, match=re.escape(f"{METRIC}{words}; --no-plugins")):
+        evaluate(tmp_path / "pred", tmp_path / "ref", tmp_path / "out", metrics=(found,))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("measure", [swaps, stretches])
