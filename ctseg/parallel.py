@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -15,11 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ctseg.deaths import death, exit_code
-from ctseg.errors import ClusterError, CtsegError
+from ctseg.errors import ClusterError, CtsegError, PluginError, first_line
+from ctseg.harmless import shortened
 from ctseg.scheduler import LOST, check_plugins, is_lost, result_of, width
 
 end_now = os._exit
@@ -40,7 +43,7 @@ class Failure:
 
 def failure(error: BaseException) -> Failure:
     """An exception as one line and, unless it is an expected one or the machine's fault, with its traceback."""
-    text = " ".join(str(error).split())
+    text = shortened(" ".join(str(error).split()))
     if isinstance(error, CtsegError):
         return Failure(text)
     if isinstance(error, OSError) and error.errno is not None:
@@ -57,6 +60,41 @@ def attempt(work: Callable[[Item], Result], item: Item) -> Result | Failure:
         return work(item)
     except (Exception, SystemExit) as error:  # SystemExit of a library: no case may end the others
         return failure(error)
+
+
+def _packed(value: object) -> bytes:
+    """Work and item for a worker process.
+
+    Raises:
+        PluginError: for what cannot be pickled.
+    """
+    try:
+        return bytes(ForkingPickler.dumps(value))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise PluginError(f"cannot be sent to a worker process ({reason}); use --workers 0") from None
+
+
+def unpacked(packed: bytes) -> Any:
+    """What a worker process was given; modules of plugins that this imports are within bounds.
+
+    Raises:
+        PluginError: for whatever they raise, naming file and line.
+    """
+    from ctseg.plugins.called import plugin_call
+
+    with plugin_call("a worker process cannot unpack the work"):
+        return pickle.loads(packed)  # noqa: S301 - by the process that started this one
+
+
+def _attempt_packed(packed: bytes) -> Any:
+    """In a worker: `attempt` with work and item by pickle; the pool would end the worker where it cannot read them."""
+
+    def work_on(packed: bytes) -> Any:
+        work, item = unpacked(packed)
+        return work(item)
+
+    return attempt(work_on, packed)
 
 
 def ordered_map(
@@ -169,11 +207,9 @@ class _Pool(Generic[Item, Result]):
                     origin = Origin.here(packed)
                     self._check(origin.plugins)
                     return self.pool.submit(attempt_in, origin, packed)
-                return self.pool.submit(attempt, self.work, item)
-        except BrokenExecutor as error:
-            lost: Future[Any] = Future()
-            lost.set_exception(error)
-            return lost
+                return self.pool.submit(_attempt_packed, _packed((self.work, item)))
+        except (BrokenExecutor, PluginError) as error:
+            return _failed(error)
         except Exception as error:
             if is_lost(error):
                 raise ClusterError(LOST) from None
@@ -211,6 +247,13 @@ class _Pool(Generic[Item, Result]):
             self.pool.shutdown(cancel_futures=True)
             self._ended()
         self.pool = self._make(workers)
+
+
+def _failed(error: Exception) -> Future[Any]:
+    """The future of an item that no worker has begun with."""
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _is_broken(pool: Executor) -> bool:

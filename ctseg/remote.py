@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ctseg.parallel import Failure, failure
+from ctseg.parallel import Failure, failure, unpacked
 from ctseg.scheduler import worker_name
 
 
@@ -52,13 +52,12 @@ def attempt_in(origin: Origin, packed: bytes) -> Any:
         where = f"{origin.folder}: no such folder on the worker's machine {machine} ({error.strerror})"
         return Failure(f"{where}; workers need the same disk under the same path")
     try:
-        work, item = pickle.loads(packed)  # noqa: S301 - of the call whose worker this is
+        work, item = unpacked(packed)
     except Exception as error:
-        reason = f"{machine} cannot unpack the work ({type(error).__name__}: {' '.join(str(error).split())})"
-        return Failure(f"the worker's machine {reason}; install the same plugins there")
+        return Failure(f"the worker's machine {machine}: {failure(error).error}; install the same plugins there")
     try:
         return work(item)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         found = failure(error)
         return replace(found, error=f"{found.error} (on {machine})") if _is_missing(error) else found
 

@@ -15,7 +15,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pytest
-from killed_worker import ask, slowly, triple_or_die, triple_or_end
+from killed_worker import Unpacked, ask, slowly, triple_or_die, triple_or_end, where
 
 from ctseg.deaths import death
 from ctseg.errors import CaseError
@@ -182,7 +182,25 @@ def test_items_are_taken_as_results_are_taken(look_ahead: int | None, workers: i
 def test_what_cannot_be_sent_to_a_worker_is_a_failure() -> None:
     ((_, outcome),) = ordered_map(lambda number: number, [1], workers=1)
     assert isinstance(outcome, Failure)
-    assert "pickle" in outcome.error.lower()
+    assert outcome.error.startswith("cannot be sent to a worker process (AttributeError: Can't pickle local object")
+    assert outcome.error.endswith("; use --workers 0")
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("raise", "ValueError: no licence here"), ("exit", "SystemExit: 0"), ("interrupt", "KeyboardInterrupt")],
+)
+def test_what_a_worker_cannot_unpack_is_one_line_with_its_place(how: str, words: str) -> None:
+    outcomes = [found for _, found in ordered_map(where, [Unpacked(how), "a"], workers=1)]
+    place = r"\(tests/killed_worker\.py:\d+\)"
+    assert re.fullmatch(f"a worker process cannot unpack the work: {words} {place}", outcomes[0].error)
+    assert outcomes[1] == f"a {Path.cwd()}"
+
+
+def test_what_is_unpacked_in_a_worker_reaches_no_results(capfd: pytest.CaptureFixture[str]) -> None:
+    assert [found for _, found in ordered_map(where, [Unpacked("loud")], workers=1)] == [f"loud {Path.cwd()}"]
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "unpackedunpacked")
 
 
 @pytest.mark.slow

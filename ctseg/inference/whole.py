@@ -25,7 +25,7 @@ from ctseg.inference.results import CaseResult, case_files
 from ctseg.inference.settings import SegmentSettings
 from ctseg.io.case import Case
 from ctseg.outputs.leftovers import clean_files, clean_some_files
-from ctseg.parallel import Failure, attempt, ordered_map
+from ctseg.parallel import Failure, attempt, ordered_map, unpacked
 from ctseg.plugins.protocols import BrainExtractor
 
 FEWEST = 4
@@ -124,7 +124,7 @@ _LOADED: list[_Here] = []
 def _load(parts: bytes, out: Path, settings: SegmentSettings, threads: int, shared: bool) -> None:
     """In a worker: take the models that the calling process has loaded and checked."""
     torch.set_num_threads(threads)
-    groups, extractor = pickle.loads(parts)  # noqa: S301 - made by the process that started this one
+    groups, extractor = unpacked(parts)
     _LOADED[:] = [_Here(groups, extractor, out, settings, shared)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import CtsegError, PluginError
+from ctseg.plugins import contained
 from ctseg.plugins.contained import StoppedError, bounded, one_line
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
     from ctseg.io.volume import Volume
     from ctseg.plugins.protocols import BrainExtractor
+
+
+NO_PLACES = (contextlib.__file__, contained.__file__, "<frozen importlib._bootstrap>")
+"""Files that call what a plugin does, or what its `import` and `os._exit` do."""
 
 
 @contextmanager
@@ -53,7 +59,7 @@ def call_of(package: str, who: str) -> AbstractContextManager[None]:
 
 def place_of(error: BaseException) -> str:
     """File and line that raised an error, as `ctseg_soft/brain_extractor.py:12`; of ctseg's bounds, who called them."""
-    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename != bounded.__code__.co_filename]
+    frames = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.endswith(NO_PLACES)]
     if not frames:
         return "no line"
     path = PurePath(frames[-1].filename)

@@ -189,7 +189,7 @@ def test_a_worker_that_comes_later_with_other_code_costs_its_case(tmp_path: Path
     assert lacking != packed
     found = attempt_in(Origin.here(), lacking)
     assert isinstance(found, Failure)
-    assert "cannot unpack the work (ModuleNotFoundError: No module named 'builtout')" in found.error
+    assert "cannot unpack the work: ModuleNotFoundError: No module named 'builtout'" in found.error
     assert attempt_in(Origin.here(), packed) == 2
 
 
