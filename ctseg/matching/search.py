@@ -86,7 +86,8 @@ def _checked_nearest(
     """What a metric's own search gave.
 
     Raises:
-        PluginError: if it is not of the shape that was asked for, or names slices that are not there.
+        PluginError: if it is not of the shape that was asked for, names slices that are not there or one twice, or is
+            not sorted: the first is taken for the nearest.
     """
     rows, distances = np.asarray(found[0]), np.asarray(found[1])
     count = length(target)
@@ -95,7 +96,11 @@ def _checked_nearest(
         raise PluginError(f"{_name(metric)}: its search gives {rows.dtype} of shape {rows.shape}, not int64 {wanted}")
     if rows.size and not (rows.min() >= 0 and rows.max() < count):
         raise PluginError(f"{_name(metric)}: its search gives rows {rows.min()} to {rows.max()} of {count} slices")
-    return rows, _numbers(distances, metric)
+    if (np.diff(np.sort(rows, axis=1), axis=1) == 0).any():
+        raise PluginError(f"{_name(metric)}: its search gives a slice twice")
+    if (np.diff(_numbers(distances, metric), axis=1) < 0).any():
+        raise PluginError(f"{_name(metric)}: its search gives slices that are not sorted, nearest first")
+    return rows, distances
 
 
 def _numbers(distances: NDArray[Any], metric: SimilarityMetric) -> NDArray[np.float64]:

@@ -63,13 +63,17 @@ def checked_shape(values: Any, images: Tensor, network: str) -> Tensor:
 
     Raises:
         PluginError: if it is no tensor of that shape: one value for a slice would be spread over all of it, and of
-            several channels the first would be taken.
+            several channels the first would be taken. If it is of no real numbers: a mask in place of logits would be
+            read as blood everywhere. If it lies on another device.
     """
     if not isinstance(values, Tensor):
         raise PluginError(f"gives a {type(values).__name__}, not a tensor", network)
     if values.shape != images.shape:
         sizes = f"{_size(values)} for images of {_size(images)}"
         raise PluginError(f"gives {sizes}; both have to be the same", network)
+    if not values.is_floating_point() or values.layout != torch.strided or values.device != images.device:
+        what = f"{values.dtype} ({values.layout}) on {values.device} for images on {images.device}"
+        raise PluginError(f"gives {what}; real numbers beside the images are wanted, dense ones", network)
     return values
 
 

@@ -63,7 +63,9 @@ class Search:
         return found[:1] if self.fault == "one row" else found.astype(str) if self.fault == "texts" else found
 
     def search(self, source: Any, target: Any, k: int) -> Any:
-        rows = np.full((len(source["grey"]), k), 99 if self.fault == "own, beyond" else 0)
+        rows = np.tile(np.arange(k), (len(source["grey"]), 1))
+        if self.fault in ("own, beyond", "own, twice"):
+            rows[:] = 99 if self.fault == "own, beyond" else 0
         if self.fault == "own, negative":
             rows[0] = -1
         if self.fault == "own, floats":
@@ -71,6 +73,8 @@ class Search:
         distances = np.zeros(rows.shape)
         if self.fault == "own, not numbers":
             distances[:] = np.nan
+        if self.fault == "own, farthest first":
+            distances[:, 0] = 1
         return rows[:, : 1 if self.fault == "own, fewer" else k], distances
 
 
@@ -83,7 +87,9 @@ FAULTS = {
     "one row": r"gives distances of shape \(1, 6\) for 8 and 6 slices",
     "texts": r"gives distances that are no numbers \(<U32\)",
     "own, beyond": r"its search gives rows 99 to 99 of 6 slices",
-    "own, negative": r"its search gives rows -1 to 0 of 6 slices",
+    "own, twice": r"its search gives a slice twice",
+    "own, farthest first": r"its search gives slices that are not sorted, nearest first",
+    "own, negative": r"its search gives rows -1 to 2 of 6 slices",
     "own, floats": r"its search gives float64 of shape \(8, 3\), not int64 \(8, 3\)",
     "own, fewer": r"its search gives int64 of shape \(8, 1\), not int64 \(8, 3\)",
     "own, not numbers": r"gives distances that are no numbers \(float64\)",
@@ -117,6 +123,11 @@ SHAPES = {
     "half the size": lambda images: images[..., ::2, ::2],
     "without channels": lambda images: images[:, 0],
     "an array": lambda images: images.numpy(),
+    "a mask": lambda images: images > 0,
+    "whole numbers": lambda images: images.int(),
+    "complex": lambda images: images + 0j,
+    "sparse": lambda images: images.to_sparse(),
+    "nowhere": lambda images: images.to("meta"),
 }
 
 
