@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ctseg.errors import InputError
+from ctseg.failures import check_here
 from ctseg.settings import resolve
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def segment(
         probability, mask and brain (K, H, W) on the scan's own grid, canonical axes, and `measures` in mL.
 
     Raises:
-        InputError: if the path holds no scan or several, what is given is neither path nor volume, or the model is
-            unknown or cannot be used.
+        InputError: if the path holds no scan or several, what is given is neither path nor volume, the model is
+            unknown or cannot be used, or the working folder is gone.
         CaseError: if the scan is broken, no CT, no head, not in HU, or shows no brain.
         PluginError: if a plugin that the model needs is missing or at fault.
         SettingError: if a setting or the device is unknown.
@@ -57,6 +58,7 @@ def segment(
     Example:
         `ctseg.segment("scan.nii.gz", "runs/amd-das").measures.ml`
     """
+    check_here()
     import torch
 
     from ctseg.inference.engines import in_engine

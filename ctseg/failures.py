@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+from pathlib import Path
+
+from ctseg.errors import InputError
 
 RUST_ERROR = re.compile(r"os error (\d+)")
 """How safetensors tells what the system said."""
@@ -25,6 +28,20 @@ WAYS_OUT = {
 TORCH_MEMORY = "can't allocate memory"
 """How torch says on the CPU that there is no room for a tensor."""
 LOOK_AT_DISK = "check the disk or the network, and call again"
+
+
+def check_here() -> None:
+    """Refuse to work in a folder that is gone, as the shell's is after `-o .` has replaced it.
+
+    Libraries of torch end the process there.
+
+    Raises:
+        InputError: if the working folder is no more.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise InputError("the folder that this was called in is gone (replaced or removed); cd into it again") from None
 
 
 def error_number(error: BaseException) -> int | None:

@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +22,7 @@ from ctseg.cli.streams import keep_streams
 from ctseg.cli.waiting import name_what_is_left
 from ctseg.cli.words import ELSEWHERE, globals_first
 from ctseg.errors import InputError
+from ctseg.failures import check_here
 from ctseg.harmless import visible
 from ctseg.version import __version__
 
@@ -96,18 +96,6 @@ def build_app(argv: Sequence[str] = (), *, alone: bool = False) -> typer.Typer:
     return app
 
 
-def _check_here() -> None:
-    """Refuse to work in a folder that is gone, as the shell's is after `-o .` has replaced it.
-
-    Raises:
-        InputError: if the working folder is no more.
-    """
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        raise InputError("the folder that this was called in is gone (replaced or removed); cd into it again") from None
-
-
 def _check_there(named: str, app: typer.Typer) -> None:
     """Refuse a command of another package of this project that is not there.
 
@@ -136,7 +124,7 @@ def main(argv: Sequence[str] | None = None, *, raises: bool = False) -> int:
     set_elsewhere: list[Default] = []
     is_asked = not set(HELP_FLAGS).isdisjoint(argv)
     try:
-        _check_here()
+        check_here()
         quicken(helps=is_asked or not argv)
         app = build_app(argv, alone=not any_set())
         is_list = is_asked and all(word.startswith("-") for word in argv)

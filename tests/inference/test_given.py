@@ -208,6 +208,16 @@ def test_file_memory_and_an_item_of_the_list_give_the_same_and_leave_the_program
     assert found[0].measures.ml > 1
 
 
+def test_a_folder_that_is_gone_is_said_where_torch_would_end_the_program(
+    tmp_path: Path, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match=r"^the folder that this was called in is gone \(replaced or removed\)"):
+        ctseg.segment(volume)
+
+
 def test_a_notebook_completes_the_names() -> None:
     code = "import ctseg, sys; print({*ctseg.__all__} <= {*dir(ctseg)}, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

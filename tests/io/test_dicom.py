@@ -522,3 +522,16 @@ def test_headers_of_any_length_are_read_alike(
     whole = header.header_of(pydicom.dcmread(file), Source(str(file)))
     monkeypatch.setattr(header, "HEAD_BYTES", size)
     assert header.read_header(Source(str(file))) == whole
+
+
+@pytest.mark.parametrize("form", ["use_DS_numpy", "use_IS_numpy", "use_DS_decimal"])
+def test_a_program_that_takes_other_numbers_of_pydicom_reads_the_same(
+    form: str, write_series: Any, head_ct: np.ndarray, straight: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_series(head_ct, straight)
+    before = read_series(files)
+    monkeypatch.setattr(f"pydicom.config.{form}", True)
+    after = read_series(files)
+    assert np.array_equal(before.voxels, after.voxels)
+    assert np.array_equal(before.z_mm, after.z_mm)
+    assert before.notes == after.notes

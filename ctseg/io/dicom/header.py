@@ -344,7 +344,7 @@ def is_no_number(dataset: Dataset, name: str) -> bool:
 def floats(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None:
     """A tag as `count` finite numbers; None where it is missing or malformed."""
     try:
-        values = tuple(float(value) for value in value_of(dataset, name) or ())
+        values = tuple(float(value) for value in value_of(dataset, name))
     except (TypeError, ValueError, NotImplementedError):
         return None
     return values if len(values) == count and all(map(math.isfinite, values)) else None
