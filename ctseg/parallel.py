@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ctseg.deaths import death, exit_code
-from ctseg.errors import ClusterError, CtsegError, PluginError, first_line
+from ctseg.errors import ClusterError, CtsegError, InputError, PluginError, first_line
 from ctseg.harmless import shortened
 from ctseg.scheduler import LOST, check_plugins, is_lost, result_of, width
 
@@ -277,7 +277,12 @@ def worker_pool(
         workers: how many, at least 1.
         start: called in each before its first item.
         modules: what workers import; where the system allows it, once for all of them, see `import_for_workers`.
+
+    Raises:
+        InputError: within a worker of a `multiprocessing.Pool` of the caller's, which may have no processes.
     """
+    if multiprocessing.current_process().daemon:
+        raise InputError("workers: a daemon process, as of multiprocessing.Pool, may have none; give workers=0")
     method = "forkserver" if modules and import_for_workers(modules) else "spawn"
     begin = partial(_begin_worker, dict(os.environ), start)
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method), initializer=begin)

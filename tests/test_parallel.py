@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, current_process, get_context
 from pathlib import Path
 
 import pytest
 from killed_worker import Unpacked, ask, slowly, triple_or_die, triple_or_end, where
 
 from ctseg.deaths import death
-from ctseg.errors import CaseError
+from ctseg.errors import CaseError, InputError
 from ctseg.parallel import Failure, attempt, failure, ordered_map, worker_pool
 
 PARENT = """
@@ -195,6 +195,12 @@ def test_what_a_worker_cannot_unpack_is_one_line_with_its_place(how: str, words:
     place = r"\(tests/killed_worker\.py:\d+\)"
     assert re.fullmatch(f"a worker process cannot unpack the work: {words} {place}", outcomes[0].error)
     assert outcomes[1] == f"a {Path.cwd()}"
+
+
+def test_a_daemon_process_that_may_have_no_workers_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="^workers: a daemon process.*; give workers=0$"):
+        list(ordered_map(where, ["a"], workers=1))
 
 
 def test_what_is_unpacked_in_a_worker_reaches_no_results(capfd: pytest.CaptureFixture[str]) -> None:
