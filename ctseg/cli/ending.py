@@ -88,7 +88,7 @@ def refused_by_machine(error: BaseException, flags: Collection[str] = ()) -> int
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         where = f"{error.filename}: " if error.filename else ""
         return complain(f"{where}{error.strerror}; check the path, its permissions and the free space", 2)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _is_out_of_memory(error)):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | ImportError) and _is_out_of_memory(error)):
         return complain(out_of_memory(flags), 2)
     raise error
 
@@ -102,10 +102,10 @@ def out_of_memory(flags: Collection[str]) -> str:
     return f"out of memory; use {', '.join([*ways, 'or ' * bool(ways) + 'a larger machine'])}{kept}"
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory, on a GPU or on the CPU; asked without importing it."""
-    text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or "out of memory" in text
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether torch ran out of memory, on a GPU, on the CPU, or while its library was loaded; without importing it."""
+    said = ("can't allocate memory", "out of memory", "failed to map segment", "Cannot allocate memory")
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
 
 
 class Terminated(BaseException):

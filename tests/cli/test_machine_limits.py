@@ -54,6 +54,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one(tmp_path: Path) -> N
         (OSError(5, "Input/output error", "run/x"), "run/x: Input/output error"),
         (MemoryError(), "out of memory"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "out of memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "out of memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
     ],
 )
