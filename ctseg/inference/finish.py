@@ -10,6 +10,7 @@ from typing import Any
 from ctseg.files import FULL, noted_files
 from ctseg.inference.dicom_source import SegAlgorithm
 from ctseg.inference.disagreement import widened
+from ctseg.inference.head_orientation import orientation_remarks
 from ctseg.inference.models import ModelGroup, mask_models
 from ctseg.inference.outputs import write_case
 from ctseg.inference.predict import Prediction, predict_with_recovery
@@ -134,7 +135,8 @@ def _remarks(ready: ReadyCase, prediction: Prediction) -> list[str]:
     if STRIPPED in _prepared_notes(ready):
         low += stripped_rim_remarks(prediction.mask, prediction.brain, prediction.volume)
     recovery = [prediction.recovery_note] if prediction.recovery_note else []
-    return [*brain_remarks(prediction), *low, *faint, *recovery]
+    turned = orientation_remarks(ready.volume, ready.brain) if ready.volume.domain == "ct" else []
+    return [*brain_remarks(prediction), *turned, *low, *faint, *recovery]
 
 
 def _disagreement(prediction: Prediction, factor: float) -> dict[str, Any]:
