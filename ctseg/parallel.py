@@ -87,14 +87,10 @@ def unpacked(packed: bytes) -> Any:
         return pickle.loads(packed)  # noqa: S301 - by the process that started this one
 
 
-def _attempt_packed(packed: bytes) -> Any:
-    """In a worker: `attempt` with work and item by pickle; the pool would end the worker where it cannot read them."""
-
-    def work_on(packed: bytes) -> Any:
-        work, item = unpacked(packed)
-        return work(item)
-
-    return attempt(work_on, packed)
+def _work_on(packed: bytes) -> Any:
+    """In a worker: work and item by pickle, read within `attempt`; the pool would end the worker where it cannot."""
+    work, item = unpacked(packed)
+    return work(item)
 
 
 def ordered_map(
@@ -207,7 +203,7 @@ class _Pool(Generic[Item, Result]):
                     origin = Origin.here(packed)
                     self._check(origin.plugins)
                     return self.pool.submit(attempt_in, origin, packed)
-                return self.pool.submit(_attempt_packed, _packed((self.work, item)))
+                return self.pool.submit(attempt, _work_on, _packed((self.work, item)))
         except (BrokenExecutor, PluginError) as error:
             return _failed(error)
         except Exception as error:

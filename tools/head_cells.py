@@ -20,7 +20,7 @@ from ctseg.preprocess.brain_network import BrainNetworkExtractor
 def main() -> None:
     """Read the training patients of a cohort and write their mean."""
     sums, known = 0.0, 0
-    for case in discover([Path(sys.argv[1]) / "rsna/stage_2_train"], "ct").cases[: int((sys.argv[2:] or ["16"])[0])]:
+    for case in discover([Path(sys.argv[1]) / "rsna/stage_2_train"], "ct").cases:
         volume = read_case(case)
         shares, covered = head_cells(volume, BrainNetworkExtractor()(volume))
         sums, known = sums + shares * covered, known + covered.astype(int)

@@ -130,6 +130,14 @@ def _one_abc2_ml(lesion: Mask, slab_mm: NDArray[np.float64], spacing_mm: tuple[f
     return longest * width * float(weight @ slab_mm) / 2 / 1000
 
 
+def ml_wholly_outside(mask: Mask, elsewhere: Mask, grid: Grid) -> float:
+    """Volume in mL of the lesions of a mask (K, h, w) that have no voxel in another mask of that shape."""
+    numbers, count = components(mask)
+    ml = component_ml(numbers, count, grid)
+    ml[np.unique(numbers[mask & elsewhere]) - 1] = 0
+    return float(ml.sum())
+
+
 def diameters_mm(area: Mask, spacing_mm: tuple[float, float]) -> tuple[float, float]:
     """The largest diameter of a flat mask (H, W) and the longest line at right angles to it, in mm.
 

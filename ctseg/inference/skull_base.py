@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ctseg.inference.measure import ml_wholly_outside
 from ctseg.io.stack import Grid, Mask
 from ctseg.io.volume import Volume
-from ctseg.metrics.lesions import component_ml, components
 
 SMALL_CM2 = 50.0
 """A slice through the medulla and the lower cerebellum has less brain, one through a whole brain has three times it."""
@@ -27,10 +27,9 @@ def lowest_ml(mask: Mask, brain: Mask, volume: Volume) -> float:
     end = _end_of_the_lowest(brain, volume)
     if not mask[:end].any():
         return 0.0
-    numbers, count = components(mask)
-    ml = component_ml(numbers, count, Grid.of(volume))
-    ml[np.unique(numbers[end:][mask[end:]]) - 1] = 0
-    return float(ml.sum())
+    above = np.zeros_like(mask)
+    above[end:] = True
+    return ml_wholly_outside(mask, above, Grid.of(volume))
 
 
 def _end_of_the_lowest(brain: Mask, volume: Volume) -> int:
@@ -42,7 +41,11 @@ def _end_of_the_lowest(brain: Mask, volume: Volume) -> int:
 
 def skull_base_remarks(mask: Mask, brain: Mask, volume: Volume) -> list[str]:
     """A remark where lesions lie there; too small ones are passed over."""
-    ml = lowest_ml(mask, brain, volume)
+    return bone_remarks(lowest_ml(mask, brain, volume), "lie at the foramen magnum alone")
+
+
+def bone_remarks(ml: float, lie: str) -> list[str]:
+    """A remark on lesions of `ml` mL that `lie` where bone is taken for blood; none under `LEAST_ML`."""
     if ml < LEAST_ML:
         return []
-    return [f"{ml:.2f} mL lie at the foramen magnum alone, where bone may be taken for blood; look at the outline"]
+    return [f"{ml:.2f} mL {lie}, where bone may be taken for blood; look at the outline"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from ctseg.inference.measure import ml_wholly_outside
+from ctseg.inference.skull_base import bone_remarks
 from ctseg.io.stack import Grid, Mask
 from ctseg.io.volume import Volume
-from ctseg.metrics.lesions import component_ml, components
 
 RIM_MM = 5.0
-LEAST_ML = 0.05
 
 
 def rim_ml(mask: Mask, brain: Mask, volume: Volume) -> float:
@@ -24,14 +24,10 @@ def rim_ml(mask: Mask, brain: Mask, volume: Volume) -> float:
     Returns:
         mL.
     """
-    if not mask.any():
-        return 0.0
-    numbers, count = components(mask)
-    ml = component_ml(numbers, count, Grid.of(volume))
+    deep = np.zeros_like(mask)
     for number in np.flatnonzero(mask.any(axis=(1, 2))):
-        deep = numbers[number][_deep(brain, volume, int(number))]
-        ml[deep[deep > 0] - 1] = 0
-    return float(ml.sum())
+        deep[number] = _deep(brain, volume, int(number))
+    return ml_wholly_outside(mask, deep, Grid.of(volume))
 
 
 def _deep(brain: Mask, volume: Volume, number: int) -> Mask:
@@ -45,7 +41,4 @@ def _deep(brain: Mask, volume: Volume, number: int) -> Mask:
 
 def stripped_rim_remarks(mask: Mask, brain: Mask, volume: Volume) -> list[str]:
     """A remark where lesions lie there; too small ones are passed over. `brain` is all that was left of the head."""
-    ml = rim_ml(mask, brain, volume)
-    if ml < LEAST_ML:
-        return []
-    return [f"{ml:.2f} mL lie at the rim of the stripped brain, where bone may be taken for blood; look at the outline"]
+    return bone_remarks(rim_ml(mask, brain, volume), "lie at the rim of the stripped brain")

@@ -258,7 +258,7 @@ def _is_number(given: Any) -> bool:
 
 
 def _is_range(given: Any) -> bool:
-    """Two numbers, the second of which is larger."""
+    """A smaller and a larger number."""
     are_two = isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(end, Real) for end in given)
     return are_two and bool(given[0] < given[1])
 
